@@ -1,0 +1,176 @@
+"""Actors as their authors see them: a class, its handlers, and the context of a turn.
+
+    class Counter(Actor):
+        async def start(self) -> None:              # load; the mailbox holds meanwhile
+            self.count = 0
+
+        @handles(Add)
+        def add(self, command: Add) -> int:         # plain `def`: waits for nothing, costs no task
+            self.ctx.write(CountAdded(command.by))  # staged: stored with this turn or not at all
+            self.count += command.by                # memory last, after everything that may raise
+            return self.count                       # leaves when the write is stored
+
+Turns are serial. A handler that raises answers its asker with `ActorFailed` and its draft is dropped; when the
+draft held something already, memory is loaded again from storage. A handler that raises on a tell is a crash: the
+restart policy of its kind decides.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from greenroom.runtime.deadlines import Entry
+from greenroom.runtime.gate import Effect
+from greenroom.runtime.restarts import RestartPolicy
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+    from greenroom.runtime.system import Ref
+
+R = TypeVar("R")
+C = TypeVar("C", bound="Command[Any]")
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class Command(Generic[R]):
+    """What an actor is told. *R* is the type of its reply. Subclasses are frozen slotted dataclasses."""
+
+    __slots__ = ()
+
+
+def handles(command: type[Command[Any]]) -> Callable[[F], F]:
+    """Mark the method that receives *command*. Plain `def` unless it must wait for something."""
+
+    def mark(method: F) -> F:
+        method.__handles__ = command  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Context:
+    """What a turn may do besides thinking. One per activation; the draft is emptied before each turn."""
+
+    __slots__ = ("_activation", "_effects", "_timers", "_writes", "address", "owns")
+
+    def __init__(self, activation: "Activation", *, owns: bool) -> None:
+        self.address = activation.address
+        self.owns = owns  # False when the address has nothing in storage that could be owned
+        self._activation = activation
+        self._writes: list[object] | None = None
+        self._effects: list[Effect] | None = None
+        self._timers: set[Entry] | None = None
+
+    def write(self, write: object) -> None:
+        """Stage a write. Shape: whatever the committer of the system encodes."""
+        assert self.owns, f"{self.address} wrote without owning its address"
+        if self._writes is None:
+            self._writes = [write]
+        else:
+            self._writes.append(write)
+
+    def after_commit(self, effect: Effect) -> None:
+        """Run *effect* when everything written so far is stored, after the reply. It must not wait."""
+        if self._effects is None:
+            self._effects = [effect]
+        else:
+            self._effects.append(effect)
+
+    def tell(self, ref: "Ref", command: Command[Any]) -> None:
+        """Tell another actor when everything written so far is stored. A full mailbox is a dead letter."""
+        self.after_commit(lambda: self._activation.system.tell_or_bury(ref.address, command))
+
+    def tell_self_after(self, delay_seconds: float, command: Command[Any]) -> Entry:
+        """Tell this actor *command* later, unless its activation ends before. Kept in memory only."""
+        timers = self._timers if self._timers is not None else set()
+        self._timers = timers
+
+        def fire() -> None:
+            timers.discard(entry)
+            self._activation.system.tell_or_bury(self.address, command)
+
+        entry = self._activation.system.deadlines.after(delay_seconds, fire)
+        timers.add(entry)
+        return entry
+
+    def now_ms(self) -> int:
+        """Wall time, milliseconds since 1970."""
+        return self._activation.system.clock.wall_milliseconds()
+
+    def ref(self, kind: str, key: int | str) -> "Ref":
+        """The ref of another actor."""
+        return self._activation.system.ref(kind, key)
+
+    def take_draft(self) -> tuple[list[object] | None, list[Effect] | None]:
+        """Of the runtime: empty the draft and return it."""
+        draft = self._writes, self._effects
+        self._writes = self._effects = None
+        return draft
+
+    @property
+    def has_timers(self) -> bool:
+        """A timer is running: the actor is not idle."""
+        return bool(self._timers)
+
+    def cancel_timers(self) -> None:
+        """Of the runtime: the activation ends."""
+        for entry in self._timers or ():
+            entry.cancel()
+        self._timers = None
+
+
+class Actor:
+    """Base of all actors. Made by the factory of its kind, one instance for each activation."""
+
+    ctx: Context
+    handlers: ClassVar[dict[type[Command[Any]], Callable[..., object]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.handlers = dict(cls.handlers)
+        for method in vars(cls).values():
+            command = getattr(method, "__handles__", None)
+            if command is not None:
+                cls.handlers[command] = method
+
+    async def start(self) -> None:
+        """Load. Commands wait in the mailbox until it returns; raising is a crash."""
+
+    def stopping(self, reason: str) -> None:
+        """The activation ends: passivated, crashed, stopped. Not called when the process dies."""
+
+    @property
+    def may_passivate(self) -> bool:
+        """False keeps an idle actor in memory."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of actor, declared once.
+
+    name: the first half of its addresses.
+    factory: makes the instance of one activation, from the key.
+    ownership: ``existing`` claims a row that must be there, ``create`` makes it, ``none`` has no durable state.
+    mailbox_envelopes_max: commands that may wait; more are refused with `MailboxFull`.
+    idle_seconds_max: without a command for so long, the activation is passivated.
+    start_seconds_max: a start that takes longer is a crash.
+    stop_order: kinds stop from the highest to the lowest.
+    """
+
+    name: str
+    factory: Callable[[int | str], Actor]
+    ownership: str = "none"
+    mailbox_envelopes_max: int = 1024
+    idle_seconds_max: float = 60.0
+    start_seconds_max: float = 30.0
+    stop_order: int = 0
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+
+    def __post_init__(self) -> None:
+        if self.ownership not in ("none", "existing", "create"):
+            raise ValueError(f"kind {self.name}: ownership is none, existing or create, not {self.ownership!r}")
+        if self.mailbox_envelopes_max < 1 or self.idle_seconds_max <= 0 or self.start_seconds_max <= 0:
+            raise ValueError(
+                f"kind {self.name}: mailbox_envelopes_max, idle_seconds_max, start_seconds_max are above 0"
+            )

@@ -1,0 +1,16 @@
+"""Addresses: the name of an actor that outlives each of its activations.
+
+An address is a pure value (kind, key). Making one does no I/O; it prints as ``room/42``.
+"""
+
+from typing import NamedTuple
+
+
+class Address(NamedTuple):
+    """Where commands go: the *kind* is declared once, the *key* is the product's own id."""
+
+    kind: str
+    key: int | str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.key}"

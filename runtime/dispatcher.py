@@ -1,0 +1,64 @@
+"""The dispatcher: one task that runs the turns of every actor that waits for nothing.
+
+An actor with plain `def` handlers needs no task of its own, neither idle nor at work: waking a task costs as much
+as the whole turn (about 5 µs), and a parked one 2.8 KB. Actors that have commands stand in a queue; each drains for
+at most DRAIN_SECONDS_MAX and goes to the end of the queue; after PASS_SECONDS_MAX everything else of the process
+gets its turn. Bounded by time, not by count: with a count, 50 saturated actors gave a bystander a p99 of 134 ms.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+from greenroom.runtime.ports import Clock
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+
+DRAIN_SECONDS_MAX = 50e-6
+PASS_SECONDS_MAX = 500e-6
+
+
+class Dispatcher:
+    """The queue of actors that have something to do."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.ready: deque[Activation] = deque()
+        self.passes = 0
+        self._clock = clock
+        self._parked: trio.lowlevel.Task | None = None
+
+    def schedule(self, activation: "Activation") -> None:
+        """Queue an actor, once, and wake the dispatcher."""
+        if activation.is_scheduled:
+            return
+        activation.is_scheduled = True
+        self.ready.append(activation)
+        if self._parked is not None:
+            task, self._parked = self._parked, None
+            trio.lowlevel.reschedule(task)
+
+    async def run(self) -> None:
+        """Serve for ever. Always checkpoints after a pass, so that a flood of commands cannot starve the loop."""
+        busy_seconds = self._clock.busy_seconds
+        while True:
+            if not self.ready:
+                await self._park()
+            pass_ends = (started := busy_seconds()) + PASS_SECONDS_MAX
+            while self.ready and started < pass_ends:
+                activation = self.ready.popleft()
+                activation.is_scheduled = False
+                activation.drain(started + DRAIN_SECONDS_MAX)
+                started = busy_seconds()
+            self.passes += 1
+            await trio.lowlevel.checkpoint()
+
+    async def _park(self) -> None:
+        self._parked = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)

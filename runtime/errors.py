@@ -1,0 +1,88 @@
+"""What can go wrong between actors, split by whose fault it is.
+
+ActorError
+├── the caller's
+│   ├── UnknownKind          no kind of that name was declared
+│   ├── UnknownCommand       the kind has no handler for the command
+│   └── MailboxFull          tell to an actor that holds its limit
+├── the callee's
+│   ├── ActorFailed          its handler raised; the draft of the turn was dropped
+│   └── ActorGone            it stopped, or gave up restarting, before it answered
+├── nobody's
+│   └── AskTimeout           the deadline passed; `state` says what is known
+└── the world's
+    ├── StorageUnavailable   storage did not answer; nothing of the command is stored
+    └── CommitUnknown        storage went away during the commit: it may or may not be stored
+"""
+
+from typing import Literal
+
+from greenroom.runtime.address import Address
+
+AskState = Literal["queued", "running", "committing"]
+
+
+class ActorError(Exception):
+    """Root of everything the runtime raises to callers."""
+
+
+class UnknownKind(ActorError):
+    """The caller named a kind that the system was not started with."""
+
+    def __init__(self, kind: str, known: list[str]) -> None:
+        super().__init__(f"no kind named {kind!r}: this system knows {', '.join(sorted(known)) or 'none'}")
+
+
+class UnknownCommand(ActorError):
+    """The caller sent a command that the kind has no handler for."""
+
+    def __init__(self, address: Address, command: object) -> None:
+        super().__init__(
+            f"{address} has no handler for {type(command).__name__}: "
+            f"decorate a method of its actor with @handles({type(command).__name__})"
+        )
+
+
+class MailboxFull(ActorError):
+    """The actor holds as many envelopes as its kind allows; the command was not queued."""
+
+    def __init__(self, address: Address, limit: int) -> None:
+        super().__init__(
+            f"{address} holds {limit} envelopes (mailbox_envelopes_max): slow the sender or raise the limit of the kind"
+        )
+
+
+class ActorFailed(ActorError):
+    """The handler raised. The cause is chained; nothing of the turn was stored or sent."""
+
+
+class ActorGone(ActorError):
+    """The actor stopped before it could answer."""
+
+    def __init__(self, address: Address, reason: str) -> None:
+        super().__init__(f"{address} stopped before it answered: {reason}")
+        self.reason = reason
+
+
+class AskTimeout(ActorError):
+    """The deadline of an ask passed.
+
+    state: ``queued`` the handler never saw the command and never will; ``running`` its turn had begun and may
+    still take effect; ``committing`` its writes were on their way to storage.
+    """
+
+    def __init__(self, address: Address, command: object, state: AskState) -> None:
+        super().__init__(f"{address} did not answer {type(command).__name__} before the deadline (it was {state})")
+        self.state: AskState = state
+
+
+class StorageUnavailable(ActorError):
+    """Storage cannot be reached. Nothing of the command was stored; the same command may be sent again."""
+
+
+class CommitUnknown(ActorError):
+    """The connection to storage was lost during the commit.
+
+    Whether the writes are stored is not known until the actor has loaded again; send the same command with
+    the same idempotency key.
+    """

@@ -1,0 +1,127 @@
+"""The output gate: nothing leaves an actor before what it depends on is stored.
+
+    turn ──writes──▶ unit ──▶ committer ──COMMITTED──▶ reply, then effects, in order
+      └──no writes──▶ rides on the newest pending unit, or leaves at once when there is none
+                                   └──anything else──▶ the gate breaks
+
+Outputs wait for earlier writes and for no later ones; the next turn runs at once, so throughput is not one commit
+per message. When a unit is not committed, every later unit of the actor is void: its memory was ahead of storage.
+The gate then hands the turns back to its actor, which decides whether they are redone or their callers told.
+The rules are those of workerd's io-gate.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from greenroom.runtime.address import Address
+from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.ports import CommitOutcome, Committer
+
+Effect = Callable[[], None]
+
+
+class Turn:
+    """What one turn wants to let out: the reply first, then the effects in the order they were made."""
+
+    __slots__ = ("effects", "envelope", "value")
+
+    def __init__(self, envelope: Envelope, value: object, effects: list[Effect] | None) -> None:
+        self.envelope = envelope
+        self.value = value
+        self.effects = effects
+
+
+class Unit:
+    """The commit unit of one turn, and the turns after it that wrote nothing."""
+
+    __slots__ = ("address", "gate", "is_void", "token", "turns", "writes")
+
+    def __init__(self, gate: "Gate", writes: Sequence[object], turn: Turn) -> None:
+        self.address = gate.address
+        self.token = gate.token
+        self.writes = writes
+        self.gate = gate
+        self.turns = [turn]
+        self.is_void = False
+
+    def settle(self, outcome: CommitOutcome) -> None:
+        """Called by the committer, once."""
+        if not self.is_void:
+            self.gate.settle(self, outcome)
+
+
+class Gate:
+    """The gate of one activation. A broken gate is never mended: the next activation has its own.
+
+    on_broken(outcome, turns): called once, with every turn whose outputs were held, oldest first.
+    on_idle(): called each time the last pending unit was committed.
+    on_fault(error): an effect raised; the others still run.
+    """
+
+    __slots__ = ("_committer", "_on_broken", "_on_fault", "_on_idle", "address", "is_broken", "pending", "token")
+
+    def __init__(
+        self,
+        address: Address,
+        token: int,
+        committer: Committer,
+        on_broken: Callable[[CommitOutcome, list[Turn]], None],
+        on_idle: Callable[[], None],
+        on_fault: Callable[[Exception], None],
+    ) -> None:
+        self.address = address
+        self.token = token
+        self.pending: deque[Unit] = deque()
+        self.is_broken = False
+        self._committer = committer
+        self._on_broken = on_broken
+        self._on_idle = on_idle
+        self._on_fault = on_fault
+
+    def close_turn(
+        self, envelope: Envelope, value: object, writes: list[object] | None, effects: list[Effect] | None
+    ) -> None:
+        """Let the outputs of a finished turn out, now or when its writes are stored.
+
+        Raises: ValueError when a write cannot be encoded; nothing was queued and nothing left.
+        """
+        if writes:
+            unit = Unit(self, writes, Turn(envelope, value, effects))
+            self._committer.submit(unit)
+            envelope.state = "committing"
+            self.pending.append(unit)
+        elif self.pending:
+            self.pending[-1].turns.append(Turn(envelope, value, effects))
+        else:
+            self._release(envelope, value, effects)
+
+    def settle(self, unit: Unit, outcome: CommitOutcome) -> None:
+        """The committer's word on the oldest pending unit."""
+        if outcome is not CommitOutcome.COMMITTED:
+            self._break(outcome)
+            return
+        assert self.pending[0] is unit, f"{self.address}: units are settled in order"
+        self.pending.popleft()
+        for turn in unit.turns:
+            self._release(turn.envelope, turn.value, turn.effects)
+        if not self.pending:
+            self._on_idle()
+
+    def _break(self, outcome: CommitOutcome) -> None:
+        self.is_broken = True
+        turns = [turn for unit in self.pending for turn in unit.turns]
+        for unit in self.pending:
+            unit.is_void = True
+        self.pending.clear()
+        self._on_broken(outcome, turns)
+
+    def _release(self, envelope: Envelope, value: object, effects: list[Effect] | None) -> None:
+        try:
+            envelope.resolve(value)
+        except Exception as error:
+            self._on_fault(error)
+        for effect in effects or ():
+            try:
+                effect()
+            except Exception as error:
+                self._on_fault(error)

@@ -1,0 +1,124 @@
+"""Mailboxes: a bounded queue of commands and a system lane that always goes first.
+
+Not trio's memory channels: one message per scheduler turn caps those at 50-77 thousand a second, a plain deque
+drained in slices carries 1-2.8 million (measured on 2 cores, CPython 3.11). Single thread, single consumer:
+no lock, no event. Deques are made on first use and dropped when the mailbox is empty, so that an idle actor
+costs neither.
+
+Senders never park here, except through `wait_room`, which only edges of the system may use: it is how
+backpressure reaches TCP instead of another actor.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import trio
+
+from greenroom.runtime.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatistics:
+    """Counts of envelopes: waiting now, the most that ever waited, and those refused because it was full."""
+
+    depth: int
+    depth_peak: int
+    refused: int
+
+
+class Mailbox:
+    """The queue of one actor. *envelopes_max* bounds the user lane; the system lane has its own reserve."""
+
+    __slots__ = ("_room_waiters", "_system", "_user", "depth_peak", "envelopes_max", "refused")
+
+    def __init__(self, envelopes_max: int) -> None:
+        self.envelopes_max = envelopes_max
+        self.depth_peak = 0
+        self.refused = 0
+        self._user: deque[Envelope] | None = None
+        self._system: deque[Envelope] | None = None
+        self._room_waiters: deque[trio.lowlevel.Task] | None = None
+
+    def __len__(self) -> int:
+        return (len(self._user) if self._user else 0) + (len(self._system) if self._system else 0)
+
+    def put_nowait(self, envelope: Envelope) -> bool:
+        """Queue a command. False when the mailbox is full: nothing was queued."""
+        user = self._user
+        if user is None:
+            self._user = deque((envelope,))
+            if not self.depth_peak:
+                self.depth_peak = 1
+            return True
+        depth = len(user)
+        if depth >= self.envelopes_max:
+            self.refused += 1
+            return False
+        user.append(envelope)
+        if depth >= self.depth_peak:
+            self.depth_peak = depth + 1
+        return True
+
+    def put_system(self, envelope: Envelope) -> None:
+        """Queue a command of the runtime itself, ahead of every user command and past the bound."""
+        if self._system is None:
+            self._system = deque()
+        self._system.append(envelope)
+
+    def put_back(self, envelopes: Iterable[Envelope]) -> None:
+        """Put commands that must be redone in front of all others, in their old order, past the bound."""
+        if self._user is None:
+            self._user = deque()
+        self._user.extendleft(reversed(list(envelopes)))
+
+    def pop(self) -> Envelope | None:
+        """Take the next command, system lane first; None when there is none."""
+        if self._system:
+            return self._system.popleft()
+        user = self._user
+        if not user:
+            self._user = self._system = None
+            return None
+        envelope = user.popleft()
+        if self._room_waiters:
+            self._wake_room_waiter()
+        return envelope
+
+    def drain(self) -> list[Envelope]:
+        """Take everything, in order."""
+        taken = [*(self._system or ()), *(self._user or ())]
+        self._user = self._system = None
+        while self._room_waiters:
+            self._wake_room_waiter()
+        return taken
+
+    async def wait_room(self) -> None:
+        """Wait until a command could be queued. Cancelled: nothing happened.
+
+        Another sender may take the room first: the caller tries again in a loop.
+        """
+        if self._user is None or len(self._user) < self.envelopes_max:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._room_waiters is None:
+            self._room_waiters = deque()
+        waiters, task = self._room_waiters, trio.lowlevel.current_task()
+        waiters.append(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            waiters.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def statistics(self) -> MailboxStatistics:
+        """Depth now, at its peak, and how many commands were refused."""
+        return MailboxStatistics(len(self), self.depth_peak, self.refused)
+
+    def _wake_room_waiter(self) -> None:
+        waiters = self._room_waiters
+        if waiters is not None:
+            trio.lowlevel.reschedule(waiters.popleft())
+            if not waiters:
+                self._room_waiters = None

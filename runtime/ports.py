@@ -1,0 +1,112 @@
+"""What the runtime needs from outside: the committer, the clock and randomness.
+
+Everything that is not deterministic stands behind one of these three, so that tests can replay a schedule.
+"""
+
+import enum
+import random
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from greenroom.runtime.address import Address
+from greenroom.runtime.errors import StorageUnavailable as StorageUnavailable
+
+
+class CommitOutcome(enum.Enum):
+    """What became of a commit unit."""
+
+    COMMITTED = "committed"
+    DUPLICATE = "duplicate"  # a unique key of the unit exists already: nothing of this actor was stored
+    FENCED = "fenced"  # another activation owns the address: nothing of this actor was stored
+    REFUSED = "refused"  # storage refuses a value of the unit: nothing of this actor was stored
+    UNAVAILABLE = "unavailable"  # storage could not be reached: nothing was stored
+    UNKNOWN = "unknown"  # the connection was lost during the commit: stored or not, nobody knows yet
+
+
+class CommitUnit(Protocol):
+    """The writes of one turn, on their way to storage as a whole or not at all."""
+
+    @property
+    def address(self) -> Address: ...
+    @property
+    def token(self) -> int: ...
+    @property
+    def writes(self) -> Sequence[object]: ...
+    @property
+    def is_void(self) -> bool:
+        """An earlier unit of the same actor was not committed: this one must not be either."""
+        ...
+
+    def settle(self, outcome: CommitOutcome) -> None:
+        """Tell the actor's gate. Units of one actor are settled in the order submitted. Never raises."""
+        ...
+
+
+class Committer(Protocol):
+    """Group commit with fencing.
+
+    Units of one actor that share a batch are committed together or not at all; an actor whose token is not the
+    newest, one of whose unique keys exists, or one of whose values is refused is left out alone.
+    """
+
+    def submit(self, unit: CommitUnit) -> None:
+        """Encode *unit* and queue it for the next batch. Never waits.
+
+        Raises: ValueError when a write cannot be encoded; nothing was queued.
+        """
+        ...
+
+    async def claim(self, address: Address, *, create: bool) -> int | None:
+        """Become the owner of *address* and return the new token, or None when there is no row and not *create*.
+
+        Concurrent claims share one statement.
+
+        Raises: StorageUnavailable.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Return when storage answers. Raises: StorageUnavailable."""
+        ...
+
+
+class Clock(Protocol):
+    """Wall time, for what is shown and stored. Deadlines use trio's clock, never this one."""
+
+    def wall_milliseconds(self) -> int:
+        """Milliseconds since 1970-01-01 UTC."""
+        ...
+
+    def busy_seconds(self) -> float:
+        """A counter that only measures how long a drain has been running."""
+        ...
+
+
+class Randomness(Protocol):
+    """The one source of jitter."""
+
+    def uniform(self, low: float, high: float) -> float: ...
+
+
+class SystemClock(Clock):
+    """The machine's clock."""
+
+    def wall_milliseconds(self) -> int:
+        """Milliseconds since 1970-01-01 UTC."""
+        return time.time_ns() // 1_000_000
+
+    def busy_seconds(self) -> float:
+        """Seconds of the performance counter."""
+        return time.perf_counter()
+
+
+class SystemRandomness(Randomness):
+    """The operating system's randomness."""
+
+    def __init__(self) -> None:
+        self._random = random.SystemRandom()
+
+    def uniform(self, low: float, high: float) -> float:
+        """A float in [low, high]."""
+        return self._random.uniform(low, high)

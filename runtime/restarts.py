@@ -1,0 +1,68 @@
+"""Restarts: whether an actor that crashed starts again, and when. A pure decision.
+
+Intensity and period as in OTP: more than `intensity` crashes within `period_seconds` and the supervisor gives up.
+The wait before each restart is full jitter over an exponential ceiling, so that actors which died of one cause
+do not come back in step. A start that fails counts like any crash and always waits: it can never loop.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+RestartMode = Literal["permanent", "transient", "temporary"]
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """How one kind is restarted.
+
+    mode: permanent restarts after every exit, transient only after a crash, temporary never.
+    intensity: crashes allowed within period_seconds.
+    backoff_seconds_min, backoff_seconds_max: the ceiling of the jitter after the first crash, and at most.
+    """
+
+    mode: RestartMode = "transient"
+    intensity: int = 5
+    period_seconds: float = 30.0
+    backoff_seconds_min: float = 0.05
+    backoff_seconds_max: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.intensity < 0 or self.period_seconds <= 0:
+            raise ValueError("a restart policy needs intensity >= 0 and period_seconds > 0")
+        if not 0 < self.backoff_seconds_min <= self.backoff_seconds_max:
+            raise ValueError("a restart policy needs 0 < backoff_seconds_min <= backoff_seconds_max")
+
+
+@dataclass(slots=True)
+class CrashHistory:
+    """Trio times of the crashes that still count. Grows to `intensity` + 1 at most."""
+
+    times: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Start again after *delay_seconds*."""
+
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Do not start again; *reason* is for the log."""
+
+    reason: str
+
+
+def decide(policy: RestartPolicy, history: CrashHistory, now: float, jitter: float) -> Restart | GiveUp:
+    """Record a crash at *now* and say what to do. *jitter* is a random number in [0, 1]."""
+    if policy.mode == "temporary":
+        return GiveUp("temporary actors are not restarted")
+    history.times[:] = [time for time in history.times if now - time < policy.period_seconds][-policy.intensity :]
+    history.times.append(now)
+    crashes = len(history.times)
+    if crashes > policy.intensity:
+        return GiveUp(f"{crashes} crashes within {policy.period_seconds:g} s (intensity {policy.intensity})")
+    exponent = min(crashes - 1, 32)  # 2**32 passes any ceiling; larger powers would overflow a float one day
+    ceiling = min(policy.backoff_seconds_min * 2**exponent, policy.backoff_seconds_max)
+    return Restart(ceiling * jitter)
