@@ -1,0 +1,148 @@
+"""The pool: named queries against PostgreSQL, from trio.
+
+Every call crosses to asyncio once. What PostgreSQL refuses is raised as asyncpg raises it; what means "PostgreSQL is
+not there" is always `StorageUnavailable`, so that callers tell the world's fault from their own.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+import trio
+
+from greenroom.runtime.ports import StorageUnavailable
+from greenroom.storage.asyncio_bridge import AsyncioBridge
+from greenroom.storage.postgres.queries import query
+
+T = TypeVar("T")
+
+CONNECT_SECONDS_MAX = 5.0
+QUERY_SECONDS_MAX = 15.0
+
+# What asyncpg raises when the server is gone, going, or was never there.
+AWAY_ERRORS: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.InternalClientError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """Connections of the pool: made, of those idle now, and the most it may make."""
+
+    size: int
+    idle: int
+    connections_max: int
+
+
+class Postgres:
+    """Queries by name. Made by `open_postgres`."""
+
+    def __init__(self, bridge: AsyncioBridge, pool: Any, connect: Callable[[], Awaitable[Any]]) -> None:
+        self.bridge = bridge
+        self._pool = pool
+        self._connect = connect
+
+    async def fetch(self, name: str, *args: object) -> list[Any]:
+        """All rows of the named query."""
+        rows: list[Any] = await self._call("fetch", query(name), args)
+        return rows
+
+    async def fetch_row(self, name: str, *args: object) -> Any | None:
+        """The first row of the named query, or None."""
+        return await self._call("fetchrow", query(name), args)
+
+    async def fetch_value(self, name: str, *args: object) -> Any | None:
+        """The first column of the first row, or None."""
+        return await self._call("fetchval", query(name), args)
+
+    async def execute(self, name: str, *args: object) -> int:
+        """Run the named query; the count of rows it touched."""
+        status: str = await self._call("execute", query(name), args)
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def transaction(self, fn: Callable[[Any], Awaitable[T]]) -> T:
+        """Run *fn*, an asyncio coroutine function that takes a connection, inside one transaction.
+
+        Raises: StorageUnavailable; what *fn* raises, after rolling back.
+        """
+
+        async def run() -> T:
+            async with self._pool.acquire(timeout=CONNECT_SECONDS_MAX) as connection, connection.transaction():
+                return await fn(connection)
+
+        with away_is_unavailable():
+            return await self.bridge.run(run)
+
+    async def connect(self) -> Any:
+        """Open a connection of one's own, outside the pool. Raises: StorageUnavailable."""
+        with away_is_unavailable():
+            return await self.bridge.run(self._connect)
+
+    def statistics(self) -> PoolStatistics:
+        """Sizes of the pool now."""
+        return PoolStatistics(self._pool.get_size(), self._pool.get_idle_size(), self._pool.get_max_size())
+
+    async def _call(self, method: str, sql: str, args: tuple[object, ...]) -> Any:
+        async def run() -> Any:
+            async with self._pool.acquire(timeout=CONNECT_SECONDS_MAX) as connection:
+                return await getattr(connection, method)(sql, *args, timeout=QUERY_SECONDS_MAX)
+
+        with away_is_unavailable():
+            return await self.bridge.run(run)
+
+
+class away_is_unavailable:  # noqa: N801 - reads as a clause of the `with` it stands in
+    """Turn every way of saying "the server is away" into `StorageUnavailable`."""
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
+        """Raise StorageUnavailable in place of what asyncpg raised."""
+        if isinstance(error, AWAY_ERRORS):
+            raise StorageUnavailable(f"PostgreSQL cannot be reached: {error or type(error).__name__}") from error
+
+
+@asynccontextmanager
+async def open_postgres(
+    bridge: AsyncioBridge, connect_arguments: dict[str, Any], *, connections_max: int = 8, is_pooled: bool = False
+) -> AsyncIterator[Postgres]:
+    """Open a pool on the server that *connect_arguments* of asyncpg name.
+
+    is_pooled: a transaction pooler stands before the server, so nothing may be prepared for later.
+    Raises: StorageUnavailable when not even one connection can be made.
+    """
+    arguments = {
+        **connect_arguments,
+        "timeout": CONNECT_SECONDS_MAX,
+        "statement_cache_size": 0 if is_pooled else 256,
+        "server_settings": {"application_name": "greenroom", **connect_arguments.get("server_settings", {})},
+    }
+
+    async def make_pool() -> Any:
+        return await asyncpg.create_pool(min_size=1, max_size=connections_max, **arguments)
+
+    async def connect() -> Any:
+        return await asyncpg.connect(**arguments)
+
+    async def close(pool: Any) -> None:
+        await pool.close()
+
+    with away_is_unavailable():
+        pool = await bridge.run(make_pool)
+    try:
+        yield Postgres(bridge, pool, connect)
+    finally:
+        with trio.move_on_after(3, shield=True) as scope:
+            await bridge.run(close, pool)
+        if scope.cancelled_caught:
+            pool.terminate()
