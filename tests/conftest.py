@@ -1,0 +1,135 @@
+"""What every test may ask for.
+
+- `postgres_server` (one per session): the address of a real embedded PostgreSQL, started once in a thread with a trio
+  of its own, so it outlives the trio of any single test. Its `fsync` is off: the files do not outlive the session.
+- `database` (one per test): the address of a fresh, migrated, empty database on that server, copied from a template
+  in about 30 ms and dropped afterwards, also when connections are still open. Use it as
+  `asyncpg.connect(**database.connect_arguments())`, or give it to whatever takes a ServerAddress.
+- `open_folder` (one per test): an empty folder that the user who runs PostgreSQL can enter. As root `tmp_path` is not
+  one: pytest makes its parents 0700.
+"""
+
+import asyncio
+import os
+import queue
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+import trio
+
+from greenroom.storage.postgres.embedded import ServerAddress, open_embedded
+from greenroom.storage.postgres.left_behind import clear_left_behind
+from greenroom.storage.postgres.migrate import migrate
+
+TEMPLATE = "greenroom_template"
+_FOLDER_PREFIX = "greenroom-tests-"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[ServerAddress]:
+    """Start the server of this session; see the top of this file."""
+    _sweep_abandoned()
+    with _server_thread() as address:
+        asyncio.run(_make_template(address))
+        yield address
+
+
+@pytest.fixture
+def database(postgres_server: ServerAddress) -> Iterator[ServerAddress]:
+    """Make a migrated database for this test alone; see the top of this file."""
+    name = f"test_{os.urandom(6).hex()}"
+    asyncio.run(_administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+    try:
+        yield replace(postgres_server, database=name)
+    finally:
+        asyncio.run(_administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Make a folder that every user can enter; see the top of this file."""
+    folder = _open_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir="/var/tmp"))
+    folder.chmod(0o755)
+    return folder
+
+
+@dataclass
+class _ServerThread:
+    """The thread that keeps the server of the session."""
+
+    answers: queue.Queue[ServerAddress | BaseException]
+    token: trio.lowlevel.TrioToken | None = None
+    leave: trio.Event | None = None
+
+    def __enter__(self) -> ServerAddress:
+        self.folder = _open_folder()
+        self.thread = threading.Thread(target=self._run, name="postgres of the test session")
+        self.thread.start()
+        answer = self.answers.get(timeout=60)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def __exit__(self, *_: object) -> None:
+        assert self.token is not None
+        assert self.leave is not None
+        trio.from_thread.run_sync(self.leave.set, trio_token=self.token)
+        self.thread.join(timeout=60)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._serve)
+        except BaseException as error:
+            self.answers.put(error)
+
+    async def _serve(self) -> None:
+        self.token, self.leave = trio.lowlevel.current_trio_token(), trio.Event()
+        fast = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "100"}
+        async with open_embedded(self.folder / "data", settings=fast, on_event=lambda _: None) as server:
+            self.answers.put(server.address)
+            await self.leave.wait()
+
+
+def _server_thread() -> _ServerThread:
+    return _ServerThread(queue.Queue())
+
+
+async def _make_template(address: ServerAddress) -> None:
+    await _administer(address, f"CREATE DATABASE {TEMPLATE}")
+    connection = await asyncpg.connect(**replace(address, database=TEMPLATE).connect_arguments())
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
+
+
+async def _administer(address: ServerAddress, statement: str) -> None:
+    connection = await asyncpg.connect(**address.connect_arguments())
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _sweep_abandoned() -> None:
+    """Stop and remove what test sessions that were killed have left in /var/tmp."""
+    for folder in Path("/var/tmp").glob(_FOLDER_PREFIX + "*"):
+        with suppress(OSError, ValueError):
+            holder = int((folder / "data" / "lock").read_text())
+            if not Path(f"/proc/{holder}").exists():
+                trio.run(clear_left_behind, folder / "data" / "postgres" / "cluster" / "data")
+                shutil.rmtree(folder, ignore_errors=True)
