@@ -1,0 +1,190 @@
+"""Conversations: made here, read here; written only by their room's actor through the committer.
+
+A conversation and its ownership row are made in one transaction, before anybody can know its id; a direct one of a
+pair exists once, whoever races (unique index). History pages carry the membership test inside the query, so that no
+path reads a room that the reader may not see.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from greenroom.storage.postgres.pool import Postgres
+from greenroom.storage.postgres.queries import query
+
+RING_MESSAGES = 256
+CLIENT_IDS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message as it was committed. created_at_ms: milliseconds since 1970."""
+
+    id: int
+    seq: int
+    sender_id: int
+    client_id: str | None
+    content: str
+    created_at_ms: int
+    sender_name: str = ""
+    conversation_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SentBefore:
+    """What is remembered of a client id: enough to answer it again."""
+
+    id: int
+    seq: int
+    digest: bytes
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMember:
+    """An active member."""
+
+    user_id: int
+    role: str
+    read_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRoom:
+    """All that a room loads when it wakes."""
+
+    id: int
+    is_group: bool
+    is_open: bool
+    title: str
+    epoch: int
+    top_seq: int
+    members: list[StoredMember]
+    ring: list[StoredMessage]
+    client_ids: dict[tuple[int, str], SentBefore]
+
+
+@dataclass(frozen=True, slots=True)
+class NewConversation:
+    """What is asked for. participant_ids without the creator; two people and not is_group make it direct."""
+
+    id: int
+    creator_id: int
+    participant_ids: Sequence[int]
+    is_group: bool
+    is_open: bool
+    title: str
+    at_ms: int
+
+
+class Conversations:
+    """Reads, and the making of new conversations."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def create(self, new: NewConversation) -> tuple[int, bool]:
+        """Make the conversation; (its id, True), or (the id of the pair's existing one, False).
+
+        Raises: asyncpg.ForeignKeyViolationError when somebody does not exist.
+        """
+        other = new.participant_ids[0] if not new.is_group else None
+        pair = (None, None) if other is None else (min(other, new.creator_id), max(other, new.creator_id))
+        roles = {new.creator_id: "admin" if new.is_group else "member"}
+        roles.update({user_id: "member" for user_id in new.participant_ids if user_id != new.creator_id})
+
+        async def run(connection: Any) -> tuple[int, bool]:
+            made = await connection.fetchval(
+                query("insert_conversation"),
+                *(new.id, new.is_group, new.is_open, new.title, new.creator_id, *pair, new.at_ms),
+            )
+            if made is None:
+                return await connection.fetchval(query("select_direct_conversation"), *pair), False
+            await connection.execute(query("insert_ownership"), "room", str(new.id))
+            await connection.execute(query("insert_participants"), new.id, list(roles), list(roles.values()), new.at_ms)
+            return new.id, True
+
+        return await self._postgres.transaction(run)
+
+    async def load_room(self, conversation_id: int) -> StoredRoom | None:
+        """Everything a room needs to wake, from one snapshot; None when there is no such conversation."""
+
+        async def run(connection: Any) -> StoredRoom | None:
+            room = await connection.fetchrow(query("select_room"), conversation_id)
+            if room is None:
+                return None
+            members = await connection.fetch(query("select_room_members"), conversation_id)
+            ring = await connection.fetch(query("select_recent_messages"), conversation_id, RING_MESSAGES)
+            sent = await connection.fetch(
+                query("select_recent_client_ids"), conversation_id, room["top_seq"], CLIENT_IDS_MAX
+            )
+            return StoredRoom(
+                id=room["id"],
+                is_group=room["is_group"],
+                is_open=room["is_open"],
+                title=room["title"],
+                epoch=room["epoch"],
+                top_seq=room["top_seq"],
+                members=[StoredMember(*row) for row in members],
+                ring=[StoredMessage(*row) for row in ring],
+                client_ids={
+                    (row["sender_id"], row["client_id"]): SentBefore(
+                        row["id"], row["seq"], row["content_digest"], row["created_at_ms"]
+                    )
+                    for row in sent
+                },
+            )
+
+        return await self._postgres.transaction(run)
+
+    async def sent_before(self, conversation_id: int, sender_id: int, client_id: str) -> SentBefore | None:
+        """The message of a client id, however old."""
+        row = await self._postgres.fetch_row("select_by_client_id", conversation_id, sender_id, client_id)
+        return None if row is None else SentBefore(row["id"], row["seq"], row["content_digest"], row["created_at_ms"])
+
+    async def messages_after(self, conversation_id: int, reader_id: int, seq: int, count: int) -> list[StoredMessage]:
+        """The next *count* messages after *seq*, oldest first; none for who is not a member."""
+        return _messages(await self._postgres.fetch("select_messages_after", conversation_id, reader_id, seq, count))
+
+    async def messages_before(self, conversation_id: int, reader_id: int, seq: int, count: int) -> list[StoredMessage]:
+        """The last *count* messages before *seq*, oldest first; none for who is not a member."""
+        return _messages(await self._postgres.fetch("select_messages_before", conversation_id, reader_id, seq, count))
+
+    async def messages_page(self, conversation_id: int, reader_id: int, limit: int, offset: int) -> list[StoredMessage]:
+        """*limit* messages, *offset* from the newest, oldest first; none for who is not a member."""
+        return _messages(
+            await self._postgres.fetch("select_messages_offset", conversation_id, reader_id, limit, offset)
+        )
+
+    async def message(self, message_id: int, reader_id: int) -> StoredMessage | None:
+        """One message, or None when there is none that the reader may see."""
+        row = await self._postgres.fetch_row("select_message", message_id, reader_id)
+        return None if row is None else _message(row)
+
+    async def conversation_of(self, conversation_id: int, reader_id: int) -> Any | None:
+        """One conversation as a member sees it (row of `select_conversation_of`), or None."""
+        return await self._postgres.fetch_row("select_conversation_of", conversation_id, reader_id)
+
+    async def conversations_of(self, user_id: int, limit: int, offset: int) -> list[Any]:
+        """The user's conversations, newest activity first (rows of `select_conversations_of`)."""
+        return await self._postgres.fetch("select_conversations_of", user_id, limit, offset)
+
+    async def open_conversations(self, user_id: int, limit: int, offset: int) -> list[Any]:
+        """Groups that anybody may enter (rows of `select_open_conversations`)."""
+        return await self._postgres.fetch("select_open_conversations", user_id, limit, offset)
+
+    async def participants(self, conversation_id: int, reader_id: int, after_id: int, count: int) -> list[Any]:
+        """Members by id after *after_id* (rows of `select_participants`); none for who is not a member."""
+        return await self._postgres.fetch("select_participants", conversation_id, reader_id, after_id, count)
+
+    async def is_member(self, conversation_id: int, user_id: int) -> bool:
+        """Whether the user is an active member now."""
+        return bool(await self._postgres.fetch_value("is_member", conversation_id, user_id))
+
+
+def _messages(rows: list[Any]) -> list[StoredMessage]:
+    return [_message(row) for row in rows]
+
+
+def _message(row: Any) -> StoredMessage:
+    return StoredMessage(**dict(row))

@@ -1,0 +1,99 @@
+-- name: commit_messages
+-- Commit the messages of many rooms at once. Ownership rows are bumped in address order, in the same statement; a
+-- room whose token is not the newest, or one of whose client ids exists already, is left out whole. Returns one row
+-- per actor: whether it was committed, and if not, whether that was for a duplicate.
+with units as (
+    select * from unnest($1::text[], $2::text[], $3::bigint[]) as u (kind, key, token)
+),
+drafts as (
+    select * from unnest(
+        $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[]
+    ) as d (id, conversation_id, seq, sender_id, client_id, content, content_digest, created_at_ms)
+),
+duplicates as (
+    select distinct d.conversation_id::text as key
+    from drafts d
+    join messages m using (conversation_id, sender_id, client_id)
+),
+held as (
+    select o.kind, o.key
+    from ownership o
+    join units u on o.kind = u.kind and o.key = u.key and o.token = u.token
+    order by o.kind, o.key
+    for update of o
+),
+accepted as (
+    update ownership o
+    set commits = o.commits + 1
+    from held h, units u
+    where o.kind = h.kind and o.key = h.key and u.kind = o.kind and u.key = o.key and o.token = u.token
+        and not (o.kind = 'room' and o.key in (select key from duplicates))
+    returning o.kind, o.key
+),
+stored as (
+    insert into messages (id, conversation_id, seq, sender_id, client_id, content, content_digest, created_at)
+    select d.id, d.conversation_id, d.seq, d.sender_id, d.client_id, d.content, d.content_digest,
+        to_timestamp(d.created_at_ms / 1000.0)
+    from drafts d
+    where exists (select 1 from accepted a where a.kind = 'room' and a.key = d.conversation_id::text)
+),
+tops as (
+    select distinct on (conversation_id) conversation_id, seq, id, to_timestamp(created_at_ms / 1000.0) as at
+    from drafts
+    order by conversation_id, seq desc
+),
+topped as (
+    update conversations c
+    set top_seq = t.seq, last_message_id = t.id, last_message_at = t.at, updated_at = t.at
+    from tops t
+    where c.id = t.conversation_id
+        and exists (select 1 from accepted a where a.kind = 'room' and a.key = t.conversation_id::text)
+)
+select u.kind, u.key,
+    exists (select 1 from accepted a where a.kind = u.kind and a.key = u.key) as is_committed,
+    u.kind = 'room' and u.key in (select key from duplicates) as is_duplicate
+from units u;
+
+-- name: commit_participants
+-- Put membership rows; runs in the transaction that bumped their rooms. Joining again keeps the read marker.
+insert into participants (conversation_id, user_id, role, is_active, joined_at, left_at)
+select p.conversation_id, p.user_id, p.role, p.is_active, to_timestamp(p.at_ms / 1000.0),
+    case when p.is_active then null else to_timestamp(p.at_ms / 1000.0) end
+from unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::bigint[])
+    as p (conversation_id, user_id, role, is_active, at_ms)
+on conflict (conversation_id, user_id) do update
+set role = excluded.role, is_active = excluded.is_active,
+    joined_at = case when excluded.is_active then excluded.joined_at else participants.joined_at end,
+    left_at = excluded.left_at;
+
+-- name: commit_markers
+-- Move read markers; they never move back. Runs in the transaction that bumped their rooms.
+update participants p
+set read_seq = m.read_seq, read_at = to_timestamp(m.at_ms / 1000.0)
+from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) as m (conversation_id, user_id, read_seq, at_ms)
+where p.conversation_id = m.conversation_id and p.user_id = m.user_id and p.read_seq < m.read_seq;
+
+-- name: claim_existing
+-- Become the owner of addresses that have a row: the newest token fences every older owner.
+update ownership o
+set token = o.token + 1
+from (
+    select o.kind, o.key from ownership o
+    join unnest($1::text[], $2::text[]) as c (kind, key) using (kind, key)
+    order by o.kind, o.key
+    for update of o
+) as held
+where o.kind = held.kind and o.key = held.key
+returning o.kind, o.key, o.token;
+
+-- name: claim_or_create
+-- Become the owner of addresses, making the row of those that have none.
+insert into ownership as o (kind, key, token)
+select distinct c.kind, c.key, 1 from unnest($1::text[], $2::text[]) as c (kind, key)
+order by c.kind, c.key
+on conflict (kind, key) do update set token = o.token + 1
+returning o.kind, o.key, o.token;
+
+-- name: probe
+-- Answer, if there is anybody to answer.
+select 1;

@@ -1,0 +1,149 @@
+-- name: insert_conversation
+-- Make a conversation. A direct one of a pair that has one already inserts nothing.
+insert into conversations
+    (id, is_group, is_open, title, created_by_id, pair_low, pair_high, created_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8::bigint / 1000.0), to_timestamp($8::bigint / 1000.0))
+on conflict do nothing
+returning id;
+
+-- name: insert_ownership
+-- Give a new actor its ownership row, before anybody can claim it.
+insert into ownership (kind, key) values ($1, $2);
+
+-- name: insert_participants
+-- The first members of a new conversation.
+insert into participants (conversation_id, user_id, role, is_active, joined_at)
+select $1, p.user_id, p.role, true, to_timestamp($4::bigint / 1000.0)
+from unnest($2::bigint[], $3::text[]) as p (user_id, role);
+
+-- name: select_direct_conversation
+-- The conversation of a pair.
+select id from conversations where pair_low = $1 and pair_high = $2 and not is_group;
+
+-- name: select_room
+-- What a room knows of itself when it wakes.
+select id, is_group, is_open, title, created_by_id, epoch, top_seq,
+    (extract(epoch from created_at) * 1000)::bigint as created_at_ms
+from conversations where id = $1;
+
+-- name: select_room_members
+-- The active members of a room and where they have read to.
+select user_id, role, read_seq from participants where conversation_id = $1 and is_active;
+
+-- name: select_recent_messages
+-- The newest messages of a room, oldest first: its ring.
+select * from (
+    select id, seq, sender_id, client_id, content, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
+    from messages where conversation_id = $1 order by seq desc limit $2
+) newest
+order by seq;
+
+-- name: select_recent_client_ids
+-- The newest client ids of a room: what it recognises as sent before without asking.
+select sender_id, client_id, id, seq, content_digest, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
+from messages where conversation_id = $1 and seq > $2 - $3::bigint and client_id is not null
+order by seq;
+
+-- name: select_by_client_id
+-- The message that somebody sent under a client id, however long ago.
+select id, seq, content_digest, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
+from messages where conversation_id = $1 and sender_id = $2 and client_id = $3;
+
+-- name: select_messages_after
+-- A page of history forwards, for an active member only.
+select m.id, m.seq, m.sender_id, u.name as sender_name, m.client_id, m.content,
+    (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+from messages m join users u on u.id = m.sender_id
+where m.conversation_id = $1 and m.seq > $3
+    and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
+order by m.seq limit $4;
+
+-- name: select_messages_before
+-- A page of history backwards from a seq, oldest first, for an active member only.
+select * from (
+    select m.id, m.seq, m.sender_id, u.name as sender_name, m.client_id, m.content,
+        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+    from messages m join users u on u.id = m.sender_id
+    where m.conversation_id = $1 and m.seq < $3
+        and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
+    order by m.seq desc limit $4
+) newest
+order by seq;
+
+-- name: select_messages_offset
+-- A page by limit and offset from the newest, oldest first, for an active member only.
+select * from (
+    select m.id, m.seq, m.sender_id, u.name as sender_name, m.client_id, m.content,
+        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+    from messages m join users u on u.id = m.sender_id
+    where m.conversation_id = $1
+        and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
+    order by m.seq desc limit $3 offset $4
+) newest
+order by seq;
+
+-- name: select_message
+-- One message, for an active member of its conversation only.
+select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, m.client_id, m.content,
+    (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+from messages m join users u on u.id = m.sender_id
+where m.id = $1
+    and exists (
+        select 1 from participants p where p.conversation_id = m.conversation_id and p.user_id = $2 and p.is_active
+    );
+
+-- name: select_conversation_of
+-- One conversation as one of its active members sees it.
+select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, me.read_seq,
+    (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from c.updated_at) * 1000)::bigint as updated_at_ms,
+    (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
+    last.content as last_message, last.sender_id as last_sender_id,
+    (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
+    other.id as other_id, other.name as other_name, other.role as other_role
+from conversations c
+join participants me on me.conversation_id = c.id and me.user_id = $2 and me.is_active
+left join messages last on last.conversation_id = c.id and last.seq = c.top_seq
+left join users other
+    on not c.is_group and other.id = case when c.pair_low = $2 then c.pair_high else c.pair_low end
+where c.id = $1;
+
+-- name: select_conversations_of
+-- The conversations of a user, the one with the newest activity first.
+select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, me.read_seq,
+    (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from c.updated_at) * 1000)::bigint as updated_at_ms,
+    (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
+    last.content as last_message, last.sender_id as last_sender_id,
+    (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
+    other.id as other_id, other.name as other_name, other.role as other_role
+from participants me
+join conversations c on c.id = me.conversation_id
+left join messages last on last.conversation_id = c.id and last.seq = c.top_seq
+left join users other
+    on not c.is_group and other.id = case when c.pair_low = $1 then c.pair_high else c.pair_low end
+where me.user_id = $1 and me.is_active
+order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
+limit $2 offset $3;
+
+-- name: select_open_conversations
+-- Groups that any signed-in user may enter, the one with the newest activity first.
+select c.id, c.title,
+    (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
+    exists (select 1 from participants p where p.conversation_id = c.id and p.is_active and p.user_id = $1) as is_member
+from conversations c
+where c.is_open
+order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
+limit $2 offset $3;
+
+-- name: select_participants
+-- The active members of a conversation with their names, for an active member only.
+select p.user_id, u.name, p.role, p.read_seq, (extract(epoch from p.joined_at) * 1000)::bigint as joined_at_ms
+from participants p join users u on u.id = p.user_id
+where p.conversation_id = $1 and p.is_active and p.user_id > $3
+    and exists (select 1 from participants me where me.conversation_id = $1 and me.user_id = $2 and me.is_active)
+order by p.user_id limit $4;
+
+-- name: is_member
+-- Whether a user is an active member of a conversation.
+select exists (select 1 from participants where conversation_id = $1 and user_id = $2 and is_active);

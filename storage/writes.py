@@ -1,0 +1,46 @@
+"""What a room may write: the vocabulary between room actors and the committer.
+
+Plain slotted values, in the order of their columns. Times are milliseconds since 1970; ids are ours (see the first
+migration). The committer turns them into columns, one statement per table for the whole batch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class InsertMessage:
+    """One message. Its seq is the room's last plus one; (conversation, sender, client_id) is unique for ever."""
+
+    id: int
+    conversation_id: int
+    seq: int
+    sender_id: int
+    client_id: str | None
+    content: str
+    digest: bytes
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutParticipant:
+    """Somebody joins (is_active) or leaves; joining again keeps the read marker."""
+
+    conversation_id: int
+    user_id: int
+    role: Literal["admin", "member"]
+    is_active: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceMarker:
+    """A read marker; storage keeps the larger."""
+
+    conversation_id: int
+    user_id: int
+    read_seq: int
+    at_ms: int
+
+
+RoomWrite = InsertMessage | PutParticipant | AdvanceMarker
