@@ -1,0 +1,405 @@
+"""One HTTP/1.1 connection: Hypercorn's protocol object under our own reading, limits and end.
+
+Hypercorn's `H11Protocol` parses and writes HTTP and calls the application; what stands around it in
+`hypercorn.trio.tcp_server` is replaced here, because it has faults that a client can trigger (all measured on 0.18):
+sends that cannot be cancelled, a keep-alive timer that never fires under Quart-Trio, tasks and descriptors kept for
+ever when an application ends before the request's body does, HTTP/2 in clear text.
+
+Guarantees: an idle connection costs one task. After an upgrade request's head not one byte reaches Hypercorn
+(`http/adoption.py`). A 101 goes out only for an adopted connection, and without extensions, as the engine negotiates
+none. HTTP/2 is refused: prior knowledge with 505, `Upgrade: h2c` by answering in HTTP/1.1 (RFC 9110 section 7.8: an
+upgrade may be ignored). What Hypercorn answers with an empty body has the JSON envelope. `overdue()` says which limit
+the connection has passed; one sweeper asks all of them (`http/server.py`): no task and no timer per connection.
+"""
+
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+import h11
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Data, EndBody, EndData, Response
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope
+from hypercorn.typing import WorkerContext as WorkerContextPort
+
+from greenroom.http.adoption import HAND_KEY, Hand, Stage
+
+log = structlog.get_logger()
+
+Send = Callable[[ASGISendEvent | None], Awaitable[None]]
+Put = Callable[[ASGIReceiveEvent], Awaitable[None]]
+
+DISCARDED_BYTES_MAX: Final = 256 * 1024
+DISCARD_SECONDS_MAX: Final = 1.0
+REFUSAL_SECONDS_MAX: Final = 1.0
+
+# The names are those of every other answer (existing-system.md section 1.0).
+ERROR_CODES: Final = {404: "NOT_FOUND", 500: "INTERNAL", 501: "NOT_IMPLEMENTED", 503: "SERVICE_UNAVAILABLE"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """What one connection may cost. At each limit the connection ends; a slow head is answered with 408 first."""
+
+    idle_seconds_max: float = 15.0  # between requests, and before the first byte of the first
+    head_seconds_max: float = 10.0  # from the first byte of a request to the end of its header (slowloris)
+    stalled_seconds_max: float = 30.0  # a body that does not arrive, an answer that is not read: no byte for so long
+    upgrade_seconds_max: float = 60.0  # from an upgrade request to the end of its view
+    head_bytes_max: int = 16 * 1024
+    connections_max: int = 10_000  # HTTP connections; at the limit new ones wait in the backlog
+
+
+class Overdue(StrEnum):
+    """The limit that a connection has passed."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    STALLED = "stalled"
+    UPGRADE = "upgrade"
+
+
+class Connection:
+    """From accept() to the socket's end or adoption. One task owns it and calls run(); the server calls the rest."""
+
+    def __init__(
+        self,
+        hand: Hand,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        state: ConnectionState,
+        limits: HttpLimits,
+    ) -> None:
+        self.hand = hand
+        self.scope = trio.CancelScope()
+        self._app = app
+        self._config = config
+        self._context = context
+        self._state = ConnectionState({**state, HAND_KEY: hand})
+        self._limits = limits
+        self._reading = trio.CancelScope()
+        self._send_lock = trio.Lock()
+        self._idle_since = trio.current_time()
+        self._head_since: float | None = None
+        self._head_refused = False
+        self._protocol: FrontProtocol | None = None
+
+    async def run(self, server: tuple[str, int] | None) -> None:
+        """Serve until the connection ends. May raise what Hypercorn or the application raises; closes nothing then."""
+        async with trio.open_nursery() as nursery:
+            self._protocol = FrontProtocol(self, ApplicationTasks(nursery), server)
+            with self._reading:
+                await self._read(self._protocol)
+            if self._head_refused:
+                await self._refuse_head(self._protocol)
+            await self._protocol.handle(Closed())
+        if self._protocol.has_unread_input:
+            self.hand.half_close()
+            with trio.move_on_after(DISCARD_SECONDS_MAX):
+                await self.hand.discard(DISCARDED_BYTES_MAX)
+        self._protocol = None  # breaks the cycle of bound methods: the memory goes now, not at a collection
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is asked and nothing is on its way."""
+        return self._protocol is None or (
+            not self.hand.held and self._protocol.is_between_requests and self._head_since is None
+        )
+
+    def overdue(self, now: float) -> Overdue | None:
+        """Say which limit has passed at `now` (trio time). An application that works on an answer has none."""
+        limits, progressed = self._limits, self.hand.progressed_at
+        if self._protocol is None:
+            return None
+        if self.hand.sending:
+            return Overdue.STALLED if now - progressed > limits.stalled_seconds_max else None
+        if self.hand.held:
+            return Overdue.UPGRADE if now - progressed > limits.upgrade_seconds_max else None
+        if self._protocol.is_between_requests:
+            if self._head_since is not None:
+                return Overdue.HEAD if now - self._head_since > limits.head_seconds_max else None
+            return Overdue.IDLE if now - self._idle_since > limits.idle_seconds_max else None
+        if self._protocol.is_receiving_body and now - progressed > limits.stalled_seconds_max:
+            return Overdue.STALLED
+        return None
+
+    def expire(self, why: Overdue) -> None:
+        """End the connection for a limit it has passed."""
+        if why is Overdue.HEAD:
+            self._head_refused = True
+            self._reading.cancel()
+        else:
+            self.scope.cancel()
+
+    def finish_soon(self) -> None:
+        """End now if idle; otherwise Hypercorn ends it after the answer that is being made (the context says so)."""
+        if self.idle:
+            self._reading.cancel()
+
+    async def _read(self, protocol: "FrontProtocol") -> None:
+        while True:
+            try:
+                data = await self.hand.receive()
+            except (OSError, trio.ClosedResourceError):
+                return
+            if data and self._head_since is None and protocol.is_between_requests:
+                self._head_since = trio.current_time()
+            await protocol.handle(RawData(data))
+            if not data:
+                return
+
+    async def _refuse_head(self, protocol: "FrontProtocol") -> None:
+        with trio.move_on_after(REFUSAL_SECONDS_MAX):
+            await protocol.refuse(HTTPStatus.REQUEST_TIMEOUT, "the request's header did not arrive in time")
+
+    async def protocol_send(self, event: Event) -> None:
+        """What Hypercorn calls to write, to close, and to tell that a request began or that the next may come."""
+        if isinstance(event, RawData):
+            await self._write(event.data)
+        elif isinstance(event, Closed):
+            self._end()
+        elif isinstance(event, Updated):
+            self._note_request(idle=event.idle)
+
+    async def _write(self, data: bytes) -> None:
+        async with self._send_lock:
+            try:
+                await self.hand.send(data)
+            except (OSError, trio.ClosedResourceError):
+                self._reading.cancel()
+
+    def _end(self) -> None:
+        """End the reading; run() does the rest, in the task that owns the socket."""
+        self.hand.half_close()
+        self._reading.cancel()
+
+    def _note_request(self, *, idle: bool) -> None:
+        assert self._protocol is not None
+        self._idle_since = trio.current_time()
+        self._head_since = self._idle_since if idle and self._protocol.has_buffered_head else None
+
+    # What FrontProtocol needs to know.
+
+    def for_protocol(self) -> tuple[AppWrapper, Config, WorkerContext, ConnectionState]:
+        """Return the application, its configuration, the server's context and the state of the scope."""
+        return self._app, self._config, self._context, self._state
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to stop, so that this answer is the last one."""
+        return self._context.terminated.is_set()
+
+
+class ApplicationTasks:
+    """Runs the application for Hypercorn; unlike in Hypercorn's own, events for a finished application vanish.
+
+    There they wait for ever in a full queue that no one reads, and the connection's tasks and descriptor with them.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    async def spawn_app(self, app: AppWrapper, config: Config, scope: Scope, send: Send) -> Put:
+        """Start the application for one request and return what feeds it."""
+        outgoing, incoming = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
+
+        async def put(event: ASGIReceiveEvent) -> None:
+            try:
+                await outgoing.send(event)
+            except trio.BrokenResourceError:
+                await trio.lowlevel.checkpoint()
+
+        self._nursery.start_soon(_run_application, app, scope, incoming, send)
+        return put
+
+    def spawn(self, func: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Start a task that ends with the connection: Hypercorn does so for WebSocket pings only (off here)."""
+        self._nursery.start_soon(func, *args)
+
+
+async def _run_application(
+    app: AppWrapper, scope: Scope, incoming: trio.MemoryReceiveChannel[ASGIReceiveEvent], send: Send
+) -> None:
+    try:
+        await app(scope, incoming.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+    except* Exception as fault:
+        log.exception("http.application_failed", path=scope.get("path"), exc_info=fault)
+    finally:
+        incoming.close()
+        await send(None)
+
+
+class FrontProtocol(H11Protocol):
+    """Hypercorn's HTTP/1.1 state machine with our refusals, our error bodies and the way out for upgrades."""
+
+    def __init__(self, connection: Connection, tasks: ApplicationTasks, server: tuple[str, int] | None) -> None:
+        app, config, context, state = connection.for_protocol()
+        self._owner = connection
+        self._refused = False
+        super().__init__(
+            app,
+            config,
+            cast("WorkerContextPort", context),
+            tasks,  # type: ignore[arg-type]  # the port demands `async with`, which no one here uses
+            state,
+            False,
+            connection.hand.peer,
+            server,
+            connection.protocol_send,
+        )
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether the next thing to come is a request's head."""
+        return self.connection.their_state is h11.IDLE
+
+    @property
+    def is_receiving_body(self) -> bool:
+        """Whether more of the request's body has to come."""
+        return self.connection.their_state is h11.SEND_BODY
+
+    @property
+    def has_buffered_head(self) -> bool:
+        """Whether a part of the next request is here already."""
+        return bool(self.connection.trailing_data[0])
+
+    @property
+    def has_unread_input(self) -> bool:
+        """Whether the peer may be sending what no one reads, so that closing would reset the connection."""
+        return self._owner.hand.held or self._refused or self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
+
+    async def refuse(self, status: HTTPStatus, message: str) -> None:
+        """Answer with an error in the JSON envelope and end the connection. Nothing else is sent on it."""
+        self._refused = True
+        body = _error_body(status, message)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status, reason=status.phrase.encode(), headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+        await self.send(Closed())
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Write one event of the application's answer: overridden where Hypercorn's way is not ours."""
+        if self._refused or isinstance(event, (Data, EndData)):
+            # Data is a WebSocket frame of wsproto's: the engine alone writes frames.
+            await trio.lowlevel.checkpoint()
+            if not isinstance(event, (Response, Data, EndData, EndBody)):
+                await super().stream_send(event)
+        elif isinstance(event, Response):
+            await self._send_response(event)
+        else:
+            await super().stream_send(event)
+
+    async def _send_response(self, event: Response) -> None:
+        if event.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            await self._send_upgrade(event)
+        elif event.headers == [(b"content-length", b"0"), (b"connection", b"close")]:  # Hypercorn's own words
+            await self.refuse(HTTPStatus(event.status_code), HTTPStatus(event.status_code).phrase)
+        elif self._owner.draining or self._owner.hand.held:  # the last answer here: say so
+            await super().stream_send(replace(event, headers=[*event.headers, (b"connection", b"close")]))
+        else:
+            await super().stream_send(event)
+
+    async def _send_upgrade(self, event: Response) -> None:
+        if self._owner.hand.stage is not Stage.ARMED:
+            log.error("http.upgrade_not_adopted", peer=self.client)
+            await self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this path has no WebSocket engine")
+            return
+        headers = [(name, value) for name, value in event.headers if name != b"sec-websocket-extensions"]
+        await super().stream_send(replace(event, headers=headers))
+        if not self._owner.hand.broken:
+            self._owner.hand.note_upgraded()
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Never switch to HTTP/2 (Hypercorn would, in clear text): _create_stream refuses what is not HTTP/1."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        upgrade = _asks_for_websocket(request)
+        refusal = _refusal(request, upgrade=upgrade)
+        if refusal is not None:
+            await self.refuse(*refusal)
+            return
+        if upgrade:
+            # Before the application hears of it: it may adopt as soon as it runs.
+            self._owner.hand.hold(self.connection.trailing_data[0])
+        await super()._create_stream(request)
+        if isinstance(self.connection, H11WSConnection):
+            assert upgrade, "Hypercorn's notion of an upgrade has changed: see _asks_for_websocket"
+            self.connection.buffer.clear()
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Answer what h11 could not parse."""
+        status = HTTPStatus(status_code)
+        await self.refuse(status, f"the request could not be understood: {status.phrase}")
+
+
+def _header(request: h11.Request, wanted: bytes) -> str:
+    """Return the last value of a header, as Hypercorn does; empty if there is none."""
+    return next((value.decode("latin1").strip() for name, value in reversed(request.headers) if name == wanted), "")
+
+
+def _asks_for_websocket(request: h11.Request) -> bool:
+    """Decide exactly as H11Protocol._create_stream does; tests/http/test_canary.py compares the two."""
+    tokens = {token.strip() for token in _header(request, b"connection").lower().split(",")}
+    return (
+        request.method.upper() == b"GET" and "upgrade" in tokens and _header(request, b"upgrade").lower() == "websocket"
+    )
+
+
+def _refusal(request: h11.Request, *, upgrade: bool) -> tuple[HTTPStatus, str] | None:
+    if request.http_version not in {b"1.0", b"1.1"}:
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here"
+    if not _is_target(request):
+        return HTTPStatus.BAD_REQUEST, "the request target is neither a path nor a URL"
+    if upgrade and (_header(request, b"content-length") not in {"", "0"} or _header(request, b"transfer-encoding")):
+        # Otherwise the body would be read as frames.
+        return HTTPStatus.BAD_REQUEST, "an upgrade request must not have a body"
+    return None
+
+
+def _is_target(request: h11.Request) -> bool:
+    """Whether the target has a form of RFC 9112 section 3.2 that a server must understand."""
+    if request.target.startswith(b"/"):
+        return True
+    if request.method == b"OPTIONS" and request.target == b"*":
+        return True
+    try:
+        parts = urlsplit(request.target.decode("ascii"))
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.netloc) and parts.path.startswith("/")
+
+
+def _error_body(status: HTTPStatus, message: str) -> bytes:
+    code = ERROR_CODES.get(status, "BAD_REQUEST" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "INTERNAL")
+    meta = {"timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"), "requestId": str(uuid.uuid4())}
+    return json.dumps({"success": False, "error": {"code": code, "message": message}, "meta": meta}).encode()
+
+
+def hypercorn_config(limits: HttpLimits) -> Config:
+    """Return Hypercorn's configuration as far as it matters here: what is not set is decided in this module."""
+    config = Config()
+    config.h11_max_incomplete_size = limits.head_bytes_max
+    config.alpn_protocols = ["http/1.1"]
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = logging.getLogger("greenroom.http.hypercorn")
+    return config

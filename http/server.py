@@ -1,0 +1,217 @@
+"""The HTTP server: accepts, attends, sweeps and stops. It runs in the caller's nursery, on the caller's listeners.
+
+Guarantees: no exception of one connection can end the process or another connection: `_attend` is total. (Stock
+Hypercorn on trio exits when an upgrade request and a frame come in one segment.) Out of descriptors, accepting pauses
+instead of spinning. One sweeper ends every connection that has passed a limit of `HttpLimits`. The application's
+startup and shutdown hooks run, shutdown also when the server is cancelled.
+
+Stopping goes in phases, from outside: `stop_accepting()` leaves the listeners open, so that clients of a port that
+outlives us wait in its backlog instead of being refused; `drain()` lets the answers in progress end; `aclose()` cuts
+what is left and runs the shutdown hooks. Adopted sockets belong to the engine: not counted, not closed here.
+"""
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+
+from greenroom.http.adoption import Hand
+from greenroom.http.connection import Connection, HttpLimits, Overdue, hypercorn_config
+
+log = structlog.get_logger()
+
+ACCEPT_PAUSE_SECONDS: Final = 0.1  # asyncio waits 1 s, trio 0.1 s
+SHUTDOWN_SECONDS_MAX: Final = 10.0
+SWEEP_SECONDS: Final = 1.0
+
+_OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpStatistics:
+    """Counts since the start, except `connections_open`."""
+
+    connections_open: int
+    accepted: int
+    adopted: int
+    faults_guarded: int
+    accept_pauses: int
+    swept: Mapping[Overdue, int]
+
+
+async def serve(
+    app: ASGIFramework,
+    listeners: Sequence[trio.SocketListener],
+    *,
+    limits: HttpLimits | None = None,
+    task_status: trio.TaskStatus["HttpServer"] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until aclose(), or until cancelled; started(server) when the startup hooks have run and the port answers.
+
+    Raises hypercorn.utils.LifespanFailureError, in a group, when a hook fails. Does not close the listeners.
+    """
+    server = HttpServer(app, limits or HttpLimits())
+    await server.run(listeners, lambda: task_status.started(server))
+
+
+class HttpServer:
+    """What serve() gives to its starter: statistics and the phases of stopping."""
+
+    def __init__(self, app: ASGIFramework, limits: HttpLimits) -> None:
+        self._app = ASGIWrapper(app)
+        self._limits = limits
+        self._config = hypercorn_config(limits)
+        self._context = WorkerContext(max_requests=None)
+        self._state: LifespanState = {}
+        self._accepting = trio.CancelScope()
+        self._serving = trio.CancelScope()
+        self._closed = trio.Event()
+        self._connections: set[Connection] = set()
+        self._one_ended = trio.Event()
+        self._accepted = self._adopted = self._faults = self._accept_pauses = 0
+        self._swept: Counter[Overdue] = Counter()
+
+    def statistics(self) -> HttpStatistics:
+        """Return the counts of this moment."""
+        return HttpStatistics(
+            connections_open=len(self._connections),
+            accepted=self._accepted,
+            adopted=self._adopted,
+            faults_guarded=self._faults,
+            accept_pauses=self._accept_pauses,
+            swept=dict(self._swept),
+        )
+
+    def stop_accepting(self) -> None:
+        """Take no more connections. The listeners stay open: clients wait in the backlog."""
+        self._accepting.cancel()
+
+    async def drain(self) -> None:
+        """Wait until every answer in progress is out; idle connections end at once. Deadline: the caller's scope."""
+        await self._context.terminated.set()
+        for connection in tuple(self._connections):
+            connection.finish_soon()
+        while self._connections:
+            await self._one_ended.wait()
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Cut what is left, run the shutdown hooks, and wait until serve() is about to return."""
+        self._serving.cancel()
+        await self._closed.wait()
+
+    async def run(self, listeners: Sequence[trio.SocketListener], on_ready: Callable[[], None]) -> None:
+        """Do what serve() says; called by it, once."""
+        lifespan = Lifespan(self._app, self._config, self._state)
+        hooks = trio.CancelScope(shield=True)  # the shutdown hooks have their turn although we are cancelled
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_run_lifespan, lifespan, hooks)
+                try:
+                    await lifespan.wait_for_startup()
+                    await self._serve_started(lifespan, listeners, on_ready)
+                finally:
+                    hooks.cancel()
+        finally:
+            self._closed.set()
+
+    async def _serve_started(
+        self, lifespan: Lifespan, listeners: Sequence[trio.SocketListener], on_ready: Callable[[], None]
+    ) -> None:
+        try:
+            with self._serving:
+                await self._serve(listeners, on_ready)
+        finally:
+            with trio.move_on_after(SHUTDOWN_SECONDS_MAX, shield=True):
+                await lifespan.wait_for_shutdown()
+
+    async def _serve(self, listeners: Sequence[trio.SocketListener], on_ready: Callable[[], None]) -> None:
+        async with trio.open_nursery() as connections:
+            connections.start_soon(self._sweep)
+            with self._accepting:
+                async with trio.open_nursery() as acceptors:
+                    for listener in listeners:
+                        acceptors.start_soon(self._accept, listener, connections)
+                    on_ready()
+            await trio.sleep_forever()
+
+    async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        address = listener.socket.getsockname()[:2]
+        while True:
+            while len(self._connections) >= self._limits.connections_max:
+                await self._one_ended.wait()
+            try:
+                sock, peer = await listener.socket.accept()
+            except trio.ClosedResourceError:
+                return
+            except OSError as fault:
+                await self._pause_accepting(fault)
+            else:
+                self._accepted += 1
+                connection = self._connection(sock, peer[:2])
+                connections.start_soon(self._attend, connection, address)
+
+    async def _pause_accepting(self, fault: OSError) -> None:
+        """Wait out a lack of resources. Any other fault is of the one connection that was to be accepted."""
+        if fault.errno not in _OUT_OF_RESOURCES:
+            return
+        self._accept_pauses += 1
+        log.error("http.accept_paused", reason=str(fault), connections_open=len(self._connections))
+        await trio.sleep(ACCEPT_PAUSE_SECONDS)
+
+    def _connection(self, sock: trio.socket.SocketType, peer: tuple[str, int]) -> Connection:
+        connection = Connection(
+            Hand(sock, peer), self._app, self._config, self._context, ConnectionState(self._state), self._limits
+        )
+        self._connections.add(connection)
+        return connection
+
+    async def _attend(self, connection: Connection, address: tuple[str, int]) -> None:
+        """Run one connection to its end. Raises nothing but cancellation."""
+        hand = connection.hand
+        try:
+            with connection.scope:
+                await connection.run(address)
+        except* Exception as fault:
+            self._faults += 1
+            log.exception("http.connection_failed", peer=hand.peer, exc_info=fault)
+        finally:
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        hand = connection.hand
+        if hand.adopted is not None and hand.adopted.taken:
+            self._adopted += 1
+        elif hand.adopted is not None:
+            log.error("http.adopted_not_taken", peer=hand.peer)
+        hand.close()
+        self._connections.discard(connection)
+        self._one_ended.set()
+        self._one_ended = trio.Event()
+
+    async def _sweep(self) -> None:
+        limits = self._limits
+        shortest = min(
+            limits.idle_seconds_max, limits.head_seconds_max, limits.stalled_seconds_max, limits.upgrade_seconds_max
+        )
+        while True:
+            await trio.sleep(min(SWEEP_SECONDS, shortest / 4))
+            now = trio.current_time()
+            for connection in tuple(self._connections):
+                why = connection.overdue(now)
+                if why is not None:
+                    self._swept[why] += 1
+                    connection.expire(why)
+
+
+async def _run_lifespan(lifespan: Lifespan, scope: trio.CancelScope) -> None:
+    with scope:
+        await lifespan.handle_lifespan()
