@@ -115,7 +115,7 @@ class Cluster:
         lost.
         """
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
-            with self.log.open("rb") as log, self.log.with_suffix(".log.1").open("wb") as earlier:
+            with self.log.open("rb") as log, open(self.log.with_suffix(".log.1"), "wb", opener=_private) as earlier:
                 log.seek(-LOG_BYTES_MAX, os.SEEK_END)
                 shutil.copyfileobj(log, earlier)
             os.truncate(self.log, 0)
@@ -171,6 +171,10 @@ def _lay_out(data_directory: Path, account: Account) -> Cluster:
     os.close(os.open(found.log, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     found.bound_log()
     return found
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _folder(path: Path, mode: int, uid: int, gid: int) -> Path:

@@ -5,8 +5,9 @@ kill(pid, 0), and backends may outlive their postmaster. A process counts when i
 working directory is this very data directory; PostgreSQL changes into it at start and stays. Only such a process is
 signalled, through a pidfd taken before the check, so a reused pid is never hit.
 
-postmaster.pid is removed when no such process is left: PostgreSQL would else refuse to start for a zombie or for a
-stranger that has the pid now. Without /proc (not Linux) all of this is left to PostgreSQL's own check, which refuses.
+postmaster.pid is removed when its pid is now a zombie or a stranger, for which PostgreSQL would refuse to start. In
+every other case it stays: PostgreSQL's own check of it, which also looks at shared memory, is the second lock. Without
+/proc (not Linux) all of this is left to that check.
 """
 
 import os
@@ -26,8 +27,11 @@ _STOP_SECONDS = (
 _POLL_SECONDS = 0.02
 
 
-async def clear_left_behind(data: Path) -> list[int]:
-    """Stop every postgres on this data directory, and return their pids. Raises PostgresStartFailed if one remains."""
+async def clear_left_behind(data: Path, socket_folder: Path | None = None) -> list[int]:
+    """Stop every postgres on this data directory, and return their pids. Raises PostgresStartFailed if one remains.
+
+    `socket_folder` must belong to this data directory alone: what is left in it is removed.
+    """
     found = await trio.to_thread.run_sync(postgres_on, data)
     remaining = found
     for number, seconds in _STOP_SECONDS:
@@ -41,6 +45,8 @@ async def clear_left_behind(data: Path) -> list[int]:
             "it may wait for a disk that does not answer; look at it, kill it, and start again"
         )
     _forget_postmaster_file(data)
+    if socket_folder is not None:
+        _empty(socket_folder)
     return found
 
 
@@ -59,8 +65,16 @@ def postmaster_file(data: Path) -> list[str]:
 
 
 def _forget_postmaster_file(data: Path) -> None:
-    if os.path.isdir("/proc/self"):
+    pid = (postmaster_file(data) or ["none"])[0]
+    if os.path.isdir(f"/proc/{pid}"):
         (data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _empty(socket_folder: Path) -> None:
+    # The lock file beside the socket has the same trouble with reused pids, and guards nothing that postmaster.pid does
+    # not guard: no other server uses this folder.
+    for name in socket_folder.glob(".s.PGSQL.*"):
+        name.unlink(missing_ok=True)
 
 
 def _signal(data: Path, pids: list[int], number: signal.Signals) -> bool:
@@ -100,6 +114,6 @@ async def _wait_gone(data: Path, seconds: float) -> list[int]:
 def _is_postgres_on(pid: int, data: Path) -> bool:
     try:
         program = os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
-        return program == "postgres" and os.readlink(f"/proc/{pid}/cwd") == str(data)
+        return program == "postgres" and os.path.samefile(f"/proc/{pid}/cwd", data)
     except OSError:  # gone, a zombie, or not ours to see: then not the user's that owns this data either
         return False

@@ -74,8 +74,13 @@ def check_server_version(version: ServerVersion) -> None:
 
 def read_migrations(source: Traversable | None = None) -> tuple[Migration, ...]:
     """Read the files in order. Raises MigrationsBroken unless they are well named and count from 1 without gaps."""
+    # An empty set is a wheel that was built without its .sql files: setuptools leaves them out in silence.
     files = [entry for entry in (source or _own_source()).iterdir() if entry.name.endswith(".sql")]
     migrations = tuple(sorted((_read(file) for file in files), key=lambda migration: migration.version))
+    if not migrations:
+        raise MigrationsBroken(
+            "there are no migrations in this installation: its .sql files are missing; install it again"
+        )
     for expected, migration in enumerate(migrations, start=1):
         if migration.version != expected:
             raise MigrationsBroken(

@@ -1,0 +1,171 @@
+"""storage/postgres/data_directory.py: the choice, the modes, and one process at a time."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from greenroom.storage.errors import DataDirectoryHeld, DataDirectoryUnusable
+from greenroom.storage.postgres.account import Account, ourselves
+from greenroom.storage.postgres.data_directory import (
+    LOCK_NAME,
+    choose_data_directory,
+    hold_data_directory,
+    make_data_directory,
+)
+
+STRANGER = Account("stranger", uid=4_000_000, gid=4_000_000)
+AS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def checkout(open_folder: Path) -> Path:
+    folder = open_folder / "checkout"
+    folder.mkdir(mode=0o755)
+    (folder / "pyproject.toml").write_text('[project]\nname = "greenroom"\n')
+    return folder
+
+
+def test_the_environment_decides_first(checkout):
+    assert choose_data_directory("/srv/chat", checkout) == Path("/srv/chat")
+    assert choose_data_directory("here", checkout) == checkout / "here"
+
+
+def test_a_checkout_keeps_its_own_data(checkout):
+    assert choose_data_directory(None, checkout, database_user=ourselves()) == checkout / ".greenroom"
+    assert choose_data_directory("", checkout, database_user=ourselves()) == checkout / ".greenroom"
+
+
+@pytest.mark.parametrize("text", ['[project]\nname = "other"\n', "not toml [", "[tool]\n"])
+def test_other_folders_use_the_data_directory_of_the_user(checkout, text):
+    (checkout / "pyproject.toml").write_text(text)
+    home = {"XDG_DATA_HOME": str(checkout / "share")}
+    chosen = choose_data_directory(None, checkout, environment=home, database_user=ourselves())
+    assert chosen == checkout / "share" / "greenroom"
+
+
+def test_a_relative_xdg_data_home_does_not_count(open_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(open_folder))
+    home = {"XDG_DATA_HOME": "share"}
+    chosen = choose_data_directory(None, open_folder, environment=home, database_user=ourselves())
+    assert chosen == open_folder / ".local" / "share" / "greenroom"
+
+
+def test_a_place_closed_to_the_user_of_the_database_gives_way_to_one_per_checkout(checkout, open_folder):
+    other = open_folder / "other"
+    other.mkdir(mode=0o755)
+    (other / "pyproject.toml").write_text('[project]\nname = "greenroom"\n')
+    assert choose_data_directory(None, checkout, database_user=STRANGER) == checkout / ".greenroom"
+    checkout.chmod(0o700)
+    other.chmod(0o700)
+    system_home = open_folder / "lib"
+    chosen = [
+        choose_data_directory(None, place, database_user=STRANGER, system_home=system_home)
+        for place in (checkout, checkout, other)
+    ]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert {path.parent for path in chosen} == {system_home}
+
+
+def test_choosing_makes_nothing(checkout):
+    before = sorted(checkout.rglob("*"))
+    choose_data_directory(None, checkout)
+    assert sorted(checkout.rglob("*")) == before
+
+
+def test_what_we_make_can_be_listed_by_nobody_else(open_folder):
+    with hold_data_directory(open_folder / "a" / "data") as directory:
+        assert directory.stat().st_mode & 0o777 == (0o711 if AS_ROOT else 0o700)
+        assert (directory / LOCK_NAME).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755])
+def test_the_mode_of_a_folder_that_was_there_stays(open_folder, mode):
+    directory = open_folder / "data"
+    directory.mkdir()
+    directory.chmod(mode)
+    with hold_data_directory(directory):
+        pass
+    assert directory.stat().st_mode & 0o777 == mode
+    assert open_folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_that_everyone_may_write_is_refused(open_folder):
+    open_folder.chmod(0o777)
+    with pytest.raises(DataDirectoryUnusable, match="written by everyone"):
+        make_data_directory(open_folder)
+
+
+def test_a_file_in_its_place_is_refused(open_folder):
+    (open_folder / "data").write_text("")
+    with pytest.raises(DataDirectoryUnusable, match="not a directory"):
+        make_data_directory(open_folder / "data")
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can give a folder away")
+def test_root_refuses_the_folder_of_somebody_else(open_folder):
+    directory = open_folder / "data"
+    directory.mkdir()
+    os.chown(directory, STRANGER.uid, STRANGER.gid)
+    with pytest.raises(DataDirectoryUnusable, match="belongs to the user 4000000"):
+        make_data_directory(directory)
+
+
+@pytest.mark.skipif(AS_ROOT, reason="nothing is closed to root")
+def test_a_folder_that_cannot_be_written_is_refused(open_folder):
+    open_folder.chmod(0o500)
+    with pytest.raises(DataDirectoryUnusable, match="Permission denied"):
+        make_data_directory(open_folder / "data")
+
+
+def test_a_second_use_is_refused_with_the_pid_of_the_first(open_folder):
+    with (
+        hold_data_directory(open_folder / "data"),
+        pytest.raises(DataDirectoryHeld, match=f"the process {os.getpid()}") as refused,
+        hold_data_directory(open_folder / "data"),
+    ):
+        pass
+    assert refused.value.pid == os.getpid()
+    with hold_data_directory(open_folder / "data"):
+        pass
+
+
+def test_death_lets_go(open_folder):
+    code = f"""
+import time
+from pathlib import Path
+from greenroom.storage.postgres.data_directory import hold_data_directory
+with hold_data_directory(Path({str(open_folder / "data")!r})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(DataDirectoryHeld) as refused, hold_data_directory(open_folder / "data"):
+            pass
+        assert refused.value.pid == holder.pid
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with hold_data_directory(open_folder / "data"):
+            assert (open_folder / "data" / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+
+
+def test_the_lock_is_no_link_to_elsewhere(open_folder):
+    directory = make_data_directory(open_folder / "data")
+    (directory / LOCK_NAME).symlink_to(open_folder / "elsewhere")
+    with pytest.raises(DataDirectoryUnusable, match="cannot be locked"), hold_data_directory(directory):
+        pass
+    assert not (open_folder / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(("mode", "enters"), [(0o700, False), (0o710, False), (0o701, True), (0o755, True)])
+def test_entering_needs_x_on_every_parent(open_folder, mode, enters):
+    parent = open_folder / "parent"
+    parent.mkdir()
+    parent.chmod(mode)
+    assert STRANGER.can_enter(parent / "not" / "yet") is enters
+    assert STRANGER.closed_part(parent / "not" / "yet") == (None if enters else parent)

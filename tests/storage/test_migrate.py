@@ -1,0 +1,166 @@
+"""storage/postgres/migrate.py: each file once, in order, whole or not at all."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+import trio
+import trio_asyncio
+from asyncpg.types import ServerVersion
+from trio_asyncio import aio_as_trio
+
+from greenroom.storage.errors import (
+    DatabaseIsNewer,
+    MigrationChanged,
+    MigrationFailed,
+    MigrationsBroken,
+    ServerTooOld,
+)
+from greenroom.storage.postgres.embedded import ServerAddress
+from greenroom.storage.postgres.migrate import ADVISORY_LOCK, check_server_version, migrate, pending, read_migrations
+
+
+@asynccontextmanager
+async def connected(database: ServerAddress) -> AsyncIterator[asyncpg.Connection]:
+    """A connection whose search path is an empty schema, so nothing of ours is applied there yet."""
+    connection = await aio_as_trio(asyncpg.connect)(**database.connect_arguments())
+    try:
+        await aio_as_trio(connection.execute)("CREATE SCHEMA IF NOT EXISTS fresh; SET search_path = fresh")
+        yield connection
+    finally:
+        await aio_as_trio(connection.close)()
+
+
+@pytest.fixture
+async def connection(database: ServerAddress) -> AsyncIterator[asyncpg.Connection]:
+    async with trio_asyncio.open_loop(), connected(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "0001_rooms.sql").write_text("CREATE TABLE room (id bigint); INSERT INTO room VALUES (1);")
+    (tmp_path / "0002_topics.sql").write_text("ALTER TABLE room ADD topic text;")
+    return tmp_path
+
+
+async def test_applies_all_files_in_order_and_says_which(connection, files):
+    applied = await aio_as_trio(migrate)(connection, files)
+    assert [migration.file_name for migration in applied] == ["0001_rooms.sql", "0002_topics.sql"]
+    assert await aio_as_trio(connection.fetchval)("SELECT count(*) FROM room WHERE topic IS NULL") == 1
+    rows = await aio_as_trio(connection.fetch)("SELECT * FROM schema_migrations ORDER BY version")
+    assert [(row["version"], row["name"]) for row in rows] == [(1, "rooms"), (2, "topics")]
+    assert all(row["applied_at"] is not None for row in rows)
+
+
+async def test_a_second_run_applies_nothing(connection, files):
+    await aio_as_trio(migrate)(connection, files)
+    assert await aio_as_trio(migrate)(connection, files) == []
+
+
+async def test_pending_names_what_is_missing_and_changes_nothing(connection, files):
+    assert [migration.version for migration in await aio_as_trio(pending)(connection, files)] == [1, 2]
+    assert await aio_as_trio(connection.fetchval)("SELECT to_regclass('schema_migrations')") is None
+    await aio_as_trio(migrate)(connection, files)
+    (files / "0003_more.sql").write_text("SELECT 1")
+    assert [migration.name for migration in await aio_as_trio(pending)(connection, files)] == ["more"]
+
+
+async def test_refuses_an_applied_file_that_changed_by_its_name(connection, files):
+    await aio_as_trio(migrate)(connection, files)
+    (files / "0001_rooms.sql").write_text("CREATE TABLE room (id integer)")
+    (files / "0003_more.sql").write_text("CREATE TABLE more ()")
+    with pytest.raises(MigrationChanged, match=r"0001_rooms\.sql"):
+        await aio_as_trio(migrate)(connection, files)
+    assert await aio_as_trio(connection.fetchval)("SELECT to_regclass('more')") is None
+
+
+async def test_line_endings_are_not_a_change(connection, files):
+    (files / "0001_rooms.sql").write_bytes(b"CREATE TABLE room\n(id bigint)")
+    await aio_as_trio(migrate)(connection, files)
+    (files / "0001_rooms.sql").write_bytes(b"CREATE TABLE room\r\n(id bigint)")
+    assert await aio_as_trio(migrate)(connection, files) == []
+
+
+async def test_refuses_a_database_that_a_newer_greenroom_has_migrated(connection, files):
+    await aio_as_trio(migrate)(connection, files)
+    (files / "0002_topics.sql").unlink()
+    for use in (migrate, pending):
+        with pytest.raises(DatabaseIsNewer, match="0002_topics"):
+            await aio_as_trio(use)(connection, files)
+
+
+async def test_a_failed_file_leaves_nothing_and_its_predecessors_stay(connection, files):
+    (files / "0003_broken.sql").write_text("CREATE TABLE half (); SELECT nothing_of_that_name;")
+    with pytest.raises(MigrationFailed, match=r"0003_broken\.sql.*nothing_of_that_name"):
+        await aio_as_trio(migrate)(connection, files)
+    assert await aio_as_trio(connection.fetchval)("SELECT to_regclass('half')") is None
+    assert await aio_as_trio(connection.fetchval)("SELECT max(version) FROM schema_migrations") == 2
+
+
+async def test_refuses_a_file_that_ends_its_own_transaction(connection, files):
+    (files / "0003_commits.sql").write_text("COMMIT;")
+    with pytest.raises(MigrationsBroken, match=r"0003_commits\.sql"):
+        await aio_as_trio(migrate)(connection, files)
+
+
+async def test_lets_go_of_the_lock_after_success_and_after_failure(connection, files):
+    held = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {ADVISORY_LOCK & 0xFFFFFFFF}"
+    (files / "0003_broken.sql").write_text("SELECT nothing_of_that_name")
+    with pytest.raises(MigrationFailed):
+        await aio_as_trio(migrate)(connection, files)
+    assert await aio_as_trio(connection.fetchval)(held) == 0
+    (files / "0003_broken.sql").unlink()
+    await aio_as_trio(migrate)(connection, files)
+    assert await aio_as_trio(connection.fetchval)(held) == 0
+
+
+async def test_two_at_once_apply_each_file_once(connection, database, files):
+    applied: list[int] = []
+
+    async def apply(through: asyncpg.Connection) -> None:
+        applied.extend(migration.version for migration in await aio_as_trio(migrate)(through, files))
+
+    async with connected(database) as other, trio.open_nursery() as nursery:
+        nursery.start_soon(apply, connection)
+        nursery.start_soon(apply, other)
+    assert sorted(applied) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("3_short.sql", "no name for"),
+        ("0003_Upper.sql", "no name for"),
+        ("0004_gap.sql", "number 0003"),
+        ("0002_twice.sql", "number 0003"),
+    ],
+)
+def test_files_are_well_named_and_without_gaps_or_doubles(files, name, complaint):
+    (files / name).write_text("SELECT 1")
+    with pytest.raises(MigrationsBroken, match=complaint):
+        read_migrations(files)
+
+
+def test_an_empty_set_is_a_broken_installation(tmp_path):
+    with pytest.raises(MigrationsBroken, match="no migrations"):
+        read_migrations(tmp_path)
+
+
+def test_our_own_files_are_found_as_package_data():
+    assert read_migrations()[0].version == 1
+
+
+async def test_a_template_copy_is_already_migrated(database):
+    async with trio_asyncio.open_loop():
+        opened = await aio_as_trio(asyncpg.connect)(**database.connect_arguments())
+        assert await aio_as_trio(pending)(opened) == []
+        await aio_as_trio(opened.close)()
+
+
+def test_refuses_a_server_before_postgresql_14():
+    with pytest.raises(ServerTooOld, match=r"PostgreSQL 13\.9.*14 or newer"):
+        check_server_version(ServerVersion(13, 9, 0, "final", 0))
+    check_server_version(ServerVersion(14, 0, 0, "final", 0))
