@@ -158,7 +158,8 @@ class EmbeddedServer:
     async def _start(self) -> None:
         """Start the process and wait until it takes connections. Raises PostgresStartFailed."""
         began = time.monotonic()
-        if left := await clear_left_behind(self._cluster.data, self._cluster.socket_folder):
+        left = await clear_left_behind(self._cluster.data, self._cluster.socket_folder)
+        if left and self._state is ServerState.STARTING:  # later they are what our own dead server leaves
             self._tell("postgres.taken_over", detail=f"stopped pid {', '.join(map(str, left))} of an earlier run")
         await initialise(self._cluster)
         since = self._cluster.log.stat().st_size
