@@ -28,7 +28,7 @@ import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Data, EndBody, EndData, Response
+from hypercorn.protocol.events import Data, EndData, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.trio.worker_context import WorkerContext
@@ -45,6 +45,7 @@ Put = Callable[[ASGIReceiveEvent], Awaitable[None]]
 DISCARDED_BYTES_MAX: Final = 256 * 1024
 DISCARD_SECONDS_MAX: Final = 1.0
 REFUSAL_SECONDS_MAX: Final = 1.0
+LAST_REQUEST_SECONDS_MAX: Final = 1.0  # while draining: for a request that is on its way
 
 # The names are those of every other answer (existing-system.md section 1.0).
 ERROR_CODES: Final = {404: "NOT_FOUND", 500: "INTERNAL", 501: "NOT_IMPLEMENTED", 503: "SERVICE_UNAVAILABLE"}
@@ -94,7 +95,8 @@ class Connection:
         self._send_lock = trio.Lock()
         self._idle_since = trio.current_time()
         self._head_since: float | None = None
-        self._head_refused = False
+        self._expired: Overdue | None = None
+        self._has_asked = False
         self._protocol: FrontProtocol | None = None
 
     async def run(self, server: tuple[str, int] | None) -> None:
@@ -103,7 +105,7 @@ class Connection:
             self._protocol = FrontProtocol(self, ApplicationTasks(nursery), server)
             with self._reading:
                 await self._read(self._protocol)
-            if self._head_refused:
+            if self._expired is Overdue.HEAD:
                 await self._refuse_head(self._protocol)
             await self._protocol.handle(Closed())
         if self._protocol.has_unread_input:
@@ -112,17 +114,10 @@ class Connection:
                 await self.hand.discard(DISCARDED_BYTES_MAX)
         self._protocol = None  # breaks the cycle of bound methods: the memory goes now, not at a collection
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is asked and nothing is on its way."""
-        return self._protocol is None or (
-            not self.hand.held and self._protocol.is_between_requests and self._head_since is None
-        )
-
     def overdue(self, now: float) -> Overdue | None:
         """Say which limit has passed at `now` (trio time). An application that works on an answer has none."""
         limits, progressed = self._limits, self.hand.progressed_at
-        if self._protocol is None:
+        if self._protocol is None or self._expired is not None:
             return None
         if self.hand.sending:
             return Overdue.STALLED if now - progressed > limits.stalled_seconds_max else None
@@ -131,23 +126,32 @@ class Connection:
         if self._protocol.is_between_requests:
             if self._head_since is not None:
                 return Overdue.HEAD if now - self._head_since > limits.head_seconds_max else None
-            return Overdue.IDLE if now - self._idle_since > limits.idle_seconds_max else None
+            idle_seconds_max = LAST_REQUEST_SECONDS_MAX if self.draining else limits.idle_seconds_max
+            return Overdue.IDLE if now - self._idle_since > idle_seconds_max else None
         if self._protocol.is_receiving_body and now - progressed > limits.stalled_seconds_max:
             return Overdue.STALLED
         return None
 
     def expire(self, why: Overdue) -> None:
         """End the connection for a limit it has passed."""
+        self._expired = why
         if why is Overdue.HEAD:
-            self._head_refused = True
             self._reading.cancel()
         else:
             self.scope.cancel()
 
     def finish_soon(self) -> None:
-        """End now if idle; otherwise Hypercorn ends it after the answer that is being made (the context says so)."""
-        if self.idle:
+        """End now if idle; otherwise Hypercorn ends it after the answer that is being made (the context says so).
+
+        One that has asked nothing yet was accepted a moment ago, and its request may be here: the sweeper ends it.
+        """
+        if self._is_idle and self._has_asked:
             self._reading.cancel()
+
+    @property
+    def _is_idle(self) -> bool:
+        between = self._protocol is not None and not self.hand.held and self._protocol.is_between_requests
+        return between and self._head_since is None
 
     async def _read(self, protocol: "FrontProtocol") -> None:
         while True:
@@ -188,6 +192,7 @@ class Connection:
 
     def _note_request(self, *, idle: bool) -> None:
         assert self._protocol is not None
+        self._has_asked = True
         self._idle_since = trio.current_time()
         self._head_since = self._idle_since if idle and self._protocol.has_buffered_head else None
 
@@ -298,11 +303,11 @@ class FrontProtocol(H11Protocol):
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Write one event of the application's answer: overridden where Hypercorn's way is not ours."""
-        if self._refused or isinstance(event, (Data, EndData)):
+        if isinstance(event, (Data, EndData)):
             # Data is a WebSocket frame of wsproto's: the engine alone writes frames.
             await trio.lowlevel.checkpoint()
-            if not isinstance(event, (Response, Data, EndData, EndBody)):
-                await super().stream_send(event)
+        elif self._refused and not isinstance(event, StreamClosed):
+            await trio.lowlevel.checkpoint()  # our refusal is the last thing on this connection
         elif isinstance(event, Response):
             await self._send_response(event)
         else:

@@ -22,6 +22,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+from hypercorn.utils import LifespanFailureError
 
 from greenroom.http.adoption import Hand
 from greenroom.http.connection import Connection, HttpLimits, Overdue, hypercorn_config
@@ -32,7 +33,21 @@ ACCEPT_PAUSE_SECONDS: Final = 0.1  # asyncio waits 1 s, trio 0.1 s
 SHUTDOWN_SECONDS_MAX: Final = 10.0
 SWEEP_SECONDS: Final = 1.0
 
-_OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# accept(2) on Linux passes on what had already befallen the one connection it was to return: nothing to wait for.
+_FAULTS_OF_ONE_PEER: Final = {
+    errno.ECONNABORTED,
+    errno.ECONNRESET,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EPERM,
+    errno.EPROTO,
+    errno.ETIMEDOUT,
+}
+
+
+class HookFailed(Exception):
+    """A startup or shutdown hook of the application failed; the message says which, and its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,7 @@ async def serve(
 ) -> None:
     """Serve until aclose(), or until cancelled; started(server) when the startup hooks have run and the port answers.
 
-    Raises hypercorn.utils.LifespanFailureError, in a group, when a hook fails. Does not close the listeners.
+    Raises HookFailed when a startup or shutdown hook does. Does not close the listeners.
     """
     server = HttpServer(app, limits or HttpLimits())
     await server.run(listeners, lambda: task_status.started(server))
@@ -74,6 +89,7 @@ class HttpServer:
         self._accepting = trio.CancelScope()
         self._serving = trio.CancelScope()
         self._closed = trio.Event()
+        self._hook_fault: ExceptionGroup[LifespanFailureError] | None = None
         self._connections: set[Connection] = set()
         self._one_ended = trio.Event()
         self._accepted = self._adopted = self._faults = self._accept_pauses = 0
@@ -114,14 +130,26 @@ class HttpServer:
         hooks = trio.CancelScope(shield=True)  # the shutdown hooks have their turn although we are cancelled
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_run_lifespan, lifespan, hooks)
+                nursery.start_soon(self._run_hooks, lifespan, hooks)
                 try:
                     await lifespan.wait_for_startup()
-                    await self._serve_started(lifespan, listeners, on_ready)
+                    # Hypercorn wakes us also when the startup hooks have failed; then both events are set.
+                    if not (lifespan.supported and lifespan.shutdown.is_set()):
+                        await self._serve_started(lifespan, listeners, on_ready)
                 finally:
-                    hooks.cancel()
+                    # It is about to end by itself if the hooks have run; a cancellation would hide what they raised.
+                    hooks.deadline = trio.current_time() + (SHUTDOWN_SECONDS_MAX if lifespan.shutdown.is_set() else 0)
         finally:
             self._closed.set()
+        if self._hook_fault is not None:
+            raise HookFailed(str(self._hook_fault.exceptions[0])) from self._hook_fault
+
+    async def _run_hooks(self, lifespan: Lifespan, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                await lifespan.handle_lifespan()
+        except* LifespanFailureError as fault:
+            self._hook_fault = fault
 
     async def _serve_started(
         self, lifespan: Lifespan, listeners: Sequence[trio.SocketListener], on_ready: Callable[[], None]
@@ -131,7 +159,8 @@ class HttpServer:
                 await self._serve(listeners, on_ready)
         finally:
             with trio.move_on_after(SHUTDOWN_SECONDS_MAX, shield=True):
-                await lifespan.wait_for_shutdown()
+                if not lifespan.shutdown.is_set():
+                    await lifespan.wait_for_shutdown()
 
     async def _serve(self, listeners: Sequence[trio.SocketListener], on_ready: Callable[[], None]) -> None:
         async with trio.open_nursery() as connections:
@@ -145,6 +174,7 @@ class HttpServer:
 
     async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
         address = listener.socket.getsockname()[:2]
+        paused = False
         while True:
             while len(self._connections) >= self._limits.connections_max:
                 await self._one_ended.wait()
@@ -153,19 +183,17 @@ class HttpServer:
             except trio.ClosedResourceError:
                 return
             except OSError as fault:
-                await self._pause_accepting(fault)
+                if fault.errno not in _FAULTS_OF_ONE_PEER:
+                    if not paused:  # once per shortage, not ten times a second
+                        log.exception("http.accept_paused", connections_open=len(self._connections))
+                    paused = True
+                    self._accept_pauses += 1
+                    await trio.sleep(ACCEPT_PAUSE_SECONDS)
             else:
+                paused = False
                 self._accepted += 1
                 connection = self._connection(sock, peer[:2])
                 connections.start_soon(self._attend, connection, address)
-
-    async def _pause_accepting(self, fault: OSError) -> None:
-        """Wait out a lack of resources. Any other fault is of the one connection that was to be accepted."""
-        if fault.errno not in _OUT_OF_RESOURCES:
-            return
-        self._accept_pauses += 1
-        log.error("http.accept_paused", reason=str(fault), connections_open=len(self._connections))
-        await trio.sleep(ACCEPT_PAUSE_SECONDS)
 
     def _connection(self, sock: trio.socket.SocketType, peer: tuple[str, int]) -> Connection:
         connection = Connection(
@@ -210,8 +238,3 @@ class HttpServer:
                 if why is not None:
                     self._swept[why] += 1
                     connection.expire(why)
-
-
-async def _run_lifespan(lifespan: Lifespan, scope: trio.CancelScope) -> None:
-    with scope:
-        await lifespan.handle_lifespan()

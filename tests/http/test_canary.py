@@ -1,0 +1,147 @@
+"""What we rely on inside hypercorn 0.18, quart-trio 0.12 and h11: when one of these fails, read http/connection.py.
+
+The behaviour as a whole is held by test_server.py and test_adoption.py; these name the place that moved.
+"""
+
+import ast
+import inspect
+import textwrap
+from importlib.metadata import version
+
+import h11
+import hypercorn.events
+import hypercorn.protocol.events
+import hypercorn.protocol.h11
+import hypercorn.protocol.ws_stream
+import hypercorn.trio.tcp_server
+import pytest
+import quart.asgi
+import quart_trio.asgi
+from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.worker_context import WorkerContext
+
+from greenroom.http.connection import ApplicationTasks, FrontProtocol, _asks_for_websocket
+
+
+def calls_in(function):
+    """The dotted names that a function calls, in order."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    return [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def parameters(function):
+    return list(inspect.signature(function).parameters)
+
+
+def test_the_versions_are_the_pinned_ones():
+    assert version("hypercorn").startswith("0.18.")
+    assert version("quart-trio").startswith("0.12.")
+
+
+def test_the_methods_that_are_overridden_exist_with_these_parameters():
+    for name, expected in {
+        "handle": ["self", "event"],
+        "stream_send": ["self", "event"],
+        "_check_protocol": ["self", "event"],
+        "_create_stream": ["self", "request"],
+        "_send_error_response": ["self", "status_code"],
+        "_send_h11_event": ["self", "event"],
+    }.items():
+        assert parameters(getattr(H11Protocol, name)) == expected
+        assert inspect.iscoroutinefunction(getattr(H11Protocol, name))
+    assert parameters(H11Protocol)[:5] == ["app", "config", "context", "task_group", "connection_state"]
+    assert parameters(H11Protocol)[5:] == ["ssl", "client", "server", "send"]
+
+
+def test_the_protocol_asks_its_surroundings_for_nothing_more_than_we_give():
+    tree = ast.parse(inspect.getsource(hypercorn.protocol.h11) + inspect.getsource(hypercorn.protocol.ws_stream))
+    of_tasks = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self.task_group"
+    }
+    of_context = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self.context"
+    }
+    assert of_tasks <= {"spawn_app", "spawn"} <= set(dir(ApplicationTasks))
+    assert of_context == {"mark_request", "sleep", "terminated"}
+    assert all(hasattr(WorkerContext(None), name) for name in of_context)
+
+
+def test_an_error_answer_of_hypercorn_has_the_headers_that_we_replace():
+    source = inspect.getsource(hypercorn.protocol.ws_stream.WSStream._send_error_response)
+    assert 'headers=[(b"content-length", b"0"), (b"connection", b"close")]' in source
+
+
+def test_a_request_is_handled_before_the_next_bytes_are_looked_at():
+    """hold() runs before the application is started, and the buffer is emptied before next_event() could read it."""
+    assert calls_in(H11Protocol._create_stream).index("WSStream") >= 0
+    source = inspect.getsource(H11Protocol._handle_events)
+    assert "await self._check_protocol(event)\n                    await self._create_stream(event)" in source
+    assert "bytearray(h11_connection.trailing_data[0])" in inspect.getsource(H11WSConnection.__init__)
+    assert isinstance(H11WSConnection(h11.Connection(h11.SERVER)).buffer, bytearray)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"get", b"POST"])
+@pytest.mark.parametrize(
+    "upgrade", [[], [b"websocket"], [b"WebSocket"], [b"h2c"], [b"h2c", b"websocket"], [b"websocket", b"h2c"]]
+)
+@pytest.mark.parametrize(
+    "connection", [[], [b"Upgrade"], [b"keep-alive, UPGRADE"], [b"upgrade", b"close"], [b"upgraded"]]
+)
+async def test_our_notion_of_an_upgrade_is_hypercorns(method, upgrade, connection):
+    headers = [
+        (b"Host", b"x"),
+        *((b"Upgrade", value) for value in upgrade),
+        *((b"Connection", value) for value in connection),
+    ]
+    request = h11.Request(method=method, target=b"/", headers=headers)
+    protocol = H11Protocol(None, Config(), WorkerContext(None), None, {}, False, None, None, None)
+
+    class Stream:
+        def __init__(self, *args):
+            pass
+
+        async def handle(self, event):
+            pass
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hypercorn.protocol.h11, "WSStream", Stream)
+        patch.setattr(hypercorn.protocol.h11, "HTTPStream", Stream)
+        await protocol._create_stream(request)
+    assert isinstance(protocol.connection, H11WSConnection) == _asks_for_websocket(request)
+
+
+def test_the_events_are_plain_values():
+    assert hypercorn.events.RawData(b"x").data == b"x"
+    assert hypercorn.events.Updated(idle=True).idle is True
+    response = hypercorn.protocol.events.Response(stream_id=1, headers=[], status_code=101)
+    assert (response.headers, response.status_code) == ([], 101)
+
+
+def test_the_connection_state_reaches_the_scope_of_a_websocket():
+    assert '"state": event.state.copy()' in inspect.getsource(hypercorn.protocol.ws_stream.WSStream.handle)
+    assert "scope=self.scope" in inspect.getsource(
+        quart_trio.asgi.TrioASGIWebsocketConnection._create_websocket_from_scope
+    )
+
+
+def test_quart_returns_from_accept_as_soon_as_hypercorn_has_written_the_101():
+    source = inspect.getsource(quart.asgi.ASGIWebsocketConnection.accept_connection)
+    assert source.rstrip().endswith("await send(message)")
+
+
+def test_lifespan_and_context_have_the_parts_that_the_server_uses():
+    assert parameters(Lifespan) == ["app", "config", "state"]
+    assert all(hasattr(Lifespan, name) for name in ("handle_lifespan", "wait_for_startup", "wait_for_shutdown"))
+    context = WorkerContext(max_requests=None)
+    assert not context.terminated.is_set()
+
+
+def test_frontprotocol_overrides_only_what_exists():
+    ours = {name for name in vars(FrontProtocol) if inspect.iscoroutinefunction(getattr(FrontProtocol, name))}
+    assert ours - set(dir(H11Protocol)) == {"refuse", "_send_response", "_send_upgrade"}

@@ -1,0 +1,539 @@
+"""The HTTP server: what hostile and slow clients get, what is left of them, and how it stops."""
+
+import errno
+import json
+import os
+import resource
+import socket
+import struct
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+from quart import request
+from quart_trio import QuartTrio
+from trio.testing import wait_all_tasks_blocked
+
+from greenroom.http.adoption import adopt
+from greenroom.http.connection import FrontProtocol, HttpLimits, Overdue
+from greenroom.http.listener import close_listeners, open_listeners
+from greenroom.http.server import HookFailed, serve
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+UPGRADE = (
+    b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+POST_HEAD = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+FRAME = b"\x81\x85\x00\x00\x00\x00hello"
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+QUICK = HttpLimits(idle_seconds_max=0.2, head_seconds_max=0.2, stalled_seconds_max=0.2, upgrade_seconds_max=0.2)
+
+
+def build_app(events):
+    app = QuartTrio("server")
+    app.config["MAX_CONTENT_LENGTH"] = 1_000_000
+
+    @app.before_serving
+    async def startup():
+        events.append("startup")
+
+    @app.after_serving
+    async def shutdown():
+        await trio.sleep(0.01)
+        events.append("shutdown")
+
+    @app.get("/")
+    async def index():
+        return {"ok": True}
+
+    @app.post("/echo")
+    async def echo():
+        return await request.get_data()
+
+    @app.get("/long/<float:seconds>")
+    async def long(seconds):
+        await trio.sleep(seconds)
+        return "done"
+
+    @app.get("/stream")
+    async def stream():
+        async def chunks():
+            for _ in range(6):
+                await trio.sleep(0.1)
+                yield b"chunk"
+
+        return chunks()
+
+    @app.get("/large")
+    async def large():
+        return bytes(20_000_000)
+
+    @app.get("/raises")
+    async def raises():
+        raise ValueError("a secret")
+
+    @app.websocket("/ws")
+    async def ws():
+        adopted = await adopt(request_websocket())
+        if adopted is not None:
+            adopted.take().close()
+
+    @app.websocket("/waits")
+    async def waits():
+        await trio.sleep_forever()
+
+    return app
+
+
+def request_websocket():
+    from quart import websocket
+
+    return websocket
+
+
+class Front:
+    def __init__(self, listener, server, nursery):
+        self.listener, self.server, self.nursery = listener, server, nursery
+        self.port = listener.socket.getsockname()[1]
+
+    async def connect(self):
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    async def exchange(self, *parts):
+        """Send the parts and return everything that comes until the server's end."""
+        async with await self.connect() as stream:
+            for part in parts:
+                await stream.send_all(part)
+                await wait_all_tasks_blocked()
+            return await read_to_end(stream)
+
+    def open_connections(self):
+        return self.server.statistics().connections_open
+
+
+@asynccontextmanager
+async def open_front(limits=None, app=None, events=None):
+    listeners = await open_listeners("127.0.0.1", 0)
+    async with trio.open_nursery() as nursery:
+        app = app or build_app([] if events is None else events)
+        server = await nursery.start(partial(serve, app, listeners, limits=limits))
+        yield Front(listeners[0], server, nursery)
+        with trio.fail_after(5):
+            await server.aclose()
+    close_listeners(listeners)
+
+
+@pytest.fixture
+async def front():
+    async with open_front() as front:
+        yield front
+
+
+@pytest.fixture
+async def quick():
+    async with open_front(QUICK) as front:
+        yield front
+
+
+async def read_until(stream, end):
+    received = b""
+    with trio.fail_after(3):
+        while not received.endswith(end):
+            data = await stream.receive_some()
+            assert data, received
+            received += data
+    return received
+
+
+async def read_to_end(stream):
+    received = b""
+    with trio.fail_after(5):
+        while data := await stream.receive_some():
+            received += data
+    return received
+
+
+def costs():
+    return trio.lowlevel.current_statistics().tasks_living, len(os.listdir("/proc/self/fd"))
+
+
+# What is answered.
+
+
+@pytest.mark.parametrize(
+    ("status", "parts"),
+    [
+        (400, [b"BAD@METHOD / HTTP/1.1\r\nHost: x\r\n\r\n"]),
+        (400, [b"no request at all\r\n\r\n"]),
+        (400, [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nNot A Name: c\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nName: a\x00b\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\n\r\n"]),
+        (400, [b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n"]),
+        (400, [b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n"]),
+        (431, [b"GET / HTTP/1.1\r\nHost: x\r\nName: " + b"x" * 100_000 + b"\r\n\r\n"]),
+        (431, [b"GET /" + b"x" * 20_000]),
+        (400, [POST_HEAD + b"Content-Length: many\r\n\r\n"]),
+        (400, [POST_HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"]),
+        (400, [POST_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\nabc\r\n"]),
+        (400, [POST_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"3\r\nabcdef\r\n"]),
+        (501, [POST_HEAD + b"Transfer-Encoding: gzip\r\n\r\nabc"]),
+        (505, [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]),
+        (505, [b"GET / HTTP/3.0\r\nHost: x\r\n\r\n"]),
+    ],
+)
+async def test_what_is_not_http_1_is_refused_in_the_envelope_and_closed(front, status, parts):
+    head, _, body = (await front.exchange(*parts)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"connection: close" in head.lower()
+    answer = json.loads(body)
+    assert answer["success"] is False
+    assert answer["error"]["code"]
+    assert answer["error"]["message"]
+    assert answer["meta"]["requestId"]
+    assert front.server.statistics().faults_guarded == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "sent"),
+    [
+        (404, b"GET /%ff%00%2e%2e HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        (404, b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        (405, b"TRACE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        (200, b"GET http://elsewhere/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        (200, b"GET / HTTP/1.0\r\n\r\n"),
+        (413, POST_HEAD + b"Content-Length: 1000001\r\n\r\n"),
+        (500, b"GET /raises HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+    ],
+)
+async def test_odd_requests_get_an_answer_and_no_traceback(front, status, sent):
+    answer = await front.exchange(sent)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Traceback" not in answer
+    assert b"secret" not in answer
+
+
+async def test_an_upgrade_to_http_2_in_clear_text_is_answered_in_http_1(front):
+    answer = await front.exchange(
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 101" not in answer
+
+
+async def test_requests_in_one_segment_are_answered_in_order(front):
+    answer = await front.exchange(GET + POST_HEAD + b"Content-Length: 5\r\n\r\nhello")
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert answer.endswith(b"hello")
+
+
+async def test_a_client_that_waits_for_100_gets_it(front):
+    async with await front.connect() as stream:
+        await stream.send_all(POST_HEAD + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        await stream.send_all(b"hello")
+        assert (await read_to_end(stream)).endswith(b"\r\n\r\nhello")
+
+
+@pytest.mark.parametrize("status", [404, 413])
+async def test_an_answer_given_before_the_body_has_come_can_be_read(front, status):
+    path, size = (b"/none", 250_000) if status == 404 else (b"/echo", 1_000_001)
+    async with await front.connect() as stream:
+        await stream.send_all(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path, size))
+        await stream.send_all(bytes(200_000))
+        assert (await read_to_end(stream)).startswith(b"HTTP/1.1 %d " % status)
+
+
+# Hostile and gone clients.
+
+
+async def test_1000_upgrades_with_a_frame_in_the_same_segment_do_no_harm(front):
+    before = costs()
+
+    async def attack(path):
+        async with await front.connect() as stream:
+            await stream.send_all(UPGRADE % path + FRAME)
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 ")
+
+    for start in range(0, 1000, 40):
+        async with trio.open_nursery() as nursery:
+            for number in range(start, start + 40):
+                nursery.start_soon(attack, [b"/", b"/ws", b"/none", b"/raises"][number % 4])
+    assert (await front.exchange(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))).endswith(b'{"ok":true}\n')
+    await wait_all_tasks_blocked(0.05)
+    assert front.server.statistics().faults_guarded == 0
+    assert front.open_connections() == 0
+    assert costs() == before
+
+
+async def test_500_requests_leave_nothing_behind(front):
+    async def visit(number):
+        stream = await front.connect()
+        await stream.send_all(GET)
+        await stream.receive_some()
+        if number % 5 == 0:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        await stream.aclose()
+
+    await visit(0)
+    await wait_all_tasks_blocked(0.05)
+    before = costs()
+    for start in range(0, 500, 50):
+        async with trio.open_nursery() as nursery:
+            for number in range(start, start + 50):
+                nursery.start_soon(visit, number)
+    await wait_all_tasks_blocked(0.05)
+    assert costs() == before
+    assert front.open_connections() == 0
+
+
+async def test_bodies_that_no_view_wants_leave_nothing_behind(front):
+    """Hypercorn's own tasks wait here for ever: its queue of ten events is full and the view is gone."""
+    before = costs()
+
+    async def send_many_chunks():
+        async with await front.connect() as stream:
+            await stream.send_all(
+                b"POST /none HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000
+            )
+            await stream.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(send_many_chunks)
+    await wait_all_tasks_blocked(0.05)
+    assert costs() == before
+
+
+async def test_a_fault_inside_hypercorn_ends_its_connection_only(front, monkeypatch):
+    async def faulty(self, request):
+        raise RuntimeError("as if Hypercorn had a defect")
+
+    async with await front.connect() as innocent:
+        with monkeypatch.context() as patch:
+            patch.setattr(FrontProtocol, "_create_stream", faulty)
+            assert await front.exchange(GET) == b""
+        await innocent.send_all(GET)
+        await read_until(innocent, b'{"ok":true}\n')
+    assert front.server.statistics().faults_guarded == 1
+
+
+async def test_without_descriptors_accepting_pauses_and_then_goes_on(front):
+    clients = [socket.socket() for _ in range(3)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest_free := os.open("/dev/null", os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        for client in clients:
+            client.connect(("127.0.0.1", front.port))
+        await trio.sleep(0.35)
+        assert 1 <= front.server.statistics().accept_pauses <= 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for client in clients:
+        client.setblocking(False)
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(client)) as stream:
+            await stream.send_all(GET)
+            await read_until(stream, b'{"ok":true}\n')
+
+
+async def test_at_the_limit_new_connections_wait_until_one_ends():
+    async with open_front(HttpLimits(connections_max=2)) as front:
+        first, second, third = [await front.connect() for _ in range(3)]
+        await third.send_all(GET)
+        await wait_all_tasks_blocked(0.02)
+        assert front.open_connections() == 2
+        await first.aclose()
+        await read_until(third, b'{"ok":true}\n')
+        await second.aclose()
+        await third.aclose()
+
+
+# Limits of time.
+
+
+@pytest.mark.parametrize("requests", [0, 2])
+async def test_an_idle_connection_is_closed(quick, requests):
+    async with await quick.connect() as stream:
+        for _ in range(requests):
+            await stream.send_all(GET)
+            await read_until(stream, b'{"ok":true}\n')
+        started = trio.current_time()
+        assert await read_to_end(stream) == b""
+        assert 0.15 < trio.current_time() - started < 0.5
+    assert quick.server.statistics().swept == {Overdue.IDLE: 1}
+
+
+@pytest.mark.parametrize("begun", [b"", GET])
+async def test_a_head_that_comes_too_slowly_is_answered_408(quick, begun):
+    async with await quick.connect() as stream:
+        await stream.send_all(begun)
+        if begun:
+            await read_until(stream, b'{"ok":true}\n')
+        with trio.move_on_after(3):
+            for byte in GET[:-2]:
+                await trio.sleep(0.05)
+                try:
+                    await stream.send_all(bytes([byte]))
+                except trio.BrokenResourceError:
+                    break
+                if quick.open_connections() == 0:
+                    break
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 408 ")
+    assert quick.server.statistics().swept == {Overdue.HEAD: 1}
+
+
+async def test_a_body_that_stands_still_is_closed_and_its_view_cancelled(quick):
+    assert await quick.exchange(POST_HEAD + b"Content-Length: 5\r\n\r\nhel") == b""
+    assert quick.server.statistics().swept == {Overdue.STALLED: 1}
+    assert quick.open_connections() == 0
+
+
+async def test_a_body_that_makes_progress_is_not_cut(quick):
+    async with await quick.connect() as stream:
+        await stream.send_all(POST_HEAD + b"Content-Length: 6\r\n\r\n")
+        for byte in b"sloow!":
+            await trio.sleep(0.1)
+            await stream.send_all(bytes([byte]))
+        assert (await read_to_end(stream)).endswith(b"\r\n\r\nsloow!")
+
+
+@pytest.mark.parametrize(("path", "end"), [(b"/long/0.7", b"done"), (b"/stream", b"0\r\n\r\n")])
+async def test_a_view_that_works_on_its_answer_is_not_cut(quick, path, end):
+    answer = await quick.exchange(b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(end)
+
+
+async def test_an_answer_that_is_not_read_is_given_up(quick):
+    async with await quick.connect() as stream:
+        await stream.send_all(GET.replace(b"/ ", b"/large "))
+        await trio.sleep(0.5)
+        assert quick.server.statistics().swept == {Overdue.STALLED: 1}
+        assert quick.open_connections() == 0
+
+
+async def test_an_answer_that_is_read_slowly_is_not_given_up(quick):
+    async with await quick.connect() as stream:
+        await stream.send_all(GET.replace(b"/ ", b"/large ").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        received = 0
+        for _ in range(8):
+            await trio.sleep(0.1)
+            received += len(await stream.receive_some(1_000_000))
+        while data := await stream.receive_some(1_000_000):
+            received += len(data)
+    assert received > 20_000_000
+
+
+async def test_a_view_that_never_decides_about_an_upgrade_is_cut(quick):
+    assert await quick.exchange(UPGRADE % b"/waits") == b""
+    assert quick.server.statistics().swept == {Overdue.UPGRADE: 1}
+
+
+# Start and stop.
+
+
+async def test_the_hooks_of_the_application_run_also_when_the_server_is_cancelled():
+    events = []
+    async with open_front(events=events):
+        assert events == ["startup"]
+    assert events == ["startup", "shutdown"]
+    async with trio.open_nursery() as nursery:
+        listeners = await open_listeners("127.0.0.1", 0)
+        await nursery.start(partial(serve, build_app(events), listeners))
+        nursery.cancel_scope.cancel()
+    close_listeners(listeners)
+    assert events == ["startup", "shutdown"] * 2
+
+
+async def test_a_startup_hook_that_fails_ends_the_server_with_its_words():
+    app = QuartTrio("failing")
+
+    @app.before_serving
+    async def startup():
+        raise OSError("no database")
+
+    listeners = await open_listeners("127.0.0.1", 0)
+    with trio.fail_after(3), pytest.raises(HookFailed, match="startup.*no database"):
+        await serve(app, listeners)
+    close_listeners(listeners)
+
+
+async def test_a_shutdown_hook_that_fails_is_told_after_everything_is_closed():
+    app = QuartTrio("failing")
+
+    @app.after_serving
+    async def shutdown():
+        raise OSError("no disk")
+
+    listeners = await open_listeners("127.0.0.1", 0)
+    with trio.fail_after(3), pytest.RaisesGroup(pytest.RaisesExc(HookFailed, match="shutdown.*no disk")):
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(serve, app, listeners)
+            await server.aclose()
+    close_listeners(listeners)
+
+
+async def test_after_stop_accepting_the_port_stays_open_and_clients_wait(front):
+    async with await front.connect() as known:
+        await known.send_all(GET)
+        await read_until(known, b'{"ok":true}\n')
+        front.server.stop_accepting()
+        await wait_all_tasks_blocked()
+        await known.send_all(GET)
+        await read_until(known, b'{"ok":true}\n')
+        async with await front.connect() as waiting:
+            await waiting.send_all(GET)
+            await front.server.aclose()
+            async with await front.listener.accept() as taken_over:
+                assert await taken_over.receive_some() == GET
+
+
+async def test_a_drain_closes_the_idle_and_waits_for_answers_in_progress(front):
+    async with await front.connect() as idle, await front.connect() as busy, await front.connect() as new:
+        await idle.send_all(GET)
+        await read_until(idle, b'{"ok":true}\n')
+        await busy.send_all(GET.replace(b"/ ", b"/long/0.2 "))
+        await new.send_all(GET)
+        await wait_all_tasks_blocked()
+        front.server.stop_accepting()
+        started = trio.current_time()
+        with trio.fail_after(2):
+            await front.server.drain()
+        assert 0.1 < trio.current_time() - started < 0.5
+        assert await read_to_end(idle) == b""
+        answer = await read_to_end(busy)
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+        assert answer.endswith(b"done")
+        assert (await read_to_end(new)).endswith(b'{"ok":true}\n')
+
+
+async def test_a_drain_answers_the_request_that_was_on_its_way():
+    async with open_front() as front, await front.connect() as stream:
+        await wait_all_tasks_blocked()
+        front.server.stop_accepting()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(front.server.drain)
+            await wait_all_tasks_blocked()
+            await stream.send_all(GET)
+            assert (await read_to_end(stream)).endswith(b'{"ok":true}\n')
+
+
+async def test_closing_cuts_what_a_drain_with_a_deadline_has_left():
+    async with open_front() as front, await front.connect() as stream:
+        await stream.send_all(GET.replace(b"/ ", b"/long/60.0 "))
+        await wait_all_tasks_blocked()
+        with trio.move_on_after(0.1) as deadline:
+            await front.server.drain()
+        assert deadline.cancelled_caught
+        await front.server.aclose()
+        assert await read_to_end(stream) == b""
+
+
+def test_the_faults_that_do_not_pause_accepting_are_not_shortages():
+    from greenroom.http.server import _FAULTS_OF_ONE_PEER
+
+    assert not _FAULTS_OF_ONE_PEER & {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
