@@ -1,0 +1,50 @@
+"""What a run says: an outcome turned into named numbers. Names end in their unit; `cores` is CPU time over wall time.
+
+CPU is the server's own. PostgreSQL's stands beside it and is never added: the peers have theirs in the process, which
+is why workerd on SQLite pays for its disk here and greenroom on a core of PostgreSQL's.
+"""
+
+from client import Outcome
+from scenarios import Scenario
+
+Metrics = dict[str, float]
+
+
+def metrics_of(scenario: Scenario, outcome: Outcome) -> Metrics:
+    """All that can be said of one run. `missing` counts frames, acks and connections that did not come."""
+    counted = outcome.counted
+    server = outcome.after.server_cpu_seconds - outcome.before.server_cpu_seconds
+    postgres = outcome.after.postgres_cpu_seconds - outcome.before.postgres_cpu_seconds
+    memory = outcome.after.server_memory_kb - outcome.before.server_memory_kb
+    seconds = counted["seconds"]
+    metrics = {
+        "seconds": seconds,
+        "server_cpu_seconds": server,
+        "postgres_cpu_seconds": postgres,
+        "client_cpu_seconds": counted["client_cpu_seconds"],
+        "server_cores": server / seconds,
+        "postgres_cores": postgres / seconds,
+        "client_cores": counted["client_cpu_seconds"] / seconds,
+        "errors": counted["errors"],
+        "missing": counted["lost"],
+    }
+    if scenario.mode in ("fanout", "durable"):
+        metrics["missing"] += counted["sent"] * scenario.members - counted["delivered"]
+        metrics["cpu_us_per_frame"] = 1e6 * server / max(1, counted["delivered"])
+        metrics["frames_per_second"] = counted["delivered"] / seconds
+        metrics["p50_ms"], metrics["p99_ms"] = counted["delivery_ms"]["p50"], counted["delivery_ms"]["p99"]
+    if scenario.mode == "durable":
+        metrics["missing"] += counted["sent"] - counted["acks"]
+        metrics["messages_per_second"] = counted["per_second"]
+        metrics["cpu_us_per_message"] = 1e6 * server / max(1, counted["acks"])
+        metrics["ack_p50_ms"], metrics["ack_p99_ms"] = counted["ack_ms"]["p50"], counted["ack_ms"]["p99"]
+    if scenario.mode == "idle":
+        metrics["kb_per_connection"] = memory / counted["connects"]
+        metrics["memory_mb"] = outcome.after.server_memory_kb / 1024
+    if scenario.mode == "connect":
+        metrics["cpu_us_per_connect"] = 1e6 * server / counted["connects"]
+        metrics["postgres_cpu_us_per_connect"] = 1e6 * postgres / counted["connects"]
+        metrics["connects_per_second"] = counted["per_second"]
+        metrics["connect_p50_ms"] = counted["connect_ms"]["p50"]
+        metrics["connect_p99_ms"] = counted["connect_ms"]["p99"]
+    return metrics

@@ -1,0 +1,90 @@
+"""The rows of DESIGN §9 that the benchmarks hold, in one place: what is compared, with whom, and the limit.
+
+A row is judged on the median, over the runs, of a value taken within each run. A ratio therefore compares servers that
+ran minutes apart on the same machine, never medians of different moments. A row is also failed by a run in which
+greenroom lost a frame or an ack or answered with an error: a fast server that drops is not measured here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from metrics import Metrics
+
+Run = dict[str, Metrics]
+"""One run of one scenario: the metrics of each server that could be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`value` of a run must be at most (or at least) `limit`."""
+
+    number: str
+    scenario: str
+    what: str
+    peer: str | None
+    value: Callable[[Run], float]
+    limit: float
+    at_least: bool = False
+    unit: str = "x"
+
+    def holds(self, value: float) -> bool:
+        """Whether a value keeps the row."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a row came out. `value` is None when it could not be judged, and `fault` then says why."""
+
+    row: Row
+    value: float | None
+    fault: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Judged, kept, and nothing was lost."""
+        return self.value is not None and not self.fault and self.row.holds(self.value)
+
+
+def _ratio(metric: str, peer: str) -> Callable[[Run], float]:
+    return lambda run: run["greenroom"][metric] / run[peer][metric]
+
+
+def _own(metric: str) -> Callable[[Run], float]:
+    return lambda run: run["greenroom"][metric]
+
+
+def _p99_over_allowed(run: Run) -> float:
+    return run["greenroom"]["p99_ms"] / max(25.0, run["node-ws"]["p99_ms"])
+
+
+ROWS = (
+    Row("1", "fanout", "CPU per delivered frame, to node ws", "node-ws", _ratio("cpu_us_per_frame", "node-ws"), 0.9),
+    Row("2", "fanout-full", "CPU per delivered frame, to node ws", "node-ws",
+        _ratio("cpu_us_per_frame", "node-ws"), 0.9),
+    Row("2", "fanout-full", "p99, to the larger of 25 ms and node ws", "node-ws", _p99_over_allowed, 1.0),
+    Row("3", "idle", "memory per idle connection", None, _own("kb_per_connection"), 4.0, unit="KB"),
+    Row("4", "connect", "CPU per connect, to bare Quart-Trio", "bare-quart-trio",
+        _ratio("cpu_us_per_connect", "bare-quart-trio"), 1.15),
+    Row("4", "connect-8", "the same, 8 at once", "bare-quart-trio",
+        _ratio("cpu_us_per_connect", "bare-quart-trio"), 1.15),
+    Row("5", "durable-room", "durable messages, to workerd on SQLite", "workerd-sqlite",
+        _ratio("messages_per_second", "workerd-sqlite"), 5.0, at_least=True),
+    Row("6", "durable-rooms", "durable messages, to workerd on SQLite", "workerd-sqlite",
+        _ratio("messages_per_second", "workerd-sqlite"), 5.0, at_least=True),
+    Row("6", "durable-rooms", "ack p99", None, _own("ack_p99_ms"), 50.0, unit="ms"),
+)  # fmt: skip
+
+
+def judge(row: Row, runs: list[Run]) -> Verdict:
+    """Judge a row on the runs of its scenario."""
+    needed = {"greenroom", row.peer} - {None}
+    usable = [run for run in runs if needed <= run.keys()]
+    if not usable:
+        return Verdict(row, None, "not measured")
+    faulty = sum(1 for run in usable if run["greenroom"]["missing"] or run["greenroom"]["errors"])
+    unmeasured = len(runs) - len(usable)
+    faults = [f"greenroom lost or refused something in {faulty} of {len(usable)} runs"] if faulty else []
+    faults += [f"{unmeasured} of {len(runs)} runs could not be measured"] if unmeasured else []
+    return Verdict(row, median(map(row.value, usable)), "; ".join(faults))

@@ -1,0 +1,126 @@
+"""The fixed scenarios, as data. What changes here makes old results incomparable: say so in docs/benchmarks.md.
+
+Every message has a body of 300 bytes. `full speed` is the same load for all: 100 messages a second to 1,000 members,
+100,000 frames a second; a server that cannot follow is held to 64 messages on their way, and what it achieves is
+reported. The durable scenarios are closed loops: a sender with an ack outstanding for each of its places waits.
+In one room every sender has 16 places (greenroom.v1 allows 16 commands in flight); in 200 rooms one.
+"""
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One load and who is put under it. `options` go to bench/load.c as they stand."""
+
+    name: str
+    title: str
+    mode: str
+    rooms: int
+    members: int
+    senders: int
+    servers: tuple[str, ...]
+    columns: tuple[str, ...]
+    options: dict[str, float] = field(default_factory=dict)
+    quick: dict[str, float] = field(default_factory=dict)
+
+    def quickened(self) -> "Scenario":
+        """The same load for a shorter time."""
+        return replace(self, options=self.options | self.quick)
+
+
+_CORES = ("server_cores", "postgres_cores", "client_cores")
+_FAN_OUT = ("cpu_us_per_frame", "frames_per_second", "p50_ms", "p99_ms", *_CORES)
+_DURABLE = ("messages_per_second", "ack_p50_ms", "ack_p99_ms", "cpu_us_per_message", *_CORES)
+_IDLE = ("kb_per_connection", "memory_mb", "server_cpu_seconds", "postgres_cpu_seconds", "client_cpu_seconds")
+_CONNECT_MS = ("connect_p50_ms", "connect_p99_ms")
+_CONNECT = ("cpu_us_per_connect", "connects_per_second", *_CONNECT_MS, "postgres_cpu_us_per_connect")
+_ALL_ROOMS = ("greenroom", "node-ws", "workerd-memory", "workerd-sqlite", "quart-trio")
+_CONNECTING = ("greenroom", "bare-quart-trio", "quart-trio", "node-ws", "workerd-memory")
+
+SCENARIOS = (
+    Scenario(
+        name="fanout",
+        title="Fan-out: one room of 1,000 members, 4 messages a second",
+        mode="fanout",
+        rooms=1,
+        members=1000,
+        senders=4,
+        servers=_ALL_ROOMS,
+        columns=_FAN_OUT,
+        options={"rate": 4, "seconds": 6, "warm": 1},
+        quick={"seconds": 3},
+    ),
+    Scenario(
+        name="fanout-full",
+        title="Fan-out at full speed: one room of 1,000 members, 100 messages a second",
+        mode="fanout",
+        rooms=1,
+        members=1000,
+        senders=8,
+        servers=_ALL_ROOMS,
+        columns=_FAN_OUT,
+        options={"rate": 100, "seconds": 5, "warm": 1, "window": 64},
+        quick={"seconds": 2},
+    ),
+    Scenario(
+        name="durable-room",
+        title="One room durable: 10 members, all of them send, 16 messages in flight each",
+        mode="durable",
+        rooms=1,
+        members=10,
+        senders=10,
+        servers=("greenroom", "workerd-sqlite"),
+        columns=_DURABLE,
+        options={"seconds": 6, "warm": 2, "window": 16},
+        quick={"seconds": 3, "warm": 1},
+    ),
+    Scenario(
+        name="durable-rooms",
+        title="200 rooms durable: 2 members each, one of them sends, 1 message in flight each",
+        mode="durable",
+        rooms=200,
+        members=2,
+        senders=1,
+        servers=("greenroom", "workerd-sqlite"),
+        columns=_DURABLE,
+        options={"seconds": 6, "warm": 2, "window": 1},
+        quick={"seconds": 3, "warm": 1},
+    ),
+    Scenario(
+        name="idle",
+        title="Idle memory: 5,000 connections in 5 rooms of 1,000 members",
+        mode="idle",
+        rooms=5,
+        members=1000,
+        senders=0,
+        servers=_ALL_ROOMS,
+        columns=_IDLE,
+        options={"seconds": 2},
+        quick={"seconds": 1},
+    ),
+    Scenario(
+        name="connect",
+        title="Connect, start, ready, close: one after the other, into a warm room of 100 members",
+        mode="connect",
+        rooms=1,
+        members=100,
+        senders=0,
+        servers=_CONNECTING,
+        columns=_CONNECT,
+        options={"count": 1500, "concurrency": 1},
+        quick={"count": 500},
+    ),
+    Scenario(
+        name="connect-8",
+        title="Connect, start, ready, close: 8 at once, into a warm room of 100 members",
+        mode="connect",
+        rooms=1,
+        members=100,
+        senders=0,
+        servers=_CONNECTING,
+        columns=_CONNECT,
+        options={"count": 1500, "concurrency": 8},
+        quick={"count": 500},
+    ),
+)
