@@ -163,7 +163,16 @@ class Connection:
                 self._head_since = trio.current_time()
             await protocol.handle(RawData(data))
             if not data:
+                await self._finish_last_answer(protocol)
                 return
+
+    async def _finish_last_answer(self, protocol: "FrontProtocol") -> None:
+        """Let a client that has half-closed have its answer (stock Hypercorn cuts it, even in the middle).
+
+        A client that has gone cannot be told from it before something is written to it.
+        """
+        if protocol.stream is not None:
+            await trio.sleep_forever()  # the end of the answer cancels the reading
 
     async def _refuse_head(self, protocol: "FrontProtocol") -> None:
         with trio.move_on_after(REFUSAL_SECONDS_MAX):
@@ -254,6 +263,7 @@ class FrontProtocol(H11Protocol):
         app, config, context, state = connection.for_protocol()
         self._owner = connection
         self._refused = False
+        self._asked_for_head = False
         super().__init__(
             app,
             config,
@@ -296,8 +306,10 @@ class FrontProtocol(H11Protocol):
             (b"connection", b"close"),
             *self.config.response_headers("h11"),
         ]
+        with_body = not (self._asked_for_head and self.connection.our_state is h11.SEND_RESPONSE)
         await self._send_h11_event(h11.Response(status_code=status, reason=status.phrase.encode(), headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
+        if with_body:
+            await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
         await self.send(Closed())
 
@@ -337,6 +349,7 @@ class FrontProtocol(H11Protocol):
         """Never switch to HTTP/2 (Hypercorn would, in clear text): _create_stream refuses what is not HTTP/1."""
 
     async def _create_stream(self, request: h11.Request) -> None:
+        self._asked_for_head = request.method == b"HEAD"
         upgrade = _asks_for_websocket(request)
         refusal = _refusal(request, upgrade=upgrade)
         if refusal is not None:

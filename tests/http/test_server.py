@@ -215,6 +215,20 @@ async def test_odd_requests_get_an_answer_and_no_traceback(front, status, sent):
     assert b"secret" not in answer
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"HEAD nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_a_refused_head_request_gets_no_body(front, sent):
+    answer = await front.exchange(sent)
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 200 "))
+    assert answer.endswith(b"\r\n\r\n")
+    assert front.server.statistics().faults_guarded == 0
+
+
 async def test_an_upgrade_to_http_2_in_clear_text_is_answered_in_http_1(front):
     answer = await front.exchange(
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
@@ -228,6 +242,33 @@ async def test_requests_in_one_segment_are_answered_in_order(front):
     answer = await front.exchange(GET + POST_HEAD + b"Content-Length: 5\r\n\r\nhello")
     assert answer.count(b"HTTP/1.1 200 ") == 2
     assert answer.endswith(b"hello")
+
+
+@pytest.mark.parametrize(
+    ("sent", "end"),
+    [
+        (GET, b'{"ok":true}\n'),
+        (GET.replace(b"/ ", b"/long/0.1 "), b"done"),
+        (GET + POST_HEAD + b"Content-Length: 5\r\n\r\nhello", b"hello"),
+        (POST_HEAD + b"Content-Length: 5\r\n\r\nhel", b"}}"),
+    ],
+)
+async def test_a_client_that_half_closes_after_its_request_gets_its_whole_answer(front, sent, end):
+    async with await front.connect() as stream:
+        await stream.send_all(sent)
+        await stream.send_eof()
+        assert (await read_to_end(stream)).endswith(end)
+    await wait_all_tasks_blocked(0.02)
+    assert front.open_connections() == 0
+
+
+async def test_a_view_is_cancelled_when_its_client_is_reset(front):
+    async with await front.connect() as stream:
+        await stream.send_all(GET.replace(b"/ ", b"/long/60.0 "))
+        await wait_all_tasks_blocked()
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    await wait_all_tasks_blocked(0.02)
+    assert front.open_connections() == 0
 
 
 async def test_a_client_that_waits_for_100_gets_it(front):
@@ -457,7 +498,7 @@ async def test_a_startup_hook_that_fails_ends_the_server_with_its_words():
         raise OSError("no database")
 
     listeners = await open_listeners("127.0.0.1", 0)
-    with trio.fail_after(3), pytest.raises(HookFailed, match="startup.*no database"):
+    with trio.fail_after(3), pytest.raises(HookFailed, match=r"startup.*no database"):
         await serve(app, listeners)
     close_listeners(listeners)
 
@@ -470,7 +511,7 @@ async def test_a_shutdown_hook_that_fails_is_told_after_everything_is_closed():
         raise OSError("no disk")
 
     listeners = await open_listeners("127.0.0.1", 0)
-    with trio.fail_after(3), pytest.RaisesGroup(pytest.RaisesExc(HookFailed, match="shutdown.*no disk")):
+    with trio.fail_after(3), pytest.RaisesGroup(pytest.RaisesExc(HookFailed, match=r"shutdown.*no disk")):
         async with trio.open_nursery() as nursery:
             server = await nursery.start(serve, app, listeners)
             await server.aclose()
