@@ -1,0 +1,389 @@
+"""Who is who: a credential becomes a `Principal`, or an `ApiError` 401 with a code.
+
+greenroom has no passwords. It accepts, and nothing else:
+
+    Authorization: Bearer <JWT>      HS256 only; `sub` says who, the other claims describe them; exp, nbf, iat are kept
+    Authorization: Bearer grk_…      an API key; for a user only with scope `act_as` and `X-Act-As: <user id>`
+    Cookie: pitchey-session=…        a row in `sessions`; also better-auth-session; signed values are verified
+
+An Authorization header counts before a cookie, and a wrong one is not made good by a right cookie. A JWT of a known
+user with the claims he had before costs no query (about 30 µs); sessions and keys are asked of PostgreSQL at most once
+a second each, so a deleted session or a revoked key is refused everywhere within CACHE_SECONDS, here at once.
+
+No secret, token or session id is ever part of a message.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Generic, Literal, TypeVar
+from urllib.parse import unquote
+
+from jwt import PyJWS
+from jwt.exceptions import InvalidTokenError
+
+from greenroom.http.decode import BadJson, decode_object
+from greenroom.http.errors import ApiError
+from greenroom.storage.postgres.api_keys import KEY_PREFIX, ApiKey, ApiKeys, split_key
+from greenroom.storage.postgres.sessions import Session, Sessions
+from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, Subject, User, Users
+
+SESSION_COOKIES: Final = ("pitchey-session", "better-auth-session")
+ACT_AS_HEADER: Final = "X-Act-As"
+ACT_AS_SCOPE: Final = "act_as"
+CREDENTIAL_CHARACTERS_MAX: Final = 8192
+SUBJECT_CHARACTERS_MAX: Final = 255
+CLAIM_CHARACTERS_MAX: Final = 255
+CLOCK_SKEW_SECONDS: Final = 3.0
+CACHE_SECONDS: Final = 1.0
+CACHE_ENTRIES_MAX: Final = 10_000
+KNOWN_USERS_MAX: Final = 100_000
+KNOWN_DIGESTS_MAX: Final = 4
+
+Kind = Literal["session", "jwt", "api_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking. `user_id` is None for an API key that acts for nobody; `expires_at` is in Unix seconds."""
+
+    user_id: int | None
+    role: str
+    name: str
+    kind: Kind
+    scopes: frozenset[str] = frozenset()
+    session_id: str | None = None
+    key_id: str | None = None
+    expires_at: float | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this is an administrator, of whatever kind."""
+        return self.role == "admin"
+
+    def has_scope(self, scope: str) -> bool:
+        """Whether this principal may do what *scope* names: keys need it, administrators always may."""
+        return self.is_admin or scope in self.scopes
+
+    def require_user(self) -> int:
+        """The user's id. Raises ApiError 403 for an API key that acts for nobody."""
+        if self.user_id is None:
+            raise ApiError("FORBIDDEN", f"this needs a user: send {ACT_AS_HEADER} with a key that has scope act_as")
+        return self.user_id
+
+
+@dataclass(slots=True)
+class _Known:
+    """A subject that was seen: which user, and the claims that brought nothing new."""
+
+    user_id: int
+    name: str
+    role: str
+    digests: tuple[int, ...]
+
+
+class Authenticator:
+    """Resolves credentials. `clock` is Unix time in seconds."""
+
+    def __init__(
+        self,
+        *,
+        users: Users,
+        sessions: Sessions,
+        api_keys: ApiKeys,
+        jwt_secret: bytes,
+        cookie_secret: bytes | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._api_keys = api_keys
+        self._jwt_secret = jwt_secret
+        self._cookie_secret = cookie_secret
+        self._clock = clock
+        self._known: OrderedDict[Subject, _Known] = OrderedDict()
+        self._recent_sessions: _Recent[Session] = _Recent()
+        self._recent_keys: _Recent[ApiKey] = _Recent()
+
+    async def authenticate(
+        self, *, authorization: str | None, cookies: Mapping[str, str], act_as: str | None = None
+    ) -> Principal | None:
+        """The principal of a request, or None when it shows no credential at all.
+
+        Raises ApiError: 401 for a credential that is wrong, 400, 403 or 404 for what is asked with X-Act-As.
+        Raises StorageUnavailable.
+        """
+        if authorization is not None:
+            scheme, _, token = authorization.strip().partition(" ")
+            if scheme.lower() != "bearer" or not token.strip():
+                raise ApiError("UNAUTHORIZED", "the Authorization header must be: Bearer <token>")
+            return await self.from_bearer(token.strip(), act_as=act_as)
+        for name in SESSION_COOKIES:
+            if cookies.get(name):
+                return await self.from_cookie(cookies[name])
+        return None
+
+    async def from_bearer(self, token: str, *, act_as: str | None = None) -> Principal:
+        """The principal of a JWT or an API key. Raises ApiError, StorageUnavailable."""
+        if len(token) > CREDENTIAL_CHARACTERS_MAX:
+            raise _invalid("the token is too long")
+        if token.startswith(KEY_PREFIX):
+            return await self._from_key(token, act_as)
+        return await self._from_jwt(token)
+
+    async def from_cookie(self, value: str) -> Principal:
+        """The principal of a session cookie, signed or not. Raises ApiError, StorageUnavailable."""
+        if len(value) > CREDENTIAL_CHARACTERS_MAX:
+            raise ApiError("UNAUTHORIZED", "Authentication required")
+        return await self._from_session(self._session_id(unquote(value)))
+
+    async def renew(self, principal: Principal) -> Principal:
+        """Check again that what *principal* was made of is still good. Raises ApiError 401, StorageUnavailable."""
+        if principal.kind == "session":
+            assert principal.session_id is not None
+            return await self._from_session(principal.session_id)
+        if principal.expires_at is not None and principal.expires_at <= self._clock():
+            raise _expired()
+        if principal.kind == "api_key":
+            assert principal.key_id is not None
+            key = await self._find_key(principal.key_id)
+            if key is None or key.revoked_at is not None:
+                raise _invalid("the API key is not valid")
+            if principal.user_id is not None and ACT_AS_SCOPE not in key.scopes:
+                raise _invalid("the API key may not act for a user any more")
+            return replace(principal, role=key.role, scopes=key.scopes)
+        return principal
+
+    def sign_cookie(self, session_id: str) -> str:
+        """What to put into the cookie for a session: signed as better-auth signs, when there is a secret."""
+        if self._cookie_secret is None:
+            return session_id
+        return f"{session_id}.{_signature(self._cookie_secret, session_id)}"
+
+    def forget_session(self, session_id: str) -> None:
+        """A session was deleted: do not accept it from the cache."""
+        self._recent_sessions.drop(session_id)
+
+    def forget_user(self, user_id: int) -> None:
+        """A user was changed: names and roles are read again."""
+        for subject in [subject for subject, known in self._known.items() if known.user_id == user_id]:
+            del self._known[subject]
+        self._recent_sessions.clear()
+
+    # -- JWT --
+
+    async def _from_jwt(self, token: str) -> Principal:
+        claims = self._verified_claims(token)
+        expires_at = self._check_times(claims)
+        subject = subject_of(claims.get("sub"))
+        known = await self._know(subject, profile_of(claims))
+        token_id = claims.get("jti")
+        return Principal(
+            user_id=known.user_id,
+            role=known.role,
+            name=known.name,
+            kind="jwt",
+            session_id=token_id if isinstance(token_id, str) else None,
+            expires_at=expires_at,
+        )
+
+    def _verified_claims(self, token: str) -> dict[str, object]:
+        try:
+            payload = _JWS.decode_complete(token, self._jwt_secret, algorithms=["HS256"])["payload"]
+            return decode_object(payload)
+        except BadJson as fault:
+            raise _invalid(f"the claims of the token cannot be used: {fault}") from None
+        except (InvalidTokenError, ValueError, TypeError, RecursionError):
+            raise _invalid("the token is not a JWT that was signed for this server with HS256") from None
+
+    def _check_times(self, claims: Mapping[str, object]) -> float | None:
+        now = self._clock()
+        expires_at = _time_claim(claims, "exp")
+        if expires_at is not None and expires_at <= now:
+            raise _expired()
+        for name in ("nbf", "iat"):
+            moment = _time_claim(claims, name)
+            if moment is not None and moment > now + CLOCK_SKEW_SECONDS:
+                raise _invalid(f"the token is not valid yet ({name})")
+        return expires_at
+
+    async def _know(self, subject: Subject, profile: dict[str, str]) -> _Known:
+        digest = hash(tuple(profile.items()))
+        known = self._known.get(subject)
+        if known is not None and digest in known.digests:
+            self._known.move_to_end(subject)
+            return known
+        user = await self._users.know(subject, profile)
+        digests = (digest, *known.digests)[:KNOWN_DIGESTS_MAX] if known is not None else (digest,)
+        return self._remember(subject, user, digests)
+
+    def _remember(self, subject: Subject, user: User, digests: tuple[int, ...]) -> _Known:
+        known = _Known(user.id, user.name, user.role, digests)
+        self._known[subject] = known
+        if len(self._known) > KNOWN_USERS_MAX:
+            self._known.popitem(last=False)
+        return known
+
+    # -- sessions --
+
+    def _session_id(self, value: str) -> str:
+        session_id, dot, signature = value.rpartition(".")
+        if not dot or not _looks_signed(signature):
+            return value
+        secret = self._cookie_secret
+        if secret is not None and not hmac.compare_digest(_signature(secret, session_id).encode(), signature.encode()):
+            raise ApiError("UNAUTHORIZED", "the signature of the session cookie is wrong")
+        return session_id
+
+    async def _from_session(self, session_id: str) -> Principal:
+        if not _is_storable(session_id):
+            raise ApiError("UNAUTHORIZED", "Authentication required")
+        now = self._clock()
+        session = self._recent_sessions.get(session_id, now)
+        if session is None:
+            session = await self._sessions.find(session_id)
+            if session is None:
+                raise ApiError("UNAUTHORIZED", "Authentication required")
+            self._recent_sessions.put(session_id, session, now)
+        expires_at = session.expires_at.timestamp()
+        if expires_at <= now:
+            raise ApiError("TOKEN_EXPIRED", "the session has expired: sign in again")
+        return Principal(
+            user_id=session.user_id,
+            role=session.role,
+            name=session.name,
+            kind="session",
+            session_id=session.id,
+            expires_at=expires_at,
+        )
+
+    # -- API keys --
+
+    async def _from_key(self, token: str, act_as: str | None) -> Principal:
+        parts = split_key(token)
+        key = await self._find_key(parts[0]) if parts and _is_storable(parts[0]) else None
+        if parts is None or key is None or key.revoked_at is not None or not key.matches(parts[1]):
+            raise _invalid("the API key is not valid")
+        principal = Principal(
+            user_id=None, role=key.role, name=key.name, kind="api_key", scopes=key.scopes, key_id=key.id
+        )
+        return principal if act_as is None else await self._acting(principal, act_as)
+
+    async def _acting(self, principal: Principal, act_as: str) -> Principal:
+        if ACT_AS_SCOPE not in principal.scopes:
+            raise ApiError("FORBIDDEN", f"this key may not act for a user: it needs scope {ACT_AS_SCOPE}")
+        if not re.fullmatch(r"[1-9][0-9]{0,15}", act_as):
+            raise ApiError("VALIDATION", f"{ACT_AS_HEADER} must be the id of a user, such as 42")
+        user = await self._users.by_id(int(act_as))
+        if user is None:
+            raise ApiError("USER_NOT_FOUND", f"{ACT_AS_HEADER} names a user who does not exist")
+        return replace(principal, user_id=user.id, name=user.name)
+
+    async def _find_key(self, key_id: str) -> ApiKey | None:
+        now = self._clock()
+        key = self._recent_keys.get(key_id, now)
+        if key is None:
+            key = await self._api_keys.find(key_id)
+            if key is not None:
+                self._recent_keys.put(key_id, key, now)
+        return key
+
+
+def subject_of(sub: object) -> Subject:
+    """The subject that a `sub` claim names: a number below 2^40 is a user's id, all else an external id.
+
+    Raises ApiError 401. Numbers beyond it are in the range that greenroom gives out: taken as ids they would name
+    somebody else's user, so they are external ids like any other text.
+    """
+    if isinstance(sub, bool) or not isinstance(sub, int | str) or sub == "":
+        raise _invalid("the token has no subject (sub)")
+    text = str(sub)
+    if len(text) > SUBJECT_CHARACTERS_MAX:
+        raise _invalid(f"the subject (sub) has more than {SUBJECT_CHARACTERS_MAX} characters")
+    if re.fullmatch(r"[1-9][0-9]{0,12}", text) and int(text) < ISSUER_ID_LIMIT:
+        return int(text)
+    if (isinstance(sub, int) and sub <= 0) or text == "0":
+        raise _invalid("the subject (sub) is not a positive number")
+    return text
+
+
+def profile_of(claims: Mapping[str, object]) -> dict[str, str]:
+    """What the claims say about the user, in a fixed order; what is no short text is left out."""
+    given = {
+        "name": claims.get("name"),
+        "email": claims.get("email"),
+        "locale": claims.get("locale"),
+        "timezone": claims.get("timezone", claims.get("zoneinfo")),
+        "role": claims.get("role", claims.get("userType")),
+    }
+    profile = {name: value for name, value in given.items() if isinstance(value, str) and value}
+    return {name: value[:CLAIM_CHARACTERS_MAX] for name, value in profile.items()}
+
+
+T = TypeVar("T")
+
+
+class _Recent(Generic[T]):
+    """What was read less than CACHE_SECONDS ago. Holds CACHE_ENTRIES_MAX; full, it starts again empty."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[float, T]] = {}
+
+    def get(self, key: str, now: float) -> T | None:
+        entry = self._entries.get(key)
+        # A clock that was set back must not make an entry live longer.
+        return entry[1] if entry is not None and 0 <= now - entry[0] < CACHE_SECONDS else None
+
+    def put(self, key: str, value: T, now: float) -> None:
+        if len(self._entries) >= CACHE_ENTRIES_MAX:
+            self._entries.clear()
+        self._entries[key] = (now, value)
+
+    def drop(self, key: str) -> None:
+        self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+
+_JWS: Final = PyJWS(algorithms=["HS256"])
+
+
+def _invalid(message: str) -> ApiError:
+    return ApiError("INVALID_TOKEN", message)
+
+
+def _expired() -> ApiError:
+    return ApiError("TOKEN_EXPIRED", "the token has expired: get a new one")
+
+
+def _time_claim(claims: Mapping[str, object], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _invalid(f"the claim {name} is not a number of seconds")
+    return float(value)
+
+
+def _signature(secret: bytes, value: str) -> str:
+    # As better-call signs cookies: base64 of HMAC-SHA-256 over the value, joined by a dot, then URL-encoded.
+    return base64.b64encode(hmac.new(secret, value.encode("utf-8", "replace"), hashlib.sha256).digest()).decode()
+
+
+def _looks_signed(signature: str) -> bool:
+    try:
+        return len(signature) == 44 and len(base64.b64decode(signature, validate=True)) == 32
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _is_storable(text: str) -> bool:
+    return 0 < len(text) <= 512 and text.isprintable() and text.isascii()

@@ -1,0 +1,15 @@
+-- name: find_api_key
+-- One key, revoked or not.
+select id, secret_sha256, name, role, scopes, created_at, revoked_at from api_keys where id = $1;
+
+-- name: create_api_key
+-- A new key. The secret itself is nowhere.
+insert into api_keys (id, secret_sha256, name, role, scopes, created_at) values ($1, $2, $3, $4, $5, $6);
+
+-- name: list_api_keys
+-- All keys, the newest first.
+select id, secret_sha256, name, role, scopes, created_at, revoked_at from api_keys order by created_at desc, id;
+
+-- name: revoke_api_key
+-- End a key; touches nothing when it is revoked already.
+update api_keys set revoked_at = $2 where id = $1 and revoked_at is null;

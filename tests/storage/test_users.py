@@ -1,0 +1,132 @@
+"""The directory of users, on a real PostgreSQL."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+import trio.testing
+
+from greenroom.storage.asyncio_bridge import open_asyncio_bridge
+from greenroom.storage.postgres.embedded import ServerAddress
+from greenroom.storage.postgres.ids import user_ids
+from greenroom.storage.postgres.pool import Postgres, open_postgres
+from greenroom.storage.postgres.users import BATCH_USERS_MAX, ISSUER_ID_LIMIT, UserChange, Users
+
+
+@pytest.fixture
+async def postgres(database: ServerAddress) -> AsyncIterator[Postgres]:
+    async with open_asyncio_bridge() as bridge, open_postgres(bridge, database.connect_arguments()) as pool:
+        yield pool
+
+
+@pytest.fixture
+def users(postgres: Postgres) -> Users:
+    return Users(postgres, user_ids(postgres))
+
+
+async def test_alice_by_name_and_then_the_number_1_are_two_users(users: Users):
+    alice = await users.know("alice", {"name": "Alice"})
+    one = await users.know(1, {"name": "Number one"})
+    assert one.id == 1
+    assert alice.id >= ISSUER_ID_LIMIT
+    assert (await users.know("alice", {"name": "Alice"})).id == alice.id
+
+
+async def test_a_number_that_the_issuer_may_not_give_out_is_refused(users: Users):
+    for number in (0, -1, ISSUER_ID_LIMIT):
+        with pytest.raises(ValueError, match="no id"):
+            await users.know(number, {})
+
+
+async def test_a_subject_that_looks_like_one_of_our_ids_names_another_user(users: Users):
+    alice = await users.know("alice", {})
+    copy = await users.know(str(alice.id), {})
+    assert copy.id != alice.id
+
+
+async def test_new_claims_change_the_user_and_missing_claims_change_nothing(users: Users):
+    await users.know(5, {"name": "Old", "email": "old@example.org", "timezone": "Europe/Berlin"})
+    user = await users.know(5, {"name": "New"})
+    assert (user.name, user.email, user.timezone) == ("New", "old@example.org", "Europe/Berlin")
+    assert user == await users.by_id(5)
+
+
+async def test_claims_seen_before_do_not_undo_what_a_user_has_changed(users: Users):
+    await users.know(5, {"name": "From the token"})
+    await users.change(5, UserChange(name="My own"))
+    assert (await users.know(5, {"name": "From the token"})).name == "My own"
+    assert (await users.know(5, {"name": "Renamed by the issuer"})).name == "Renamed by the issuer"
+
+
+async def test_a_thousand_who_arrive_at_once_share_a_few_statements(users: Users, postgres: Postgres, monkeypatch):
+    fetches: list[str] = []
+    fetch = postgres.fetch
+
+    async def counted(name: str, *args: object) -> list[object]:
+        fetches.append(name)
+        return await fetch(name, *args)
+
+    monkeypatch.setattr(postgres, "fetch", counted)
+    found: dict[int | str, int] = {}
+
+    async def arrive(subject: int | str) -> None:
+        found[subject] = (await users.know(subject, {"name": str(subject)})).id
+
+    async with trio.open_nursery() as nursery:
+        for number in range(1, 601):
+            nursery.start_soon(arrive, number)
+            nursery.start_soon(arrive, f"user-{number}")
+    assert all(found[number] == number for number in range(1, 601))
+    assert len(set(found.values())) == 1200
+    assert len(fetches) <= 4 * (1200 // BATCH_USERS_MAX + 2)
+
+
+async def test_a_cancelled_leader_leaves_the_others_of_its_batch_unharmed(users: Users):
+    names: list[str] = []
+
+    async def leave(scope: trio.CancelScope) -> None:
+        with scope:
+            await users.know(1, {"name": "one"})
+
+    async def stay(number: int) -> None:
+        names.append((await users.know(number, {"name": str(number)})).name)
+
+    scope = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leave, scope)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(stay, 2)
+        nursery.start_soon(stay, 3)
+        scope.cancel()
+    assert sorted(names) == ["2", "3"]
+
+
+async def test_a_service_puts_a_user_and_changes_only_what_it_says(users: Users):
+    user, is_new = await users.put(7, UserChange(name="Seven", email="seven@example.org"))
+    assert is_new
+    again, is_new = await users.put(7, UserChange(locale="de"))
+    assert not is_new
+    assert (again.name, again.email, again.locale) == (user.name, user.email, "de")
+
+
+async def test_put_makes_nobody_in_the_range_that_greenroom_gives_out(users: Users):
+    with pytest.raises(ValueError, match="no id"):
+        await users.put(ISSUER_ID_LIMIT + 5, UserChange(name="Mallory"))
+    assert await users.change(ISSUER_ID_LIMIT + 5, UserChange(name="Mallory")) is None
+
+
+async def test_names_and_existence_are_asked_for_many_at_once(users: Users):
+    await users.know(1, {"name": "One"})
+    nameless = await users.know("nameless", {})
+    assert await users.names([1, nameless.id, 99]) == {1: "One", nameless.id: "nameless"}
+    assert await users.exists([1, 99]) == {1}
+    assert await users.names([]) == {}
+    assert await users.exists([]) == set()
+
+
+async def test_a_user_is_found_by_address_whatever_the_case(users: Users):
+    await users.know(1, {"email": "Alex@Example.org"})
+    found = await users.by_email("alex@example.ORG")
+    assert found is not None
+    assert found.id == 1
+    assert await users.by_email("nobody@example.org") is None
