@@ -1,0 +1,1 @@
+"""One queue per provider account: from the durable outbox to the provider, and the result back."""

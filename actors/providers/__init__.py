@@ -1,0 +1,1 @@
+"""Who takes mail from us: one port, and an adapter for each kind of provider."""

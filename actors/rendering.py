@@ -1,0 +1,137 @@
+"""The built-in mail templates, rendered.
+
+Two files per template in actors/templates/: `<name>.txt.j2`, whose first line is the subject, and `<name>.html.j2`.
+Names are found whatever their case and separators (`nda_request`, `ndaRequest`, `nda-request`), and by a few old names.
+A variable that is missing renders as nothing: callers of the system that greenroom replaces pass what they have.
+Rendering is sandboxed, HTML is escaped, links are http, https or mailto, and what comes out is bounded by request.py.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from html.parser import HTMLParser
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+from jinja2 import ChainableUndefined, FunctionLoader
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+TEMPLATES = (
+    "welcome",
+    "ndaRequest",
+    "ndaApproval",
+    "ndaRejection",
+    "investmentConfirmation",
+    "newMessage",
+    "transactionAlert",
+    "weeklyDigest",
+)
+_ALIASES = {
+    "ndaapproved": "ndaApproval",
+    "ndaapprovalnotification": "ndaApproval",
+    "ndarejected": "ndaRejection",
+    "messagenotification": "newMessage",
+    "message": "newMessage",
+    "paymentconfirmation": "transactionAlert",
+    "digestnotification": "weeklyDigest",
+}
+_BY_KEY = {name.lower(): name for name in TEMPLATES} | _ALIASES
+_LINK_SCHEMES = frozenset(("http", "https", "mailto"))
+_BREAKING = frozenset(("p", "div", "br", "tr", "li", "h1", "h2", "h3", "h4", "table", "ul", "ol", "blockquote"))
+_SILENT = frozenset(("style", "script", "head", "title"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The three parts of a mail."""
+
+    subject: str
+    html: str
+    text: str
+
+
+def template_named(name: str) -> str | None:
+    """The canonical name of a template, or None when there is none."""
+    return _BY_KEY.get(re.sub(r"[^a-z0-9]", "", name.lower()))
+
+
+def render(template: str, variables: Mapping[str, object]) -> Rendered:
+    """Render a template by its canonical name. *variables* is what a JSON body held."""
+    environment = _environment()
+    plain = environment.get_template(f"{template}.txt.j2").render(variables)
+    subject, _, text = plain.partition("\n")
+    html = environment.get_template(f"{template}.html.j2").render(variables, subject=" ".join(subject.split()))
+    return Rendered(" ".join(subject.split()), html, text.strip() + "\n")
+
+
+def text_of(html: str) -> str:
+    """The plain text of an HTML body, for mails that came without one: words, line breaks, and where links lead."""
+    reader = _TextReader()
+    reader.feed(html)
+    reader.close()
+    lines = (" ".join(line.split()) for line in "".join(reader.parts).split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=FunctionLoader(_source),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["link"] = _link
+    environment.filters["items"] = _items
+    return environment
+
+
+def _source(name: str) -> str | None:
+    """The text of one of our own files; names come from the tables above, never from a caller."""
+    file = files("greenroom.actors").joinpath("templates", name)
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def _link(value: object) -> str:
+    """A link that may be clicked, or nothing that does harm."""
+    text = value.strip() if isinstance(value, str) else ""
+    try:
+        return text if urlsplit(text).scheme.lower() in _LINK_SCHEMES else "#"
+    except ValueError:
+        return "#"
+
+
+def _items(value: object, most: int = 20) -> list[object]:
+    """What a loop may walk: the first of a list, nothing of anything else."""
+    return value[:most] if isinstance(value, list) else []
+
+
+class _TextReader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._silent = 0
+        self._href: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _SILENT:
+            self._silent += 1
+        elif tag in _BREAKING:
+            self.parts.append("\n")
+        elif tag == "a":
+            self._href = dict(attrs).get("href")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _SILENT:
+            self._silent = max(0, self._silent - 1)
+        elif tag in _BREAKING and tag != "br":
+            self.parts.append("\n")
+        elif tag == "a" and self._href and self._href.startswith("http"):
+            self.parts.append(f" ({self._href})")
+            self._href = None
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.parts.append(data.replace("\n", " "))
