@@ -90,7 +90,7 @@ class Activation:
 
     def drain(self, until: float) -> None:
         """Run turns until the mailbox is empty, the clock passes *until*, or a handler has to wait."""
-        if self.phase is Phase.COLD and len(self.mailbox):
+        if self.phase is Phase.COLD and len(self.mailbox) and not self._wake_at_once():
             self.phase = Phase.LOADING
             self.system.spawn(self._load)
             return
@@ -114,7 +114,9 @@ class Activation:
         if handler is None:
             self._refuse(envelope)
             return
+        assert self.context is not None
         envelope.state = "running"
+        self.context.is_redo = envelope.attempts > 0
         self.turns += 1
         try:
             value = handler(actor, envelope.command)
@@ -192,17 +194,35 @@ class Activation:
                 self._reschedule()
                 return
 
+    def _wake_at_once(self) -> bool:
+        """Wake an actor that owns nothing and loads nothing, without a task. False when it must be loaded."""
+        if self.kind.ownership != "none":
+            return False
+        try:
+            actor = self._make_actor(None)
+        except Exception as error:
+            self._crashed(error, "start")
+            return True
+        if type(actor).start is not Actor.start:
+            self._forget("reloaded")
+            return False
+        self.phase = Phase.READY
+        return True
+
     async def _start_actor(self) -> None:
-        token: int | None = 0
+        token: int | None = None
         if self.kind.ownership != "none":
             token = await self.system.committer.claim(self.address, create=self.kind.ownership == "create")
+        await self._make_actor(token).start()
+
+    def _make_actor(self, token: int | None) -> Actor:
         self.gate = Gate(
             self.address, token or 0, self.system.committer, self._gate_broken, self._gate_idle, self._effect_failed
         )
-        self.context = Context(self, owns=token is not None)
+        self.context = Context(self, token)
         self.actor = self.kind.factory(self.address.key)
         self.actor.ctx = self.context
-        await self.actor.start()
+        return self.actor
 
     def _rest(self) -> None:
         """The mailbox is empty."""

@@ -51,11 +51,13 @@ def handles(command: type[Command[Any]]) -> Callable[[F], F]:
 class Context:
     """What a turn may do besides thinking. One per activation; the draft is emptied before each turn."""
 
-    __slots__ = ("_activation", "_effects", "_timers", "_writes", "address", "owns")
+    __slots__ = ("_activation", "_effects", "_timers", "_writes", "address", "is_redo", "owns", "token")
 
-    def __init__(self, activation: "Activation", *, owns: bool) -> None:
+    def __init__(self, activation: "Activation", token: int | None) -> None:
         self.address = activation.address
-        self.owns = owns  # False when the address has nothing in storage that could be owned
+        self.token = token  # of the ownership row; None when there is none to own
+        self.owns = token is not None
+        self.is_redo = False  # the command was decided before, on a draft that was not stored
         self._activation = activation
         self._writes: list[object] | None = None
         self._effects: list[Effect] | None = None
@@ -134,7 +136,10 @@ class Actor:
                 cls.handlers[command] = method
 
     async def start(self) -> None:
-        """Load. Commands wait in the mailbox until it returns; raising is a crash."""
+        """Load. Commands wait in the mailbox until it returns; raising is a crash.
+
+        A kind without ownership whose actors do not override this needs no task to wake.
+        """
 
     def stopping(self, reason: str) -> None:
         """The activation ends: passivated, crashed, stopped. Not called when the process dies."""

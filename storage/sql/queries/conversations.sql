@@ -33,8 +33,10 @@ select user_id, role, read_seq from participants where conversation_id = $1 and 
 -- name: select_recent_messages
 -- The newest messages of a room, oldest first: its ring.
 select * from (
-    select id, seq, sender_id, client_id, content, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
-    from messages where conversation_id = $1 order by seq desc limit $2
+    select m.id, m.seq, m.sender_id, m.client_id, m.content,
+        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms, u.name as sender_name
+    from messages m join users u on u.id = m.sender_id
+    where m.conversation_id = $1 order by m.seq desc limit $2
 ) newest
 order by seq;
 

@@ -1,0 +1,1 @@
+"""What the product does, one kind of actor per folder; `catalog.py` is the whole supervision tree."""

@@ -1,0 +1,68 @@
+"""What happens in rooms, as everybody who listens is told. One set of events for every codec.
+
+A room publishes an event only after what it says is stored; `Audience` is who hears it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCommitted:
+    """A message exists. is_from_rest: the sender's own page has it in its HTTP answer already."""
+
+    room_id: int
+    id: int
+    seq: int
+    sender_id: int
+    sender_name: str
+    client_id: str | None
+    content: str
+    at_ms: int
+    is_from_rest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerMoved:
+    """A member has read up to *seq*. messages: (message id, author id) of what became read, newest last."""
+
+    room_id: int
+    user_id: int
+    user_name: str
+    seq: int
+    at_ms: int
+    messages: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TypingChanged:
+    """Who types now (id → name); it replaces what was said before. changed: who began or stopped."""
+
+    room_id: int
+    users: Mapping[int, str]
+    changed: Mapping[int, tuple[str, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanged:
+    """Somebody came or went."""
+
+    room_id: int
+    user_id: int
+    role: str
+    is_active: bool
+
+
+RoomEvent = MessageCommitted | MarkerMoved | TypingChanged | MemberChanged
+
+
+class Audience(Protocol):
+    """Those who hear rooms: the sockets of this process."""
+
+    def publish(self, event: RoomEvent, members: Mapping[int, object]) -> None:
+        """Tell everybody who may hear *event*. members: the room's active members by user id.
+
+        Must not wait. Events of one room are published in `seq` order.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The room: one per conversation, the single writer of its members, messages and read markers."""

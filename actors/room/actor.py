@@ -1,0 +1,248 @@
+"""The room's actor: the shell around `state.py`.
+
+Every command checks membership against memory that only this actor changes. A send decides in memory and takes the
+next command at once; the reply and the broadcast leave when the message is stored. When the committer finds a client
+id that is older than memory, the batch of this room is redone: the room has then loaded again, and asks the table
+before it decides such a command a second time.
+"""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+import trio
+
+from greenroom.actors.errors import RefusalCode, Refused
+from greenroom.actors.events import Audience, MarkerMoved, MemberChanged, MessageCommitted, RoomEvent, TypingChanged
+from greenroom.actors.room import state as rules
+from greenroom.actors.room.commands import (
+    AddMembers,
+    Enter,
+    JoinOpen,
+    MembersChanged,
+    Moved,
+    Read,
+    RemoveMember,
+    RoomView,
+    Send,
+    Sent,
+    Type,
+    TypingExpired,
+)
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
+from greenroom.runtime import Actor, handles
+from greenroom.storage.postgres.conversations import Conversations
+from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant
+
+TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
+
+NOT_FOUND = Refused.because(RefusalCode.CONVERSATION_NOT_FOUND)
+NOT_MEMBER = Refused.because(RefusalCode.NOT_MEMBER)
+
+
+class MessageIds(Protocol):
+    """Where ids of messages come from."""
+
+    def take(self) -> int:
+        """The next id. Never waits. Raises: StorageUnavailable when there is none left."""
+        ...
+
+
+class RoomActor(Actor):
+    """One conversation."""
+
+    def __init__(self, room_id: int, conversations: Conversations, ids: MessageIds, audience: Audience) -> None:
+        self._id = room_id
+        self._conversations = conversations
+        self._ids = ids
+        self._audience = audience
+        self._room: RoomState | None = None
+        self._typing_changed: dict[int, tuple[str, bool]] = {}
+        self._typing_told_at = float("-inf")
+        self._typing_is_due = False
+
+    async def start(self) -> None:
+        """Load. A room that does not exist stays empty and refuses everything."""
+        if self.ctx.owns:
+            stored = await self._conversations.load_room(self._id)
+            self._room = None if stored is None else rules.from_stored(stored)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    @handles(Send)
+    def send(self, command: Send) -> Sent | Refused | Awaitable[Sent | Refused]:
+        """Store a message once."""
+        if self._room is None:
+            return NOT_FOUND
+        if self.ctx.is_redo and command.client_id is not None:
+            return self._send_again(command, command.client_id)
+        return self._send(self._room, command)
+
+    async def _send_again(self, command: Send, client_id: str) -> Sent | Refused:
+        before = await self._conversations.sent_before(self._id, command.sender_id, client_id)
+        if self._room is None:
+            return NOT_FOUND
+        if before is not None and command.sender_id in self._room.members:
+            return rules.answer_again(before, rules.content_digest(command.content))
+        return self._send(self._room, command)
+
+    def _send(self, room: RoomState, command: Send) -> Sent | Refused:
+        decision = rules.decide_send(room, command, self._ids.take(), self.ctx.now_ms())
+        if not isinstance(decision, InsertMessage):
+            return decision
+        self.ctx.write(decision)
+        members = room.members
+        event = MessageCommitted(
+            room.id,
+            decision.id,
+            decision.seq,
+            command.sender_id,
+            command.sender_name,
+            command.client_id,
+            command.content,
+            decision.created_at_ms,
+            command.is_from_rest,
+        )
+        self.ctx.after_commit(lambda: self._audience.publish(event, members))
+        rules.apply_send(room, decision, command.sender_name)
+        if command.sender_id in room.typists:
+            self._stop_typing(room, command.sender_id)
+        return Sent(decision.id, decision.seq, decision.created_at_ms, is_duplicate=False)
+
+    @handles(Enter)
+    def enter(self, command: Enter) -> RoomView | Refused:
+        """Show the room to a member."""
+        room = self._room
+        if room is None:
+            return NOT_FOUND
+        member = room.members.get(command.user_id)
+        if member is None:
+            return NOT_MEMBER
+        is_small = len(room.members) <= PRESENCE_MEMBERS_MAX
+        return RoomView(
+            room_id=room.id,
+            epoch=room.epoch,
+            top_seq=room.top_seq,
+            read_seq=member.read_seq,
+            member_count=len(room.members),
+            members=frozenset(room.members) if is_small else frozenset(),
+            recent=tuple(room.ring) if command.wants_recent else (),
+        )
+
+    @handles(Read)
+    def read(self, command: Read) -> Moved | Refused:
+        """Move a read marker forwards; never past the newest message."""
+        room = self._room
+        if room is None:
+            return NOT_FOUND
+        member = room.members.get(command.user_id)
+        if member is None:
+            return NOT_MEMBER
+        seq = min(command.seq, room.top_seq)
+        if seq <= member.read_seq:
+            return Moved(member.read_seq)
+        now_ms = self.ctx.now_ms()
+        self.ctx.write(AdvanceMarker(room.id, command.user_id, seq, now_ms))
+        messages = rules.became_read(room, command.user_id, member.read_seq, seq)
+        self._publish(MarkerMoved(room.id, command.user_id, command.user_name, seq, now_ms, messages), room)
+        member.read_seq = seq
+        return Moved(seq)
+
+    # -- members ------------------------------------------------------------------------------------------------
+
+    @handles(AddMembers)
+    def add_members(self, command: AddMembers) -> MembersChanged | Refused:
+        """Bring people in."""
+        room = self._room
+        if room is None:
+            return NOT_FOUND
+        return self._change_members(room, rules.decide_add(room, command.by_id, command.user_ids), is_active=True)
+
+    @handles(RemoveMember)
+    def remove_member(self, command: RemoveMember) -> MembersChanged | Refused:
+        """Let somebody go."""
+        room = self._room
+        if room is None:
+            return NOT_FOUND
+        return self._change_members(room, rules.decide_remove(room, command.by_id, command.user_id), is_active=False)
+
+    @handles(JoinOpen)
+    def join_open(self, command: JoinOpen) -> MembersChanged | Refused:
+        """Let somebody into an open group."""
+        room = self._room
+        if room is None:
+            return NOT_FOUND
+        return self._change_members(room, rules.decide_join_open(room, command.user_id), is_active=True)
+
+    def _change_members(
+        self, room: RoomState, decision: tuple[int, ...] | Refused, *, is_active: bool
+    ) -> MembersChanged | Refused:
+        if isinstance(decision, Refused):
+            return decision
+        now_ms = self.ctx.now_ms()
+        for user_id in decision:
+            role = room.members[user_id].role if not is_active else "member"
+            self.ctx.write(
+                PutParticipant(room.id, user_id, "admin" if role == "admin" else "member", is_active, now_ms)
+            )
+            self._publish(MemberChanged(room.id, user_id, role, is_active), room)
+        for user_id in decision:
+            if is_active:
+                room.members[user_id] = Member("member", room.top_seq)
+            else:
+                del room.members[user_id]
+                if user_id in room.typists:
+                    self._stop_typing(room, user_id)
+        return MembersChanged(decision)
+
+    # -- typing: in memory only, and the first thing that may be dropped ----------------------------------------
+
+    @handles(Type)
+    def type(self, command: Type) -> Refused | None:
+        """Note that a member types or stopped; tell it at most once a second."""
+        room = self._room
+        if room is None:
+            return NOT_FOUND
+        if command.user_id not in room.members:
+            return NOT_MEMBER
+        if len(room.members) > PRESENCE_MEMBERS_MAX:
+            return None
+        if command.is_typing:
+            if command.user_id not in room.typists:
+                self._typing_changed[command.user_id] = (command.user_name, True)
+            room.typists[command.user_id] = Typist(command.user_name, trio.current_time() + TYPING_SECONDS)
+            self._tell_typing_soon(room)
+            self.ctx.tell_self_after(TYPING_SECONDS, TypingExpired())
+        elif command.user_id in room.typists:
+            self._stop_typing(room, command.user_id)
+        return None
+
+    @handles(TypingExpired)
+    def typing_expired(self, _: TypingExpired) -> None:
+        """Forget who stopped without saying so, and tell what is due."""
+        if self._room is None:
+            return
+        self._typing_is_due = False
+        self._typing_changed.update(rules.expire_typists(self._room, trio.current_time()))
+        self._tell_typing_soon(self._room)
+
+    def _stop_typing(self, room: RoomState, user_id: int) -> None:
+        self._typing_changed[user_id] = (room.typists.pop(user_id).name, False)
+        self._tell_typing_soon(room)
+
+    def _tell_typing_soon(self, room: RoomState) -> None:
+        """Publish now, or once the second since the last time is over."""
+        if not self._typing_changed or self._typing_is_due:
+            return
+        wait_seconds = self._typing_told_at + TYPING_TOLD_SECONDS - trio.current_time()
+        if wait_seconds > 0:
+            self._typing_is_due = True
+            self.ctx.tell_self_after(wait_seconds, TypingExpired())
+            return
+        self._typing_told_at = trio.current_time()
+        changed, self._typing_changed = self._typing_changed, {}
+        users = {user_id: typist.name for user_id, typist in room.typists.items()}
+        self._publish(TypingChanged(room.id, users, changed), room)
+
+    def _publish(self, event: RoomEvent, room: RoomState) -> None:
+        members = room.members
+        self.ctx.after_commit(lambda: self._audience.publish(event, members))

@@ -1,0 +1,116 @@
+"""What a room can be told, and what it answers."""
+
+from dataclasses import dataclass
+
+from greenroom.actors.errors import Refused
+from greenroom.runtime import Command
+from greenroom.storage.postgres.conversations import StoredMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The message is stored. is_duplicate: it was stored before, under the same client id."""
+
+    message_id: int
+    seq: int
+    at_ms: int
+    is_duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoomView:
+    """The room as a member finds it on joining. members: only of rooms small enough to show presence in."""
+
+    room_id: int
+    epoch: int
+    top_seq: int
+    read_seq: int
+    member_count: int
+    members: frozenset[int]
+    recent: tuple[StoredMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The read marker stands at *seq* now; a marker never moves back."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """Who came or went by the command; people it would not have changed are left out."""
+
+    user_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Command["Sent | Refused"]):
+    """Say something. The same client id from the same sender is the same message, for ever.
+
+    is_over_limit: the sender has used up its minute: only a duplicate is answered.
+    """
+
+    sender_id: int
+    sender_name: str
+    client_id: str | None
+    content: str
+    is_from_rest: bool = False
+    is_over_limit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Enter(Command["RoomView | Refused"]):
+    """A socket of a member wants to hear the room. Never changes membership.
+
+    wants_recent: the process has no memory of the room's newest messages yet.
+    """
+
+    user_id: int
+    wants_recent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Type(Command[Refused | None]):
+    """A member types, or stopped."""
+
+    user_id: int
+    user_name: str
+    is_typing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Command["Moved | Refused"]):
+    """A member has read up to *seq*."""
+
+    user_id: int
+    user_name: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddMembers(Command["MembersChanged | Refused"]):
+    """An admin (None: the system) brings people in. The front has checked that they exist."""
+
+    by_id: int | None
+    user_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMember(Command["MembersChanged | Refused"]):
+    """Somebody leaves, or is removed by an admin."""
+
+    by_id: int
+    user_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinOpen(Command["MembersChanged | Refused"]):
+    """Somebody enters a group that is open to any signed-in user."""
+
+    user_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class TypingExpired(Command[None]):
+    """Of the room to itself: look who has stopped typing without saying so."""

@@ -1,0 +1,185 @@
+"""What a room knows, and what it decides. Pure: neither trio nor a driver, and nothing here waits.
+
+`decide_*` look and answer; `apply_*` change memory and cannot fail, so that a refused or failed command has changed
+nothing. Order is `seq = last + 1`; clocks order nothing.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from greenroom.actors.errors import RefusalCode, Refused
+from greenroom.actors.room.commands import Send, Sent
+from greenroom.storage.postgres.conversations import (
+    CLIENT_IDS_MAX,
+    RING_MESSAGES,
+    SentBefore,
+    StoredMessage,
+    StoredRoom,
+)
+from greenroom.storage.writes import InsertMessage
+
+CONTENT_CODE_POINTS_MAX = 10_000
+CLIENT_ID_CHARACTERS_MAX = 64
+MEMBERS_MAX = 20_000
+PRESENCE_MEMBERS_MAX = 200  # in larger rooms presence is told on request and typing not at all
+TYPING_SECONDS = 6.0
+
+
+@dataclass(slots=True)
+class Member:
+    """An active member. read_seq only grows."""
+
+    role: str
+    read_seq: int
+
+
+@dataclass(slots=True)
+class Typist:
+    """Somebody who types; expires_at is trio time."""
+
+    name: str
+    expires_at: float
+
+
+@dataclass(slots=True)
+class RoomState:
+    """The memory of one activation. It may be ahead of storage; the gate holds the outputs until it is not."""
+
+    id: int
+    is_group: bool
+    is_open: bool
+    epoch: int
+    top_seq: int
+    members: dict[int, Member]
+    ring: deque[StoredMessage]
+    client_ids: OrderedDict[tuple[int, str], SentBefore]
+    typists: dict[int, Typist] = field(default_factory=dict)
+
+
+def from_stored(stored: StoredRoom) -> RoomState:
+    """The state of a room that just woke."""
+    return RoomState(
+        id=stored.id,
+        is_group=stored.is_group,
+        is_open=stored.is_open,
+        epoch=stored.epoch,
+        top_seq=stored.top_seq,
+        members={member.user_id: Member(member.role, member.read_seq) for member in stored.members},
+        ring=deque(stored.ring, maxlen=RING_MESSAGES),
+        client_ids=OrderedDict(stored.client_ids),
+    )
+
+
+def content_fault(content: str) -> str | None:
+    """Why *content* cannot be a message, or None. One to 10,000 code points, no NUL, nothing that is not Unicode."""
+    if not content:
+        return "content is empty: write 1 to 10,000 characters"
+    if len(content) > CONTENT_CODE_POINTS_MAX:
+        return f"content has {len(content)} characters: write 1 to 10,000"
+    if "\0" in content:
+        return "content holds a NUL character"
+    if not content.isascii():
+        try:
+            content.encode()
+        except UnicodeEncodeError:
+            return "content is not valid Unicode (a lone surrogate)"
+    return None
+
+
+def content_digest(content: str) -> bytes:
+    """What two messages are compared by: 16 bytes of BLAKE2b over their UTF-8."""
+    return blake2b(content.encode(), digest_size=16).digest()
+
+
+def decide_send(room: RoomState, command: Send, message_id: int, now_ms: int) -> InsertMessage | Sent | Refused:
+    """What to store, or the answer when there is nothing to store."""
+    if command.sender_id not in room.members:
+        return Refused.because(RefusalCode.NOT_MEMBER)
+    fault = content_fault(command.content)
+    if fault is not None:
+        return Refused(RefusalCode.INVALID_CONTENT, fault)
+    digest = content_digest(command.content)
+    if command.client_id is not None:
+        before = room.client_ids.get((command.sender_id, command.client_id))
+        if before is not None:
+            return answer_again(before, digest)
+    if command.is_over_limit:
+        return Refused.because(RefusalCode.RATE_LIMITED)
+    return InsertMessage(
+        message_id, room.id, room.top_seq + 1, command.sender_id, command.client_id, command.content, digest, now_ms
+    )
+
+
+def answer_again(before: SentBefore, digest: bytes) -> Sent | Refused:
+    """The answer to a client id that was used before: the same message again, or a conflict."""
+    if before.digest != digest:
+        return Refused.because(RefusalCode.CLIENT_ID_CONFLICT)
+    return Sent(before.id, before.seq, before.created_at_ms, is_duplicate=True)
+
+
+def apply_send(room: RoomState, insert: InsertMessage, sender_name: str) -> None:
+    """Remember the message."""
+    room.top_seq = insert.seq
+    room.ring.append(
+        StoredMessage(insert.id, insert.seq, insert.sender_id, insert.client_id, insert.content, insert.created_at_ms)
+    )
+    if insert.client_id is not None:
+        room.client_ids[insert.sender_id, insert.client_id] = SentBefore(
+            insert.id, insert.seq, insert.digest, insert.created_at_ms
+        )
+        if len(room.client_ids) > CLIENT_IDS_MAX:
+            room.client_ids.popitem(last=False)
+
+
+def became_read(room: RoomState, reader_id: int, after_seq: int, up_to_seq: int) -> tuple[tuple[int, int], ...]:
+    """(message id, author id) of recent messages of others that the reader has just read."""
+    return tuple(
+        (message.id, message.sender_id)
+        for message in room.ring
+        if after_seq < message.seq <= up_to_seq and message.sender_id != reader_id
+    )
+
+
+def decide_add(room: RoomState, by_id: int | None, user_ids: Iterable[int]) -> tuple[int, ...] | Refused:
+    """Who would come in."""
+    if by_id is not None:
+        actor = room.members.get(by_id)
+        if actor is None:
+            return Refused.because(RefusalCode.NOT_MEMBER)
+        if not room.is_group or actor.role != "admin":
+            return Refused.because(RefusalCode.NOT_ADMIN)
+    new = tuple(dict.fromkeys(user_id for user_id in user_ids if user_id not in room.members))
+    if len(room.members) + len(new) > MEMBERS_MAX:
+        return Refused.because(RefusalCode.ROOM_FULL)
+    return new
+
+
+def decide_remove(room: RoomState, by_id: int, user_id: int) -> tuple[int, ...] | Refused:
+    """Who would go: oneself, or anybody when an admin says so. Nobody leaves a direct conversation."""
+    actor = room.members.get(by_id)
+    if actor is None:
+        return Refused.because(RefusalCode.NOT_MEMBER)
+    if not room.is_group or (by_id != user_id and actor.role != "admin"):
+        return Refused.because(RefusalCode.NOT_ADMIN)
+    return (user_id,) if user_id in room.members else ()
+
+
+def decide_join_open(room: RoomState, user_id: int) -> tuple[int, ...] | Refused:
+    """Whether somebody may come in alone."""
+    if user_id in room.members:
+        return ()
+    if not room.is_open:
+        return Refused.because(RefusalCode.NOT_OPEN)
+    if len(room.members) >= MEMBERS_MAX:
+        return Refused.because(RefusalCode.ROOM_FULL)
+    return (user_id,)
+
+
+def expire_typists(room: RoomState, now: float) -> dict[int, tuple[str, bool]]:
+    """Forget who has not typed for a while; who that was, in the shape of `TypingChanged.changed`."""
+    gone = {user_id: (typist.name, False) for user_id, typist in room.typists.items() if typist.expires_at <= now}
+    for user_id in gone:
+        del room.typists[user_id]
+    return gone

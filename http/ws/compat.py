@@ -1,0 +1,343 @@
+"""Compat: the session of the existing web client, which asks for no subprotocol.
+
+It hears every conversation of its user without joining any; `join_conversation` adds typing. Frames come flat or
+nested under `data`, so both are read as one. What belongs to the product and not to us is answered with silence, as
+its own server did; a frame that is not JSON with an error. No close code keeps this client away and none scares it:
+over its limits the connection rests, and is not closed.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import trio
+
+from greenroom.actors.presence.commands import SetStatus, Status
+from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
+from greenroom.http.auth import Principal
+from greenroom.http.decode import BadJson, decode
+from greenroom.http.ws import events
+from greenroom.http.ws.codes import BAD_JSON, INVALID_CONTENT, MESSAGE_NOT_FOUND, RATE_LIMITED, ErrorCode
+from greenroom.http.ws.connection import CONTROL, EPHEMERAL, Connection
+from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
+from greenroom.http.ws.session import SocketSession
+from greenroom.runtime import StorageUnavailable
+
+CHANNELS_MAX: Final = 64
+CHANNEL_CHARACTERS_MAX: Final = 128
+CLIENT_ID_CHARACTERS_MAX: Final = 64
+LARGEST_ID: Final = 2**53 - 1
+STATUSES: Final = frozenset(("online", "away", "busy", "offline", "dnd"))
+_DROPPED_OVER_LIMIT: Final = frozenset(
+    ("typing", "typing_start", "typing_stop", "presence", "presence_update", "request_initial_data")
+)
+
+
+class CompatSession(SocketSession):
+    """One connection; its user is known since the upgrade."""
+
+    __slots__ = ("_pinged_at", "_typing_in", "_was_told_of_limit")
+
+    is_v1 = False
+
+    def __init__(self, services: SocketServices, connection: Connection, principal: Principal) -> None:
+        super().__init__(services, connection, principal)
+        assert self.user_id is not None
+        self.device = "web"
+        self._pinged_at = 0.0
+        self._typing_in: set[int] = set()
+        self._was_told_of_limit = 0.0
+        services.hub.compat.setdefault(self.user_id, []).append(connection)
+        fields = {"sessionId": f"{id(connection):x}", "userId": self.user_id, "portalType": principal.role}
+        self._tell("connected", fields)
+        services.engine.spawn(self._watch_small_rooms)
+
+    async def _watch_small_rooms(self) -> None:
+        """Learn in which rooms this user may be shown, and shows, presence; then appear."""
+        assert self.user_id is not None
+        rooms: dict[int, list[int]] = {}
+        try:
+            rooms = await self.services.last_seen.small_rooms_of(self.user_id)
+        except StorageUnavailable:
+            await trio.lowlevel.checkpoint()
+        if not self.connection.is_closing:
+            self.services.hub.watch_small_rooms(self.connection, rooms)
+            self.appear()
+
+    # -- the engine's side --------------------------------------------------------------------------------------
+
+    def handle(self, text: str) -> None:
+        """Act on one frame."""
+        try:
+            frame = decode(text)
+        except BadJson:
+            self._error(BAD_JSON, "Invalid message format")
+            return
+        if not isinstance(frame, dict):
+            self._error(BAD_JSON, "Invalid message format")
+            return
+        kind = frame.get("type")
+        handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
+        if handler is None:
+            return
+        data = frame.get("data", frame.get("payload"))
+        fields = {**frame, **data} if isinstance(data, dict) else frame
+        if kind in ("ping", "pong") or self._may_command(cast("str", kind)):
+            handler(self, fields)
+
+    def refuse_binary(self) -> None:
+        """Nobody here speaks binary."""
+        self._error(BAD_JSON, "Invalid message format")
+
+    def beat(self, now: float) -> float | None:
+        """The client pings by itself; a ping of ours is only for one that was not heard for long."""
+        limits = self.services.limits
+        if self.is_expired():
+            return limits.compat_ping_seconds
+        silent = now - self.connection.heard_at
+        if silent >= limits.compat_silence_seconds:
+            return None
+        if silent >= limits.compat_ping_seconds and now - self._pinged_at >= limits.compat_ping_seconds:
+            self._pinged_at = now
+            self._tell("ping", {"timestamp": self._now_iso()}, CONTROL)
+        return max(1.0, min(limits.compat_ping_seconds, limits.compat_silence_seconds - silent))
+
+    def closed(self) -> None:
+        """Hear and show nothing more."""
+        assert self.user_id is not None
+        mine = self.services.hub.compat.get(self.user_id, [])
+        if self.connection in mine:
+            mine.remove(self.connection)
+        if not mine:
+            self.services.hub.compat.pop(self.user_id, None)
+        self.services.hub.unwatch_small_rooms(self.connection)
+        for room_id in self._typing_in:
+            self.services.hub.stop_listening_to_typing(self.connection, room_id)
+            command = Type(self.user_id, self.name, is_typing=False)
+            self.services.system.tell_or_bury(self.services.room(room_id).address, command)
+        super().closed()
+
+    def _may_command(self, kind: str) -> bool:
+        """Count one command. Over the limit: dropped if it may be, told once a second, and the connection rests."""
+        assert self.user_id is not None
+        now = trio.current_time()
+        retry_after = self.services.limits.commands.take(self.user_id, now)
+        if retry_after is None:
+            return True
+        if kind not in _DROPPED_OVER_LIMIT and now - self._was_told_of_limit >= 1:
+            self._was_told_of_limit = now
+            self._error(RATE_LIMITED, "Rate limit exceeded", None, retry_after)
+        self.pause_for(1)
+        return False
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def _subscribe(self, fields: dict[str, Any]) -> None:
+        """Names are acknowledged and mean nothing: what a user hears follows from membership alone."""
+        self._tell("subscribed", self._channels(fields))
+
+    def _unsubscribe(self, fields: dict[str, Any]) -> None:
+        self._tell("unsubscribed", self._channels(fields))
+
+    @staticmethod
+    def _channels(fields: dict[str, Any]) -> dict[str, Any]:
+        given = fields.get("channels")
+        names = given if isinstance(given, list) else [fields.get("channelId", fields.get("channel"))]
+        channels = [name for name in names if isinstance(name, str) and len(name) <= CHANNEL_CHARACTERS_MAX]
+        channels = channels[:CHANNELS_MAX]
+        return {"channels": channels, "channel": channels[0] if channels else None}
+
+    def _initial_data(self, fields: dict[str, Any]) -> None:
+        """The client replaces its list with what comes here, so only the truth may: there are no notifications yet."""
+        users = [
+            self.services.presence.compat_fields(user_id, self.services.clock.wall_milliseconds())
+            for user_id in self.services.hub.companions_of(self.connection)
+            if self.services.presence.is_online(user_id)
+        ]
+        self._tell("initial_data", {"notifications": [], "unreadCount": 0, "presence": {"users": users}})
+
+    def _join_conversation(self, fields: dict[str, Any]) -> None:
+        room_id = _id_of(fields, "conversationId")
+        if room_id is None or len(self._typing_in) >= CHANNELS_MAX:
+            return
+        assert self.user_id is not None
+        user_id = self.user_id
+
+        def entered(value: object, error: BaseException | None) -> None:
+            if isinstance(value, RoomView):
+                self._typing_in.add(room_id)
+                self.services.hub.listen_to_typing(self.connection, user_id, room_id, value.top_seq)
+                self._tell("conversation_joined", {"conversationId": room_id})
+            else:
+                self._failed(value, error)
+
+        self.ask(self.services.room(room_id), Enter(user_id), entered)
+
+    def _leave_conversation(self, fields: dict[str, Any]) -> None:
+        room_id = _id_of(fields, "conversationId")
+        if room_id is not None and room_id in self._typing_in:
+            self._typing_in.discard(room_id)
+            self.services.hub.stop_listening_to_typing(self.connection, room_id)
+            self._tell("conversation_left", {"conversationId": room_id})
+
+    def _send_message(self, fields: dict[str, Any]) -> None:
+        room_id, content = _id_of(fields, "conversationId"), fields.get("content")
+        request_id = _text_of(fields, "requestId", "id", "clientId")
+        if room_id is None or not isinstance(content, str):
+            self._error(INVALID_CONTENT, "a message needs conversationId and content", request_id)
+            return
+        assert self.user_id is not None
+        user_id = self.user_id
+        command = Send(user_id, self.name, request_id, content)
+        retry_after = self.services.take_message(user_id)
+        if retry_after is not None:
+            command = send_over_limit(command)
+
+        def sent(value: object, error: BaseException | None) -> None:
+            is_free = not isinstance(value, Sent) or value.is_duplicate
+            if is_free and retry_after is None:
+                self.services.limits.messages.give_back(user_id)
+            if isinstance(value, Sent):
+                frame = events.compat_message_sent(
+                    value.message_id, room_id, value.seq, value.at_ms, request_id, request_id
+                )
+                self.connection.write(frame)
+            else:
+                self._failed(value, error, request_id, retry_after)
+
+        self.ask(self.services.room(room_id), command, sent)
+
+    def _typing_start(self, fields: dict[str, Any]) -> None:
+        self._type(fields, is_typing=True)
+
+    def _typing_stop(self, fields: dict[str, Any]) -> None:
+        self._type(fields, is_typing=False)
+
+    def _typing(self, fields: dict[str, Any]) -> None:
+        self._type(fields, is_typing=fields.get("isTyping") is True)
+
+    def _type(self, fields: dict[str, Any], *, is_typing: bool) -> None:
+        """Who may not type there is told nothing: the client has no use for the answer."""
+        room_id = _id_of(fields, "conversationId")
+        if room_id is not None:
+            assert self.user_id is not None
+            self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_typing), lambda value, error: None)
+
+    def _mark_read(self, fields: dict[str, Any]) -> None:
+        message_id = _id_of(fields, "messageId")
+        ids = [message_id] if message_id is not None else fields.get("messageIds")
+        if isinstance(ids, list):
+            wanted = [item for item in (_as_id(item) for item in ids[:CHANNELS_MAX]) if item is not None]
+            self.services.engine.spawn(self._mark_all_read, wanted)
+
+    async def _mark_all_read(self, message_ids: list[int]) -> None:
+        """Move the marker of each conversation to the newest of these messages that the user may see."""
+        assert self.user_id is not None
+        newest: dict[int, int] = {}
+        for message_id in message_ids:
+            try:
+                message = await self.services.conversations.message(message_id, self.user_id)
+            except StorageUnavailable as error:
+                self._failed(None, error)
+                return
+            if message is None:
+                self._error(MESSAGE_NOT_FOUND, "there is no such message")
+                continue
+            newest[message.conversation_id] = max(message.seq, newest.get(message.conversation_id, 0))
+        for room_id, seq in newest.items():
+            self.ask(self.services.room(room_id), Read(self.user_id, self.name, seq), self._marked)
+
+    def _marked(self, value: object, error: BaseException | None) -> None:
+        if not isinstance(value, Moved):
+            self._failed(value, error)
+
+    def _presence_update(self, fields: dict[str, Any]) -> None:
+        status = fields.get("status")
+        known = status if status in STATUSES else "online"
+        activity = fields.get("activity")
+        note = activity[:140] if isinstance(activity, str) else ""
+        assert self.user_id is not None
+        self.services.tell_presence(self.user_id, SetStatus(cast("Status", known), note))
+
+    def _ping(self, fields: dict[str, Any]) -> None:
+        """Answered at once: three late answers and the client drops the connection."""
+        frame = {"type": "pong", "timestamp": self._now_iso()}
+        self.connection.write(events.frame_of(frame), CONTROL)
+
+    def _pong(self, fields: dict[str, Any]) -> None:
+        """Any byte counts as a sign of life."""
+
+    # -- answers ------------------------------------------------------------------------------------------------
+
+    def _tell(self, kind: str, fields: dict[str, Any], frame_class: int = CONTROL) -> None:
+        if not self.connection.is_closing:
+            now_ms = self.services.clock.wall_milliseconds()
+            self.connection.write(events.compat(kind, fields, now_ms), frame_class)
+
+    def _failed(
+        self,
+        value: object,
+        error: BaseException | None,
+        request_id: str | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        failure = failure_of(value, error)
+        assert failure is not None, value
+        retry_after = retry_after_seconds if failure.code is RATE_LIMITED else failure.retry_after_seconds
+        self._error(failure.code, failure.message, request_id, retry_after)
+
+    def _error(
+        self,
+        code: ErrorCode,
+        message: str,
+        request_id: str | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        now_ms = self.services.clock.wall_milliseconds()
+        self.connection.write(events.compat_error(code, message, now_ms, request_id, retry_after_seconds), EPHEMERAL)
+
+    def _now_iso(self) -> str:
+        return events.iso(self.services.clock.wall_milliseconds())
+
+
+Handler = Callable[[CompatSession, dict[str, Any]], None]
+_HANDLERS: Final[dict[str, Handler]] = {
+    "subscribe": CompatSession._subscribe,
+    "unsubscribe": CompatSession._unsubscribe,
+    "request_initial_data": CompatSession._initial_data,
+    "join_conversation": CompatSession._join_conversation,
+    "leave_conversation": CompatSession._leave_conversation,
+    "send_message": CompatSession._send_message,
+    "message": CompatSession._send_message,
+    "typing_start": CompatSession._typing_start,
+    "typing_stop": CompatSession._typing_stop,
+    "typing": CompatSession._typing,
+    "mark_read": CompatSession._mark_read,
+    "read": CompatSession._mark_read,
+    "read_receipt": CompatSession._mark_read,
+    "presence_update": CompatSession._presence_update,
+    "presence": CompatSession._presence_update,
+    "ping": CompatSession._ping,
+    "pong": CompatSession._pong,
+}
+
+
+def _id_of(fields: dict[str, Any], name: str) -> int | None:
+    return _as_id(fields.get(name))
+
+
+def _as_id(value: object) -> int | None:
+    """An id as a number or as digits; None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_ID:
+        return None
+    return value
+
+
+def _text_of(fields: dict[str, Any], *names: str) -> str | None:
+    """The first of *names* that is a short text."""
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and 0 < len(value) <= CLIENT_ID_CHARACTERS_MAX:
+            return value
+    return None

@@ -1,0 +1,260 @@
+"""A connection: one socket, and the one outbox that owns everything written to it.
+
+    write ──▶ pending ──flush──▶ send() ──all taken──▶ nothing is held
+                                   └─ the kernel is full ──▶ queue ──writable──▶ send() …
+    queue over OUTBOX_BYTES_MAX, or its head older than OUTBOX_SECONDS_MAX ──▶ closed with 4201
+
+`write` collects what one pass of the loop has for the socket, so that an ack and the messages of one commit are one
+send. Classes: CONTROL and DURABLE are never dropped from an open connection; EPHEMERAL is dropped first, as soon as
+the queue is half full. Nothing here waits.
+"""
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from greenroom.http.ws.codes import SLOW_CONSUMER, CloseCode
+from greenroom.http.ws.frames import FrameReader, close_frame
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.engine import SocketEngine
+
+OUTBOX_BYTES_MAX: Final = 1024 * 1024
+OUTBOX_SECONDS_MAX: Final = 10.0
+LINGER_SECONDS: Final = 5.0  # how long a closed connection may take to read its close frame
+LINGER_BYTES_MAX: Final = 64 * 1024  # how much of what it still says is read and forgotten meanwhile
+SEND_BYTES_MAX: Final = 256 * 1024  # handed to the kernel at once
+
+CONTROL: Final = 0
+DURABLE: Final = 1
+EPHEMERAL: Final = 2
+
+
+class Session(Protocol):
+    """The protocol that a connection speaks. None of these may wait."""
+
+    user_id: int | None
+    is_v1: bool
+    device: str
+    is_present: bool
+
+    def receive(self, text: str) -> None:
+        """A text message came."""
+        ...
+
+    def refuse_binary(self) -> None:
+        """A binary message came."""
+        ...
+
+    def beat(self, now: float) -> float | None:
+        """The wheel came round: ping if it is time. Seconds until the next turn, or None when the peer is gone."""
+        ...
+
+    def closed(self) -> None:
+        """The connection is over; called once."""
+        ...
+
+
+class Connection:
+    """One adopted socket."""
+
+    __slots__ = (
+        "_blocked_at",
+        "_queue",
+        "_queued_bytes",
+        "address",
+        "engine",
+        "fd",
+        "heard_at",
+        "is_closing",
+        "is_open",
+        "is_paused",
+        "linger_bytes",
+        "lingers_until",
+        "pending",
+        "reader",
+        "session",
+        "sock",
+        "spoken_at",
+    )
+
+    session: Session
+
+    def __init__(self, engine: "SocketEngine", sock: socket.socket, address: str) -> None:
+        self.engine = engine
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.address = address
+        self.reader = FrameReader()
+        self.pending: list[bytes] | None = None
+        self._queue: deque[tuple[int, bytes]] | None = None
+        self._queued_bytes = 0
+        self._blocked_at = 0.0
+        self.is_open = True
+        self.is_closing = False
+        self.is_paused = False
+        self.lingers_until = 0.0
+        self.linger_bytes = 0
+        self.heard_at = self.spoken_at = trio.current_time()
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def write(self, frame: bytes, kind: int = DURABLE) -> None:
+        """Send *frame* with whatever else this pass of the loop has for the socket. kind: the class of the frame."""
+        if self.is_closing:
+            return
+        if self._queue is not None:
+            self._enqueue(frame, kind)
+        elif self.pending is None:
+            self.pending = [frame]
+            self.engine.flush_soon(self)
+        else:
+            self.pending.append(frame)
+
+    def write_now(self, frame: bytes) -> None:
+        """Send a durable *frame* at once, without waking anybody: the walk over a large room."""
+        if self.pending is not None or self._queue is not None or self.is_closing:
+            self.write(frame)
+            return
+        try:
+            sent = self.sock.send(frame)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.abort()
+            return
+        if sent != len(frame):
+            self._block(frame[sent:])
+
+    def flush(self) -> None:
+        """Send what was collected."""
+        pending, self.pending = self.pending, None
+        if pending is None or not self.is_open:
+            return
+        self.spoken_at = self.engine.now
+        self._send(pending[0] if len(pending) == 1 else b"".join(pending))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.abort()
+            return
+        if sent < len(data):
+            self._block(data[sent:])
+
+    def _block(self, rest: bytes) -> None:
+        """The kernel takes no more: keep the rest and wait until it does."""
+        self._queue = deque([(DURABLE, rest)])
+        self._queued_bytes = len(rest)
+        self._blocked_at = trio.current_time()
+        self.engine.watch_writable(self, True)
+
+    def _enqueue(self, frame: bytes, kind: int) -> None:
+        assert self._queue is not None
+        if kind == EPHEMERAL and self._queued_bytes * 2 > OUTBOX_BYTES_MAX:
+            self.engine.dropped_ephemeral += 1
+            return
+        if self._queued_bytes + len(frame) > OUTBOX_BYTES_MAX:
+            self.close(SLOW_CONSUMER)
+            return
+        self._queue.append((kind, frame))
+        self._queued_bytes += len(frame)
+
+    def writable(self) -> None:
+        """The kernel takes bytes again."""
+        while self._queue:
+            data = self._take_queued()
+            try:
+                sent = self.sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self.abort()
+                return
+            self._queued_bytes -= sent
+            if sent:
+                self._blocked_at = self.spoken_at = trio.current_time()
+            if sent < len(data):
+                self._queue.appendleft((DURABLE, data[sent:]))
+                return
+        self._queue = None
+        self.engine.watch_writable(self, False)
+        if self.is_closing:
+            self._half_close()
+
+    def _take_queued(self) -> bytes:
+        assert self._queue is not None
+        parts, size = [], 0
+        while self._queue and size < SEND_BYTES_MAX:
+            parts.append(self._queue.popleft()[1])
+            size += len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits for the peer, outside the kernel."""
+        return self._queued_bytes + (sum(map(len, self.pending)) if self.pending else 0)
+
+    def is_stuck(self, now: float) -> bool:
+        """The peer has taken nothing for too long."""
+        return self._queue is not None and now - self._blocked_at > OUTBOX_SECONDS_MAX
+
+    # -- closing ------------------------------------------------------------------------------------------------
+
+    def close(self, code: CloseCode) -> None:
+        """Say why and end: the close frame goes ahead of everything whole that waits."""
+        self.close_with(code.code if self.session.is_v1 else code.compat, code.reason)
+
+    def close_with(self, code: int, reason: str = "") -> None:
+        """End with a code of RFC 6455 or of ours. A second call is nothing."""
+        if self.is_closing or not self.is_open:
+            return
+        self.flush_before_close()
+        if not self.is_open:
+            return
+        self.is_closing = True
+        self.engine.count_close(code)
+        self.session.closed()
+        self.lingers_until = trio.current_time() + LINGER_SECONDS
+        self.engine.linger(self)
+        frame = close_frame(code, reason)
+        if self._queue is not None:
+            # The first entry may be the rest of a frame whose beginning is out: only it must be completed.
+            rest = self._queue[0]
+            self._queue = deque([rest, (CONTROL, frame)])
+            self._queued_bytes = len(rest[1]) + len(frame)
+        else:
+            self._send(frame)
+            if self.is_open and self._queue is None:
+                self._half_close()
+
+    def flush_before_close(self) -> None:
+        """What was written before the close goes out before it."""
+        if self.pending is not None:
+            self.flush()
+
+    def _half_close(self) -> None:
+        """Say that nothing more comes. Closing over unread input would take the close frame back with a reset."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.abort()
+
+    def abort(self) -> None:
+        """End at once, without a word. A second call is nothing."""
+        if not self.is_open:
+            return
+        if not self.is_closing:
+            self.is_closing = True
+            self.engine.count_close(1006)
+            self.session.closed()
+        self.is_open = False
+        self.pending = self._queue = None
+        self._queued_bytes = 0
+        self.engine.forget(self)
+        self.sock.close()

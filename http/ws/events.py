@@ -1,0 +1,217 @@
+"""Events and replies as bytes, in both codecs. Pure; each frame is built once per class of receivers.
+
+v1 is compact JSON of the shapes in docs/wire-protocol.md. Compat is what the existing client reads: every field both
+at top level and inside `data`, because two generations of its code read different places, and ids as numbers.
+"""
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from json.encoder import encode_basestring
+from typing import Any, Final
+
+from greenroom.actors.events import MarkerMoved, MemberChanged, MessageCommitted, TypingChanged
+from greenroom.http.ws.codes import ErrorCode
+from greenroom.http.ws.frames import text_frame
+from greenroom.storage.postgres.conversations import StoredMessage
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_quote: Final = encode_basestring
+_serial: Final = itertools.count(1)
+
+Json = dict[str, Any]
+
+
+def frame_of(value: Json) -> bytes:
+    """The frame of any JSON object."""
+    return text_frame(_ENCODER.encode(value).encode())
+
+
+# -- greenroom.v1 -----------------------------------------------------------------------------------------------------
+
+
+def v1(kind: str, data: Json | None = None, **subject: Any) -> bytes:
+    """Any v1 frame."""
+    return frame_of({"type": kind, **subject, **({} if data is None else {"data": data})})
+
+
+def v1_ack_sent(command_id: str, message_id: int, seq: int, at_ms: int, *, is_duplicate: bool) -> bytes:
+    """The ack of a send: committed. Spelled out, because it is written for every message."""
+    duplicate = ',"duplicate":true' if is_duplicate else ""
+    text = (
+        f'{{"type":"ack","id":{_quote(command_id)},'
+        f'"data":{{"messageId":{message_id},"seq":{seq},"ts":{at_ms}{duplicate}}}}}'
+    )
+    return text_frame(text.encode())
+
+
+def v1_message(event: MessageCommitted) -> tuple[bytes, bytes]:
+    """(for everybody, for the sender's own devices): the second carries the client id."""
+    head = f'{{"type":"message","room":{event.room_id},"seq":{event.seq},"ts":{event.at_ms},"data":'
+    body = (
+        f'{{"id":{event.id},"sender":{event.sender_id},"senderName":{_quote(event.sender_name)},'
+        f'"body":{_quote(event.content)}'
+    )
+    frame = text_frame(f"{head}{body}}}}}".encode())
+    if event.client_id is None:
+        return frame, frame
+    return frame, text_frame(f'{head}{body},"clientId":{_quote(event.client_id)}}}}}'.encode())
+
+
+def v1_stored(room_id: int, message: StoredMessage, reader_id: int) -> bytes:
+    """A message out of storage, as `v1_message` spells it."""
+    event = MessageCommitted(
+        room_id,
+        message.id,
+        message.seq,
+        message.sender_id,
+        message.sender_name,
+        message.client_id,
+        message.content,
+        message.created_at_ms,
+        is_from_rest=False,
+    )
+    return v1_message(event)[reader_id == message.sender_id]
+
+
+def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
+    """A message inside the answer to `history`."""
+    item: Json = {
+        "id": message.id,
+        "seq": message.seq,
+        "ts": message.created_at_ms,
+        "sender": message.sender_id,
+        "senderName": message.sender_name,
+        "body": message.content,
+    }
+    if message.client_id is not None and message.sender_id == reader_id:
+        item["clientId"] = message.client_id
+    return item
+
+
+def v1_error(command_id: str | None, code: ErrorCode, message: str, retry_after_seconds: int | None = None) -> bytes:
+    """An error: with an id it answers a command, without it concerns the connection."""
+    data: Json = {
+        "code": code.number,
+        "error": code.name,
+        "message": message,
+        "category": code.category,
+        "recoverable": code.is_recoverable,
+    }
+    if retry_after_seconds is not None:
+        data["retryAfter"] = retry_after_seconds
+    return v1("error", data, **({} if command_id is None else {"id": command_id}))
+
+
+def v1_typing(event: TypingChanged) -> bytes:
+    """Who types; it replaces what was said before, so that a lost one is harmless."""
+    names = {str(user_id): name for user_id, name in event.users.items()}
+    return v1("typing", {"users": list(event.users), "names": names}, room=event.room_id)
+
+
+def v1_receipts(event: MarkerMoved) -> bytes:
+    """How far a member has read."""
+    return v1("receipts", {"marks": {str(event.user_id): event.seq}}, room=event.room_id, ts=event.at_ms)
+
+
+def v1_member(event: MemberChanged) -> bytes:
+    """Somebody came or went."""
+    change = "joined" if event.is_active else "left"
+    return v1("member", {"user": event.user_id, "role": event.role, "change": change}, room=event.room_id)
+
+
+def v1_presence_diff(room_id: int, joins: Iterable[Json], leaves: Iterable[Json]) -> bytes:
+    """Whose presence changed since the last second."""
+    return v1("presence_diff", {"joins": list(joins), "leaves": list(leaves)}, room=room_id)
+
+
+# -- compat -----------------------------------------------------------------------------------------------------------
+
+
+def iso(at_ms: int) -> str:
+    """Milliseconds since 1970 as the ISO text that browsers write."""
+    seconds, milliseconds = divmod(at_ms, 1000)
+    return f"{_iso_seconds(seconds)}.{milliseconds:03d}Z"
+
+
+def _iso_seconds(seconds: int) -> str:
+
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def compat(kind: str, fields: Json, at_ms: int) -> bytes:
+    """Any compat frame: fields flat and under `data`, with the hub's envelope."""
+    timestamp = fields.get("timestamp", iso(at_ms))
+    return frame_of({**fields, "type": kind, "data": fields, "timestamp": timestamp, "id": f"gr-{next(_serial)}"})
+
+
+def compat_message(event: MessageCommitted) -> bytes:
+    """`new_message`, for every member but the page that has it already."""
+    fields = {
+        "messageId": event.id,
+        "conversationId": event.room_id,
+        "senderId": event.sender_id,
+        "senderName": event.sender_name,
+        "content": event.content,
+        "timestamp": iso(event.at_ms),
+        "seq": event.seq,
+    }
+    return compat("new_message", fields, event.at_ms)
+
+
+def compat_message_sent(
+    message_id: int, room_id: int, seq: int, at_ms: int, request_id: str | None, client_id: str | None
+) -> bytes:
+    """`message_sent`: the sender's optimistic message is stored."""
+    fields: Json = {"messageId": message_id, "conversationId": room_id, "timestamp": iso(at_ms), "seq": seq}
+    if request_id is not None:
+        fields["requestId"] = request_id
+    if client_id is not None:
+        fields["clientId"] = client_id
+    return compat("message_sent", fields, at_ms)
+
+
+def compat_read(event: MarkerMoved, message_id: int) -> bytes:
+    """`message_read`, for the author of one message."""
+    fields = {
+        "messageId": message_id,
+        "conversationId": event.room_id,
+        "readAt": iso(event.at_ms),
+        "readBy": event.user_id,
+        "readByName": event.user_name,
+    }
+    return compat("message_read", fields, event.at_ms)
+
+
+def compat_typing(room_id: int, user_id: int, name: str, at_ms: int, *, is_typing: bool) -> bytes:
+    """`user_typing`: flat, one person at a time."""
+    fields = {"conversationId": room_id, "userId": user_id, "username": name, "isTyping": is_typing}
+    return compat("user_typing", fields, at_ms)
+
+
+def compat_presence(fields: Mapping[str, Any], at_ms: int, *, is_online: bool) -> bytes:
+    """`presence_update` for one generation of the client and `user_online` / `user_offline` for the other."""
+    both = dict(fields)
+    update = compat("presence_update", both, at_ms)
+    short = {"userId": both["userId"], "username": both["username"]}
+    return update + compat("user_online" if is_online else "user_offline", short, at_ms)
+
+
+def compat_error(
+    code: ErrorCode, message: str, at_ms: int, request_id: str | None = None, retry_after_seconds: int | None = None
+) -> bytes:
+    """`error` as the existing client reads it. severity: 1 (hint) to 4 (fatal)."""
+    fields: Json = {
+        "error": message,
+        "message": message,
+        "code": code.number,
+        "category": code.category,
+        "severity": 2 if code.is_recoverable else 3,
+        "recoverable": code.is_recoverable,
+    }
+    if request_id is not None:
+        fields["requestId"] = request_id
+    if retry_after_seconds is not None:
+        fields["retryAfter"] = retry_after_seconds
+    return compat("error", fields, at_ms)

@@ -1,0 +1,418 @@
+"""The hub: who hears which room, on this process. It is the rooms' audience.
+
+    publish ──▶ channel (v1 sockets that joined) ──▶ live ones, now or by the walk of a large room
+            └─▶ compat sockets of the members that are online, joined or not
+
+A frame is encoded once per class (everybody, the sender's own devices, compat), never per connection. A channel of at
+most WALK_SOCKETS_MIN sockets is served where the event arrives; a larger one by its own task, 2 ms at a time, one walk
+per room in `seq` order, and whatever was published meanwhile goes to a socket in one send.
+
+An attachment knows the last `seq` that its socket was given. While that lies behind (a resume), live events are not
+queued for it: `replay.py` moves the cursor until it reaches the top. Membership ends here too: when a room says that
+somebody left, their sockets hear nothing more from it, replaying or live.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import trio
+
+from greenroom.actors.events import (
+    Audience,
+    MarkerMoved,
+    MemberChanged,
+    MessageCommitted,
+    RoomEvent,
+    TypingChanged,
+)
+from greenroom.actors.room.commands import RoomView
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
+from greenroom.http.ws import events
+from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
+from greenroom.http.ws.engine import SLICE_SECONDS_MAX, SocketEngine
+from greenroom.runtime import Clock
+from greenroom.storage.postgres.conversations import StoredMessage
+
+WALK_SOCKETS_MIN: Final = 200
+RECENT_MESSAGES_MAX: Final = 512
+
+
+class Attachment:
+    """One v1 socket in one room. seq: the last message it was given; is_live: events reach it as they happen."""
+
+    __slots__ = ("connection", "is_attached", "is_live", "seq", "user_id")
+
+    def __init__(self, connection: Connection, user_id: int, seq: int) -> None:
+        self.connection = connection
+        self.user_id = user_id
+        self.seq = seq
+        self.is_live = False
+        self.is_attached = True
+
+
+class Recent:
+    """A message that was published lately, with its frames."""
+
+    __slots__ = ("frame", "own_frame", "sender_id", "seq")
+
+    def __init__(self, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
+        self.seq = seq
+        self.sender_id = sender_id
+        self.frame = frame
+        self.own_frame = own_frame
+
+
+class Channel:
+    """One room that somebody on this process listens to. top_seq: the newest message published."""
+
+    __slots__ = ("attachments", "compat_typing", "id", "is_walking", "recent", "top_seq")
+
+    def __init__(self, room_id: int, top_seq: int) -> None:
+        self.id = room_id
+        self.top_seq = top_seq
+        self.attachments: dict[Connection, Attachment] = {}
+        self.compat_typing: dict[Connection, int] = {}  # sockets that asked for typing, with their user
+        self.recent: deque[Recent] = deque(maxlen=RECENT_MESSAGES_MAX)
+        self.is_walking = False
+
+    def frames_after(self, seq: int, user_id: int, bytes_max: int) -> tuple[bytes, int] | None:
+        """(frames joined, the seq they reach) of what follows *seq*, or None when it is not remembered.
+
+        At least one message and at most *bytes_max* bytes if there are more.
+        """
+        recent = self.recent
+        if not recent or seq + 1 < recent[0].seq:
+            return None
+        parts: list[bytes] = []
+        size = 0
+        start = len(recent) - (self.top_seq - seq)
+        for index in range(start, len(recent)):
+            item = recent[index]
+            frame = item.own_frame if item.sender_id == user_id else item.frame
+            if parts and size + len(frame) > bytes_max:
+                break
+            parts.append(frame)
+            size += len(frame)
+            seq = item.seq
+        return (parts[0] if len(parts) == 1 else b"".join(parts)), seq
+
+
+class Hub(Audience):
+    """All channels of the process."""
+
+    def __init__(self, engine: SocketEngine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self.channels: dict[int, Channel] = {}
+        self.compat: dict[int, list[Connection]] = {}
+        self._compat_rooms: dict[Connection, set[int]] = {}
+        self.small_rooms = SmallRooms()
+        # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
+        self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
+
+    # -- joining and leaving ------------------------------------------------------------------------------------
+
+    def attach(
+        self, connection: Connection, user_id: int, view: RoomView, after_seq: int, recent: Iterable[StoredMessage] = ()
+    ) -> Attachment:
+        """Let a socket into a room, its cursor at *after_seq*; it hears nothing until `go_live`."""
+        channel = self._channel(view.room_id, view.top_seq)
+        if not channel.recent:
+            channel.recent.extend(_recents(view.room_id, recent))
+        attachment = Attachment(connection, user_id, after_seq)
+        old = channel.attachments.get(connection)
+        if old is not None:
+            old.is_attached = False
+        else:
+            self.small_rooms.watch(view.room_id, view.members)
+        channel.attachments[connection] = attachment
+        return attachment
+
+    def go_live(self, channel: Channel, attachment: Attachment) -> bool:
+        """From now on events reach the socket as they happen. False when it still lies behind."""
+        if attachment.seq < channel.top_seq:
+            return False
+        attachment.is_live = True
+        return True
+
+    def detach(self, connection: Connection, room_id: int) -> bool:
+        """A socket leaves a room. False when it was not in it."""
+        channel = self.channels.get(room_id)
+        if channel is None:
+            return False
+        attachment = channel.attachments.pop(connection, None)
+        if attachment is None:
+            return False
+        attachment.is_attached = attachment.is_live = False
+        self.small_rooms.unwatch(room_id)
+        self._drop_if_empty(channel)
+        return True
+
+    def listen_to_typing(self, connection: Connection, user_id: int, room_id: int, top_seq: int) -> None:
+        """A compat socket looks at a room: it hears typing there, besides all that it hears anyway."""
+        self._channel(room_id, top_seq).compat_typing[connection] = user_id
+
+    def stop_listening_to_typing(self, connection: Connection, room_id: int) -> None:
+        """A compat socket looks elsewhere."""
+        channel = self.channels.get(room_id)
+        if channel is not None and channel.compat_typing.pop(connection, None) is not None:
+            self._drop_if_empty(channel)
+
+    def watch_small_rooms(self, connection: Connection, rooms: Mapping[int, Iterable[int]]) -> None:
+        """A compat socket is told presence in all its rooms that are small enough."""
+        self._compat_rooms[connection] = set(rooms)
+        for room_id, members in rooms.items():
+            self.small_rooms.watch(room_id, members)
+
+    def unwatch_small_rooms(self, connection: Connection) -> None:
+        """The compat socket is gone."""
+        for room_id in self._compat_rooms.pop(connection, ()):
+            self.small_rooms.unwatch(room_id)
+
+    def companions_of(self, connection: Connection) -> set[int]:
+        """Everybody who shares a small room with a compat socket, its own user included."""
+        members = self.small_rooms.members
+        return {user for room_id in self._compat_rooms.get(connection, ()) for user in members.get(room_id, ())}
+
+    def room_made(self, room_id: int, members: Iterable[int]) -> None:
+        """A conversation was made, or somebody came into one: the compat sockets of its members watch it too."""
+        people = set(members)
+        if len(people) > PRESENCE_MEMBERS_MAX:
+            return
+        for user_id in people & self.compat.keys():
+            for connection in self.compat[user_id]:
+                rooms = self._compat_rooms.get(connection)
+                if rooms is not None and room_id not in rooms:
+                    rooms.add(room_id)
+                    self.small_rooms.watch(room_id, people)
+
+    def _channel(self, room_id: int, top_seq: int) -> Channel:
+        channel = self.channels.get(room_id)
+        if channel is None:
+            channel = self.channels[room_id] = Channel(room_id, top_seq)
+        return channel
+
+    def _drop_if_empty(self, channel: Channel) -> None:
+        if not channel.attachments and not channel.compat_typing:
+            self.channels.pop(channel.id, None)
+
+    # -- the audience -------------------------------------------------------------------------------------------
+
+    def publish(self, event: RoomEvent, members: Mapping[int, object]) -> None:
+        """Tell everybody who may hear *event*."""
+        channel = self.channels.get(event.room_id)
+        if type(event) is MessageCommitted:
+            self._publish_message(event, channel, members)
+        elif isinstance(event, MarkerMoved):
+            self._publish_marker(event, channel)
+        elif isinstance(event, TypingChanged):
+            self._publish_typing(event, channel)
+        elif isinstance(event, MemberChanged):
+            self._publish_member(event, channel, members)
+
+    def _publish_message(self, event: MessageCommitted, channel: Channel | None, members: Mapping[int, object]) -> None:
+        if channel is not None:
+            frame, own_frame = events.v1_message(event)
+            channel.recent.append(Recent(event.seq, event.sender_id, frame, own_frame))
+            channel.top_seq = event.seq
+            if len(channel.attachments) > WALK_SOCKETS_MIN:
+                self._walk_soon(channel)
+            else:
+                self._tell_live(channel, event.seq, event.sender_id, frame, own_frame)
+        if self.compat:
+            self._publish_compat_message(event, members)
+
+    @staticmethod
+    def _tell_live(channel: Channel, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
+        for connection, attachment in channel.attachments.items():
+            if attachment.is_live:
+                attachment.seq = seq
+                connection.write(own_frame if attachment.user_id == sender_id else frame)
+
+    def _publish_compat_message(self, event: MessageCommitted, members: Mapping[int, object]) -> None:
+        frame = None
+        for user_id in self._compat_members(members):
+            if user_id == event.sender_id and event.is_from_rest:
+                sent = events.compat_message_sent(
+                    event.id, event.room_id, event.seq, event.at_ms, None, event.client_id
+                )
+                self._tell_compat(user_id, sent)
+                continue
+            frame = frame or events.compat_message(event)
+            self._tell_compat(user_id, frame)
+
+    def _compat_members(self, members: Mapping[int, object]) -> list[int]:
+        """Members that have a compat socket; walks the smaller of the two."""
+        if len(members) < len(self.compat):
+            return [user_id for user_id in members if user_id in self.compat]
+        return [user_id for user_id in self.compat if user_id in members]
+
+    def _tell_compat(self, user_id: int, frame: bytes, kind: int = DURABLE) -> None:
+        for connection in self.compat.get(user_id, ()):
+            connection.write(frame, kind)
+
+    def _publish_marker(self, event: MarkerMoved, channel: Channel | None) -> None:
+        if channel is not None:
+            self._tell_all(channel, events.v1_receipts(event))
+        for message_id, author_id in event.messages:
+            if author_id in self.compat:
+                self._tell_compat(author_id, events.compat_read(event, message_id))
+
+    def _publish_typing(self, event: TypingChanged, channel: Channel | None) -> None:
+        if channel is None:
+            return
+        self._tell_all(channel, events.v1_typing(event))
+        now_ms = self._clock.wall_milliseconds()
+        for user_id, (name, is_typing) in event.changed.items():
+            frame = events.compat_typing(event.room_id, user_id, name, now_ms, is_typing=is_typing)
+            for connection, listener_id in channel.compat_typing.items():
+                if listener_id != user_id:
+                    connection.write(frame, EPHEMERAL)
+
+    def _publish_member(self, event: MemberChanged, channel: Channel | None, members: Mapping[int, object]) -> None:
+        frame = events.v1_member(event)
+        for connection in self._engine.connections_of(event.user_id):
+            if connection.session.is_v1:
+                connection.write(frame)
+        if channel is not None:
+            for attachment in channel.attachments.values():
+                if attachment.user_id != event.user_id:
+                    attachment.connection.write(frame)
+        if not event.is_active:
+            for connection in list(self._engine.connections_of(event.user_id)):
+                self.detach(connection, event.room_id)
+                self.stop_listening_to_typing(connection, event.room_id)
+        self.small_rooms.member_changed(event)
+        if event.is_active:
+            self.room_made(event.room_id, members)
+
+    @staticmethod
+    def _tell_all(channel: Channel, frame: bytes) -> None:
+        """Ephemeral news for every v1 socket of the room, replaying or not."""
+        for connection in channel.attachments:
+            connection.write(frame, EPHEMERAL)
+
+    # -- large rooms --------------------------------------------------------------------------------------------
+
+    def _walk_soon(self, channel: Channel) -> None:
+        if not channel.is_walking:
+            channel.is_walking = True
+            self._engine.spawn(self._walk, channel)
+
+    async def _walk(self, channel: Channel) -> None:
+        """Bring every live socket of a large room up to the top, again and again until all are there."""
+        try:
+            told_seq = -1
+            while told_seq < channel.top_seq:
+                told_seq = channel.top_seq
+                await self._walk_once(channel)
+        finally:
+            channel.is_walking = False
+
+    async def _walk_once(self, channel: Channel) -> None:
+        current_time = trio.current_time
+        shared: dict[int, tuple[bytes, int, frozenset[int]]] = {}
+        top_seq = channel.top_seq
+        slice_ends = current_time() + SLICE_SECONDS_MAX
+        for count, attachment in enumerate(list(channel.attachments.values())):
+            seq = attachment.seq
+            if attachment.is_live and seq < channel.top_seq:
+                if top_seq != channel.top_seq:  # published while this walk rested
+                    top_seq = channel.top_seq
+                    shared.clear()
+                batch = shared.get(seq)
+                if batch is None:
+                    batch = shared[seq] = self._shared(channel, seq)
+                self._bring_up(channel, attachment, *batch)
+            if count & 15 == 15 and current_time() > slice_ends:
+                await trio.lowlevel.checkpoint()
+                slice_ends = current_time() + SLICE_SECONDS_MAX
+        await trio.lowlevel.checkpoint()
+
+    @staticmethod
+    def _shared(channel: Channel, seq: int) -> tuple[bytes, int, frozenset[int]]:
+        """What everybody at *seq* is given: frames, the seq they reach (0: not remembered), and their senders."""
+        found = channel.frames_after(seq, -1, 64 * 1024)
+        if found is None:
+            return b"", 0, frozenset()
+        frames, reached = found
+        start = len(channel.recent) - (channel.top_seq - seq)
+        senders = frozenset(channel.recent[index].sender_id for index in range(start, start + reached - seq))
+        return frames, reached, senders
+
+    def _bring_up(
+        self, channel: Channel, attachment: Attachment, frames: bytes, reached: int, senders: frozenset[int]
+    ) -> None:
+        if not reached:  # older than what is remembered: read it from storage like a resume
+            attachment.is_live = False
+            self.on_fallen_behind(channel, attachment)
+            return
+        if attachment.user_id in senders:
+            own = channel.frames_after(attachment.seq, attachment.user_id, 64 * 1024)
+            assert own is not None
+            frames, reached = own
+        attachment.seq = reached
+        attachment.connection.write_now(frames)
+
+
+class SmallRooms:
+    """Which rooms with few members somebody on this process watches, and who is in them: where presence is told.
+
+    A room counts as watched once for each v1 socket that joined it and for each compat user that is in it.
+    """
+
+    def __init__(self) -> None:
+        self.members: dict[int, set[int]] = {}
+        self.rooms_of: dict[int, set[int]] = {}
+        self._watchers: dict[int, int] = {}
+
+    def watch(self, room_id: int, members: Iterable[int]) -> None:
+        """One watcher more. No members: the room is too large for presence."""
+        if not members:
+            return
+        self._watchers[room_id] = self._watchers.get(room_id, 0) + 1
+        if room_id not in self.members:
+            self.members[room_id] = set(members)
+            for user_id in members:
+                self.rooms_of.setdefault(user_id, set()).add(room_id)
+
+    def unwatch(self, room_id: int) -> None:
+        """One watcher less."""
+        count = self._watchers.get(room_id, 0) - 1
+        if count > 0:
+            self._watchers[room_id] = count
+            return
+        self._watchers.pop(room_id, None)
+        for user_id in self.members.pop(room_id, ()):
+            self._forget_room_of(user_id, room_id)
+
+    def member_changed(self, event: MemberChanged) -> None:
+        """Keep up with a room that is watched."""
+        known = self.members.get(event.room_id)
+        if known is None:
+            return
+        if event.is_active:
+            known.add(event.user_id)
+            self.rooms_of.setdefault(event.user_id, set()).add(event.room_id)
+        else:
+            known.discard(event.user_id)
+            self._forget_room_of(event.user_id, event.room_id)
+
+    def _forget_room_of(self, user_id: int, room_id: int) -> None:
+        rooms = self.rooms_of.get(user_id)
+        if rooms is not None:
+            rooms.discard(room_id)
+            if not rooms:
+                del self.rooms_of[user_id]
+
+
+def _nobody_replays(channel: Channel, attachment: Attachment) -> None:
+    raise AssertionError(f"room {channel.id}: a socket fell behind and no replayer was made")
+
+
+def _recents(room_id: int, messages: Iterable[StoredMessage]) -> Iterable[Recent]:
+    for message in messages:
+        frame = events.v1_stored(room_id, message, -1)
+        own_frame = events.v1_stored(room_id, message, message.sender_id)
+        yield Recent(message.seq, message.sender_id, frame, own_frame)

@@ -1,0 +1,163 @@
+"""The presence board: who is shown to whom, at most once a second.
+
+Changes are collected and told together: one frame per room for its v1 sockets, encoded once; for compat sockets one
+pair of frames per person. Only in rooms of at most 200 members: elsewhere presence is asked for. Whoever flaps within
+a second is not told at all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from greenroom.actors.presence.actor import PresenceBoard
+from greenroom.actors.presence.commands import Status
+from greenroom.http.ws import events
+from greenroom.http.ws.connection import EPHEMERAL
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.hub import Channel, Hub
+from greenroom.runtime import Clock
+from greenroom.storage.postgres.last_seen import LastSeen
+
+TOLD_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a user appears. at_ms: since when."""
+
+    status: Status
+    activity: str
+    at_ms: int
+
+
+_OFFLINE: Final = Shown("offline", "", 0)
+
+
+class SocketPresence(PresenceBoard):
+    """The board of this process. Run `run` in a nursery."""
+
+    def __init__(self, engine: SocketEngine, hub: Hub, last_seen: LastSeen, clock: Clock) -> None:
+        self._engine = engine
+        self._hub = hub
+        self._last_seen = last_seen
+        self._clock = clock
+        self._shown: dict[int, Shown] = {}  # whoever is not offline
+        self._told: dict[int, Shown] = {}  # what others believe of whoever changed this second
+        self._names: dict[int, str] = {}
+        self._wake: trio.Event = trio.Event()
+
+    # -- for the actors -----------------------------------------------------------------------------------------
+
+    def sockets_of(self, user_id: int) -> Mapping[int, str]:
+        """The user's sockets, by the id of their connection."""
+        return {
+            id(connection): connection.session.device
+            for connection in self._engine.connections_of(user_id)
+            if not connection.is_closing and connection.session.is_present
+        }
+
+    def status_of(self, user_id: int) -> tuple[Status, str]:
+        """As shown now."""
+        shown = self._shown.get(user_id, _OFFLINE)
+        return shown.status, shown.activity
+
+    def show(self, user_id: int, status: Status, activity: str, at_ms: int) -> None:
+        """Change it; others are told within the second."""
+        before = self._shown.get(user_id, _OFFLINE)
+        self._told.setdefault(user_id, before)
+        if status == "offline":
+            self._shown.pop(user_id, None)
+        else:
+            self._shown[user_id] = Shown(status, activity, at_ms)
+        if (before.status == "offline") != (status == "offline"):
+            self._last_seen.put(user_id, is_online=status != "offline", at_ms=at_ms)
+        self._wake.set()
+
+    # -- for whoever asks ---------------------------------------------------------------------------------------
+
+    def is_online(self, user_id: int) -> bool:
+        """Shown as anything but offline."""
+        return user_id in self._shown
+
+    def name(self, user_id: int, name: str) -> None:
+        """Remember what a user with a socket is called."""
+        self._names[user_id] = name
+
+    def in_room(self, channel: Channel | None) -> list[dict[str, Any]]:
+        """Everybody online that is in a room: members of a small one, sockets that joined a large one."""
+        if channel is None:
+            return []
+        users = self._hub.small_rooms.members.get(channel.id)
+        if users is None:
+            users = {attachment.user_id for attachment in channel.attachments.values()}
+        return [self._v1(user_id) for user_id in sorted(users) if user_id in self._shown]
+
+    async def run(self) -> None:
+        """Tell what changed, once a second."""
+        while True:
+            await self._wake.wait()
+            await trio.sleep(TOLD_SECONDS)
+            self._wake = trio.Event()
+            told, self._told = self._told, {}
+            changed = [user_id for user_id, before in told.items() if self._is_news(user_id, before)]
+            self._tell_rooms(changed)
+            for count, user_id in enumerate(changed):
+                self._tell_compat(user_id)
+                if count % 64 == 63:
+                    await trio.lowlevel.checkpoint()
+            for user_id in changed:
+                if user_id not in self._shown and not self._engine.of_user(user_id):
+                    self._names.pop(user_id, None)
+
+    def _is_news(self, user_id: int, before: Shown) -> bool:
+        now = self._shown.get(user_id, _OFFLINE)
+        return (now.status, now.activity) != (before.status, before.activity)
+
+    def _tell_rooms(self, changed: list[int]) -> None:
+        by_room: dict[int, list[int]] = {}
+        for user_id in changed:
+            for room_id in self._hub.small_rooms.rooms_of.get(user_id, ()):
+                by_room.setdefault(room_id, []).append(user_id)
+        for room_id, user_ids in by_room.items():
+            channel = self._hub.channels.get(room_id)
+            if channel is None or not channel.attachments:
+                continue
+            joins = [self._v1(user_id) for user_id in user_ids if user_id in self._shown]
+            leaves = [self._v1(user_id) for user_id in user_ids if user_id not in self._shown]
+            frame = events.v1_presence_diff(room_id, joins, leaves)
+            for connection in channel.attachments:
+                connection.write(frame, EPHEMERAL)
+
+    def _tell_compat(self, user_id: int) -> None:
+        rooms = self._hub.small_rooms
+        watchers = {
+            other for room_id in rooms.rooms_of.get(user_id, ()) for other in rooms.members[room_id] if other != user_id
+        }
+        now_ms = self._clock.wall_milliseconds()
+        frame = None
+        for other in watchers:
+            for connection in self._hub.compat.get(other, ()):
+                frame = frame or events.compat_presence(
+                    self.compat_fields(user_id, now_ms), now_ms, is_online=user_id in self._shown
+                )
+                connection.write(frame, EPHEMERAL)
+
+    def compat_fields(self, user_id: int, now_ms: int) -> dict[str, Any]:
+        """A person as the existing client reads them."""
+        shown = self._shown.get(user_id)
+        return {
+            "userId": user_id,
+            "username": self._names.get(user_id, ""),
+            "status": "offline" if shown is None else shown.status,
+            "lastSeen": events.iso(now_ms),
+            "activity": "" if shown is None else shown.activity,
+        }
+
+    def _v1(self, user_id: int) -> dict[str, Any]:
+        shown = self._shown.get(user_id)
+        item: dict[str, Any] = {"user": user_id, "name": self._names.get(user_id, "")}
+        if shown is None:
+            return item | {"status": "offline", "lastSeen": self._clock.wall_milliseconds()}
+        return item | {"status": shown.status, "activity": shown.activity}

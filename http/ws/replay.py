@@ -1,0 +1,108 @@
+"""Replay: bringing a socket from where it was to where its room is.
+
+Frames are packed up to PACK_BYTES_MAX and at most UNSENT_BYTES_MAX wait for the peer, so that a replay can starve
+nobody. Recent messages come from the channel's memory; older ones from storage, in pages that carry the membership
+test. After every page the attachment is looked at again: whoever was removed meanwhile is given nothing more.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import trio
+
+from greenroom.http.ws import events
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.hub import Attachment, Channel, Hub
+from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.conversations import Conversations
+
+log = structlog.get_logger()
+
+PACK_BYTES_MAX: Final = 64 * 1024
+UNSENT_BYTES_MAX: Final = 256 * 1024
+PAGE_MESSAGES: Final = 200
+REPLAY_MESSAGES_MAX: Final = 500
+STORAGE_PAUSE_SECONDS: Final = 0.5
+
+
+class Replayer:
+    """Replays for all sockets; one task per socket that lies behind."""
+
+    def __init__(self, engine: SocketEngine, hub: Hub, conversations: Conversations) -> None:
+        self._engine = engine
+        self._hub = hub
+        self._conversations = conversations
+        hub.on_fallen_behind = self._catch_up_one
+
+    def catch_up(self, attachments: list[tuple[int, Attachment]], on_done: Callable[[], None]) -> None:
+        """Make (room, attachment) pairs live, in order, then call *on_done*. At once when nothing lies behind."""
+        behind = [
+            (room_id, attachment) for room_id, attachment in attachments if not self._is_live(room_id, attachment)
+        ]
+        if not behind:
+            on_done()
+            return
+        self._engine.spawn(self._run, behind, on_done)
+
+    def _is_live(self, room_id: int, attachment: Attachment) -> bool:
+        channel = self._hub.channels.get(room_id)
+        return channel is None or not attachment.is_attached or self._hub.go_live(channel, attachment)
+
+    def _catch_up_one(self, channel: Channel, attachment: Attachment) -> None:
+        self.catch_up([(channel.id, attachment)], lambda: None)
+
+    async def _run(self, behind: list[tuple[int, Attachment]], on_done: Callable[[], None]) -> None:
+        for room_id, attachment in behind:
+            await self._replay(room_id, attachment)
+        on_done()
+
+    async def _replay(self, room_id: int, attachment: Attachment) -> None:
+        connection = attachment.connection
+        while attachment.is_attached and not connection.is_closing:
+            channel = self._hub.channels.get(room_id)
+            if channel is None or self._hub.go_live(channel, attachment):
+                return
+            found = channel.frames_after(attachment.seq, attachment.user_id, PACK_BYTES_MAX)
+            if found is not None:
+                frames, attachment.seq = found
+                connection.write(frames)
+                connection.flush()
+            elif not await self._replay_page(room_id, attachment):
+                return
+            await self._wait_drained(attachment)
+
+    async def _replay_page(self, room_id: int, attachment: Attachment) -> bool:
+        """One page from storage. False when there is nothing that this reader may see."""
+        try:
+            page = await self._conversations.messages_after(room_id, attachment.user_id, attachment.seq, PAGE_MESSAGES)
+        except StorageUnavailable:
+            await trio.sleep(STORAGE_PAUSE_SECONDS)
+            return True
+        if not page or not attachment.is_attached:
+            return False
+        pack, size = [], 0
+        for message in page:
+            frame = events.v1_stored(room_id, message, attachment.user_id)
+            pack.append(frame)
+            size += len(frame)
+            attachment.seq = message.seq
+            if size >= PACK_BYTES_MAX:
+                attachment.connection.write(b"".join(pack))
+                attachment.connection.flush()
+                pack, size = [], 0
+                await self._wait_drained(attachment)
+                if not attachment.is_attached:
+                    return False
+        if pack:
+            attachment.connection.write(b"".join(pack))
+            attachment.connection.flush()
+        return True
+
+    @staticmethod
+    async def _wait_drained(attachment: Attachment) -> None:
+        """Wait until the peer has taken most of what it was sent; a peer that never does is closed by the engine."""
+        connection = attachment.connection
+        while connection.unsent_bytes > UNSENT_BYTES_MAX and not connection.is_closing:  # noqa: ASYNC110
+            await trio.sleep(0.02)
+        await trio.lowlevel.checkpoint()

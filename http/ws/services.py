@@ -1,0 +1,131 @@
+"""What sessions need from the rest of the house, in one value; made in compose."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from greenroom.actors.errors import Refused
+from greenroom.actors.room.commands import Send
+from greenroom.http.auth import Authenticator
+from greenroom.http.rate_limit import SlidingWindow
+from greenroom.http.ws.codes import (
+    BY_REFUSAL,
+    RATE_LIMITED,
+    SERVER_ERROR,
+    STORAGE_UNAVAILABLE,
+    TIMEOUT,
+    ErrorCode,
+)
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.presence import SocketPresence
+from greenroom.http.ws.replay import Replayer
+from greenroom.runtime import (
+    ActorGone,
+    ActorSystem,
+    AskTimeout,
+    Clock,
+    Command,
+    CommitUnknown,
+    MailboxFull,
+    Ref,
+    StorageUnavailable,
+)
+from greenroom.storage.postgres.conversations import Conversations
+from greenroom.storage.postgres.last_seen import LastSeen
+
+COMMAND_SECONDS_MAX = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """Per user: messages and commands in any minute (0: none). Seconds: heartbeat of compat, and its end."""
+
+    messages: SlidingWindow
+    commands: SlidingWindow
+    compat_ping_seconds: float
+    compat_silence_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SocketServices:
+    """Shared by all sessions."""
+
+    engine: SocketEngine
+    hub: Hub
+    replayer: Replayer
+    presence: SocketPresence
+    system: ActorSystem
+    conversations: Conversations
+    last_seen: LastSeen
+    authenticator: Authenticator
+    limits: SocketLimits
+    clock: Clock
+    node: str
+    connections_per_user_max: int
+
+    def room(self, room_id: int) -> Ref:
+        """The room of a conversation."""
+        return self.system.ref("room", room_id)
+
+    def tell_presence(self, user_id: int, command: Command[None]) -> None:
+        """Tell the presence of a user. What does not fit is a dead letter: it would be asked for again on waking."""
+        self.system.tell_or_bury(self.system.ref("presence", user_id).address, command)
+
+    def take_message(self, user_id: int) -> int | None:
+        """Count a message against the user's minute: None, or the seconds until one may pass."""
+        return self.limits.messages.take(user_id, trio.current_time())
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command was not done, in the words of the wire."""
+
+    code: ErrorCode
+    message: str
+    retry_after_seconds: int | None = None
+
+
+def failure_of(value: object, error: BaseException | None) -> Failure | None:
+    """The failure in an answer of an actor, or None when it is a success."""
+    if error is None:
+        return None if not isinstance(value, Refused) else Failure(BY_REFUSAL[value.code], value.message)
+    if isinstance(error, StorageUnavailable | CommitUnknown):
+        return Failure(STORAGE_UNAVAILABLE, str(error), 1)
+    if isinstance(error, AskTimeout):
+        return Failure(TIMEOUT, "no answer in time: whether it took effect is not known; send it again", 1)
+    if isinstance(error, MailboxFull):
+        return Failure(RATE_LIMITED, "the conversation is busy", 1)
+    if isinstance(error, ActorGone):
+        return Failure(STORAGE_UNAVAILABLE, "the conversation is restarting; send it again", 1)
+    return Failure(SERVER_ERROR, "something went wrong on our side; it was logged")
+
+
+def ask_with_backpressure(
+    services: SocketServices,
+    ref: Ref,
+    command: Command[Any],
+    reply_to: Callable[[object, BaseException | None], None],
+) -> bool:
+    """Queue *command* with its reply going to *reply_to*. False when the mailbox is full: nothing was queued."""
+    try:
+        ref.request(command, reply_to, deadline=trio.current_time() + COMMAND_SECONDS_MAX)
+    except MailboxFull:
+        return False
+    except (ActorGone, StorageUnavailable) as error:
+        reply_to(None, error)
+    return True
+
+
+def send_over_limit(command: Send) -> Send:
+    """The same send, to be answered only if it is a duplicate: those are never charged."""
+    return Send(
+        command.sender_id,
+        command.sender_name,
+        command.client_id,
+        command.content,
+        command.is_from_rest,
+        is_over_limit=True,
+    )

@@ -1,0 +1,127 @@
+"""What both protocols share: who is at the other end, backpressure, limits, the end.
+
+A session never waits. A command whose room is full pauses the reading of this one connection, keeps what was read
+already in order, and goes on when there is room: backpressure reaches TCP and nobody else.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+
+from greenroom.actors.presence.commands import SocketClosed, SocketOpened
+from greenroom.http.auth import Principal
+from greenroom.http.ws.codes import TOKEN_EXPIRED
+from greenroom.http.ws.connection import Connection
+from greenroom.http.ws.services import SocketServices, ask_with_backpressure
+from greenroom.runtime import ActorError, Command, Ref
+
+ReplyTo = Callable[[object, BaseException | None], None]
+
+COMMAND_MESSAGE_CHARACTERS_MAX: Final = 64
+
+
+class SocketSession:
+    """Base of `V1Session` and `CompatSession`."""
+
+    __slots__ = ("_backlog", "connection", "device", "is_present", "principal", "services", "user_id")
+
+    is_v1 = False
+
+    def __init__(self, services: SocketServices, connection: Connection, principal: Principal | None) -> None:
+        self.services = services
+        self.connection = connection
+        self.principal = principal
+        self.user_id = principal.user_id if principal is not None else None
+        self.device = ""
+        self.is_present = False
+        self._backlog: deque[str] | None = None
+
+    # -- the engine's side --------------------------------------------------------------------------------------
+
+    def receive(self, text: str) -> None:
+        """A text message came."""
+        if self._backlog is not None:
+            self._backlog.append(text)
+        else:
+            self.handle(text)
+
+    def handle(self, text: str) -> None:
+        """Act on one message."""
+        raise NotImplementedError
+
+    def closed(self) -> None:
+        """The connection is over."""
+        if self.is_present and self.user_id is not None:
+            self.is_present = False
+            self.services.tell_presence(self.user_id, SocketClosed(id(self.connection)))
+
+    # -- the protocols' side ------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What the user is called."""
+        return self.principal.name if self.principal is not None else ""
+
+    def appear(self) -> None:
+        """The user is here."""
+        assert self.user_id is not None
+        self.is_present = True
+        self.services.presence.name(self.user_id, self.name)
+        self.services.tell_presence(self.user_id, SocketOpened(id(self.connection), self.device))
+
+    def ask(self, ref: Ref, command: Command[Any], reply_to: ReplyTo) -> None:
+        """Have *reply_to* called with the room's answer; pauses this connection while the room is full."""
+
+        def answered(value: object, error: BaseException | None) -> None:
+            if not self.connection.is_closing:
+                reply_to(value, error)
+
+        if not ask_with_backpressure(self.services, ref, command, answered):
+            self._backlog = deque() if self._backlog is None else self._backlog
+            self.services.engine.pause(self.connection)
+            self.services.engine.spawn(self._ask_when_room, ref, command, answered)
+
+    async def _ask_when_room(self, ref: Ref, command: Command[Any], reply_to: ReplyTo) -> None:
+        while not self.connection.is_closing:
+            await ref.wait_room()
+            try:
+                is_queued = ask_with_backpressure(self.services, ref, command, reply_to)
+            except ActorError as error:
+                reply_to(None, error)
+                is_queued = True
+            if is_queued:
+                break
+        self.catch_up_backlog()
+
+    def pause_for(self, seconds: float) -> None:
+        """Stop reading this connection for a while: it says more than it may."""
+        if self._backlog is None:
+            self._backlog = deque()
+            self.services.engine.pause(self.connection)
+            self.services.engine.spawn(self._resume_after, seconds)
+
+    async def _resume_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self.catch_up_backlog()
+
+    def catch_up_backlog(self) -> None:
+        """Act on what was read before the pause; pause again if need be."""
+        backlog, self._backlog = self._backlog, None
+        while backlog and not self.connection.is_closing:
+            self.handle(backlog.popleft())
+            if self._backlog is not None:  # paused again: the rest keeps its place
+                self._backlog.extend(backlog)
+                return
+        self.services.engine.resume(self.connection)
+
+    def is_expired(self) -> bool:
+        """Close the connection when its credential is over. True when it was."""
+        principal = self.principal
+        if principal is None or principal.expires_at is None:
+            return False
+        if principal.expires_at * 1000 > self.services.clock.wall_milliseconds():
+            return False
+        self.connection.close(TOKEN_EXPIRED)
+        return True

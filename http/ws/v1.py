@@ -1,0 +1,694 @@
+"""greenroom.v1: the session of one connection that asked for that subprotocol.
+
+    hello ──▶ start ──▶ (credential checked) ──▶ every room asked ──▶ ready ──▶ replay ──▶ live
+                          no start in time ──▶ 4103        wrong token ──▶ 4001
+
+One JSON object, or an array of at most COMMANDS_MAX, per text frame. A reply carries the id of its command; what has
+no id is an event. A bad command is answered with an error and changes nothing; the connection stays. The ack of a
+send means committed. Commands of one connection are applied in order for each room.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import trio
+
+from greenroom.actors.errors import Refused
+from greenroom.actors.presence.commands import SetStatus, Status
+from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
+from greenroom.http.auth import Principal
+from greenroom.http.decode import BadJson, decode
+from greenroom.http.errors import ApiError
+from greenroom.http.ws import events
+from greenroom.http.ws.codes import (
+    AUTH_TIMEOUT,
+    BAD_FRAME,
+    BAD_JSON,
+    RATE_LIMITED,
+    TOKEN_EXPIRED,
+    TOKEN_EXPIRED_ERROR,
+    TOKEN_INVALID,
+    TOO_MANY_CONNECTIONS,
+    TOO_MANY_INFLIGHT,
+    TOO_MANY_ROOMS,
+    UNAUTHENTICATED,
+    UNKNOWN_TYPE,
+    ErrorCode,
+)
+from greenroom.http.ws.connection import CONTROL, Connection
+from greenroom.http.ws.frames import FRAME_BYTES_MAX
+from greenroom.http.ws.hub import Attachment
+from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
+from greenroom.http.ws.services import Failure, SocketServices, failure_of, send_over_limit
+from greenroom.http.ws.session import SocketSession
+from greenroom.runtime import Command, StorageUnavailable
+from greenroom.storage.postgres.conversations import StoredMessage
+
+SUBPROTOCOL: Final = "greenroom.v1"
+PING_SECONDS: Final = 25.0
+SILENCE_SECONDS: Final = 35.0
+START_SECONDS_MAX: Final = 10.0
+INFLIGHT_MAX: Final = 256
+ROOMS_MAX: Final = 200
+COMMANDS_MAX: Final = 16
+HISTORY_MESSAGES_MAX: Final = 200
+ID_CHARACTERS_MAX: Final = 64
+LARGEST_ID: Final = 2**53 - 1
+STATUSES: Final = frozenset(("online", "away", "busy", "dnd"))
+
+_PING: Final = events.v1("ping")
+_FREE: Final = frozenset(("ping", "pong", "start"))
+
+
+class BadCommand(Exception):
+    """The command cannot be understood; *message* says what would be right."""
+
+    def __init__(self, message: str, code: ErrorCode = BAD_FRAME) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+class V1Session(SocketSession):
+    """One connection."""
+
+    __slots__ = ("_has_pinged", "_inflight", "_is_starting", "_opened_at", "_rooms")
+
+    is_v1 = True
+
+    def __init__(self, services: SocketServices, connection: Connection, principal: Principal | None) -> None:
+        super().__init__(services, connection, principal)
+        self._rooms: set[int] | None = None  # joined; None until ready
+        self._is_starting = False
+        self._has_pinged = False
+        self._inflight = 0
+        self._opened_at = trio.current_time()
+        connection.write(self._hello(), CONTROL)
+        services.engine.beat_in(connection, START_SECONDS_MAX + 1)
+
+    def _hello(self) -> bytes:
+        limits = self.services.limits
+        return events.v1(
+            "hello",
+            {
+                "v": 1,
+                "conn": f"{id(self.connection):x}",
+                "node": self.services.node,
+                "now": self.services.clock.wall_milliseconds(),
+                "hb": int(PING_SECONDS * 1000),
+                "hbGrace": int((SILENCE_SECONDS - PING_SECONDS) * 1000),
+                "authWithin": int(START_SECONDS_MAX * 1000),
+                "limits": {
+                    "frame": FRAME_BYTES_MAX,
+                    "inflight": INFLIGHT_MAX,
+                    "rooms": ROOMS_MAX,
+                    "commands": COMMANDS_MAX,
+                    "send": f"{limits.messages.per_minute}/60s",
+                    "cmds": f"{limits.commands.per_minute}/60s",
+                },
+                "features": ["rooms", "resume", "typing", "receipts", "presence", "history"],
+            },
+        )
+
+    # -- the engine's side --------------------------------------------------------------------------------------
+
+    def handle(self, text: str) -> None:
+        """Act on one frame."""
+        try:
+            value = decode(text)
+        except BadJson as fault:
+            self._error(None, BAD_JSON, str(fault))
+            return
+        if isinstance(value, dict):
+            self._command(value)
+        elif isinstance(value, list) and 0 < len(value) <= COMMANDS_MAX:
+            for item in value:
+                if isinstance(item, dict):
+                    self._command(item)
+                else:
+                    self._error(None, BAD_FRAME, "each command of an array is a JSON object")
+        else:
+            self._error(None, BAD_FRAME, f"a frame is one JSON object, or an array of 1 to {COMMANDS_MAX} of them")
+
+    def refuse_binary(self) -> None:
+        """Nobody here speaks binary."""
+        self._error(None, BAD_FRAME, "binary frames are not spoken here: send JSON as text")
+
+    def beat(self, now: float) -> float | None:
+        """Ping who was not heard or spoken to for a while; end who is gone."""
+        if self._rooms is None and now - self._opened_at >= START_SECONDS_MAX:
+            self.connection.close(AUTH_TIMEOUT)
+            return PING_SECONDS
+        if self.is_expired():
+            return PING_SECONDS
+        heard_ago, spoken_ago = now - self.connection.heard_at, now - self.connection.spoken_at
+        if heard_ago >= SILENCE_SECONDS:
+            return None
+        if not self._has_pinged or heard_ago >= PING_SECONDS or spoken_ago >= PING_SECONDS:
+            self._has_pinged = True
+            self.connection.write(_PING, CONTROL)
+            return min(PING_SECONDS, SILENCE_SECONDS - heard_ago + 1)
+        return min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago) + 1
+
+    def closed(self) -> None:
+        """Leave every room."""
+        for room_id in self._rooms or ():
+            self.services.hub.detach(self.connection, room_id)
+            self._stop_typing(room_id)
+        self._rooms = set()
+        super().closed()
+
+    def _stop_typing(self, room_id: int) -> None:
+        channel = self.services.hub.channels.get(room_id)
+        if channel is not None and self.user_id is not None:
+            self.services.system.tell_or_bury(
+                self.services.room(room_id).address, Type(self.user_id, self.name, is_typing=False)
+            )
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def _command(self, frame: dict[str, Any]) -> None:
+        command_id: str | None = None
+        try:
+            kind = frame.get("type")
+            command_id = _command_id(frame)
+            if kind == "send" and self._rooms is not None:  # the one that matters for speed
+                self._send(command_id, frame)
+                return
+            handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
+            if handler is None:
+                raise BadCommand(f"{str(kind)[:40]!r} is not a command", UNKNOWN_TYPE)
+            if self._rooms is None and kind not in _FREE:
+                raise BadCommand("send start first, and wait for ready")
+            if kind not in _FREE and not self._may_command(command_id):
+                return
+            handler(self, command_id, frame)
+        except BadCommand as fault:
+            self._error(command_id, fault.code, fault.message)
+
+    def _may_command(self, command_id: str | None) -> bool:
+        """Count one command; over the limit it is refused and the connection rests."""
+        assert self.user_id is not None
+        retry_after = self.services.limits.commands.take(self.user_id, trio.current_time())
+        if retry_after is None:
+            return True
+        self._error(command_id, RATE_LIMITED, "too many commands in a minute", retry_after)
+        self.pause_for(1)
+        return False
+
+    def _send(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        room_id, data = _room(frame), _data(frame)
+        content = data.get("body", data.get("content"))
+        client_id = data.get("clientId", command_id)
+        if not isinstance(content, str):
+            raise BadCommand("send needs data.body, a text of 1 to 10,000 characters")
+        if not isinstance(client_id, str) or not 0 < len(client_id) <= ID_CHARACTERS_MAX:
+            raise BadCommand("send needs an id or data.clientId of 1 to 64 characters")
+        if not self._may_command(command_id):
+            return
+        user_id = self.user_id
+        assert user_id is not None
+        reply_id = command_id if command_id is not None else client_id
+        command = Send(user_id, self.name, client_id, content)
+        retry_after = self.services.take_message(user_id)
+        if retry_after is not None:
+            command = send_over_limit(command)
+
+        def sent(value: object, error: BaseException | None) -> None:
+            self._inflight -= 1
+            if type(value) is Sent:
+                if value.is_duplicate and retry_after is None:
+                    self.services.limits.messages.give_back(user_id)
+                self.connection.write(
+                    events.v1_ack_sent(
+                        reply_id, value.message_id, value.seq, value.at_ms, is_duplicate=value.is_duplicate
+                    )
+                )
+            else:
+                if retry_after is None:
+                    self.services.limits.messages.give_back(user_id)
+                self._failed(reply_id, value, error, retry_after)
+
+        self._ask_room(reply_id, room_id, command, sent)
+
+    def _ask_room(
+        self,
+        command_id: str | None,
+        room_id: int,
+        command: Command[Any],
+        reply_to: Callable[[object, BaseException | None], None],
+    ) -> None:
+        if self._inflight >= INFLIGHT_MAX:
+            raise BadCommand(f"{INFLIGHT_MAX} commands wait for their answers: wait for some", TOO_MANY_INFLIGHT)
+        self._inflight += 1
+        self.ask(self.services.room(room_id), command, reply_to)
+
+    def _join(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        room_id, data = _room(frame), frame.get("data") or {}
+        if not isinstance(data, dict):
+            raise BadCommand("data of join is an object")
+        after_seq = _optional_seq(data, "after")
+        assert self._rooms is not None
+        if room_id not in self._rooms and len(self._rooms) >= ROOMS_MAX:
+            raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
+
+        def entered(value: object, error: BaseException | None) -> None:
+            self._inflight -= 1
+            if not isinstance(value, RoomView):
+                self._failed(command_id, value, error)
+                return
+            attachment = self._attach(value, after_seq)
+            self._ack(command_id, _room_item(value), room_id)
+            self._tell_gap(value, after_seq, None)
+            self.services.replayer.catch_up([(room_id, attachment)], lambda: self._live([room_id]))
+
+        self._ask_room(command_id, room_id, self._enter(room_id), entered)
+
+    def _enter(self, room_id: int) -> Enter:
+        assert self.user_id is not None
+        return Enter(self.user_id, wants_recent=room_id not in self.services.hub.channels)
+
+    def _attach(self, view: RoomView, after_seq: int | None) -> Attachment:
+        """Into the room with the cursor where the client is, unless that is out of reach."""
+        assert self.user_id is not None
+        assert self._rooms is not None
+        self._rooms.add(view.room_id)
+        cursor = view.top_seq if after_seq is None or _is_gap(view, after_seq) else after_seq
+        return self.services.hub.attach(self.connection, self.user_id, view, cursor, view.recent)
+
+    def _tell_gap(self, view: RoomView, after_seq: int | None, epoch: int | None) -> None:
+        """Say honestly that what lies between will not be replayed; `history` has it."""
+        is_reset = (epoch is not None and epoch != view.epoch) or (after_seq is not None and after_seq > view.top_seq)
+        if after_seq is None or not (is_reset or _is_gap(view, after_seq)):
+            return
+        data: dict[str, Any] = {"from": min(after_seq, view.top_seq) + 1, "to": view.top_seq, "top": view.top_seq}
+        if is_reset:
+            data |= {"from": 1, "reset": True}
+        self.connection.write(events.v1("gap", data, room=view.room_id))
+
+    def _live(self, room_ids: list[int]) -> None:
+        if self.connection.is_closing:
+            return
+        self.connection.write(events.v1("live", {"rooms": room_ids}))
+        for room_id in room_ids:
+            channel = self.services.hub.channels.get(room_id)
+            users = self.services.presence.in_room(channel) if channel and self._is_small(room_id) else []
+            if users:
+                self.connection.write(events.v1("presence_state", {"users": users}, room=room_id), CONTROL)
+
+    def _is_small(self, room_id: int) -> bool:
+        return room_id in self.services.hub.small_rooms.members
+
+    def _leave(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        room_id = _room(frame)
+        assert self._rooms is not None
+        self._rooms.discard(room_id)
+        self.services.hub.detach(self.connection, room_id)
+        self._ack(command_id, {}, room_id)
+
+    def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        room_id, data = _room(frame), _data(frame)
+        if not isinstance(data.get("on"), bool):
+            raise BadCommand("typing needs data.on, true or false")
+        assert self.user_id is not None
+
+        def noted(value: object, error: BaseException | None) -> None:
+            self._inflight -= 1
+            if failure_of(value, error) is not None:
+                self._failed(command_id, value, error)
+            elif command_id is not None:
+                self._ack(command_id, {}, room_id)
+
+        self._ask_room(command_id, room_id, Type(self.user_id, self.name, data["on"]), noted)
+
+    def _read(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        room_id = _room(frame)
+        seq = _optional_seq(_data(frame), "seq")
+        if seq is None:
+            raise BadCommand("read needs data.seq, the seq of the newest message that was read")
+        assert self.user_id is not None
+
+        def moved(value: object, error: BaseException | None) -> None:
+            self._inflight -= 1
+            if isinstance(value, Moved):
+                self._ack(command_id, {"seq": value.seq}, room_id)
+            else:
+                self._failed(command_id, value, error)
+
+        self._ask_room(command_id, room_id, Read(self.user_id, self.name, seq), moved)
+
+    def _history(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        room_id, data = _room(frame), frame.get("data") or {}
+        if not isinstance(data, dict):
+            raise BadCommand("data of history is an object")
+        given = [key for key in ("before", "after", "around") if data.get(key) is not None]
+        if len(given) > 1:
+            raise BadCommand("history takes one of before, after and around")
+        count = data.get("limit", 50)
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= HISTORY_MESSAGES_MAX:
+            raise BadCommand(f"history.limit is a number from 1 to {HISTORY_MESSAGES_MAX}")
+        direction = given[0] if given else "before"
+        seq = _optional_seq(data, direction)
+        seq = LARGEST_ID if seq is None else seq
+
+        def entered(value: object, error: BaseException | None) -> None:
+            if not isinstance(value, RoomView):
+                self._inflight -= 1
+                self._failed(command_id, value, error)
+                return
+            self.services.engine.spawn(self._answer_history, command_id, value, direction, seq, count)
+
+        assert self.user_id is not None
+        self._ask_room(command_id, room_id, Enter(self.user_id), entered)
+
+    async def _answer_history(
+        self, command_id: str | None, view: RoomView, direction: str, seq: int, count: int
+    ) -> None:
+        try:
+            page = await self._page(view.room_id, direction, seq, count)
+        except StorageUnavailable as error:
+            self._failed(command_id, None, error)
+            return
+        finally:
+            self._inflight -= 1
+        assert self.user_id is not None
+        items = [events.v1_history_item(message, self.user_id) for message in page]
+        self._ack(command_id, {"messages": items, "top": view.top_seq, "epoch": view.epoch}, view.room_id)
+
+    async def _page(self, room_id: int, direction: str, seq: int, count: int) -> list[StoredMessage]:
+        assert self.user_id is not None
+        conversations = self.services.conversations
+        if direction == "after":
+            return await conversations.messages_after(room_id, self.user_id, seq, count)
+        if direction == "before":
+            return await conversations.messages_before(room_id, self.user_id, seq, count)
+        before = await conversations.messages_before(room_id, self.user_id, seq, count // 2)
+        return before + await conversations.messages_after(room_id, self.user_id, seq - 1, count - len(before))
+
+    def _presence(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        """With a room: who is online in it. With data.status: how this user appears."""
+        assert self.user_id is not None
+        if frame.get("room") is None:
+            data = _data(frame)
+            if data.get("status") not in STATUSES:
+                raise BadCommand(f"presence needs a room, or data.status: one of {', '.join(sorted(STATUSES))}")
+            note = data.get("note", "")
+            if not isinstance(note, str) or len(note) > 140:
+                raise BadCommand("presence.note is a text of at most 140 characters")
+            self.services.tell_presence(self.user_id, SetStatus(cast("Status", data["status"]), note))
+            self._ack(command_id, {"status": data["status"]}, None)
+            return
+        room_id = _room(frame)
+
+        def entered(value: object, error: BaseException | None) -> None:
+            self._inflight -= 1
+            if not isinstance(value, RoomView):
+                self._failed(command_id, value, error)
+                return
+            users = self.services.presence.in_room(self.services.hub.channels.get(room_id))
+            self._ack(command_id, {"users": users}, room_id)
+
+        self._ask_room(command_id, room_id, Enter(self.user_id), entered)
+
+    def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        now_ms = self.services.clock.wall_milliseconds()
+        subject: dict[str, Any] = {"ts": now_ms} if command_id is None else {"id": command_id, "ts": now_ms}
+        self.connection.write(events.v1("pong", **subject), CONTROL)
+
+    def _pong(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        """Any byte counts as a sign of life: nothing more to do."""
+
+    # -- start --------------------------------------------------------------------------------------------------
+
+    def _start(self, command_id: str | None, frame: dict[str, Any]) -> None:
+        if self._rooms is not None or self._is_starting:
+            raise BadCommand("start was sent before")
+        data = frame.get("data") or {}
+        if not isinstance(data, dict):
+            raise BadCommand("data of start is an object")
+        wanted = _wanted_rooms(data)
+        device, token = data.get("device", ""), data.get("token")
+        if not isinstance(device, str) or len(device) > ID_CHARACTERS_MAX:
+            raise BadCommand("device is a text of at most 64 characters")
+        if token is not None and not isinstance(token, str):
+            raise BadCommand("token is a text")
+        self.device = device
+        self._is_starting = True
+        if token is not None:
+            self.services.engine.spawn(self._authenticate, command_id, token, wanted)
+        elif self.user_id is None:
+            self._is_starting = False
+            self._error(command_id, TOKEN_INVALID, "start needs a token: the connection came without a credential")
+            self.connection.close(UNAUTHENTICATED)
+        else:
+            self._enter_rooms(command_id, wanted)
+
+    async def _authenticate(self, command_id: str | None, token: str, wanted: "WantedRooms") -> None:
+        try:
+            principal = await self.services.authenticator.from_bearer(token)
+        except ApiError as fault:
+            is_expired = fault.code == "TOKEN_EXPIRED"
+            self._error(command_id, TOKEN_EXPIRED_ERROR if is_expired else TOKEN_INVALID, fault.message)
+            self.connection.close(TOKEN_EXPIRED if is_expired else UNAUTHENTICATED)
+            return
+        except StorageUnavailable as error:
+            self._is_starting = False
+            self._failed(command_id, None, error)
+            return
+        if self.connection.is_closing:
+            return
+        if principal.user_id is None or (self.user_id is not None and principal.user_id != self.user_id):
+            self._error(command_id, TOKEN_INVALID, "the token is not one of the user who opened the connection")
+            self.connection.close(UNAUTHENTICATED)
+            return
+        if self.user_id is None and not self._take_place(principal):
+            return
+        self.principal = principal
+        self._enter_rooms(command_id, wanted)
+
+    def _take_place(self, principal: Principal) -> bool:
+        """A connection that came without a credential becomes one of the user's."""
+        assert principal.user_id is not None
+        if self.services.engine.of_user(principal.user_id) >= self.services.connections_per_user_max:
+            self.connection.close(TOO_MANY_CONNECTIONS)
+            return False
+        self.user_id = principal.user_id
+        self.services.engine.authenticated(self.connection, principal.user_id)
+        return True
+
+    def _enter_rooms(self, command_id: str | None, wanted: "WantedRooms") -> None:
+        """Ask every room at once; `ready` goes out when the last one has answered."""
+        views: dict[int, RoomView] = {}
+        refused: dict[int, Failure] = {}
+        left = len(wanted.after)
+
+        def answered(room_id: int, value: object, error: BaseException | None) -> None:
+            nonlocal left
+            left -= 1
+            if isinstance(value, RoomView):
+                views[room_id] = value
+                attachments[room_id] = self._attach_starting(value, wanted)
+            else:
+                failure = failure_of(value, error)
+                assert failure is not None
+                refused[room_id] = failure
+            if not left:
+                self._ready(command_id, wanted, views, refused, attachments)
+
+        attachments: dict[int, Attachment] = {}
+        if not left:
+            self._ready(command_id, wanted, views, refused, attachments)
+        for room_id in wanted.after:
+            self.ask(
+                self.services.room(room_id),
+                self._enter(room_id),
+                lambda value, error, room_id=room_id: answered(room_id, value, error),  # type: ignore[misc]
+            )
+
+    def _attach_starting(self, view: RoomView, wanted: "WantedRooms") -> Attachment:
+        """Into the room, silent until `ready` is out: the cursor holds its place meanwhile."""
+        assert self.user_id is not None
+        after_seq = wanted.after[view.room_id]
+        is_out_of_reach = after_seq is None or _is_gap(view, after_seq) or wanted.is_other_epoch(view)
+        cursor = view.top_seq if is_out_of_reach or after_seq is None else after_seq
+        return self.services.hub.attach(self.connection, self.user_id, view, cursor, view.recent)
+
+    def _ready(
+        self,
+        command_id: str | None,
+        wanted: "WantedRooms",
+        views: dict[int, RoomView],
+        refused: dict[int, Failure],
+        attachments: dict[int, Attachment],
+    ) -> None:
+        self._rooms = {room_id for room_id, attachment in attachments.items() if attachment.is_attached}
+        data: dict[str, Any] = {
+            "user": self.user_id,
+            "name": self.name,
+            "device": self.device,
+            "session": f"{id(self.connection):x}",
+            "userEpoch": 1,
+            "useq": 0,
+            "resumed": wanted.is_resume and not any(wanted.is_lost(view) for view in views.values()) and not refused,
+            "rooms": [_room_item(view) for view in views.values()],
+        }
+        if refused:
+            data["refused"] = [
+                {"r": room_id, "code": failure.code.number, "error": failure.code.name}
+                for room_id, failure in refused.items()
+            ]
+        self.connection.write(events.v1("ready", data, **({} if command_id is None else {"id": command_id})))
+        for view in views.values():
+            self._tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
+        self.appear()
+        self.services.replayer.catch_up(list(attachments.items()), lambda: self._live(list(views)))
+
+    # -- answers ------------------------------------------------------------------------------------------------
+
+    def _ack(self, command_id: str | None, data: dict[str, Any], room_id: int | None) -> None:
+        if command_id is not None and not self.connection.is_closing:
+            room = {} if room_id is None else {"room": room_id}
+            self.connection.write(events.v1("ack", data, id=command_id, **room))
+
+    def _failed(
+        self,
+        command_id: str | None,
+        value: object,
+        error: BaseException | None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        failure = failure_of(value, error)
+        assert failure is not None, value
+        is_limit = isinstance(value, Refused) and failure.code is RATE_LIMITED
+        retry_after = retry_after_seconds if is_limit else failure.retry_after_seconds
+        self._error(command_id, failure.code, failure.message, retry_after)
+
+    def _error(
+        self, command_id: str | None, code: ErrorCode, message: str, retry_after_seconds: int | None = None
+    ) -> None:
+        self.connection.write(events.v1_error(command_id, code, message, retry_after_seconds), CONTROL)
+
+
+Handler = Callable[[V1Session, str | None, dict[str, Any]], None]
+_HANDLERS: Final[dict[str, Handler]] = {
+    "start": V1Session._start,
+    "send": V1Session._send,
+    "join": V1Session._join,
+    "leave": V1Session._leave,
+    "typing": V1Session._typing,
+    "read": V1Session._read,
+    "history": V1Session._history,
+    "presence": V1Session._presence,
+    "ping": V1Session._ping,
+    "pong": V1Session._pong,
+}
+
+
+class WantedRooms:
+    """The rooms of a `start`: after[r] is the last seq the client has, None for a room that it joins afresh."""
+
+    __slots__ = ("after", "epochs", "is_resume")
+
+    def __init__(self) -> None:
+        self.after: dict[int, int | None] = {}
+        self.epochs: dict[int, int] = {}
+        self.is_resume = False
+
+    def is_other_epoch(self, view: RoomView) -> bool:
+        """The log was replaced since the client was here."""
+        return self.epochs.get(view.room_id, view.epoch) != view.epoch
+
+    def is_lost(self, view: RoomView) -> bool:
+        """Not everything since the client was here will be replayed."""
+        after_seq = self.after[view.room_id]
+        return after_seq is not None and (_is_gap(view, after_seq) or self.is_other_epoch(view))
+
+
+def _wanted_rooms(data: dict[str, Any]) -> WantedRooms:
+    wanted = WantedRooms()
+    rooms = data.get("rooms", [])
+    if not isinstance(rooms, list):
+        raise BadCommand('rooms of start is a list of {"r": room}')
+    for item in rooms:
+        wanted.after[_room_id(item.get("r") if isinstance(item, dict) else item)] = None
+    resume = data.get("resume")
+    if resume is not None:
+        _want_resume(wanted, resume)
+    if len(wanted.after) > ROOMS_MAX:
+        raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
+    return wanted
+
+
+def _want_resume(wanted: WantedRooms, resume: object) -> None:
+    if not isinstance(resume, dict) or not isinstance(resume.get("rooms", {}), dict):
+        raise BadCommand('resume of start is {"epoch": epoch, "rooms": {room: seq}}')
+    wanted.is_resume = True
+    epoch = _optional_seq(resume, "epoch")
+    for room, cursor in resume.get("rooms", {}).items():
+        room_id = _room_id(room)
+        at = cursor if isinstance(cursor, dict) else {"seq": cursor}
+        seq = _optional_seq(at, "seq")
+        if seq is None:
+            raise BadCommand("a resumed room needs the seq of the last message that the client has")
+        room_epoch = _optional_seq(at, "epoch")
+        wanted.after[room_id] = seq
+        if room_epoch is not None or epoch is not None:
+            wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
+
+
+def _is_gap(view: RoomView, after_seq: int) -> bool:
+    """Too far behind to be replayed, or ahead of the log, which then is not the one that the client knew."""
+    return after_seq > view.top_seq or view.top_seq - after_seq > REPLAY_MESSAGES_MAX
+
+
+def _room_item(view: RoomView) -> dict[str, Any]:
+    return {
+        "r": view.room_id,
+        "epoch": view.epoch,
+        "top": view.top_seq,
+        "read": view.read_seq,
+        "unread": view.top_seq - view.read_seq,
+        "members": view.member_count,
+        "mode": "full",
+    }
+
+
+def _command_id(frame: dict[str, Any]) -> str | None:
+    command_id = frame.get("id")
+    if command_id is None:
+        return None
+    if isinstance(command_id, str) and 0 < len(command_id) <= ID_CHARACTERS_MAX:
+        return command_id
+    raise BadCommand("id is a text of 1 to 64 characters")
+
+
+def _room(frame: dict[str, Any]) -> int:
+    room = frame.get("room")
+    if type(room) is int and 0 < room <= LARGEST_ID:
+        return room
+    return _room_id(room)
+
+
+def _room_id(room: object) -> int:
+    if isinstance(room, str) and room.isascii() and room.isdigit() and len(room) <= 16:
+        room = int(room)
+    if isinstance(room, bool) or not isinstance(room, int) or not 0 < room <= LARGEST_ID:
+        raise BadCommand(f"room is the id of a conversation, not {json.dumps(room)[:40]}")
+    return room
+
+
+def _data(frame: dict[str, Any]) -> dict[str, Any]:
+    data = frame.get("data")
+    if not isinstance(data, dict):
+        raise BadCommand("data is an object")
+    return data
+
+
+def _optional_seq(data: dict[str, Any], name: str) -> int | None:
+    value = data.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_ID:
+        raise BadCommand(f"{name} is a whole number from 0")
+    return value

@@ -1,0 +1,80 @@
+"""Last seen: who is online, written in batches, with one row per process as the proof that it lives.
+
+A person costs a write when they come and when they go, at most FLUSH_SECONDS late; staying online costs nothing.
+After kill -9 the people of that run were last seen when the run's own row was last touched.
+"""
+
+import uuid
+from typing import Final
+
+import structlog
+import trio
+
+from greenroom.runtime.ports import StorageUnavailable
+from greenroom.storage.postgres.pool import Postgres
+
+log = structlog.get_logger()
+
+FLUSH_SECONDS: Final = 5.0
+SMALL_ROOM_MEMBERS_MAX: Final = 200
+
+
+class LastSeen:
+    """Run `run` in a nursery; `flush` once more at the end."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self._run_id = uuid.uuid4()
+        self._changes: dict[int, tuple[bool, int]] = {}
+
+    def put(self, user_id: int, *, is_online: bool, at_ms: int) -> None:
+        """Remember that the user came or went; the last word of a batch counts."""
+        self._changes[user_id] = (is_online, at_ms)
+
+    async def of(self, user_ids: list[int]) -> dict[int, int]:
+        """Milliseconds since 1970 by user; who was never seen is missing."""
+        rows = await self._postgres.fetch("select_last_seen", user_ids)
+        stored = {row["user_id"]: row["last_seen_ms"] for row in rows}
+        return stored | {user_id: self._changes[user_id][1] for user_id in user_ids if user_id in self._changes}
+
+    async def small_rooms_of(self, user_id: int) -> dict[int, list[int]]:
+        """The user's conversations of at most 200 members: id → members."""
+        rows = await self._postgres.fetch("select_small_rooms_of", user_id, SMALL_ROOM_MEMBERS_MAX)
+        return {row["conversation_id"]: row["members"] for row in rows}
+
+    async def run(self) -> None:
+        """Register this process, then write batch after batch. Storage away: what waits is kept."""
+        is_registered = False
+        while True:
+            try:
+                if not is_registered:
+                    await self._postgres.execute("insert_node_run", self._run_id)
+                    is_registered = True
+                await self.flush()
+                await self._postgres.execute("touch_node_run", self._run_id)
+            except StorageUnavailable as error:
+                log.warning("last_seen.not_written", waiting=len(self._changes), why=str(error))
+            await trio.sleep(FLUSH_SECONDS)
+
+    async def flush(self) -> None:
+        """Write what waits. Raises: StorageUnavailable; nothing is lost then."""
+        changes, self._changes = self._changes, {}
+        if not changes:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            await self._postgres.execute(
+                "put_presence",
+                list(changes),
+                [is_online for is_online, _ in changes.values()],
+                [at_ms for _, at_ms in changes.values()],
+                self._run_id,
+            )
+        except BaseException:
+            self._changes = changes | self._changes
+            raise
+
+    async def stop(self) -> None:
+        """Everybody who is still here goes now; the run is over. Raises: StorageUnavailable."""
+        await self.flush()
+        await self._postgres.execute("stop_node_run", self._run_id)

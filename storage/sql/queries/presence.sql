@@ -1,0 +1,38 @@
+-- name: insert_node_run
+-- This process begins.
+insert into node_runs (id, started_at, alive_at) values ($1, now(), now());
+
+-- name: touch_node_run
+-- This process lives.
+update node_runs set alive_at = now() where id = $1;
+
+-- name: stop_node_run
+-- This process ends in order.
+update node_runs set alive_at = now(), stopped_at = now() where id = $1;
+
+-- name: put_presence
+-- Who came and went since the last batch. A time never moves back.
+insert into user_presence (user_id, last_seen_at, online_in)
+select p.user_id, to_timestamp(p.at_ms / 1000.0), case when p.is_online then $4::uuid end
+from unnest($1::bigint[], $2::boolean[], $3::bigint[]) as p (user_id, is_online, at_ms)
+join users u on u.id = p.user_id
+on conflict (user_id) do update
+set last_seen_at = greatest(user_presence.last_seen_at, excluded.last_seen_at), online_in = excluded.online_in;
+
+-- name: select_last_seen
+-- When users were last seen. Whoever was online in a run that was killed was last seen when that run last lived.
+select p.user_id,
+    (extract(epoch from case
+        when p.online_in is null then p.last_seen_at else greatest(p.last_seen_at, r.alive_at)
+    end) * 1000)::bigint as last_seen_ms
+from user_presence p left join node_runs r on r.id = p.online_in
+where p.user_id = any($1::bigint[]);
+
+-- name: select_small_rooms_of
+-- The conversations of a user that are small enough to tell presence in, with their members.
+select me.conversation_id, array_agg(p.user_id) as members
+from participants me
+join participants p on p.conversation_id = me.conversation_id and p.is_active
+where me.user_id = $1 and me.is_active
+group by me.conversation_id
+having count(*) <= $2;
