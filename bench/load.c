@@ -252,6 +252,10 @@ static void open_conn(struct conn *c) {
 static void send_request(struct conn *c) {
     char path[256], request[4096];
     const char *place = strstr(option.path, "%r");
+    int fault = 0;
+    socklen_t fault_bytes = sizeof fault;
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &fault, &fault_bytes) == 0 && fault != 0)
+        fail("connect to 127.0.0.1:%d: %s", option.port, strerror(fault));
     if (place != NULL)
         snprintf(path, sizeof path, "%.*s%s%s", (int)(place - option.path), option.path, c->room, place + 2);
     else
@@ -359,7 +363,10 @@ static void got_text(struct conn *c, const char *text, size_t count, uint64_t no
     const char *end = text + count, *type = value_of(text, count, "\"type\"", 6);
     if (c->state == STARTING) {
         if (is(type, end, "error")) fail("socket %u could not start: %.*s", c->index, (int)count, text);
-        c->ready |= is(type, end, "ready");
+        if (is(type, end, "ready")) {
+            if (memmem(text, count, "\"refused\"", 9)) fail("socket %u may not enter: %.*s", c->index, (int)count, text);
+            c->ready = true;
+        }
         /* `start` to `ready` is what row 4 counts; the other modes wait until the room is live. */
         if (c->ready && (!option.v1 || option.mode == CONNECT || is(type, end, "live"))) opened(c, now);
         return;
@@ -479,14 +486,18 @@ static uint64_t mark_begin, measured;
 
 static void mark(const char *name) {
     char line[64];
-    if (strcmp(name, "end") == 0) {
+    bool begin = strcmp(name, "begin") == 0;
+    if (begin && seen.lost + seen.errors > 0)
+        fail("%" PRIu64 " sockets lost and %" PRIu64 " errors in the warm-up; the first: %s", seen.lost, seen.errors,
+             seen.first_error);
+    if (!begin) {
         measured = now_ns() - mark_begin;
         cpu_used = cpu_seconds() - cpu_begin;
     }
     printf("{\"mark\":\"%s\"}\n", name);
     fflush(stdout);
     if (fgets(line, sizeof line, stdin) == NULL) clearerr(stdin);
-    if (strcmp(name, "begin") == 0) {
+    if (begin) {
         memset(&seen, 0, sizeof seen);
         cpu_begin = cpu_seconds();
         mark_begin = now_ns();

@@ -27,6 +27,7 @@ def metrics_of(scenario: Scenario, outcome: Outcome) -> Metrics:
         "client_cores": counted["client_cpu_seconds"] / seconds,
         "errors": counted["errors"],
         "missing": counted["lost"],
+        "other_frames": counted["others"],
     }
     if scenario.mode in ("fanout", "durable"):
         metrics["missing"] += counted["sent"] * scenario.members - counted["delivered"]

@@ -72,15 +72,22 @@ class Results:
 
 def scenario_lines(results: Results, scenario: Scenario) -> list[list[str]]:
     """The table of one scenario: a heading and a line for each server."""
-    lines = [["", *(COLUMNS[name][0] for name in scenario.columns)]]
+    first, *others = scenario.columns
+    lines = [["", COLUMNS[first][0], "to greenroom", *(COLUMNS[name][0] for name in others)]]
+    own = results.of(scenario, "greenroom")
     for server in scenario.servers:
         runs = results.of(scenario, server)
         if not runs:
             continue
         star = "*" if any(run["missing"] > 0 for run in runs) else ""
-        cells = [format(median(run[name] for run in runs), COLUMNS[name][1]) for name in scenario.columns]
-        lines.append([server + star, *cells])
+        value, *cells = [format(_median(runs, name), COLUMNS[name][1]) for name in scenario.columns]
+        ratio = f"{_median(runs, first) / _median(own, first):.2f} x" if own and _median(own, first) else "-"
+        lines.append([server + star, value, ratio, *cells])
     return lines
+
+
+def _median(runs: list[Metrics], name: str) -> float:
+    return median(run[name] for run in runs)
 
 
 def verdict_lines(verdicts: Iterable[Verdict]) -> list[list[str]]:
@@ -99,12 +106,13 @@ def verdict_lines(verdicts: Iterable[Verdict]) -> list[list[str]]:
 def print_results(results: Results) -> None:
     """The tables for people at a terminal."""
     for scenario in results.scenarios:
-        print(f"\n{scenario.title}")
-        print(_aligned(scenario_lines(results, scenario)))
+        if len(lines := scenario_lines(results, scenario)) > 1:
+            print(f"\n{scenario.title}")
+            print(_aligned(lines))
     print("\nRows of DESIGN §9, median of the runs")
     print(_aligned(verdict_lines(results.verdicts())))
     for fault in results.faults:
-        print(f"could not be measured: {fault}")
+        print(f"  {fault}")
 
 
 def write_json(results: Results) -> Path:
@@ -159,7 +167,7 @@ def write_document(results: Results) -> Path:
             for part in (f"## {scenario.title}", _markdown(scenario_lines(results, scenario)))
         ),
     ]
-    parts += [f"Could not be measured: {fault}" for fault in results.faults]
+    parts += [f"Not as it should be: {fault}" for fault in results.faults]
     DOCUMENT.parent.mkdir(exist_ok=True)
     DOCUMENT.write_text("\n\n".join(parts) + "\n")
     return DOCUMENT

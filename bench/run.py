@@ -23,9 +23,9 @@ import time
 from datetime import datetime
 
 import report
-from client import compile_client, run_client
+from client import Outcome, compile_client, run_client
 from greenroom_server import Greenroom
-from metrics import metrics_of
+from metrics import Metrics, metrics_of
 from report import Results
 from rows import Run
 from scenarios import SCENARIOS, Scenario
@@ -53,6 +53,8 @@ def main() -> int:
             _run_once(results, number, asked.runs, client_core)
     except KeyboardInterrupt:
         print("\nstopped; what was measured so far:")
+        _conclude(results, write_docs=False)
+        return 130
     finally:
         for server in servers:
             server.close()
@@ -69,24 +71,26 @@ def _run_once(results: Results, number: int, runs: int, core: int) -> None:
             began = time.monotonic()
             print(f"run {number + 1}/{runs}  {scenario.name:<14} {server.name:<16}", end=" ", flush=True)
             try:
-                run[server.name] = _measure(scenario, server, core)
+                outcome = _measure(scenario, server, core)
             except RunFailed as fault:
                 results.faults.append(f"{server.name} in {scenario.name}, run {number + 1}: {fault}")
                 print(f"FAILED: {fault}")
-            else:
-                print(f"{_headline(scenario, run[server.name])}   ({time.monotonic() - began:.0f} s)")
+                continue
+            run[server.name] = metrics_of(scenario, outcome)
+            print(f"{_headline(scenario, run[server.name])}   ({time.monotonic() - began:.0f} s)")
+            if complaint := outcome.counted["first_error"]:
+                results.faults.append(f"{server.name} in {scenario.name}, run {number + 1}, complained: {complaint}")
 
 
-def _measure(scenario: Scenario, server: Server, core: int) -> dict[str, float]:
+def _measure(scenario: Scenario, server: Server, core: int) -> Outcome:
     try:
         server.start()
-        outcome = run_client(scenario, server, core)
+        return run_client(scenario, server, core)
     finally:
         server.stop()
-    return metrics_of(scenario, outcome)
 
 
-def _headline(scenario: Scenario, metrics: dict[str, float]) -> str:
+def _headline(scenario: Scenario, metrics: Metrics) -> str:
     return "  ".join(
         f"{report.COLUMNS[name][0]} {metrics[name]:{report.COLUMNS[name][1]}}" for name in scenario.columns[:4]
     )

@@ -165,6 +165,7 @@ class NodeWs(Server):
     note = "in memory, no authentication, no compression"
 
     def prepare(self) -> None:
+        _node()
         _npm_install(PEERS / "node_ws", self.name)
 
     def command(self) -> list[str]:
@@ -248,9 +249,10 @@ def _npm_install(folder: Path, name: str) -> None:
     command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
+        reason = " / ".join(line for line in done.stderr.splitlines() if line.startswith("npm error"))
         raise SystemExit(
-            f"bench: npm could not install {wanted} in {folder}: {done.stderr.strip()[-400:]}\n"
-            f"It has to be done once with a network; or leave {name} out with --servers."
+            f"bench: npm could not install {wanted} in {folder}: {reason[:300]}\n"
+            f"This is done once and needs a network; or leave {name} out with --servers."
         )
 
 
