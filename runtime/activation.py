@@ -56,6 +56,7 @@ class Activation:
     __slots__ = (
         "_async_turn_scope",
         "_history",
+        "_waiting_turn",
         "active_at",
         "actor",
         "address",
@@ -85,6 +86,7 @@ class Activation:
         self.restarts = 0
         self._history: CrashHistory | None = None
         self._async_turn_scope: trio.CancelScope | None = None
+        self._waiting_turn: Envelope | None = None
 
     # -- the drain, from the dispatcher -------------------------------------------------------------------------
 
@@ -139,7 +141,7 @@ class Activation:
             self._fail_turn(envelope, error, memory_is_ahead=True)
 
     async def _finish_waiting_turn(self, envelope: Envelope, turn: Awaitable[object]) -> None:
-        gate = self.gate
+        gate, self._waiting_turn = self.gate, envelope
         with trio.CancelScope() as self._async_turn_scope:
             try:
                 value = await turn
@@ -158,7 +160,7 @@ class Activation:
                     self._turn_done(envelope, value)
                 else:  # the gate broke meanwhile: what the turn saw was never stored
                     self._redo([envelope])
-        self._async_turn_scope = None
+        self._async_turn_scope = self._waiting_turn = None
         if envelope.state == "running":  # cancelled: the gate broke, or the system stops
             self._redo([envelope])
         self._reschedule()
@@ -270,16 +272,22 @@ class Activation:
 
     def _fail_turn(self, envelope: Envelope, error: Exception, *, memory_is_ahead: bool) -> None:
         if envelope.is_ask:
-            what = type(envelope.command).__name__
-            self.system.event("turn.failed", error=error, address=str(self.address), command=what)
-            failure = ActorFailed(f"{self.address} failed on {what}: {error}")
-            failure.__cause__ = error
-            self._fail_or_bury(envelope, failure, "crashed")
+            self._fail_or_bury(envelope, self._failure_of(envelope, error), "crashed")
             if memory_is_ahead:
                 self._settle_then(lambda: self._become_cold("draft_lost"))
             return
         self.system.bury(envelope, "crashed")
         self._settle_then(lambda: self._crash(error))
+
+    def _failure_of(self, envelope: Envelope, error: Exception) -> Exception:
+        """What the asker is told: a storage that is away is nobody's bug and goes through as it is."""
+        if isinstance(error, StorageUnavailable):
+            return error
+        what = type(envelope.command).__name__
+        self.system.event("turn.failed", error=error, address=str(self.address), command=what)
+        failure = ActorFailed(f"{self.address} failed on {what}: {error}")
+        failure.__cause__ = error
+        return failure
 
     def _crash(self, error: Exception) -> None:
         self._forget("crashed")
@@ -409,6 +417,8 @@ class Activation:
         """End the activation now; commands that still wait are told."""
         if self._async_turn_scope is not None:
             self._async_turn_scope.cancel(reason=f"{self.address} stops: {reason}")
+        if self._waiting_turn is not None:
+            self._fail_or_bury(self._waiting_turn, ActorGone(self.address, reason), "actor_gone")
         if self.gate is not None:
             for unit in self.gate.pending:  # on their way to storage: nobody will hear how it ended
                 for turn in unit.turns:

@@ -42,7 +42,7 @@ NOT_MEMBER = Refused.because(RefusalCode.NOT_MEMBER)
 class MessageIds(Protocol):
     """Where ids of messages come from."""
 
-    def take(self) -> int:
+    def take_nowait(self) -> int:
         """The next id. Never waits. Raises: StorageUnavailable when there is none left."""
         ...
 
@@ -86,7 +86,7 @@ class RoomActor(Actor):
         return self._send(self._room, command)
 
     def _send(self, room: RoomState, command: Send) -> Sent | Refused:
-        decision = rules.decide_send(room, command, self._ids.take(), self.ctx.now_ms())
+        decision = rules.decide_send(room, command, self._ids.take_nowait(), self.ctx.now_ms())
         if not isinstance(decision, InsertMessage):
             return decision
         self.ctx.write(decision)
