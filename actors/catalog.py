@@ -1,0 +1,43 @@
+"""The supervision tree, whole: every kind of actor, its limits and how it is restarted, in start order.
+
+    room             one per conversation    durable, fenced; passivated when idle
+    presence         one per user            derived from sockets; cold while nothing happens
+    provider queue   one per account         durable, fenced; always awake
+    provider sender  one per call            of its queue
+
+Kinds stop from the highest stop_order to the lowest: rooms first, the queues they may tell last.
+"""
+
+from greenroom.actors.events import Audience
+from greenroom.actors.presence.actor import PresenceActor, PresenceBoard
+from greenroom.actors.room.actor import MessageIds, RoomActor
+from greenroom.runtime import Kind, RestartPolicy
+from greenroom.storage.postgres.conversations import Conversations
+
+ROOM = "room"
+PRESENCE = "presence"
+
+
+def room_kind(conversations: Conversations, ids: MessageIds, audience: Audience) -> Kind:
+    """Conversations."""
+    return Kind(
+        name=ROOM,
+        factory=lambda key: RoomActor(int(key), conversations, ids, audience),
+        ownership="existing",
+        mailbox_envelopes_max=1024,
+        idle_seconds_max=60.0,
+        stop_order=20,
+        restart=RestartPolicy(mode="transient", intensity=5, period_seconds=30),
+    )
+
+
+def presence_kind(board: PresenceBoard) -> Kind:
+    """Users that are here."""
+    return Kind(
+        name=PRESENCE,
+        factory=lambda key: PresenceActor(int(key), board),
+        mailbox_envelopes_max=256,
+        idle_seconds_max=5.0,
+        stop_order=10,
+        restart=RestartPolicy(mode="transient", intensity=5, period_seconds=30),
+    )

@@ -1,0 +1,69 @@
+"""`GET /ws`: the one WebSocket route. Decide, say 101, hand the socket to the engine, be gone.
+
+Everything expensive or hostile happens before the 101, as for any other view; afterwards neither Quart nor Hypercorn
+carries a frame.
+"""
+
+import json
+from dataclasses import dataclass
+
+from quart import Quart, Response, websocket
+
+from greenroom.http.adoption import adopt
+from greenroom.http.auth import Principal
+from greenroom.http.origins import Origins
+from greenroom.http.tickets import Tickets
+from greenroom.http.upgrade import V1, Admitted, SocketCaps, UpgradeRefused, UpgradeRequest, admit
+from greenroom.http.ws.compat import CompatSession
+from greenroom.http.ws.connection import Connection, Session
+from greenroom.http.ws.services import SocketServices
+from greenroom.http.ws.v1 import V1Session
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What decides at the upgrade."""
+
+    tickets: Tickets
+    origins: Origins
+    caps: SocketCaps
+
+
+def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) -> None:
+    """Register `/ws`."""
+
+    @app.websocket("/ws")
+    async def ws() -> Response | None:
+        peer = websocket.scope["client"] or ("", 0)
+        address = admission.origins.client_address(peer[0], websocket.headers)
+        request = UpgradeRequest.of(
+            headers=websocket.headers,
+            query=websocket.args,
+            cookies=websocket.cookies,
+            subprotocols=websocket.requested_subprotocols,
+            address=address,
+        )
+        decision = await admit(
+            request,
+            authenticator=sockets.authenticator,
+            tickets=admission.tickets,
+            origins=admission.origins,
+            counts=sockets.engine,
+            caps=admission.caps,
+        )
+        if isinstance(decision, UpgradeRefused):
+            return Response(
+                json.dumps(decision.body), decision.status, {"Content-Type": "application/json", **decision.headers}
+            )
+        adopted = await adopt(websocket, subprotocol=V1 if decision.is_v1 else None)
+        if adopted is not None:
+            sockets.engine.adopt(adopted, lambda connection: _session(sockets, connection, decision), address)
+        return None
+
+
+def _session(sockets: SocketServices, connection: Connection, decision: Admitted) -> Session:
+    if decision.is_v1:
+        return V1Session(sockets, connection, decision.principal)
+    principal: Principal | None = decision.principal
+    assert principal is not None, "compat is admitted with a principal only"
+    return CompatSession(sockets, connection, principal)

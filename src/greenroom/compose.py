@@ -1,0 +1,326 @@
+"""The one place where settings, storage, actors and http meet.
+
+    data directory ─▶ PostgreSQL (ours, or DATABASE_URL) ─▶ bridge ─▶ pool ─▶ migrations
+      ─▶ committer, ids, last seen ─▶ socket engine ─▶ actors ─▶ HTTP
+
+Each stands inside the one before, so that the end comes in the reverse order: the front first, so that nothing new is
+taken; then the actors, which finish what they have; then the committer, which stores it; the database last.
+"""
+
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+
+from greenroom.actors import catalog
+from greenroom.actors.provider_queue.actor import provider_queue_kinds
+from greenroom.actors.provider_queue.post_office import PostOffice
+from greenroom.actors.provider_queue.state import QueuePolicy
+from greenroom.actors.providers.accounts import EmailSettings, accounts_from, open_providers
+from greenroom.http.auth import Authenticator
+from greenroom.http.rate_limit import SlidingWindow
+from greenroom.http.server import HttpServer, serve
+from greenroom.http.ws.codes import DRAINING
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.presence import SocketPresence
+from greenroom.http.ws.replay import Replayer
+from greenroom.http.ws.services import SocketLimits, SocketServices
+from greenroom.runtime import ActorSystem, SystemClock, open_system
+from greenroom.settings import Settings
+from greenroom.storage.asyncio_bridge import AsyncioBridge, open_asyncio_bridge
+from greenroom.storage.errors import StorageError
+from greenroom.storage.postgres.api_keys import ApiKeys
+from greenroom.storage.postgres.committer import PostgresCommitter
+from greenroom.storage.postgres.conversations import Conversations
+from greenroom.storage.postgres.data_directory import choose_data_directory, make_data_directory
+from greenroom.storage.postgres.embedded import EmbeddedServer, open_embedded
+from greenroom.storage.postgres.ids import Ids, object_ids, user_ids
+from greenroom.storage.postgres.last_seen import LastSeen
+from greenroom.storage.postgres.migrate import check_server_version, migrate
+from greenroom.storage.postgres.outbox import Outbox
+from greenroom.storage.postgres.pool import Postgres, open_postgres
+from greenroom.storage.postgres.sessions import Sessions
+from greenroom.storage.postgres.users import Users
+
+log = structlog.get_logger()
+
+SOCKETS_STOP_SECONDS = 4.0
+HTTP_STOP_SECONDS = 2.0
+ACTORS_STOP_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Everything that is kept, opened and migrated."""
+
+    directory: Path
+    embedded: EmbeddedServer | None
+    postgres: Postgres
+    conversations: Conversations
+    users: Users
+    sessions: Sessions
+    api_keys: ApiKeys
+    outbox: Outbox
+    last_seen: LastSeen
+    committer: PostgresCommitter
+    ids: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The whole of greenroom, running."""
+
+    settings: Settings
+    storage: Storage
+    system: ActorSystem
+    engine: SocketEngine
+    hub: Hub
+    presence: SocketPresence
+    sockets: SocketServices
+    authenticator: Authenticator
+    post_office: PostOffice
+
+
+def data_directory(settings: Settings) -> Path:
+    """Where this machine's data is; made if it is missing. Raises: StorageError."""
+    return make_data_directory(choose_data_directory(settings.greenroom_data_dir, Path.cwd()))
+
+
+@asynccontextmanager
+async def open_database(
+    settings: Settings, directory: Path
+) -> AsyncIterator[tuple[Postgres, AsyncioBridge, EmbeddedServer | None]]:
+    """The database: the one of DATABASE_URL, or our own in *directory*. Raises: StorageError, StorageUnavailable."""
+    async with AsyncExitStack() as stack:
+        embedded = None
+        if settings.database_url is not None:
+            arguments: dict[str, Any] = {"dsn": settings.database_url.get_secret_value()}
+        else:
+            embedded = await stack.enter_async_context(open_embedded(directory))
+            arguments = dict(embedded.address.connect_arguments())
+        bridge = await stack.enter_async_context(open_asyncio_bridge())
+        postgres = await stack.enter_async_context(
+            open_postgres(
+                bridge,
+                arguments,
+                connections_max=settings.database_connections_max,
+                is_pooled=settings.database_pooled,
+            )
+        )
+        yield postgres, bridge, embedded
+
+
+async def apply_migrations(postgres: Postgres) -> list[str]:
+    """Bring the database up to date; the names of what was applied. Raises: StorageError, StorageUnavailable."""
+    connection = await postgres.connect()
+    try:
+        check_server_version(connection.get_server_version())
+        return [migration.file_name for migration in await postgres.bridge.run(migrate, connection)]
+    finally:
+        connection.terminate()
+
+
+@asynccontextmanager
+async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIterator[Storage]:
+    """Open all that is kept, with the tasks that keep it."""
+    directory = data_directory(settings)
+    async with open_database(settings, directory) as (postgres, _, embedded):
+        if migrates:
+            for name in await apply_migrations(postgres):
+                log.info("storage.migrated", migration=name)
+        ids, people = object_ids(postgres), user_ids(postgres)
+        storage = Storage(
+            directory,
+            embedded,
+            postgres,
+            Conversations(postgres),
+            Users(postgres, people),
+            Sessions(postgres),
+            ApiKeys(postgres),
+            Outbox(postgres),
+            LastSeen(postgres),
+            PostgresCommitter(postgres),
+            ids,
+        )
+        await ids.fill()
+        async with trio.open_nursery() as nursery:
+            for task in (storage.committer.run, ids.keep_filled, people.keep_filled, storage.last_seen.run):
+                nursery.start_soon(task)
+            yield storage
+            with trio.move_on_after(2, shield=True):
+                await _stop_last_seen(storage.last_seen)
+            nursery.cancel_scope.cancel(reason="greenroom stops")
+
+
+async def _stop_last_seen(last_seen: LastSeen) -> None:
+    try:
+        await last_seen.stop()
+    except Exception as error:  # the end of a process: the run's row says when it last lived
+        log.warning("last_seen.not_written", why=str(error))
+
+
+def jwt_secret(settings: Settings, directory: Path) -> bytes:
+    """The secret of JWT_SECRET, or one that was made once for this data directory."""
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.get_secret_value().encode()
+    path = directory / "jwt_secret"
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        secret = secrets.token_urlsafe(48).encode()
+        path.touch(mode=0o600)
+        path.write_bytes(secret)
+        return secret
+
+
+def email_settings(settings: Settings, directory: Path) -> EmailSettings:
+    """What the e-mail side takes from the settings."""
+    plain = EmailSettings(data_dir=directory)
+
+    def secret(value: Any) -> str | None:
+        return None if value is None else value.get_secret_value()
+
+    return EmailSettings(
+        data_dir=directory,
+        sendgrid_api_key=secret(settings.sendgrid_api_key),
+        sendgrid_api_url=settings.sendgrid_api_url,
+        sendgrid_fallback_api_key=secret(settings.sendgrid_fallback_api_key),
+        sendgrid_fallback_api_url=settings.sendgrid_fallback_api_url or plain.sendgrid_fallback_api_url,
+        sendgrid_from_email=settings.sendgrid_from_email or plain.sendgrid_from_email,
+        sendgrid_from_name=settings.sendgrid_from_name or plain.sendgrid_from_name,
+        email_rate_limit_minute=settings.email_rate_limit_minute,
+        email_rate_limit_hour=settings.email_rate_limit_hour,
+        email_rate_limit_day=settings.email_rate_limit_day,
+        email_max_retries=settings.email_max_retries,
+        email_retry_delay=settings.email_retry_delay,
+        email_retry_max_delay=settings.email_retry_max_delay,
+        email_queue_concurrent=settings.email_queue_concurrent,
+        email_queue_interval=settings.email_queue_interval,
+    )
+
+
+def queue_policy(email: EmailSettings) -> QueuePolicy:
+    """How the provider queues behave."""
+    windows = (
+        (60_000, email.email_rate_limit_minute),
+        (3_600_000, email.email_rate_limit_hour),
+        (86_400_000, email.email_rate_limit_day),
+    )
+    return QueuePolicy(
+        accounts=tuple(account.name for account in accounts_from(email)),
+        tries_max=email.email_max_retries + 1,
+        retry_ms_min=email.email_retry_delay,
+        retry_ms_max=email.email_retry_max_delay,
+        concurrent=email.email_queue_concurrent,
+        poll_ms=email.email_queue_interval,
+        windows=tuple((span, limit) for span, limit in windows if limit),
+    )
+
+
+def log_event(name: str, error: BaseException | None = None, **facts: object) -> None:
+    """The runtime's events, as log lines."""
+    if error is not None:
+        log.error(name, exc_info=error, **facts)
+    else:
+        log.warning(name, **facts)
+
+
+@asynccontextmanager
+async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncIterator[House]:
+    """Everything but the listening sockets."""
+    async with open_storage(settings, migrates=migrates) as storage, trio.open_nursery() as nursery:
+        clock = SystemClock()
+        engine = SocketEngine(nursery)
+        hub = Hub(engine, clock)
+        presence = SocketPresence(engine, hub, storage.last_seen, clock)
+        email = email_settings(settings, storage.directory)
+        async with open_providers(email, clock.wall_milliseconds) as providers:
+            policy = queue_policy(email)
+            kinds = [
+                *provider_queue_kinds(storage.outbox, providers, policy, event=log_event),
+                catalog.presence_kind(presence),
+                catalog.room_kind(storage.conversations, storage.ids, hub),
+            ]
+            async with open_system(
+                kinds,
+                committer=storage.committer,
+                clock=clock,
+                event=log_event,
+                stop_seconds_max=ACTORS_STOP_SECONDS,
+            ) as system:
+                authenticator = Authenticator(
+                    users=storage.users,
+                    sessions=storage.sessions,
+                    api_keys=storage.api_keys,
+                    jwt_secret=jwt_secret(settings, storage.directory),
+                    cookie_secret=(
+                        settings.better_auth_secret.get_secret_value().encode()
+                        if settings.better_auth_secret is not None
+                        else None
+                    ),
+                )
+                sockets = _socket_services(settings, storage, system, engine, hub, presence, authenticator)
+                post_office = PostOffice(storage.outbox, system, policy)
+                for task in (engine.run, presence.run, post_office.run):
+                    nursery.start_soon(task)
+                yield House(settings, storage, system, engine, hub, presence, sockets, authenticator, post_office)
+                post_office.drain()
+        nursery.cancel_scope.cancel(reason="greenroom stops")
+
+
+def _socket_services(
+    settings: Settings,
+    storage: Storage,
+    system: ActorSystem,
+    engine: SocketEngine,
+    hub: Hub,
+    presence: SocketPresence,
+    authenticator: Authenticator,
+) -> SocketServices:
+    return SocketServices(
+        engine=engine,
+        hub=hub,
+        replayer=Replayer(engine, hub, storage.conversations),
+        presence=presence,
+        system=system,
+        conversations=storage.conversations,
+        last_seen=storage.last_seen,
+        authenticator=authenticator,
+        limits=SocketLimits(
+            messages=SlidingWindow(settings.messages_per_minute),
+            commands=SlidingWindow(settings.ws_commands_per_minute),
+            compat_ping_seconds=settings.ws_heartbeat_interval / 1000,
+            compat_silence_seconds=settings.ws_connection_timeout / 1000,
+        ),
+        clock=system.clock,
+        node=socket.gethostname(),
+        connections_per_user_max=settings.ws_max_per_user,
+    )
+
+
+@asynccontextmanager
+async def open_front(house: House, app: Any, listeners: list[trio.SocketListener]) -> AsyncIterator[HttpServer]:
+    """Serve HTTP and WebSocket while the block lasts; then say goodbye to every socket and finish every answer."""
+    async with trio.open_nursery() as nursery:
+        server: HttpServer = await nursery.start(partial(serve, app, listeners))
+        try:
+            yield server
+        finally:
+            server.stop_accepting()
+            with trio.move_on_after(SOCKETS_STOP_SECONDS, shield=True):
+                await house.engine.close_all(DRAINING)
+            with trio.move_on_after(HTTP_STOP_SECONDS, shield=True):
+                await server.drain()
+            with trio.move_on_after(HTTP_STOP_SECONDS, shield=True):
+                await server.aclose()
+
+
+__all__ = ["House", "Storage", "StorageError", "open_front", "open_house", "open_storage"]
