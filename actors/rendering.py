@@ -59,10 +59,10 @@ def template_named(name: str) -> str | None:
 def render(template: str, variables: Mapping[str, object]) -> Rendered:
     """Render a template by its canonical name. *variables* is what a JSON body held."""
     environment = _environment()
-    plain = environment.get_template(f"{template}.txt.j2").render(variables)
-    subject, _, text = plain.partition("\n")
-    html = environment.get_template(f"{template}.html.j2").render(variables, subject=" ".join(subject.split()))
-    return Rendered(" ".join(subject.split()), html, text.strip() + "\n")
+    subject = " ".join(environment.get_template(f"{template}.subject").render(variables).split())
+    html = environment.get_template(f"{template}.html.j2").render(variables, subject=subject)
+    text = environment.get_template(f"{template}.txt.j2").render(variables)
+    return Rendered(subject, html, text.strip() + "\n")
 
 
 def text_of(html: str) -> str:
@@ -89,9 +89,18 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 def _source(name: str) -> str | None:
-    """The text of one of our own files; names come from the tables above, never from a caller."""
-    file = files("greenroom.actors").joinpath("templates", name)
-    return file.read_text(encoding="utf-8") if file.is_file() else None
+    """The text of one of our own files; names come from the tables above, never from a caller.
+
+    The subject is cut off before anything is rendered, so that no variable can move the border.
+    """
+    file = files("greenroom.actors").joinpath("templates", name.replace(".subject", ".txt.j2"))
+    if not file.is_file():
+        return None
+    text = file.read_text(encoding="utf-8")
+    if name.endswith(".html.j2"):
+        return text
+    subject, _, rest = text.partition("\n")
+    return subject if name.endswith(".subject") else rest
 
 
 def _link(value: object) -> str:
