@@ -84,8 +84,8 @@ class Context:
 
     def tell_self_after(self, delay_seconds: float, command: Command[Any]) -> Entry:
         """Tell this actor *command* later, unless its activation ends before. Kept in memory only."""
-        timers = self._timers if self._timers is not None else set()
-        self._timers = timers
+        # An entry that was cancelled is dropped here: an actor that moves its one timer often would keep them all.
+        self._timers = timers = {timer for timer in self._timers or () if timer.action is not None}
 
         def fire() -> None:
             timers.discard(entry)
@@ -112,7 +112,7 @@ class Context:
     @property
     def has_timers(self) -> bool:
         """A timer is running: the actor is not idle."""
-        return bool(self._timers)
+        return any(timer.action is not None for timer in self._timers or ())
 
     def cancel_timers(self) -> None:
         """Of the runtime: the activation ends."""
