@@ -22,6 +22,7 @@ fake_sendgrid = runpy.run_path(str(Path(__file__).parents[1] / "providers" / "fa
 open_fake_sendgrid, broken_rule = fake_sendgrid["open_fake_sendgrid"], fake_sendgrid["broken_rule"]
 
 NOW = 1_800_000_000_000
+LIMITS = Limits(1.0, 1.0, 2.0)
 SENDER = Sender("noreply@pitchey.com", "Pitchey")
 MAIL = Mail("em_1", ("a@example.com",), "Subject", "text", html="<p>html</p>")
 FULL = Mail(
@@ -47,11 +48,11 @@ def settings(tmp_path, fake=None, **other):
     return EmailSettings(data_dir=tmp_path, **{**given, **other})
 
 
-async def send(tmp_path, fault, mail=MAIL, *, limits=Limits(1.0, 1.0, 2.0), fake_key="SG.fake"):
+async def send(tmp_path, fault, mail=MAIL, *, fake_key="SG.fake"):
     async with open_fake_sendgrid() as fake:
         fake.script.append(fault)
         given = settings(tmp_path, fake, sendgrid_api_key=fake_key)
-        async with open_providers(given, lambda: NOW, limits=limits) as providers:
+        async with open_providers(given, lambda: NOW, limits=LIMITS) as providers:
             return await providers["sendgrid"].send(mail, "at_1"), fake
 
 
@@ -149,7 +150,7 @@ async def test_a_connection_that_cannot_be_made_was_not_sent_for_sure(tmp_path):
 async def test_a_host_that_does_not_speak_tls_was_not_sent_for_sure(tmp_path):
     async with open_fake_sendgrid() as fake:
         given = settings(tmp_path, fake, sendgrid_api_url=fake.url.replace("http:", "https:"))
-        async with open_providers(given, lambda: NOW, limits=Limits(1.0, 1.0, 2.0)) as providers:
+        async with open_providers(given, lambda: NOW, limits=LIMITS) as providers:
             outcome = await providers["sendgrid"].send(MAIL, "at_1")
     assert isinstance(outcome, Rejected)
     assert outcome.fault is Fault.UNAVAILABLE

@@ -37,13 +37,13 @@ import h11
 import trio
 
 HEADERS_REFUSED = frozenset(
-    ("x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding")
-    + ("to", "from", "subject", "reply-to", "cc", "bcc")
+    {"x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"}
+    | {"to", "from", "subject", "reply-to", "cc", "bcc"}
 )
 TOP_LEVEL = frozenset(
-    ("personalizations", "from", "reply_to", "reply_to_list", "subject", "content", "attachments", "template_id")
-    + ("headers", "categories", "custom_args", "send_at", "batch_id", "asm", "ip_pool_name", "mail_settings")
-    + ("tracking_settings",)
+    {"personalizations", "from", "reply_to", "reply_to_list", "subject", "content", "attachments", "template_id"}
+    | {"headers", "categories", "custom_args", "send_at", "batch_id", "asm", "ip_pool_name", "mail_settings"}
+    | {"tracking_settings"}
 )
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 ERRORS = {

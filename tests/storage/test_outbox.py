@@ -371,7 +371,8 @@ async def test_starts_are_counted_for_the_rate_windows_of_a_new_owner(database):
         for back_ms in (5 * 3_600_000, 3_600_000, 1_000):
             await bench.claim(owner, 2, at_ms=NOW)
             await bench.sql(
-                "update email_attempts set started_at = to_timestamp($1::bigint / 1000.0) where started_at > to_timestamp($2::bigint / 1000.0)",
+                "update email_attempts set started_at = to_timestamp($1::bigint / 1000.0)"
+                " where started_at > to_timestamp($2::bigint / 1000.0)",
                 NOW - back_ms,
                 NOW - 1,
             )
