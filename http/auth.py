@@ -167,6 +167,16 @@ class Authenticator:
             return session_id
         return f"{session_id}.{_signature(self._cookie_secret, session_id)}"
 
+    def session_id_of(self, value: str) -> str | None:
+        """The session id that the value of a cookie holds, whether or not there is such a session; None when none."""
+        if not value or len(value) > CREDENTIAL_CHARACTERS_MAX:
+            return None
+        try:
+            session_id = self._session_id(unquote(value))
+        except ApiError:
+            return None
+        return session_id if _is_storable(session_id) else None
+
     def forget_session(self, session_id: str) -> None:
         """A session was deleted: do not accept it from the cache."""
         self._recent_sessions.drop(session_id)

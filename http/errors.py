@@ -43,10 +43,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "MESSAGE_NOT_FOUND": 404,
     "METHOD_NOT_ALLOWED": 405,
     "REQUEST_TIMEOUT": 408,
-    "PAYLOAD_TOO_LARGE": 413,
-    "UNSUPPORTED_MEDIA_TYPE": 415,
     "UPGRADE_REQUIRED": 426,
-    "STORAGE_UNAVAILABLE": 503,
 }
 
 # For faults that arrive with a status only (Quart's and Werkzeug's own).
@@ -58,8 +55,8 @@ CODE_OF: Final[Mapping[int, str]] = {
     405: "METHOD_NOT_ALLOWED",
     408: "REQUEST_TIMEOUT",
     409: "CONFLICT",
-    413: "PAYLOAD_TOO_LARGE",
-    415: "UNSUPPORTED_MEDIA_TYPE",
+    413: "FILE_TOO_LARGE",
+    415: "INVALID_FILE_TYPE",
     426: "UPGRADE_REQUIRED",
     429: "RATE_LIMIT_EXCEEDED",
     501: "NOT_IMPLEMENTED",

@@ -1,0 +1,242 @@
+"""The HTTP application: operations, request ids, the envelope, CORS, and what becomes of faults.
+
+Every answer, whatever happened, has an `X-Request-Id` (the client's own when it is sane), security headers, the CORS
+headers of a listed page, and JSON in the envelope of `errors.py`: also for an unknown path, a wrong method, a body that
+is too long, and an unhandled fault, which is logged with its request id and tells the client nothing else.
+
+The WebSocket route is added by the socket engine; `refuse_upgrade` is how it says no.
+"""
+
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import structlog
+from pydantic import BaseModel
+from quart import Response, current_app, g, has_request_context, request, websocket
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
+from greenroom.http.errors import CODE_OF, ApiError, success
+from greenroom.http.openapi import describe
+from greenroom.http.origins import cookie_attributes
+from greenroom.http.rest import auth, demo, docs, health, tickets, users
+from greenroom.http.route import JSON_BYTES_MAX, Answer, Call, Operation, Operations
+from greenroom.http.services import Services
+from greenroom.http.upgrade import UpgradeRefused
+from greenroom.runtime import ActorGone, AskTimeout, CommitUnknown, MailboxFull, StorageUnavailable
+
+log = structlog.get_logger("greenroom.http")
+
+OPERATIONS: Final[tuple[Operations, ...]] = (
+    health.operations,
+    auth.operations,
+    users.operations,
+    tickets.operations,
+    demo.operations,
+    docs.operations,
+)
+MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
+SLOW_SECONDS: Final = 2.0
+SECURITY_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) -> QuartTrio:
+    """The application over *services*, with all *operations*."""
+    app = QuartTrio("greenroom", static_folder=None, template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = max(JSON_BYTES_MAX, services.settings.max_file_size) + MULTIPART_OVERHEAD_BYTES
+    app.config["SERVICES"] = services
+    # A redirect to a tidier path would lose the body of a POST, and is one more answer outside the envelope.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.before_request(_begin)
+    app.before_websocket(_begin_websocket)
+    app.after_request(_finish)
+    app.register_error_handler(HTTPException, _answer_http_fault)
+    app.register_error_handler(Exception, _answer_fault)
+    for group in operations:
+        for operation in group.all:
+            _add(app, services, operation)
+    return app
+
+
+def refuse_upgrade(refused: UpgradeRefused) -> Response:
+    """The answer to a WebSocket upgrade that is refused, for `quart.abort`."""
+    response = _json(refused.body, refused.status)
+    response.headers.update({**SECURITY_HEADERS, **refused.headers, "X-Request-Id": request_id()})
+    return response
+
+
+def request_id() -> str:
+    """The id of the request or upgrade that this task serves."""
+    known: str = g.get("request_id", "")
+    return known
+
+
+def _add(app: QuartTrio, services: Services, operation: Operation) -> None:
+    for method, path in ((operation.method, operation.path), *operation.also):
+        view = _view(services, operation)
+        describe(view, operation, method, path)
+        rule = _PARAMETER.sub(r"<\1>", path)
+        app.add_url_rule(rule, f"{method} {path}", view, methods=[method], provide_automatic_options=False)
+
+
+def _view(services: Services, operation: Operation) -> Callable[..., Any]:
+    async def view(**parameters: str) -> Response:
+        call = Call(services, request, parameters)
+        await call.prepare(operation)
+        answer = await operation.handler(call)
+        return _respond(call, operation, answer)
+
+    return view
+
+
+def _respond(call: Call, operation: Operation, answer: Answer) -> Response:
+    status = answer.status or operation.status
+    if answer.whole is not None:
+        response = Response(answer.whole, status, content_type=answer.content_type)
+    else:
+        top = {name: _plain(value) for name, value in answer.top.items()}
+        response = _json(success(_plain(answer.data), request_id(), **top), status)
+    response.headers.update(answer.headers)
+    attributes = cookie_attributes(call.is_https)
+    for cookie in answer.cookies:
+        response.set_cookie(cookie.name, cookie.value, max_age=cookie.seconds, **attributes)  # type: ignore[arg-type]
+    if operation.is_development and KEY_PARAMETER in request.args:
+        # The key came in the printed link; from now on it comes in a cookie that no page of another site can send.
+        key = call.services.development.key
+        response.set_cookie(KEY_COOKIE, key, httponly=True, samesite="Strict", path="/")
+    return response
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else value
+
+
+def _json(body: object, status: int) -> Response:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Response(text.encode("utf-8", "replace"), status, content_type="application/json")
+
+
+# -- before and after every request --
+
+
+async def _begin() -> Response | None:
+    _name_request(request.headers.get("X-Request-Id"))
+    fault = request.routing_exception
+    if request.method == "OPTIONS" and isinstance(fault, MethodNotAllowed):
+        return _answer_options(fault)
+    return None
+
+
+async def _begin_websocket() -> None:
+    _name_request(websocket.headers.get("X-Request-Id"))
+
+
+def _name_request(given: str | None) -> None:
+    g.request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    g.began = time.perf_counter()
+
+
+def _answer_options(fault: MethodNotAllowed) -> Response:
+    response = Response("", 204)
+    response.headers["Allow"] = ", ".join(sorted({*(fault.valid_methods or ()), "OPTIONS"}))
+    if "Access-Control-Request-Method" in request.headers:
+        response.headers.update(_services().origins.preflight_headers(request.headers.get("Origin")))
+    return response
+
+
+async def _finish(response: Response) -> Response:
+    services = _services()
+    headers = response.headers
+    headers["X-Request-Id"] = request_id()
+    for name, value in {**SECURITY_HEADERS, **services.origins.cors_headers(request.headers.get("Origin"))}.items():
+        headers.setdefault(name, value)
+    if (services.settings.public_url or "").startswith("https://"):
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    _log_answer(response.status_code)
+    return response
+
+
+def _log_answer(status: int) -> None:
+    # Never the query string: it may hold a ticket or the development key.
+    seconds = time.perf_counter() - g.get("began", time.perf_counter())
+    level = log.warning if status >= 500 else log.info if seconds > SLOW_SECONDS else log.debug
+    milliseconds = round(seconds * 1000, 1)
+    level(
+        "http.answered",
+        method=request.method,
+        path=request.path,
+        status=status,
+        milliseconds=milliseconds,
+        request_id=request_id(),
+    )
+
+
+def _services() -> Services:
+    services: Services = current_app.config["SERVICES"]
+    return services
+
+
+# -- faults --
+
+
+async def _answer_http_fault(fault: HTTPException) -> Response:
+    status = fault.code or 500
+    if status < 400:
+        return Response("", status, headers=dict(fault.get_headers()))
+    if isinstance(fault, MethodNotAllowed):
+        allowed = ", ".join(sorted(fault.valid_methods or ()))
+        return _answer_error(
+            ApiError("METHOD_NOT_ALLOWED", f"this address takes {allowed or 'no method'}", headers={"Allow": allowed})
+        )
+    if fault.response is not None:
+        return fault.response  # type: ignore[return-value]
+    code = CODE_OF.get(status, "INTERNAL" if status >= 500 else "BAD_REQUEST")
+    return _answer_error(ApiError(code, _MESSAGES.get(code, "the request cannot be served")))
+
+
+_MESSAGES: Final = {
+    "NOT_FOUND": "there is nothing at this address",
+    "FILE_TOO_LARGE": "the body is too long",
+    "BAD_REQUEST": "the request cannot be understood",
+    "REQUEST_TIMEOUT": "the body did not come in time",
+    "INTERNAL": "something went wrong on our side; it was logged under this request id",
+}
+
+
+async def _answer_fault(fault: Exception) -> Response:
+    return _answer_error(_error_of(fault))
+
+
+def _error_of(fault: Exception) -> ApiError:
+    if isinstance(fault, ApiError):
+        return fault
+    if isinstance(fault, StorageUnavailable):
+        return ApiError("SERVICE_UNAVAILABLE", "storage does not answer: try again soon", retry_after=1)
+    if isinstance(fault, CommitUnknown | AskTimeout):
+        text = "no answer in time: whether it took effect is not known; send it again with the same Idempotency-Key"
+        return ApiError("SERVICE_UNAVAILABLE", text, retry_after=1)
+    if isinstance(fault, MailboxFull | ActorGone):
+        return ApiError("SERVICE_UNAVAILABLE", "this is busy: try again soon", retry_after=1)
+    where = {"method": request.method, "path": request.path} if has_request_context() else {}
+    log.error("http.failed", exc_info=fault, request_id=request_id(), **where)
+    return ApiError("INTERNAL", _MESSAGES["INTERNAL"])
+
+
+def _answer_error(error: ApiError) -> Response:
+    response = _json(error.body(request_id()), error.status)
+    response.headers.update(error.headers)
+    return response

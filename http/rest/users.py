@@ -1,0 +1,127 @@
+"""Users over HTTP: the application's backend tells who exists, and people change what they are called.
+
+A service (an API key with scope `users:write`) or an administrator may make and change any user; an id below 2^40 is
+theirs to give out. Everybody else may change their own name, locale and time zone. Only an administrator makes one.
+"""
+
+import re
+from functools import cache
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, EmailStr, Field, StringConstraints
+
+from greenroom.http.errors import ApiError
+from greenroom.http.models import Id, Input, Output
+from greenroom.http.route import Answer, Call, Operations
+from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, User, UserChange
+
+operations = Operations("users")
+
+WRITE_SCOPE = "users:write"
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _printable(text: str) -> str:
+    if _UNPRINTABLE.search(text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _zone(name: str) -> str:
+    if name not in _zones():
+        raise ValueError("this is no time zone of the IANA database, such as Europe/Berlin")
+    return name
+
+
+class UserWrite(Input):
+    """What to set; what is absent stays as it is."""
+
+    name: (
+        Annotated[
+            str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_printable)
+        ]
+        | None
+    ) = None
+    email: EmailStr | None = None
+    locale: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}$")] | None = None
+    timezone: Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)] | None = None
+    user_type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_-]{0,31}$")] | None = Field(
+        default=None, description="creator, investor, production, or admin"
+    )
+
+    def change(self) -> UserChange:
+        """The same in the words of storage."""
+        return UserChange(self.name, self.email, self.locale, self.timezone, self.user_type)
+
+
+class OwnUser(Output):
+    """A user, as they and services see them."""
+
+    id: Id
+    external_id: str | None
+    email: str | None
+    username: str
+    name: str
+    user_type: str
+    role: str
+    locale: str
+    timezone: str
+
+
+class UserData(Output):
+    """A user."""
+
+    user: OwnUser
+
+
+def own_user(user: User) -> OwnUser:
+    """A stored user in the words of the wire."""
+    return OwnUser(
+        id=user.id,
+        external_id=user.external_id,
+        email=user.email,
+        username=user.name,
+        name=user.name,
+        user_type=user.role,
+        role=user.role,
+        locale=user.locale,
+        timezone=user.timezone,
+    )
+
+
+@operations.put("/api/users/{id}", auth="principal", body=UserWrite, answer=UserData)
+async def put_user(call: Call) -> Answer:
+    """Make or change a user. 201 when the user is new."""
+    user_id, write = call.id(), call.body(UserWrite)
+    may_create = _check_allowed(call, user_id, write)
+    is_new = False
+    stored: User | None
+    if may_create and user_id < ISSUER_ID_LIMIT:
+        stored, is_new = await call.services.users.put(user_id, write.change())
+    else:
+        stored = await call.services.users.change(user_id, write.change())
+    if stored is None:
+        raise ApiError("USER_NOT_FOUND", "there is no such user; ids from 2^40 on are given out by greenroom")
+    call.services.authenticator.forget_user(user_id)
+    call.services.on_user_changed(user_id)
+    return Answer(UserData(user=own_user(stored)), status=201 if is_new else 200)
+
+
+def _check_allowed(call: Call, user_id: int, write: UserWrite) -> bool:
+    """Whether the caller may also make users. Raises ApiError 403."""
+    principal = call.principal
+    if principal.has_scope(WRITE_SCOPE):
+        if write.user_type == "admin" and not principal.is_admin:
+            raise ApiError("FORBIDDEN", "only an administrator makes another one")
+        return True
+    if principal.user_id != user_id:
+        raise ApiError("FORBIDDEN", f"only the user, an administrator, or a key with scope {WRITE_SCOPE} may do this")
+    if write.email is not None or write.user_type is not None:
+        raise ApiError("FORBIDDEN", "name, locale and timezone are yours to change; the rest comes from your account")
+    return False

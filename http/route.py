@@ -1,0 +1,305 @@
+"""Routing: an operation is declared once, with its path, its models, and who may call it.
+
+    operations = Operations("users")
+
+    @operations.put("/api/users/{id}", auth="principal", body=UserWrite, answer=UserAnswer)
+    async def put_user(call: Call) -> Answer:
+        \"""Make or change a user.\"""        the docstring is its documentation
+        write = call.body(UserWrite)        validated before the handler began
+
+What every call goes through, in this order, each refusal an `ApiError`: the path exists (404), the method too (405);
+development-only things are there (404); a request under a cookie is not forged (403, 415); the address can be stored
+(400); who is asking (401, 403); the body is there, small enough, JSON, and of the right shape (408, 413, 415, 400); so
+is the query (400).
+
+`also` names further routes to the same handler: the surfaces of guide A, guide B and the live system are such.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+import trio
+from pydantic import BaseModel, ValidationError
+from quart import Request
+
+from greenroom.http.auth import ACT_AS_HEADER, SESSION_COOKIES, Principal
+from greenroom.http.decode import BadJson, decode_object
+from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
+from greenroom.http.errors import ApiError
+from greenroom.http.models import Id
+from greenroom.http.origins import is_json
+from greenroom.http.services import Services
+
+JSON_BYTES_MAX: Final = 1024 * 1024
+BODY_SECONDS_MAX: Final = 30.0
+
+# nobody: credentials are not looked at; anybody: they are, when shown; principal: a user or an API key; user: a user.
+Auth = Literal["nobody", "anybody", "principal", "user"]
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """A cookie to set; an empty value takes it away."""
+
+    name: str
+    value: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success. `data` goes into the envelope, `top` beside it; with `whole` the answer is exactly that."""
+
+    data: object = None
+    status: int | None = None
+    top: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cookies: Sequence[Cookie] = ()
+    whole: bytes | None = None
+    content_type: str = "application/json"
+
+
+class Call:
+    """One request to one operation, checked."""
+
+    __slots__ = ("_body", "_parameters", "_principal", "_query", "address", "is_https", "request", "services")
+
+    def __init__(self, services: Services, request: Request, parameters: Mapping[str, str]) -> None:
+        peer = peer_of(request.scope)
+        self.services = services
+        self.request = request
+        self.address = services.proxies.client_address(peer, request.headers)
+        self.is_https = services.proxies.is_https(peer, request.scheme, request.headers)
+        self._parameters = parameters
+        self._principal: Principal | None = None
+        self._body: BaseModel | None = None
+        self._query: BaseModel | None = None
+
+    @property
+    def caller(self) -> Principal | None:
+        """Who is asking, or None where anybody may."""
+        return self._principal
+
+    @property
+    def principal(self) -> Principal:
+        """Who is asking; for operations with auth principal or user."""
+        assert self._principal is not None, "declare the operation with auth='principal' or 'user'"
+        return self._principal
+
+    @property
+    def user_id(self) -> int:
+        """The user who is asking; for operations with auth user."""
+        return self.principal.require_user()
+
+    def body(self, model: type[M]) -> M:
+        """The body, of the model that the operation was declared with."""
+        assert isinstance(self._body, model)
+        return self._body
+
+    def query(self, model: type[M]) -> M:
+        """The query, of the model that the operation was declared with."""
+        assert isinstance(self._query, model)
+        return self._query
+
+    def text(self, name: str) -> str:
+        """A parameter of the path as it is."""
+        return self._parameters[name]
+
+    def id(self, name: str = "id") -> int:
+        """A parameter of the path that must be an id. Raises ApiError 400."""
+        return _validate(_IdModel, {"value": self._parameters[name]}, as_field=name).value
+
+    def allow_development(self) -> bool:
+        """Whether this request may see development-only things."""
+        query_key = self.request.args.get(KEY_PARAMETER)
+        return self.services.development.allows(self.request.headers, query_key, self.request.cookies)
+
+    # -- the steps before the handler, in the order of the module's docstring --
+
+    async def prepare(self, operation: "Operation") -> None:
+        """Run all checks of *operation*. Raises ApiError, StorageUnavailable."""
+        if operation.is_development and not self.allow_development():
+            raise ApiError("NOT_FOUND", "there is nothing at this address")
+        self._check_forgery()
+        self._check_parameters()
+        await self._authenticate(operation.auth)
+        if operation.body is not None:
+            self._body = _validate(operation.body, await self._read_json())
+        if operation.query is not None:
+            self._query = _validate(operation.query, self.request.args.to_dict())
+
+    def _check_forgery(self) -> None:
+        cookies = self.request.cookies
+        is_under_cookie = any(name in cookies for name in (*SESSION_COOKIES, KEY_COOKIE))
+        if is_under_cookie and "Authorization" not in self.request.headers:
+            origin = self.request.headers.get("Origin")
+            self.services.origins.check_unsafe(self.request.method, origin, self.request.mimetype.lower())
+
+    def _check_parameters(self) -> None:
+        # What the decoder refuses in JSON must not come in by way of the address.
+        if any("\0" in text for text in (*self._parameters.values(), *self.request.args.values())):
+            raise ApiError("BAD_REQUEST", "the address holds the character NUL")
+
+    async def _authenticate(self, auth: Auth) -> None:
+        if auth == "nobody":
+            return
+        headers = self.request.headers
+        self._principal = await self.services.authenticator.authenticate(
+            authorization=headers.get("Authorization"),
+            cookies=self.request.cookies,
+            act_as=headers.get(ACT_AS_HEADER),
+        )
+        if self._principal is None and auth != "anybody":
+            raise ApiError("UNAUTHORIZED", "Authentication required")
+        if auth == "user":
+            self.principal.require_user()
+
+    async def _read_json(self) -> object:
+        data = await self.read_body(JSON_BYTES_MAX)
+        if not data.strip():
+            return {}
+        if not is_json(self.request.mimetype.lower()):
+            raise ApiError("INVALID_FILE_TYPE", "send the body as Content-Type: application/json")
+        try:
+            return decode_object(data, string_characters_max=JSON_BYTES_MAX)
+        except BadJson as fault:
+            raise ApiError("BAD_REQUEST", f"the body cannot be read: {fault}") from None
+
+    async def read_body(self, bytes_max: int) -> bytes:
+        """The raw body. Raises ApiError 413 when it is longer than *bytes_max*, 408 when it does not come."""
+        too_large = ApiError("FILE_TOO_LARGE", f"the body is longer than {bytes_max} bytes")
+        if (self.request.content_length or 0) > bytes_max:
+            raise too_large
+        data = bytearray()
+        with trio.move_on_after(BODY_SECONDS_MAX) as scope:
+            async for part in self.request.body:
+                data += part
+                if len(data) > bytes_max:
+                    raise too_large
+        if scope.cancelled_caught:
+            raise ApiError("REQUEST_TIMEOUT", f"the body did not come within {BODY_SECONDS_MAX:g} s")
+        return bytes(data)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One thing that can be asked for."""
+
+    method: str
+    path: str
+    handler: Handler
+    tag: str
+    auth: Auth
+    body: type[BaseModel] | None
+    query: type[BaseModel] | None
+    answer: Any  # the model of `data`
+    whole: type[BaseModel] | None  # the model of the whole answer, where it is not the usual envelope
+    status: int
+    also: tuple[tuple[str, str], ...]
+    is_development: bool
+    is_hidden: bool
+
+
+class Operations:
+    """The operations of one resource."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.all: list[Operation] = []
+
+    def declare(
+        self,
+        method: str,
+        path: str,
+        *,
+        auth: Auth = "user",
+        body: type[BaseModel] | None = None,
+        query: type[BaseModel] | None = None,
+        answer: Any = None,
+        whole: type[BaseModel] | None = None,
+        status: int = 200,
+        also: Sequence[str] = (),
+        is_development: bool = False,
+        is_hidden: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Declare the decorated handler. `also`: further routes, as "GET /path" or a path for the same method."""
+
+        def decorate(handler: Handler) -> Handler:
+            assert handler.__doc__, f"{path}: the docstring of a handler is its documentation"
+            others = [tuple(route.split(" ", 1)) if " " in route else (method, route) for route in also]
+            self.all.append(
+                Operation(
+                    method=method,
+                    path=path,
+                    handler=handler,
+                    tag=self.tag,
+                    auth=auth,
+                    body=body,
+                    query=query,
+                    answer=answer,
+                    whole=whole,
+                    status=status,
+                    also=tuple((other[0], other[1]) for other in others),
+                    is_development=is_development,
+                    is_hidden=is_hidden,
+                )
+            )
+            return handler
+
+        return decorate
+
+    def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declare a GET; options as for `declare`."""
+        return self.declare("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declare a POST; options as for `declare`."""
+        return self.declare("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declare a PUT; options as for `declare`."""
+        return self.declare("PUT", path, **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declare a PATCH; options as for `declare`."""
+        return self.declare("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declare a DELETE; options as for `declare`."""
+        return self.declare("DELETE", path, **options)
+
+
+def peer_of(scope: Any) -> str:
+    """The address at the other end of the connection of an ASGI scope."""
+    client = scope.get("client") if scope else None
+    return str(client[0]) if client else ""
+
+
+class _IdModel(BaseModel):
+    value: Id
+
+
+def _validate(model: type[M], value: object, *, as_field: str = "") -> M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as fault:
+        details = [{"field": as_field or _place(error["loc"]), "message": _words(error)} for error in fault.errors()]
+        first = details[0]
+        named = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
+        raise ApiError("VALIDATION", named, details=details[:20]) from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _words(error: Any) -> str:
+    if error["type"] == "missing":
+        return "this is required"
+    text = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,201 @@
+"""The decision at the WebSocket upgrade: who is admitted, as whom, and how the others are told.
+
+    Origin listed or absent? ── no ──▶ 403
+    room for one more socket, in all and from this address? ── no ──▶ 503, 429
+    a credential is shown?
+      ├─ it is wrong ──▶ 401
+      ├─ it is right, and the user has room ──▶ Admitted(principal)            no room ──▶ 429
+      └─ none: greenroom.v1 ──▶ Admitted(None), it says `start` within 10 s    too many such ──▶ 503, 429
+               without subprotocol ──▶ 401
+
+`?token=` takes only a ticket, and takes it away. The existing client gets its 401 in the form it reads
+(existing-system.md section 2.1): fallback addresses to poll. Everybody else gets the usual envelope.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from werkzeug.datastructures import Headers
+
+from greenroom.http.auth import ACT_AS_HEADER, Authenticator, Principal
+from greenroom.http.errors import ApiError
+from greenroom.http.origins import Origins
+from greenroom.http.tickets import Tickets
+from greenroom.runtime import StorageUnavailable
+
+V1: Final = "greenroom.v1"
+UNAUTHENTICATED_SOCKETS_MAX: Final = 256
+UNAUTHENTICATED_PER_ADDRESS_MAX: Final = 8
+FALLBACK_ENDPOINTS: Final = {
+    "notifications": "/api/poll/notifications",
+    "messages": "/api/poll/messages",
+    "dashboard": "/api/poll/dashboard",
+    "all": "/api/poll/all",
+}
+
+
+class SocketCounts(Protocol):
+    """How many sockets there are now; the socket engine knows."""
+
+    @property
+    def total(self) -> int:
+        """Of all kinds."""
+        ...
+
+    @property
+    def unauthenticated(self) -> int:
+        """Those of greenroom.v1 that have not said who they are."""
+        ...
+
+    def unauthenticated_from(self, address: str) -> int:
+        """Those among them from one address."""
+        ...
+
+    def of_user(self, user_id: int) -> int:
+        """Those of one user."""
+        ...
+
+    def from_address(self, address: str) -> int:
+        """Those from one address."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SocketCaps:
+    """How many sockets there may be; 0 is no limit."""
+
+    total: int
+    per_user: int
+    per_address: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRequest:
+    """What an upgrade shows of itself. `address` is the client's, behind trusted proxies."""
+
+    address: str
+    origin: str | None = None
+    authorization: str | None = None
+    act_as: str | None = None
+    ticket: str | None = None
+    cookies: Mapping[str, str] = field(default_factory=dict)
+    subprotocols: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        headers: Headers,
+        query: Mapping[str, str],
+        cookies: Mapping[str, str],
+        subprotocols: Sequence[str],
+        address: str,
+    ) -> "UpgradeRequest":
+        """Pick what counts out of a request."""
+        return cls(
+            address=address,
+            origin=headers.get("Origin"),
+            authorization=headers.get("Authorization"),
+            act_as=headers.get(ACT_AS_HEADER),
+            ticket=query.get("token"),
+            cookies=cookies,
+            subprotocols=subprotocols,
+        )
+
+    @property
+    def is_v1(self) -> bool:
+        """Whether the client speaks greenroom.v1; else it is the existing client."""
+        return V1 in self.subprotocols
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Adopt it. No principal: it must say `start` with a token."""
+
+    principal: Principal | None
+    is_v1: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRefused:
+    """Answer this instead of the 101."""
+
+    status: int
+    body: Mapping[str, object]
+    headers: Mapping[str, str]
+
+
+async def admit(
+    request: UpgradeRequest,
+    *,
+    authenticator: Authenticator,
+    tickets: Tickets,
+    origins: Origins,
+    counts: SocketCounts,
+    caps: SocketCaps,
+    request_id: str = "",
+) -> Admitted | UpgradeRefused:
+    """Decide. Counts nothing itself: between this and the adoption a few more may slip in, never many. Never raises."""
+    try:
+        _check_origin(request, origins)
+        _check_room(request, counts, caps)
+        principal = await _identify(request, authenticator, tickets)
+        if principal is None:
+            _check_unauthenticated(request, counts)
+        else:
+            _check_user(principal, counts, caps)
+    except ApiError as refusal:
+        return _refusal(refusal, request, request_id)
+    except StorageUnavailable:
+        away = ApiError("SERVICE_UNAVAILABLE", "storage does not answer: try again soon", retry_after=1)
+        return _refusal(away, request, request_id)
+    return Admitted(principal, request.is_v1)
+
+
+def _check_origin(request: UpgradeRequest, origins: Origins) -> None:
+    if request.origin is not None and not origins.is_listed(request.origin):
+        raise ApiError("FORBIDDEN", "this origin may not open a WebSocket: list it in ALLOWED_ORIGINS")
+
+
+def _check_room(request: UpgradeRequest, counts: SocketCounts, caps: SocketCaps) -> None:
+    if caps.total and counts.total >= caps.total:
+        raise ApiError("SERVICE_UNAVAILABLE", "this server holds as many sockets as it may", retry_after=10)
+    if caps.per_address and counts.from_address(request.address) >= caps.per_address:
+        raise ApiError("RATE_LIMIT_EXCEEDED", "too many sockets from this address", retry_after=10)
+
+
+async def _identify(request: UpgradeRequest, authenticator: Authenticator, tickets: Tickets) -> Principal | None:
+    if request.ticket is not None:
+        holder = tickets.redeem(request.ticket)
+        if holder is None:
+            raise ApiError("INVALID_TOKEN", "?token= takes a ticket of GET /api/ws/token, once and within 60 s")
+        principal: Principal | None = await authenticator.renew(holder)
+    else:
+        principal = await authenticator.authenticate(
+            authorization=request.authorization, cookies=request.cookies, act_as=request.act_as
+        )
+    if principal is None and not request.is_v1:
+        raise ApiError("UNAUTHORIZED", "Authentication required")
+    if principal is not None:
+        principal.require_user()
+    return principal
+
+
+def _check_unauthenticated(request: UpgradeRequest, counts: SocketCounts) -> None:
+    if counts.unauthenticated >= UNAUTHENTICATED_SOCKETS_MAX:
+        raise ApiError("SERVICE_UNAVAILABLE", "too many sockets wait for their start: show a token", retry_after=10)
+    if counts.unauthenticated_from(request.address) >= UNAUTHENTICATED_PER_ADDRESS_MAX:
+        raise ApiError("RATE_LIMIT_EXCEEDED", "too many sockets of this address wait for their start", retry_after=10)
+
+
+def _check_user(principal: Principal, counts: SocketCounts, caps: SocketCaps) -> None:
+    if caps.per_user and counts.of_user(principal.require_user()) >= caps.per_user:
+        raise ApiError("RATE_LIMIT_EXCEEDED", f"this user has {caps.per_user} sockets already", retry_after=10)
+
+
+def _refusal(error: ApiError, request: UpgradeRequest, request_id: str) -> UpgradeRefused:
+    if error.status == 401 and not request.is_v1:
+        body: dict[str, object] = {"error": error.message, "fallback": True, "endpoints": FALLBACK_ENDPOINTS}
+        return UpgradeRefused(401, {**body, "code": error.code}, error.headers)
+    return UpgradeRefused(error.status, error.body(request_id), error.headers)
