@@ -8,7 +8,7 @@
     config               fails over at once, else waits                parked, shown        no
     unavailable          fails over at once; when every account had    a failure; parked    yes
                          its try, waits (full jitter); gives up after  after several
-                         EMAIL_MAX_RETRIES tries at each account
+                         tries_max tries at each account
     content, recipient   gives up                                      healthy              -
 
 Waiting for a limit or for an operator never uses a mail up; only its age does (MAIL_MS_MAX). A parked account starts

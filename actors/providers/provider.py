@@ -11,10 +11,12 @@ the table is in provider_queue/state.py.
 """
 
 import enum
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
 ERROR_TEXT_CHARACTERS_MAX = 500
+_LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&*+/=?^_{|}~-]+@")  # providers quote the address they refuse
 
 
 class Fault(enum.Enum):
@@ -117,6 +119,6 @@ class Provider(Protocol):
 
 
 def bounded(text: str) -> str:
-    """Text of a provider as we keep it: one line, no control characters, bounded, storable."""
+    """Text of a provider as we keep it: one line, no control characters, bounded, storable, addresses masked."""
     clean = "".join(char if char.isprintable() else " " for char in text[: ERROR_TEXT_CHARACTERS_MAX * 2])
-    return " ".join(clean.split())[:ERROR_TEXT_CHARACTERS_MAX]
+    return _LOCAL_PART.sub("***@", " ".join(clean.split()))[:ERROR_TEXT_CHARACTERS_MAX]

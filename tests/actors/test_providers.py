@@ -186,6 +186,13 @@ def test_what_a_provider_says_is_kept_as_one_bounded_line():
     assert len(outcome.text) <= 500
 
 
+def test_an_address_that_a_provider_quotes_is_not_kept():
+    said = json.dumps({"errors": [{"message": "user.name+x@example.com is not deliverable"}]}).encode()
+    outcome = classify(Answer(400, {}, said), NOW)
+    assert isinstance(outcome, Rejected)
+    assert outcome.text == "400 ***@example.com is not deliverable"
+
+
 @pytest.mark.parametrize("base", ["", "/", "/v3", "/v3/mail/send", "/v3/mail/send/"])
 def test_the_base_url_may_carry_the_path_or_not(base):
     assert send_url("https://api.sendgrid.com" + base) == "https://api.sendgrid.com/v3/mail/send"
