@@ -222,19 +222,19 @@ class Settings(BaseSettings):
         BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
         About("the others are its failover", "sendgrid", later=_MAIL),
     ] = "sendgrid"
-    sendgrid_api_key: Annotated[SecretStr | None, About("SendGrid", "SG.…", later=_MAIL)] = None
-    sendgrid_api_url: Annotated[
-        HttpUrl, About("overridden by tests and gateways", "https://api.eu.sendgrid.com", later=_MAIL)
-    ] = "https://api.sendgrid.com"
+    sendgrid_api_key: Annotated[SecretStr | None, About("SendGrid", "SG.…")] = None
+    sendgrid_api_url: Annotated[HttpUrl, About("overridden by tests and gateways", "https://api.eu.sendgrid.com")] = (
+        "https://api.sendgrid.com"
+    )
     sendgrid_fallback_api_key: Annotated[
-        SecretStr | None, About("a second account, used when the first refuses", "SG.…", later=_MAIL)
+        SecretStr | None, About("a second account, used when the first refuses", "SG.…")
     ] = None
     sendgrid_fallback_api_url: Annotated[
         HttpUrl | None,
-        About("default: SENDGRID_API_URL", "https://api.eu.sendgrid.com", later=_MAIL),
+        About("default: SENDGRID_API_URL", "https://api.eu.sendgrid.com"),
     ] = None
-    sendgrid_from_email: Annotated[EmailStr | None, About("sender address", "noreply@example.org", later=_MAIL)] = None
-    sendgrid_from_name: Annotated[str | None, About("sender name", "Greenroom", later=_MAIL)] = None
+    sendgrid_from_email: Annotated[EmailStr | None, About("sender address", "noreply@example.org")] = None
+    sendgrid_from_name: Annotated[str | None, About("sender name", "Greenroom")] = None
     aws_ses_access_key: Annotated[SecretStr | None, About("Amazon SES", "AKIA…", later=_MAIL)] = None
     aws_ses_secret_key: Annotated[SecretStr | None, About("Amazon SES", "wJalr…", later=_MAIL)] = None
     aws_ses_region: Annotated[
@@ -246,22 +246,20 @@ class Settings(BaseSettings):
         HttpUrl | None, About("overrides the address of Amazon SES", "http://127.0.0.1:4566", later=_MAIL)
     ] = None
     email_rate_limit_minute: Annotated[
-        int, Ge(0), Le(1_000_000), About("per provider account; 0 = none", "50", "mails/min", later=_MAIL)
+        int, Ge(0), Le(1_000_000), About("per provider account; 0 = none", "50", "mails/min")
     ] = 50
     email_rate_limit_hour: Annotated[
-        int, Ge(0), Le(10_000_000), About("per provider account; 0 = none", "1000", "mails/h", later=_MAIL)
+        int, Ge(0), Le(10_000_000), About("per provider account; 0 = none", "1000", "mails/h")
     ] = 1000
     email_rate_limit_day: Annotated[
-        int, Ge(0), Le(100_000_000), About("per provider account; 0 = none", "10000", "mails/day", later=_MAIL)
+        int, Ge(0), Le(100_000_000), About("per provider account; 0 = none", "10000", "mails/day")
     ] = 10_000
-    email_max_retries: Annotated[int, Ge(0), Le(20), About("after the first try", "3", "tries", later=_MAIL)] = 3
-    email_retry_delay: Annotated[Milliseconds, About("ceiling of the first wait", "1000", "ms", later=_MAIL)] = 1000
-    email_retry_max_delay: Annotated[Milliseconds, About("ceiling of any wait", "30000", "ms", later=_MAIL)] = 30_000
-    email_queue_concurrent: Annotated[
-        int, Ge(1), Le(1000), About("calls in flight per provider", "5", "calls", later=_MAIL)
-    ] = 5
+    email_max_retries: Annotated[int, Ge(0), Le(20), About("after the first try", "3", "tries")] = 3
+    email_retry_delay: Annotated[Milliseconds, About("ceiling of the first wait", "1000", "ms")] = 1000
+    email_retry_max_delay: Annotated[Milliseconds, About("ceiling of any wait", "30000", "ms")] = 30_000
+    email_queue_concurrent: Annotated[int, Ge(1), Le(1000), About("calls in flight per provider", "5", "calls")] = 5
     email_queue_interval: Annotated[
-        Milliseconds, About("how often the outbox is looked at without a nudge", "10000", "ms", later=_MAIL)
+        Milliseconds, About("how often the outbox is looked at without a nudge", "10000", "ms")
     ] = 10_000
     email_batch_size: Annotated[int, Ge(1), Le(1000), About("mails claimed at once", "20", "mails", later=_MAIL)] = 20
     enable_email_template_cache: Annotated[bool, About("compiled templates are kept", "true", later=_MAIL)] = True

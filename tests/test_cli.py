@@ -1,0 +1,190 @@
+"""The command line, as a user has it: the installed program, its output and its exit codes."""
+
+import asyncio
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import jwt
+import pytest
+import trio
+
+from greenroom.settings import environment_names
+from greenroom.storage.postgres.api_keys import split_key
+from greenroom.storage.postgres.embedded import ServerAddress, open_embedded
+
+SECRET = "a secret of at least thirty-two bytes"
+FAST = {"fsync": "off"}
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def data(open_folder: Path) -> Path:
+    return open_folder / "data"
+
+
+@pytest.fixture
+def run(data: Path, tmp_path: Path) -> Run:
+    """Run `greenroom` with a data directory of this test, in a folder that is no checkout."""
+
+    def greenroom(*arguments: str, **environment: str) -> Done:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        done = subprocess.run(
+            [sys.executable, "-m", "greenroom", *arguments],
+            env={**kept, "GREENROOM_DATA_DIR": str(data), "COLUMNS": "200", **environment},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Done(done.returncode, done.stdout.strip(), done.stderr.strip())
+
+    return greenroom
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["config"], ["token"], ["migrate"], ["key"], ["key", "create"], ["key", "list"], ["key", "revoke"]]
+)
+def test_every_command_explains_itself(run: Run, command: list[str]):
+    done = run(*command, "--help")
+    assert done.code == 0
+    assert "Usage" in done.out
+
+
+def test_the_version_is_told(run: Run):
+    assert run("--version").out == "greenroom 0.1.0"
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["config", "--nonsense"], ["token"], ["key", "revoke"]])
+def test_what_cannot_be_understood_ends_with_2(run: Run, arguments: list[str]):
+    assert run(*arguments).code == 2
+
+
+def test_config_shows_every_setting_with_its_origin_and_hides_secrets(run: Run):
+    done = run("config", PORT="9000", JWT_SECRET="hunter2" * 8)
+    assert done.code == 0
+    assert "PORT = 9000   [environment]" in done.out
+    assert "HOST = 127.0.0.1   [default]" in done.out
+    assert all(f"{name} = " in done.out for name in environment_names().values())
+    assert "hunter2" not in done.out
+
+
+def test_config_is_also_there_for_programs_and_for_the_manual(run: Run):
+    rows = json.loads(run("config", "--json").out)
+    assert {row["name"] for row in rows} == set(environment_names().values())
+    assert run("config", "--markdown").out.startswith("| Name | Default |")
+
+
+def test_a_bad_setting_ends_with_2_its_name_and_an_example(run: Run):
+    done = run("config", PORT="http")
+    assert done.code == 2
+    assert "PORT is 'http'" in done.err
+    assert "Example: PORT=8787" in done.err
+
+
+def test_a_token_is_signed_with_the_secret_of_the_settings(run: Run):
+    done = run("token", "17", "--name", "Alice", "--role", "creator", "--hours", "1", JWT_SECRET=SECRET)
+    claims = jwt.decode(done.out, SECRET, algorithms=["HS256"])
+    assert (claims["sub"], claims["name"], claims["role"]) == ("17", "Alice", "creator")
+    assert claims["exp"] - claims["iat"] == 3600
+
+
+def test_without_a_secret_one_is_made_once_in_the_data_directory(run: Run, data: Path):
+    first, second = run("token", "17").out, run("token", "18").out
+    secret = data / "jwt_secret"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    for token, sub in ((first, "17"), (second, "18")):
+        assert jwt.decode(token, secret.read_bytes(), algorithms=["HS256"])["sub"] == sub
+
+
+@pytest.mark.parametrize("arguments", [["0"], [""], ["x" * 300], ["17", "--hours", "0"], ["17", "--hours", "nan"]])
+def test_a_token_for_nobody_or_for_no_time_is_refused(run: Run, arguments: list[str]):
+    assert run("token", *arguments).code == 2
+
+
+def test_keys_are_made_listed_and_revoked_with_no_server_running(run: Run):
+    made = run("key", "create", "--scope", "act_as", "--scope", "users:write", "--name", "backend")
+    assert made.code == 0, made.err
+    parts = split_key(made.out)
+    assert parts is not None
+    key_id, secret = parts
+    listed = run("key", "list")
+    assert key_id in listed.out
+    assert "act_as,users:write" in listed.out
+    assert "backend" in listed.out
+    assert secret not in listed.out
+    assert run("key", "revoke", key_id).code == 0
+    assert "revoked" in run("key", "list").out
+    again = run("key", "revoke", key_id)
+    assert again.code == 1
+    assert key_id in again.err
+
+
+@pytest.mark.parametrize("arguments", [["--scope", "everything"], ["--role", "king"]])
+def test_a_key_with_an_unknown_scope_or_role_is_refused(run: Run, arguments: list[str]):
+    done = run("key", "create", *arguments)
+    assert done.code == 2
+    assert "there is no" in done.err
+
+
+def test_sessions_are_made_for_users_who_are_made_on_the_way(run: Run):
+    plain = run("token", "17", "--session", "--name", "Alice")
+    assert plain.code == 0, plain.err
+    assert "." not in plain.out
+    signed = run("token", "alice", "--session", BETTER_AUTH_SECRET="secret of the auth service")
+    assert len(signed.out.rpartition(".")[2]) == 44
+
+
+def test_migrate_brings_the_database_up_to_date_and_then_has_nothing_to_do(run: Run):
+    assert "would apply 0001_rooms_live.sql" in run("migrate", "--dry-run").out
+    assert "applied 0001_rooms_live.sql" in run("migrate").out
+    assert run("migrate").out == "the database is up to date"
+
+
+async def test_a_database_that_is_running_already_is_used_through_its_socket(run: Run, data: Path):
+    assert run("migrate").code == 0
+    async with open_embedded(data, settings=FAST, on_event=lambda _: None) as server:
+        made = await trio.to_thread.run_sync(lambda: run("key", "create", "--scope", "act_as"))
+        assert made.code == 0, made.err
+        session = await trio.to_thread.run_sync(lambda: run("token", "17", "--session"))
+        assert session.code == 0, session.err
+        assert server.pid is not None
+    assert made.out[4:20] in run("key", "list").out
+
+
+def test_another_database_is_used_when_it_is_named(run: Run, database: ServerAddress):
+    url = f"postgresql:///{database.database}?host={database.host}&user={database.user}&port={database.port}"
+    made = run("key", "create", DATABASE_URL=url)
+    assert made.code == 0, made.err
+
+    async def count() -> int:
+        connection = await asyncpg.connect(**database.connect_arguments())
+        try:
+            found: int = await connection.fetchval("select count(*) from api_keys")
+            return found
+        finally:
+            await connection.close()
+
+    assert asyncio.run(count()) == 1
+
+
+def test_a_database_that_is_away_ends_with_1_and_a_sentence(run: Run):
+    done = run("key", "list", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert done.code == 1
+    assert "PostgreSQL cannot be reached" in done.err
