@@ -69,10 +69,17 @@ class DeadlineHeap:
         """Serve for ever. Cancelled: actions that are not due are not run."""
         while True:
             self._run_due()
+            self._forget_settled()
             self._sleeping_until = self._heap[0][0] if self._heap else float("inf")
             with trio.CancelScope(deadline=self._sleeping_until) as self._scope:
                 await trio.sleep_forever()
             self._scope = None
+
+    def _forget_settled(self) -> None:
+        """Drop settled entries from the top: each would wake the task for nothing when its time came."""
+        while self._heap and self._heap[0][2].action is None:
+            heapq.heappop(self._heap)
+            self._stale -= 1
 
     def _run_due(self) -> None:
         now = trio.current_time()

@@ -68,6 +68,7 @@ class Connection:
         "engine",
         "fd",
         "heard_at",
+        "is_clear",
         "is_closing",
         "is_open",
         "is_paused",
@@ -94,6 +95,7 @@ class Connection:
         self._blocked_at = 0.0
         self.is_open = True
         self.is_closing = False
+        self.is_clear = True  # nothing waits and it may be written to: a frame may go straight to the kernel
         self.is_paused = False
         self.lingers_until = 0.0
         self.linger_bytes = 0
@@ -109,46 +111,46 @@ class Connection:
             self._enqueue(frame, kind)
         elif self.pending is None:
             self.pending = [frame]
+            self.is_clear = False
             self.engine.flush_soon(self)
         else:
             self.pending.append(frame)
 
     def write_now(self, frame: bytes) -> None:
         """Send a durable *frame* at once, without waking anybody: the walk over a large room."""
-        if self.pending is not None or self._queue is not None or self.is_closing:
+        if self.is_clear:
+            self._send(frame)
+        else:
             self.write(frame)
-            return
-        try:
-            sent = self.sock.send(frame)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self.abort()
-            return
-        if sent != len(frame):
-            self._block(frame[sent:])
 
     def flush(self) -> None:
         """Send what was collected."""
         pending, self.pending = self.pending, None
         if pending is None or not self.is_open:
             return
+        self.is_clear = not self.is_closing
         self.spoken_at = self.engine.now
         self._send(pending[0] if len(pending) == 1 else b"".join(pending))
 
     def _send(self, data: bytes) -> None:
         try:
             sent = self.sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self.abort()
+        except OSError as error:
+            self.send_failed(data, error)
             return
         if sent < len(data):
-            self._block(data[sent:])
+            self.block(data[sent:])
 
-    def _block(self, rest: bytes) -> None:
+    def send_failed(self, data: bytes, error: OSError) -> None:
+        """The kernel took nothing of *data*: it is full, or the peer is gone."""
+        if isinstance(error, BlockingIOError | InterruptedError):
+            self.block(data)
+        else:
+            self.abort()
+
+    def block(self, rest: bytes) -> None:
         """The kernel takes no more: keep the rest and wait until it does."""
+        self.is_clear = False
         self._queue = deque([(DURABLE, rest)])
         self._queued_bytes = len(rest)
         self._blocked_at = trio.current_time()
@@ -186,6 +188,8 @@ class Connection:
         self.engine.watch_writable(self, False)
         if self.is_closing:
             self._half_close()
+        else:
+            self.is_clear = True
 
     def _take_queued(self) -> bytes:
         assert self._queue is not None
@@ -218,6 +222,7 @@ class Connection:
         if not self.is_open:
             return
         self.is_closing = True
+        self.is_clear = False
         self.engine.count_close(code)
         self.session.closed()
         self.lingers_until = trio.current_time() + LINGER_SECONDS
@@ -253,7 +258,7 @@ class Connection:
             self.is_closing = True
             self.engine.count_close(1006)
             self.session.closed()
-        self.is_open = False
+        self.is_open = self.is_clear = False
         self.pending = self._queue = None
         self._queued_bytes = 0
         self.engine.forget(self)

@@ -11,7 +11,7 @@ from quart import Quart, Response, websocket
 
 from greenroom.http.adoption import adopt
 from greenroom.http.auth import Principal
-from greenroom.http.origins import Origins
+from greenroom.http.origins import Origins, Proxies
 from greenroom.http.tickets import Tickets
 from greenroom.http.upgrade import V1, Admitted, SocketCaps, UpgradeRefused, UpgradeRequest, admit
 from greenroom.http.ws.compat import CompatSession
@@ -26,6 +26,7 @@ class Admission:
 
     tickets: Tickets
     origins: Origins
+    proxies: Proxies
     caps: SocketCaps
 
 
@@ -35,7 +36,7 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
     @app.websocket("/ws")
     async def ws() -> Response | None:
         peer = websocket.scope["client"] or ("", 0)
-        address = admission.origins.client_address(peer[0], websocket.headers)
+        address = admission.proxies.client_address(peer[0], websocket.headers)
         request = UpgradeRequest.of(
             headers=websocket.headers,
             query=websocket.args,

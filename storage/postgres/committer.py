@@ -145,7 +145,8 @@ class PostgresCommitter(Committer):
             self._settle_all(batch, CommitOutcome.UNAVAILABLE)
             return
         try:
-            rows = await self._postgres.bridge.run(_write, self._connection, batch)
+            with trio.fail_after(COMMIT_SECONDS_MAX):
+                rows = await self._postgres.bridge.run(_write, self._connection, batch)
         except REFUSALS:
             await self._bisect(batch)
         except AWAY_ERRORS:
@@ -286,7 +287,6 @@ async def _write_messages(connection: Any, batch: Batch, messages: list[InsertMe
         [message.content for message in messages],
         [message.digest for message in messages],
         [message.created_at_ms for message in messages],
-        timeout=COMMIT_SECONDS_MAX,
     )
     return rows
 
@@ -302,8 +302,7 @@ async def _write_participants(connection: Any, puts: list[PutParticipant]) -> No
             [put.role for put in last],
             [put.is_active for put in last],
             [put.at_ms for put in last],
-            timeout=COMMIT_SECONDS_MAX,
-        )
+            )
 
 
 async def _write_markers(connection: Any, markers: list[AdvanceMarker]) -> None:
@@ -320,5 +319,4 @@ async def _write_markers(connection: Any, markers: list[AdvanceMarker]) -> None:
             [marker.user_id for marker in farthest.values()],
             [marker.read_seq for marker in farthest.values()],
             [marker.at_ms for marker in farthest.values()],
-            timeout=COMMIT_SECONDS_MAX,
-        )
+            )
