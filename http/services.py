@@ -2,19 +2,46 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.http.auth import Authenticator
 from greenroom.http.checkup import Checkup
 from greenroom.http.development import DevelopmentGate
 from greenroom.http.origins import Origins, Proxies
+from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.tickets import Tickets
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.hub import Hub
+from greenroom.runtime import ActorSystem
 from greenroom.settings import Settings
+from greenroom.storage.postgres.committer import PostgresCommitter
+from greenroom.storage.postgres.conversations import Conversations
+from greenroom.storage.postgres.ids import Ids
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.users import Users
 
 
 def _nobody_listens(_: object) -> None:
     """For tests of single operations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomServices:
+    """What operations on conversations, messages and mail need.
+
+    messages: the limit per user, shared with the sockets. mail_directory: where the folder provider keeps its files.
+    """
+
+    system: ActorSystem
+    conversations: Conversations
+    ids: Ids
+    hub: Hub
+    messages: SlidingWindow
+    engine: SocketEngine
+    committer: PostgresCommitter
+    post_office: PostOffice
+    mail_directory: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,4 +61,11 @@ class Services:
     on_session_ended: Callable[[str], None] = _nobody_listens
     # Called with the id of a user whose name may have changed.
     on_user_changed: Callable[[int], None] = _nobody_listens
-    # -- rooms, presence, socket engine: add their fields here --
+    # None only in tests of operations that need no rooms.
+    rooms: RoomServices | None = None
+
+    @property
+    def room_services(self) -> RoomServices:
+        """What operations on rooms need."""
+        assert self.rooms is not None, "this app was made without rooms"
+        return self.rooms

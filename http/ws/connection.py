@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import SLOW_CONSUMER, CloseCode
 from greenroom.http.ws.frames import FrameReader, close_frame
 
@@ -36,6 +37,7 @@ class Session(Protocol):
     """The protocol that a connection speaks. None of these may wait."""
 
     user_id: int | None
+    principal: Principal | None
     is_v1: bool
     device: str
     is_present: bool

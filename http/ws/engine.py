@@ -96,6 +96,14 @@ class SocketEngine:
         """The user's connections, oldest first."""
         return self._by_user.get(user_id, [])
 
+    def connections_of_session(self, session_id: str) -> list[Connection]:
+        """Connections that were opened under one session of the application. O(connections)."""
+        return [
+            connection
+            for connection in self._connections.values()
+            if connection.session.principal is not None and connection.session.principal.session_id == session_id
+        ]
+
     # -- coming and going ---------------------------------------------------------------------------------------
 
     def adopt(self, adopted: Adopted, make_session: Callable[[Connection], Session], address: str) -> Connection:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from greenroom import __version__
-from greenroom.commands import config, key, migrate, token
+from greenroom.commands import config, key, migrate, serve, token
 from greenroom.log import set_up_logging
 
 app = typer.Typer(
@@ -43,7 +43,8 @@ app.command()(config.config)
 app.command()(token.token)
 app.command()(migrate.migrate)
 app.add_typer(key.app, name="key")
-# commands/serve.py and commands/chat.py: register them here.
+app.command()(serve.serve)
+# commands/chat.py: register it here.
 
 
 def main() -> None:

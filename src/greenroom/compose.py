@@ -7,7 +7,6 @@ Each stands inside the one before, so that the end comes in the reverse order: t
 taken; then the actors, which finish what they have; then the committer, which stores it; the database last.
 """
 
-import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,25 +17,35 @@ from typing import Any
 
 import structlog
 import trio
+from quart_trio import QuartTrio
 
 from greenroom.actors import catalog
 from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.actors.provider_queue.state import QueuePolicy
 from greenroom.actors.providers.accounts import EmailSettings, accounts_from, open_providers
+from greenroom.http.app import OPERATIONS, make_app
 from greenroom.http.auth import Authenticator
+from greenroom.http.checkup import Checkup
+from greenroom.http.development import DevelopmentGate
+from greenroom.http.origins import Origins, Proxies
 from greenroom.http.rate_limit import SlidingWindow
+from greenroom.http.rest.email import email_operations
 from greenroom.http.server import HttpServer, serve
-from greenroom.http.ws.codes import DRAINING
+from greenroom.http.services import RoomServices, Services
+from greenroom.http.tickets import Tickets
+from greenroom.http.upgrade import SocketCaps
+from greenroom.http.ws.codes import DRAINING, FORBIDDEN
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.replay import Replayer
+from greenroom.http.ws.route import Admission, add_socket_route
 from greenroom.http.ws.services import SocketLimits, SocketServices
-from greenroom.runtime import ActorSystem, SystemClock, open_system
+from greenroom.runtime import ActorSystem, StorageUnavailable, SystemClock, open_system
+from greenroom.secret_file import jwt_secret
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import AsyncioBridge, open_asyncio_bridge
-from greenroom.storage.errors import StorageError
 from greenroom.storage.postgres.api_keys import ApiKeys
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations
@@ -52,9 +61,12 @@ from greenroom.storage.postgres.users import Users
 
 log = structlog.get_logger()
 
-SOCKETS_STOP_SECONDS = 4.0
-HTTP_STOP_SECONDS = 2.0
-ACTORS_STOP_SECONDS = 3.0
+# How long each part may take to stop: 9 s in all, below the 10 s that most who stop a process allow.
+SOCKETS_STOP_SECONDS = 2.5
+HTTP_DRAIN_SECONDS = 1.0
+HTTP_STOP_SECONDS = 0.5
+ACTORS_STOP_SECONDS = 4.5
+LAST_SEEN_STOP_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +166,11 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
         async with trio.open_nursery() as nursery:
             for task in (storage.committer.run, ids.keep_filled, people.keep_filled, storage.last_seen.run):
                 nursery.start_soon(task)
-            yield storage
-            with trio.move_on_after(2, shield=True):
-                await _stop_last_seen(storage.last_seen)
+            try:
+                yield storage
+            finally:
+                with trio.move_on_after(LAST_SEEN_STOP_SECONDS, shield=True):
+                    await _stop_last_seen(storage.last_seen)
             nursery.cancel_scope.cancel(reason="greenroom stops")
 
 
@@ -167,18 +181,11 @@ async def _stop_last_seen(last_seen: LastSeen) -> None:
         log.warning("last_seen.not_written", why=str(error))
 
 
-def jwt_secret(settings: Settings, directory: Path) -> bytes:
-    """The secret of JWT_SECRET, or one that was made once for this data directory."""
+def signing_secret(settings: Settings, directory: Path) -> bytes:
+    """The secret of JWT_SECRET, or one that was made once for this data directory. Raises: SecretUnusable."""
     if settings.jwt_secret is not None:
         return settings.jwt_secret.get_secret_value().encode()
-    path = directory / "jwt_secret"
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        secret = secrets.token_urlsafe(48).encode()
-        path.touch(mode=0o600)
-        path.write_bytes(secret)
-        return secret
+    return jwt_secret(directory)
 
 
 def email_settings(settings: Settings, directory: Path) -> EmailSettings:
@@ -193,7 +200,7 @@ def email_settings(settings: Settings, directory: Path) -> EmailSettings:
         sendgrid_api_key=secret(settings.sendgrid_api_key),
         sendgrid_api_url=settings.sendgrid_api_url,
         sendgrid_fallback_api_key=secret(settings.sendgrid_fallback_api_key),
-        sendgrid_fallback_api_url=settings.sendgrid_fallback_api_url or plain.sendgrid_fallback_api_url,
+        sendgrid_fallback_api_url=settings.sendgrid_fallback_api_url or settings.sendgrid_api_url,
         sendgrid_from_email=settings.sendgrid_from_email or plain.sendgrid_from_email,
         sendgrid_from_name=settings.sendgrid_from_name or plain.sendgrid_from_name,
         email_rate_limit_minute=settings.email_rate_limit_minute,
@@ -260,7 +267,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     users=storage.users,
                     sessions=storage.sessions,
                     api_keys=storage.api_keys,
-                    jwt_secret=jwt_secret(settings, storage.directory),
+                    jwt_secret=signing_secret(settings, storage.directory),
                     cookie_secret=(
                         settings.better_auth_secret.get_secret_value().encode()
                         if settings.better_auth_secret is not None
@@ -271,8 +278,10 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 post_office = PostOffice(storage.outbox, system, policy)
                 for task in (engine.run, presence.run, post_office.run):
                     nursery.start_soon(task)
-                yield House(settings, storage, system, engine, hub, presence, sockets, authenticator, post_office)
-                post_office.drain()
+                try:
+                    yield House(settings, storage, system, engine, hub, presence, sockets, authenticator, post_office)
+                finally:
+                    post_office.drain()
         nursery.cancel_scope.cancel(reason="greenroom stops")
 
 
@@ -306,6 +315,68 @@ def _socket_services(
     )
 
 
+def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
+    """The HTTP application over the house, and the gate of its development-only things. port: the one listened on."""
+    settings, storage = house.settings, house.storage
+    development = DevelopmentGate(settings)
+    tickets, origins = Tickets(), Origins.from_settings(settings, port)
+    proxies = Proxies(settings.trusted_proxies)
+    services = Services(
+        settings=settings,
+        users=storage.users,
+        sessions=storage.sessions,
+        authenticator=house.authenticator,
+        tickets=tickets,
+        origins=origins,
+        proxies=proxies,
+        development=development,
+        checkup=Checkup(
+            {
+                "database": storage.committer.probe,
+                "messaging": partial(_check_messaging, house.system),
+                "email": partial(_check_email, house.post_office),
+            }
+        ),
+        on_session_ended=partial(_close_session, house.engine),
+        on_user_changed=house.authenticator.forget_user,
+        rooms=RoomServices(
+            system=house.system,
+            conversations=storage.conversations,
+            ids=storage.ids,
+            hub=house.hub,
+            messages=house.sockets.limits.messages,
+            engine=house.engine,
+            committer=storage.committer,
+            post_office=house.post_office,
+            mail_directory=storage.directory / "mail",
+        ),
+    )
+    app = make_app(services, [*OPERATIONS, email_operations(house.post_office)])
+    caps = SocketCaps(settings.ws_max_connections, settings.ws_max_per_user, settings.sockets_per_address_max)
+    add_socket_route(app, house.sockets, Admission(tickets, origins, proxies, caps))
+    return app, development
+
+
+async def _check_messaging(system: ActorSystem) -> None:
+    """Rooms can be woken: storage is there as far as the actors know."""
+    await trio.lowlevel.checkpoint()
+    if system.storage_is_away:
+        raise StorageUnavailable("the actors wait for storage")
+
+
+async def _check_email(post_office: PostOffice) -> None:
+    """At least one account works."""
+    health = await post_office.health()
+    if health["status"] == "unhealthy":
+        raise StorageUnavailable("no e-mail account works")
+
+
+def _close_session(engine: SocketEngine, session_id: str) -> None:
+    """A session was ended: its sockets end with it."""
+    for connection in engine.connections_of_session(session_id):
+        connection.close(FORBIDDEN)
+
+
 @asynccontextmanager
 async def open_front(house: House, app: Any, listeners: list[trio.SocketListener]) -> AsyncIterator[HttpServer]:
     """Serve HTTP and WebSocket while the block lasts; then say goodbye to every socket and finish every answer."""
@@ -317,10 +388,7 @@ async def open_front(house: House, app: Any, listeners: list[trio.SocketListener
             server.stop_accepting()
             with trio.move_on_after(SOCKETS_STOP_SECONDS, shield=True):
                 await house.engine.close_all(DRAINING)
-            with trio.move_on_after(HTTP_STOP_SECONDS, shield=True):
+            with trio.move_on_after(HTTP_DRAIN_SECONDS, shield=True):
                 await server.drain()
             with trio.move_on_after(HTTP_STOP_SECONDS, shield=True):
                 await server.aclose()
-
-
-__all__ = ["House", "Storage", "StorageError", "open_front", "open_house", "open_storage"]

@@ -1,0 +1,102 @@
+"""`greenroom serve`: run it, say where to look, stop in order.
+
+The first Ctrl-C (or SIGTERM) stops in order within 10 s: nothing new is taken, sockets are told, what was
+accepted is stored. The second stops now.
+"""
+
+import os
+import signal
+from typing import Annotated
+
+import trio
+import typer
+
+from greenroom import __version__
+from greenroom.commands.failure import CommandFailed, run_or_exit, settings_or_exit
+from greenroom.compose import compose_app, open_front, open_house
+from greenroom.http.development import DevelopmentGate
+from greenroom.http.listener import ListenError, close_listeners, inherited_descriptors, open_listeners
+from greenroom.log import set_up_logging
+from greenroom.settings import Settings
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; HOST otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; PORT otherwise, 0 for any.")] = None,
+    migrates: Annotated[
+        bool, typer.Option("--migrate/--no-migrate", help="Bring the database up to date first.")
+    ] = True,
+) -> None:
+    """Run greenroom until Ctrl-C."""
+    settings = settings_or_exit()
+    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    if changes:
+        settings = settings.model_copy(update=changes)
+    set_up_logging(settings.effective_log_level, is_development=settings.is_development)
+    _raise_file_limit()
+    run_or_exit(_serve, settings, migrates)
+
+
+async def _serve(settings: Settings, migrates: bool) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            stop = trio.Event()
+            nursery.start_soon(_watch_signals, signals, stop, nursery.cancel_scope)
+            await _serve_until(settings, migrates, stop)
+            nursery.cancel_scope.cancel(reason="stopped in order")
+
+
+async def _watch_signals(signals: object, stop: trio.Event, everything: trio.CancelScope) -> None:
+    """The first signal asks for an end in order, the second for one now, the third does not ask."""
+    count = 0
+    async for _ in signals:  # type: ignore[attr-defined]
+        count += 1
+        if count == 1:
+            stop.set()
+        elif count == 2:
+            everything.cancel(reason="told twice to stop")
+        else:
+            os._exit(130)
+
+
+async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event) -> None:
+    try:
+        inherited = inherited_descriptors(os.environ, os.getpid())
+        listeners = await open_listeners(settings.host, settings.port, inherited=inherited)
+    except ListenError as fault:
+        raise CommandFailed(str(fault)) from None
+    try:
+        async with open_house(settings, migrates=migrates) as house:
+            port = listeners[0].socket.getsockname()[1]
+            app, development = compose_app(house, port)
+            async with open_front(house, app, listeners):
+                _greet(settings, port, development, str(house.storage.directory))
+                await stop.wait()
+                typer.echo("greenroom stops: sockets are told, what was accepted is stored (Ctrl-C again: now)")
+    finally:
+        close_listeners(listeners)
+
+
+def _greet(settings: Settings, port: int, development: DevelopmentGate, directory: str) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"http://{host}:{port}"
+    typer.echo(f"greenroom {__version__} runs at {base}")
+    if development.is_open:
+        typer.echo(f"  open    {development.link(base)}")
+    else:
+        typer.echo("  The page for trying it out is for development: ENVIRONMENT=development, on loopback.")
+    typer.echo(f"  docs    {base}/docs")
+    typer.echo("  token   greenroom token 1     a way in for curl, and for `greenroom chat`")
+    typer.echo(f"  data    {directory}")
+    typer.echo("  Ctrl-C stops it in order.")
+
+
+def _raise_file_limit() -> None:
+    """Every socket is a descriptor: take all that the system lets us have."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
