@@ -25,7 +25,7 @@ from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.users import Users
 
-SECRET = "a secret of at least thirty-two bytes"
+SECRET = "a secret of this test session that has at least sixty-four bytes in it"
 COOKIE_SECRET = "the cookie secret of the auth service"
 OWN = "http://127.0.0.1:8787"
 DEVELOPMENT_KEY = "the-key-of-this-start"
@@ -43,7 +43,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class Front:
-    """An app and what it stands on. Settings and operations other than the usual: `with_settings`."""
+    """An app and what it stands on. `client` and `services_with` take settings other than the usual."""
+
+    SECRET = SECRET
+    COOKIE_SECRET = COOKIE_SECRET
+    OWN = OWN
+    DEVELOPMENT_KEY = DEVELOPMENT_KEY
 
     services: Services
     postgres: Postgres

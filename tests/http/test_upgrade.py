@@ -1,0 +1,197 @@
+"""The decision at the WebSocket upgrade, each sentence of the design."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from greenroom.http.origins import Origins
+from greenroom.http.upgrade import (
+    UNAUTHENTICATED_PER_ADDRESS_MAX,
+    UNAUTHENTICATED_SOCKETS_MAX,
+    V1,
+    Admitted,
+    SocketCaps,
+    UpgradeRefused,
+    UpgradeRequest,
+    admit,
+)
+from greenroom.runtime import StorageUnavailable
+from greenroom.settings import load_settings
+
+Front = Any  # tests/http/conftest.py, which cannot be imported
+PAGE = "https://app.example.org"
+HERE = "203.0.113.9"
+CAPS = SocketCaps(total=1000, per_user=20, per_address=100)
+ORIGINS = Origins.from_settings(load_settings({"FRONTEND_URL": PAGE}))
+
+
+@dataclass
+class Counts:
+    total: int = 0
+    unauthenticated: int = 0
+    unauthenticated_by_address: dict[str, int] = field(default_factory=dict)
+    users: dict[int, int] = field(default_factory=dict)
+    addresses: dict[str, int] = field(default_factory=dict)
+
+    def unauthenticated_from(self, address: str) -> int:
+        return self.unauthenticated_by_address.get(address, 0)
+
+    def of_user(self, user_id: int) -> int:
+        return self.users.get(user_id, 0)
+
+    def from_address(self, address: str) -> int:
+        return self.addresses.get(address, 0)
+
+
+async def decide(front: Front, counts: Counts | None = None, caps: SocketCaps = CAPS, **shown: Any) -> Any:
+    services = front.services
+    return await admit(
+        UpgradeRequest(address=HERE, **shown),
+        authenticator=services.authenticator,
+        tickets=services.tickets,
+        origins=ORIGINS,
+        counts=counts or Counts(),
+        caps=caps,
+        request_id="r1",
+    )
+
+
+async def refused(front: Front, *args: Any, **shown: Any) -> tuple[int, Any]:
+    decision = await decide(front, *args, **shown)
+    assert isinstance(decision, UpgradeRefused), decision
+    return decision.status, decision.body
+
+
+async def admitted(front: Front, *args: Any, **shown: Any) -> Admitted:
+    decision = await decide(front, *args, **shown)
+    assert isinstance(decision, Admitted), decision
+    return decision
+
+
+@pytest.mark.parametrize("subprotocols", [(), ("other",), (V1,), ("other", V1)])
+async def test_a_valid_cookie_header_or_ticket_is_admitted(front: Front, subprotocols: tuple[str, ...]):
+    session = await front.session(17)
+    principal = await front.services.authenticator.from_cookie(session)
+    for shown in (
+        {"cookies": {"pitchey-session": session}},
+        {"authorization": f"Bearer {front.token('17')}"},
+        {"ticket": front.services.tickets.issue(principal)},
+    ):
+        decision = await admitted(front, subprotocols=subprotocols, **shown)
+        assert decision.principal is not None
+        assert decision.principal.user_id == 17
+        assert decision.is_v1 is (V1 in subprotocols)
+
+
+async def test_without_subprotocol_and_credential_it_is_401_in_the_form_that_the_client_reads(front: Front):
+    status, body = await refused(front)
+    assert status == 401
+    assert body["error"] == "Authentication required"
+    assert body["fallback"] is True
+    assert set(body["endpoints"]) == {"notifications", "messages", "dashboard", "all"}
+    assert body["endpoints"]["all"] == "/api/poll/all"
+
+
+async def test_with_v1_no_credential_is_allowed_and_a_wrong_one_is_401(front: Front):
+    decision = await admitted(front, subprotocols=[V1])
+    assert decision.principal is None
+    for wrong in (
+        {"authorization": "Bearer nonsense"},
+        {"cookies": {"pitchey-session": "nonsense"}},
+        {"ticket": "nonsense"},
+    ):
+        status, body = await refused(front, subprotocols=[V1], **wrong)
+        assert status == 401
+        assert body["success"] is False
+        assert body["meta"]["requestId"] == "r1"
+
+
+async def test_the_token_parameter_takes_only_a_ticket(front: Front):
+    session = await front.session(17)
+    for token in (front.token("17"), session, (await front.key("act_as"))["Authorization"][7:], ""):
+        status, _ = await refused(front, ticket=token)
+        assert status == 401
+        # Not even with a good cookie beside it.
+        status, _ = await refused(front, ticket=token, cookies={"pitchey-session": session})
+        assert status == 401
+
+
+async def test_a_ticket_is_gone_at_first_use(front: Front):
+    ticket = front.services.tickets.issue(await front.services.authenticator.from_bearer(front.token("17")))
+    await admitted(front, ticket=ticket)
+    assert (await refused(front, ticket=ticket))[0] == 401
+
+
+async def test_a_ticket_of_a_session_that_has_ended_since_is_401(front: Front):
+    session = await front.session(17)
+    ticket = front.services.tickets.issue(await front.services.authenticator.from_cookie(session))
+    await front.services.sessions.delete(session)
+    front.services.authenticator.forget_session(session)
+    assert (await refused(front, ticket=ticket))[0] == 401
+
+
+async def test_a_ticket_is_useless_a_minute_later(front: Front):
+    ticket = front.services.tickets.issue(await front.services.authenticator.from_bearer(front.token("17")))
+    front.clock.now += 60
+    assert (await refused(front, ticket=ticket))[0] == 401
+
+
+@pytest.mark.parametrize("subprotocols", [(), (V1,)])
+async def test_an_absent_origin_is_allowed_and_null_or_an_unlisted_one_is_403(front: Front, subprotocols: Any):
+    cookies = {"pitchey-session": await front.session(17)}
+    await admitted(front, cookies=cookies, subprotocols=subprotocols)
+    await admitted(front, cookies=cookies, subprotocols=subprotocols, origin=PAGE)
+    for origin in ("null", "https://evil.example", "", f"{PAGE}.evil.example"):
+        status, _ = await refused(front, cookies=cookies, subprotocols=subprotocols, origin=origin)
+        assert status == 403
+
+
+async def test_an_unlisted_origin_does_not_use_up_a_ticket(front: Front):
+    ticket = front.services.tickets.issue(await front.services.authenticator.from_bearer(front.token("17")))
+    await refused(front, ticket=ticket, origin="null")
+    await admitted(front, ticket=ticket)
+
+
+async def test_an_api_key_needs_a_user_to_act_for(front: Front):
+    await front.services.users.know(17, {})
+    key = await front.key("act_as")
+    assert (await refused(front, authorization=key["Authorization"]))[0] == 403
+    decision = await admitted(front, authorization=key["Authorization"], act_as="17")
+    assert decision.principal is not None
+    assert decision.principal.user_id == 17
+
+
+async def test_a_user_over_the_cap_is_refused_with_429(front: Front):
+    shown = {"authorization": f"Bearer {front.token('17')}"}
+    await admitted(front, Counts(users={17: 19}), **shown)
+    assert (await refused(front, Counts(users={17: 20}), **shown))[0] == 429
+    await admitted(front, Counts(users={17: 20}), SocketCaps(total=0, per_user=0, per_address=0), **shown)
+
+
+async def test_an_address_over_the_cap_is_refused_with_429(front: Front):
+    shown = {"authorization": f"Bearer {front.token('17')}"}
+    assert (await refused(front, Counts(addresses={HERE: 100}), **shown))[0] == 429
+    await admitted(front, Counts(addresses={"203.0.113.10": 100}), **shown)
+
+
+async def test_a_full_server_says_503_and_when_to_come_back(front: Front):
+    decision = await decide(front, Counts(total=1000), authorization=f"Bearer {front.token('17')}")
+    assert decision.status == 503
+    assert int(decision.headers["Retry-After"]) > 0
+
+
+async def test_sockets_that_have_not_said_who_they_are_have_caps_of_their_own(front: Front):
+    here = {HERE: UNAUTHENTICATED_PER_ADDRESS_MAX}
+    assert (await refused(front, Counts(unauthenticated_by_address=here), subprotocols=[V1]))[0] == 429
+    full = Counts(unauthenticated=UNAUTHENTICATED_SOCKETS_MAX)
+    assert (await refused(front, full, subprotocols=[V1]))[0] == 503
+    await admitted(front, full, subprotocols=[V1], authorization=f"Bearer {front.token('17')}")
+
+
+async def test_when_storage_does_not_answer_it_is_503(front: Front, monkeypatch: pytest.MonkeyPatch):
+    async def away(_: str) -> None:
+        raise StorageUnavailable("away")
+
+    monkeypatch.setattr(front.services.sessions, "find", away)
+    assert (await refused(front, cookies={"pitchey-session": "some-session"}))[0] == 503
