@@ -238,5 +238,6 @@ def _error_of(fault: Exception) -> ApiError:
 
 def _answer_error(error: ApiError) -> Response:
     response = _json(error.body(request_id()), error.status)
-    response.headers.update(error.headers)
+    # Here and not only in _finish: the answer may be to a WebSocket upgrade.
+    response.headers.update({**error.headers, "X-Request-Id": request_id()})
     return response

@@ -1,5 +1,6 @@
 """What the tests of the front share: an app over a real PostgreSQL, asked through Quart's test client."""
 
+import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -70,6 +71,15 @@ class Front:
             proxies=Proxies(changed.trusted_proxies),
             development=DevelopmentGate(changed, DEVELOPMENT_KEY),
         )
+
+    async def ask(self, client: Any, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, Any]:
+        """Status, body and headers of an answer. In the names of *headers*, _ stands for -."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        data = None if body is None else json.dumps(body).encode()
+        response = await client.open(path, method=method, data=data, headers=sent)
+        return response.status_code, json.loads(await response.get_data()), response.headers
 
     def token(self, sub: Any = "17", *, secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
         stated = {"sub": sub, "iat": int(self.clock.now), "exp": int(self.clock.now) + 600, **claims}

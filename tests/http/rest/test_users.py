@@ -1,0 +1,89 @@
+"""Users over HTTP: who may make and change whom."""
+
+from typing import Any
+
+import pytest
+
+from greenroom.storage.postgres.users import ISSUER_ID_LIMIT
+
+Front = Any  # tests/http/conftest.py, which cannot be imported
+
+
+async def test_a_service_makes_and_changes_a_user(front: Front):
+    key, client = await front.key("users:write"), front.client()
+    wish = {
+        "name": "Bob",
+        "email": "bob@example.org",
+        "timezone": "Europe/Berlin",
+        "locale": "de-DE",
+        "userType": "creator",
+    }
+    status, body, _ = await front.ask(client, "PUT", "/api/users/17", wish, **key)
+    assert status == 201
+    assert {name: body["data"]["user"][name] for name in wish} == wish
+    assert body["data"]["user"]["id"] == 17
+    status, body, _ = await front.ask(client, "PUT", "/api/users/17", {"name": "Robert"}, **key)
+    assert status == 200
+    assert body["data"]["user"] == {**body["data"]["user"], "name": "Robert", "email": "bob@example.org"}
+
+
+async def test_an_administrator_may_too(front: Front):
+    assert (await front.ask(front.client(), "PUT", "/api/users/18", {}, **(await front.key(role="admin"))))[0] == 201
+    assert (await front.ask(front.client(), "PUT", "/api/users/19", {}, **front.bearer("1", role="admin")))[0] == 201
+
+
+async def test_people_change_what_they_are_called_and_nothing_else(front: Front):
+    client, token = front.client(), front.bearer("17", name="Alice")
+    status, body, _ = await front.ask(
+        client, "PUT", "/api/users/17", {"name": "Al", "locale": "fr", "timezone": "UTC"}, **token
+    )
+    assert (status, body["data"]["user"]["name"]) == (200, "Al")
+    assert (await front.ask(client, "GET", "/api/auth/session", **token))[1]["user"]["name"] == "Al"
+    for wish in ({"email": "x@example.org"}, {"userType": "creator"}, {"name": "B", "userType": "admin"}):
+        assert (await front.ask(client, "PUT", "/api/users/17", wish, **token))[0] == 403
+    assert (await front.ask(client, "GET", "/api/auth/session", **token))[1]["user"]["userType"] == "user"
+
+
+async def test_nobody_changes_somebody_else(front: Front):
+    await front.services.users.know(18, {"name": "Bob"})
+    for headers in (front.bearer("17"), await front.key("act_as"), await front.key()):
+        assert (await front.ask(front.client(), "PUT", "/api/users/18", {"name": "Mallory"}, **headers))[0] == 403
+    assert (await front.ask(front.client(), "PUT", "/api/users/18", {"name": "Mallory"}))[0] == 401
+    assert await front.services.users.names([18]) == {18: "Bob"}
+
+
+async def test_a_service_makes_no_administrator(front: Front):
+    wish = {"userType": "admin"}
+    assert (await front.ask(front.client(), "PUT", "/api/users/17", wish, **(await front.key("users:write"))))[0] == 403
+    assert (await front.ask(front.client(), "PUT", "/api/users/17", wish, **(await front.key(role="admin"))))[0] == 201
+
+
+async def test_an_unknown_id_of_our_own_range_makes_nobody(front: Front):
+    key = await front.key("users:write")
+    status, body, _ = await front.ask(front.client(), "PUT", f"/api/users/{ISSUER_ID_LIMIT + 5}", {"name": "x"}, **key)
+    assert (status, body["error"]["code"]) == (404, "USER_NOT_FOUND")
+    alice = await front.services.users.know("alice", {})
+    assert (await front.ask(front.client(), "PUT", f"/api/users/{alice.id}", {"name": "Alice"}, **key))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"name": ""},
+        {"name": "  "},
+        {"name": "x" * 256},
+        {"name": "a\nb"},
+        {"name": 5},
+        {"email": "nobody"},
+        {"email": ""},
+        {"timezone": "Mars/Olympus"},
+        {"timezone": "../../etc/passwd"},
+        {"locale": "deutsch bitte"},
+        {"userType": "King!"},
+    ],
+)
+async def test_what_cannot_be_a_user_is_400_and_changes_nothing(front: Front, wish: dict[str, Any]):
+    await front.services.users.know(17, {"name": "Alice"})
+    status, body, _ = await front.ask(front.client(), "PUT", "/api/users/17", wish, **(await front.key("users:write")))
+    assert (status, body["error"]["code"]) == (400, "VALIDATION")
+    assert await front.services.users.names([17]) == {17: "Alice"}
