@@ -152,6 +152,7 @@ def _name_request(given: str | None) -> None:
 
 def _answer_options(fault: MethodNotAllowed) -> Response:
     response = Response("", 204)
+    del response.headers["Content-Type"]
     response.headers["Allow"] = ", ".join(sorted({*(fault.valid_methods or ()), "OPTIONS"}))
     if "Access-Control-Request-Method" in request.headers:
         response.headers.update(_services().origins.preflight_headers(request.headers.get("Origin")))
