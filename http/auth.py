@@ -44,6 +44,7 @@ CLAIM_CHARACTERS_MAX: Final = 255
 CLOCK_SKEW_SECONDS: Final = 3.0
 CACHE_SECONDS: Final = 1.0
 CACHE_ENTRIES_MAX: Final = 10_000
+GOOD_HEADERS_MAX: Final = 64
 KNOWN_USERS_MAX: Final = 100_000
 KNOWN_DIGESTS_MAX: Final = 4
 
@@ -109,6 +110,7 @@ class Authenticator:
         self._cookie_secret = cookie_secret
         self._clock = clock
         self._known: OrderedDict[Subject, _Known] = OrderedDict()
+        self._good_headers: set[str] = set()  # segments of headers that the library accepted: HS256, nothing critical
         self._recent_sessions: _Recent[Session] = _Recent()
         self._recent_keys: _Recent[ApiKey] = _Recent()
 
@@ -205,13 +207,31 @@ class Authenticator:
         )
 
     def _verified_claims(self, token: str) -> dict[str, object]:
+        """The claims of a token with a right signature.
+
+        The library judges the header of the first token that has it, and the whole of that token. Tokens that begin
+        with the very same header after that need no more than the HMAC, which is a fifth of the library's time.
+        """
+        header, _, rest = token.partition(".")
         try:
-            payload = _JWS.decode_complete(token, self._jwt_secret, algorithms=["HS256"])["payload"]
+            if header in self._good_headers:
+                payload = self._verified_payload(header, *rest.split("."))
+            else:
+                payload = _JWS.decode_complete(token, self._jwt_secret, algorithms=["HS256"])["payload"]
+                if len(self._good_headers) < GOOD_HEADERS_MAX:
+                    self._good_headers.add(header)
             return decode_object(payload)
         except BadJson as fault:
             raise _invalid(f"the claims of the token cannot be used: {fault}") from None
         except (InvalidTokenError, ValueError, TypeError, RecursionError):
             raise _invalid("the token is not a JWT that was signed for this server with HS256") from None
+
+    def _verified_payload(self, header: str, payload: str, signature: str) -> bytes:
+        """The payload of a JWS in compact form (RFC 7515 section 5.2). Raises ValueError for a wrong signature."""
+        expected = hmac.digest(self._jwt_secret, f"{header}.{payload}".encode(), "sha256")
+        if not hmac.compare_digest(_unpadded(expected), signature.rstrip("=").encode()):
+            raise ValueError("the signature is wrong")
+        return base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
 
     def _check_times(self, claims: Mapping[str, object]) -> float | None:
         now = self._clock()
@@ -364,6 +384,10 @@ class _Recent(Generic[T]):
 
 
 _JWS: Final = PyJWS(algorithms=["HS256"])
+
+
+def _unpadded(octets: bytes) -> bytes:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=")
 
 
 def _invalid(message: str) -> ApiError:

@@ -233,7 +233,7 @@ class SocketEngine:
             if type(frame) is TextFrame:
                 session.receive(frame.text)
             elif isinstance(frame, CloseFrame):
-                connection.close_with(frame.code if _may_be_echoed(frame.code) else 1000)
+                _answer_close(connection, frame.code)
             elif isinstance(frame, Fault):
                 connection.close_with(frame.code, frame.reason)
             elif isinstance(frame, BinaryFrame):
@@ -391,6 +391,15 @@ class SocketEngine:
         )
 
 
-def _may_be_echoed(code: int) -> bool:
-    """RFC 6455 section 7.4: 1005, 1006 and 1015 are never sent."""
+def _answer_close(connection: Connection, code: int) -> None:
+    """Echo the peer's code. One that may not be on the wire (RFC 6455 section 7.4) is a protocol error."""
+    if code == 1005:
+        connection.close_with(1000)
+    elif _may_be_sent(code):
+        connection.close_with(code)
+    else:
+        connection.close_with(1002, "invalid close code")
+
+
+def _may_be_sent(code: int) -> bool:
     return code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014) or 3000 <= code < 5000

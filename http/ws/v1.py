@@ -10,6 +10,7 @@ send means committed. Commands of one connection are applied in order for each r
 
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final, cast
 
 import trio
@@ -37,7 +38,7 @@ from greenroom.http.ws.codes import (
     ErrorCode,
 )
 from greenroom.http.ws.connection import CONTROL, Connection
-from greenroom.http.ws.frames import FRAME_BYTES_MAX
+from greenroom.http.ws.frames import FRAME_BYTES_MAX, text_frame
 from greenroom.http.ws.hub import Attachment
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 from greenroom.http.ws.services import Failure, SocketServices, failure_of, send_over_limit
@@ -73,13 +74,14 @@ class BadCommand(Exception):
 class V1Session(SocketSession):
     """One connection."""
 
-    __slots__ = ("_has_pinged", "_inflight", "_is_starting", "_opened_at", "_rooms")
+    __slots__ = ("_has_pinged", "_inflight", "_is_starting", "_opened_at", "_rooms", "_types_in")
 
     is_v1 = True
 
     def __init__(self, services: SocketServices, connection: Connection, principal: Principal | None) -> None:
         super().__init__(services, connection, principal)
         self._rooms: set[int] | None = None  # joined; None until ready
+        self._types_in: set[int] | None = None  # rooms where others believe that this user types
         self._is_starting = False
         self._has_pinged = False
         self._inflight = 0
@@ -88,28 +90,13 @@ class V1Session(SocketSession):
         services.engine.beat_in(connection, START_SECONDS_MAX + 1)
 
     def _hello(self) -> bytes:
-        limits = self.services.limits
-        return events.v1(
-            "hello",
-            {
-                "v": 1,
-                "conn": f"{id(self.connection):x}",
-                "node": self.services.node,
-                "now": self.services.clock.wall_milliseconds(),
-                "hb": int(PING_SECONDS * 1000),
-                "hbGrace": int((SILENCE_SECONDS - PING_SECONDS) * 1000),
-                "authWithin": int(START_SECONDS_MAX * 1000),
-                "limits": {
-                    "frame": FRAME_BYTES_MAX,
-                    "inflight": INFLIGHT_MAX,
-                    "rooms": ROOMS_MAX,
-                    "commands": COMMANDS_MAX,
-                    "send": f"{limits.messages.per_minute}/60s",
-                    "cmds": f"{limits.commands.per_minute}/60s",
-                },
-                "features": ["rooms", "resume", "typing", "receipts", "presence", "history"],
-            },
+        """Only two values differ from one connection to the next: the rest is encoded once."""
+        services = self.services
+        template = _hello_template(
+            services.node, services.limits.messages.per_minute, services.limits.commands.per_minute
         )
+        text = template % (id(self.connection), services.clock.wall_milliseconds())
+        return text_frame(text.encode())
 
     # -- the engine's side --------------------------------------------------------------------------------------
 
@@ -155,16 +142,15 @@ class V1Session(SocketSession):
         """Leave every room."""
         for room_id in self._rooms or ():
             self.services.hub.detach(self.connection, room_id)
+        for room_id in self._types_in or ():
             self._stop_typing(room_id)
         self._rooms = set()
         super().closed()
 
     def _stop_typing(self, room_id: int) -> None:
-        channel = self.services.hub.channels.get(room_id)
-        if channel is not None and self.user_id is not None:
-            self.services.system.tell_or_bury(
-                self.services.room(room_id).address, Type(self.user_id, self.name, is_typing=False)
-            )
+        assert self.user_id is not None
+        command = Type(self.user_id, self.name, is_typing=False)
+        self.services.system.tell_or_bury(self.services.room(room_id).address, command)
 
     # -- commands -----------------------------------------------------------------------------------------------
 
@@ -305,6 +291,9 @@ class V1Session(SocketSession):
         assert self._rooms is not None
         self._rooms.discard(room_id)
         self.services.hub.detach(self.connection, room_id)
+        if self._types_in and room_id in self._types_in:
+            self._types_in.discard(room_id)
+            self._stop_typing(room_id)
         self._ack(command_id, {}, room_id)
 
     def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
@@ -312,6 +301,8 @@ class V1Session(SocketSession):
         if not isinstance(data.get("on"), bool):
             raise BadCommand("typing needs data.on, true or false")
         assert self.user_id is not None
+        self._types_in = self._types_in or set()
+        (self._types_in.add if data["on"] else self._types_in.discard)(room_id)
 
         def noted(value: object, error: BaseException | None) -> None:
             self._inflight -= 1
@@ -603,6 +594,33 @@ class WantedRooms:
         """Not everything since the client was here will be replayed."""
         after_seq = self.after[view.room_id]
         return after_seq is not None and (_is_gap(view, after_seq) or self.is_other_epoch(view))
+
+
+@cache
+def _hello_template(node: str, messages_per_minute: int, commands_per_minute: int) -> str:
+    hello = {
+        "type": "hello",
+        "data": {
+            "v": 1,
+            "node": node,
+            "hb": int(PING_SECONDS * 1000),
+            "hbGrace": int((SILENCE_SECONDS - PING_SECONDS) * 1000),
+            "authWithin": int(START_SECONDS_MAX * 1000),
+            "limits": {
+                "frame": FRAME_BYTES_MAX,
+                "inflight": INFLIGHT_MAX,
+                "rooms": ROOMS_MAX,
+                "commands": COMMANDS_MAX,
+                "send": f"{messages_per_minute}/60s",
+                "cmds": f"{commands_per_minute}/60s",
+            },
+            "features": ["rooms", "resume", "typing", "receipts", "presence", "history"],
+            "conn": "CONN",
+            "now": "NOW",
+        },
+    }
+    text = json.dumps(hello, separators=(",", ":")).replace("%", "%%")
+    return text.replace('"CONN"', '"%x"').replace('"NOW"', "%d")
 
 
 def _wanted_rooms(data: dict[str, Any]) -> WantedRooms:
