@@ -1,0 +1,112 @@
+# greenroom from a checkout. `make help` lists what there is; nothing else has to be set up.
+#
+# .venv is made when it is missing, made anew in a checkout that was moved, and brought up to date when pyproject.toml
+# changes: the stamp .venv/installed-* holds the digest of that file. While it is right nothing here needs a network.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUDGET_SECONDS ?=
+ONLY ?=
+ARGS ?=
+
+# The budget of the slow tests and the skipping of browser tests are pytest plugins of ours: tests/plugins/.
+PYTEST := PYTHONPATH=tests/plugins $(BIN)/pytest -p slow_budget -p chromium
+
+.PHONY: help run test test-slow check bench clean
+.PHONY: _venv _venv_dev _chromium
+
+help:  ## this list
+	@echo "greenroom: what make can do here"
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+# In a terminal the server is a job of its own, so that Ctrl-C reaches it alone and make ends with its exit code; Ctrl-Z
+# is ignored, for make would take a stopped server for one that has failed.
+run: _venv  ## start greenroom with its own PostgreSQL on http://127.0.0.1:8787
+	@export ENVIRONMENT="$${ENVIRONMENT:-development}"; \
+	if [ -t 0 ]; then trap '' TSTP; set -m; $(BIN)/greenroom serve $(ARGS); else exec $(BIN)/greenroom serve $(ARGS); fi
+
+test: check _chromium  ## lint, types and tests; ARGS="tests/http -x" goes to pytest
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: _venv_dev _chromium  ## full-size fault and load tests, as many as BUDGET_SECONDS=360 allows (all without)
+	@BUDGET_SECONDS="$(BUDGET_SECONDS)" PYTHONHASHSEED=0 $(PYTEST) -m slow --hypothesis-seed=0 $(ARGS)
+
+check: _venv_dev  ## lint, format and types only
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo "these are not formatted: run $(BIN)/ruff format"; $(BIN)/ruff format --check; exit 1; }
+	@$(BIN)/mypy
+
+bench: _venv_dev  ## greenroom beside its peers, about 20 minutes; ONLY=fanout for one scenario
+	@$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+clean:  ## remove what was installed and built; data in .greenroom/ stays
+	@rm -rf $(VENV) build dist src/greenroom.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/.build
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+	@if [ -d .greenroom ]; then echo "kept: .greenroom/, the data of make run"; fi
+
+# -- .venv --------------------------------------------------------------------------------------------------------------
+
+_venv:
+	@$(call install,run,.)
+
+_venv_dev:
+	@$(call install,dev,.[dev])
+
+# $(1): the name of the stamp; $(2): what pip is told. What dev installs is enough for run too.
+define install
+set -e; \
+want="$$(sha256sum < pyproject.toml | cut -c-16) $$PWD"; \
+has() { [ "$$(cat $(VENV)/installed-$$1 2>/dev/null)" = "$$want" ]; }; \
+if { has dev || has $(1); } && $(BIN)/python -c '' 2>/dev/null; then exit 0; fi; \
+if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	echo "greenroom needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	echo "Install one (Debian 12: apt-get install python3 python3-venv), or name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+	exit 1; \
+fi; \
+if [ "$$(cat $(VENV)/made-in 2>/dev/null)" != "$$PWD" ] || ! $(BIN)/python -c '' 2>/dev/null; then rm -rf $(VENV); fi; \
+if [ ! -d $(VENV) ] && ! said="$$($(PYTHON) -m venv $(VENV) 2>&1)"; then \
+	rm -rf $(VENV); \
+	echo "$$said" >&2; \
+	echo "$(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv; then again." >&2; \
+	exit 1; \
+fi; \
+echo "$$PWD" > $(VENV)/made-in; rm -f $(VENV)/installed-*; \
+echo "Installing greenroom and what it needs into $(VENV) (once; a minute or two)"; \
+log=$(VENV)/install.log; \
+if ! $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -e '$(2)' 2>&1 | tee $$log | $(call progress); then \
+	tail -n 15 $$log >&2; \
+	echo "The installation failed; all of it is in $$log. It needs a network this once. Then again: make $(MAKECMDGOALS)" >&2; \
+	exit 1; \
+fi; \
+echo "$$want" > $(VENV)/installed-$(1)
+endef
+
+# One line that changes in a terminal, nothing elsewhere.
+define progress
+if [ -t 1 ]; then \
+	while read -r word what _; do \
+		case "$$word" in Collecting|Downloading|Building|Installing) printf '\r\033[K  %s %s' "$$word" "$${what:0:50}";; esac; \
+	done; printf '\r\033[K'; \
+else cat > /dev/null; fi
+endef
+
+# -- Chromium, for the tests marked `browser` ---------------------------------------------------------------------------
+
+# Asked for once: a refusal is remembered in .venv until it is made anew. Without Chromium these tests are skipped.
+_chromium: _venv_dev
+	@if command -v chromium chromium-browser google-chrome >/dev/null || [ -e $(VENV)/no-chromium ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif sudo -n true 2>/dev/null; then sudo="sudo -n"; else sudo=no; fi; \
+	if [ "$$sudo" != no ] && command -v apt-get >/dev/null; then \
+		echo "Installing Chromium for the browser tests (once)"; \
+		export DEBIAN_FRONTEND=noninteractive; log=$(VENV)/chromium.log; \
+		{ $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium; } >$$log 2>&1 </dev/null && exit 0; \
+		echo "Chromium could not be installed ($$log says why)." >&2; \
+	fi; \
+	echo "There is no Chromium: browser tests are skipped. To run them: apt-get install chromium; rm -f $(VENV)/no-chromium" >&2; \
+	touch $(VENV)/no-chromium
