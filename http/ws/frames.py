@@ -22,8 +22,9 @@ except ImportError:  # pragma: no cover - the wheel of this platform has no C pa
 
 FRAME_BYTES_MAX: Final = 128 * 1024
 _SMALL_BYTES: Final = 126  # lengths below need no extension
+_TEXT_HEAD: Final = 0x81
 _CLOSE_HEAD: Final = 0x88
-_QUICK_HEADS: Final = frozenset((0x81, _CLOSE_HEAD))  # FIN and text, FIN and close: nearly all there are
+_QUICK_HEADS: Final = frozenset((_TEXT_HEAD, _CLOSE_HEAD))  # FIN and text, FIN and close: nearly all there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,17 @@ class FrameReader:
         if self._protocol is None:
             while size - position >= 6 and data[position] in _QUICK_HEADS:
                 length = data[position + 1] - 128  # negative when it is not masked
-                if not 0 <= length < _SMALL_BYTES or position + 6 + length > size:
-                    break
                 start = position + 6
-                payload = apply_mask(data[start : start + length], data[position + 2 : start])
+                if length == _SMALL_BYTES and data[position] == _TEXT_HEAD:  # two more bytes tell the length
+                    length = int.from_bytes(data[position + 2 : position + 4], "big")
+                    start += 2
+                    if length < _SMALL_BYTES:  # not the shortest form: the library says so
+                        break
+                elif not 0 <= length < _SMALL_BYTES:
+                    break
+                if start + length > size:
+                    break
+                payload = apply_mask(data[start : start + length], data[start - 4 : start])
                 if data[position] == _CLOSE_HEAD:
                     if length not in (0, 2):  # with a reason, or broken: the library's
                         break

@@ -20,13 +20,14 @@ import trio
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.ports import CommitOutcome, Committer, CommitUnit, StorageUnavailable
-from greenroom.storage.postgres.pool import AWAY_ERRORS, Postgres
+from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant
 
 BATCH_UNITS_MAX = 4096
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 COMMIT_SECONDS_MAX = 15.0
+PLAN_BATCHES_MAX = 1024
 ID_MAX = 2**63 - 1
 
 # What PostgreSQL says when a value of the batch, not the server, is at fault.
@@ -76,6 +77,7 @@ class PostgresCommitter(Committer):
         self._connection: Any = None
         self._claims: dict[tuple[Address, bool], _Claim] = {}
         self._claiming = trio.Lock()
+        self._plan_batches_left = self._plan_batches = 1
         self._batches = self._committed = self._not_committed = self._batch_units_peak = 0
 
     # -- the port -----------------------------------------------------------------------------------------------
@@ -140,8 +142,14 @@ class PostgresCommitter(Committer):
     async def _commit(self, batch: Batch) -> None:
         try:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await self._postgres.connect()
+                self._connection = await self._open_connection()
         except StorageUnavailable:
+            self._settle_all(batch, CommitOutcome.UNAVAILABLE)
+            return
+        try:
+            await self._renew_plans()
+        except (*AWAY_ERRORS, asyncpg.PostgresError):
+            self._drop_connection()
             self._settle_all(batch, CommitOutcome.UNAVAILABLE)
             return
         try:
@@ -157,6 +165,27 @@ class PostgresCommitter(Committer):
         else:
             self._batches += 1
             self._settle_by_row(batch, rows)
+
+    async def _open_connection(self) -> Any:
+        connection = await self._postgres.connect()
+        self._plan_batches_left = self._plan_batches = 1
+        if not self._postgres.is_pooled:
+            with away_is_unavailable(), trio.fail_after(CONNECT_SECONDS_MAX):
+                await self._postgres.bridge.run(connection.execute, query("settle_plans"))
+        return connection
+
+    async def _renew_plans(self) -> None:
+        """Plans are made once, and again after 1, 2, 4 … PLAN_BATCHES_MAX batches: tables grow from nothing.
+
+        A plan that was good for an empty table reads all of a large one.
+        """
+        self._plan_batches_left -= 1
+        if self._plan_batches_left or self._postgres.is_pooled:
+            return
+        self._plan_batches = min(self._plan_batches * 2, PLAN_BATCHES_MAX)
+        self._plan_batches_left = self._plan_batches
+        with trio.fail_after(CONNECT_SECONDS_MAX):
+            await self._postgres.bridge.run(self._connection.execute, query("forget_plans"))
 
     async def _bisect(self, batch: Batch) -> None:
         if len(batch.by_actor) == 1:
@@ -302,7 +331,7 @@ async def _write_participants(connection: Any, puts: list[PutParticipant]) -> No
             [put.role for put in last],
             [put.is_active for put in last],
             [put.at_ms for put in last],
-            )
+        )
 
 
 async def _write_markers(connection: Any, markers: list[AdvanceMarker]) -> None:
@@ -319,4 +348,4 @@ async def _write_markers(connection: Any, markers: list[AdvanceMarker]) -> None:
             [marker.user_id for marker in farthest.values()],
             [marker.read_seq for marker in farthest.values()],
             [marker.at_ms for marker in farthest.values()],
-            )
+        )

@@ -5,10 +5,18 @@ pair exists once, whoever races (unique index). History pages carry the membersh
 path reads a room that the reader may not see.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from greenroom.storage.postgres.idempotency import (
+    Earlier,
+    IdempotencyClaim,
+    IdempotencyKeys,
+    KeptAnswer,
+    claim_key,
+    keep_answer,
+)
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
 
@@ -28,6 +36,7 @@ class StoredMessage:
     created_at_ms: int
     sender_name: str = ""
     conversation_id: int = 0
+    sender_role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,32 +86,53 @@ class NewConversation:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReadMarks:
+    """Of one conversation: the newest seq, how far one member has read, and the farthest of the others."""
+
+    top_seq: int
+    read_seq: int
+    read_seq_of_others: int
+
+
 class Conversations:
-    """Reads, and the making of new conversations."""
+    """Reads, and the making of new conversations. idempotency: keys of commands to rooms."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
+        self.idempotency = IdempotencyKeys(postgres)
 
     async def create(self, new: NewConversation) -> tuple[int, bool]:
         """Make the conversation; (its id, True), or (the id of the pair's existing one, False).
 
         Raises: asyncpg.ForeignKeyViolationError when somebody does not exist.
         """
-        other = new.participant_ids[0] if not new.is_group else None
-        pair = (None, None) if other is None else (min(other, new.creator_id), max(other, new.creator_id))
-        roles = {new.creator_id: "admin" if new.is_group else "member"}
-        roles.update({user_id: "member" for user_id in new.participant_ids if user_id != new.creator_id})
 
         async def run(connection: Any) -> tuple[int, bool]:
-            made = await connection.fetchval(
-                query("insert_conversation"),
-                *(new.id, new.is_group, new.is_open, new.title, new.creator_id, *pair, new.at_ms),
-            )
-            if made is None:
-                return await connection.fetchval(query("select_direct_conversation"), *pair), False
-            await connection.execute(query("insert_ownership"), "room", str(new.id))
-            await connection.execute(query("insert_participants"), new.id, list(roles), list(roles.values()), new.at_ms)
-            return new.id, True
+            return await _create(connection, new)
+
+        return await self._postgres.transaction(run)
+
+    async def create_once(
+        self, new: NewConversation, claim: IdempotencyClaim | None, answer: Callable[[Any, bool], KeptAnswer]
+    ) -> Earlier:
+        """Make the conversation and its answer, which is kept under *claim*, in one transaction.
+
+        answer: called with the row of `select_conversation_of` as the creator sees it, and whether it is new. Raises
+        as `create`.
+        """
+
+        async def run(connection: Any) -> Earlier:
+            if claim is not None:
+                earlier = await claim_key(connection, claim, new.at_ms)
+                if earlier is not None:
+                    return earlier
+            conversation_id, is_new = await _create(connection, new)
+            row = await connection.fetchrow(query("select_conversation_of"), conversation_id, new.creator_id)
+            made = answer(row, is_new)
+            if claim is not None:
+                await keep_answer(connection, claim, made)
+            return made
 
         return await self._postgres.transaction(run)
 
@@ -177,9 +207,45 @@ class Conversations:
         """Members by id after *after_id* (rows of `select_participants`); none for who is not a member."""
         return await self._postgres.fetch("select_participants", conversation_id, reader_id, after_id, count)
 
+    async def direct_conversation(self, user_id: int, other_id: int) -> int | None:
+        """The conversation of a pair, or None while they have none."""
+        pair = min(user_id, other_id), max(user_id, other_id)
+        return await self._postgres.fetch_value("select_direct_conversation", *pair)
+
+    async def read_marks(self, conversation_id: int, reader_id: int) -> ReadMarks | None:
+        """How far has been read, as a member sees it; None for who is not one."""
+        row = await self._postgres.fetch_row("select_read_marks", conversation_id, reader_id)
+        return None if row is None else ReadMarks(**dict(row))
+
+    async def unread_count(self, user_id: int) -> int:
+        """Unread messages over all conversations: at most 100 of each are counted, and 1,000 in all."""
+        return int(await self._postgres.fetch_value("select_unread_count", user_id) or 0)
+
+    async def seqs(self, conversation_id: int, message_ids: Sequence[int]) -> list[int]:
+        """The seqs of those messages that are of this conversation. The caller checks membership."""
+        rows = await self._postgres.fetch("select_seqs", conversation_id, list(message_ids))
+        return [row["seq"] for row in rows]
+
     async def is_member(self, conversation_id: int, user_id: int) -> bool:
         """Whether the user is an active member now."""
         return bool(await self._postgres.fetch_value("is_member", conversation_id, user_id))
+
+
+async def _create(connection: Any, new: NewConversation) -> tuple[int, bool]:
+    """See `Conversations.create`. An asyncio coroutine, inside a transaction."""
+    other = new.participant_ids[0] if not new.is_group else None
+    pair = (None, None) if other is None else (min(other, new.creator_id), max(other, new.creator_id))
+    roles = {new.creator_id: "admin" if new.is_group else "member"}
+    roles.update({user_id: "member" for user_id in new.participant_ids if user_id != new.creator_id})
+    made = await connection.fetchval(
+        query("insert_conversation"),
+        *(new.id, new.is_group, new.is_open, new.title, new.creator_id, *pair, new.at_ms),
+    )
+    if made is None:
+        return await connection.fetchval(query("select_direct_conversation"), *pair), False
+    await connection.execute(query("insert_ownership"), "room", str(new.id))
+    await connection.execute(query("insert_participants"), new.id, list(roles), list(roles.values()), new.at_ms)
+    return new.id, True
 
 
 def _messages(rows: list[Any]) -> list[StoredMessage]:

@@ -49,8 +49,11 @@ class PoolStatistics:
 class Postgres:
     """Queries by name. Made by `open_postgres`."""
 
-    def __init__(self, bridge: AsyncioBridge, pool: Any, connect: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(
+        self, bridge: AsyncioBridge, pool: Any, connect: Callable[[], Awaitable[Any]], *, is_pooled: bool
+    ) -> None:
         self.bridge = bridge
+        self.is_pooled = is_pooled  # a transaction pooler stands between: nothing may be set for a session
         self._pool = pool
         self._connect = connect
 
@@ -157,7 +160,7 @@ async def open_postgres(
     with away_is_unavailable(), trio.fail_after(CONNECT_SECONDS_MAX):
         pool = await bridge.run(make_pool)
     try:
-        yield Postgres(bridge, pool, connect)
+        yield Postgres(bridge, pool, connect, is_pooled=is_pooled)
     finally:
         with trio.move_on_after(3, shield=True) as scope:
             await bridge.run(close, pool)

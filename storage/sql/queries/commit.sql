@@ -10,17 +10,24 @@ drafts as (
         $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[]
     ) as d (id, conversation_id, seq, sender_id, client_id, content, content_digest, created_at_ms)
 ),
+-- The limit keeps the planner from turning these look-ups into a join over all messages ever sent.
 duplicates as (
     select distinct d.conversation_id::text as key
     from drafts d
-    join messages m using (conversation_id, sender_id, client_id)
+    cross join lateral (
+        select 1 from messages m
+        where m.conversation_id = d.conversation_id and m.sender_id = d.sender_id and m.client_id = d.client_id
+        limit 1
+    ) as found
 ),
 held as (
     select o.kind, o.key
-    from ownership o
-    join units u on o.kind = u.kind and o.key = u.key and o.token = u.token
-    order by o.kind, o.key
-    for update of o
+    from (select kind, key, token from units order by kind, key) as u
+    cross join lateral (
+        select o.kind, o.key from ownership o
+        where o.kind = u.kind and o.key = u.key and o.token = u.token
+        for update
+    ) as o
 ),
 accepted as (
     update ownership o
@@ -97,3 +104,11 @@ returning o.kind, o.key, o.token;
 -- name: probe
 -- Answer, if there is anybody to answer.
 select 1;
+
+-- name: settle_plans
+-- The committer's few statements are planned once, not for every batch.
+set plan_cache_mode = force_generic_plan;
+
+-- name: forget_plans
+-- Plan anew what runs next.
+discard plans;

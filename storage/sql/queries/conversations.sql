@@ -53,7 +53,7 @@ from messages where conversation_id = $1 and sender_id = $2 and client_id = $3;
 
 -- name: select_messages_after
 -- A page of history forwards, for an active member only.
-select m.id, m.seq, m.sender_id, u.name as sender_name, m.client_id, m.content,
+select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
 from messages m join users u on u.id = m.sender_id
 where m.conversation_id = $1 and m.seq > $3
@@ -63,7 +63,7 @@ order by m.seq limit $4;
 -- name: select_messages_before
 -- A page of history backwards from a seq, oldest first, for an active member only.
 select * from (
-    select m.id, m.seq, m.sender_id, u.name as sender_name, m.client_id, m.content,
+    select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1 and m.seq < $3
@@ -75,7 +75,7 @@ order by seq;
 -- name: select_messages_offset
 -- A page by limit and offset from the newest, oldest first, for an active member only.
 select * from (
-    select m.id, m.seq, m.sender_id, u.name as sender_name, m.client_id, m.content,
+    select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1
@@ -86,7 +86,8 @@ order by seq;
 
 -- name: select_message
 -- One message, for an active member of its conversation only.
-select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, m.client_id, m.content,
+select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id,
+    m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
 from messages m join users u on u.id = m.sender_id
 where m.id = $1
@@ -95,14 +96,23 @@ where m.id = $1
     );
 
 -- name: select_conversation_of
--- One conversation as one of its active members sees it.
+-- One conversation as one of its active members sees it. unread_count: messages of others after the read marker; at
+-- most 100 are counted, among the newest 10,000 of the conversation.
 select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, me.read_seq,
     (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from c.updated_at) * 1000)::bigint as updated_at_ms,
     (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
     last.content as last_message, last.sender_id as last_sender_id,
     (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
-    other.id as other_id, other.name as other_name, other.role as other_role
+    (
+        select count(*) from (
+            select from messages m
+            where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $2
+            limit 100
+        ) unread
+    ) as unread_count,
+    other.id as other_id, other.role as other_role,
+    coalesce(nullif(other.name, ''), other.external_id, 'user ' || other.id) as other_name
 from conversations c
 join participants me on me.conversation_id = c.id and me.user_id = $2 and me.is_active
 left join messages last on last.conversation_id = c.id and last.seq = c.top_seq
@@ -111,14 +121,22 @@ left join users other
 where c.id = $1;
 
 -- name: select_conversations_of
--- The conversations of a user, the one with the newest activity first.
+-- The conversations of a user, the one with the newest activity first; unread_count as in select_conversation_of.
 select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, me.read_seq,
     (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from c.updated_at) * 1000)::bigint as updated_at_ms,
     (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
     last.content as last_message, last.sender_id as last_sender_id,
     (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
-    other.id as other_id, other.name as other_name, other.role as other_role
+    (
+        select count(*) from (
+            select from messages m
+            where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $1
+            limit 100
+        ) unread
+    ) as unread_count,
+    other.id as other_id, other.role as other_role,
+    coalesce(nullif(other.name, ''), other.external_id, 'user ' || other.id) as other_name
 from participants me
 join conversations c on c.id = me.conversation_id
 left join messages last on last.conversation_id = c.id and last.seq = c.top_seq
@@ -130,7 +148,9 @@ limit $2 offset $3;
 
 -- name: select_open_conversations
 -- Groups that any signed-in user may enter, the one with the newest activity first.
-select c.id, c.title,
+select c.id, c.title, c.top_seq,
+    (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
     (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
     exists (select 1 from participants p where p.conversation_id = c.id and p.is_active and p.user_id = $1) as is_member
 from conversations c
@@ -140,7 +160,8 @@ limit $2 offset $3;
 
 -- name: select_participants
 -- The active members of a conversation with their names, for an active member only.
-select p.user_id, u.name, p.role, p.read_seq, (extract(epoch from p.joined_at) * 1000)::bigint as joined_at_ms
+select p.user_id, coalesce(nullif(u.name, ''), u.external_id, 'user ' || u.id) as name, u.role as user_type,
+    p.role, p.read_seq, (extract(epoch from p.joined_at) * 1000)::bigint as joined_at_ms
 from participants p join users u on u.id = p.user_id
 where p.conversation_id = $1 and p.is_active and p.user_id > $3
     and exists (select 1 from participants me where me.conversation_id = $1 and me.user_id = $2 and me.is_active)
@@ -149,3 +170,31 @@ order by p.user_id limit $4;
 -- name: is_member
 -- Whether a user is an active member of a conversation.
 select exists (select 1 from participants where conversation_id = $1 and user_id = $2 and is_active);
+
+-- name: select_read_marks
+-- How far an active member and the others have read, and the newest seq; no row for who is not a member.
+select c.top_seq, me.read_seq,
+    coalesce((
+        select max(p.read_seq) from participants p where p.conversation_id = c.id and p.user_id <> $2 and p.is_active
+    ), 0) as read_seq_of_others
+from conversations c
+join participants me on me.conversation_id = c.id and me.user_id = $2 and me.is_active
+where c.id = $1;
+
+-- name: select_unread_count
+-- Messages of others after the read markers of a user, over all conversations: at most 100 of each and 1,000 in all.
+select count(*) from (
+    select from participants me
+    join conversations c on c.id = me.conversation_id and c.top_seq > me.read_seq
+    cross join lateral (
+        select from messages m
+        where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $1
+        limit 100
+    ) unread
+    where me.user_id = $1 and me.is_active
+    limit 1000
+) counted;
+
+-- name: select_seqs
+-- Where these messages stand in one conversation.
+select seq from messages where conversation_id = $1 and id = any($2::bigint[]);

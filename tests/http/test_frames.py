@@ -1,0 +1,130 @@
+"""The inbound side of a socket: however the bytes are cut, the same messages; whatever breaks the RFC, its close code."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenroom.http.ws.frames import (
+    FRAME_BYTES_MAX,
+    BinaryFrame,
+    CloseFrame,
+    Fault,
+    FrameReader,
+    InboundFrame,
+    TextFrame,
+    close_frame,
+    text_frame,
+)
+
+MASK = b"\x01\x02\x03\x04"
+
+
+def masked(payload: bytes) -> bytes:
+    return bytes(octet ^ MASK[index % 4] for index, octet in enumerate(payload))
+
+
+def frame(payload: bytes, opcode: int = 1, *, fin: bool = True, rsv: int = 0, is_masked: bool = True) -> bytes:
+    size = len(payload)
+    head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
+    bit = 0x80 if is_masked else 0
+    if size < 126:
+        head += bytes([bit | size])
+    elif size < 65536:
+        head += bytes([bit | 126]) + size.to_bytes(2, "big")
+    else:
+        head += bytes([bit | 127]) + size.to_bytes(8, "big")
+    return head + (MASK + masked(payload) if is_masked else payload)
+
+
+def read(*parts: bytes) -> list[InboundFrame]:
+    reader = FrameReader()
+    return [found for part in parts for found in reader.feed(part)]
+
+
+TEXTS = st.lists(st.text(max_size=40) | st.text(min_size=120, max_size=140) | st.just("x" * 70_000), max_size=6)
+
+
+@given(TEXTS, st.data())
+def test_text_arrives_whole_and_in_order_however_the_bytes_are_cut(texts: list[str], data: st.DataObject) -> None:
+    stream = b"".join(frame(text.encode()) for text in texts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    parts = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert read(*parts) == [TextFrame(text) for text in texts]
+
+
+@given(st.text(max_size=300), st.integers(1, 5), st.booleans())
+def test_fragments_are_joined_with_control_frames_between_them(text: str, pieces: int, has_ping: bool) -> None:
+    octets = text.encode()
+    step = max(1, -(-len(octets) // pieces))
+    chunks = [octets[index : index + step] for index in range(0, len(octets), step)] or [b""]
+    stream = b""
+    for index, chunk in enumerate(chunks):
+        stream += frame(chunk, 0 if index else 1, fin=index == len(chunks) - 1)
+        if has_ping and index < len(chunks) - 1:
+            stream += frame(b"hi", 9)
+    assert read(stream) == [TextFrame(text)]
+
+
+def test_a_ping_is_answered_with_its_payload() -> None:
+    reader = FrameReader()
+    assert list(reader.feed(frame(b"beat", 9))) == []
+    assert reader.replies == b"\x8a\x04beat"
+
+
+def test_binary_is_told_apart() -> None:
+    assert read(frame(b"\x00\x01", 2)) == [BinaryFrame()]
+
+
+@pytest.mark.parametrize(
+    ("stream", "code"),
+    [
+        (frame(b"\xff\xfe"), 1007),
+        (frame("é".encode()[:1]), 1007),
+        (frame(b"\xc3", fin=False) + frame(b"\x28", 0), 1007),
+        (frame(b"x", is_masked=False), 1002),
+        (frame(b"x", 3), 1002),
+        (frame(b"x", 0xB), 1002),
+        (frame(b"x", rsv=4), 1002),
+        (frame(b"x", 0), 1002),
+        (frame(b"a", fin=False) + frame(b"b"), 1002),
+        (frame(b"x" * 126, 9), 1002),
+        (frame(b"x", 9, fin=False), 1002),
+        (frame(b"\x03", 8), 1002),
+        (b"\x81\xff" + (1 << 40).to_bytes(8, "big") + MASK, 1009),
+        (frame(b"x" * (FRAME_BYTES_MAX + 1)), 1009),
+        (frame(b"x" * 70_000, fin=False) + frame(b"x" * 70_000, 0), 1009),
+    ],
+)
+def test_what_breaks_the_rfc_ends_with_its_close_code(stream: bytes, code: int) -> None:
+    found = read(frame(b"fine"), stream)
+    assert found[0] == TextFrame("fine")
+    assert isinstance(found[-1], Fault)
+    assert found[-1].code == code
+
+
+def test_the_largest_message_passes() -> None:
+    assert read(frame(b"x" * FRAME_BYTES_MAX)) == [TextFrame("x" * FRAME_BYTES_MAX)]
+
+
+@pytest.mark.parametrize(("payload", "code"), [(b"", 1005), (b"\x03\xe8", 1000), (b"\x03\xe8bye", 1000)])
+def test_a_close_tells_its_code_and_ends_everything(payload: bytes, code: int) -> None:
+    assert read(frame(payload, 8) + frame(b"later")) == [CloseFrame(code)]
+
+
+@given(st.binary(max_size=64))
+def test_garbage_never_raises(data: bytes) -> None:
+    read(data)
+    read(frame(b"first"), data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 100_000])
+def test_what_we_send_can_be_read(size: int) -> None:
+    payload = b"x" * size
+    sent = text_frame(payload)
+    assert sent.endswith(payload)
+    assert sent[0] == 0x81
+    heads = {True: sent[1], False: struct.unpack("!H", sent[2:4])[0] if sent[1] == 126 else None}
+    assert heads[True] == size if size < 126 else sent[1] in (126, 127)
+    assert close_frame(4201, "slow consumer") == b"\x88\x0f\x10\x69slow consumer"
