@@ -1,0 +1,337 @@
+"""The real thing: `python -m greenroom serve` as a process of its own, started, stopped, killed and looked into.
+
+    with ServerProcess(MESSAGES_PER_MINUTE=0) as server:
+        server.start()            # returns when the port answers and storage is there
+        server.kill()             # kill -9: PostgreSQL stays behind, as it would
+        server.start()            # takes it over
+
+It ends only what it started: the server by its Popen, PostgreSQL by the pid in its own data folder, and only while
+that pid still works in that folder. An error inside the block prints the end of the server's log.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import asyncpg
+import jwt
+import trio
+
+from greenroom.storage.postgres.cluster import DATABASE, SUPERUSER
+
+SECRET = "the acceptance tests sign their tokens with these bytes, of which there are enough"
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 15.0
+LOG_TAIL_CHARACTERS = 6000
+PREFIX = "greenroom-acceptance-"
+
+# Nothing limits a load test but what is tested.
+UNLIMITED = {
+    "MESSAGES_PER_MINUTE": "0",
+    "WS_COMMANDS_PER_MINUTE": "0",
+    "WS_MAX_PER_USER": "10000",
+    "LOG_LEVEL": "info",
+}
+
+# Moves the listener to descriptor 3, where LISTEN_FDS wants it, and becomes the server.
+WITH_LISTENER = """
+import os, sys
+descriptor = int(sys.argv[1])
+os.dup2(descriptor, 3, True)
+if descriptor != 3:
+    os.close(descriptor)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.executable, [sys.executable, "-m", "greenroom", "serve"])
+"""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process holds now."""
+
+    memory_bytes: int
+    descriptors: int
+    threads: int
+
+
+class ServerProcess:
+    """One greenroom with a data folder of its own. Settings are given as the environment has them."""
+
+    def __init__(self, *, listener: socket.socket | None = None, **settings: object) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/var/tmp"))
+        self.folder.chmod(0o711)
+        self.data = self.folder / "data"
+        self.data.mkdir(mode=0o711)
+        self.data.chmod(0o711)
+        self.port = 0
+        self.starts = 0
+        self._listener = listener
+        self._settings = {**UNLIMITED, **{name: str(value) for name, value in settings.items()}}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # -- the life of the process ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        assert not self.is_running, "it runs already"
+        self.starts += 1
+        with self.log.open("ab") as log:
+            log.write(f"---- start {self.starts}\n".encode())
+            log.flush()
+            since = log.tell()
+            self._process = subprocess.Popen(
+                self._command(),
+                env=self._environment(),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self._listener.fileno()] if self._listener is not None else (),
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while (found := re.search(rb"runs at http://[^:]+:(\d+)", self._log_since(since))) is None:
+            assert self._process.poll() is None, f"the server ended with {self._process.returncode}:\n{self.log_tail()}"
+            assert time.monotonic() < deadline, f"not up after {START_SECONDS_MAX:g} s:\n{self.log_tail()}"
+            time.sleep(0.01)
+        self.port = int(found[1])
+
+    def stop(self) -> int:
+        """Stop it in order; its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(STOP_SECONDS_MAX)
+
+    def kill(self) -> None:
+        """End it with SIGKILL and wait until the kernel has let go of it."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(STOP_SECONDS_MAX)
+
+    def signal(self, number: int) -> None:
+        """Send the server a signal."""
+        os.kill(self.pid, number)
+
+    @property
+    def is_running(self) -> bool:
+        """The process has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the server itself."""
+        assert self._process is not None
+        return self._process.pid
+
+    def __enter__(self) -> "ServerProcess":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if error is not None:
+                print(f"--- the end of the server's log\n{self.log_tail()}\n--- (port {self.port}, {self.data})")
+            if self.is_running:
+                with suppress(OSError):
+                    self.signal(signal.SIGCONT)
+                self.continue_postgres()
+                try:
+                    self.stop()
+                except subprocess.TimeoutExpired:
+                    self.kill()
+                    if error is None:
+                        raise
+        finally:
+            self._end_postgres()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    # -- its PostgreSQL -------------------------------------------------------------------------------------------
+
+    @property
+    def postmaster_pid(self) -> int | None:
+        """Of the PostgreSQL of this data folder; None when none runs."""
+        data = self.data / "postgres" / "cluster" / "data"
+        with suppress(OSError, ValueError, IndexError):
+            pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+            if Path(f"/proc/{pid}/cwd").resolve() == data.resolve() and _state(pid) != "Z":
+                return pid
+        return None
+
+    def kill_postgres(self) -> int:
+        """SIGKILL the postmaster. The workers that it leaves end by themselves. Returns the pid that was killed."""
+        pid = self.postmaster_pid
+        assert pid is not None, "PostgreSQL does not run"
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def pause_postgres(self) -> None:
+        """SIGSTOP the postmaster and every worker: a server that hangs."""
+        self._signal_postgres(signal.SIGSTOP)
+
+    def continue_postgres(self) -> None:
+        """Let it go on."""
+        self._signal_postgres(signal.SIGCONT)
+
+    def _signal_postgres(self, number: int) -> None:
+        pid = self.postmaster_pid
+        if pid is not None:
+            for one in (pid, *_children(pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(one, number)
+
+    def _end_postgres(self) -> None:
+        pid = self.postmaster_pid
+        if pid is None:
+            return
+        self.continue_postgres()
+        os.kill(pid, signal.SIGQUIT)
+        deadline = time.monotonic() + 5
+        while self.postmaster_pid == pid and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self.postmaster_pid == pid:
+            os.kill(pid, signal.SIGKILL)
+
+    # -- looking and preparing, past the server: straight in PostgreSQL ---------------------------------------------
+
+    def rows(self, statement: str, *arguments: object) -> list[Any]:
+        """What PostgreSQL answers. Blocks; inside trio use `query`."""
+        found: list[list[Any]] = []
+        failure: list[BaseException] = []
+
+        async def run() -> None:
+            connection = await asyncpg.connect(
+                host=str(self.data / "postgres" / "socket"), port=5432, user=SUPERUSER, database=DATABASE, timeout=10
+            )
+            try:
+                found.append(await connection.fetch(statement, *arguments))
+            finally:
+                await connection.close()
+
+        def thread() -> None:  # asyncio wants a thread without another loop
+            try:
+                asyncio.run(run())
+            except BaseException as error:
+                failure.append(error)
+
+        worker = threading.Thread(target=thread)
+        worker.start()
+        worker.join()
+        if failure:
+            raise failure[0]
+        return found[0]
+
+    async def query(self, statement: str, *arguments: object) -> list[Any]:
+        """The same from trio."""
+        return await trio.to_thread.run_sync(lambda: self.rows(statement, *arguments))
+
+    async def make_people(self, *user_ids: int) -> None:
+        """Users of these ids, called `user <id>`."""
+        await self.query(
+            "insert into users (id, name, created_at, updated_at) select id, 'user ' || id, now(), now()"
+            " from unnest($1::bigint[]) as id on conflict do nothing",
+            list(user_ids),
+        )
+
+    async def make_room(self, room_id: int, members: list[int], *, is_open: bool = False) -> int:
+        """A group whose first member is its admin, and its members as users, without the server knowing."""
+        await self.make_people(*members)
+        await self.query(
+            "with room as (insert into conversations (id, is_group, is_open, title, created_by_id, created_at,"
+            " updated_at) values ($1, true, $3, 'room', ($2::bigint[])[1], now(), now()) returning id),"
+            " owner as (insert into ownership (kind, key) select 'room', id::text from room)"
+            " insert into participants (conversation_id, user_id, role, is_active, joined_at)"
+            " select room.id, m.user_id, case m.n when 1 then 'admin' else 'member' end, true, now()"
+            " from room, unnest($2::bigint[]) with ordinality as m (user_id, n)",
+            room_id,
+            members,
+            is_open,
+        )
+        return room_id
+
+    async def log_of(self, room_id: int) -> list[Any]:
+        """The messages of a room as stored, by seq."""
+        return await self.query(
+            "select seq, id, sender_id, client_id, content from messages where conversation_id = $1 order by seq",
+            room_id,
+        )
+
+    def usage(self) -> Usage:
+        """What the server process holds now."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return Usage(
+            memory_bytes=int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024,  # type: ignore[index]
+            descriptors=len(os.listdir(f"/proc/{self.pid}/fd")),
+            threads=int(re.search(r"Threads:\s+(\d+)", status)[1]),  # type: ignore[index]
+        )
+
+    @property
+    def log(self) -> Path:
+        """What the server printed, over all its starts."""
+        return self.folder / "server.log"
+
+    def log_tail(self) -> str:
+        """The end of it."""
+        return self.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:] if self.log.exists() else "(no log)"
+
+    def faults(self) -> list[str]:
+        """Lines of the log that tell of something nobody foresaw."""
+        names = ("session.failed", "session.task_failed", "turn.failed", "effect.failed", "http.connection_failed",
+                 "http.application_failed", "actor.crashed", "actor.gave_up", "Traceback")  # fmt: skip
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [line[:1500] for line in lines if any(name in line for name in names)]
+
+    def _log_since(self, position: int) -> bytes:
+        with self.log.open("rb") as log:
+            log.seek(position)
+            return log.read()
+
+    def _command(self) -> list[str]:
+        if self._listener is not None:
+            return [sys.executable, "-c", WITH_LISTENER, str(self._listener.fileno())]
+        return [sys.executable, "-m", "greenroom", "serve"]
+
+    def _environment(self) -> dict[str, str]:
+        given = {"JWT_SECRET": SECRET, "GREENROOM_DATA_DIR": str(self.data), "PORT": str(self.port), "HOST": "127.0.0.1"}
+        if self._listener is not None:
+            given |= {"LISTEN_FDS": "1"}
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return kept | {"PYTHONUNBUFFERED": "1"} | given | self._settings
+
+
+def token_of(user_id: int, **claims: object) -> str:
+    """A token for the user, signed as the application would."""
+    return jwt.encode({"sub": str(user_id), "name": f"user {user_id}", **claims}, SECRET, algorithm="HS256")
+
+
+def sweep_abandoned() -> None:
+    """Remove folders of earlier runs whose server and PostgreSQL are gone."""
+    for folder in Path("/var/tmp").glob(PREFIX + "*"):
+        with suppress(OSError, ValueError):
+            holder = int((folder / "data" / "lock").read_text())
+            if not Path(f"/proc/{holder}").exists():
+                left = ServerProcess.__new__(ServerProcess)
+                left.folder, left.data = folder, folder / "data"
+                left._end_postgres()
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
