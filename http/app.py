@@ -24,7 +24,18 @@ from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
 from greenroom.http.errors import CODE_OF, ApiError, success
 from greenroom.http.openapi import describe
 from greenroom.http.origins import cookie_attributes
-from greenroom.http.rest import auth, demo, docs, health, tickets, users
+from greenroom.http.rest import (
+    auth,
+    conversations,
+    demo,
+    docs,
+    health,
+    messages,
+    participants,
+    reading,
+    tickets,
+    users,
+)
 from greenroom.http.route import JSON_BYTES_MAX, Answer, Call, Operation, Operations
 from greenroom.http.services import Services
 from greenroom.http.upgrade import UpgradeRefused
@@ -36,6 +47,10 @@ OPERATIONS: Final[tuple[Operations, ...]] = (
     health.operations,
     auth.operations,
     users.operations,
+    conversations.operations,
+    participants.operations,
+    messages.operations,
+    reading.operations,
     tickets.operations,
     demo.operations,
     docs.operations,

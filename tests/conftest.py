@@ -5,6 +5,7 @@
 - `database` (one per test): the address of a fresh, migrated, empty database on that server, copied from a template
   in about 30 ms and dropped afterwards, also when connections are still open. Use it as
   `asyncpg.connect(**database.connect_arguments())`, or give it to whatever takes a ServerAddress.
+- `house` and `live_house` (one per test): all of greenroom on such a database; house_fixture.py says how to ask it.
 - `open_folder` (one per test): an empty folder that the user who runs PostgreSQL can enter. As root `tmp_path` is not
   one: pytest makes its parents 0700.
 """
@@ -13,6 +14,7 @@ import asyncio
 import os
 import queue
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -27,6 +29,10 @@ import trio
 from greenroom.storage.postgres.embedded import ServerAddress, open_embedded
 from greenroom.storage.postgres.left_behind import clear_left_behind
 from greenroom.storage.postgres.migrate import migrate
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from house_fixture import house, house_settings, live_house  # type: ignore[import-not-found]  # noqa: F401
 
 TEMPLATE = "greenroom_template"
 _FOLDER_PREFIX = "greenroom-tests-"

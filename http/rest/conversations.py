@@ -1,0 +1,226 @@
+"""Conversations over HTTP: make one, list one's own and the open ones, look at one.
+
+A direct conversation has exactly two members and exists once for each pair, whoever asks first or at the same time; a
+group has an admin, its creator. Whoever may not see a conversation is told that there is none. Who is in a conversation
+changes in participants.py, what is said in messages.py.
+"""
+
+import json
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StrictInt, StrictStr, StringConstraints
+
+from greenroom.actors.events import MemberChanged
+from greenroom.http.errors import ApiError
+from greenroom.http.models import Id, Input, Output, WholeNumber
+from greenroom.http.rest.rooms import answer_of, claim_of, no_conversation, now_ms, require_self, require_users
+from greenroom.http.rest.rows import (
+    ConversationRow,
+    MessageRow,
+    OpenConversationRow,
+    conversation_row,
+    message_row,
+    open_conversation_row,
+)
+from greenroom.http.route import Answer, Call, Operations
+from greenroom.http.services import RoomServices
+from greenroom.storage.postgres.conversations import NewConversation
+from greenroom.storage.postgres.idempotency import KeptAnswer
+
+operations = Operations("conversations")
+
+PEOPLE_MAX: Final = 1000  # named in one request; a group grows to MEMBERS_MAX by several
+TITLE_CHARACTERS_MAX: Final = 255
+PAGE_MAX: Final = 200
+PAGE_DEFAULT: Final = 100  # the existing client asks once, for everything
+FIRST_MESSAGES: Final = 50
+OFFSET_MAX: Final = 1_000_000
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _printable(text: str) -> str:
+    if _UNPRINTABLE.search(text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+Title = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=TITLE_CHARACTERS_MAX), AfterValidator(_printable)
+]
+People = Annotated[list[Id], Field(max_length=PEOPLE_MAX)]
+
+
+class ConversationWrite(Input):
+    """Whom to speak with. One other person, and no word of a group, is a direct conversation."""
+
+    recipient_id: Id | None = None
+    participant_ids: People | None = None
+    participants: People | None = None
+    is_group: StrictBool | None = None
+    type: Literal["direct", "group"] | None = None
+    title: Title | None = Field(default=None, validation_alias=AliasChoices("title", "name"))
+    open: StrictBool | None = Field(default=None, description="a group that any signed-in user may enter")
+
+    def people(self, creator_id: int) -> tuple[tuple[int, ...], bool]:
+        """(the others, whether they are a group). Raises: ApiError."""
+        given = [*(self.participant_ids or ()), *(self.participants or ())]
+        if self.recipient_id is not None:
+            given.insert(0, self.recipient_id)
+        others = tuple(dict.fromkeys(user_id for user_id in given if user_id != creator_id))
+        if self.recipient_id == creator_id or (given and not others and not self._is_said_group()):
+            raise ApiError("VALIDATION", "Invalid recipient: nobody speaks with oneself")
+        if len(others) > PEOPLE_MAX:
+            raise ApiError("VALIDATION", f"name at most {PEOPLE_MAX} people at once")
+        is_group = self._is_group(others)
+        if not is_group and not others:
+            raise ApiError("VALIDATION", "recipientId is required")
+        if not is_group and (len(others) > 1 or self.open):
+            raise ApiError("VALIDATION", "a direct conversation has exactly one other person and is never open")
+        return others, is_group
+
+    def _is_said_group(self) -> bool:
+        return bool(self.is_group or self.type == "group" or self.open)
+
+    def _is_group(self, others: tuple[int, ...]) -> bool:
+        said = {self.is_group, None if self.type is None else self.type == "group"} - {None}
+        if len(said) == 2:
+            raise ApiError("VALIDATION", "isGroup and type contradict each other")
+        return bool(said.pop()) if said else bool(self.open) or len(others) > 1
+
+
+class Page(Input):
+    """Which part of a list."""
+
+    limit: Annotated[WholeNumber, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+    offset: Annotated[WholeNumber, Field(ge=0, le=OFFSET_MAX)] = 0
+
+
+class OwnPage(Page):
+    """Which part of one's list. `userId`, which guide B's handler trusted, may only be one's own."""
+
+    user_id: StrictInt | StrictStr | None = None
+
+
+class ConversationData(Output):
+    """A conversation."""
+
+    conversation: ConversationRow
+
+
+class ConversationList(Output):
+    """Conversations, the one with the newest activity first. unreadCount: over all of them, at most 1,000."""
+
+    conversations: list[ConversationRow]
+    unread_count: int
+    has_more: bool
+
+
+class OpenConversationList(Output):
+    """Open groups, the one with the newest activity first."""
+
+    conversations: list[OpenConversationRow]
+    has_more: bool
+
+
+class ConversationWithMessages(Output):
+    """A conversation and its newest messages, oldest first."""
+
+    conversation: ConversationRow
+    messages: list[MessageRow]
+    has_more: bool
+
+
+@operations.post(
+    "/api/conversations",
+    body=ConversationWrite,
+    answer=ConversationData,
+    status=201,
+    also=["/api/messages/conversations", "/api/messaging/conversations"],
+)
+async def create_conversation(call: Call) -> Answer:
+    """Make a conversation: `recipientId` for a direct one, `participantIds` (or `participants`) for a group; `open` for
+    a group that anybody may enter. 200 with the existing one when the pair has one."""
+    write, services = call.body(ConversationWrite), call.services.room_services
+    others, is_group = write.people(call.user_id)
+    claim = claim_of(call, "POST /api/conversations", write)
+    await require_users(call, others)
+    new = NewConversation(
+        id=await services.ids.take(),
+        creator_id=call.user_id,
+        participant_ids=others,
+        is_group=is_group,
+        is_open=bool(write.open),
+        title=write.title or "",
+        at_ms=now_ms(call),
+    )
+    made = await services.conversations.create_once(new, claim, _created)
+    if isinstance(made, KeptAnswer) and made.status == 201 and not made.is_replay:
+        announce(services, new)
+    return answer_of(made)
+
+
+def _created(row: Any, is_new: bool) -> KeptAnswer:
+    return KeptAnswer(201 if is_new else 200, json.dumps({"conversation": conversation_row(row)}))
+
+
+def announce(services: RoomServices, new: NewConversation) -> None:
+    """Tell the sockets of the members: presence for those that hear every conversation, an event for v1."""
+    roles = dict.fromkeys(new.participant_ids, "member")
+    roles[new.creator_id] = "admin" if new.is_group else "member"
+    services.hub.room_made(new.id, roles)
+    for user_id, role in roles.items():
+        if services.engine.of_user(user_id):
+            services.hub.publish(MemberChanged(new.id, user_id, role, is_active=True), roles)
+
+
+@operations.get(
+    "/api/conversations",
+    query=OwnPage,
+    answer=ConversationList,
+    also=["/api/messaging/conversations", "/api/messages/conversations", "/api/messages"],
+)
+async def list_conversations(call: Call) -> Answer:
+    """One's own conversations, the one with the newest activity first."""
+    page, conversations = call.query(OwnPage), call.services.room_services.conversations
+    await require_self(call, page.user_id, "userId")
+    rows = await conversations.conversations_of(call.user_id, page.limit + 1, page.offset)
+    return Answer(
+        {
+            "conversations": [conversation_row(row) for row in rows[: page.limit]],
+            "unreadCount": await conversations.unread_count(call.user_id),
+            "hasMore": len(rows) > page.limit,
+        }
+    )
+
+
+@operations.get("/api/conversations/open", query=Page, answer=OpenConversationList)
+async def list_open_conversations(call: Call) -> Answer:
+    """Groups that any signed-in user may enter."""
+    page = call.query(Page)
+    conversations = call.services.room_services.conversations
+    rows = await conversations.open_conversations(call.user_id, page.limit + 1, page.offset)
+    return Answer(
+        {
+            "conversations": [open_conversation_row(row) for row in rows[: page.limit]],
+            "hasMore": len(rows) > page.limit,
+        }
+    )
+
+
+@operations.get("/api/conversations/{id}", answer=ConversationWithMessages)
+async def get_conversation(call: Call) -> Answer:
+    """One conversation, with its newest messages."""
+    conversation_id, conversations = call.id(), call.services.room_services.conversations
+    row = await conversations.conversation_of(conversation_id, call.user_id)
+    marks = await conversations.read_marks(conversation_id, call.user_id)
+    if row is None or marks is None:
+        raise no_conversation()
+    messages = await conversations.messages_page(conversation_id, call.user_id, FIRST_MESSAGES, 0)
+    return Answer(
+        {
+            "conversation": conversation_row(row),
+            "messages": [message_row(message, conversation_id, call.user_id, marks) for message in messages],
+            "hasMore": bool(messages) and messages[0].seq > 1,
+        }
+    )

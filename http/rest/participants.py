@@ -1,0 +1,113 @@
+"""Who is in a conversation, over HTTP: look, bring in, let go, enter an open group.
+
+The room decides: an admin of a group brings people in and removes them, everybody may leave a group, and an open group
+is entered by any signed-in user. Each of these may be repeated without harm; whoever hears the room is told, and who
+was removed hears nothing more of it.
+"""
+
+from typing import Annotated, Final
+
+from pydantic import AliasChoices, Field
+
+from greenroom.actors.room.commands import AddMembers, JoinOpen, RemoveMember
+from greenroom.http.errors import ApiError
+from greenroom.http.models import Input, Output, WholeNumber
+from greenroom.http.rest.conversations import ConversationData, People
+from greenroom.http.rest.rooms import ask_room, no_conversation, once, require_users
+from greenroom.http.rest.rows import ParticipantRow, conversation_row, participant_row
+from greenroom.http.route import Answer, Call, Operations
+
+operations = Operations("participants")
+
+PAGE_MAX: Final = 1000
+
+
+class ParticipantPage(Input):
+    """Which part of the members: those whose ids follow `after`."""
+
+    limit: Annotated[WholeNumber, Field(ge=1, le=PAGE_MAX)] = PAGE_MAX
+    after: Annotated[WholeNumber, Field(ge=0, le=2**53 - 1)] = 0
+
+
+class NewParticipants(Input):
+    """Who is to come in."""
+
+    user_ids: Annotated[People, Field(min_length=1)] = Field(
+        validation_alias=AliasChoices("userIds", "user_ids", "participantIds", "participants")
+    )
+
+
+class ParticipantList(Output):
+    """Members by id."""
+
+    participants: list[ParticipantRow]
+    has_more: bool
+
+
+class ParticipantsAdded(Output):
+    """Who came in by this request: people who were in it already are left out."""
+
+    conversation_id: int
+    added: list[int]
+
+
+class ParticipantRemoved(Output):
+    """Who is no longer in the conversation."""
+
+    conversation_id: int
+    removed: int
+
+
+@operations.get("/api/conversations/{id}/participants", query=ParticipantPage, answer=ParticipantList)
+async def list_participants(call: Call) -> Answer:
+    """The members of a conversation that one is in."""
+    page, conversations = call.query(ParticipantPage), call.services.room_services.conversations
+    rows = await conversations.participants(call.id(), call.user_id, page.after, page.limit + 1)
+    if not rows and not await conversations.is_member(call.id(), call.user_id):
+        raise no_conversation()
+    people = [participant_row(row) for row in rows[: page.limit]]
+    return Answer({"participants": people, "hasMore": len(rows) > page.limit})
+
+
+@operations.post("/api/conversations/{id}/participants", body=NewParticipants, answer=ParticipantsAdded)
+async def add_participants(call: Call) -> Answer:
+    """Bring people into a group; for its admins."""
+    room_id, body = call.id(), call.body(NewParticipants)
+
+    async def work() -> Answer:
+        if not await call.services.room_services.conversations.is_member(room_id, call.user_id):
+            raise no_conversation()
+        await require_users(call, tuple(body.user_ids))
+        changed = await ask_room(call, room_id, AddMembers(call.user_id, tuple(body.user_ids)))
+        return Answer({"conversationId": room_id, "added": list(changed.user_ids)})
+
+    return await once(call, f"POST /api/conversations/{room_id}/participants", body, work)
+
+
+@operations.delete("/api/conversations/{id}/participants/{userId}", answer=ParticipantRemoved)
+async def remove_participant(call: Call) -> Answer:
+    """Leave a group, or remove somebody from it as its admin."""
+    room_id, user_id = call.id(), call.id("userId")
+
+    async def work() -> Answer:
+        changed = await ask_room(call, room_id, RemoveMember(call.user_id, user_id))
+        if not changed.user_ids:
+            raise ApiError("USER_NOT_FOUND", "this user is not in the conversation")
+        return Answer({"conversationId": room_id, "removed": user_id})
+
+    return await once(call, f"DELETE /api/conversations/{room_id}/participants/{user_id}", None, work)
+
+
+@operations.post("/api/conversations/{id}/join", answer=ConversationData)
+async def join_conversation(call: Call) -> Answer:
+    """Enter an open group. Who is in it already stays in it."""
+    room_id, user_id = call.id(), call.user_id
+
+    async def work() -> Answer:
+        await ask_room(call, room_id, JoinOpen(user_id))
+        row = await call.services.room_services.conversations.conversation_of(room_id, user_id)
+        if row is None:  # removed again this moment
+            raise no_conversation()
+        return Answer({"conversation": conversation_row(row)})
+
+    return await once(call, f"POST /api/conversations/{room_id}/join", None, work)

@@ -1,0 +1,123 @@
+"""How operations speak with rooms: ask, turn a refusal into an answer, do a thing once, know whose name is used.
+
+`once` is the generic Idempotency-Key: what it wraps must be harmless to repeat (storage/postgres/idempotency.py says
+why). Sends do not use it: for them the key is the client id, which the room itself keeps for ever. Making a
+conversation does not either: there the key belongs to the transaction that makes it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, TypeVar
+
+import trio
+from pydantic import BaseModel
+
+from greenroom.actors.errors import RefusalCode, Refused
+from greenroom.http.errors import ApiError
+from greenroom.http.route import Answer, Call
+from greenroom.http.ws.services import COMMAND_SECONDS_MAX
+from greenroom.runtime import Command, StorageUnavailable
+from greenroom.storage.postgres.idempotency import Earlier, IdempotencyClaim, KeptAnswer, KeyConflict
+
+R = TypeVar("R")
+
+KEY_HEADER: Final = "Idempotency-Key"
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_CODE_OF: Final = {
+    RefusalCode.CONVERSATION_NOT_FOUND: "CONVERSATION_NOT_FOUND",
+    RefusalCode.NOT_MEMBER: "FORBIDDEN",
+    RefusalCode.NOT_ADMIN: "FORBIDDEN",
+    RefusalCode.NOT_OPEN: "FORBIDDEN",
+    RefusalCode.INVALID_CONTENT: "VALIDATION",
+    RefusalCode.CLIENT_ID_CONFLICT: "CONFLICT",
+    RefusalCode.RATE_LIMITED: "RATE_LIMIT_EXCEEDED",
+    RefusalCode.ROOM_FULL: "QUOTA_EXCEEDED",
+}
+
+
+async def ask_room(call: Call, room_id: int, command: Command[R | Refused]) -> R:
+    """The room's answer. Raises: ApiError for a refusal, and as `Ref.ask`."""
+    deadline = trio.current_time() + COMMAND_SECONDS_MAX
+    answer = await call.services.room_services.system.ref("room", room_id).ask(command, deadline=deadline)
+    if isinstance(answer, Refused):
+        raise refusal(answer)
+    return answer
+
+
+def refusal(refused: Refused, retry_after: int | None = None) -> ApiError:
+    """What a client is told when a room refuses."""
+    return ApiError(_CODE_OF[refused.code], refused.message, retry_after=retry_after)
+
+
+def no_conversation() -> ApiError:
+    """What is said of a conversation that is not there, and of one that the caller may not see."""
+    return ApiError("CONVERSATION_NOT_FOUND", "there is no such conversation, or you are not in it")
+
+
+async def require_users(call: Call, user_ids: tuple[int, ...]) -> None:
+    """Raises: ApiError 404 when one of these users does not exist."""
+    missing = sorted(set(user_ids) - await call.services.users.exists(user_ids))
+    if missing:
+        raise ApiError("USER_NOT_FOUND", "there is no such user", details={"userIds": missing[:20]})
+
+
+async def require_self(call: Call, claimed: int | str | None, name: str) -> None:
+    """Field *name* may say who is signed in, by id or external id, and nobody else. Raises: ApiError 403."""
+    if claimed is None or str(claimed) == str(call.user_id):
+        return
+    if isinstance(claimed, str) and not claimed.isdigit():
+        user = await call.services.users.by_id(call.user_id)
+        if user is not None and user.external_id == claimed:
+            return
+    raise ApiError("FORBIDDEN", f"{name} is not who is signed in: leave it out")
+
+
+# -- doing a thing once -----------------------------------------------------------------------------------------------
+
+
+def now_ms(call: Call) -> int:
+    """Milliseconds since 1970, of the clock that rooms have."""
+    return call.services.room_services.system.clock.wall_milliseconds()
+
+
+def claim_of(call: Call, route: str, body: BaseModel | None) -> IdempotencyClaim | None:
+    """The Idempotency-Key of a request, or None. route: method and path with its ids. Raises: ApiError 400."""
+    key = call.request.headers.get(KEY_HEADER)
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise ApiError("VALIDATION", f"{KEY_HEADER}: 1 to 255 printable ASCII characters without spaces")
+    text = "" if body is None else body.model_dump_json()
+    return IdempotencyClaim(f"user:{call.user_id}", route, key, hashlib.sha256(text.encode()).digest())
+
+
+def answer_of(kept: Earlier) -> Answer:
+    """The answer that is kept. Raises: ApiError 409 when there is none for this request."""
+    if isinstance(kept, KeptAnswer):
+        headers = {"Idempotency-Replay": "true"} if kept.is_replay else {}
+        return Answer(json.loads(kept.body), status=kept.status, headers=headers)
+    if isinstance(kept, KeyConflict):
+        raise ApiError("CONFLICT", f"this {KEY_HEADER} was used for another body; choose a new one")
+    raise ApiError("CONFLICT", f"a request with this {KEY_HEADER} is under way", retry_after=1)
+
+
+async def once(call: Call, route: str, body: BaseModel | None, work: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Do *work* and keep its answer, or give the answer that was kept. Raises: ApiError, and as *work*."""
+    claim = claim_of(call, route, body)
+    if claim is None:
+        return await work()
+    keys = call.services.room_services.conversations.idempotency
+    earlier = await keys.claim(claim, now_ms(call))
+    if earlier is not None:
+        return answer_of(earlier)
+    try:
+        answer = await work()
+    except Exception:
+        with suppress(StorageUnavailable):  # what it was refused for matters more; the claim is taken over later
+            await keys.release(claim)
+        raise
+    await keys.keep(claim, KeptAnswer(answer.status or 200, json.dumps(answer.data)))
+    return answer
