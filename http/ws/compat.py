@@ -70,14 +70,15 @@ class CompatSession(SocketSession):
         try:
             frame = decode(text)
         except BadJson:
-            self._error(BAD_JSON, "Invalid message format")
+            self.refuse_binary()
             return
         if not isinstance(frame, dict):
-            self._error(BAD_JSON, "Invalid message format")
+            self.refuse_binary()
             return
         kind = frame.get("type")
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
         if handler is None:
+            self.charge_fault()
             return
         data = frame.get("data", frame.get("payload"))
         fields = {**frame, **data} if isinstance(data, dict) else frame
@@ -85,8 +86,9 @@ class CompatSession(SocketSession):
             handler(self, fields)
 
     def refuse_binary(self) -> None:
-        """Nobody here speaks binary."""
-        self._error(BAD_JSON, "Invalid message format")
+        """It is not JSON as text; the words are those that the client knows."""
+        if self.charge_fault():
+            self._error(BAD_JSON, "Invalid message format")
 
     def beat(self, now: float) -> float | None:
         """The client pings by itself; a ping of ours is only for one that was not heard for long."""

@@ -124,6 +124,7 @@ class SocketEngine:
                 self._feed(connection, adopted.early)
         except BaseException:
             self._drop(connection)
+            connection.sock.close()
             raise
         return connection
 

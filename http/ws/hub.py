@@ -36,6 +36,8 @@ from greenroom.storage.postgres.conversations import StoredMessage
 
 WALK_SOCKETS_MIN: Final = 200
 RECENT_MESSAGES_MAX: Final = 512
+WALK_REST: Final = 1.0  # times as long as the walk took: a room's walks have at most half of the loop
+WALK_REST_SECONDS_MAX: Final = 0.01
 
 
 class Attachment:
@@ -66,7 +68,7 @@ class Recent:
 class Channel:
     """One room that somebody on this process listens to. top_seq: the newest message published."""
 
-    __slots__ = ("attachments", "compat_typing", "id", "is_walking", "recent", "top_seq")
+    __slots__ = ("attachments", "compat_typing", "id", "is_walking", "recent", "rests_until", "top_seq")
 
     def __init__(self, room_id: int, top_seq: int) -> None:
         self.id = room_id
@@ -75,6 +77,7 @@ class Channel:
         self.compat_typing: dict[Connection, int] = {}  # sockets that asked for typing, with their user
         self.recent: deque[Recent] = deque(maxlen=RECENT_MESSAGES_MAX)
         self.is_walking = False
+        self.rests_until = 0.0
 
     def frames_after(self, seq: int, user_id: int, bytes_max: int) -> tuple[bytes, int] | None:
         """(frames joined, the seq they reach) of what follows *seq*, or None when it is not remembered.
@@ -301,12 +304,21 @@ class Hub(Audience):
             self._engine.spawn(self._walk, channel)
 
     async def _walk(self, channel: Channel) -> None:
-        """Bring every live socket of a large room up to the top, again and again until all are there."""
+        """Bring every live socket of a large room up to the top, again and again until all are there.
+
+        One busy room may not have the loop to itself: after each walk it rests, and what is published meanwhile goes
+        to each socket in one send. A room with a message now and then never waits.
+        """
         try:
             told_seq = -1
             while told_seq < channel.top_seq:
+                if trio.current_time() < channel.rests_until:
+                    await trio.sleep_until(channel.rests_until)
                 told_seq = channel.top_seq
+                started = trio.current_time()
                 await self._walk_once(channel)
+                ended = trio.current_time()
+                channel.rests_until = ended + min(WALK_REST * (ended - started), WALK_REST_SECONDS_MAX)
         finally:
             channel.is_walking = False
 

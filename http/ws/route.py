@@ -4,12 +4,12 @@ Everything expensive or hostile happens before the 101, as for any other view; a
 carries a frame.
 """
 
-import json
 from dataclasses import dataclass
 
 from quart import Quart, Response, websocket
 
 from greenroom.http.adoption import adopt
+from greenroom.http.app import refuse_upgrade, request_id
 from greenroom.http.auth import Principal
 from greenroom.http.origins import Origins, Proxies
 from greenroom.http.tickets import Tickets
@@ -51,11 +51,10 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
             origins=admission.origins,
             counts=sockets.engine,
             caps=admission.caps,
+            request_id=request_id(),
         )
         if isinstance(decision, UpgradeRefused):
-            return Response(
-                json.dumps(decision.body), decision.status, {"Content-Type": "application/json", **decision.headers}
-            )
+            return refuse_upgrade(decision)
         adopted = await adopt(websocket, subprotocol=V1 if decision.is_v1 else None)
         if adopted is not None:
             sockets.engine.adopt(adopted, lambda connection: _session(sockets, connection, decision), address)

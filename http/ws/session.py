@@ -12,20 +12,20 @@ import trio
 
 from greenroom.actors.presence.commands import SocketClosed, SocketOpened
 from greenroom.http.auth import Principal
-from greenroom.http.ws.codes import TOKEN_EXPIRED
+from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.services import SocketServices, ask_with_backpressure
 from greenroom.runtime import ActorError, Command, Ref
 
 ReplyTo = Callable[[object, BaseException | None], None]
 
-COMMAND_MESSAGE_CHARACTERS_MAX: Final = 64
+FAULTS_BEFORE_START_MAX: Final = 16
 
 
 class SocketSession:
     """Base of `V1Session` and `CompatSession`."""
 
-    __slots__ = ("_backlog", "connection", "device", "is_present", "principal", "services", "user_id")
+    __slots__ = ("_backlog", "_faults", "connection", "device", "is_present", "principal", "services", "user_id")
 
     is_v1 = False
 
@@ -37,6 +37,7 @@ class SocketSession:
         self.device = ""
         self.is_present = False
         self._backlog: deque[str] | None = None
+        self._faults = 0
 
     # -- the engine's side --------------------------------------------------------------------------------------
 
@@ -115,6 +116,18 @@ class SocketSession:
                 self._backlog.extend(backlog)
                 return
         self.services.engine.resume(self.connection)
+
+    def charge_fault(self) -> bool:
+        """Count a frame that cannot be understood like a command. False when the peer is over its limit, and rests."""
+        if self.user_id is None:
+            self._faults += 1
+            if self._faults > FAULTS_BEFORE_START_MAX:
+                self.connection.close(PROTOCOL_VIOLATION)
+            return True
+        if self.services.limits.commands.take(self.user_id, trio.current_time()) is None:
+            return True
+        self.pause_for(1)
+        return False
 
     def is_expired(self) -> bool:
         """Close the connection when its credential is over. True when it was."""

@@ -105,7 +105,7 @@ class V1Session(SocketSession):
         try:
             value = decode(text)
         except BadJson as fault:
-            self._error(None, BAD_JSON, str(fault))
+            self._fault(None, BAD_JSON, str(fault))
             return
         if isinstance(value, dict):
             self._command(value)
@@ -114,13 +114,13 @@ class V1Session(SocketSession):
                 if isinstance(item, dict):
                     self._command(item)
                 else:
-                    self._error(None, BAD_FRAME, "each command of an array is a JSON object")
+                    self._fault(None, BAD_FRAME, "each command of an array is a JSON object")
         else:
-            self._error(None, BAD_FRAME, f"a frame is one JSON object, or an array of 1 to {COMMANDS_MAX} of them")
+            self._fault(None, BAD_FRAME, f"a frame is one JSON object, or an array of 1 to {COMMANDS_MAX} of them")
 
     def refuse_binary(self) -> None:
         """Nobody here speaks binary."""
-        self._error(None, BAD_FRAME, "binary frames are not spoken here: send JSON as text")
+        self._fault(None, BAD_FRAME, "binary frames are not spoken here: send JSON as text")
 
     def beat(self, now: float) -> float | None:
         """Ping who was not heard or spoken to for a while; end who is gone."""
@@ -171,7 +171,7 @@ class V1Session(SocketSession):
                 return
             handler(self, command_id, frame)
         except BadCommand as fault:
-            self._error(command_id, fault.code, fault.message)
+            self._fault(command_id, fault.code, fault.message)
 
     def _may_command(self, command_id: str | None) -> bool:
         """Count one command; over the limit it is refused and the connection rests."""
@@ -554,6 +554,11 @@ class V1Session(SocketSession):
         is_limit = isinstance(value, Refused) and failure.code is RATE_LIMITED
         retry_after = retry_after_seconds if is_limit else failure.retry_after_seconds
         self._error(command_id, failure.code, failure.message, retry_after)
+
+    def _fault(self, command_id: str | None, code: ErrorCode, message: str) -> None:
+        """What was said cannot be done as it was said. It counts against the limit, or garbage would be free."""
+        if self.charge_fault():
+            self._error(command_id, code, message)
 
     def _error(
         self, command_id: str | None, code: ErrorCode, message: str, retry_after_seconds: int | None = None

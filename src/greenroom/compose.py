@@ -67,6 +67,7 @@ HTTP_DRAIN_SECONDS = 1.0
 HTTP_STOP_SECONDS = 0.5
 ACTORS_STOP_SECONDS = 4.5
 LAST_SEEN_STOP_SECONDS = 0.5
+DESCRIPTORS_RESERVED = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +353,22 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
         ),
     )
     app = make_app(services, [*OPERATIONS, email_operations(house.post_office)])
-    caps = SocketCaps(settings.ws_max_connections, settings.ws_max_per_user, settings.sockets_per_address_max)
+    caps = SocketCaps(_sockets_max(settings), settings.ws_max_per_user, settings.sockets_per_address_max)
     add_socket_route(app, house.sockets, Admission(tickets, origins, proxies, caps))
     return app, development
+
+
+def _sockets_max(settings: Settings) -> int:
+    """WS_MAX_CONNECTIONS, as far as the system gives descriptors: HTTP and the database need some too."""
+    try:
+        import resource
+    except ImportError:
+        return settings.ws_max_connections
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    possible = max(descriptors - DESCRIPTORS_RESERVED, descriptors // 2)
+    if possible < settings.ws_max_connections:
+        log.info("sockets.bounded", possible=possible, wanted=settings.ws_max_connections)
+    return min(settings.ws_max_connections, possible)
 
 
 async def _check_messaging(system: ActorSystem) -> None:
