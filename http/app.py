@@ -26,6 +26,7 @@ from greenroom.http.openapi import describe
 from greenroom.http.origins import cookie_attributes
 from greenroom.http.rest import (
     auth,
+    console,
     conversations,
     demo,
     docs,
@@ -53,6 +54,7 @@ OPERATIONS: Final[tuple[Operations, ...]] = (
     reading.operations,
     tickets.operations,
     demo.operations,
+    console.operations,
     docs.operations,
 )
 MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024

@@ -1,17 +1,25 @@
-"""Demo sign-in: be somebody without an auth service. For development only (http/development.py says when that is)."""
+"""Demo sign-in: be somebody without an auth service. For development only (http/development.py says when that is).
 
+The answer sets the session cookie, which all tabs of a browser share, and carries a token beside it, so that each tab
+can be somebody else.
+"""
+
+import time
 from typing import Annotated, Final
 
+import jwt
 from pydantic import AfterValidator, StringConstraints
 
 from greenroom.http.auth import SESSION_COOKIES
-from greenroom.http.models import Input
-from greenroom.http.rest.users import UserData, own_user
+from greenroom.http.models import Input, Output
+from greenroom.http.rest.users import OwnUser, own_user
 from greenroom.http.route import Answer, Call, Cookie, Operations
 from greenroom.storage.postgres.sessions import SESSION_SECONDS
 from greenroom.storage.postgres.users import User, UserChange, Users
 
 operations = Operations("development")
+
+TOKEN_SECONDS: Final = 12 * 3600
 
 # The demo users of the system that greenroom replaces, with their ids.
 DEMO_USERS: Final = {
@@ -35,7 +43,14 @@ class DemoSignIn(Input):
     ]
 
 
-@operations.post("/api/dev/sign-in", auth="nobody", body=DemoSignIn, answer=UserData, is_development=True)
+class SignedIn(Output):
+    """Who one is now. token: a JWT for the Authorization header and for `start`, good for TOKEN_SECONDS."""
+
+    user: OwnUser
+    token: str
+
+
+@operations.post("/api/dev/sign-in", auth="nobody", body=DemoSignIn, answer=SignedIn, is_development=True)
 async def sign_in(call: Call) -> Answer:
     """Sign in as a demo user, who is made when missing."""
     services = call.services
@@ -45,7 +60,14 @@ async def sign_in(call: Call) -> Answer:
     )
     told = own_user(user)
     cookie = Cookie(SESSION_COOKIES[0], services.authenticator.sign_cookie(session_id), SESSION_SECONDS)
-    return Answer(UserData(user=told), top={"user": told}, cookies=[cookie])
+    token = _token(user, services.authenticator._jwt_secret)
+    return Answer(SignedIn(user=told, token=token), top={"user": told, "token": token}, cookies=[cookie])
+
+
+def _token(user: User, secret: bytes) -> str:
+    now = int(time.time())
+    subject = user.external_id or str(user.id)
+    return jwt.encode({"sub": subject, "iat": now, "exp": now + TOKEN_SECONDS}, secret, algorithm="HS256")
 
 
 async def find_or_make(users: Users, name: str) -> User:

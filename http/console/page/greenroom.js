@@ -1,0 +1,445 @@
+// A small client of greenroom.v1: rooms that stay in step with the server across cuts, restarts and sleep.
+//
+//   connect ─ hello ─ start {resume: last seq per room} ─ ready ─ replay or gap ─ live
+//
+// - A room's messages come out in order, once each (log.js); a gap is filled from history before anything after it.
+// - What is sent is shown at once and reconciled by its clientId, one at a time per room and in order (outbox.js).
+// - Events, as CustomEvent: "state" {name, …}; "room" {room, kind, …}, kind one of messages, reset, older, pending,
+//   typing, marks, read, presence, member, joined, newest, refused; "membership" {room, change}: we ourselves came or went.
+//
+// Knows nothing of pages.
+
+import { Connection } from "./connection.js";
+import { RoomLog } from "./log.js";
+import { Outbox } from "./outbox.js";
+
+const PAGE_MESSAGES = 50;
+const BACKFILL_MESSAGES = 200;
+const BACKFILL_MESSAGES_MAX = 1000;
+const REORDER_MS_MAX = 200;
+const PATIENCE_MS = 4000;
+const ROOMS_MAX = 200;
+const TYPING_MS_MAX = 8000;
+
+export class CommandFailed extends Error {
+  constructor(data) {
+    super(data.message || "it did not work");
+    Object.assign(this, { isLost: false, code: 0, recoverable: false, retryAfter: 0 }, data);
+  }
+}
+
+class Room {
+  constructor(id) {
+    this.id = id;
+    this.log = new RoomLog();
+    this.epoch = null;
+    this.top = 0; // the newest seq heard of
+    this.read = 0; // our own mark, as the server has it
+    this.readSent = 0;
+    this.newest = null; // the newest message heard of, for previews
+    this.typing = new Map();
+    this.marks = new Map();
+    this.online = new Map();
+    this.isJoined = false;
+    this.isFlushing = false;
+    this.isLoading = false;
+  }
+
+  get unread() {
+    return Math.max(0, this.top - Math.max(this.read, this.readSent));
+  }
+}
+
+export class Client extends EventTarget {
+  // user: their id; ticket: async () => address with a single-use ticket; storage: of this tab.
+  constructor({ user, ticket, storage }) {
+    super();
+    this.user = user;
+    this.rooms = new Map();
+    this.outbox = new Outbox(storage, `greenroom-outbox-${user}`);
+    this.hello = null;
+    this._commands = new Map();
+    this._serial = 0;
+    this.connection = new Connection({
+      address: ticket,
+      onFrame: (frame) => this._frame(frame),
+      onState: (name, detail) => this._state(name, detail),
+    });
+  }
+
+  get isLive() {
+    return this.connection.name === "live";
+  }
+
+  room(id) {
+    if (!this.rooms.has(id)) this.rooms.set(id, new Room(id));
+    return this.rooms.get(id);
+  }
+
+  start(roomIds) {
+    for (const id of roomIds) this.room(id);
+    this.connection.start();
+  }
+
+  stop() {
+    this.connection.stop();
+    this._fail(new CommandFailed({ isLost: true }));
+  }
+
+  // -- what a page asks for ------------------------------------------------------------------------------------
+
+  // Hear a room that we have become a member of.
+  async join(id) {
+    const room = this.room(id);
+    if (!this.isLive || room.isJoined) return;
+    this._entered(room, await this.request({ type: "join", room: id }));
+    this._flush(room);
+  }
+
+  forget(id) {
+    this.rooms.delete(id);
+  }
+
+  // The newest page, unless it is there already.
+  async open(id) {
+    const room = this.room(id);
+    if (room.log.isLoaded || room.isLoading || !this.isLive) return;
+    await this._load(room);
+  }
+
+  async older(id) {
+    const room = this.room(id);
+    if (!room.log.hasOlder || room.isLoading || !this.isLive) return;
+    room.isLoading = true;
+    try {
+      const before = room.log.messages[0].seq;
+      const page = await this._history(room, { before, limit: PAGE_MESSAGES });
+      this._tell(room, "older", { messages: room.log.prepend(page.messages, PAGE_MESSAGES) });
+    } catch (fault) {
+      if (!(fault instanceof CommandFailed)) throw fault;
+    } finally {
+      room.isLoading = false;
+      this._fillSoon(room);
+    }
+  }
+
+  send(id, body) {
+    if (this.outbox.isFull) throw new CommandFailed({ message: "too much is waiting to be sent" });
+    const room = this.room(id);
+    const item = this.outbox.add(id, body);
+    this._tell(room, "pending", { item });
+    this._flush(room);
+    return item;
+  }
+
+  retry(item) {
+    item.state = "queued";
+    item.reason = undefined;
+    this.outbox.save();
+    this._tell(this.room(item.room), "pending", { item });
+    this._flush(this.room(item.room));
+  }
+
+  discard(item) {
+    this.outbox.remove(item);
+    this._tell(this.room(item.room), "pending", { item, isGone: true });
+  }
+
+  type(id, on) {
+    if (this.isLive && this.room(id).isJoined) this.connection.send({ type: "typing", room: id, data: { on } });
+  }
+
+  read(id, seq) {
+    const room = this.room(id);
+    if (!this.isLive || !room.isJoined || seq <= Math.max(room.read, room.readSent)) return;
+    room.readSent = seq;
+    this.connection.send({ type: "read", room: id, data: { seq } });
+    this._tell(room, "read", {});
+  }
+
+  // A command with an answer. Rejects with CommandFailed; isLost: the line broke, whether it took effect is unknown.
+  request(command) {
+    const id = `c${++this._serial}`;
+    return new Promise((resolve, reject) => {
+      if (!this.connection.send({ ...command, id })) {
+        reject(new CommandFailed({ isLost: true }));
+        return;
+      }
+      const timer = setTimeout(() => this.connection.probe(), PATIENCE_MS);
+      this._commands.set(id, { resolve, reject, timer });
+    });
+  }
+
+  // -- the wire ------------------------------------------------------------------------------------------------
+
+  _state(name, detail) {
+    if (name === "waiting" || name === "stopped" || name === "connecting") {
+      for (const room of this.rooms.values()) {
+        room.isJoined = false;
+        room.readSent = 0;
+      }
+      this._fail(new CommandFailed({ isLost: true, message: "the connection was lost" }));
+      this.outbox.requeue();
+    }
+    this.dispatchEvent(new CustomEvent("state", { detail: { name, ...detail } }));
+    if (name === "live") for (const room of this.rooms.values()) this._flush(room);
+  }
+
+  _fail(fault) {
+    const commands = [...this._commands.values()];
+    this._commands.clear();
+    for (const command of commands) {
+      clearTimeout(command.timer);
+      command.reject(fault);
+    }
+  }
+
+  _frame(frame) {
+    if (frame.id !== undefined && (frame.type === "ack" || frame.type === "error" || frame.type === "ready")) {
+      const command = this._commands.get(frame.id);
+      if (command !== undefined) {
+        this._commands.delete(frame.id);
+        clearTimeout(command.timer);
+        if (frame.type === "error") command.reject(new CommandFailed(frame.data));
+        else command.resolve(frame.data);
+      }
+      return;
+    }
+    const handler = HANDLERS[frame.type];
+    if (handler === undefined) return; // an event that this client does not know
+    if (frame.room === undefined) handler.call(this, frame);
+    else if (this.rooms.has(frame.room) || frame.type === "member") handler.call(this, frame, this.rooms.get(frame.room));
+  }
+
+  async _hello(frame) {
+    this.hello = frame.data;
+    this.connection.silenceMs = frame.data.hb + frame.data.hbGrace;
+    const known = [...this.rooms.values()].slice(0, ROOMS_MAX);
+    const data = { device: "page", rooms: known.filter((room) => !room.log.isLoaded).map((room) => ({ r: room.id })) };
+    const loaded = known.filter((room) => room.log.isLoaded);
+    if (loaded.length) {
+      data.resume = { rooms: Object.fromEntries(loaded.map((room) => [room.id, { seq: room.log.last, epoch: room.epoch }])) };
+    }
+    let ready;
+    try {
+      ready = await this.request({ type: "start", data });
+    } catch {
+      return; // the close that follows says what to do
+    }
+    for (const item of ready.rooms) this._entered(this.room(item.r), item);
+    for (const item of ready.refused || []) this._refused(this.room(item.r), item);
+    this._isStarting = true;
+  }
+
+  _entered(room, item) {
+    room.isJoined = true;
+    if (room.epoch === null) room.epoch = item.epoch;
+    room.read = Math.max(room.read, item.read);
+    room.top = Math.max(room.top, item.top);
+    room.memberCount = item.members;
+    this._tell(room, "joined", {});
+  }
+
+  _refused(room, item) {
+    if (item.error === "NOT_MEMBER" || item.error === "CONVERSATION_NOT_FOUND") this.rooms.delete(room.id);
+    this._tell(room, "refused", { error: item.error });
+  }
+
+  _live() {
+    if (!this._isStarting) return; // the answer to a join
+    this._isStarting = false;
+    this.connection.live();
+  }
+
+  async _gap(frame, room) {
+    const { top, from, to, reset } = frame.data;
+    if (reset || to - from > BACKFILL_MESSAGES_MAX) {
+      const was = room.log.isLoaded;
+      room.log.reset();
+      room.epoch = null;
+      this._tell(room, "reset", {});
+      if (was) await this._load(room);
+      return;
+    }
+    room.log.top = Math.max(room.log.top, top);
+    await this._backfill(room);
+  }
+
+  _message(frame, room) {
+    const message = { ...frame.data, seq: frame.seq, ts: frame.ts };
+    room.newest = message;
+    room.top = Math.max(room.top, message.seq);
+    if (message.sender === this.user) room.read = Math.max(room.read, room.unread === 1 ? message.seq : 0);
+    room.typing.delete(message.sender);
+    this._gained(room, room.log.apply(message));
+    this._tell(room, "newest", { message });
+    this._fillSoon(room);
+  }
+
+  // A hole is given a moment: what is missing may be on its way.
+  _fillSoon(room) {
+    if (room.log.hasGap) setTimeout(() => this._backfill(room), REORDER_MS_MAX);
+  }
+
+  _skip(frame, room) {
+    room.log.top = Math.max(room.log.top, frame.seq);
+    if (room.log.isLoaded && frame.seq === room.log.last + 1) this._gained(room, room.log.reach(frame.seq));
+  }
+
+  _gained(room, messages) {
+    if (!messages.length) return;
+    this._tell(room, "messages", { messages });
+    this._settle(room);
+  }
+
+  // Whatever of the outbox stands in the log is done.
+  _settle(room) {
+    for (const item of this.outbox.of(room.id)) {
+      const isOld = item.seq !== undefined && room.log.isLoaded && item.seq <= room.log.last;
+      if (!isOld && !room.log.has(item.clientId, this.user)) continue;
+      this.outbox.remove(item);
+      this._tell(room, "pending", { item, isGone: true });
+    }
+  }
+
+  async _load(room) {
+    room.isLoading = true;
+    try {
+      const page = await this._history(room, { limit: PAGE_MESSAGES });
+      room.epoch = page.epoch;
+      room.log.startWith(page.messages, page.top, PAGE_MESSAGES);
+      this._tell(room, "reset", {});
+      this._settle(room);
+    } catch (fault) {
+      if (!(fault instanceof CommandFailed)) throw fault;
+    } finally {
+      room.isLoading = false;
+      this._fillSoon(room);
+    }
+  }
+
+  async _backfill(room) {
+    if (room.isLoading) return;
+    room.isLoading = true;
+    try {
+      while (room.log.hasGap) {
+        const after = room.log.last;
+        const page = await this._history(room, { after, limit: BACKFILL_MESSAGES });
+        const gained = page.messages.flatMap((message) => room.log.apply(message));
+        if (page.messages.length < BACKFILL_MESSAGES) gained.push(...room.log.reach(page.top));
+        this._gained(room, gained);
+        if (room.log.last === after) break; // no progress: the next event or reconnect tries again
+      }
+    } catch (fault) {
+      if (!(fault instanceof CommandFailed)) throw fault;
+    } finally {
+      room.isLoading = false;
+    }
+  }
+
+  _history(room, data) {
+    return this.request({ type: "history", room: room.id, data });
+  }
+
+  async _flush(room) {
+    if (room.isFlushing) return;
+    room.isFlushing = true;
+    try {
+      while (this.isLive && room.isJoined) {
+        const item = this.outbox.next(room.id);
+        if (item === undefined) return;
+        if (!(await this._sendOne(room, item))) return;
+      }
+    } finally {
+      room.isFlushing = false;
+    }
+  }
+
+  // True when the next one may go.
+  async _sendOne(room, item) {
+    item.state = "sending";
+    this._tell(room, "pending", { item });
+    try {
+      const ack = await this.request({ type: "send", room: room.id, data: { clientId: item.clientId, body: item.body } });
+      item.state = "sent";
+      item.seq = ack.seq;
+      this.outbox.save();
+      this._settle(room);
+      return true;
+    } catch (fault) {
+      if (!(fault instanceof CommandFailed)) throw fault;
+      if (fault.isLost) {
+        item.state = "queued";
+        return false;
+      }
+      item.state = fault.recoverable ? "queued" : "failed";
+      item.reason = fault.message;
+      this.outbox.save();
+      this._tell(room, "pending", { item });
+      if (fault.recoverable) await new Promise((resolve) => setTimeout(resolve, Math.max(1, fault.retryAfter || 0) * 1000));
+      return true;
+    }
+  }
+
+  _typing(frame, room) {
+    const names = frame.data.names || {};
+    room.typing = new Map(frame.data.users.filter((user) => user !== this.user).map((user) => [user, names[user] || "Somebody"]));
+    clearTimeout(room.typingTimer);
+    room.typingTimer = setTimeout(() => {
+      room.typing.clear();
+      this._tell(room, "typing", {});
+    }, TYPING_MS_MAX);
+    this._tell(room, "typing", {});
+  }
+
+  _receipts(frame, room) {
+    for (const [user, seq] of Object.entries(frame.data.marks)) {
+      this.mark(room.id, Number(user), seq);
+    }
+  }
+
+  // Somebody has read up to *seq*, as far as anybody told.
+  mark(id, user, seq) {
+    const room = this.room(id);
+    if (seq <= (room.marks.get(user) || 0)) return;
+    room.marks.set(user, seq);
+    if (user === this.user) room.read = Math.max(room.read, seq);
+    this._tell(room, "marks", {});
+  }
+
+  _presenceState(frame, room) {
+    room.online = new Map(frame.data.users.map((person) => [person.user, person]));
+    this._tell(room, "presence", {});
+  }
+
+  _presenceDiff(frame, room) {
+    for (const person of frame.data.joins) room.online.set(person.user, person);
+    for (const person of frame.data.leaves) room.online.delete(person.user);
+    this._tell(room, "presence", {});
+  }
+
+  _member(frame, room) {
+    if (frame.data.user === this.user) {
+      this.dispatchEvent(new CustomEvent("membership", { detail: { room: frame.room, change: frame.data.change } }));
+    } else if (room !== undefined) {
+      this._tell(room, "member", frame.data);
+    }
+  }
+
+  _tell(room, kind, detail) {
+    this.dispatchEvent(new CustomEvent("room", { detail: { room, kind, ...detail } }));
+  }
+}
+
+const HANDLERS = {
+  hello: Client.prototype._hello,
+  live: Client.prototype._live,
+  gap: Client.prototype._gap,
+  message: Client.prototype._message,
+  skip: Client.prototype._skip,
+  typing: Client.prototype._typing,
+  receipts: Client.prototype._receipts,
+  presence_state: Client.prototype._presenceState,
+  presence_diff: Client.prototype._presenceDiff,
+  member: Client.prototype._member,
+};
