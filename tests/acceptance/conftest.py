@@ -35,7 +35,7 @@ def server(shared_server: ServerProcess) -> Iterator[ServerProcess]:
     assert shared_server.is_running, shared_server.log_tail()
     assert shared_server.pid == pid
     faults = shared_server.faults()[before:]
-    assert not faults, "\n".join(faults)
+    assert not faults, f"{len(faults)} faults in the server's log, the first: {faults[0]}"
 
 
 @pytest.fixture
