@@ -81,7 +81,7 @@ class Greenroom(Server):
         """A user exists once a request came with a token of theirs."""
         with _Rest(self.port) as rest:
             for user in range(self.users + 1, count + 1):
-                rest.call("GET", "/api/conversations?limit=1", self._token(user))
+                rest.call("GET", "/api/auth/session", self._token(user))
         self.users = max(self.users, count)
 
     def _make_rooms(self, count: int, members: int) -> list[str]:

@@ -2,6 +2,8 @@
 
 CPU is the server's own. PostgreSQL's stands beside it and is never added: the peers have theirs in the process, which
 is why workerd on SQLite pays for its disk here and greenroom on a core of PostgreSQL's.
+
+`stranger_cores` is what ran besides: other programs, a busy hypervisor. A run with much of it says little.
 """
 
 from client import Outcome
@@ -9,12 +11,16 @@ from scenarios import Scenario
 
 Metrics = dict[str, float]
 
+STRANGER_CORES_MAX = 0.15
+"""The kernel's own disk and network threads stay below this; more is somebody else's work."""
+
 
 def metrics_of(scenario: Scenario, outcome: Outcome) -> Metrics:
     """All that can be said of one run. `missing` counts frames, acks and connections that did not come."""
     counted = outcome.counted
     server = outcome.after.server_cpu_seconds - outcome.before.server_cpu_seconds
     postgres = outcome.after.postgres_cpu_seconds - outcome.before.postgres_cpu_seconds
+    machine = outcome.after.machine_cpu_seconds - outcome.before.machine_cpu_seconds
     memory = outcome.after.server_memory_kb - outcome.before.server_memory_kb
     seconds = counted["seconds"]
     metrics = {
@@ -25,6 +31,7 @@ def metrics_of(scenario: Scenario, outcome: Outcome) -> Metrics:
         "server_cores": server / seconds,
         "postgres_cores": postgres / seconds,
         "client_cores": counted["client_cpu_seconds"] / seconds,
+        "stranger_cores": max(0.0, machine - server - postgres - counted["client_cpu_seconds"]) / seconds,
         "errors": counted["errors"],
         "missing": counted["lost"],
         "other_frames": counted["others"],

@@ -19,11 +19,12 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds since the processes began, and memory now."""
+    """CPU seconds since the processes began (the machine's: since boot, of all cores), and memory now."""
 
     server_cpu_seconds: float
     postgres_cpu_seconds: float
     server_memory_kb: float
+    machine_cpu_seconds: float
 
 
 def usage(root: int) -> Usage:
@@ -35,7 +36,15 @@ def usage(root: int) -> Usage:
         server_cpu_seconds=sum(map(cpu_seconds, server)),
         postgres_cpu_seconds=sum(map(cpu_seconds, postgres)) + sum(map(waited_for_cpu_seconds, postgres)),
         server_memory_kb=sum(map(memory_kb, server)),
+        machine_cpu_seconds=machine_cpu_seconds(),
     )
+
+
+def machine_cpu_seconds() -> float:
+    """CPU of everything that ran on this machine, and what the hypervisor took, in whole ticks."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle, waits_for_disk = ticks[3], ticks[4]
+    return (sum(ticks) - idle - waits_for_disk) / TICKS_PER_SECOND
 
 
 def descendants(root: int) -> list[int]:

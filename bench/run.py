@@ -25,7 +25,7 @@ from datetime import datetime
 import report
 from client import Outcome, compile_client, run_client
 from greenroom_server import Greenroom
-from metrics import Metrics, metrics_of
+from metrics import STRANGER_CORES_MAX, Metrics, metrics_of
 from report import Results
 from rows import Run
 from scenarios import SCENARIOS, Scenario
@@ -78,8 +78,11 @@ def _run_once(results: Results, number: int, runs: int, core: int) -> None:
                 continue
             run[server.name] = metrics_of(scenario, outcome)
             print(f"{_headline(scenario, run[server.name])}   ({time.monotonic() - began:.0f} s)")
+            where = f"{server.name} in {scenario.name}, run {number + 1}"
             if complaint := outcome.counted["first_error"]:
-                results.faults.append(f"{server.name} in {scenario.name}, run {number + 1}, complained: {complaint}")
+                results.faults.append(f"{where}, complained: {complaint}")
+            if (strangers := run[server.name]["stranger_cores"]) > STRANGER_CORES_MAX:
+                results.faults.append(f"{where}, was disturbed: other programs used {strangers:.0%} of a core")
 
 
 def _measure(scenario: Scenario, server: Server, core: int) -> Outcome:

@@ -216,8 +216,13 @@ class WorkerdSqlite(WorkerdMemory):
 
 
 def disk_folder(name: str) -> Path:
-    """A new folder on a real disk: /tmp is memory on many machines, and an fsync there costs nothing."""
-    return Path(tempfile.mkdtemp(prefix=f"greenroom-bench-{name}-", dir="/var/tmp"))
+    """A new folder on a real disk: /tmp is memory on many machines, and an fsync there costs nothing.
+
+    Others may enter it: when root runs the bench, PostgreSQL runs as a user of its own.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"greenroom-bench-{name}-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    return folder
 
 
 def _free_port() -> int:
