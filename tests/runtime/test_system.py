@@ -128,7 +128,9 @@ async def open_house(**changes: Any) -> AsyncIterator[House]:
     committer, log, events = MemoryCommitter(), [], []  # type: ignore[var-annotated]
     passivates = changes.pop("passivates_at_once", False)
     kind = Kind(
-        "counter", lambda key: Counter(key, committer, log), **({"ownership": "create", "idle_seconds_max": 60} | changes)
+        "counter",
+        lambda key: Counter(key, committer, log),
+        **({"ownership": "create", "idle_seconds_max": 60} | changes),
     )
 
     def note(name: str, **_: object) -> None:
@@ -364,9 +366,7 @@ async def test_turns_that_were_certainly_not_stored_are_redone_in_order(
 async def test_a_refused_value_breaks_only_its_own_actor(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         house.committer.hold()
-        house.committer.fault = (
-            lambda unit: CommitOutcome.REFUSED if unit.address.key == 1 else CommitOutcome.COMMITTED
-        )
+        house.committer.fault = lambda unit: CommitOutcome.REFUSED if unit.address.key == 1 else CommitOutcome.COMMITTED
         answers: dict[int, object] = {}
         for key in (1, 2):
             house.counter(key).request(
