@@ -578,7 +578,8 @@ static void connect_many(uint32_t count) {
     per_second = count / ((double)(now_ns() - start) / SECOND);
 }
 
-/* What a server allocates once, for its first connections, is not the price of a connection. */
+/* What a server allocates once, for its first connections, is not the price of a connection. These are the first
+ * sockets of the file, all in its first room: what it takes to load the other rooms is counted. */
 static void open_and_close_some(void) {
     uint32_t all = conn_count;
     conn_count = all < WARM_SOCKETS ? all : WARM_SOCKETS;
