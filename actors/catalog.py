@@ -10,7 +10,7 @@ Kinds stop from the highest stop_order to the lowest: rooms first, the queues th
 
 from greenroom.actors.events import Audience
 from greenroom.actors.presence.actor import PresenceActor, PresenceBoard
-from greenroom.actors.room.actor import MessageIds, RoomActor
+from greenroom.actors.room.actor import Doubts, MessageIds, RoomActor
 from greenroom.runtime import Kind, RestartPolicy
 from greenroom.storage.postgres.conversations import Conversations
 
@@ -20,9 +20,10 @@ PRESENCE = "presence"
 
 def room_kind(conversations: Conversations, ids: MessageIds, audience: Audience) -> Kind:
     """Conversations."""
+    doubts: Doubts = {}
     return Kind(
         name=ROOM,
-        factory=lambda key: RoomActor(int(key), conversations, ids, audience),
+        factory=lambda key: RoomActor(int(key), conversations, ids, audience, doubts),
         ownership="existing",
         mailbox_envelopes_max=1024,
         idle_seconds_max=60.0,

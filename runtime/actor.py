@@ -95,6 +95,10 @@ class Context:
         timers.add(entry)
         return entry
 
+    def tell_next_activation(self, command: Command[Any]) -> None:
+        """Of an actor that is stopping: have the address woken again, with *command* behind what waits already."""
+        self._activation.system.tell_or_bury(self.address, command)
+
     def now_ms(self) -> int:
         """Wall time, milliseconds since 1970."""
         return self._activation.system.clock.wall_milliseconds()

@@ -28,11 +28,20 @@ class CommitUnit(Protocol):
     """The writes of one turn, on their way to storage as a whole or not at all."""
 
     @property
-    def address(self) -> Address: ...
+    def address(self) -> Address:
+        """Whose writes they are."""
+        ...
+
     @property
-    def token(self) -> int: ...
+    def token(self) -> int:
+        """Of the ownership row, when the actor woke."""
+        ...
+
     @property
-    def writes(self) -> Sequence[object]: ...
+    def writes(self) -> Sequence[object]:
+        """In the order they were staged."""
+        ...
+
     @property
     def is_void(self) -> bool:
         """An earlier unit of the same actor was not committed: this one must not be either."""
@@ -86,7 +95,9 @@ class Clock(Protocol):
 class Randomness(Protocol):
     """The one source of jitter."""
 
-    def uniform(self, low: float, high: float) -> float: ...
+    def uniform(self, low: float, high: float) -> float:
+        """A float in [low, high]."""
+        ...
 
 
 class SystemClock(Clock):

@@ -6,7 +6,7 @@ id that is older than memory, the batch of this room is redone: the room has the
 before it decides such a command a second time.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 import trio
@@ -18,6 +18,7 @@ from greenroom.actors.room.commands import (
     AddMembers,
     Enter,
     JoinOpen,
+    LookAgain,
     MembersChanged,
     Moved,
     Read,
@@ -35,6 +36,8 @@ from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipan
 
 TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
 
+Doubts = dict[int, int]  # by room: the last seq that listeners were told before a commit of unknown outcome
+
 NOT_FOUND = Refused.because(RefusalCode.CONVERSATION_NOT_FOUND)
 NOT_MEMBER = Refused.because(RefusalCode.NOT_MEMBER)
 
@@ -50,8 +53,12 @@ class MessageIds(Protocol):
 class RoomActor(Actor):
     """One conversation."""
 
-    def __init__(self, room_id: int, conversations: Conversations, ids: MessageIds, audience: Audience) -> None:
+    def __init__(
+        self, room_id: int, conversations: Conversations, ids: MessageIds, audience: Audience, doubts: Doubts
+    ) -> None:
         self._id = room_id
+        self._doubts = doubts
+        self._told_seq = 0
         self._conversations = conversations
         self._ids = ids
         self._audience = audience
@@ -59,14 +66,45 @@ class RoomActor(Actor):
         self._typing_changed: dict[int, tuple[str, bool]] = {}
         self._typing_told_at = float("-inf")
         self._typing_is_due = False
+        self._expiry_is_at = float("inf")  # trio time of the timer that looks for typists who stopped
 
     async def start(self) -> None:
         """Load. A room that does not exist stays empty and refuses everything."""
         if self.ctx.owns:
             stored = await self._conversations.load_room(self._id)
-            self._room = None if stored is None else rules.from_stored(stored)
+            if stored is not None:
+                self._room = rules.from_stored(stored)
+                self._told_seq = stored.top_seq
+                self._end_doubt(self._room)
         else:
             await trio.lowlevel.checkpoint()
+
+    def stopping(self, reason: str) -> None:
+        """Nobody knows what became of the last commit: look as soon as storage is back."""
+        if reason == "gate_unknown":
+            self._doubts.setdefault(self._id, self._told_seq)
+            self.ctx.tell_next_activation(LookAgain())
+
+    def _end_doubt(self, room: RoomState) -> None:
+        told_seq = self._doubts.pop(self._id, room.top_seq)
+        for message in room.ring:
+            if message.seq > told_seq:
+                event = MessageCommitted(
+                    room.id,
+                    message.id,
+                    message.seq,
+                    message.sender_id,
+                    message.sender_name,
+                    message.client_id,
+                    message.content,
+                    message.created_at_ms,
+                    is_from_rest=False,
+                )
+                self._audience.publish(event, room.members)
+
+    @handles(LookAgain)
+    def look_again(self, _: LookAgain) -> None:
+        """Being awake was all that was asked."""
 
     @handles(Send)
     def send(self, command: Send) -> Sent | Refused | Awaitable[Sent | Refused]:
@@ -102,11 +140,15 @@ class RoomActor(Actor):
             decision.created_at_ms,
             command.is_from_rest,
         )
-        self.ctx.after_commit(lambda: self._audience.publish(event, members))
+        self.ctx.after_commit(lambda: self._tell(event, members))
         rules.apply_send(room, decision, command.sender_name)
         if command.sender_id in room.typists:
             self._stop_typing(room, command.sender_id)
         return Sent(decision.id, decision.seq, decision.created_at_ms, is_duplicate=False)
+
+    def _tell(self, event: MessageCommitted, members: Mapping[int, object]) -> None:
+        self._told_seq = event.seq
+        self._audience.publish(event, members)
 
     @handles(Enter)
     def enter(self, command: Enter) -> RoomView | Refused:
@@ -211,7 +253,7 @@ class RoomActor(Actor):
                 self._typing_changed[command.user_id] = (command.user_name, True)
             room.typists[command.user_id] = Typist(command.user_name, trio.current_time() + TYPING_SECONDS)
             self._tell_typing_soon(room)
-            self.ctx.tell_self_after(TYPING_SECONDS, TypingExpired())
+            self._look_for_expired(room)
         elif command.user_id in room.typists:
             self._stop_typing(room, command.user_id)
         return None
@@ -221,9 +263,20 @@ class RoomActor(Actor):
         """Forget who stopped without saying so, and tell what is due."""
         if self._room is None:
             return
+        now = trio.current_time()
         self._typing_is_due = False
-        self._typing_changed.update(rules.expire_typists(self._room, trio.current_time()))
+        self._typing_changed.update(rules.expire_typists(self._room, now))
         self._tell_typing_soon(self._room)
+        if now >= self._expiry_is_at:
+            self._expiry_is_at = float("inf")
+            self._look_for_expired(self._room)
+
+    def _look_for_expired(self, room: RoomState) -> None:
+        """One timer for whoever stops first."""
+        first = min((typist.expires_at for typist in room.typists.values()), default=float("inf"))
+        if first < self._expiry_is_at:
+            self._expiry_is_at = first
+            self.ctx.tell_self_after(max(first - trio.current_time(), 0), TypingExpired())
 
     def _stop_typing(self, room: RoomState, user_id: int) -> None:
         self._typing_changed[user_id] = (room.typists.pop(user_id).name, False)

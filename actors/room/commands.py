@@ -114,3 +114,8 @@ class JoinOpen(Command["MembersChanged | Refused"]):
 @dataclass(frozen=True, slots=True)
 class TypingExpired(Command[None]):
     """Of the room to itself: look who has stopped typing without saying so."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain(Command[None]):
+    """Of the room to its next activation: find out what became of a commit that nobody heard the end of."""

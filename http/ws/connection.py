@@ -132,7 +132,28 @@ class Connection:
             return
         self.is_clear = not self.is_closing
         self.spoken_at = self.engine.now
-        self._send(pending[0] if len(pending) == 1 else b"".join(pending))
+        if len(pending) == 1:
+            self._send(pending[0])
+        else:
+            self._send_all(pending)
+
+    def _send_all(self, frames: list[bytes]) -> None:
+        """Send *frames* in few large pieces; what the kernel does not take is queued frame by frame, and bounded."""
+        piece: list[bytes] = []
+        size = 0
+        for frame in frames:
+            if self._queue is not None:
+                self._enqueue(frame, DURABLE)
+            elif piece and size + len(frame) > SEND_BYTES_MAX:
+                self._send(b"".join(piece))
+                piece, size = [], 0
+            if self.is_closing:
+                return
+            if self._queue is None:
+                piece.append(frame)
+                size += len(frame)
+        if piece:
+            self._send(b"".join(piece))
 
     def _send(self, data: bytes) -> None:
         try:

@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from greenroom.http.adoption import Adopted
-from greenroom.http.ws.codes import HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER, CloseCode
+from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER, CloseCode
 from greenroom.http.ws.connection import CONTROL, LINGER_BYTES_MAX, Connection, Session
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
@@ -122,6 +122,8 @@ class SocketEngine:
             self._turn_wheel(connection, random.uniform(1, 25))
             if adopted.early:
                 self._feed(connection, adopted.early)
+            if self.is_draining:  # its handshake was under way when the end began
+                connection.close(DRAINING)
         except BaseException:
             self._drop(connection)
             connection.sock.close()

@@ -217,14 +217,26 @@ class Hub(Audience):
     def _publish_message(self, event: MessageCommitted, channel: Channel | None, members: Mapping[int, object]) -> None:
         if channel is not None:
             frame, own_frame = events.v1_message(event)
+            behind = self._hold_back(channel) if event.seq > channel.top_seq + 1 else []
             channel.recent.append(Recent(event.seq, event.sender_id, frame, own_frame))
             channel.top_seq = event.seq
-            if len(channel.attachments) > WALK_SOCKETS_MIN:
+            if channel.is_walking or len(channel.attachments) > WALK_SOCKETS_MIN:
                 self._walk_soon(channel)
             else:
                 self._tell_live(channel, event.seq, event.sender_id, frame, own_frame)
+            for attachment in behind:
+                self.on_fallen_behind(channel, attachment)
         if self.compat:
             self._publish_compat_message(event, members)
+
+    @staticmethod
+    def _hold_back(channel: Channel) -> list[Attachment]:
+        """Messages were stored that nobody here was told: whoever is live reads them from storage first."""
+        channel.recent.clear()
+        behind = [attachment for attachment in channel.attachments.values() if attachment.is_live]
+        for attachment in behind:
+            attachment.is_live = False
+        return behind
 
     @staticmethod
     def _tell_live(channel: Channel, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
