@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from greenroom import __version__
-from greenroom.commands import config, key, migrate, serve, token
+from greenroom.commands import chat, config, key, migrate, serve, token
 from greenroom.log import set_up_logging
 
 app = typer.Typer(
@@ -44,7 +44,7 @@ app.command()(token.token)
 app.command()(migrate.migrate)
 app.add_typer(key.app, name="key")
 app.command()(serve.serve)
-# commands/chat.py: register it here.
+app.command()(chat.chat)
 
 
 def main() -> None:

@@ -1,0 +1,35 @@
+"""A client of greenroom.v1 for programs: see client.py. These are its public names."""
+
+from greenroom.client.client import Client, open_client
+from greenroom.client.errors import ClientRefused, OutboxFull, Refused, ServerAway
+from greenroom.client.events import (
+    Connected,
+    Disconnected,
+    Event,
+    Member,
+    Presence,
+    Replaced,
+    RoomRefused,
+    Said,
+    Typing,
+    Undelivered,
+)
+
+__all__ = [
+    "Client",
+    "ClientRefused",
+    "Connected",
+    "Disconnected",
+    "Event",
+    "Member",
+    "OutboxFull",
+    "Presence",
+    "Refused",
+    "Replaced",
+    "RoomRefused",
+    "Said",
+    "ServerAway",
+    "Typing",
+    "Undelivered",
+    "open_client",
+]

@@ -1,0 +1,27 @@
+"""What can go wrong for who uses the client.
+
+ClientRefused   the server will not have us: ends the client
+Refused         the server answers with an error
+ServerAway      nobody answers
+OutboxFull      too much was said while nobody answered
+"""
+
+
+class ClientRefused(Exception):
+    """The server will not have this client; trying again would not help."""
+
+
+class Refused(Exception):
+    """A command or request was answered with an error. code: the number of a frame, or the HTTP status."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ServerAway(Exception):
+    """Nobody answers, or the connection was lost before the answer."""
+
+
+class OutboxFull(Exception):
+    """OUTBOX_LINES_MAX lines wait for the server."""

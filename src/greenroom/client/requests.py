@@ -1,0 +1,36 @@
+"""One HTTP request, in a thread: lists and membership, which are not said over the socket."""
+
+import json
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from typing import Any, Final
+
+from greenroom.client.errors import Refused, ServerAway
+
+SECONDS_MAX: Final = 10.0
+
+
+def ask(url: str, token: str, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    """`data` of the answer. Blocks. Raises: Refused with the status, ServerAway."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, content, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS_MAX) as response:
+            data: dict[str, Any] | None = json.load(response)["data"]
+            return data or {}
+    except urllib.error.HTTPError as error:
+        raise Refused(error.code, why_rejected(error.code, error.read())) from None
+    except OSError as error:
+        raise ServerAway(f"{url} does not answer: {getattr(error, 'reason', error)}") from None
+    except (ValueError, KeyError, TypeError, HTTPException):
+        raise ServerAway(f"what answers at {url} is no greenroom") from None
+
+
+def why_rejected(status: int, body: bytes | None) -> str:
+    """The sentence of an answer that is an error."""
+    try:
+        return str(json.loads(body or b"")["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the server answers {status}"

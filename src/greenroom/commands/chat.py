@@ -1,0 +1,316 @@
+"""`greenroom chat`: join a room from a terminal and talk.
+
+What is shown of the room is what the server has stored, one's own lines too: a line that is typed while the server is
+away is kept, sent when it is back, and shown then. The end of the input, /quit and Ctrl-C leave in order: lines that
+are still on their way get LEAVE_SECONDS_MAX.
+
+Exit codes: 0 left; 1 the server refuses us or is not there, or lines were not delivered; 2 told wrongly.
+"""
+
+import getpass
+import signal
+import time
+from datetime import datetime
+from typing import Annotated, Any
+
+import jwt
+import trio
+import typer
+
+from greenroom.client import (
+    Client,
+    ClientRefused,
+    Connected,
+    Disconnected,
+    Event,
+    Member,
+    OutboxFull,
+    Presence,
+    Refused,
+    Replaced,
+    RoomRefused,
+    Said,
+    ServerAway,
+    Typing,
+    Undelivered,
+    open_client,
+)
+from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed, run_or_exit, settings_or_exit, stop
+from greenroom.commands.screen import Screen, open_screen
+from greenroom.compose import data_directory, signing_secret
+from greenroom.http.auth import subject_of
+from greenroom.http.errors import ApiError
+from greenroom.secret_file import SecretUnusable
+from greenroom.settings import Settings
+from greenroom.storage.errors import StorageError
+
+RECENT_MESSAGES = 20
+HISTORY_MESSAGES = 50
+TOKEN_SECONDS = 12 * 3600
+TYPING_SECONDS = 3.0  # shown again so often while one types
+LEAVE_SECONDS_MAX = 3.0
+HELP = "/who  /history [how many]  /quit     a line that begins with // is said with one /"
+
+
+def chat(
+    room: Annotated[
+        str, typer.Argument(help="The id or the title of a room; without it rooms are listed.", show_default=False)
+    ] = "",
+    user: Annotated[
+        str, typer.Option("--user", help="Who to be, as in `greenroom token`; else the name of the login.")
+    ] = "",
+    token: Annotated[str, typer.Option("--token", help="A token to show instead.", envvar="GREENROOM_TOKEN")] = "",
+    url: Annotated[str, typer.Option("--url", help="The server; else that of HOST and PORT.")] = "",
+    new: Annotated[str, typer.Option("--new", help="Make an open room of this title, and join it.")] = "",
+) -> None:
+    """Join a room and talk. Lines come from the keyboard, or from a pipe.
+
+    Without --token one is made as by `greenroom token`, which the server believes when it has the same JWT_SECRET or
+    data directory: start both in the same folder.
+    """
+    if new and room:
+        raise stop("--new makes a room: do not name another one", TOLD_WRONGLY)
+    settings = settings_or_exit()
+    address = (url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise stop(f"--url is {url!r}: an address such as http://127.0.0.1:8787 is needed", TOLD_WRONGLY)
+    run_or_exit(_chat, address, token or _token(settings, user or getpass.getuser()), room, new)
+
+
+def _token(settings: Settings, user: str) -> str:
+    try:
+        subject_of(user)
+        secret = signing_secret(settings, data_directory(settings))
+    except ApiError as fault:
+        raise stop(f"{user!r} cannot be a user: {fault.message}", TOLD_WRONGLY) from None
+    except (StorageError, SecretUnusable, OSError) as fault:
+        raise stop(str(fault), 1) from None
+    now = int(time.time())
+    name = {} if user.isdigit() else {"name": user}
+    return jwt.encode({"sub": user, "iat": now, "exp": now + TOKEN_SECONDS, **name}, secret, algorithm="HS256")
+
+
+async def _chat(url: str, token: str, room: str, new: str) -> None:
+    try:
+        async with open_client(url, token, device="chat") as client:
+            try:
+                found = await _make(client, new) if new else await _find(client, room)
+            except ServerAway as away:
+                raise CommandFailed(
+                    f"{away}. Start it with `make run` or `greenroom serve`, or name it: --url"
+                ) from None
+            except Refused as refused:
+                raise CommandFailed(_why(refused)) from None
+            if found is not None:
+                with open_screen() as screen:
+                    await Chat(client, screen, found["id"], _title(found)).run()
+    except ClientRefused as refused:
+        raise CommandFailed(_why(refused)) from None
+
+
+def _why(refused: Refused | ClientRefused) -> str:
+    if isinstance(refused, ClientRefused) or refused.code == 401:
+        return (
+            f"the server refuses us ({refused}): run chat in the folder in which the server runs, "
+            "or give it the same JWT_SECRET or GREENROOM_DATA_DIR, or a --token"
+        )
+    return str(refused)
+
+
+async def _make(client: Client, title: str) -> dict[str, Any]:
+    made = await client.http("POST", "/api/conversations", {"title": title, "open": True, "isGroup": True})
+    conversation: dict[str, Any] = made["conversation"]
+    return conversation
+
+
+async def _find(client: Client, room: str) -> dict[str, Any] | None:
+    """The room that is meant, entered if it is an open one. None: there was no room to find, rooms are listed."""
+    own: list[dict[str, Any]] = (await client.http("GET", "/api/conversations"))["conversations"]
+    is_own = {conversation["id"] for conversation in own}
+    listed = (await client.http("GET", "/api/conversations/open"))["conversations"]
+    others = [conversation for conversation in listed if conversation["id"] not in is_own]
+    if not room:
+        _list(own, others)
+        return None
+    meant: list[dict[str, Any]] = [found for found in own + others if room in (str(found["id"]), _title(found))]
+    if not meant and not room.isdigit():
+        raise CommandFailed(f"there is no room {room!r}: `greenroom chat` lists them, --new makes one")
+    if len(meant) > 1:
+        ids = ", ".join(str(found["id"]) for found in meant)
+        raise CommandFailed(f"several rooms are called {room!r}: name one of {ids}", TOLD_WRONGLY)
+    if meant and meant[0]["id"] in is_own:
+        return meant[0]
+    room_id = meant[0]["id"] if meant else int(room)
+    joined = await client.http("POST", f"/api/conversations/{room_id}/join", {})
+    conversation: dict[str, Any] = joined["conversation"]
+    return conversation
+
+
+def _list(own: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
+    for heading, rooms in (("Your rooms", own), ("Open rooms", others)):
+        if rooms:
+            typer.echo(f"{heading}:")
+        for room in rooms:
+            unread = f", {room['unreadCount']} unread" if room.get("unreadCount") else ""
+            typer.echo(f"  {room['id']}  {_title(room)}  ({_members(room)}{unread})")
+    if own or others:
+        typer.echo("Join one: greenroom chat ROOM, by its id or its title")
+    else:
+        typer.echo("There is no room that you may enter. Make one: greenroom chat --new Lobby")
+
+
+def _title(room: dict[str, Any]) -> str:
+    return str(room.get("participantName") or room["title"] or f"room {room['id']}")
+
+
+def _members(room: dict[str, Any]) -> str:
+    count = room["participantCount"]
+    return f"{count} member{'' if count == 1 else 's'}"
+
+
+class Chat:
+    """One room on one screen."""
+
+    def __init__(self, client: Client, screen: Screen, room_id: int, title: str) -> None:
+        self._client = client
+        self._screen = screen
+        self._room_id = room_id
+        self._title = title
+        self._here: dict[int, str] = {}
+        self._names: dict[int, str] = {}
+        self._typed_at = float("-inf")
+        self._undelivered = 0
+
+    async def run(self) -> None:
+        """Until the input ends, /quit, or Ctrl-C; the second Ctrl-C does not wait. Raises: CommandFailed."""
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._show_events)
+                async with trio.open_nursery() as talk:
+                    talk.start_soon(self._leave_on_signal, signals, talk.cancel_scope)
+                    await self._talk()
+                    talk.cancel_scope.cancel(reason="the input has ended")
+                nursery.start_soon(self._leave_on_signal, signals, nursery.cancel_scope)
+                with trio.move_on_after(LEAVE_SECONDS_MAX):
+                    await self._client.wait_sent()
+                nursery.cancel_scope.cancel(reason="left")
+        undelivered = self._client.unsent + self._undelivered
+        if undelivered:
+            raise CommandFailed(f"{undelivered} line{'s were' if undelivered > 1 else ' was'} not delivered")
+
+    async def _leave_on_signal(self, signals: Any, scope: trio.CancelScope) -> None:
+        async for _ in signals:
+            scope.cancel(reason="told to leave")
+
+    # -- what is typed ------------------------------------------------------------------------------------------
+
+    async def _talk(self) -> None:
+        try:
+            await self._client.join(self._room_id, recent=RECENT_MESSAGES)
+        except Refused as refused:
+            raise CommandFailed(f"the server refuses the room {self._title}: {refused}") from None
+        self._screen.on_typing = self._show_typing
+        self._tell(f"in {self._title}; /help tells what else can be typed")
+        async for line in self._screen.lines():
+            if line.startswith("/") and not line.startswith("//"):
+                if line.split()[0] in ("/quit", "/exit", "/q"):
+                    return
+                await self._command(*line.split())
+            elif line.strip():
+                self._say(line.removeprefix("/") if line.startswith("//") else line)
+
+    def _say(self, line: str) -> None:
+        self._typed_at = float("-inf")
+        try:
+            self._client.send(self._room_id, line)
+        except OutboxFull as full:
+            self._undelivered += 1
+            self._tell(f"not sent: {line} ({full})")
+        if not self._client.is_connected:
+            self._tell(f"kept until the server is back ({self._client.unsent})")
+
+    async def _command(self, name: str, *arguments: str) -> None:
+        try:
+            if name == "/who":
+                await self._show_who()
+            elif name == "/history":
+                count = int(arguments[0]) if arguments and arguments[0].isdigit() else HISTORY_MESSAGES
+                for said in await self._client.history(self._room_id, max(1, count)):
+                    self._screen.show(_line_of(said))
+            else:
+                self._tell(HELP if name == "/help" else f"{name} is not known. {HELP}")
+        except (Refused, ServerAway) as fault:
+            self._tell(f"{name}: {fault}")
+
+    async def _show_who(self) -> None:
+        answer = await self._client.http("GET", f"/api/conversations/{self._room_id}/participants")
+        people = [
+            f"{person['name']}{' (here)' if person['userId'] in self._here else ''}"
+            for person in answer["participants"]
+        ]
+        self._tell(f"{self._title}: {', '.join(people)}")
+
+    def _show_typing(self, is_typing: bool) -> None:
+        """Tell the others, at most every TYPING_SECONDS while it lasts."""
+        now = trio.current_time()
+        if is_typing and now - self._typed_at >= TYPING_SECONDS:
+            self._typed_at = now
+            self._client.typing(self._room_id, is_typing=True)
+        elif not is_typing and self._typed_at > float("-inf"):
+            self._typed_at = float("-inf")
+            self._client.typing(self._room_id, is_typing=False)
+
+    # -- what happens -------------------------------------------------------------------------------------------
+
+    async def _show_events(self) -> None:
+        async for event in self._client.events:
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
+        match event:
+            case Said():
+                self._names[event.sender_id] = event.sender
+                self._screen.show(_line_of(event))
+            case Typing():
+                if event.names:
+                    self._tell(f"{_list_of(event.names)} type{'s' if len(event.names) == 1 else ''} …")
+            case Presence():
+                self._show_presence(event)
+            case Member():
+                if (name := self._names.get(event.user_id)) is not None:  # of who is new here presence tells the name
+                    self._tell(f"{name} {'is a member again' if event.is_active else 'is no member any more'}")
+            case Connected():
+                if event.is_again:
+                    self._tell("connected again")
+            case Disconnected():
+                self._tell(f"{event.why}; trying again in {event.retry_seconds:.1f} s")
+            case Replaced():
+                self._tell("the log of this room was replaced: it begins anew")
+            case Undelivered():
+                self._undelivered += 1
+                self._tell(f"not sent: {event.body} ({event.why})")
+            case RoomRefused():
+                self._tell(f"out of the room: {event.why}")
+
+    def _show_presence(self, event: Presence) -> None:
+        others = {user_id: name for user_id, name in event.here.items() if user_id != self._client.user_id}
+        self._names |= others
+        came = {user_id: name for user_id, name in others.items() if user_id not in self._here}
+        left = {user_id: name for user_id, name in event.gone.items() if user_id in self._here}
+        if event.is_all:
+            left |= {user_id: name for user_id, name in self._here.items() if user_id not in event.here}
+        self._here = {user_id: name for user_id, name in (self._here | others).items() if user_id not in left}
+        for people, word in ((came, "here"), (left, "gone")):
+            if people:
+                self._tell(f"{_list_of(people)} {'is' if len(people) == 1 else 'are'} {word}")
+
+    def _tell(self, text: str) -> None:
+        self._screen.show(f"-- {text}")
+
+
+def _line_of(said: Said) -> str:
+    return f"{datetime.fromtimestamp(said.at_ms / 1000).astimezone():%H:%M} {said.sender}: {said.body}"
+
+
+def _list_of(people: dict[int, str]) -> str:
+    return ", ".join(people.values())
