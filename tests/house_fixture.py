@@ -132,23 +132,36 @@ class HouseUnderTest:
             await socket.hear("ready")
             yield socket
 
+    @asynccontextmanager
+    async def compat_socket(self, user: int) -> AsyncIterator["SocketUnderTest"]:
+        """A WebSocket as the existing client opens it: no subprotocol, with a ticket. Only with `live_house`."""
+        ticket = (await self.get("/api/ws/token", user)).json["token"]
+        async with trio_websocket.open_websocket_url(f"{self.ws_url}?token={ticket}") as connection:
+            socket = SocketUnderTest(connection)
+            await socket.hear("connected")
+            yield socket
+
 
 class SocketUnderTest:
-    """One greenroom.v1 WebSocket."""
+    """One WebSocket."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._passed_over: list[dict[str, Any]] = []
 
     async def say(self, frame: Any) -> None:
         await self._connection.send_message(json.dumps(frame))
 
     async def hear(self, *kinds: str) -> dict[str, Any]:
-        """The next frame of one of these kinds; others are passed over."""
+        """The next frame of one of these kinds; others wait until they are asked for."""
+        for frame in self._passed_over:
+            if frame["type"] in kinds:
+                self._passed_over.remove(frame)
+                return frame
         with trio.fail_after(FRAME_SECONDS_MAX):
-            while True:
-                frame: dict[str, Any] = json.loads(await self._connection.get_message())
-                if frame["type"] in kinds:
-                    return frame
+            while (frame := json.loads(await self._connection.get_message()))["type"] not in kinds:
+                self._passed_over.append(frame)
+        return frame
 
 
 @asynccontextmanager

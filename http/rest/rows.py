@@ -35,7 +35,7 @@ class ConversationRow(_RowModel):
     participant_id: int | None = Field(description="the other one of a direct conversation")
     participant_name: str = Field(description="the other one's name; of a group its title")
     participant_type: str = Field(description="the other one's kind of user; or group")
-    last_message: str | None
+    last_message: str | None = Field(description="its first 500 characters")
     last_message_time: str | None
     last_message_sender_id: int | None
     unread_count: int = Field(description="messages of others after the read marker; 100 stands for 100 or more")

@@ -102,7 +102,7 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
     (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from c.updated_at) * 1000)::bigint as updated_at_ms,
     (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
-    last.content as last_message, last.sender_id as last_sender_id,
+    left(last.content, 500) as last_message, last.sender_id as last_sender_id,
     (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
     (
         select count(*) from (
@@ -126,7 +126,7 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
     (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from c.updated_at) * 1000)::bigint as updated_at_ms,
     (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
-    last.content as last_message, last.sender_id as last_sender_id,
+    left(last.content, 500) as last_message, last.sender_id as last_sender_id,
     (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
     (
         select count(*) from (
