@@ -157,6 +157,11 @@ class ServerProcess:
             self._end_postgres()
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    @staticmethod
+    def token(user_id: int, **claims: object) -> str:
+        """A token for the user, signed as the application would."""
+        return jwt.encode({"sub": str(user_id), "name": f"user {user_id}", **claims}, SECRET, algorithm="HS256")
+
     # -- its PostgreSQL -------------------------------------------------------------------------------------------
 
     @property
@@ -308,11 +313,6 @@ class ServerProcess:
             given |= {"LISTEN_FDS": "1"}
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return kept | {"PYTHONUNBUFFERED": "1"} | given | self._settings
-
-
-def token_of(user_id: int, **claims: object) -> str:
-    """A token for the user, signed as the application would."""
-    return jwt.encode({"sub": str(user_id), "name": f"user {user_id}", **claims}, SECRET, algorithm="HS256")
 
 
 def sweep_abandoned() -> None:

@@ -20,7 +20,6 @@ from wire import (  # type: ignore[import-not-found]
     raw_http,
     receive_some,
     send_all,
-    token_of,
     upgrade_request,
     wait_until,
 )
@@ -540,7 +539,7 @@ BAD_UPGRADES = {
 
 @pytest.mark.parametrize("name", BAD_UPGRADES)
 async def test_a_malformed_upgrade_is_refused(server, name):
-    request = BAD_UPGRADES[name].replace(b"Host: x\r\n", b"Host: x\r\nAuthorization: Bearer %s\r\n" % token_of(1).encode())
+    request = BAD_UPGRADES[name].replace(b"Host: x\r\n", b"Host: x\r\nAuthorization: Bearer %s\r\n" % server.token(1).encode())
     with trio.fail_after(5):
         answer = await raw_http(server.port, request.replace(b"Connection: Upgrade", b"Connection: Upgrade, close"))
     assert 400 <= answer.status < 500, answer

@@ -1,5 +1,6 @@
 """The other end of the wire: clients over raw sockets that record everything and can misbehave on purpose.
 
+A `server` is a ServerProcess, or the `live_house` of tests/house_fixture.py: what has a port and makes tokens.
 `Socket` is one WebSocket: it keeps every event it was sent and how it ended, can stop reading, half-close, and cut
 (RST). `Member` is what a good v1 client is: it comes back with `resume`, keeps a log per room, and sends a message
 again under the same client id until it is acknowledged. `check_rooms` lays the logs beside PostgreSQL.
@@ -21,7 +22,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
-from server_process import ServerProcess, token_of  # type: ignore[import-not-found]
+from server_process import ServerProcess  # type: ignore[import-not-found]
 
 V1 = "greenroom.v1"
 CONNECT_SECONDS_MAX = 30.0
@@ -168,7 +169,7 @@ async def http(
     if body is not None:
         given["Content-Type"] = "application/json"
     if user is not None:
-        given["Authorization"] = f"Bearer {token_of(user)}"
+        given["Authorization"] = f"Bearer {server.token(user)}"
     given |= headers or {}
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     with trio.fail_after(seconds):
@@ -258,7 +259,7 @@ class Socket:
         """Connect and upgrade. early: sent in the same segment as the request. Raises Refused, OSError, Gone."""
         given = list(headers)
         if user is not None or token is not None:
-            given.append(("Authorization", f"Bearer {token or token_of(user)}"))
+            given.append(("Authorization", f"Bearer {token or server.token(user)}"))
         if protocol is not None:
             given.append(("Sec-WebSocket-Protocol", protocol))
         with trio.fail_after(CONNECT_SECONDS_MAX):

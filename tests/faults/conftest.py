@@ -1,6 +1,6 @@
-"""The faults use the harness of the acceptance tests."""
+"""The faults use the harness of the acceptance tests, and the proxy beside this file."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
+sys.path[:0] = [str(Path(__file__).parents[1] / "acceptance"), str(Path(__file__).parent)]

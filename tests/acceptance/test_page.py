@@ -1,0 +1,502 @@
+"""The page in a real Chromium, over a real server: what people see when they talk, are cut off, and come back.
+
+Each person is a tab of one browser. Playwright's synchronous interface drives it, so these tests are no coroutines; it
+waits for conditions by itself, and fails with what was missing.
+"""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+from server_process import ServerProcess  # type: ignore[import-not-found]
+from tcp_proxy import TcpProxy  # type: ignore[import-not-found]
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = [
+    "--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PATIENCE_MS = 15_000
+PHONE = {"width": 375, "height": 720}
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium"),
+]
+expect = sync_api.expect
+_titles = (f"Room {number}" for number in count(1))
+
+
+class Theatre:
+    """A server, a line to it that can be cut, and a browser."""
+
+    def __init__(self, server: ServerProcess, proxy: TcpProxy, browser: Any) -> None:
+        self.server = server
+        self.proxy = proxy
+        self.browser = browser
+        self.complaints: list[str] = []
+
+    def key(self) -> str:
+        return re.findall(r"\?key=(\S+)", self.server.log.read_text())[-1]
+
+    def link(self, *, through_proxy: bool = False) -> str:
+        port = self.proxy.port if through_proxy else self.server.port
+        return f"http://127.0.0.1:{port}/?key={self.key()}"
+
+    @contextmanager
+    def people(self, **options: Any) -> Iterator["Crowd"]:
+        """One profile of the browser; every tab in it is a person."""
+        context = self.browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+        context.set_default_timeout(PATIENCE_MS)
+        try:
+            yield Crowd(self, context)
+        finally:
+            context.close()
+
+
+class Crowd:
+    """The tabs of one browser profile."""
+
+    def __init__(self, theatre: Theatre, context: Any) -> None:
+        self.theatre = theatre
+        self.context = context
+
+    def enter(self, name: str, *, through_proxy: bool = False) -> "Person":
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.theatre.complaints.append(f"{name}: {error}"))
+        page.on("console", lambda message: self._heard(name, message))
+        page.goto(self.theatre.link(through_proxy=through_proxy))
+        page.get_by_role("button", name=name).click()
+        person = Person(page, name)
+        person.wait_live()
+        return person
+
+    def _heard(self, name: str, message: Any) -> None:
+        # A browser writes down every request that the network refused; cutting the line makes such.
+        if message.type in ("error", "warning") and "net::ERR_" not in message.text:
+            self.theatre.complaints.append(f"{name}: {message.text}")
+
+
+class Person:
+    """Somebody at a tab."""
+
+    def __init__(self, page: Any, name: str) -> None:
+        self.page = page
+        self.name = name
+        self.messages = page.locator("#messages > .message:not(.pending) .text")
+        self.pending = page.locator("#messages > .pending")
+        self.banner = page.locator("#banner")
+
+    def wait_live(self) -> None:
+        expect(self.page.locator("#house")).to_have_attribute("data-line", "live", timeout=PATIENCE_MS)
+
+    def create(self, title: str) -> None:
+        self.page.get_by_placeholder("A new room…").fill(title)
+        self.page.get_by_role("button", name="Create").click()
+        expect(self.page.locator("#title")).to_have_text(title)
+
+    def join(self, title: str) -> None:
+        self.page.get_by_role("button", name=f"Join {title}", exact=True).click()
+        expect(self.page.locator("#title")).to_have_text(title)
+
+    def say(self, text: str) -> None:
+        self.page.locator("#say").fill(text)
+        self.page.locator("#say").press("Enter")
+
+    def hears(self, texts: list[str]) -> None:
+        """Exactly these messages, in this order."""
+        expect(self.messages).to_have_text(texts, timeout=PATIENCE_MS)
+
+
+@contextmanager
+def ordinary_asyncio() -> Iterator[None]:
+    """trio-asyncio, once imported, gives every new loop of this thread; Playwright's cannot be one of those."""
+    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop_policy(None)
+
+
+@pytest.fixture(scope="module")
+def theatre() -> Iterator[Theatre]:
+    # The proxy's origin must be known before the server starts, and the server's port before the proxy forwards.
+    with TcpProxy(0) as proxy:
+        settings = {"ENVIRONMENT": "development", "ALLOWED_ORIGINS": f"http://127.0.0.1:{proxy.port}"}
+        with ServerProcess(**settings) as server, ordinary_asyncio(), sync_api.sync_playwright() as playwright:
+            server.start()
+            proxy.target_port = server.port
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            try:
+                yield Theatre(server, proxy, browser)
+            finally:
+                browser.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_unforeseen(theatre: Theatre) -> Iterator[None]:
+    """Neither the browser nor the server complains in any test."""
+    theatre.complaints.clear()
+    before = len(theatre.server.faults())
+    yield
+    theatre.proxy.heal()
+    assert theatre.complaints == []
+    assert theatre.server.faults()[before:] == []
+
+
+@pytest.fixture
+def title() -> str:
+    return next(_titles)
+
+
+# -- talking ----------------------------------------------------------------------------------------------------------
+
+
+def test_two_tabs_are_two_people_who_talk_and_see_each_other_type_and_read(theatre: Theatre, title: str):
+    with theatre.people() as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        alex.create(title)
+        sarah.join(title)
+        alex.say("Good morning")
+        sarah.hears(["Good morning"])
+        sarah.say("Good morning to you\nand to the cat")
+        alex.hears(["Good morning", "Good morning to you\nand to the cat"])
+        expect(alex.page.locator("#members")).to_have_text("2 people, 2 here now")
+
+        sarah.page.locator("#say").press_sequentially("I wonder")
+        expect(alex.page.locator("#typing")).to_have_text("Sarah Investor is typing…")
+        expect(alex.page.locator("#typing")).to_have_text("", timeout=PATIENCE_MS)  # idle for three seconds
+
+        alex.say("Did you read this?")
+        seen = alex.page.locator("#messages > .message", has_text="Did you read this?").locator(".seen")
+        expect(seen).to_contain_text("Read by Sarah Investor")
+        assert "key=" not in alex.page.url
+
+
+def test_two_tabs_may_be_the_same_person(theatre: Theatre, title: str):
+    with theatre.people() as people:
+        one = people.enter("Alex Creator")
+        one.create(title)
+        other = people.enter("Alex Creator")
+        other.page.locator(".room", has_text=title).click()
+        one.say("from the first")
+        other.hears(["from the first"])
+        other.say("from the second")
+        one.hears(["from the first", "from the second"])
+        expect(other.page.locator("#messages > .own")).to_have_count(2)
+
+
+def test_what_people_write_is_never_markup(theatre: Theatre):
+    nasty = "<img src=x onerror=document.title='owned'> <b>bold</b> &amp; </li>"
+    with theatre.people() as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        alex.create(nasty)
+        sarah.join(nasty)
+        alex.say(nasty)
+        sarah.hears([nasty])
+        expect(sarah.page.locator("#title")).to_have_text(nasty)
+        assert sarah.page.locator("#talk b:not(.who b), #talk img, #rooms img, #backstage img").count() == 0
+        assert "owned" not in sarah.page.title()
+
+
+def test_history_is_paged_upwards_and_a_reload_comes_back_to_the_same_place(theatre: Theatre, title: str):
+    texts = [f"line {number}" for number in range(1, 121)]
+    with theatre.people() as people:
+        alex = people.enter("Alex Creator")
+        alex.create(title)
+        for text in texts:
+            alex.say(text)
+        expect(alex.pending).to_have_count(0)
+        alex.page.reload()
+        alex.wait_live()
+        expect(alex.page.locator("#title")).to_have_text(title)
+        alex.hears(texts[-50:])
+        for shown in (100, 120):
+            alex.page.locator("#scroll").evaluate("element => { element.scrollTop = 0; }")
+            expect(alex.messages).to_have_count(shown)
+        alex.hears(texts)
+
+
+def test_unread_is_counted_where_nobody_looks(theatre: Theatre):
+    quiet, busy = "A quiet one", "A busy one"
+    with theatre.people() as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        alex.create(quiet)
+        alex.create(busy)
+        sarah.join(busy)
+        sarah.join(quiet)
+        for number in range(3):
+            alex.say(f"news {number}")
+        row = sarah.page.locator(".room", has_text=busy)
+        expect(row.locator(".badge")).to_contain_text("3")
+        expect(row).to_contain_text("news 2")
+        row.click()
+        expect(row.locator(".badge")).to_have_count(0)
+
+
+# -- cut off and back -------------------------------------------------------------------------------------------------
+
+
+def test_whoever_is_cut_off_catches_up_in_order_and_says_once_what_he_wrote_meanwhile(theatre: Theatre, title: str):
+    with theatre.people() as near, theatre.people() as far:
+        alex = near.enter("Alex Creator")
+        alex.create(title)
+        sarah = far.enter("Sarah Investor", through_proxy=True)
+        sarah.join(title)
+        alex.say("before")
+        sarah.hears(["before"])
+
+        theatre.proxy.cut()
+        expect(sarah.banner).to_be_visible()
+        expect(sarah.banner).to_contain_text("Reconnecting")
+        texts = [f"while you were away {number}" for number in range(1, 13)]
+        for text in texts:
+            alex.say(text)
+        alex.hears(["before", *texts])
+        sarah.say("can you hear me?")
+        sarah.say("hello?")
+        expect(sarah.pending).to_have_count(2)
+        sarah.hears(["before"])
+
+        theatre.proxy.heal()
+        everything = ["before", *texts, "can you hear me?", "hello?"]
+        sarah.hears(everything)
+        alex.hears(everything)
+        expect(sarah.pending).to_have_count(0)
+        expect(sarah.banner).to_be_hidden()
+
+
+def test_a_line_that_dies_without_a_word_is_noticed_when_somebody_speaks(theatre: Theatre, title: str):
+    with theatre.people() as near, theatre.people() as far:
+        alex = near.enter("Alex Creator")
+        alex.create(title)
+        sarah = far.enter("Sarah Investor", through_proxy=True)
+        sarah.join(title)
+        theatre.proxy.freeze()
+        sarah.say("into the void")
+        alex.say("are you there?")
+        expect(sarah.banner).to_be_visible()
+        theatre.proxy.heal()
+        expect(alex.messages).to_have_count(2, timeout=2 * PATIENCE_MS)
+        expect(sarah.messages).to_have_count(2, timeout=2 * PATIENCE_MS)
+        assert sorted(sarah.messages.all_inner_texts()) == ["are you there?", "into the void"]
+        assert alex.messages.all_inner_texts() == sarah.messages.all_inner_texts()
+        expect(sarah.pending).to_have_count(0)
+
+
+def test_flapping_loses_and_doubles_nothing(theatre: Theatre, title: str):
+    texts = [f"word {number}" for number in range(1, 41)]
+    with theatre.people() as near, theatre.people() as far:
+        alex = near.enter("Alex Creator")
+        alex.create(title)
+        sarah = far.enter("Sarah Investor", through_proxy=True)
+        sarah.join(title)
+        for number, text in enumerate(texts):
+            (alex if number % 2 else sarah).say(text)
+            if number % 8 == 3:
+                theatre.proxy.cut()
+            if number % 8 == 6:
+                theatre.proxy.heal()
+        theatre.proxy.heal()
+        expect(alex.messages).to_have_count(len(texts), timeout=4 * PATIENCE_MS)
+        expect(sarah.messages).to_have_count(len(texts), timeout=4 * PATIENCE_MS)
+        heard = alex.messages.all_inner_texts()
+        assert sorted(heard) == sorted(texts)
+        assert sarah.messages.all_inner_texts() == heard
+        for start in (0, 1):  # each person's own words keep their order
+            assert [text for text in heard if text in texts[start::2]] == texts[start::2]
+
+
+def test_a_message_that_was_not_sent_survives_a_reload(theatre: Theatre, title: str):
+    with theatre.people() as near, theatre.people() as far:
+        alex = near.enter("Alex Creator")
+        alex.create(title)
+        sarah = far.enter("Sarah Investor", through_proxy=True)
+        sarah.join(title)
+        theatre.proxy.freeze()
+        sarah.say("kept")
+        expect(sarah.pending).to_have_count(1)
+        theatre.proxy.cut()
+        theatre.proxy.heal()
+        sarah.page.reload()
+        sarah.wait_live()
+        sarah.hears(["kept"])
+        alex.hears(["kept"])
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_restart_of_the_server_is_a_pause(theatre: Theatre, title: str, end: str):
+    with theatre.people() as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        alex.create(title)
+        sarah.join(title)
+        alex.say("before the restart")
+        sarah.hears(["before the restart"])
+        getattr(theatre.server, end)()
+        expect(sarah.banner).to_be_visible()
+        alex.say("said while nobody listened")
+        theatre.server.start()
+        alex.wait_live()
+        sarah.wait_live()
+        sarah.say("after the restart")
+        everything = ["before the restart", "said while nobody listened", "after the restart"]
+        for person in (alex, sarah):
+            expect(person.messages).to_have_count(3, timeout=2 * PATIENCE_MS)
+            assert sorted(person.messages.all_inner_texts()) == sorted(everything)
+        expect(alex.page.locator("#backstage-fault")).to_contain_text("started again")
+        theatre.complaints[:] = [text for text in theatre.complaints if "404" not in text]  # the old key, as it must be
+
+
+# -- backstage --------------------------------------------------------------------------------------------------------
+
+
+def test_backstage_shows_rooms_and_sockets_as_they_come_and_go(theatre: Theatre, title: str):
+    with theatre.people() as people:
+        alex = people.enter("Alex Creator")
+        alex.create(title)
+        expect(alex.page.locator("#stat-connections")).to_have_text("1")
+        sarah = people.enter("Sarah Investor")
+        sarah.join(title)
+        expect(alex.page.locator("#stat-connections")).to_have_text("2")
+        row = alex.page.locator("#stat-rooms tr", has_text=title)
+        expect(row.locator("td").nth(0)).to_have_text("0")  # mailbox
+        expect(row.locator("td").nth(1)).to_have_text("2")  # sockets
+        expect(alex.page.locator("#stat-restarts")).to_have_text("0")
+        sarah.page.close()
+        expect(alex.page.locator("#stat-connections")).to_have_text("1")
+
+
+def test_caught_mail_is_shown_and_its_html_runs_nothing(theatre: Theatre):
+    folder = theatre.server.data / "mail"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "welcome.eml").write_text(
+        "From: greenroom@example.org\nTo: sarah@example.org\nSubject: Welcome <b>in</b>\nMIME-Version: 1.0\n"
+        "Content-Type: text/html; charset=utf-8\n\n<h1 style='color:green'>Hello</h1>"
+        "<a href='https://example.org/'>away</a>"
+    )
+    with theatre.people() as people:
+        alex = people.enter("Alex Creator")
+        alex.page.get_by_role("button", name="Welcome <b>in</b>").click()
+        expect(alex.page.locator("#letter-subject")).to_have_text("Welcome <b>in</b>")
+        expect(alex.page.frame_locator("#letter iframe").locator("h1")).to_have_text("Hello")
+        alex.page.keyboard.press("Escape")
+        expect(alex.page.locator("#letter")).to_be_hidden()
+
+
+def test_without_the_key_there_is_a_word_on_how_to_get_in(theatre: Theatre):
+    with theatre.people() as people:
+        page = people.context.new_page()
+        answer = page.goto(f"http://127.0.0.1:{theatre.server.port}/")
+        assert answer.status == 200
+        expect(page.get_by_text("make run")).to_be_visible()
+        assert page.locator("script").count() == 0
+
+
+# -- hands and eyes ---------------------------------------------------------------------------------------------------
+
+
+def test_the_keyboard_is_enough(theatre: Theatre):
+    first, second = "Keys one", "Keys two"
+    with theatre.people() as people:
+        page = people.context.new_page()
+        page.goto(theatre.link())
+        expect(page.get_by_role("button", name="Alex Creator")).to_be_focused()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")  # Sarah Investor
+        expect(page.locator("#house")).to_have_attribute("data-line", "live")
+        for title in (first, second):
+            while page.evaluate("document.activeElement.id") != "room-title":
+                page.keyboard.press("Shift+Tab" if page.evaluate("document.activeElement.id") == "say" else "Tab")
+            page.keyboard.type(title)
+            page.keyboard.press("Enter")
+            expect(page.locator("#title")).to_have_text(title)
+            expect(page.locator("#say")).to_be_focused()
+        page.keyboard.type("one")
+        page.keyboard.press("Shift+Enter")
+        page.keyboard.type("two")
+        page.keyboard.press("Enter")
+        expect(page.locator("#messages > .message:not(.pending) .text")).to_have_text(["one\ntwo"])
+        page.keyboard.press("Alt+ArrowDown")
+        expect(page.locator("#title")).not_to_have_text(second)
+        page.keyboard.press("Alt+ArrowUp")
+        expect(page.locator("#title")).to_have_text(second)
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.closest('#rooms') !== null")
+        ring = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert ring == "solid"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_one_panel_at_a_time_and_never_scrolls_sideways(theatre: Theatre, title: str, scheme: str):
+    with theatre.people(color_scheme=scheme) as people:
+        alex = people.enter("Alex Creator")
+        page = alex.page
+        alex.create(title)
+        alex.say("w" * 400)
+        alex.say("https://example.org/" + "path/" * 60)
+        expect(alex.messages).to_have_count(2)
+        page.set_viewport_size(PHONE)
+        for pane in ("rooms", "talk", "backstage"):
+            page.locator(f"#tabs [data-pane={pane}]").click()
+            expect(page.locator(f"#{pane}")).to_be_visible()
+            for other in {"rooms", "talk", "backstage"} - {pane}:
+                expect(page.locator(f"#{other}")).to_be_hidden()
+            assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+            assert page.evaluate("document.documentElement.scrollHeight") == PHONE["height"]
+            assert page.evaluate("document.scrollingElement.scrollTop") == 0
+        page.keyboard.press("Escape")
+        expect(page.locator("#talk")).to_be_visible()
+        page.get_by_role("button", name="Back to the rooms").click()
+        expect(page.locator("#rooms")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_its_ground(theatre: Theatre, title: str, scheme: str):
+    with theatre.people(color_scheme=scheme) as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        alex.create(title)
+        sarah.join(title)
+        alex.say("words of mine")
+        sarah.say("words of hers")
+        alex.hears(["words of mine", "words of hers"])
+        expect(alex.page.locator(".seen")).to_have_count(1)
+        alex.page.wait_for_timeout(500)  # transitions of colours
+        assert alex.page.evaluate(FAINT_TEXTS) == []
+
+
+# Every visible text whose contrast with the nearest opaque ground is below 4.5 (WCAG 2.2, 1.4.3).
+FAINT_TEXTS = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const light = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, at) => {
+    const part = colour[at] / 255;
+    return sum + weight * (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = rgba(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return rgba("white");
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const says = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!says || !element.checkVisibility({ visibilityProperty: true, opacityProperty: true })) continue;
+    const [low, high] = [light(rgba(getComputedStyle(element).color)), light(ground(element))].sort((a, b) => a - b);
+    const contrast = (high + 0.05) / (low + 0.05);
+    const what = `${element.tagName} ${element.className} ${element.textContent.slice(0, 30)}`;
+    if (contrast < 4.5) faint.push(`${what} ${contrast.toFixed(2)}`);
+  }
+  return faint;
+}"""

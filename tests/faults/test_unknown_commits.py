@@ -1,0 +1,87 @@
+"""A commit whose outcome nobody learned: no false ack, no second copy, and no hole for those who listen."""
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from house_fixture import open_house_under_test
+from postgres_proxy import open_proxy
+from wire import Socket, open_sockets, wait_until
+
+
+@asynccontextmanager
+async def room_behind_a_proxy(database, folder):
+    async with (
+        open_proxy(database.host) as proxy,
+        open_house_under_test(replace(database, host=str(proxy.folder)), folder, listens=True) as house,
+    ):
+        await house.people(1, 2, 3)
+        room = await house.conversation(1, 2, 3)
+        async with open_sockets() as nursery:
+            sender = await Socket.open(nursery, house, 1)
+            listener = await Socket.open(nursery, house, 2)
+            await sender.start(room)
+            await listener.start(room)
+            yield proxy, house, room, nursery, sender, listener
+
+
+async def say_until_acked(sock, room, text):
+    while True:
+        reply = await sock.ask("send", room, body=text, clientId=text)
+        if reply["type"] == "ack":
+            return reply["data"]
+        assert reply["data"]["recoverable"], reply
+
+
+def heard(sock):
+    return [(event["seq"], event["data"]["body"]) for event in sock.of("message")]
+
+
+@pytest.mark.parametrize("lost", ["answer", "question"])
+async def test_those_who_listen_have_no_hole_and_no_second_copy(database, tmp_path, lost):
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, nursery, sender, listener):
+        await say_until_acked(sender, room, "one")
+        (proxy.lose_answer_to if lost == "answer" else proxy.lose_question)(b"two")
+        reply = await sender.ask("send", room, body="two", clientId="two")
+        assert reply["type"] == "error", "an ack for what nobody knows to be stored"
+        assert reply["data"]["error"] == "STORAGE_UNAVAILABLE"
+        assert proxy.lost.is_set()
+        await say_until_acked(sender, room, "three")  # before the sender has asked again for the second
+        again = await say_until_acked(sender, room, "two")
+        assert bool(again.get("duplicate")) is (lost == "answer")
+        await say_until_acked(sender, room, "four")
+        whole = ["one", "two", "three", "four"] if lost == "answer" else ["one", "three", "two", "four"]
+        expected = list(enumerate(whole, 1))
+        stored = await house.house.storage.conversations.messages_after(room, 1, 0, 100)
+        assert [(message.seq, message.content) for message in stored] == expected
+        for who, sock in (("who listened", listener), ("the sender", sender)):
+            await wait_until(
+                lambda sock=sock, who=who: heard(sock) != expected and (who, heard(sock), expected), 3
+            )
+        for after in range(4):
+            late = await Socket.open(nursery, house, 3)
+            await late.start(resume={"rooms": {str(room): {"seq": after}}})
+            assert heard(late) == expected[after:], f"resumed after {after}"
+
+
+@pytest.mark.parametrize("marker", [b"update participants p", b"COMMIT"], ids=["within", "at the end"])
+async def test_a_marker_whose_commit_is_unknown_may_be_moved_again(database, tmp_path, marker):
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, nursery, sender, listener):
+        await say_until_acked(sender, room, "one")
+        proxy.lose_answer_to(marker)
+        reply = await listener.ask("read", room, seq=1)
+        assert reply["type"] == "error"
+        await wait_until(lambda: house.house.system.storage_is_away and "storage", 5)
+        assert proxy.lost.is_set()
+        assert (await listener.ask("read", room, seq=1))["data"]["seq"] == 1
+
+
+async def test_an_outage_that_nobody_asked_through_leaves_the_room_as_it_was(database, tmp_path):
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, nursery, sender, listener):
+        await say_until_acked(sender, room, "one")
+        await proxy.cut_all()
+        reply = await sender.ask("send", room, body="two", clientId="two")
+        assert reply["data"]["error"] == "STORAGE_UNAVAILABLE"
+        proxy.open_again()
+        await say_until_acked(sender, room, "two")
+        await wait_until(lambda: heard(listener) != [(1, "one"), (2, "two")] and heard(listener), 5)
