@@ -240,7 +240,8 @@ class Hub(Audience):
 
     @staticmethod
     def _tell_live(channel: Channel, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
-        for connection, attachment in channel.attachments.items():
+        # A copy: a message may be what closes a slow reader, and with it takes it out of the room.
+        for connection, attachment in list(channel.attachments.items()):
             if attachment.is_live:
                 attachment.seq = seq
                 connection.write(own_frame if attachment.user_id == sender_id else frame)
@@ -264,7 +265,7 @@ class Hub(Audience):
         return [user_id for user_id in self.compat if user_id in members]
 
     def _tell_compat(self, user_id: int, frame: bytes, kind: int = DURABLE) -> None:
-        for connection in self.compat.get(user_id, ()):
+        for connection in list(self.compat.get(user_id, ())):
             connection.write(frame, kind)
 
     def _publish_marker(self, event: MarkerMoved, channel: Channel | None) -> None:
@@ -287,11 +288,11 @@ class Hub(Audience):
 
     def _publish_member(self, event: MemberChanged, channel: Channel | None, members: Mapping[int, object]) -> None:
         frame = events.v1_member(event)
-        for connection in self._engine.connections_of(event.user_id):
+        for connection in list(self._engine.connections_of(event.user_id)):
             if connection.session.is_v1:
                 connection.write(frame)
         if channel is not None:
-            for attachment in channel.attachments.values():
+            for attachment in list(channel.attachments.values()):
                 if attachment.user_id != event.user_id:
                     attachment.connection.write(frame)
         if not event.is_active:

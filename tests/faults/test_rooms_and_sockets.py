@@ -5,6 +5,8 @@ import trio
 import trio_asyncio
 from wire import Socket, open_sockets, wait_until
 
+from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
+from greenroom.http.ws.frames import text_frame
 from greenroom.http.ws.hub import WALK_SOCKETS_MIN
 
 
@@ -57,15 +59,25 @@ async def test_a_session_that_ends_while_it_starts_stays_in_no_room(live_house, 
         assert cold not in hub.channels
 
 
+async def fill(live_house, sock, user):
+    """Let so much wait for *sock*, which does not read, that one more message is too much."""
+    sock.stop_reading()
+    (connection,) = (
+        one for one in live_house.house.engine.connections_of(user) if one.sock.getpeername() == sock.sock.getsockname()
+    )
+    while connection.unsent_bytes < OUTBOX_BYTES_MAX - 2000:
+        connection.write(text_frame(b'{"type":"filling","data":"' + b"x" * 1000 + b'"}'))
+        await trio.sleep(0)
+    await wait_until(lambda: connection.pending and "the flusher")
+    assert not connection.is_closing
+
+
 async def test_a_slow_reader_that_is_closed_by_a_message_keeps_it_from_nobody(live_house):
     async with open_sockets() as nursery:
         room, socks = await room_with(live_house, nursery, 6)
         slow = socks[1]
-        slow.stop_reading()
-        for connection in live_house.house.engine.connections_of(2):
-            connection.block(b"")  # as if the kernel took no more
-            connection._queued_bytes = 1024 * 1024
-        await socks[0].ask("send", room, body="one")
+        await fill(live_house, slow, 2)
+        await socks[0].ask("send", room, body="one" + "e" * 3000)
         await socks[0].ask("send", room, body="two")
         others = [sock for sock in socks if sock is not slow]
         await wait_until(lambda: [seqs(sock) for sock in others if seqs(sock) != [1, 2]], 5)
@@ -75,10 +87,9 @@ async def test_a_member_change_that_closes_a_slow_reader_is_told_to_all(live_hou
     async with open_sockets() as nursery:
         room, socks = await room_with(live_house, nursery, 6)
         await live_house.people(7)
-        socks[1].stop_reading()
-        for connection in live_house.house.engine.connections_of(2):
-            connection.block(b"")
-            connection._queued_bytes = 1024 * 1024
+        await fill(live_house, socks[1], 2)
+        while live_house.house.engine.connections_of(2)[0].unsent_bytes < OUTBOX_BYTES_MAX - 20:
+            live_house.house.engine.connections_of(2)[0].write(text_frame(b"{}"))
         added = await live_house.post(f"/api/conversations/{room}/participants", 1, {"userIds": [7]})
         assert added.status in (200, 201), added
         for sock in (socks[0], *socks[2:]):
@@ -94,9 +105,7 @@ async def test_one_of_two_pages_of_a_user_that_is_closed_as_slow_keeps_nothing_f
             await page.expect("connected")
         sender = await Socket.open(nursery, live_house, 1)
         await sender.start(room)
-        slow = live_house.house.engine.connections_of(2)[0]
-        slow.block(b"")
-        slow._queued_bytes = 1024 * 1024
-        await sender.ask("send", room, body="one")
+        await fill(live_house, pages[0], 2)
+        await sender.ask("send", room, body="one" + "e" * 3000)
         for page in pages[1:]:
-            await page.expect("new_message", seconds=3, content="one")
+            await page.expect("new_message", seconds=3, content="one" + "e" * 3000)
