@@ -1,0 +1,159 @@
+"""Real processes of the command line, and one way to wait for what they print."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+from greenroom.storage.postgres.left_behind import clear_left_behind
+
+WAIT_SECONDS_MAX = 30.0
+STOP_SECONDS_MAX = 12.0
+_FOLDER_PREFIX = "greenroom-commands-"
+
+
+class Process:
+    """One `greenroom …`, with what it has printed so far. Both outputs go into one text."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "greenroom", *arguments],
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # Ctrl-C of who runs the tests is not theirs
+        )
+        self.text = ""
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            with self._changed:
+                self.text += line
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for(self, pattern: str, count: int = 1) -> re.Match[str]:
+        """Wait until it has printed the pattern so often; the last of them."""
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
+        with self._changed:
+            while len(found := list(re.finditer(pattern, self.text, re.MULTILINE))) < count:
+                is_over = time.monotonic() > deadline or not self._reader.is_alive()
+                assert not is_over, f"{pattern!r} not {count} times in:\n{self.text}"
+                self._changed.wait(0.2)
+        return found[count - 1]
+
+    def type(self, line: str) -> None:
+        assert self.popen.stdin is not None
+        self.popen.stdin.write(line + "\n")
+        self.popen.stdin.flush()
+
+    def end_input(self) -> None:
+        assert self.popen.stdin is not None
+        self.popen.stdin.close()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def ended(self, seconds: float = STOP_SECONDS_MAX) -> int:
+        """Its exit code, once it and all it printed is here."""
+        code = self.popen.wait(seconds)
+        self._reader.join(seconds)
+        return code
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.popen.kill()
+        self.popen.wait()
+
+
+class Greenroom:
+    """The command line of one test, with one data directory."""
+
+    def __init__(self, data: Path, cwd: Path) -> None:
+        self.data = data
+        self.port = 0
+        self._cwd = cwd
+        self._processes: list[Process] = []
+
+    def start(self, *arguments: str, **settings: str) -> Process:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        environment = {**kept, "GREENROOM_DATA_DIR": str(self.data), "PORT": str(self.port), "LOG_LEVEL": "warning"}
+        environment |= {"PYTHONUNBUFFERED": "1", "MESSAGES_PER_MINUTE": "0"}
+        process = Process([*arguments], {**environment, **settings}, self._cwd)
+        self._processes.append(process)
+        return process
+
+    def serve(self, **settings: str) -> Process:
+        """A server that answers; later ones get the same port."""
+        process = self.start("serve", **settings)
+        self.port = int(process.wait_for(r"runs at http://127\.0\.0\.1:(\d+)")[1])
+        process.wait_for("Ctrl-C stops it")
+        return process
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def postmaster(self) -> int:
+        """The pid of the PostgreSQL of this data directory."""
+        return int((self.data / "postgres" / "cluster" / "data" / "postmaster.pid").read_text().split()[0])
+
+    def end_all(self) -> None:
+        for process in reversed(self._processes):
+            if process.popen.poll() is None:
+                process.signal(signal.SIGTERM)
+                try:
+                    process.ended()
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        self._end_left_behind()
+
+    def _end_left_behind(self) -> None:
+        with suppress(OSError, ValueError, IndexError):
+            pid = self.postmaster()
+            if os.path.samefile(f"/proc/{pid}/cwd", self.data / "postgres" / "cluster" / "data"):
+                os.kill(pid, signal.SIGINT)
+                while Path(f"/proc/{pid}").exists():
+                    time.sleep(0.01)
+
+
+@pytest.fixture
+def greenroom(tmp_path: Path) -> Iterator[Greenroom]:
+    """The command line, in a folder that is no checkout; everything is ended afterwards.
+
+    Its data is not in `open_folder`: another test session takes a folder whose server was killed for an abandoned one.
+    """
+    _sweep_abandoned()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    command_line = Greenroom(folder / "data", tmp_path)
+    yield command_line
+    command_line.end_all()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep_abandoned() -> None:
+    """Stop and remove what test sessions that were killed have left behind."""
+    for folder in Path("/var/tmp").glob(_FOLDER_PREFIX + "*"):
+        if not Path(f"/proc/{folder.name.split('-')[2]}").exists():
+            trio.run(clear_left_behind, folder / "data" / "postgres" / "cluster" / "data")
+            shutil.rmtree(folder, ignore_errors=True)

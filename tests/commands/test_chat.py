@@ -1,0 +1,163 @@
+"""`greenroom chat`, as two people use it: real processes, a real server, and its death in the middle."""
+
+import re
+import signal
+
+import pytest
+
+
+def chat_lines(text: str) -> list[str]:
+    """What was said, without the times and without what the chat tells by itself."""
+    return [match[1] for match in re.finditer(r"^\d\d:\d\d (.+)$", text, re.MULTILINE)]
+
+
+def open_chats(greenroom, first: str, second: str):
+    """Two people in one new room."""
+    one = greenroom.start("chat", "--user", first, "--new", "Lobby")
+    one.wait_for("in Lobby")
+    two = greenroom.start("chat", "--user", second, "Lobby")
+    two.wait_for("in Lobby")
+    return one, two
+
+
+def test_two_people_talk_and_see_each_other_come_and_go(greenroom):
+    greenroom.serve()
+    alice, bob = open_chats(greenroom, "alice", "bob")
+    alice.wait_for("-- bob is here")
+    alice.type("hello")
+    bob.wait_for(r"^\d\d:\d\d alice: hello$")
+    bob.type("//etc is a folder")
+    alice.wait_for(r"^\d\d:\d\d bob: /etc is a folder$")
+    bob.type("/who")
+    bob.wait_for(r"-- Lobby: .*alice \(here\)")
+    bob.type("/history 1")
+    bob.wait_for("bob: /etc is a folder", count=2)
+    bob.type("/quit")
+    assert bob.ended() == 0
+    alice.wait_for("-- bob is gone")
+    alice.end_input()
+    assert alice.ended() == 0
+    assert chat_lines(alice.text) == ["alice: hello", "bob: /etc is a folder"]
+
+
+def test_ctrl_c_leaves_in_order(greenroom):
+    greenroom.serve()
+    alice, bob = open_chats(greenroom, "alice", "bob")
+    bob.type("last word")
+    bob.wait_for("bob: last word")
+    bob.signal(signal.SIGINT)
+    assert bob.ended() == 0
+    assert "Traceback" not in bob.text
+    alice.wait_for("bob: last word")
+
+
+def test_who_comes_later_is_shown_what_was_said_before(greenroom):
+    greenroom.serve()
+    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    for number in range(30):
+        alice.type(f"line {number}")
+    alice.wait_for("alice: line 29")
+    bob = greenroom.start("chat", "--user", "bob", "Lobby")
+    bob.wait_for("alice: line 29")
+    assert chat_lines(bob.text) == [f"alice: line {number}" for number in range(10, 30)]
+
+
+def test_a_restart_in_the_middle_loses_and_doubles_nothing(greenroom):
+    talk_through_kills(greenroom, kills=1)
+
+
+@pytest.mark.slow(seconds=90)
+def test_many_restarts_lose_and_double_nothing(greenroom):
+    talk_through_kills(greenroom, kills=8)
+
+
+def talk_through_kills(greenroom, kills: int) -> None:
+    """Two people say numbered lines all the time, while the server is killed and started again."""
+    server = greenroom.serve()
+    alice, bob = open_chats(greenroom, "alice", "bob")
+    said = 0
+    for _ in range(kills):
+        for _ in range(40):  # some are stored, one is under way, some wait when the server dies
+            alice.type(f"a{said}")
+            bob.type(f"b{said}")
+            said += 1
+        server.kill()
+        for _ in range(5):
+            alice.type(f"a{said}")
+            bob.type(f"b{said}")
+            said += 1
+        server = greenroom.serve()
+        for person in (alice, bob):
+            person.wait_for(f"alice: a{said - 1}$")
+            person.wait_for(f"bob: b{said - 1}$")
+    for person in (alice, bob):
+        person.type("/quit")
+        assert person.ended() == 0, person.text
+        lines = chat_lines(person.text)
+        assert [line for line in lines if line.startswith("alice")] == [f"alice: a{n}" for n in range(said)]
+        assert [line for line in lines if line.startswith("bob")] == [f"bob: b{n}" for n in range(said)]
+    assert chat_lines(alice.text) == chat_lines(bob.text)
+
+
+def test_lines_that_cannot_be_delivered_end_with_1(greenroom):
+    server = greenroom.serve()
+    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    alice.wait_for("in Lobby")
+    server.kill()
+    alice.wait_for("trying again")
+    alice.type("to nobody")
+    alice.wait_for(r"kept until the server is back \(1\)")
+    alice.end_input()
+    assert alice.ended() == 1
+    assert "1 line was not delivered" in alice.text
+
+
+def test_a_line_that_the_server_refuses_is_told(greenroom):
+    greenroom.serve()
+    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    alice.type("x" * 10_001)
+    alice.wait_for("not sent: x+ ")
+    alice.type("and on")
+    alice.wait_for("alice: and on")
+
+
+def test_without_a_room_rooms_are_listed(greenroom):
+    greenroom.serve()
+    nothing = greenroom.start("chat", "--user", "alice")
+    assert nothing.ended() == 0
+    assert "greenroom chat --new" in nothing.text
+    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    alice.wait_for("in Lobby")
+    for user, heading in (("alice", "Your rooms"), ("bob", "Open rooms")):
+        listed = greenroom.start("chat", "--user", user)
+        assert listed.ended() == 0
+        assert re.search(rf"{heading}:\n  \d+  Lobby  \(1 member\)", listed.text), listed.text
+
+
+def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(greenroom):
+    greenroom.port = 9
+    away = greenroom.start("chat", "--user", "alice")
+    assert away.ended() == 1
+    assert "greenroom serve" in away.text
+    greenroom.port = 0
+    greenroom.serve()
+    for arguments, code, words in (
+        (["--token", "nonsense"], 1, "the server refuses us"),
+        (["--user", "alice", "Nowhere"], 1, "there is no room 'Nowhere'"),
+        (["--user", "alice", "4611"], 1, ""),
+        (["--user", "0"], 2, "cannot be a user"),
+        (["--url", "ftp://x"], 2, "an address such as"),
+        (["Lobby", "--new", "Lobby"], 2, "--new"),
+    ):
+        done = greenroom.start("chat", *arguments)
+        assert done.ended() == code, (arguments, done.text)
+        assert words in done.text
+        assert "Traceback" not in done.text
+
+
+def test_nobody_can_send_what_would_steer_the_terminal_of_others(greenroom):
+    greenroom.serve()
+    alice, bob = open_chats(greenroom, "alice", "bob")
+    bob.type("x\x9b31mred")
+    alice.wait_for("bob: x")
+    assert "\x9b" not in alice.text
