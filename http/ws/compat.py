@@ -254,7 +254,7 @@ class CompatSession(SocketSession):
 
     def _presence_update(self, fields: dict[str, Any]) -> None:
         status = fields.get("status")
-        known = status if status in STATUSES else "online"
+        known = status if isinstance(status, str) and status in STATUSES else "online"
         activity = fields.get("activity")
         note = activity[:140] if isinstance(activity, str) else ""
         assert self.user_id is not None

@@ -24,6 +24,7 @@ FRAME_BYTES_MAX: Final = 128 * 1024
 _SMALL_BYTES: Final = 126  # lengths below need no extension
 _TEXT_HEAD: Final = 0x81
 _CLOSE_HEAD: Final = 0x88
+_NO_CODE: Final = (1005).to_bytes(2, "big")  # stands for a close without a code, and is never sent
 _QUICK_HEADS: Final = frozenset((_TEXT_HEAD, _CLOSE_HEAD))  # FIN and text, FIN and close: nearly all there are
 
 
@@ -60,11 +61,12 @@ InboundFrame = TextFrame | BinaryFrame | CloseFrame | Fault
 class FrameReader:
     """The inbound side of one connection. `replies` is what the protocol itself wants sent: pongs."""
 
-    __slots__ = ("_fragments", "_is_done", "_protocol", "replies")
+    __slots__ = ("_fragments", "_is_binary", "_is_done", "_protocol", "replies")
 
     def __init__(self) -> None:
         self._protocol: Protocol | None = None
-        self._fragments: list[bytes] | None = None
+        self._fragments: bytearray | None = None  # joined as they come: empty ones, however many, cost nothing
+        self._is_binary = False
         self._is_done = False
         self.replies = b""
 
@@ -86,7 +88,7 @@ class FrameReader:
                     break
                 payload = apply_mask(data[start : start + length], data[start - 4 : start])
                 if data[position] == _CLOSE_HEAD:
-                    if length not in (0, 2):  # with a reason, or broken: the library's
+                    if length not in (0, 2) or payload == _NO_CODE:  # with a reason, or broken: the library's
                         break
                     self._is_done = True
                     yield CloseFrame(int.from_bytes(payload, "big") if payload else 1005)
@@ -126,15 +128,14 @@ class FrameReader:
         """Join fragments; the library has checked their order and their joint size."""
         if opcode is Opcode.CONT:
             assert self._fragments is not None
-            self._fragments.append(data)
+            self._fragments += data
             if not is_final:
                 return None
-            kind, *parts = self._fragments
-            self._fragments = None
-            return BinaryFrame() if kind == b"b" else self._text(b"".join(parts))
+            whole, self._fragments = bytes(self._fragments), None
+            return BinaryFrame() if self._is_binary else self._text(whole)
         if is_final:
             return BinaryFrame() if opcode is Opcode.BINARY else self._text(data)
-        self._fragments = [b"b" if opcode is Opcode.BINARY else b"t", data]
+        self._fragments, self._is_binary = bytearray(data), opcode is Opcode.BINARY
         return None
 
     def _text(self, payload: bytes) -> TextFrame | Fault:

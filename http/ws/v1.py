@@ -382,7 +382,7 @@ class V1Session(SocketSession):
         assert self.user_id is not None
         if frame.get("room") is None:
             data = _data(frame)
-            if data.get("status") not in STATUSES:
+            if not isinstance(data.get("status"), str) or data["status"] not in STATUSES:
                 raise BadCommand(f"presence needs a room, or data.status: one of {', '.join(sorted(STATUSES))}")
             note = data.get("note", "")
             if not isinstance(note, str) or len(note) > 140:
