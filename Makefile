@@ -1,7 +1,8 @@
 # greenroom from a checkout. `make help` lists what there is; nothing else has to be set up.
 #
 # .venv is made when it is missing, made anew in a checkout that was moved, and brought up to date when pyproject.toml
-# changes: the stamp .venv/installed-* holds the digest of that file. While it is right nothing here needs a network.
+# changes: the stamp .venv/installed-* holds the digest of what that file says of the package and its dependencies (above
+# the settings of the tools). While it is right nothing here needs a network.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -61,7 +62,7 @@ _venv_dev:
 # $(1): the name of the stamp; $(2): what pip is told. What dev installs is enough for run too.
 define install
 set -e; \
-want="$$(sha256sum < pyproject.toml | cut -c-16) $$PWD"; \
+want="$$(sed '/^\[tool\.pytest/,$$d' pyproject.toml | sha256sum | cut -c-16)"; \
 has() { [ "$$(cat $(VENV)/installed-$$1 2>/dev/null)" = "$$want" ]; }; \
 if { has dev || has $(1); } && $(BIN)/python -c '' 2>/dev/null; then exit 0; fi; \
 if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \

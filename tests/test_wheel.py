@@ -96,8 +96,8 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv = tmp_path_factory.mktemp("elsewhere") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=60)
     python = venv / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    install = [*pip, "install", "--quiet", "--no-index", "--no-deps", built.wheel]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    install = [*pip, "install", "--quiet", "--no-index", "--no-deps", str(built.wheel)]
     subprocess.run(install, check=True, capture_output=True, timeout=120)
     (site_packages,) = venv.glob("lib/python*/site-packages")
     # A plain path: .pth files in there, such as that of our editable installation, are not read.
