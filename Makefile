@@ -64,13 +64,14 @@ define install
 set -e; \
 want="$$(sed '/^\[tool\.pytest/,$$d' pyproject.toml | sha256sum | cut -c-16)"; \
 has() { [ "$$(cat $(VENV)/installed-$$1 2>/dev/null)" = "$$want" ]; }; \
-if { has dev || has $(1); } && $(BIN)/python -c '' 2>/dev/null; then exit 0; fi; \
+is_usable() { [ "$$(cat $(VENV)/made-in 2>/dev/null)" = "$$PWD" ] && $(BIN)/python -c '' 2>/dev/null; }; \
+if { has dev || has $(1); } && is_usable; then exit 0; fi; \
 if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	echo "greenroom needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)." >&2; \
 	echo "Install one (Debian 12: apt-get install python3 python3-venv), or name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
 	exit 1; \
 fi; \
-if [ "$$(cat $(VENV)/made-in 2>/dev/null)" != "$$PWD" ] || ! $(BIN)/python -c '' 2>/dev/null; then rm -rf $(VENV); fi; \
+if ! is_usable; then rm -rf $(VENV); fi; \
 if [ ! -d $(VENV) ] && ! said="$$($(PYTHON) -m venv $(VENV) 2>&1)"; then \
 	rm -rf $(VENV); \
 	echo "$$said" >&2; \
