@@ -9,6 +9,7 @@ import base64
 import heapq
 import os
 import re
+import stat
 from collections.abc import Iterator
 from email import policy
 from email.message import EmailMessage
@@ -124,8 +125,13 @@ def _read(directory: Path, name: str, bytes_max: int) -> bytes | None:
         descriptor = os.open(directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with open(descriptor, "rb") as file:
-        return file.read(bytes_max)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(bytes_max)
+    finally:
+        os.close(descriptor)
 
 
 def _message(directory: Path, name: str) -> EmailMessage | None:

@@ -145,6 +145,14 @@ export class Client extends EventTarget {
     this._tell(this.room(item.room), "pending", { item, isGone: true });
   }
 
+  // Who is here now: asked when somebody came in, for presence tells changes only.
+  async ask(id) {
+    const room = this.room(id);
+    if (!this.isLive || !room.isJoined) return;
+    const { users } = await this.request({ type: "presence", room: id });
+    this._presenceState({ data: { users } }, room);
+  }
+
   type(id, on) {
     if (this.isLive && this.room(id).isJoined) this.connection.send({ type: "typing", room: id, data: { on } });
   }

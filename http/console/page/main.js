@@ -17,6 +17,8 @@ const DEMO_PEOPLE = [
 ];
 const LINES = { live: "On air", connecting: "Connecting", open: "Catching up", waiting: "Waiting", stopped: "Stopped", idle: "" };
 
+const DRAWER = matchMedia("(min-width: 720px) and (max-width: 1119px)"); // backstage lies over the talk
+
 const house = byId("house");
 const names = new Map();
 const nameOf = (user, fallback) => names.get(user) || fallback || "Somebody";
@@ -95,9 +97,7 @@ async function begin(session) {
   await refreshRooms();
   if (client === null) return;
   client.start(rooms.map((room) => room.id));
-  const wanted = Number(/^#room\/(\d+)$/.exec(location.hash)?.[1]);
-  if (rooms.some((room) => room.id === wanted)) choose(wanted);
-  else byId(rooms.length ? "room-list" : "room-title").querySelector?.("button")?.focus();
+  if (!chooseWanted()) (document.querySelector("#room-list button, #open-list button") || byId("room-title")).focus();
   clearInterval(roomsTimer);
   roomsTimer = setInterval(() => document.visibilityState === "visible" && refreshRooms(), ROOMS_EVERY_MS);
 }
@@ -111,7 +111,16 @@ async function refreshRooms() {
   }
   if (client === null) return;
   for (const room of rooms) if (client.isLive && !client.room(room.id).isJoined) joinQuietly(room.id);
+  if (current === null && house.dataset.pane === "rooms" && location.hash && !document.activeElement?.matches("input")) chooseWanted();
   drawRooms();
+}
+
+// The room that the address names, after a reload or from a link.
+function chooseWanted() {
+  const wanted = Number(/^#room\/(\d+)$/.exec(location.hash)?.[1]);
+  if (!rooms.some((room) => room.id === wanted)) return false;
+  choose(wanted);
+  return true;
 }
 
 function joinQuietly(id) {
@@ -203,7 +212,10 @@ function roomChanged(event) {
   const { room, kind } = event;
   if (kind === "presence") for (const person of room.online.values()) if (person.name) names.set(person.user, person.name);
   if (["newest", "messages", "joined", "read", "reset", "marks"].includes(kind)) drawRooms();
-  if (kind === "member") refreshMembers(room.id);
+  if (kind === "member") {
+    refreshMembers(room.id);
+    client.ask(room.id).catch(() => {}); // cut: presence comes anew with the next start
+  }
   if (kind === "refused") refreshRooms();
   if (room.id !== current) return;
   if (kind === "messages") {
@@ -295,7 +307,7 @@ function pressed(event) {
 // One step back: from backstage to the talk, from the talk to the rooms.
 function escape() {
   if (house.dataset.pane === "backstage") showPane(current === null ? "rooms" : "talk");
-  else if (matchMedia("(max-width: 1119px) and (min-width: 720px)").matches && !house.classList.contains("no-backstage")) toggleBackstage(false);
+  else if (DRAWER.matches && !house.classList.contains("no-backstage")) toggleBackstage(false);
   else {
     showPane("rooms");
     (document.querySelector("#room-list [aria-current]") || byId("room-title")).focus();
@@ -315,7 +327,8 @@ byId("entrance-form").addEventListener("submit", (event) => {
   if (name) enter(name);
 });
 for (const tab of document.querySelectorAll("#tabs button")) tab.addEventListener("click", () => showPane(tab.dataset.pane));
-if (matchMedia("(max-width: 1119px) and (min-width: 720px)").matches) toggleBackstage(false);
+DRAWER.addEventListener("change", () => toggleBackstage(!DRAWER.matches));
+toggleBackstage(!DRAWER.matches);
 
 // The key came in the address; from now on a cookie has it, and no screenshot or history needs to.
 if (location.search) history.replaceState(null, "", location.pathname + location.hash);
