@@ -226,6 +226,8 @@ class RoomActor(Actor):
             self.ctx.write(
                 PutParticipant(room.id, user_id, "admin" if role == "admin" else "member", is_active, now_ms)
             )
+            if is_active and room.top_seq:  # what was said before they came is no news to them
+                self.ctx.write(AdvanceMarker(room.id, user_id, room.top_seq, now_ms))
             self._publish(MemberChanged(room.id, user_id, role, is_active), room)
         for user_id in decision:
             if is_active:

@@ -199,6 +199,11 @@ def _is_held(directory: Path) -> bool:
     return False
 
 
+def postgres_place(directory: Path, system_home: Path = SYSTEM_HOME) -> Path:
+    """Where the PostgreSQL of a data directory stands: in it, or elsewhere. Makes and holds nothing."""
+    return _find_place(directory, system_home) or directory
+
+
 def _find_place(directory: Path, system_home: Path) -> Path | None:
     place = _read_location(directory / LOCATION_NAME)
     if place is None:

@@ -15,6 +15,7 @@ from greenroom.compose import apply_migrations, data_directory, open_database
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.errors import DataDirectoryHeld
+from greenroom.storage.postgres.data_directory import postgres_place
 from greenroom.storage.postgres.embedded import ServerAddress
 from greenroom.storage.postgres.left_behind import postmaster_file
 from greenroom.storage.postgres.migrate import pending
@@ -51,9 +52,9 @@ async def _open_running(directory: Path) -> AsyncIterator[Postgres]:
 
 
 async def _running_address(directory: Path) -> ServerAddress:
-    data = directory / "postgres" / "cluster" / "data"
     with trio.move_on_after(START_SECONDS_MAX):
         while True:
+            data = postgres_place(directory) / "postgres" / "cluster" / "data"
             lines = postmaster_file(data)
             if len(lines) >= 8 and lines[7].strip() == "ready":
                 return ServerAddress(host=lines[4].strip())
