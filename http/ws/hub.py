@@ -152,6 +152,11 @@ class Hub(Audience):
         self._drop_if_empty(channel)
         return True
 
+    def is_attached(self, connection: Connection, room_id: int) -> bool:
+        """Whether a socket is in a room now."""
+        channel = self.channels.get(room_id)
+        return channel is not None and connection in channel.attachments
+
     def listen_to_typing(self, connection: Connection, user_id: int, room_id: int, top_seq: int) -> None:
         """A compat socket looks at a room: it hears typing there, besides all that it hears anyway."""
         self._channel(room_id, top_seq).compat_typing[connection] = user_id
@@ -175,8 +180,9 @@ class Hub(Audience):
 
     def companions_of(self, connection: Connection) -> set[int]:
         """Everybody who shares a small room with a compat socket, its own user included."""
-        members = self.small_rooms.members
-        return {user for room_id in self._compat_rooms.get(connection, ()) for user in members.get(room_id, ())}
+        rooms = [self.small_rooms.members.get(room_id, ()) for room_id in self._compat_rooms.get(connection, ())]
+        user_id = connection.session.user_id  # who was removed still watches, and is shown nobody
+        return {user for members in rooms if user_id in members for user in members}
 
     def room_made(self, room_id: int, members: Iterable[int]) -> None:
         """A conversation was made, or somebody came into one: the compat sockets of its members watch it too."""

@@ -74,13 +74,14 @@ class BadCommand(Exception):
 class V1Session(SocketSession):
     """One connection."""
 
-    __slots__ = ("_has_pinged", "_inflight", "_is_starting", "_opened_at", "_rooms", "_types_in")
+    __slots__ = ("_has_pinged", "_inflight", "_is_starting", "_opened_at", "_rooms", "_starting", "_types_in")
 
     is_v1 = True
 
     def __init__(self, services: SocketServices, connection: Connection, principal: Principal | None) -> None:
         super().__init__(services, connection, principal)
         self._rooms: set[int] | None = None  # joined; None until ready
+        self._starting: dict[int, Attachment] = {}  # entered on the way to ready
         self._types_in: set[int] | None = None  # rooms where others believe that this user types
         self._is_starting = False
         self._has_pinged = False
@@ -140,7 +141,7 @@ class V1Session(SocketSession):
 
     def closed(self) -> None:
         """Leave every room."""
-        for room_id in self._rooms or ():
+        for room_id in self._starting if self._rooms is None else self._rooms:
             self.services.hub.detach(self.connection, room_id)
         for room_id in self._types_in or ():
             self._stop_typing(room_id)
@@ -274,10 +275,12 @@ class V1Session(SocketSession):
         self.connection.write(events.v1("gap", data, room=view.room_id))
 
     def _live(self, room_ids: list[int]) -> None:
+        """Say that these rooms are caught up; not of one that the user was removed from while it was replayed."""
         if self.connection.is_closing:
             return
-        self.connection.write(events.v1("live", {"rooms": room_ids}))
-        for room_id in room_ids:
+        inside = [room_id for room_id in room_ids if self.services.hub.is_attached(self.connection, room_id)]
+        self.connection.write(events.v1("live", {"rooms": inside}))
+        for room_id in inside:
             channel = self.services.hub.channels.get(room_id)
             users = self.services.presence.in_room(channel) if channel and self._is_small(room_id) else []
             if users:
@@ -487,7 +490,7 @@ class V1Session(SocketSession):
             if not left:
                 self._ready(command_id, wanted, views, refused, attachments)
 
-        attachments: dict[int, Attachment] = {}
+        attachments = self._starting
         if not left:
             self._ready(command_id, wanted, views, refused, attachments)
         for room_id in wanted.after:
