@@ -38,7 +38,7 @@ def presence_kind(board: PresenceBoard) -> Kind:
         name=PRESENCE,
         factory=lambda key: PresenceActor(int(key), board),
         mailbox_envelopes_max=256,
-        idle_seconds_max=5.0,
+        idle_seconds_max=0.5,  # it keeps nothing that the engine and the board do not know
         stop_order=10,
         restart=RestartPolicy(mode="transient", intensity=5, period_seconds=30),
     )

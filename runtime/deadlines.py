@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import trio
 
-REBUILD_ENTRIES_MIN = 4096
+REBUILD_ENTRIES_MIN = 512
 
 
 class Entry:

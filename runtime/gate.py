@@ -71,7 +71,7 @@ class Gate:
     ) -> None:
         self.address = address
         self.token = token
-        self.pending: deque[Unit] = deque()
+        self.pending: deque[Unit] | tuple[()] = ()  # a deque only while units are pending: an empty one takes 620 B
         self.is_broken = False
         self._committer = committer
         self._on_broken = on_broken
@@ -89,7 +89,10 @@ class Gate:
             unit = Unit(self, writes, Turn(envelope, value, effects))
             self._committer.submit(unit)
             envelope.state = "committing"
-            self.pending.append(unit)
+            if isinstance(self.pending, deque):
+                self.pending.append(unit)
+            else:
+                self.pending = deque((unit,))
         elif self.pending:
             self.pending[-1].turns.append(Turn(envelope, value, effects))
         else:
@@ -100,8 +103,11 @@ class Gate:
         if outcome is not CommitOutcome.COMMITTED:
             self._break(outcome)
             return
+        assert isinstance(self.pending, deque)
         assert self.pending[0] is unit, f"{self.address}: units are settled in order"
         self.pending.popleft()
+        if not self.pending:
+            self.pending = ()
         for turn in unit.turns:
             self._release(turn.envelope, turn.value, turn.effects)
         if not self.pending:
@@ -112,7 +118,7 @@ class Gate:
         turns = [turn for unit in self.pending for turn in unit.turns]
         for unit in self.pending:
             unit.is_void = True
-        self.pending.clear()
+        self.pending = ()
         self._on_broken(outcome, turns)
 
     def _release(self, envelope: Envelope, value: object, effects: list[Effect] | None) -> None:

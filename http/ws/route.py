@@ -4,6 +4,7 @@ Everything expensive or hostile happens before the 101, as for any other view; a
 carries a frame.
 """
 
+import sys
 from dataclasses import dataclass
 
 from quart import Quart, Response, websocket
@@ -36,7 +37,7 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
     @app.websocket("/ws")
     async def ws() -> Response | None:
         peer = websocket.scope["client"] or ("", 0)
-        address = admission.proxies.client_address(peer[0], websocket.headers)
+        address = sys.intern(admission.proxies.client_address(peer[0], websocket.headers))  # many share one
         request = UpgradeRequest.of(
             headers=websocket.headers,
             query=websocket.args,
