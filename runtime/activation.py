@@ -352,7 +352,7 @@ class Activation:
             if self.phase is Phase.SETTLING and self.gate is gate:
                 action()
 
-        gate.pending[-1].turns.append(Turn(Envelope(self.address, None, None), None, [settled]))
+        gate.run_after_pending(settled)
 
     def _gate_idle(self) -> None:
         if self.system.passivates_at_once and self.phase is Phase.READY:

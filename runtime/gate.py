@@ -98,6 +98,11 @@ class Gate:
         else:
             self._release(envelope, value, effects)
 
+    def run_after_pending(self, effect: Effect) -> None:
+        """Run *effect* when everything that is pending now is stored; never when the gate breaks before."""
+        assert isinstance(self.pending, deque), f"{self.address}: nothing is pending"
+        self.pending[-1].turns.append(Turn(Envelope(self.address, None, None), None, [effect]))
+
     def settle(self, unit: Unit, outcome: CommitOutcome) -> None:
         """The committer's word on the oldest pending unit."""
         if outcome is not CommitOutcome.COMMITTED:
