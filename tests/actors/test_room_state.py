@@ -1,0 +1,127 @@
+"""What a room decides: order, duplicates, membership, limits. Pure, so random histories are cheap."""
+
+from collections import OrderedDict, deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenroom.actors.errors import RefusalCode, Refused
+from greenroom.actors.room import state as rules
+from greenroom.actors.room.commands import Send, Sent
+from greenroom.actors.room.state import CONTENT_CODE_POINTS_MAX, Member, RoomState, Typist
+from greenroom.storage.postgres.conversations import CLIENT_IDS_MAX, RING_MESSAGES
+from greenroom.storage.writes import InsertMessage
+
+
+def room(*members: int, is_group: bool = True, is_open: bool = False) -> RoomState:
+    people = {user: Member("admin" if index == 0 else "member", 0) for index, user in enumerate(members)}
+    return RoomState(7, is_group, is_open, 1, 0, people, deque(maxlen=RING_MESSAGES), OrderedDict())
+
+
+def send(
+    state: RoomState, sender: int, client_id: str | None, content: str = "hello"
+) -> InsertMessage | Sent | Refused:
+    decision = rules.decide_send(state, Send(sender, "name", client_id, content), 1000 + state.top_seq, 5)
+    if isinstance(decision, InsertMessage):
+        rules.apply_send(state, decision, "name")
+    return decision
+
+
+SENDS = st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["a", "b", "c", None]), st.sampled_from(["x", "y"])))
+
+
+@given(SENDS)
+def test_every_new_message_takes_the_next_seq_and_every_repeat_its_first_answer(
+    sends: list[tuple[int, str | None, str]],
+) -> None:
+    state, first, seq = room(1, 2), {}, 0
+    for sender, client_id, content in sends:
+        decision = send(state, sender, client_id, content)
+        known = first.get((sender, client_id)) if client_id else None
+        if sender == 3:
+            assert decision == Refused.because(RefusalCode.NOT_MEMBER)
+        elif known is None:
+            seq += 1
+            assert isinstance(decision, InsertMessage)
+            assert decision.seq == seq == state.top_seq
+            if client_id:
+                first[sender, client_id] = (decision, content)
+        elif known[1] == content:
+            assert decision == Sent(known[0].id, known[0].seq, known[0].created_at_ms, is_duplicate=True)
+        else:
+            assert decision == Refused.because(RefusalCode.CLIENT_ID_CONFLICT)
+    assert [message.seq for message in state.ring] == list(range(1, seq + 1))[-RING_MESSAGES:]
+
+
+def test_memory_is_bounded_and_forgets_the_oldest_client_id_first() -> None:
+    state = room(1)
+    for number in range(CLIENT_IDS_MAX + 10):
+        send(state, 1, f"c{number}")
+    assert len(state.client_ids) == CLIENT_IDS_MAX
+    assert (1, "c9") not in state.client_ids
+    assert (1, "c10") in state.client_ids
+    assert len(state.ring) == RING_MESSAGES
+
+
+@pytest.mark.parametrize(
+    "content", ["", "x" * (CONTENT_CODE_POINTS_MAX + 1), "a\0b", "\ud800", "🎭" * (CONTENT_CODE_POINTS_MAX + 1)]
+)
+def test_content_that_is_not_a_message_is_refused_and_changes_nothing(content: str) -> None:
+    state = room(1)
+    decision = send(state, 1, "a", content)
+    assert isinstance(decision, Refused)
+    assert decision.code is RefusalCode.INVALID_CONTENT
+    assert (state.top_seq, len(state.client_ids)) == (0, 0)
+
+
+@pytest.mark.parametrize("content", ["x", " ", "\n", "🎭" * CONTENT_CODE_POINTS_MAX, "ẞ\u202e"])
+def test_content_of_1_to_10000_code_points_is_a_message(content: str) -> None:
+    assert isinstance(send(room(1), 1, "a", content), InsertMessage)
+
+
+def test_over_the_limit_only_a_duplicate_is_answered() -> None:
+    state = room(1)
+    send(state, 1, "a")
+    again = Send(1, "name", "a", "hello", is_over_limit=True)
+    new = Send(1, "name", "b", "hello", is_over_limit=True)
+    assert isinstance(rules.decide_send(state, again, 9, 9), Sent)
+    assert rules.decide_send(state, new, 9, 9) == Refused.because(RefusalCode.RATE_LIMITED)
+
+
+def test_who_may_bring_in_and_send_away() -> None:
+    state = room(1, 2, 3)
+    assert rules.decide_add(state, 1, [4, 4, 2]) == (4,)
+    assert rules.decide_add(state, 2, [4]) == Refused.because(RefusalCode.NOT_ADMIN)
+    assert rules.decide_add(state, 9, [4]) == Refused.because(RefusalCode.NOT_MEMBER)
+    assert rules.decide_remove(state, 1, 3) == (3,)
+    assert rules.decide_remove(state, 2, 2) == (2,)
+    assert rules.decide_remove(state, 2, 3) == Refused.because(RefusalCode.NOT_ADMIN)
+    assert rules.decide_remove(state, 1, 9) == ()
+
+
+def test_nobody_comes_into_or_leaves_a_direct_conversation() -> None:
+    state = room(1, 2, is_group=False)
+    assert rules.decide_add(state, 1, [3]) == Refused.because(RefusalCode.NOT_ADMIN)
+    assert rules.decide_remove(state, 1, 1) == Refused.because(RefusalCode.NOT_ADMIN)
+
+
+def test_only_an_open_group_is_entered_without_an_invitation() -> None:
+    assert rules.decide_join_open(room(1), 2) == Refused.because(RefusalCode.NOT_OPEN)
+    assert rules.decide_join_open(room(1, is_open=True), 2) == (2,)
+    assert rules.decide_join_open(room(1, is_open=True), 1) == ()
+
+
+def test_what_became_read_is_what_others_wrote_in_between() -> None:
+    state = room(1, 2)
+    for sender in (1, 2, 1, 2):
+        send(state, sender, None)
+    assert [author for _, author in rules.became_read(state, 2, 0, 3)] == [1, 1]
+    assert rules.became_read(state, 2, 3, 4) == ()
+
+
+def test_typists_are_forgotten_at_their_time() -> None:
+    state = room(1, 2)
+    state.typists = {1: Typist("Ann", 10.0), 2: Typist("Ben", 11.0)}
+    assert rules.expire_typists(state, 10.0) == {1: ("Ann", False)}
+    assert list(state.typists) == [2]
