@@ -292,10 +292,9 @@ class ServerProcess:
 
     def faults(self) -> list[str]:
         """Lines of the log that tell of something nobody foresaw."""
-        names = ("session.failed", "session.task_failed", "turn.failed", "effect.failed", "http.connection_failed",
-                 "http.application_failed", "actor.crashed", "actor.gave_up", "Traceback")  # fmt: skip
         lines = self.log.read_text(errors="replace").splitlines()
-        return [line[:1500] for line in lines if any(name in line for name in names)]
+        signs = ('"level": "error"', '"level": "critical"', '"event": "actor.', '"event": "session.')
+        return [line[:1500] for line in lines if line.startswith("Traceback") or any(sign in line for sign in signs)]
 
     def _log_since(self, position: int) -> bytes:
         with self.log.open("rb") as log:

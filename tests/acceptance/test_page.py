@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium"),
 ]
 expect = sync_api.expect
+expect.set_options(timeout=PATIENCE_MS)
 _titles = (f"Room {number}" for number in count(1))
 
 
@@ -284,8 +285,8 @@ def test_a_line_that_dies_without_a_word_is_noticed_when_somebody_speaks(theatre
         alex.say("are you there?")
         expect(sarah.banner).to_be_visible()
         theatre.proxy.heal()
-        expect(alex.messages).to_have_count(2, timeout=2 * PATIENCE_MS)
-        expect(sarah.messages).to_have_count(2, timeout=2 * PATIENCE_MS)
+        for person in (alex, sarah):
+            expect(person.messages).to_have_count(2, timeout=2 * PATIENCE_MS)
         assert sorted(sarah.messages.all_inner_texts()) == ["are you there?", "into the void"]
         assert alex.messages.all_inner_texts() == sarah.messages.all_inner_texts()
         expect(sarah.pending).to_have_count(0)
@@ -402,6 +403,15 @@ def test_without_the_key_there_is_a_word_on_how_to_get_in(theatre: Theatre):
 # -- hands and eyes ---------------------------------------------------------------------------------------------------
 
 
+def walk(page: Any, key: str, target: str) -> None:
+    """Press *key* until the element has the focus."""
+    for _ in range(40):
+        if page.evaluate("document.activeElement.id") == target:
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"{key} does not lead to #{target}")
+
+
 def test_the_keyboard_is_enough(theatre: Theatre):
     first, second = "Keys one", "Keys two"
     with theatre.people() as people:
@@ -411,9 +421,8 @@ def test_the_keyboard_is_enough(theatre: Theatre):
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")  # Sarah Investor
         expect(page.locator("#house")).to_have_attribute("data-line", "live")
-        for title in (first, second):
-            while page.evaluate("document.activeElement.id") != "room-title":
-                page.keyboard.press("Shift+Tab" if page.evaluate("document.activeElement.id") == "say" else "Tab")
+        for title, key in ((first, "Tab"), (second, "Shift+Tab")):
+            walk(page, key, "room-title")
             page.keyboard.type(title)
             page.keyboard.press("Enter")
             expect(page.locator("#title")).to_have_text(title)

@@ -1,0 +1,172 @@
+"""A restart under connected clients: the port stays open, nobody sees 1006, all come back and have everything.
+
+The test holds the listening socket, as systemd would, and gives it to each process by LISTEN_FDS.
+"""
+
+import resource
+import socket
+from collections import Counter
+
+import pytest
+import trio
+from server_process import ServerProcess  # type: ignore[import-not-found]
+from wire import Gone, Member, Refused, Socket, check_rooms, http, open_sockets, wait_until  # type: ignore[import-not-found]
+
+BACK_AFTER_SECONDS = 0.04  # the existing client comes back 20 to 60 ms after a close, once, and is stuck if that fails
+
+
+class Page:
+    """The existing client: one try after a close, then it is stuck; what it missed it reads over REST."""
+
+    def __init__(self, server, user, room):
+        self.server, self.user, self.room = server, user, room
+        self.closes = []
+        self.stuck = None
+        self.messages = {}
+        self.sockets = 0
+        self.socket = None
+
+    async def run(self):
+        while self.stuck is None:
+            try:
+                async with open_sockets() as nursery:
+                    self.socket = await Socket.open(nursery, self.server, self.user, protocol=None)
+                    self.socket.on_event = self._event
+                    self.sockets += 1
+                    await self._catch_up()
+                    await self.socket.is_over.wait()
+                self.closes.append(self.socket.close_code)
+            except (Refused, Gone, OSError, trio.TooSlowError) as error:
+                self.stuck = repr(error)
+            await trio.sleep(BACK_AFTER_SECONDS)
+
+    def _event(self, event):
+        if event["type"] == "new_message":
+            self.messages[event["seq"]] = (event["messageId"], event["senderId"], event["content"])
+
+    async def _catch_up(self):
+        path = f"/api/conversations/{self.room}/messages?limit=200&after_seq={max(self.messages, default=0)}"
+        answer = await http(self.server, "GET", path, user=self.user, seconds=30)
+        assert answer.status == 200, answer
+        for row in answer.json()["data"]["messages"]:
+            self.messages[row["seq"]] = (row["id"], row["sender_id"], row["content"])
+
+
+def listening_socket():
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(4096)
+    return listener
+
+
+async def restart_under(members_count, pages_count, restarts):
+    rooms_count = 10
+    with listening_socket() as listener, ServerProcess(listener=listener) as server:
+        await trio.to_thread.run_sync(server.start)
+        rooms = list(range(1, rooms_count + 1))
+        users = list(range(100, 100 + members_count + pages_count))
+        for room in rooms:
+            await server.make_room(room, users[room - 1 :: rooms_count])
+        members = [Member(server, user, [rooms[at % rooms_count]]) for at, user in enumerate(users[:members_count])]
+        pages = [
+            Page(server, user, rooms[(members_count + at) % rooms_count])
+            for at, user in enumerate(users[members_count:])
+        ]
+        async with trio.open_nursery() as clients:
+            for at, client in enumerate([*members, *pages]):
+                clients.start_soon(client.run)
+                if at % 50 == 49:
+                    await trio.sleep(0.05)
+            await wait_until(lambda: len([m for m in members if not m.is_live]), 60)
+            await wait_until(lambda: len([p for p in pages if not p.sockets]), 60)
+            talkers = members[: rooms_count * 2]
+            for number in range(restarts):
+                for member in talkers:
+                    member.say(next(iter(member.logs)))
+                began = trio.current_time()
+                assert await trio.to_thread.run_sync(server.stop) == 0, server.log_tail()
+                stopped = trio.current_time()
+                await trio.to_thread.run_sync(server.start)
+                print(f"stop {stopped - began:.2f} s, start {trio.current_time() - stopped:.2f} s")
+                for member in talkers:
+                    member.say(next(iter(member.logs)))
+                await wait_until(
+                    lambda n=number: [(m.user, m.closes, m.refusals) for m in members if not m.is_live or m.connects < n + 2], 60
+                )
+                await wait_until(lambda n=number: [(p.user, p.stuck) for p in pages if p.sockets < n + 2], 60)
+                print(f"all back {trio.current_time() - stopped:.2f} s after the stop")
+            await wait_until(lambda: [m.user for m in members if m.unacked], 30)
+            stored = {room: await server.log_of(room) for room in rooms}
+            await wait_until(
+                lambda: [(m.user, r) for m in members for r, log in m.logs.items() if log.top < len(stored[r])], 30
+            )
+            await wait_until(
+                lambda: [(p.user, len(p.messages), len(stored[p.room])) for p in pages if len(p.messages) < len(stored[p.room])],
+                30,
+            )
+            clients.cancel_scope.cancel()
+        await check_rooms(server, members)
+        for page in pages:
+            whole = {row["seq"]: (row["id"], row["sender_id"], row["content"]) for row in stored[page.room]}
+            assert page.messages == whole
+        assert not [page.stuck for page in pages if page.stuck]
+        v1 = sum((member.closes for member in members), Counter())
+        compat = Counter(code for page in pages for code in page.closes)
+        print(f"closes: v1 {dict(v1)}, compat {dict(compat)}")
+        assert set(v1) == {4200}
+        assert set(compat) == {1012}
+        assert not server.faults(), server.faults()[0]
+
+
+def room_for(sockets):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
+    assert hard >= sockets + 500
+
+
+async def test_a_restart_under_three_hundred_clients_brings_all_back_caught_up_and_nobody_sees_1006():
+    room_for(300)
+    await restart_under(150, 150, 2)
+
+
+@pytest.mark.slow
+async def test_a_restart_under_two_thousand_clients_brings_all_back_caught_up_and_nobody_sees_1006():
+    room_for(2000)
+    await restart_under(1000, 1000, 2)
+
+
+async def test_who_connects_while_the_server_stops_is_told_so_or_waits_for_the_next_and_never_sees_1006():
+    with listening_socket() as listener, ServerProcess(listener=listener) as server:
+        await trio.to_thread.run_sync(server.start)
+        room = await server.make_room(1, [1])
+        codes, ended = Counter(), []
+
+        async def come_and_stay():
+            try:
+                async with open_sockets() as nursery:
+                    sock = await Socket.open(nursery, server, 1)
+                    await sock.command("start", rooms=[{"r": room}])
+                    await sock.is_over.wait()
+                codes[sock.close_code] += 1
+            except (Refused, Gone, OSError) as error:
+                ended.append(repr(error))
+
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+
+                async def keep_coming():
+                    for _ in range(150):
+                        nursery.start_soon(come_and_stay)
+                        await trio.sleep(0.004)
+
+                nursery.start_soon(keep_coming)
+                await trio.sleep(0.3)
+                assert await trio.to_thread.run_sync(server.stop) == 0
+                await trio.to_thread.run_sync(server.start)
+                await trio.sleep(1.0)
+                assert await trio.to_thread.run_sync(server.stop) == 0
+                await trio.to_thread.run_sync(server.start)
+        print(codes, Counter(ended))
+        assert set(codes) == {4200}, codes
+        assert not ended, ended[:3]

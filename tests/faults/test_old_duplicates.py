@@ -1,0 +1,55 @@
+"""A client id that is older than the room's memory (4,096): found in the table, whatever surrounds it."""
+
+import trio
+from wire import Socket, open_sockets, wait_until
+
+from greenroom.storage.postgres.conversations import CLIENT_IDS_MAX
+
+
+async def test_a_duplicate_older_than_memory_inside_a_burst_is_one_copy_no_hole_and_no_false_ack(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        listener = await Socket.open(nursery, live_house, 2)
+        await sock.start()
+        await listener.start(room)
+        names = [f"m{number}" for number in range(CLIENT_IDS_MAX + 50)]
+
+        async def say(name, body=None):
+            while len(waiting) >= 200:
+                await trio.sleep(0.001)
+            waiting.add(name)
+            data = {"clientId": name, "body": body or name}
+            await sock.send({"type": "send", "id": f"{name}|{len(sent)}", "room": room, "data": data})
+            sent.append(f"{name}|{len(sent)}")
+
+        waiting, sent = set(), []
+        sock.on_event = lambda event: waiting.discard(str(event.get("id", "")).split("|")[0])
+        for name in names:
+            await say(name)
+        await wait_until(lambda: waiting, 60)
+        assert {sock.replies[one]["type"] for one in sent} == {"ack"}
+        first = len(sent)
+        # New ones, old ones, one as new as memory has, and one old id with other words: all in one go.
+        burst = ["n0", "m0", "n1", "n2", "m1", "m4140", "n3", "m0", "n4"]
+        for name in burst[:-1]:
+            await say(name)
+        await say("m2", "other words")
+        await say("n4")
+        await wait_until(lambda: waiting, 20)
+        replies = [sock.replies[one] for one in sent[first:]]
+        assert [reply["type"] for reply in replies] == ["ack"] * 8 + ["error", "ack"]
+        assert replies[8]["data"]["error"] == "CLIENT_ID_CONFLICT"
+        duplicates = [reply["data"].get("duplicate", False) for reply in replies if reply["type"] == "ack"]
+        assert duplicates == [False, True, False, False, True, True, False, True, False]
+        assert [replies[at]["data"]["seq"] for at in (1, 4, 5, 7)] == [1, 2, 4141, 1]
+        stored = []
+        while page := await live_house.house.storage.conversations.messages_after(room, 1, len(stored), 500):
+            stored += page
+        assert [message.seq for message in stored] == list(range(1, len(stored) + 1))
+        assert [message.content for message in stored] == [*names, "n0", "n1", "n2", "n3", "n4"]
+        new = [replies[at]["data"]["seq"] for at in (0, 2, 3, 6, 9)]
+        assert new == [len(names) + number for number in (1, 2, 3, 4, 5)]
+        await wait_until(lambda: len(listener.of("message")) < len(stored) and len(listener.of("message")), 10)
+        assert [event["seq"] for event in listener.of("message")] == [message.seq for message in stored]
