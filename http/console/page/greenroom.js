@@ -41,6 +41,7 @@ class Room {
     this.marks = new Map();
     this.online = new Map();
     this.isJoined = false;
+    this.isWanted = false; // somebody looks at it
     this.isFlushing = false;
     this.isLoading = false;
   }
@@ -100,9 +101,10 @@ export class Client extends EventTarget {
     this.rooms.delete(id);
   }
 
-  // The newest page, unless it is there already.
+  // The newest page, unless it is there already; now, or as soon as the line is up.
   async open(id) {
     const room = this.room(id);
+    room.isWanted = true;
     if (room.log.isLoaded || room.isLoading || !this.isLive) return;
     await this._load(room);
   }
@@ -190,7 +192,11 @@ export class Client extends EventTarget {
       this.outbox.requeue();
     }
     this.dispatchEvent(new CustomEvent("state", { detail: { name, ...detail } }));
-    if (name === "live") for (const room of this.rooms.values()) this._flush(room);
+    if (name !== "live") return;
+    for (const room of this.rooms.values()) {
+      if (room.isWanted) this.open(room.id);
+      this._flush(room);
+    }
   }
 
   _fail(fault) {

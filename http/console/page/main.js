@@ -228,10 +228,7 @@ function roomChanged(event) {
   if (kind === "typing" || kind === "messages") conversation.typing();
   if (kind === "marks") conversation.marks();
   if (kind === "presence") conversation.presence();
-  if (kind === "joined") {
-    client.open(room.id);
-    refreshMembers(room.id);
-  }
+  if (kind === "joined") refreshMembers(room.id);
 }
 
 function announce(messages) {
