@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from server_process import ServerProcess, sweep_abandoned  # type: ignore[import-not-found]  # noqa: E402
+from server_process import ServerProcess, sweep_abandoned  # type: ignore[import-not-found]
 
 _people = itertools.count(1000, 1000)
 

@@ -307,7 +307,12 @@ class ServerProcess:
         return [sys.executable, "-m", "greenroom", "serve"]
 
     def _environment(self) -> dict[str, str]:
-        given = {"JWT_SECRET": SECRET, "GREENROOM_DATA_DIR": str(self.data), "PORT": str(self.port), "HOST": "127.0.0.1"}
+        given = {
+            "JWT_SECRET": SECRET,
+            "GREENROOM_DATA_DIR": str(self.data),
+            "PORT": str(self.port),
+            "HOST": "127.0.0.1",
+        }
         if self._listener is not None:
             given |= {"LISTEN_FDS": "1"}
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

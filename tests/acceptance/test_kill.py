@@ -55,7 +55,9 @@ async def survive(server: ServerProcess, seed: int) -> None:
         await wait_until(lambda: [(m.user, r) for m in members for r, top in tops.items() if m.logs[r].top < top], 20)
         clients.cancel_scope.cancel(reason="everything is said and heard")
     count = await check_rooms(server, members)
-    print(f"{count} messages, {acked} acknowledged before the kill; errors {sum((member.errors for member in members), Counter())}")
+    print(
+        f"{count} messages, {acked} acknowledged before the kill; errors {sum((member.errors for member in members), Counter())}"
+    )
 
 
 async def test_acknowledged_messages_survive_kill_9_once_in_order_and_gapless():

@@ -396,9 +396,15 @@ BAD_REQUESTS = {
     "a header without a colon": (f"GET /api/health HTTP/1.1\r\n{GOOD_HEAD}nonsense\r\n\r\n".encode(), (400,)),
     "a header with NUL": (f"GET /api/health HTTP/1.1\r\n{GOOD_HEAD}a: b\0c\r\n\r\n".encode(), (400,)),
     "a head of 100 KB": (f"GET / HTTP/1.1\r\n{GOOD_HEAD}a: {'x' * 100_000}\r\n\r\n".encode(), (400, 431)),
-    "ten thousand headers": (f"GET / HTTP/1.1\r\n{GOOD_HEAD}{'a: b' + chr(13) + chr(10)}".encode() * 10_000, (400, 431)),
+    "ten thousand headers": (
+        f"GET / HTTP/1.1\r\n{GOOD_HEAD}{'a: b' + chr(13) + chr(10)}".encode() * 10_000,
+        (400, 431),
+    ),
     "a path of 60 KB": (f"GET /{'x' * 60_000} HTTP/1.1\r\n{GOOD_HEAD}\r\n".encode(), (400, 404, 414, 431)),
-    "a negative length": (f"POST /api/conversations HTTP/1.1\r\n{GOOD_HEAD}Content-Length: -1\r\n\r\n".encode(), (400,)),
+    "a negative length": (
+        f"POST /api/conversations HTTP/1.1\r\n{GOOD_HEAD}Content-Length: -1\r\n\r\n".encode(),
+        (400,),
+    ),
     "two lengths": (
         f"POST / HTTP/1.1\r\n{GOOD_HEAD}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx".encode(),
         (400,),
@@ -539,7 +545,9 @@ BAD_UPGRADES = {
 
 @pytest.mark.parametrize("name", BAD_UPGRADES)
 async def test_a_malformed_upgrade_is_refused(server, name):
-    request = BAD_UPGRADES[name].replace(b"Host: x\r\n", b"Host: x\r\nAuthorization: Bearer %s\r\n" % server.token(1).encode())
+    request = BAD_UPGRADES[name].replace(
+        b"Host: x\r\n", b"Host: x\r\nAuthorization: Bearer %s\r\n" % server.token(1).encode()
+    )
     with trio.fail_after(5):
         answer = await raw_http(server.port, request.replace(b"Connection: Upgrade", b"Connection: Upgrade, close"))
     assert 400 <= answer.status < 500, answer
@@ -616,7 +624,9 @@ async def test_five_hundred_connects_and_disconnects_leave_nothing_behind(server
 
     async def one(number):
         async with open_sockets() as nursery:
-            sock = await Socket.open(nursery, server, users[number % 50], protocol=None if number % 3 == 0 else "greenroom.v1")
+            sock = await Socket.open(
+                nursery, server, users[number % 50], protocol=None if number % 3 == 0 else "greenroom.v1"
+            )
             if number % 3:
                 await sock.start(room)
             else:

@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import trio.lowlevel
 from wire import Socket, http, open_sockets, wait_until  # type: ignore[import-not-found]
 
 HIDDEN = "not for strangers"
@@ -171,7 +172,7 @@ async def test_removed_between_commands_that_wait_in_the_room_takes_effect_in_or
         async def talk():
             for number in range(400):
                 ids.append(await sock.command("send", room, body=str(number)))
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
                 await wait_until(lambda: len(ids) - len(sock.replies) > 60 and "answers", 10)
 
         async with trio.open_nursery() as both:

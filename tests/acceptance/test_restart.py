@@ -92,7 +92,10 @@ async def restart_under(members_count, pages_count, restarts):
                 for member in talkers:
                     member.say(next(iter(member.logs)))
                 await wait_until(
-                    lambda n=number: [(m.user, m.closes, m.refusals) for m in members if not m.is_live or m.connects < n + 2], 60
+                    lambda n=number: [
+                        (m.user, m.closes, m.refusals) for m in members if not m.is_live or m.connects < n + 2
+                    ],
+                    60,
                 )
                 await wait_until(lambda n=number: [(p.user, p.stuck) for p in pages if p.sockets < n + 2], 60)
                 print(f"all back {trio.current_time() - stopped:.2f} s after the stop")
@@ -102,7 +105,11 @@ async def restart_under(members_count, pages_count, restarts):
                 lambda: [(m.user, r) for m in members for r, log in m.logs.items() if log.top < len(stored[r])], 30
             )
             await wait_until(
-                lambda: [(p.user, len(p.messages), len(stored[p.room])) for p in pages if len(p.messages) < len(stored[p.room])],
+                lambda: [
+                    (p.user, len(p.messages), len(stored[p.room]))
+                    for p in pages
+                    if len(p.messages) < len(stored[p.room])
+                ],
                 30,
             )
             clients.cancel_scope.cancel()

@@ -118,7 +118,9 @@ async def test_many_who_stop_reading_hold_at_most_a_mebibyte_each_whatever_comes
             sock.stop_reading()
         together = await peak_memory(server, lambda: burst(senders, loud, each))
         held = (together - alone) / slow_count / MIB
-        print(f"before {before / MIB:.0f} MiB, peak alone {alone / MIB:.0f}, with {slow_count} slow {together / MIB:.0f}")
+        print(
+            f"before {before / MIB:.0f} MiB, peak alone {alone / MIB:.0f}, with {slow_count} slow {together / MIB:.0f}"
+        )
         assert held < 1.25, f"each slow reader cost {held:.2f} MiB"
         for sock in slow:
             sock.read_again()

@@ -31,7 +31,10 @@ POLL_SECONDS = 0.005
 
 
 async def wait_until(missing: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait until *missing* returns nothing. Raises AssertionError with what it returned last."""
+    """Wait until *missing* returns nothing. Raises AssertionError with what it returned last.
+
+    Beware of `condition and value`: a value that is empty says that nothing is missing.
+    """
     deadline = trio.current_time() + seconds
     while left := missing():
         assert trio.current_time() < deadline, f"after {seconds:g} s still missing: {str(left)[:3000]}"
@@ -367,6 +370,10 @@ class Socket:
         """Events of these types."""
         return [event for event in self.events if event.get("type") in kinds]
 
+    def position(self, event: dict[str, Any]) -> int:
+        """Where this very event stands in `events`; others may equal it."""
+        return next(at for at, one in enumerate(self.events) if one is event)
+
     async def expect(self, kind: str, seconds: float = 10.0, after: int = 0, **fields: Any) -> dict[str, Any]:
         """Wait for an event of this type with these fields (of it or of its data), not before position *after*."""
 
@@ -380,9 +387,7 @@ class Socket:
 
         await wait_until(
             lambda: (
-                None
-                if find()
-                else f"{kind} {fields}; closed with {self.close_code}; last events {self.events[-5:]}"
+                None if find() else f"{kind} {fields}; closed with {self.close_code}; last events {self.events[-5:]}"
             ),
             seconds,
         )

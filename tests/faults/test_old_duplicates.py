@@ -51,5 +51,7 @@ async def test_a_duplicate_older_than_memory_inside_a_burst_is_one_copy_no_hole_
         assert [message.content for message in stored] == [*names, "n0", "n1", "n2", "n3", "n4"]
         new = [replies[at]["data"]["seq"] for at in (0, 2, 3, 6, 9)]
         assert new == [len(names) + number for number in (1, 2, 3, 4, 5)]
-        await wait_until(lambda: len(listener.of("message")) < len(stored) and len(listener.of("message")), 10)
+        await wait_until(
+            lambda: len(listener.of("message")) < len(stored) and f"only {len(listener.of('message'))}", 10
+        )
         assert [event["seq"] for event in listener.of("message")] == [message.seq for message in stored]

@@ -2,6 +2,7 @@
 
 import asyncpg
 import trio
+import trio.lowlevel
 import trio_asyncio
 from wire import Socket, open_sockets, wait_until
 
@@ -67,7 +68,7 @@ async def fill(live_house, sock, user):
     )
     while connection.unsent_bytes < OUTBOX_BYTES_MAX - 2000:
         connection.write(text_frame(b'{"type":"filling","data":"' + b"x" * 1000 + b'"}'))
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
     await wait_until(lambda: connection.pending and "the flusher")
     assert not connection.is_closing
 

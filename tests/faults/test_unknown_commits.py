@@ -55,9 +55,7 @@ async def test_those_who_listen_have_no_hole_and_no_second_copy(database, tmp_pa
         stored = await house.house.storage.conversations.messages_after(room, 1, 0, 100)
         assert [(message.seq, message.content) for message in stored] == expected
         for who, sock in (("who listened", listener), ("the sender", sender)):
-            await wait_until(
-                lambda sock=sock, who=who: heard(sock) != expected and (who, heard(sock), expected), 3
-            )
+            await wait_until(lambda sock=sock, who=who: heard(sock) != expected and (who, heard(sock), expected), 3)
         for after in range(4):
             late = await Socket.open(nursery, house, 3)
             await late.start(resume={"rooms": {str(room): {"seq": after}}})
@@ -84,4 +82,4 @@ async def test_an_outage_that_nobody_asked_through_leaves_the_room_as_it_was(dat
         assert reply["data"]["error"] == "STORAGE_UNAVAILABLE"
         proxy.open_again()
         await say_until_acked(sender, room, "two")
-        await wait_until(lambda: heard(listener) != [(1, "one"), (2, "two")] and heard(listener), 5)
+        await wait_until(lambda: heard(listener) != [(1, "one"), (2, "two")] and f"only {heard(listener)}", 5)

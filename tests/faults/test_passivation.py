@@ -1,0 +1,29 @@
+"""A room that went to sleep and woke again: no client can tell."""
+
+import trio
+from house_fixture import open_house_under_test
+from wire import Socket, open_sockets, wait_until
+
+
+async def test_a_room_that_forgets_everything_after_each_command_is_the_same_room(database, tmp_path):
+    async with open_house_under_test(database, tmp_path, listens=True) as house:
+        house.house.system.passivates_at_once = True
+        await house.people(1, 2)
+        room = await house.conversation(1, 2)
+        async with open_sockets() as nursery:
+            one, two = await Socket.open(nursery, house, 1), await Socket.open(nursery, house, 2)
+            await one.start(room)
+            await two.start(room)
+            before = house.house.system.statistics().passivated
+            for number in range(30):
+                ack = await one.ask("send", room, body=str(number), clientId=str(number))
+                assert ack["data"]["seq"] == number + 1
+                again = await one.ask("send", room, body=str(number), clientId=str(number))
+                assert again["data"]["duplicate"] is True
+                assert (await two.ask("read", room, seq=number + 1))["data"]["seq"] == number + 1
+                await trio.sleep(0)
+            assert house.house.system.statistics().passivated > before + 30
+            await wait_until(lambda: [sock for sock in (one, two) if len(sock.of("message")) < 30])
+            for sock in (one, two):
+                assert [event["seq"] for event in sock.of("message")] == list(range(1, 31))
+            assert (await two.ask("history", room, limit=5))["data"]["top"] == 30
