@@ -261,13 +261,14 @@ function lineChanged({ name, ...detail }) {
 function showBanner(name, { at, message }) {
   const seconds = Math.max(0, Math.ceil(((at || 0) - Date.now()) / 1000));
   const text = {
-    waiting: `The connection is lost. Reconnecting${seconds ? ` in ${seconds} s` : ""}; what you write is kept and sent then.`,
+    waiting: "The connection is lost. What you write is kept and sent later. Reconnecting…",
     connecting: "Reconnecting…",
     open: "Catching up…",
     stopped: `The connection was ended${message ? `: ${message}` : ""}.`,
   }[name];
   byId("banner").hidden = false;
   if (byId("banner-text").textContent !== text) byId("banner-text").textContent = text;
+  byId("banner-when").textContent = name === "waiting" && seconds ? `in ${seconds} s` : ""; // not read out each second
   byId("banner-now").hidden = name !== "waiting" && name !== "stopped";
   byId("banner-now").textContent = name === "stopped" ? "Come in again" : "Try now";
 }
