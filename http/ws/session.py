@@ -25,7 +25,17 @@ FAULTS_BEFORE_START_MAX: Final = 16
 class SocketSession:
     """Base of `V1Session` and `CompatSession`."""
 
-    __slots__ = ("_backlog", "_faults", "connection", "device", "is_present", "principal", "services", "user_id")
+    __slots__ = (
+        "_backlog",
+        "_faults",
+        "_held",
+        "connection",
+        "device",
+        "is_present",
+        "principal",
+        "services",
+        "user_id",
+    )
 
     is_v1 = False
 
@@ -37,6 +47,7 @@ class SocketSession:
         self.device = ""
         self.is_present = False
         self._backlog: deque[str] | None = None
+        self._held: deque[tuple[Ref, Command[Any], ReplyTo]] | None = None
         self._faults = 0
 
     # -- the engine's side --------------------------------------------------------------------------------------
@@ -79,13 +90,18 @@ class SocketSession:
             if not self.connection.is_closing:
                 reply_to(value, error)
 
-        if not ask_with_backpressure(self.services, ref, command, answered):
+        if self._held is not None:  # a frame of several commands: this one comes after those that wait
+            self._held.append((ref, command, answered))
+        elif not ask_with_backpressure(self.services, ref, command, answered):
+            self._held = deque([(ref, command, answered)])
             self._backlog = deque() if self._backlog is None else self._backlog
             self.services.engine.pause(self.connection)
-            self.services.engine.spawn(self._ask_when_room, ref, command, answered)
+            self.services.engine.spawn(self._ask_held)
 
-    async def _ask_when_room(self, ref: Ref, command: Command[Any], reply_to: ReplyTo) -> None:
-        while not self.connection.is_closing:
+    async def _ask_held(self) -> None:
+        """Ask what found its room full, one after the other: the commands of a connection keep their order."""
+        while self._held and not self.connection.is_closing:
+            ref, command, reply_to = self._held[0]
             await ref.wait_room()
             try:
                 is_queued = ask_with_backpressure(self.services, ref, command, reply_to)
@@ -93,7 +109,8 @@ class SocketSession:
                 reply_to(None, error)
                 is_queued = True
             if is_queued:
-                break
+                self._held.popleft()
+        self._held = None
         self.catch_up_backlog()
 
     def pause_for(self, seconds: float) -> None:
@@ -109,6 +126,8 @@ class SocketSession:
 
     def catch_up_backlog(self) -> None:
         """Act on what was read before the pause; pause again if need be."""
+        if self._held is not None:  # its end calls again
+            return
         backlog, self._backlog = self._backlog, None
         while backlog and not self.connection.is_closing:
             self.handle(backlog.popleft())
