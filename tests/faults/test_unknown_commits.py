@@ -75,7 +75,7 @@ async def test_a_marker_whose_commit_is_unknown_may_be_moved_again(database, tmp
 
 
 async def test_an_outage_that_nobody_asked_through_leaves_the_room_as_it_was(database, tmp_path):
-    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, nursery, sender, listener):
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, _, room, _, sender, listener):
         await say_until_acked(sender, room, "one")
         await proxy.cut_all()
         reply = await sender.ask("send", room, body="two", clientId="two")

@@ -55,7 +55,7 @@ class Shop:
         for unit in units:
             self.committer.submit(unit)
         with trio.fail_after(10):
-            while any(unit.outcome is None and not unit.is_void for unit in units):
+            while any(unit.outcome is None and not unit.is_void for unit in units):  # noqa: ASYNC110
                 await trio.sleep(0.002)
         return [unit.outcome for unit in units]
 
@@ -174,7 +174,11 @@ async def test_a_client_id_that_exists_leaves_out_its_actor_whole_and_no_other(d
         again = shop.unit(3, message(3, 4, client_id="a"))
         marker = shop.unit(3, AdvanceMarker(3, 2, 1, 1))
         outcomes = await shop.commit(
-            shop.unit(2, message(2, 1, client_id="a")), *burst, again, marker, shop.unit(4, message(4, 1, client_id="a"))
+            shop.unit(2, message(2, 1, client_id="a")),
+            *burst,
+            again,
+            marker,
+            shop.unit(4, message(4, 1, client_id="a")),
         )
         assert outcomes == [COMMITTED, DUPLICATE, DUPLICATE, DUPLICATE, DUPLICATE, COMMITTED]
         assert await shop.log(3) == [(1, "hello")]
@@ -221,7 +225,7 @@ async def test_refused_fenced_and_duplicate_in_one_batch_each_hurt_one_actor(dat
 )
 async def test_what_cannot_be_encoded_never_joins_a_batch(database, write):
     async with open_shop(database) as shop:
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"NUL|surrogates|bigint|does not know"):
             shop.committer.submit(shop.unit(1, write()))
         assert shop.committer.statistics().waiting == 0
         assert await shop.commit(shop.unit(1, message(1, 1))) == [COMMITTED]
