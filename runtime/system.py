@@ -249,7 +249,7 @@ class ActorSystem:
 
     def storage_failed(self, why: str) -> None:
         """Somebody found storage away: hold all loading until the prober finds it back."""
-        if self._storage_back is None:
+        if self._storage_back is None and not self._is_stopped:
             self._storage_back = trio.Event()
             self.event("storage.lost", why=why)
             self.spawn(self._probe)
