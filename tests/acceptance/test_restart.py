@@ -134,7 +134,7 @@ def room_for(sockets):
 
 async def test_a_restart_under_three_hundred_clients_brings_all_back_caught_up_and_nobody_sees_1006():
     room_for(300)
-    await restart_under(150, 150, 2)
+    await restart_under(150, 150, 1)
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ async def test_who_connects_while_the_server_stops_is_told_so_or_waits_for_the_n
             except (Refused, Gone, OSError) as error:
                 ended.append(repr(error))
 
-        for _ in range(3):
+        for _ in range(1):
             async with trio.open_nursery() as nursery:
 
                 async def keep_coming():

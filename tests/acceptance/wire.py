@@ -234,6 +234,7 @@ class Socket:
         self.bytes_received = 0
         self.close_code: int | None = None
         self.close_reason = ""
+        self.head = b""  # of the answer to the upgrade
         self.was_reset = False
         self.answers_close = True
         self.on_event: Callable[[dict[str, Any]], None] | None = None

@@ -66,7 +66,7 @@ async def test_those_who_listen_have_no_hole_and_no_second_copy(database, tmp_pa
 async def test_a_marker_whose_commit_is_unknown_may_be_moved_again(database, tmp_path, marker):
     async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, nursery, sender, listener):
         await say_until_acked(sender, room, "one")
-        proxy.lose_answer_to(marker)
+        (proxy.lose_answer_to if marker == b"COMMIT" else proxy.lose_question)(marker)
         reply = await listener.ask("read", room, seq=1)
         assert reply["type"] == "error"
         await wait_until(lambda: house.house.system.storage_is_away and "storage", 5)
@@ -83,3 +83,9 @@ async def test_an_outage_that_nobody_asked_through_leaves_the_room_as_it_was(dat
         proxy.open_again()
         await say_until_acked(sender, room, "two")
         await wait_until(lambda: heard(listener) != [(1, "one"), (2, "two")] and f"only {heard(listener)}", 5)
+
+
+async def test_a_commit_that_fails_when_the_actors_have_stopped_ends_nothing(database, tmp_path):
+    async with room_behind_a_proxy(database, tmp_path) as (_, house, _, _, _, _):
+        system = house.house.system
+    system.storage_failed("the committer outlives the actors, and its last batch may fail")
