@@ -18,6 +18,7 @@ from greenroom.settings import Settings
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.ids import Ids
+from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.users import Users
 
@@ -40,6 +41,7 @@ class RoomServices:
     messages: SlidingWindow
     engine: SocketEngine
     committer: PostgresCommitter
+    postgres: Postgres
     post_office: PostOffice
     mail_directory: Path
 

@@ -71,7 +71,7 @@ def live_view(services: RoomServices) -> LiveView:
         engine=_section(services.engine.statistics()),
         hub=_hub_section(hub),
         committer=_section(services.committer.statistics()),
-        pool=_section(services.conversations._postgres.statistics()),
+        pool=_section(services.postgres.statistics()),
         rooms=_rooms(system, hub),
         dead_letters=[
             DeadLetterLine(to=str(letter.to), command=letter.command, reason=letter.reason, at=letter.at_ms)

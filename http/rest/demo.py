@@ -7,10 +7,9 @@ can be somebody else.
 import time
 from typing import Annotated, Final
 
-import jwt
 from pydantic import AfterValidator, StringConstraints
 
-from greenroom.http.auth import SESSION_COOKIES
+from greenroom.http.auth import SESSION_COOKIES, Authenticator
 from greenroom.http.models import Input, Output
 from greenroom.http.rest.users import OwnUser, own_user
 from greenroom.http.route import Answer, Call, Cookie, Operations
@@ -60,14 +59,14 @@ async def sign_in(call: Call) -> Answer:
     )
     told = own_user(user)
     cookie = Cookie(SESSION_COOKIES[0], services.authenticator.sign_cookie(session_id), SESSION_SECONDS)
-    token = _token(user, services.authenticator._jwt_secret)
+    token = _token(user, services.authenticator)
     return Answer(SignedIn(user=told, token=token), top={"user": told, "token": token}, cookies=[cookie])
 
 
-def _token(user: User, secret: bytes) -> str:
+def _token(user: User, authenticator: Authenticator) -> str:
     now = int(time.time())
     subject = user.external_id or str(user.id)
-    return jwt.encode({"sub": subject, "iat": now, "exp": now + TOKEN_SECONDS}, secret, algorithm="HS256")
+    return authenticator.sign_token({"sub": subject, "iat": now, "exp": now + TOKEN_SECONDS})
 
 
 async def find_or_make(users: Users, name: str) -> User:

@@ -40,7 +40,7 @@ from greenroom.http.ws.codes import (
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.frames import FRAME_BYTES_MAX, text_frame
 from greenroom.http.ws.hub import Attachment
-from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
+from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX, UNSENT_BYTES_MAX
 from greenroom.http.ws.services import Failure, SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession
 from greenroom.runtime import Command, StorageUnavailable
@@ -54,6 +54,7 @@ INFLIGHT_MAX: Final = 256
 ROOMS_MAX: Final = 200
 COMMANDS_MAX: Final = 16
 HISTORY_MESSAGES_MAX: Final = 200
+HISTORY_BYTES_MAX: Final = 128 * 1024  # of content in one answer: it must fit well into the outbox
 ID_CHARACTERS_MAX: Final = 64
 LARGEST_ID: Final = 2**53 - 1
 STATUSES: Final = frozenset(("online", "away", "busy", "dnd"))
@@ -364,13 +365,17 @@ class V1Session(SocketSession):
         try:
             page = await self._page(view.room_id, direction, seq, count)
         except StorageUnavailable as error:
+            self._inflight -= 1
             self._failed(command_id, None, error)
             return
-        finally:
-            self._inflight -= 1
         assert self.user_id is not None
+        while self.connection.unsent_bytes > UNSENT_BYTES_MAX and not self.connection.is_closing:  # noqa: ASYNC110
+            await trio.sleep(0.02)  # many pages were asked for at once: no more than the peer takes
+        self._inflight -= 1
+        page, is_cut = _bounded(page, seq)
         items = [events.v1_history_item(message, self.user_id) for message in page]
-        self._ack(command_id, {"messages": items, "top": view.top_seq, "epoch": view.epoch}, view.room_id)
+        data: dict[str, Any] = {"messages": items, "top": view.top_seq, "epoch": view.epoch}
+        self._ack(command_id, data | {"more": True} if is_cut else data, view.room_id)
 
     async def _page(self, room_id: int, direction: str, seq: int, count: int) -> list[StoredMessage]:
         assert self.user_id is not None
@@ -664,6 +669,17 @@ def _want_resume(wanted: WantedRooms, resume: object) -> None:
         wanted.after[room_id] = seq
         if room_epoch is not None or epoch is not None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
+
+
+def _bounded(page: list[StoredMessage], seq: int) -> tuple[list[StoredMessage], bool]:
+    """(What fits into one answer, whether something was cut): what lies nearest to *seq* stays, and at least one."""
+    size, kept = 0, list[StoredMessage]()
+    for message in sorted(page, key=lambda message: abs(message.seq - seq)):
+        size += len(message.content.encode())
+        if kept and size > HISTORY_BYTES_MAX:
+            break
+        kept.append(message)
+    return sorted(kept, key=lambda message: message.seq), len(kept) < len(page)
 
 
 def _is_gap(view: RoomView, after_seq: int) -> bool:

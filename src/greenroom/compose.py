@@ -348,6 +348,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
             messages=house.sockets.limits.messages,
             engine=house.engine,
             committer=storage.committer,
+            postgres=storage.postgres,
             post_office=house.post_office,
             mail_directory=storage.directory / "mail",
         ),

@@ -186,9 +186,9 @@ async def test_a_flood_is_told_and_rests_and_is_never_closed():
                 if protocol is not None:
                     await sock.start()
                 for number in range(60):
-                    await sock.send({"type": "send_message", "conversationId": room, "content": "x", "requestId": str(number)}
-                                    if protocol is None else
-                                    {"type": "leave", "id": str(number), "room": room})  # fmt: skip
+                    said = {"type": "send_message", "conversationId": room, "content": "x", "requestId": str(number)}
+                    leave = {"type": "leave", "id": str(number), "room": room}
+                    await sock.send(said if protocol is None else leave)
                 error = await sock.expect("error")
                 data = error["data"]
                 assert data["code"] == 4291

@@ -56,7 +56,8 @@ async def survive(server: ServerProcess, seed: int) -> None:
         clients.cancel_scope.cancel(reason="everything is said and heard")
     count = await check_rooms(server, members)
     print(
-        f"{count} messages, {acked} acknowledged before the kill; errors {sum((member.errors for member in members), Counter())}"
+        f"{count} messages, {acked} acknowledged before the kill; "
+        f"errors {sum((member.errors for member in members), Counter())}"
     )
 
 

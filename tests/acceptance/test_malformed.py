@@ -493,7 +493,7 @@ async def test_malformed_bodies_are_4xx_never_500_and_change_nothing(server, fre
         ("POST", f"/api/conversations/{room}/read"),
     ]
     before = await server.query("select (select count(*) from conversations) c, (select count(*) from messages) m")
-    wrong = []
+    wrong: list[Any] = []
     async with bystander(server, fresh + 1) as _:
         for method, path in paths:
             for body in BAD_BODIES:

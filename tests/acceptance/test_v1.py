@@ -125,7 +125,7 @@ async def test_over_the_cap_of_a_user_the_upgrade_is_429():
                     return None
 
             with trio.fail_after(5):
-                while await opens() is None:
+                while await opens() is None:  # noqa: ASYNC110
                     await trio.sleep(0.05)
 
 

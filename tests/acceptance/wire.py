@@ -184,10 +184,8 @@ async def raw_http(port: int, request: bytes) -> Answer:
     sock = await connect_tcp(port)
     try:
         received = b""
-        try:
+        with suppress(ConnectionResetError, BrokenPipeError):  # refused before it was read to the end
             await send_all(sock, request)
-        except (ConnectionResetError, BrokenPipeError):
-            pass  # refused before it was read to the end: the answer is there
         with suppress(ConnectionResetError):
             while part := await receive_some(sock):
                 received += part

@@ -17,7 +17,7 @@ async def test_a_duplicate_older_than_memory_inside_a_burst_is_one_copy_no_hole_
         names = [f"m{number}" for number in range(CLIENT_IDS_MAX + 50)]
 
         async def say(name, body=None):
-            while len(waiting) >= 200:
+            while len(waiting) >= 200:  # noqa: ASYNC110
                 await trio.sleep(0.001)
             waiting.add(name)
             data = {"clientId": name, "body": body or name}

@@ -64,7 +64,7 @@ async def test_those_who_listen_have_no_hole_and_no_second_copy(database, tmp_pa
 
 @pytest.mark.parametrize("marker", [b"update participants p", b"COMMIT"], ids=["within", "at the end"])
 async def test_a_marker_whose_commit_is_unknown_may_be_moved_again(database, tmp_path, marker):
-    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, nursery, sender, listener):
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, _, sender, listener):
         await say_until_acked(sender, room, "one")
         (proxy.lose_answer_to if marker == b"COMMIT" else proxy.lose_question)(marker)
         reply = await listener.ask("read", room, seq=1)

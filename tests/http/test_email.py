@@ -82,7 +82,7 @@ def services(postgres):
         sessions=sessions,
         authenticator=Authenticator(users=users, sessions=sessions, api_keys=keys, jwt_secret=b"x" * 32),
         tickets=Tickets(),
-        origins=Origins(settings),
+        origins=Origins.from_settings(settings),
         proxies=Proxies(),
         development=DevelopmentGate(settings),
         checkup=Checkup({}),

@@ -1,4 +1,4 @@
-"""The inbound side of a socket: however the bytes are cut, the same messages; whatever breaks the RFC, its close code."""
+"""The inbound side of a socket: however the bytes are cut, the same messages; what breaks the RFC, its close code."""
 
 import struct
 

@@ -11,7 +11,8 @@ from greenroom.runtime.ports import CommitOutcome
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations, NewConversation
-from greenroom.storage.postgres.pool import open_postgres
+from greenroom.storage.postgres.ids import user_ids
+from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.users import UserChange, Users
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant
 
@@ -42,7 +43,7 @@ class Shop:
     """A committer, rooms 1 to 5 with their owners' tokens, and what is stored."""
 
     committer: PostgresCommitter
-    postgres: object
+    postgres: Postgres
     tokens: dict
     order: list = field(default_factory=list)
 
@@ -81,7 +82,7 @@ async def open_shop(database):
         open_postgres(bridge, dict(database.connect_arguments())) as postgres,
         trio.open_nursery() as nursery,
     ):
-        users, conversations = Users(postgres, None), Conversations(postgres)
+        users, conversations = Users(postgres, user_ids(postgres)), Conversations(postgres)
         for user in USERS:
             await users.put(user, UserChange(name=str(user)))
         for room in range(1, 6):
