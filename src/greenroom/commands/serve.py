@@ -1,12 +1,15 @@
 """`greenroom serve`: run it, say where to look, stop in order.
 
-The first Ctrl-C (or SIGTERM) stops in order within 10 s: nothing new is taken, sockets are told, what was
-accepted is stored. The second stops now.
+The first Ctrl-C (or SIGTERM, or SIGHUP) stops in order within 10 s: nothing new is taken, sockets are told, what was
+accepted is stored. The second stops now: what was acknowledged is stored already, the rest is as after a crash.
 """
 
 import gc
 import os
+import shutil
 import signal
+import sys
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import trio
@@ -14,7 +17,7 @@ import typer
 
 from greenroom import __version__
 from greenroom.commands.failure import CommandFailed, run_or_exit, settings_or_exit
-from greenroom.compose import compose_app, open_front, open_house
+from greenroom.compose import House, compose_app, open_front, open_house
 from greenroom.http.development import DevelopmentGate
 from greenroom.http.listener import ListenError, close_listeners, inherited_descriptors, open_listeners
 from greenroom.log import set_up_logging
@@ -40,28 +43,35 @@ def serve(
 
 
 async def _serve(settings: Settings, migrates: bool) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    running: list[House] = []
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
             stop = trio.Event()
-            nursery.start_soon(_watch_signals, signals, stop, nursery.cancel_scope)
-            await _serve_until(settings, migrates, stop)
+            nursery.start_soon(_watch_signals, signals, stop, running)
+            await _serve_until(settings, migrates, stop, running)
             nursery.cancel_scope.cancel(reason="stopped in order")
 
 
-async def _watch_signals(signals: object, stop: trio.Event, everything: trio.CancelScope) -> None:
-    """The first signal asks for an end in order, the second for one now, the third does not ask."""
-    count = 0
-    async for _ in signals:  # type: ignore[attr-defined]
-        count += 1
-        if count == 1:
-            stop.set()
-        elif count == 2:
-            everything.cancel(reason="told twice to stop")
-        else:
-            os._exit(130)
+async def _watch_signals(signals: AsyncIterator[int], stop: trio.Event, running: list[House]) -> None:
+    """The first signal asks for an end in order, the second ends the process where it stands."""
+    async for _ in signals:
+        if stop.is_set():
+            _end_now(running)
+        stop.set()
 
 
-async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event) -> None:
+def _end_now(running: list[House]) -> None:
+    """Leave at once. Our PostgreSQL is told to end by itself: what it has committed it keeps."""
+    for house in running:
+        embedded = house.storage.embedded
+        if embedded is not None and embedded.pid is not None:
+            os.kill(embedded.pid, signal.SIGINT)
+    typer.echo("greenroom ends now")
+    sys.stdout.flush()
+    os._exit(130)
+
+
+async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event, running: list[House]) -> None:
     try:
         inherited = inherited_descriptors(os.environ, os.getpid())
         listeners = await open_listeners(settings.host, settings.port, inherited=inherited)
@@ -69,6 +79,7 @@ async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event) -> 
         raise CommandFailed(str(fault)) from None
     try:
         async with open_house(settings, migrates=migrates) as house:
+            running.append(house)
             port = listeners[0].socket.getsockname()[1]
             app, development = compose_app(house, port)
             async with open_front(house, app, listeners):
@@ -88,7 +99,8 @@ def _greet(settings: Settings, port: int, development: DevelopmentGate, director
     else:
         typer.echo("  The page for trying it out is for development: ENVIRONMENT=development, on loopback.")
     typer.echo(f"  docs    {base}/docs")
-    typer.echo("  token   greenroom token 1     a way in for curl, and for `greenroom chat`")
+    command = "greenroom" if shutil.which("greenroom") else os.path.relpath(sys.argv[0])
+    typer.echo(f"  token   {command} token 1     a way in for curl; or talk: {command} chat")
     typer.echo(f"  data    {directory}")
     typer.echo("  Ctrl-C stops it in order.")
 
