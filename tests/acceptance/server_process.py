@@ -74,6 +74,7 @@ class ServerProcess:
     def __init__(self, *, listener: socket.socket | None = None, **settings: object) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/var/tmp"))
         self.folder.chmod(0o711)
+        (self.folder / "owner").write_text(str(os.getpid()))
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o711)
         self.data.chmod(0o711)
@@ -321,11 +322,10 @@ class ServerProcess:
 
 
 def sweep_abandoned() -> None:
-    """Remove folders of earlier runs whose server and PostgreSQL are gone."""
+    """End and remove what test sessions that were killed have left; those of other sessions that live stay."""
     for folder in Path("/var/tmp").glob(PREFIX + "*"):
         with suppress(OSError, ValueError):
-            holder = int((folder / "data" / "lock").read_text())
-            if not Path(f"/proc/{holder}").exists():
+            if not Path(f"/proc/{int((folder / 'owner').read_text())}").exists():
                 left = ServerProcess.__new__(ServerProcess)
                 left.folder, left.data = folder, folder / "data"
                 left._end_postgres()
