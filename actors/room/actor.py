@@ -167,6 +167,7 @@ class RoomActor(Actor):
             read_seq=member.read_seq,
             member_count=len(room.members),
             members=frozenset(room.members) if is_small else frozenset(),
+            unread=rules.unread(room, command.user_id),
             recent=tuple(room.ring) if command.wants_recent else (),
         )
 
@@ -226,6 +227,8 @@ class RoomActor(Actor):
             self.ctx.write(
                 PutParticipant(room.id, user_id, "admin" if role == "admin" else "member", is_active, now_ms)
             )
+            if not is_active and role == "admin":
+                self._pass_on_admin(room, user_id, now_ms)
             if is_active and room.top_seq:  # what was said before they came is no news to them
                 self.ctx.write(AdvanceMarker(room.id, user_id, room.top_seq, now_ms))
             self._publish(MemberChanged(room.id, user_id, role, is_active), room)
@@ -237,6 +240,14 @@ class RoomActor(Actor):
                 if user_id in room.typists:
                     self._stop_typing(room, user_id)
         return MembersChanged(decision)
+
+    def _pass_on_admin(self, room: RoomState, leaver_id: int, now_ms: int) -> None:
+        """The last admin goes: somebody must be able to bring people in."""
+        heir_id = rules.heir(room, leaver_id)
+        if heir_id is not None:
+            self.ctx.write(PutParticipant(room.id, heir_id, "admin", True, now_ms))
+            self._publish(MemberChanged(room.id, heir_id, "admin", True), room)
+            room.members[heir_id].role = "admin"
 
     # -- typing: in memory only, and the first thing that may be dropped ----------------------------------------
 

@@ -27,6 +27,7 @@ class RoomView:
     read_seq: int
     member_count: int
     members: frozenset[int]
+    unread: int = 0
     recent: tuple[StoredMessage, ...] = ()
 
 

