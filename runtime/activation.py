@@ -184,6 +184,11 @@ class Activation:
             except StorageUnavailable as error:
                 self.system.storage_failed(str(error))
                 await trio.lowlevel.checkpoint()
+            except trio.TooSlowError as error:
+                if not self.system.storage_is_away:  # its own slowness: a crash like any other
+                    self._forget("start_failed")
+                    self._crashed(error, "start")
+                    return
             except Exception as error:
                 if trio.current_effective_deadline() == float("-inf"):
                     await trio.lowlevel.checkpoint()

@@ -116,7 +116,7 @@ export class Client extends EventTarget {
     try {
       const before = room.log.messages[0].seq;
       const page = await this._history(room, { before, limit: PAGE_MESSAGES });
-      this._tell(room, "older", { messages: room.log.prepend(page.messages, PAGE_MESSAGES) });
+      this._tell(room, "older", { messages: room.log.prepend(page.messages, page.more ? 0 : PAGE_MESSAGES) });
     } catch (fault) {
       if (!(fault instanceof CommandFailed)) throw fault;
     } finally {
@@ -321,7 +321,7 @@ export class Client extends EventTarget {
     try {
       const page = await this._history(room, { limit: PAGE_MESSAGES });
       room.epoch = page.epoch;
-      room.log.startWith(page.messages, page.top, PAGE_MESSAGES);
+      room.log.startWith(page.messages, page.top, page.more ? 0 : PAGE_MESSAGES); // more: cut by size, not the end
       this._tell(room, "reset", {});
       this._settle(room);
     } catch (fault) {
@@ -340,7 +340,7 @@ export class Client extends EventTarget {
         const after = room.log.last;
         const page = await this._history(room, { after, limit: BACKFILL_MESSAGES });
         const gained = page.messages.flatMap((message) => room.log.apply(message));
-        if (page.messages.length < BACKFILL_MESSAGES) gained.push(...room.log.reach(page.top));
+        if (!page.more && page.messages.length < BACKFILL_MESSAGES) gained.push(...room.log.reach(page.top));
         this._gained(room, gained);
         if (room.log.last === after) break; // no progress: the next event or reconnect tries again
       }
