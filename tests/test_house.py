@@ -52,7 +52,7 @@ KNOWN_BELOW_RUNTIME = {
 }
 KNOWN_LONG = {  # and how long they may get
     "http/ws/hub.py": 480,  # the fan-out table and the walk over it
-    "http/ws/v1.py": 740,  # one session: commands, start, answers; to be parted into start and session
+    "http/ws/v1.py": 640,  # one session: commands, start, answers; to be parted into start and session
 }
 KNOWN_NAMES = {
     "http/rest/email.py": "named after its resource, as its neighbours are",

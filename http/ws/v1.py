@@ -40,9 +40,24 @@ from greenroom.http.ws.codes import (
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.frames import FRAME_BYTES_MAX, text_frame
 from greenroom.http.ws.hub import Attachment
-from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX, UNSENT_BYTES_MAX
+from greenroom.http.ws.replay import UNSENT_BYTES_MAX
 from greenroom.http.ws.services import Failure, SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession
+from greenroom.http.ws.v1_commands import (
+    ID_CHARACTERS_MAX,
+    LARGEST_ID,
+    ROOMS_MAX,
+    BadCommand,
+    WantedRooms,
+    bounded,
+    command_id_of,
+    data_of,
+    is_gap,
+    optional_seq,
+    room_item,
+    room_of,
+    wanted_rooms,
+)
 from greenroom.runtime import Command, StorageUnavailable
 from greenroom.storage.postgres.conversations import StoredMessage
 
@@ -51,25 +66,12 @@ PING_SECONDS: Final = 25.0
 SILENCE_SECONDS: Final = 35.0
 START_SECONDS_MAX: Final = 10.0
 INFLIGHT_MAX: Final = 256
-ROOMS_MAX: Final = 200
 COMMANDS_MAX: Final = 16
 HISTORY_MESSAGES_MAX: Final = 200
-HISTORY_BYTES_MAX: Final = 128 * 1024  # of content in one answer: it must fit well into the outbox
-ID_CHARACTERS_MAX: Final = 64
-LARGEST_ID: Final = 2**53 - 1
 STATUSES: Final = frozenset(("online", "away", "busy", "dnd"))
 
 _PING: Final = events.v1("ping")
 _FREE: Final = frozenset(("ping", "pong", "start"))
-
-
-class BadCommand(Exception):
-    """The command cannot be understood; *message* says what would be right."""
-
-    def __init__(self, message: str, code: ErrorCode = BAD_FRAME) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
 
 
 class V1Session(SocketSession):
@@ -163,7 +165,7 @@ class V1Session(SocketSession):
         command_id: str | None = None
         try:
             kind = frame.get("type")
-            command_id = _command_id(frame)
+            command_id = command_id_of(frame)
             if kind == "send" and self._rooms is not None:  # the one that matters for speed
                 self._send(command_id, frame)
                 return
@@ -189,7 +191,7 @@ class V1Session(SocketSession):
         return False
 
     def _send(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = _room(frame), _data(frame)
+        room_id, data = room_of(frame), data_of(frame)
         content = data.get("body", data.get("content"))
         client_id = data.get("clientId", command_id)
         if not isinstance(content, str):
@@ -236,10 +238,10 @@ class V1Session(SocketSession):
         self.ask(self.services.room(room_id), command, reply_to)
 
     def _join(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = _room(frame), frame.get("data") or {}
+        room_id, data = room_of(frame), frame.get("data") or {}
         if not isinstance(data, dict):
             raise BadCommand("data of join is an object")
-        after_seq = _optional_seq(data, "after")
+        after_seq = optional_seq(data, "after")
         assert self._rooms is not None
         if room_id not in self._rooms and len(self._rooms) >= ROOMS_MAX:
             raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
@@ -250,7 +252,7 @@ class V1Session(SocketSession):
                 self._failed(command_id, value, error)
                 return
             attachment = self._attach(value, after_seq)
-            self._ack(command_id, _room_item(value), room_id)
+            self._ack(command_id, room_item(value), room_id)
             self._tell_gap(value, after_seq, None)
             self.services.replayer.catch_up([(room_id, attachment)], lambda: self._live([room_id]))
 
@@ -266,13 +268,13 @@ class V1Session(SocketSession):
         assert self._rooms is not None
         if view.room_id not in self._rooms:
             self._rooms = (*self._rooms, view.room_id)
-        cursor = view.top_seq if after_seq is None or _is_gap(view, after_seq) else after_seq
+        cursor = view.top_seq if after_seq is None or is_gap(view, after_seq) else after_seq
         return self.services.hub.attach(self.connection, self.user_id, view, cursor, view.recent)
 
     def _tell_gap(self, view: RoomView, after_seq: int | None, epoch: int | None) -> None:
         """Say honestly that what lies between will not be replayed; `history` has it."""
         is_reset = (epoch is not None and epoch != view.epoch) or (after_seq is not None and after_seq > view.top_seq)
-        if after_seq is None or not (is_reset or _is_gap(view, after_seq)):
+        if after_seq is None or not (is_reset or is_gap(view, after_seq)):
             return
         data: dict[str, Any] = {"from": min(after_seq, view.top_seq) + 1, "to": view.top_seq, "top": view.top_seq}
         if is_reset:
@@ -295,7 +297,7 @@ class V1Session(SocketSession):
         return room_id in self.services.hub.small_rooms.members
 
     def _leave(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id = _room(frame)
+        room_id = room_of(frame)
         assert self._rooms is not None
         self._rooms = tuple(joined for joined in self._rooms if joined != room_id)
         self.services.hub.detach(self.connection, room_id)
@@ -305,7 +307,7 @@ class V1Session(SocketSession):
         self._ack(command_id, {}, room_id)
 
     def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = _room(frame), _data(frame)
+        room_id, data = room_of(frame), data_of(frame)
         if not isinstance(data.get("on"), bool):
             raise BadCommand("typing needs data.on, true or false")
         assert self.user_id is not None
@@ -322,8 +324,8 @@ class V1Session(SocketSession):
         self._ask_room(command_id, room_id, Type(self.user_id, self.name, data["on"]), noted)
 
     def _read(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id = _room(frame)
-        seq = _optional_seq(_data(frame), "seq")
+        room_id = room_of(frame)
+        seq = optional_seq(data_of(frame), "seq")
         if seq is None:
             raise BadCommand("read needs data.seq, the seq of the newest message that was read")
         assert self.user_id is not None
@@ -338,7 +340,7 @@ class V1Session(SocketSession):
         self._ask_room(command_id, room_id, Read(self.user_id, self.name, seq), moved)
 
     def _history(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = _room(frame), frame.get("data") or {}
+        room_id, data = room_of(frame), frame.get("data") or {}
         if not isinstance(data, dict):
             raise BadCommand("data of history is an object")
         given = [key for key in ("before", "after", "around") if data.get(key) is not None]
@@ -348,7 +350,7 @@ class V1Session(SocketSession):
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= HISTORY_MESSAGES_MAX:
             raise BadCommand(f"history.limit is a number from 1 to {HISTORY_MESSAGES_MAX}")
         direction = given[0] if given else "before"
-        seq = _optional_seq(data, direction)
+        seq = optional_seq(data, direction)
         seq = LARGEST_ID if seq is None else seq
 
         def entered(value: object, error: BaseException | None) -> None:
@@ -374,7 +376,7 @@ class V1Session(SocketSession):
         while self.connection.unsent_bytes > UNSENT_BYTES_MAX and not self.connection.is_closing:  # noqa: ASYNC110
             await trio.sleep(0.02)  # many pages were asked for at once: no more than the peer takes
         self._inflight -= 1
-        page, is_cut = _bounded(page, seq)
+        page, is_cut = bounded(page, seq)
         items = [events.v1_history_item(message, self.user_id) for message in page]
         data: dict[str, Any] = {"messages": items, "top": view.top_seq, "epoch": view.epoch}
         self._ack(command_id, data | {"more": True} if is_cut else data, view.room_id)
@@ -393,7 +395,7 @@ class V1Session(SocketSession):
         """With a room: who is online in it. With data.status: how this user appears."""
         assert self.user_id is not None
         if frame.get("room") is None:
-            data = _data(frame)
+            data = data_of(frame)
             if not isinstance(data.get("status"), str) or data["status"] not in STATUSES:
                 raise BadCommand(f"presence needs a room, or data.status: one of {', '.join(sorted(STATUSES))}")
             note = data.get("note", "")
@@ -402,7 +404,7 @@ class V1Session(SocketSession):
             self.services.tell_presence(self.user_id, SetStatus(cast("Status", data["status"]), note))
             self._ack(command_id, {"status": data["status"]}, None)
             return
-        room_id = _room(frame)
+        room_id = room_of(frame)
 
         def entered(value: object, error: BaseException | None) -> None:
             self._inflight -= 1
@@ -444,7 +446,7 @@ class V1Session(SocketSession):
         data = frame.get("data") or {}
         if not isinstance(data, dict):
             raise BadCommand("data of start is an object")
-        wanted = _wanted_rooms(data)
+        wanted = wanted_rooms(data)
         device, token = data.get("device", ""), data.get("token")
         if not isinstance(device, str) or len(device) > ID_CHARACTERS_MAX:
             raise BadCommand("device is a text of at most 64 characters")
@@ -461,7 +463,7 @@ class V1Session(SocketSession):
         else:
             self._enter_rooms(command_id, wanted)
 
-    async def _authenticate(self, command_id: str | None, token: str, wanted: "WantedRooms") -> None:
+    async def _authenticate(self, command_id: str | None, token: str, wanted: WantedRooms) -> None:
         try:
             principal = await self.services.authenticator.from_bearer(token)
         except ApiError as fault:
@@ -494,7 +496,7 @@ class V1Session(SocketSession):
         self.services.engine.authenticated(self.connection, principal.user_id)
         return True
 
-    def _enter_rooms(self, command_id: str | None, wanted: "WantedRooms") -> None:
+    def _enter_rooms(self, command_id: str | None, wanted: WantedRooms) -> None:
         """Ask every room at once; `ready` goes out when the last one has answered."""
         views: dict[int, RoomView] = {}
         refused: dict[int, Failure] = {}
@@ -523,18 +525,18 @@ class V1Session(SocketSession):
                 lambda value, error, room_id=room_id: answered(room_id, value, error),  # type: ignore[misc]
             )
 
-    def _attach_starting(self, view: RoomView, wanted: "WantedRooms") -> Attachment:
+    def _attach_starting(self, view: RoomView, wanted: WantedRooms) -> Attachment:
         """Into the room, silent until `ready` is out: the cursor holds its place meanwhile."""
         assert self.user_id is not None
         after_seq = wanted.after[view.room_id]
-        is_out_of_reach = after_seq is None or _is_gap(view, after_seq) or wanted.is_other_epoch(view)
+        is_out_of_reach = after_seq is None or is_gap(view, after_seq) or wanted.is_other_epoch(view)
         cursor = view.top_seq if is_out_of_reach or after_seq is None else after_seq
         return self.services.hub.attach(self.connection, self.user_id, view, cursor, view.recent)
 
     def _ready(
         self,
         command_id: str | None,
-        wanted: "WantedRooms",
+        wanted: WantedRooms,
         views: dict[int, RoomView],
         refused: dict[int, Failure],
         attachments: dict[int, Attachment],
@@ -549,7 +551,7 @@ class V1Session(SocketSession):
             "userEpoch": 1,
             "useq": 0,
             "resumed": wanted.is_resume and not any(wanted.is_lost(view) for view in views.values()) and not refused,
-            "rooms": [_room_item(view) for view in views.values()],
+            "rooms": [room_item(view) for view in views.values()],
         }
         if refused:
             data["refused"] = [
@@ -608,26 +610,6 @@ _HANDLERS: Final[dict[str, Handler]] = {
 }
 
 
-class WantedRooms:
-    """The rooms of a `start`: after[r] is the last seq the client has, None for a room that it joins afresh."""
-
-    __slots__ = ("after", "epochs", "is_resume")
-
-    def __init__(self) -> None:
-        self.after: dict[int, int | None] = {}
-        self.epochs: dict[int, int] = {}
-        self.is_resume = False
-
-    def is_other_epoch(self, view: RoomView) -> bool:
-        """The log was replaced since the client was here."""
-        return self.epochs.get(view.room_id, view.epoch) != view.epoch
-
-    def is_lost(self, view: RoomView) -> bool:
-        """Not everything since the client was here will be replayed."""
-        after_seq = self.after[view.room_id]
-        return after_seq is not None and (_is_gap(view, after_seq) or self.is_other_epoch(view))
-
-
 @cache
 def _hello_template(node: str, messages_per_minute: int, commands_per_minute: int) -> str:
     hello = {
@@ -653,103 +635,3 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
     }
     text = json.dumps(hello, separators=(",", ":")).replace("%", "%%")
     return text.replace('"CONN"', '"%x"').replace('"NOW"', "%d")
-
-
-def _wanted_rooms(data: dict[str, Any]) -> WantedRooms:
-    wanted = WantedRooms()
-    rooms = data.get("rooms", [])
-    if not isinstance(rooms, list):
-        raise BadCommand('rooms of start is a list of {"r": room}')
-    for item in rooms:
-        wanted.after[_room_id(item.get("r") if isinstance(item, dict) else item)] = None
-    resume = data.get("resume")
-    if resume is not None:
-        _want_resume(wanted, resume)
-    if len(wanted.after) > ROOMS_MAX:
-        raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
-    return wanted
-
-
-def _want_resume(wanted: WantedRooms, resume: object) -> None:
-    if not isinstance(resume, dict) or not isinstance(resume.get("rooms", {}), dict):
-        raise BadCommand('resume of start is {"epoch": epoch, "rooms": {room: seq}}')
-    wanted.is_resume = True
-    epoch = _optional_seq(resume, "epoch")
-    for room, cursor in resume.get("rooms", {}).items():
-        room_id = _room_id(room)
-        at = cursor if isinstance(cursor, dict) else {"seq": cursor}
-        seq = _optional_seq(at, "seq")
-        if seq is None:
-            raise BadCommand("a resumed room needs the seq of the last message that the client has")
-        room_epoch = _optional_seq(at, "epoch")
-        wanted.after[room_id] = seq
-        if room_epoch is not None or epoch is not None:
-            wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
-
-
-def _bounded(page: list[StoredMessage], seq: int) -> tuple[list[StoredMessage], bool]:
-    """(What fits into one answer, whether something was cut): what lies nearest to *seq* stays, and at least one."""
-    size, kept = 0, list[StoredMessage]()
-    for message in sorted(page, key=lambda message: abs(message.seq - seq)):
-        size += len(message.content.encode())
-        if kept and size > HISTORY_BYTES_MAX:
-            break
-        kept.append(message)
-    return sorted(kept, key=lambda message: message.seq), len(kept) < len(page)
-
-
-def _is_gap(view: RoomView, after_seq: int) -> bool:
-    """Too far behind to be replayed, or ahead of the log, which then is not the one that the client knew."""
-    return after_seq > view.top_seq or view.top_seq - after_seq > REPLAY_MESSAGES_MAX
-
-
-def _room_item(view: RoomView) -> dict[str, Any]:
-    return {
-        "r": view.room_id,
-        "epoch": view.epoch,
-        "top": view.top_seq,
-        "read": view.read_seq,
-        "unread": view.unread,
-        "members": view.member_count,
-        "mode": "full",
-    }
-
-
-def _command_id(frame: dict[str, Any]) -> str | None:
-    command_id = frame.get("id")
-    if command_id is None:
-        return None
-    if isinstance(command_id, str) and 0 < len(command_id) <= ID_CHARACTERS_MAX:
-        return command_id
-    raise BadCommand("id is a text of 1 to 64 characters")
-
-
-def _room(frame: dict[str, Any]) -> int:
-    room = frame.get("room")
-    if type(room) is int and 0 < room <= LARGEST_ID:
-        return room
-    return _room_id(room)
-
-
-def _room_id(room: object) -> int:
-    if isinstance(room, str) and room.isascii() and room.isdigit() and len(room) <= 16:
-        room = int(room)
-    if isinstance(room, bool) or not isinstance(room, int) or not 0 < room <= LARGEST_ID:
-        raise BadCommand(f"room is the id of a conversation, not {json.dumps(room)[:40]}")
-    return room
-
-
-def _data(frame: dict[str, Any]) -> dict[str, Any]:
-    data = frame.get("data")
-    if not isinstance(data, dict):
-        raise BadCommand("data is an object")
-    return data
-
-
-def _optional_seq(data: dict[str, Any], name: str) -> int | None:
-    value = data.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_ID:
-        raise BadCommand(f"{name} is a whole number from 0")
-    return value

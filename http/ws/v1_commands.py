@@ -1,0 +1,152 @@
+"""What a v1 client says, as values: the parts of commands, read strictly and without I/O.
+
+Everything here raises `BadCommand` with a sentence for the client, and knows no session.
+"""
+
+import json
+from typing import Any, Final, cast
+
+from greenroom.actors.room.commands import RoomView
+from greenroom.http.ws.codes import BAD_FRAME, TOO_MANY_ROOMS, ErrorCode
+from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
+from greenroom.storage.postgres.conversations import StoredMessage
+
+ROOMS_MAX: Final = 200
+HISTORY_BYTES_MAX: Final = 128 * 1024  # of content in one answer: it must fit well into the outbox
+ID_CHARACTERS_MAX: Final = 64
+LARGEST_ID: Final = 2**53 - 1
+
+
+class BadCommand(Exception):
+    """The command cannot be understood; *message* says what would be right."""
+
+    def __init__(self, message: str, code: ErrorCode = BAD_FRAME) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+class WantedRooms:
+    """The rooms of a `start`: after[r] is the last seq the client has, None for a room that it joins afresh."""
+
+    __slots__ = ("after", "epochs", "is_resume")
+
+    def __init__(self) -> None:
+        self.after: dict[int, int | None] = {}
+        self.epochs: dict[int, int] = {}
+        self.is_resume = False
+
+    def is_other_epoch(self, view: RoomView) -> bool:
+        """The log was replaced since the client was here."""
+        return self.epochs.get(view.room_id, view.epoch) != view.epoch
+
+    def is_lost(self, view: RoomView) -> bool:
+        """Not everything since the client was here will be replayed."""
+        after_seq = self.after[view.room_id]
+        return after_seq is not None and (is_gap(view, after_seq) or self.is_other_epoch(view))
+
+
+def wanted_rooms(data: dict[str, Any]) -> WantedRooms:
+    """The rooms that a `start` asks for, afresh and to be resumed."""
+    wanted = WantedRooms()
+    rooms = data.get("rooms", [])
+    if not isinstance(rooms, list):
+        raise BadCommand('rooms of start is a list of {"r": room}')
+    for item in rooms:
+        wanted.after[_room_id(item.get("r") if isinstance(item, dict) else item)] = None
+    resume = data.get("resume")
+    if resume is not None:
+        _want_resume(wanted, resume)
+    if len(wanted.after) > ROOMS_MAX:
+        raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
+    return wanted
+
+
+def _want_resume(wanted: WantedRooms, resume: object) -> None:
+    if not isinstance(resume, dict) or not isinstance(resume.get("rooms", {}), dict):
+        raise BadCommand('resume of start is {"epoch": epoch, "rooms": {room: seq}}')
+    wanted.is_resume = True
+    epoch = optional_seq(resume, "epoch")
+    for room, cursor in resume.get("rooms", {}).items():
+        room_id = _room_id(room)
+        at = cursor if isinstance(cursor, dict) else {"seq": cursor}
+        seq = optional_seq(at, "seq")
+        if seq is None:
+            raise BadCommand("a resumed room needs the seq of the last message that the client has")
+        room_epoch = optional_seq(at, "epoch")
+        wanted.after[room_id] = seq
+        if room_epoch is not None or epoch is not None:
+            wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
+
+
+def bounded(page: list[StoredMessage], seq: int) -> tuple[list[StoredMessage], bool]:
+    """(What fits into one answer, whether something was cut): what lies nearest to *seq* stays, and at least one."""
+    size, kept = 0, list[StoredMessage]()
+    for message in sorted(page, key=lambda message: abs(message.seq - seq)):
+        size += len(message.content.encode())
+        if kept and size > HISTORY_BYTES_MAX:
+            break
+        kept.append(message)
+    return sorted(kept, key=lambda message: message.seq), len(kept) < len(page)
+
+
+def is_gap(view: RoomView, after_seq: int) -> bool:
+    """Too far behind to be replayed, or ahead of the log, which then is not the one that the client knew."""
+    return after_seq > view.top_seq or view.top_seq - after_seq > REPLAY_MESSAGES_MAX
+
+
+def room_item(view: RoomView) -> dict[str, Any]:
+    """A room in `ready`, and in the ack of `join`."""
+    return {
+        "r": view.room_id,
+        "epoch": view.epoch,
+        "top": view.top_seq,
+        "read": view.read_seq,
+        "unread": view.unread,
+        "members": view.member_count,
+        "mode": "full",
+    }
+
+
+def command_id_of(frame: dict[str, Any]) -> str | None:
+    """The id of a command, if it has one."""
+    command_id = frame.get("id")
+    if command_id is None:
+        return None
+    if isinstance(command_id, str) and 0 < len(command_id) <= ID_CHARACTERS_MAX:
+        return command_id
+    raise BadCommand("id is a text of 1 to 64 characters")
+
+
+def room_of(frame: dict[str, Any]) -> int:
+    """The room that a command is about."""
+    room = frame.get("room")
+    if type(room) is int and 0 < room <= LARGEST_ID:
+        return room
+    return _room_id(room)
+
+
+def _room_id(room: object) -> int:
+    if isinstance(room, str) and room.isascii() and room.isdigit() and len(room) <= 16:
+        room = int(room)
+    if isinstance(room, bool) or not isinstance(room, int) or not 0 < room <= LARGEST_ID:
+        raise BadCommand(f"room is the id of a conversation, not {json.dumps(room)[:40]}")
+    return room
+
+
+def data_of(frame: dict[str, Any]) -> dict[str, Any]:
+    """The data of a command that needs some."""
+    data = frame.get("data")
+    if not isinstance(data, dict):
+        raise BadCommand("data is an object")
+    return data
+
+
+def optional_seq(data: dict[str, Any], name: str) -> int | None:
+    """A seq, or an epoch, that may be absent."""
+    value = data.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_ID:
+        raise BadCommand(f"{name} is a whole number from 0")
+    return value
