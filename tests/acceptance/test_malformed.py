@@ -37,17 +37,21 @@ async def bystander(server, user):
         sock = await Socket.open(nursery, server, user)
         await sock.start(room)
 
+        talking = trio.CancelScope()
+
         async def talk():
             nonlocal slowest
-            while True:
-                began = trio.current_time()
-                ack = await sock.ask("send", room, body="I am still here")
-                assert ack["type"] == "ack"
-                slowest = max(slowest, trio.current_time() - began)
-                await trio.sleep(0.01)
+            with talking:
+                while True:
+                    began = trio.current_time()
+                    ack = await sock.ask("send", room, body="I am still here")
+                    assert ack["type"] == "ack"
+                    slowest = max(slowest, trio.current_time() - began)
+                    await trio.sleep(0.01)
 
         nursery.start_soon(talk)
         yield sock
+        talking.cancel()  # before its socket is closed
         await sock.settle()
         assert sock.close_code is None
         assert {event["type"] for event in sock.events} <= {
