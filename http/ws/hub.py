@@ -12,11 +12,7 @@ queued for it: `replay.py` moves the cursor until it reaches the top. Membership
 somebody left, their sockets hear nothing more from it, replaying or live.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
-
-import trio
 
 from greenroom.actors.events import (
     Audience,
@@ -29,76 +25,13 @@ from greenroom.actors.events import (
 from greenroom.actors.room.commands import RoomView
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 from greenroom.http.ws import events
+from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
 from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
-from greenroom.http.ws.engine import SLICE_SECONDS_MAX, SocketEngine
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.small_rooms import SmallRooms
+from greenroom.http.ws.walk import WALK_SOCKETS_MIN, Walker
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.conversations import StoredMessage
-
-WALK_SOCKETS_MIN: Final = 200
-RECENT_MESSAGES_MAX: Final = 512
-WALK_REST: Final = 1.0  # times as long as the walk took: a room's walks have at most half of the loop
-WALK_REST_SECONDS_MAX: Final = 0.01
-
-
-class Attachment:
-    """One v1 socket in one room. seq: the last message it was given; is_live: events reach it as they happen."""
-
-    __slots__ = ("connection", "is_attached", "is_live", "seq", "user_id")
-
-    def __init__(self, connection: Connection, user_id: int, seq: int) -> None:
-        self.connection = connection
-        self.user_id = user_id
-        self.seq = seq
-        self.is_live = False
-        self.is_attached = True
-
-
-class Recent:
-    """A message that was published lately, with its frames."""
-
-    __slots__ = ("frame", "own_frame", "sender_id", "seq")
-
-    def __init__(self, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
-        self.seq = seq
-        self.sender_id = sender_id
-        self.frame = frame
-        self.own_frame = own_frame
-
-
-class Channel:
-    """One room that somebody on this process listens to. top_seq: the newest message published."""
-
-    __slots__ = ("attachments", "compat_typing", "id", "is_walking", "recent", "rests_until", "top_seq")
-
-    def __init__(self, room_id: int, top_seq: int) -> None:
-        self.id = room_id
-        self.top_seq = top_seq
-        self.attachments: dict[Connection, Attachment] = {}
-        self.compat_typing: dict[Connection, int] = {}  # sockets that asked for typing, with their user
-        self.recent: deque[Recent] = deque(maxlen=RECENT_MESSAGES_MAX)
-        self.is_walking = False
-        self.rests_until = 0.0
-
-    def frames_after(self, seq: int, user_id: int, bytes_max: int) -> tuple[bytes, int] | None:
-        """(frames joined, the seq they reach) of what follows *seq*, or None when it is not remembered.
-
-        At least one message and at most *bytes_max* bytes if there are more.
-        """
-        recent = self.recent
-        if not recent or seq + 1 < recent[0].seq:
-            return None
-        parts: list[bytes] = []
-        size = 0
-        start = len(recent) - (self.top_seq - seq)
-        for index in range(start, len(recent)):
-            item = recent[index]
-            frame = item.own_frame if item.sender_id == user_id else item.frame
-            if parts and size + len(frame) > bytes_max:
-                break
-            parts.append(frame)
-            size += len(frame)
-            seq = item.seq
-        return (parts[0] if len(parts) == 1 else b"".join(parts)), seq
 
 
 class Hub(Audience):
@@ -111,6 +44,7 @@ class Hub(Audience):
         self.compat: dict[int, list[Connection]] = {}
         self._compat_rooms: dict[Connection, set[int]] = {}
         self.small_rooms = SmallRooms()
+        self._walker = Walker(engine, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
 
@@ -122,7 +56,7 @@ class Hub(Audience):
         """Let a socket into a room, its cursor at *after_seq*; it hears nothing until `go_live`."""
         channel = self._channel(view.room_id, view.top_seq)
         if not channel.recent:
-            channel.recent.extend(_recents(view.room_id, recent))
+            channel.recent.extend(recents(view.room_id, recent))
         attachment = Attachment(connection, user_id, after_seq)
         old = channel.attachments.get(connection)
         if old is not None:
@@ -227,7 +161,7 @@ class Hub(Audience):
             channel.recent.append(Recent(event.seq, event.sender_id, frame, own_frame))
             channel.top_seq = event.seq
             if channel.is_walking or len(channel.attachments) > WALK_SOCKETS_MIN:
-                self._walk_soon(channel)
+                self._walker.walk_soon(channel)
             else:
                 self._tell_live(channel, event.seq, event.sender_id, frame, own_frame)
             for attachment in behind:
@@ -315,152 +249,10 @@ class Hub(Audience):
         for connection in channel.attachments:
             connection.write(frame, EPHEMERAL)
 
-    # -- large rooms --------------------------------------------------------------------------------------------
-
-    def _walk_soon(self, channel: Channel) -> None:
-        if not channel.is_walking:
-            channel.is_walking = True
-            self._engine.spawn(self._walk, channel)
-
-    async def _walk(self, channel: Channel) -> None:
-        """Bring every live socket of a large room up to the top, again and again until all are there.
-
-        One busy room may not have the loop to itself: after each walk it rests, and what is published meanwhile goes
-        to each socket in one send. A room with a message now and then never waits.
-        """
-        try:
-            told_seq = -1
-            while told_seq < channel.top_seq:
-                if trio.current_time() < channel.rests_until:
-                    await trio.sleep_until(channel.rests_until)
-                told_seq = channel.top_seq
-                started = trio.current_time()
-                await self._walk_once(channel)
-                ended = trio.current_time()
-                channel.rests_until = ended + min(WALK_REST * (ended - started), WALK_REST_SECONDS_MAX)
-        finally:
-            channel.is_walking = False
-
-    async def _walk_once(self, channel: Channel) -> None:
-        """One pass. The loop is spelled out: at 4 messages a second it is cold, and each call in it shows."""
-        current_time = trio.current_time
-        shared: dict[int, tuple[bytes, int, frozenset[int]]] = {}
-        top_seq = from_seq = -1
-        frames, reached, senders, size = b"", 0, frozenset[int](), 0
-        slice_ends = current_time() + SLICE_SECONDS_MAX
-        for count, attachment in enumerate(list(channel.attachments.values())):
-            seq = attachment.seq
-            if seq < channel.top_seq and attachment.is_live:
-                if top_seq != channel.top_seq:  # the first socket, or published while this walk rested
-                    top_seq, from_seq = channel.top_seq, -1
-                    shared.clear()
-                if from_seq != seq:
-                    from_seq = seq
-                    batch = shared.get(seq)
-                    if batch is None:
-                        batch = shared[seq] = self._shared(channel, seq)
-                    frames, reached, senders = batch
-                    size = len(frames)
-                connection = attachment.connection
-                if not connection.is_clear or not reached or attachment.user_id in senders:
-                    self._bring_up(channel, attachment, frames, reached, senders)
-                else:
-                    attachment.seq = reached
-                    try:
-                        sent = connection.sock.send(frames)
-                    except OSError as error:
-                        connection.send_failed(frames, error)
-                    else:
-                        if sent != size:
-                            connection.block(frames[sent:])
-            if count & 15 == 15 and current_time() > slice_ends:
-                await trio.lowlevel.checkpoint()
-                slice_ends = current_time() + SLICE_SECONDS_MAX
-        await trio.lowlevel.checkpoint()
-
-    @staticmethod
-    def _shared(channel: Channel, seq: int) -> tuple[bytes, int, frozenset[int]]:
-        """What everybody at *seq* is given: frames, the seq they reach (0: not remembered), and their senders."""
-        found = channel.frames_after(seq, -1, 64 * 1024)
-        if found is None:
-            return b"", 0, frozenset()
-        frames, reached = found
-        start = len(channel.recent) - (channel.top_seq - seq)
-        senders = frozenset(channel.recent[index].sender_id for index in range(start, start + reached - seq))
-        return frames, reached, senders
-
-    def _bring_up(
-        self, channel: Channel, attachment: Attachment, frames: bytes, reached: int, senders: frozenset[int]
-    ) -> None:
-        if not reached:  # older than what is remembered: read it from storage like a resume
-            attachment.is_live = False
-            self.on_fallen_behind(channel, attachment)
-            return
-        if attachment.user_id in senders:
-            own = channel.frames_after(attachment.seq, attachment.user_id, 64 * 1024)
-            assert own is not None
-            frames, reached = own
-        attachment.seq = reached
-        attachment.connection.write_now(frames)
-
-
-class SmallRooms:
-    """Which rooms with few members somebody on this process watches, and who is in them: where presence is told.
-
-    A room counts as watched once for each v1 socket that joined it and for each compat user that is in it.
-    """
-
-    def __init__(self) -> None:
-        self.members: dict[int, set[int]] = {}
-        self.rooms_of: dict[int, set[int]] = {}
-        self._watchers: dict[int, int] = {}
-
-    def watch(self, room_id: int, members: Iterable[int]) -> None:
-        """One watcher more. No members: the room is too large for presence."""
-        if not members:
-            return
-        self._watchers[room_id] = self._watchers.get(room_id, 0) + 1
-        if room_id not in self.members:
-            self.members[room_id] = set(members)
-            for user_id in members:
-                self.rooms_of.setdefault(user_id, set()).add(room_id)
-
-    def unwatch(self, room_id: int) -> None:
-        """One watcher less."""
-        count = self._watchers.get(room_id, 0) - 1
-        if count > 0:
-            self._watchers[room_id] = count
-            return
-        self._watchers.pop(room_id, None)
-        for user_id in self.members.pop(room_id, ()):
-            self._forget_room_of(user_id, room_id)
-
-    def member_changed(self, event: MemberChanged) -> None:
-        """Keep up with a room that is watched."""
-        known = self.members.get(event.room_id)
-        if known is None:
-            return
-        if event.is_active:
-            known.add(event.user_id)
-            self.rooms_of.setdefault(event.user_id, set()).add(event.room_id)
-        else:
-            known.discard(event.user_id)
-            self._forget_room_of(event.user_id, event.room_id)
-
-    def _forget_room_of(self, user_id: int, room_id: int) -> None:
-        rooms = self.rooms_of.get(user_id)
-        if rooms is not None:
-            rooms.discard(room_id)
-            if not rooms:
-                del self.rooms_of[user_id]
+    def _fell_behind(self, channel: Channel, attachment: Attachment) -> None:
+        attachment.is_live = False
+        self.on_fallen_behind(channel, attachment)
 
 
 def _nobody_replays(channel: Channel, attachment: Attachment) -> None:
     raise AssertionError(f"room {channel.id}: a socket fell behind and no replayer was made")
-
-
-def _recents(room_id: int, messages: Iterable[StoredMessage]) -> Iterable[Recent]:
-    for message in messages:
-        frame = events.v1_stored(room_id, message, -1)
-        own_frame = events.v1_stored(room_id, message, message.sender_id)
-        yield Recent(message.seq, message.sender_id, frame, own_frame)

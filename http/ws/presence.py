@@ -14,9 +14,10 @@ import trio
 from greenroom.actors.presence.actor import PresenceBoard
 from greenroom.actors.presence.commands import Status
 from greenroom.http.ws import events
+from greenroom.http.ws.channel import Channel
 from greenroom.http.ws.connection import EPHEMERAL
 from greenroom.http.ws.engine import SocketEngine
-from greenroom.http.ws.hub import Channel, Hub
+from greenroom.http.ws.hub import Hub
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen
 

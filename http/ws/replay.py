@@ -12,8 +12,9 @@ import structlog
 import trio
 
 from greenroom.http.ws import events
+from greenroom.http.ws.channel import Attachment, Channel
 from greenroom.http.ws.engine import SocketEngine
-from greenroom.http.ws.hub import Attachment, Channel, Hub
+from greenroom.http.ws.hub import Hub
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.conversations import Conversations
 

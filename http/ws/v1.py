@@ -22,6 +22,7 @@ from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
 from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
+from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import (
     AUTH_TIMEOUT,
     BAD_FRAME,
@@ -39,7 +40,6 @@ from greenroom.http.ws.codes import (
 )
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.frames import FRAME_BYTES_MAX, text_frame
-from greenroom.http.ws.hub import Attachment
 from greenroom.http.ws.replay import UNSENT_BYTES_MAX
 from greenroom.http.ws.services import Failure, SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession

@@ -8,7 +8,7 @@ from wire import Socket, open_sockets, wait_until
 
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
 from greenroom.http.ws.frames import text_frame
-from greenroom.http.ws.hub import WALK_SOCKETS_MIN
+from greenroom.http.ws.walk import WALK_SOCKETS_MIN
 
 
 async def room_with(live_house, nursery, count):

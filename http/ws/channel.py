@@ -1,0 +1,84 @@
+"""A channel: one room as this process hears it, the sockets in it, and what was said lately with its frames.
+
+An attachment knows the last `seq` that its socket was given. While that lies behind `top_seq`, the socket is brought
+up from `recent`, or from storage when that does not reach back far enough.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from greenroom.http.ws import events
+from greenroom.http.ws.connection import Connection
+from greenroom.storage.postgres.conversations import StoredMessage
+
+RECENT_MESSAGES_MAX: Final = 512
+
+
+class Attachment:
+    """One v1 socket in one room. seq: the last message it was given; is_live: events reach it as they happen."""
+
+    __slots__ = ("connection", "is_attached", "is_live", "seq", "user_id")
+
+    def __init__(self, connection: Connection, user_id: int, seq: int) -> None:
+        self.connection = connection
+        self.user_id = user_id
+        self.seq = seq
+        self.is_live = False
+        self.is_attached = True
+
+
+class Recent:
+    """A message that was published lately, with its frames."""
+
+    __slots__ = ("frame", "own_frame", "sender_id", "seq")
+
+    def __init__(self, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
+        self.seq = seq
+        self.sender_id = sender_id
+        self.frame = frame
+        self.own_frame = own_frame
+
+
+class Channel:
+    """One room that somebody on this process listens to. top_seq: the newest message published."""
+
+    __slots__ = ("attachments", "compat_typing", "id", "is_walking", "recent", "rests_until", "top_seq")
+
+    def __init__(self, room_id: int, top_seq: int) -> None:
+        self.id = room_id
+        self.top_seq = top_seq
+        self.attachments: dict[Connection, Attachment] = {}
+        self.compat_typing: dict[Connection, int] = {}  # sockets that asked for typing, with their user
+        self.recent: deque[Recent] = deque(maxlen=RECENT_MESSAGES_MAX)
+        self.is_walking = False
+        self.rests_until = 0.0
+
+    def frames_after(self, seq: int, user_id: int, bytes_max: int) -> tuple[bytes, int] | None:
+        """(frames joined, the seq they reach) of what follows *seq*, or None when it is not remembered.
+
+        At least one message and at most *bytes_max* bytes if there are more.
+        """
+        recent = self.recent
+        if not recent or seq + 1 < recent[0].seq:
+            return None
+        parts: list[bytes] = []
+        size = 0
+        start = len(recent) - (self.top_seq - seq)
+        for index in range(start, len(recent)):
+            item = recent[index]
+            frame = item.own_frame if item.sender_id == user_id else item.frame
+            if parts and size + len(frame) > bytes_max:
+                break
+            parts.append(frame)
+            size += len(frame)
+            seq = item.seq
+        return (parts[0] if len(parts) == 1 else b"".join(parts)), seq
+
+
+def recents(room_id: int, messages: Iterable[StoredMessage]) -> Iterable[Recent]:
+    """What storage has of a room lately, with its frames."""
+    for message in messages:
+        frame = events.v1_stored(room_id, message, -1)
+        own_frame = events.v1_stored(room_id, message, message.sender_id)
+        yield Recent(message.seq, message.sender_id, frame, own_frame)

@@ -1,0 +1,56 @@
+"""Which rooms with few members somebody on this process watches, and who is in them: where presence is told."""
+
+from collections.abc import Iterable
+
+from greenroom.actors.events import MemberChanged
+
+
+class SmallRooms:
+    """Which rooms with few members somebody on this process watches, and who is in them: where presence is told.
+
+    A room counts as watched once for each v1 socket that joined it and for each compat user that is in it.
+    """
+
+    def __init__(self) -> None:
+        self.members: dict[int, set[int]] = {}
+        self.rooms_of: dict[int, set[int]] = {}
+        self._watchers: dict[int, int] = {}
+
+    def watch(self, room_id: int, members: Iterable[int]) -> None:
+        """One watcher more. No members: the room is too large for presence."""
+        if not members:
+            return
+        self._watchers[room_id] = self._watchers.get(room_id, 0) + 1
+        if room_id not in self.members:
+            self.members[room_id] = set(members)
+            for user_id in members:
+                self.rooms_of.setdefault(user_id, set()).add(room_id)
+
+    def unwatch(self, room_id: int) -> None:
+        """One watcher less."""
+        count = self._watchers.get(room_id, 0) - 1
+        if count > 0:
+            self._watchers[room_id] = count
+            return
+        self._watchers.pop(room_id, None)
+        for user_id in self.members.pop(room_id, ()):
+            self._forget_room_of(user_id, room_id)
+
+    def member_changed(self, event: MemberChanged) -> None:
+        """Keep up with a room that is watched."""
+        known = self.members.get(event.room_id)
+        if known is None:
+            return
+        if event.is_active:
+            known.add(event.user_id)
+            self.rooms_of.setdefault(event.user_id, set()).add(event.room_id)
+        else:
+            known.discard(event.user_id)
+            self._forget_room_of(event.user_id, event.room_id)
+
+    def _forget_room_of(self, user_id: int, room_id: int) -> None:
+        rooms = self.rooms_of.get(user_id)
+        if rooms is not None:
+            rooms.discard(room_id)
+            if not rooms:
+                del self.rooms_of[user_id]

@@ -1,0 +1,110 @@
+"""The walk over a large room: every live socket is brought up to the top, 2 ms at a time.
+
+One walk per room, in `seq` order; what is published while it is under way or rests goes to each socket in one send.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from greenroom.http.ws.channel import Attachment, Channel
+from greenroom.http.ws.engine import SLICE_SECONDS_MAX, SocketEngine
+
+WALK_SOCKETS_MIN: Final = 200
+WALK_REST: Final = 1.0  # times as long as the walk took: a room's walks have at most half of the loop
+WALK_REST_SECONDS_MAX: Final = 0.01
+
+
+class Walker:
+    """Walks over the large rooms of the process. fell_behind(channel, attachment): it must be replayed from storage."""
+
+    def __init__(self, engine: SocketEngine, fell_behind: Callable[[Channel, Attachment], None]) -> None:
+        self._engine = engine
+        self._fell_behind = fell_behind
+
+    def walk_soon(self, channel: Channel) -> None:
+        """Start a walk over *channel* unless one is under way."""
+        if not channel.is_walking:
+            channel.is_walking = True
+            self._engine.spawn(self._walk, channel)
+
+    async def _walk(self, channel: Channel) -> None:
+        """Bring every live socket of a large room up to the top, again and again until all are there.
+
+        One busy room may not have the loop to itself: after each walk it rests, and what is published meanwhile goes
+        to each socket in one send. A room with a message now and then never waits.
+        """
+        try:
+            told_seq = -1
+            while told_seq < channel.top_seq:
+                if trio.current_time() < channel.rests_until:
+                    await trio.sleep_until(channel.rests_until)
+                told_seq = channel.top_seq
+                started = trio.current_time()
+                await self._walk_once(channel)
+                ended = trio.current_time()
+                channel.rests_until = ended + min(WALK_REST * (ended - started), WALK_REST_SECONDS_MAX)
+        finally:
+            channel.is_walking = False
+
+    async def _walk_once(self, channel: Channel) -> None:
+        """One pass. The loop is spelled out: at 4 messages a second it is cold, and each call in it shows."""
+        current_time = trio.current_time
+        shared: dict[int, tuple[bytes, int, frozenset[int]]] = {}
+        top_seq = from_seq = -1
+        frames, reached, senders, size = b"", 0, frozenset[int](), 0
+        slice_ends = current_time() + SLICE_SECONDS_MAX
+        for count, attachment in enumerate(list(channel.attachments.values())):
+            seq = attachment.seq
+            if seq < channel.top_seq and attachment.is_live:
+                if top_seq != channel.top_seq:  # the first socket, or published while this walk rested
+                    top_seq, from_seq = channel.top_seq, -1
+                    shared.clear()
+                if from_seq != seq:
+                    from_seq = seq
+                    batch = shared.get(seq)
+                    if batch is None:
+                        batch = shared[seq] = self._shared(channel, seq)
+                    frames, reached, senders = batch
+                    size = len(frames)
+                connection = attachment.connection
+                if not connection.is_clear or not reached or attachment.user_id in senders:
+                    self._bring_up(channel, attachment, frames, reached, senders)
+                else:
+                    attachment.seq = reached
+                    try:
+                        sent = connection.sock.send(frames)
+                    except OSError as error:
+                        connection.send_failed(frames, error)
+                    else:
+                        if sent != size:
+                            connection.block(frames[sent:])
+            if count & 15 == 15 and current_time() > slice_ends:
+                await trio.lowlevel.checkpoint()
+                slice_ends = current_time() + SLICE_SECONDS_MAX
+        await trio.lowlevel.checkpoint()
+
+    @staticmethod
+    def _shared(channel: Channel, seq: int) -> tuple[bytes, int, frozenset[int]]:
+        """What everybody at *seq* is given: frames, the seq they reach (0: not remembered), and their senders."""
+        found = channel.frames_after(seq, -1, 64 * 1024)
+        if found is None:
+            return b"", 0, frozenset()
+        frames, reached = found
+        start = len(channel.recent) - (channel.top_seq - seq)
+        senders = frozenset(channel.recent[index].sender_id for index in range(start, start + reached - seq))
+        return frames, reached, senders
+
+    def _bring_up(
+        self, channel: Channel, attachment: Attachment, frames: bytes, reached: int, senders: frozenset[int]
+    ) -> None:
+        if not reached:  # older than what is remembered: read it from storage like a resume
+            self._fell_behind(channel, attachment)
+            return
+        if attachment.user_id in senders:
+            own = channel.frames_after(attachment.seq, attachment.user_id, 64 * 1024)
+            assert own is not None
+            frames, reached = own
+        attachment.seq = reached
+        attachment.connection.write_now(frames)
