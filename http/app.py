@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import structlog
 from pydantic import BaseModel
-from quart import Response, current_app, g, has_request_context, request, websocket
+from quart import Response, current_app, g, has_request_context, has_websocket_context, request, websocket
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
 from greenroom.http.errors import CODE_OF, ApiError, success
@@ -75,6 +76,7 @@ def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) 
     app = QuartTrio("greenroom", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max(JSON_BYTES_MAX, services.settings.max_file_size) + MULTIPART_OVERHEAD_BYTES
     app.config["SERVICES"] = services
+    app.config["DEVELOPMENT_ENDPOINTS"] = set()
     # A redirect to a tidier path would lose the body of a POST, and is one more answer outside the envelope.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -106,8 +108,10 @@ def _add(app: QuartTrio, services: Services, operation: Operation) -> None:
     for method, path in ((operation.method, operation.path), *operation.also):
         view = _view(services, operation)
         describe(view, operation, method, path)
-        rule = _PARAMETER.sub(r"<\1>", path)
-        app.add_url_rule(rule, f"{method} {path}", view, methods=[method], provide_automatic_options=False)
+        rule, endpoint = _PARAMETER.sub(r"<\1>", path), f"{method} {path}"
+        app.add_url_rule(rule, endpoint, view, methods=[method], provide_automatic_options=False)
+        if operation.is_development:
+            app.config["DEVELOPMENT_ENDPOINTS"].add(endpoint)
 
 
 def _view(services: Services, operation: Operation) -> Callable[..., Any]:
@@ -152,9 +156,10 @@ def _json(body: object, status: int) -> Response:
 
 async def _begin() -> Response | None:
     _name_request(request.headers.get("X-Request-Id"))
-    fault = request.routing_exception
-    if request.method == "OPTIONS" and isinstance(fault, MethodNotAllowed):
-        return _answer_options(fault)
+    if isinstance(request.routing_exception, MethodNotAllowed):
+        request.routing_exception = fault = _as_seen(request.routing_exception)
+        if request.method == "OPTIONS" and isinstance(fault, MethodNotAllowed):
+            return _answer_options(fault)
     return None
 
 
@@ -165,6 +170,16 @@ async def _begin_websocket() -> None:
 def _name_request(given: str | None) -> None:
     g.request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     g.began = time.perf_counter()
+
+
+def _as_seen(fault: MethodNotAllowed) -> HTTPException:
+    """*fault* without the methods that this request may not know of: 404 when that leaves none."""
+    if Call(_services(), request, {}).allow_development():
+        return fault
+    address, hidden = current_app.create_url_adapter(request), current_app.config["DEVELOPMENT_ENDPOINTS"]
+    assert address is not None
+    seen = [method for method in fault.valid_methods or () if address.match(method=method)[0] not in hidden]
+    return MethodNotAllowed(seen) if seen else NotFound()
 
 
 def _answer_options(fault: MethodNotAllowed) -> Response:
@@ -215,6 +230,9 @@ async def _answer_http_fault(fault: HTTPException) -> Response:
     status = fault.code or 500
     if status < 400:
         return Response("", status, headers=dict(fault.get_headers()))
+    if isinstance(fault, WebsocketMismatch) or (isinstance(fault, MethodNotAllowed) and has_websocket_context()):
+        # As for an unknown path: another status would tell of development-only ones.
+        return _answer_error(ApiError("NOT_FOUND", _MESSAGES["NOT_FOUND"]))
     if isinstance(fault, MethodNotAllowed):
         allowed = ", ".join(sorted(fault.valid_methods or ()))
         return _answer_error(

@@ -58,6 +58,24 @@ async def post_mine(call: Call) -> Answer:
     return Answer({"user": call.user_id})
 
 
+@operations.get("/test/hidden", auth="nobody", is_development=True)
+async def get_hidden(call: Call) -> Answer:
+    """For development only."""
+    return Answer()
+
+
+@operations.get("/test/half/hidden", auth="nobody", is_development=True)
+async def get_half(call: Call) -> Answer:
+    """For development only."""
+    return Answer()
+
+
+@operations.put("/test/half/hidden", auth="nobody")
+async def put_half(call: Call) -> Answer:
+    """For everybody."""
+    return Answer()
+
+
 @operations.get("/test/crash/{kind}", auth="nobody")
 async def crash(call: Call) -> Answer:
     """Fail, as asked for."""
@@ -116,6 +134,37 @@ async def test_a_wrong_method_is_405_before_anybody_is_asked_who_they_are(client
     answer = await ask(client, "DELETE", "/test/mine")
     assert_failure(answer, 405, "METHOD_NOT_ALLOWED")
     assert set(answer[2]["Allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+
+@pytest.mark.parametrize("path", ["/test/hidden", "/test/hidden/", "/api/dev/sign-in", "/console/static/app.js"])
+async def test_whoever_may_not_see_a_development_only_path_cannot_tell_it_from_none(client: Any, path: str):
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "NONSENSE"):
+        found = await ask(client, method, path)
+        none = await ask(client, method, "/api/nothing")
+        assert (found[0], found[1] and found[1]["error"]) == (404, none[1] and none[1]["error"]), method
+        assert set(found[2].keys()) == set(none[2].keys())
+    preflight = {"Origin": PAGE, "Access-Control-Request-Method": "GET"}
+    assert_failure(await ask(client, "OPTIONS", path, headers=preflight), 404, "NOT_FOUND")
+
+
+async def test_whoever_may_see_a_development_only_path_is_told_its_methods(front: Front):
+    client = replace(front, operations=(operations,)).client(environment="development")
+    hidden = f"/test/hidden?key={front.DEVELOPMENT_KEY}"
+    assert (await ask(client, "GET", hidden, headers={"Host": "localhost"}))[0] == 200
+    answer = await ask(client, "POST", hidden, headers={"Host": "localhost"})
+    assert_failure(answer, 405, "METHOD_NOT_ALLOWED")
+    assert answer[2]["Allow"] == "GET, HEAD"
+    status, _, headers = await ask(client, "OPTIONS", hidden, headers={"Host": "localhost"})
+    assert (status, headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert_failure(await ask(client, "POST", "/test/hidden", headers={"Host": "localhost"}), 404, "NOT_FOUND")
+
+
+async def test_a_path_that_is_partly_for_development_shows_the_rest_only(client: Any):
+    assert_failure(await ask(client, "GET", "/test/half/hidden"), 404, "NOT_FOUND")
+    answer = await ask(client, "POST", "/test/half/hidden")
+    assert_failure(answer, 405, "METHOD_NOT_ALLOWED")
+    assert answer[2]["Allow"] == "PUT"
+    assert (await ask(client, "OPTIONS", "/test/half/hidden"))[2]["Allow"] == "OPTIONS, PUT"
 
 
 @pytest.mark.parametrize("path", ["/api/health/", "//api/health", "/api//health"])
@@ -323,9 +372,10 @@ async def test_head_is_answered_where_get_is(client: Any):
     assert (await client.open("/api/health/ping", method="HEAD")).status_code == 200
 
 
-async def test_a_websocket_upgrade_of_an_unknown_path_is_refused_in_the_envelope(client: Any):
+@pytest.mark.parametrize("path", ["/nothing", "/test/hidden", "/api/dev/sign-in", "/test/mine"])
+async def test_a_websocket_upgrade_of_a_path_that_has_none_is_refused_in_the_envelope(client: Any, path: str):
     with pytest.raises((WebsocketResponseError, ExceptionGroup)) as fault:
-        async with client.websocket("/nothing") as socket:
+        async with client.websocket(path) as socket:
             await socket.receive()
     error: Any = fault.value
     while isinstance(error, ExceptionGroup):
