@@ -16,6 +16,7 @@ from werkzeug.routing.converters import BaseConverter
 
 from greenroom import __version__
 from greenroom.http.models import Failure, Success
+from greenroom.http.origins import SAFE_METHODS
 from greenroom.http.route import Operation
 
 _DESCRIPTION: Final = """Messaging over HTTP. Every answer is in one envelope: `success`, `data`, `meta`, or `success`,
@@ -90,9 +91,10 @@ def _answer_model(operation: Operation) -> type[BaseModel]:
 
 
 def _failures(operation: Operation, path: str) -> Iterable[int]:
-    if operation.body is not None or operation.query is not None or "{" in path:
+    has_body = operation.method not in SAFE_METHODS
+    if has_body or operation.query is not None or "{" in path:
         yield 400
-    if operation.body is not None:
+    if has_body:
         yield 413
         yield 415
     if operation.auth != "nobody":

@@ -10,7 +10,8 @@
 What every call goes through, in this order, each refusal an `ApiError`: the path exists (404), the method too (405);
 development-only things are there (404); a request under a cookie is not forged (403, 415); the address can be stored
 (400); who is asking (401, 403); the body is there, small enough, JSON, and of the right shape (408, 413, 415, 400); so
-is the query (400).
+is the query (400). A body that nothing is read from is held to the same, or a client would believe that it was used;
+only what comes with GET or HEAD has no meaning at all (RFC 9110 section 9.3.1) and is not looked at.
 
 `also` names further routes to the same handler: the surfaces of guide A, guide B and the live system are such.
 """
@@ -28,7 +29,7 @@ from greenroom.http.decode import BadJson, decode_object
 from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id
-from greenroom.http.origins import is_json
+from greenroom.http.origins import SAFE_METHODS, is_json
 from greenroom.http.services import Services
 
 JSON_BYTES_MAX: Final = 1024 * 1024
@@ -127,6 +128,8 @@ class Call:
         await self._authenticate(operation.auth)
         if operation.body is not None:
             self._body = _validate(operation.body, await self._read_json())
+        elif not operation.reads_body and self.request.method not in SAFE_METHODS:
+            await self._read_json()
         if operation.query is not None:
             self._query = _validate(operation.query, self.request.args.to_dict())
 
@@ -168,7 +171,12 @@ class Call:
             raise ApiError("BAD_REQUEST", f"the body cannot be read: {fault}") from None
 
     async def read_body(self, bytes_max: int) -> bytes:
-        """The raw body. Raises ApiError 413 when it is longer than *bytes_max*, 408 when it does not come."""
+        """The raw body. Raises ApiError: 415 encoded, 413 longer than *bytes_max*, 408 when it does not come."""
+        codings = self.request.headers.getlist("Content-Encoding")
+        if any(coding.strip().lower() not in ("", "identity") for coding in codings):
+            # RFC 9110 section 8.4: 415 for a coding that is not taken; section 12.5.3: and what would be.
+            text = "the body must come as it is: leave Content-Encoding out"
+            raise ApiError("INVALID_FILE_TYPE", text, headers={"Accept-Encoding": "identity"})
         too_large = ApiError("FILE_TOO_LARGE", f"the body is longer than {bytes_max} bytes")
         if (self.request.content_length or 0) > bytes_max:
             raise too_large
@@ -196,6 +204,7 @@ class Operation:
     tag: str
     auth: Auth
     body: type[BaseModel] | None
+    reads_body: bool  # the handler does, by itself
     query: type[BaseModel] | None
     answer: Any  # the model of `data`
     whole: type[BaseModel] | None  # the model of the whole answer, where it is not the usual envelope
@@ -219,6 +228,7 @@ class Operations:
         *,
         auth: Auth = "user",
         body: type[BaseModel] | None = None,
+        reads_body: bool = False,
         query: type[BaseModel] | None = None,
         answer: Any = None,
         whole: type[BaseModel] | None = None,
@@ -240,6 +250,7 @@ class Operations:
                     tag=self.tag,
                     auth=auth,
                     body=body,
+                    reads_body=reads_body,
                     query=query,
                     answer=answer,
                     whole=whole,

@@ -135,7 +135,7 @@ class EmailHandlers:
 def email_operations(post_office: PostOffice) -> Operations:
     """The operations, for `make_app`."""
     operations, handlers = Operations("email"), EmailHandlers(post_office)
-    sends = {"auth": "principal", "status": 202}
+    sends = {"auth": "principal", "reads_body": True, "status": 202}
     operations.post("/api/email/send", answer=MailReceipt, **sends)(handlers.send_email)
     operations.post("/api/email/template", answer=MailReceipt, **sends)(handlers.send_template_email)
     operations.post("/api/email/batch", answer=BatchReceipt, **sends)(handlers.send_email_batch)

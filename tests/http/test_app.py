@@ -58,6 +58,18 @@ async def post_mine(call: Call) -> Answer:
     return Answer({"user": call.user_id})
 
 
+@operations.post("/test/bare", auth="nobody")
+async def do_bare(call: Call) -> Answer:
+    """Nothing is needed to do this."""
+    return Answer({"done": True})
+
+
+@operations.delete("/test/bare", auth="nobody")
+async def undo_bare(call: Call) -> Answer:
+    """Nor this."""
+    return Answer({"done": False})
+
+
 @operations.get("/test/hidden", auth="nobody", is_development=True)
 async def get_hidden(call: Call) -> Answer:
     """For development only."""
@@ -249,6 +261,53 @@ async def test_a_body_of_1_mib_is_taken(client: Any):
     data = b'{"name":"' + b"x" * (JSON_BYTES_MAX - 11) + b'"}'
     assert len(data) == JSON_BYTES_MAX
     assert (await ask(client, "POST", "/test/things/5", data=data, headers=JSON))[0] == 201
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_what_needs_no_body_takes_none_or_any_object(client: Any, method: str):
+    for options in ({}, {"data": b""}, {"data": b"{}", "headers": JSON}, {"data": b'{"a":[1]}', "headers": JSON}):
+        assert (await ask(client, method, "/test/bare", **options))[0] == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize(
+    ("data", "headers", "status", "code"),
+    [
+        (b"{", JSON, 400, "BAD_REQUEST"),
+        (b"[]", JSON, 400, "BAD_REQUEST"),
+        (b"null", JSON, 400, "BAD_REQUEST"),
+        (b"\xff", JSON, 400, "BAD_REQUEST"),
+        (b'{"a":"\\u0000"}', JSON, 400, "BAD_REQUEST"),
+        (b'{"a":1e999}', JSON, 400, "BAD_REQUEST"),
+        (b'{"a":"' + b"x" * JSON_BYTES_MAX + b'"}', JSON, 413, "FILE_TOO_LARGE"),
+        (b"{}", {}, 415, "INVALID_FILE_TYPE"),
+        (b"a=1", {"Content-Type": "application/x-www-form-urlencoded"}, 415, "INVALID_FILE_TYPE"),
+    ],
+)
+async def test_a_body_that_is_not_needed_is_looked_at_all_the_same(
+    client: Any, method: str, data: bytes, headers: dict[str, str], status: int, code: str
+):
+    assert_failure(await ask(client, method, "/test/bare", data=data, headers=headers), status, code)
+
+
+async def test_the_body_of_a_get_means_nothing(client: Any):
+    assert (await ask(client, "GET", "/test/things", data=b"{", headers=JSON))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/test/things/5", "/test/bare"])
+@pytest.mark.parametrize("coding", ["gzip", "br", "GZIP", "identity, gzip", "nonsense"])
+async def test_a_body_in_a_content_coding_is_415(client: Any, path: str, coding: str):
+    headers = {**JSON, "Content-Encoding": coding}
+    answer = await ask(client, "POST", path, data=b'{"name":"x"}', headers=headers)
+    assert_failure(answer, 415, "INVALID_FILE_TYPE")
+    assert "Content-Encoding" in answer[1]["error"]["message"]
+    assert answer[2]["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+async def test_a_body_as_it_is_may_say_so(client: Any, coding: str):
+    headers = {**JSON, "Content-Encoding": coding}
+    assert (await ask(client, "POST", "/test/things/5", data=b'{"name":"x"}', headers=headers))[0] == 201
 
 
 @pytest.mark.parametrize(
