@@ -39,25 +39,30 @@ def _zone(name: str) -> str:
     return name
 
 
-class UserWrite(Input):
-    """What to set; what is absent stays as it is."""
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_printable)
+]
+Role = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_-]{0,31}$")]
 
-    name: (
-        Annotated[
-            str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_printable)
-        ]
-        | None
-    ) = None
+
+class UserWrite(Input):
+    """What to set; what is absent stays as it is. The second names are those that answers give beside the first."""
+
+    name: Name | None = None
+    username: Name | None = Field(default=None, description="counts as name where there is none")
     email: EmailStr | None = None
     locale: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}$")] | None = None
     timezone: Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)] | None = None
-    user_type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_-]{0,31}$")] | None = Field(
-        default=None, description="creator, investor, production, or admin"
-    )
+    user_type: Role | None = Field(default=None, description="creator, investor, production, or admin")
+    role: Role | None = Field(default=None, description="the same as userType")
 
     def change(self) -> UserChange:
-        """The same in the words of storage."""
-        return UserChange(self.name, self.email, self.locale, self.timezone, self.user_type)
+        """The same in the words of storage. Raises: ApiError 400 for one field told in two ways."""
+        if None not in (self.user_type, self.role) and self.user_type != self.role:
+            raise ApiError("VALIDATION", "userType and role mean the same field and differ: send one")
+        return UserChange(
+            self.name or self.username, self.email, self.locale, self.timezone, self.user_type or self.role
+        )
 
 
 class OwnUser(Output):
@@ -98,14 +103,14 @@ def own_user(user: User) -> OwnUser:
 @operations.put("/api/users/{id}", auth="principal", body=UserWrite, answer=UserData)
 async def put_user(call: Call) -> Answer:
     """Make or change a user. 201 when the user is new."""
-    user_id, write = call.id(), call.body(UserWrite)
-    may_create = _check_allowed(call, user_id, write)
+    user_id, change = call.id(), call.body(UserWrite).change()
+    may_create = _check_allowed(call, user_id, change)
     is_new = False
     stored: User | None
     if may_create and user_id < ISSUER_ID_LIMIT:
-        stored, is_new = await call.services.users.put(user_id, write.change())
+        stored, is_new = await call.services.users.put(user_id, change)
     else:
-        stored = await call.services.users.change(user_id, write.change())
+        stored = await call.services.users.change(user_id, change)
     if stored is None:
         raise ApiError("USER_NOT_FOUND", "there is no such user; ids from 2^40 on are given out by greenroom")
     call.services.authenticator.forget_user(user_id)
@@ -113,15 +118,15 @@ async def put_user(call: Call) -> Answer:
     return Answer(UserData(user=own_user(stored)), status=201 if is_new else 200)
 
 
-def _check_allowed(call: Call, user_id: int, write: UserWrite) -> bool:
+def _check_allowed(call: Call, user_id: int, change: UserChange) -> bool:
     """Whether the caller may also make users. Raises ApiError 403."""
     principal = call.principal
     if principal.has_scope(WRITE_SCOPE):
-        if write.user_type == "admin" and not principal.is_admin:
+        if change.role == "admin" and not principal.is_admin:
             raise ApiError("FORBIDDEN", "only an administrator makes another one")
         return True
     if principal.user_id != user_id:
         raise ApiError("FORBIDDEN", f"only the user, an administrator, or a key with scope {WRITE_SCOPE} may do this")
-    if write.email is not None or write.user_type is not None:
+    if change.email is not None or change.role is not None:
         raise ApiError("FORBIDDEN", "name, locale and timezone are yours to change; the rest comes from your account")
     return False

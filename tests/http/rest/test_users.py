@@ -39,7 +39,14 @@ async def test_people_change_what_they_are_called_and_nothing_else(front: Front)
     )
     assert (status, body["data"]["user"]["name"]) == (200, "Al")
     assert (await front.ask(client, "GET", "/api/auth/session", **token))[1]["user"]["name"] == "Al"
-    for wish in ({"email": "x@example.org"}, {"userType": "creator"}, {"name": "B", "userType": "admin"}):
+    for wish in (
+        {"email": "x@example.org"},
+        {"userType": "creator"},
+        {"role": "creator"},
+        {"name": "B", "userType": "admin"},
+        {"name": "B", "role": "admin"},
+        {"name": "B", "userType": None, "role": "admin"},
+    ):
         assert (await front.ask(client, "PUT", "/api/users/17", wish, **token))[0] == 403
     assert (await front.ask(client, "GET", "/api/auth/session", **token))[1]["user"]["userType"] == "user"
 
@@ -53,9 +60,33 @@ async def test_nobody_changes_somebody_else(front: Front):
 
 
 async def test_a_service_makes_no_administrator(front: Front):
-    wish = {"userType": "admin"}
-    assert (await front.ask(front.client(), "PUT", "/api/users/17", wish, **(await front.key("users:write"))))[0] == 403
-    assert (await front.ask(front.client(), "PUT", "/api/users/17", wish, **(await front.key(role="admin"))))[0] == 201
+    service, admin = await front.key("users:write"), await front.key(role="admin")
+    for user_id, name in ((17, "userType"), (18, "role")):
+        path, wish = f"/api/users/{user_id}", {name: "admin"}
+        assert (await front.ask(front.client(), "PUT", path, wish, **service))[0] == 403
+        assert (await front.ask(front.client(), "PUT", path, wish, **admin))[0] == 201
+
+
+async def test_every_name_that_an_answer_gives_a_field_is_taken(front: Front):
+    key, client = await front.key("users:write"), front.client()
+    for wish, name, role in (
+        ({"username": "Bob", "role": "creator"}, "Bob", "creator"),
+        ({"username": "bobby", "name": "Rob", "user_type": "investor", "role": "investor"}, "Rob", "investor"),
+        ({"username": None, "name": "Robert", "userType": None, "role": "production"}, "Robert", "production"),
+    ):
+        _, body, _ = await front.ask(client, "PUT", "/api/users/17", wish, **key)
+        user = body["data"]["user"]
+        assert (user["name"], user["username"], user["role"], user["userType"]) == (name, name, role, role)
+    status, again, _ = await front.ask(client, "PUT", "/api/users/17", user, **key)
+    assert (status, again["data"]["user"]) == (200, user)
+
+
+async def test_two_names_of_one_field_that_differ_are_400(front: Front):
+    wish = {"userType": "creator", "role": "admin"}
+    for key in (await front.key("users:write"), await front.key(role="admin")):
+        status, body, _ = await front.ask(front.client(), "PUT", "/api/users/17", wish, **key)
+        assert (status, body["error"]["code"]) == (400, "VALIDATION")
+    assert await front.services.users.by_id(17) is None
 
 
 async def test_an_unknown_id_of_our_own_range_makes_nobody(front: Front):
@@ -80,6 +111,9 @@ async def test_an_unknown_id_of_our_own_range_makes_nobody(front: Front):
         {"timezone": "../../etc/passwd"},
         {"locale": "deutsch bitte"},
         {"userType": "King!"},
+        {"role": "King!"},
+        {"role": 5},
+        {"username": "a\nb"},
     ],
 )
 async def test_what_cannot_be_a_user_is_400_and_changes_nothing(front: Front, wish: dict[str, Any]):
