@@ -5,7 +5,8 @@ different things is refused. What the caller wrote itself (subject, html, text) 
 Templates are rendered now, so what is stored is what will be sent. A mail always has a text part.
 
 `InvalidMail` names the field and says what to do; it never quotes the input. Fields that nobody knows are ignored, as
-the system that greenroom replaces did.
+the system that greenroom replaces did; one that would change who the mail is from is refused, or its caller would
+believe that it had.
 """
 
 import base64
@@ -41,6 +42,7 @@ _HEADERS_LET_THROUGH = frozenset(
     | {"precedence", "auto-submitted", "importance", "priority", "feedback-id"}
 )
 _HEADERS_RESERVED = ("x-sg-", "x-greenroom-")
+_SENDER_FIELDS = ("from", "fromEmail", "fromName", "from_email", "from_name")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,76}")
 _CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 _CONTENT_ID = re.compile(r"[A-Za-z0-9._@+-]{1,78}")
@@ -86,6 +88,7 @@ def normalise(body: object, *, now_ms: int) -> MailRequest:
     """Check one body of `POST /api/email/send`. Raises: InvalidMail."""
     if not isinstance(body, Mapping):
         raise InvalidMail("body", "must be a JSON object")
+    _refuse_sender(body)
     to, cc, bcc = _recipients(body)
     template, rendered = _rendered(body)
     subject, html, text = _content(body, rendered)
@@ -106,6 +109,12 @@ def normalise(body: object, *, now_ms: int) -> MailRequest:
 
 
 # -- who ----------------------------------------------------------------------------------------------------------
+
+
+def _refuse_sender(body: Mapping[str, object]) -> None:
+    for field in _SENDER_FIELDS:
+        if body.get(field) is not None:
+            raise InvalidMail(field, "the sender is a setting (SENDGRID_FROM_EMAIL, SENDGRID_FROM_NAME); leave it out")
 
 
 def _recipients(body: Mapping[str, object]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -150,7 +159,7 @@ def _address(value: object, field: str) -> str:
 
 
 def _reply_to(body: Mapping[str, object]) -> str | None:
-    value = body.get("replyTo")
+    value = _either(body, "replyTo", "reply_to")
     return None if value is None else _address(value, "replyTo")
 
 
@@ -323,7 +332,7 @@ def _priority(body: Mapping[str, object]) -> int:
 
 def _send_at(body: Mapping[str, object], now_ms: int) -> int | None:
     """Milliseconds; None when it is not given or past."""
-    value = body.get("sendAt")
+    value = _either(body, "sendAt", "send_at")
     if value is None:
         return None
     at_ms = _time_ms(value)

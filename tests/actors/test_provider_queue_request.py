@@ -113,6 +113,15 @@ def test_an_international_domain_is_sent_in_its_ascii_form():
         ({"to": [f"u{n}@example.com" for n in range(51)]}, "to"),
         ({"to": "üser@example.com"}, "to"),
         ({"replyTo": "no"}, "replyTo"),
+        ({"reply_to": "no"}, "replyTo"),
+        ({"replyTo": "a@example.com", "reply_to": "b@example.com"}, "replyTo"),
+        ({"from": "ceo@example.com"}, "from"),
+        ({"from": {"email": "ceo@example.com", "name": "The CEO"}}, "from"),
+        ({"from": ""}, "from"),
+        ({"fromEmail": "ceo@example.com"}, "fromEmail"),
+        ({"fromName": "The CEO"}, "fromName"),
+        ({"from_email": "ceo@example.com"}, "from_email"),
+        ({"from_name": "The CEO"}, "from_name"),
         ({"subject": None}, "subject"),
         ({"subject": "a\r\nBcc: x@example.com"}, "subject"),
         ({"subject": "a\u2028b"}, "subject"),
@@ -133,6 +142,7 @@ def test_an_international_domain_is_sent_in_its_ascii_form():
         ({"priority": 1}, "priority"),
         ({"sendAt": "tomorrow"}, "sendAt"),
         ({"sendAt": True}, "sendAt"),
+        ({"send_at": "tomorrow"}, "sendAt"),
         ({"sendAt": NOW + 366 * 86_400_000}, "sendAt"),
         ({"template": "no_such"}, "template"),
         ({"template": 5}, "template"),
@@ -153,6 +163,17 @@ def test_what_is_wrong_is_refused_by_the_name_of_its_field(changes, field):
     with pytest.raises(InvalidMail) as refusal:
         request(**changes)
     assert refusal.value.field == field
+
+
+def test_whoever_names_a_sender_is_told_that_it_is_a_setting():
+    with pytest.raises(InvalidMail, match="SENDGRID_FROM_EMAIL"):
+        request(**{"from": "ceo@example.com"})
+    assert request(**{"from": None}).mail.to == ("a@example.com",)
+
+
+def test_a_field_of_two_words_may_be_spelled_either_way():
+    checked = request(reply_to="r@example.com", send_at=NOW + 1000)
+    assert (checked.mail.reply_to, checked.send_at_ms) == ("r@example.com", NOW + 1000)
 
 
 def test_names_that_mean_the_same_may_both_be_given():
@@ -177,7 +198,8 @@ json_values = st.recursive(
     max_leaves=12,
 )
 FIELDS = (
-    "to cc bcc replyTo subject html text template templateType variables data headers tags priority sendAt attachments"
+    "to cc bcc from replyTo subject html text template templateType variables data headers tags priority sendAt"
+    " attachments"
 )
 fields = st.sampled_from(FIELDS.split())
 
