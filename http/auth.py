@@ -130,7 +130,7 @@ class Authenticator:
             return await self.from_bearer(token.strip(), act_as=act_as)
         for name in SESSION_COOKIES:
             if cookies.get(name):
-                return await self.from_cookie(cookies[name])
+                return _for_itself(await self.from_cookie(cookies[name]), act_as)
         return None
 
     async def from_bearer(self, token: str, *, act_as: str | None = None) -> Principal:
@@ -139,7 +139,7 @@ class Authenticator:
             raise _invalid("the token is too long")
         if token.startswith(KEY_PREFIX):
             return await self._from_key(token, act_as)
-        return await self._from_jwt(token)
+        return _for_itself(await self._from_jwt(token), act_as)
 
     async def from_cookie(self, value: str) -> Principal:
         """The principal of a session cookie, signed or not. Raises ApiError, StorageUnavailable."""
@@ -330,6 +330,13 @@ class Authenticator:
             if key is not None:
                 self._recent_keys.put(key_id, key, now)
         return key
+
+
+def _for_itself(principal: Principal, act_as: str | None) -> Principal:
+    """*principal*, whose credential names its user: another one beside it would be passed over. Raises ApiError 400."""
+    if act_as is not None:
+        raise ApiError("VALIDATION", f"{ACT_AS_HEADER} is for API keys: a token or session acts for its own user")
+    return principal
 
 
 def subject_of(sub: object) -> Subject:

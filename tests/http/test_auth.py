@@ -287,6 +287,20 @@ async def test_an_api_key_acts_for_a_user_only_with_its_scope(front: Front):
         assert fault.value.code == code
 
 
+async def test_a_credential_that_is_somebodys_own_acts_for_nobody_else(front: Front):
+    await front.services.users.know(18, {"name": "Bob"})
+    bearer, cookies = f"Bearer {front.token('17', role='admin')}", {"pitchey-session": await front.session(17)}
+    authenticate = front.services.authenticator.authenticate
+    for act_as in ("18", "17", "nonsense", ""):
+        for shown in ({"authorization": bearer, "cookies": {}}, {"authorization": None, "cookies": cookies}):
+            with pytest.raises(ApiError) as fault:
+                await authenticate(**shown, act_as=act_as)
+            assert (fault.value.code, "X-Act-As" in fault.value.message) == ("VALIDATION", True)
+    with pytest.raises(ApiError) as fault:
+        await authenticate(authorization="Bearer nonsense", cookies={}, act_as="18")
+    assert fault.value.status == 401
+
+
 async def test_a_wrong_or_revoked_key_is_refused(front: Front):
     key_id, token = await front.api_keys.create(name="", role="admin", scopes=[])
     authenticator = front.services.authenticator
