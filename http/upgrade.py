@@ -8,7 +8,9 @@
       └─ none: greenroom.v1 ──▶ Admitted(None), it says `start` within 10 s    too many such ──▶ 503, 429
                without subprotocol ──▶ 401
 
-`?token=` takes only a ticket, and takes it away. The existing client gets its 401 in the form it reads
+`?token=` takes only a ticket, and takes it away. An Authorization header beside it must be right, too, and of the same
+user; when it is wrong the ticket is still good. A cookie beside a ticket or a header is not looked at: a browser adds
+it by itself, however old it is. The existing client gets its 401 in the form it reads
 (existing-system.md section 2.1): fallback addresses to poll. Everybody else gets the usual envelope.
 """
 
@@ -166,20 +168,30 @@ def _check_room(request: UpgradeRequest, counts: SocketCounts, caps: SocketCaps)
 
 
 async def _identify(request: UpgradeRequest, authenticator: Authenticator, tickets: Tickets) -> Principal | None:
-    if request.ticket is not None:
-        holder = tickets.redeem(request.ticket)
-        if holder is None:
-            raise ApiError("INVALID_TOKEN", "?token= takes a ticket of GET /api/ws/token, once and within 60 s")
-        principal: Principal | None = await authenticator.renew(holder)
-    else:
+    principal: Principal | None = None
+    if request.ticket is None or request.authorization is not None:
         principal = await authenticator.authenticate(
             authorization=request.authorization, cookies=request.cookies, act_as=request.act_as
         )
+    if principal is None and request.act_as is not None and (request.is_v1 or request.ticket is not None):
+        raise ApiError("VALIDATION", f"{ACT_AS_HEADER} needs an API key in the Authorization header")
+    if request.ticket is not None:
+        principal = await _redeem(request.ticket, principal, authenticator, tickets)
     if principal is None and not request.is_v1:
         raise ApiError("UNAUTHORIZED", "Authentication required")
     if principal is not None:
         principal.require_user()
     return principal
+
+
+async def _redeem(ticket: str, beside: Principal | None, authenticator: Authenticator, tickets: Tickets) -> Principal:
+    """Who holds the ticket; *beside* is who the Authorization header names. Raises: ApiError 401."""
+    holder = tickets.redeem(ticket)
+    if holder is None:
+        raise ApiError("INVALID_TOKEN", "?token= takes a ticket of GET /api/ws/token, once and within 60 s")
+    if beside is not None and beside.user_id != holder.user_id:
+        raise ApiError("INVALID_TOKEN", "the ticket is not of the user whom the Authorization header names")
+    return await authenticator.renew(holder)
 
 
 def _check_unauthenticated(request: UpgradeRequest, counts: SocketCounts) -> None:

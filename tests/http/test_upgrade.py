@@ -131,6 +131,28 @@ async def test_a_ticket_of_a_session_that_has_ended_since_is_401(front: Front):
     assert (await refused(front, ticket=ticket))[0] == 401
 
 
+@pytest.mark.parametrize("subprotocols", [(), (V1,)])
+async def test_a_wrong_header_beside_a_good_ticket_is_401_and_the_ticket_is_still_good(front: Front, subprotocols: Any):
+    ticket = front.services.tickets.issue(await front.services.authenticator.from_bearer(front.token("17")))
+    for wrong in ("Bearer nonsense", "Basic eDp5", "", f"Bearer {front.token('17', exp=1)}", f"Bearer {ticket}"):
+        assert (await refused(front, subprotocols=subprotocols, ticket=ticket, authorization=wrong))[0] == 401
+    right = f"Bearer {front.token('17')}"
+    decision = await admitted(front, subprotocols=subprotocols, ticket=ticket, authorization=right)
+    assert decision.principal is not None
+    assert decision.principal.user_id == 17
+
+
+async def test_a_ticket_and_a_header_of_two_users_are_401(front: Front):
+    ticket = front.services.tickets.issue(await front.services.authenticator.from_bearer(front.token("17")))
+    assert (await refused(front, ticket=ticket, authorization=f"Bearer {front.token('18')}"))[0] == 401
+
+
+async def test_a_cookie_beside_a_ticket_or_a_header_is_not_looked_at(front: Front):
+    ticket = front.services.tickets.issue(await front.services.authenticator.from_bearer(front.token("17")))
+    for shown in ({"ticket": ticket}, {"authorization": f"Bearer {front.token('17')}"}):
+        await admitted(front, cookies={"pitchey-session": "of-last-year"}, **shown)
+
+
 async def test_a_ticket_is_useless_a_minute_later(front: Front):
     ticket = front.services.tickets.issue(await front.services.authenticator.from_bearer(front.token("17")))
     front.clock.now += 60
@@ -160,6 +182,23 @@ async def test_an_api_key_needs_a_user_to_act_for(front: Front):
     decision = await admitted(front, authorization=key["Authorization"], act_as="17")
     assert decision.principal is not None
     assert decision.principal.user_id == 17
+
+
+@pytest.mark.parametrize("subprotocols", [(), (V1,)])
+async def test_whoever_acts_for_a_user_without_an_api_key_is_400(front: Front, subprotocols: Any):
+    principal = await front.services.authenticator.from_bearer(front.token("17"))
+    ticket = front.services.tickets.issue(principal)
+    session = await front.session(17)
+    for shown in (
+        {"cookies": {"pitchey-session": session}},
+        {"authorization": f"Bearer {front.token('17')}"},
+        {"ticket": ticket},
+    ):
+        status, body = await refused(front, subprotocols=subprotocols, act_as="17", **shown)
+        assert (status, body["error"]["code"]) == (400, "VALIDATION")
+    status, _ = await refused(front, subprotocols=subprotocols, act_as="17")
+    assert status == (400 if subprotocols else 401)
+    await admitted(front, subprotocols=subprotocols, ticket=ticket)
 
 
 async def test_a_user_over_the_cap_is_refused_with_429(front: Front):
