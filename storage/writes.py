@@ -7,6 +7,8 @@ migration). The committer turns them into columns, one statement per table for t
 from dataclasses import dataclass
 from typing import Literal
 
+Role = Literal["admin", "member"]
+
 
 @dataclass(frozen=True, slots=True)
 class InsertMessage:
@@ -24,13 +26,17 @@ class InsertMessage:
 
 @dataclass(frozen=True, slots=True)
 class PutParticipant:
-    """Somebody joins (is_active) or leaves; joining again keeps the read marker."""
+    """Somebody joins (is_active) or leaves; joining again keeps the read marker.
+
+    removed_by_id: who sent them away; None for whoever is in, and for whoever left by themselves.
+    """
 
     conversation_id: int
     user_id: int
-    role: Literal["admin", "member"]
+    role: Role
     is_active: bool
     at_ms: int
+    removed_by_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from greenroom.actors.room.commands import (
     Type,
     TypingExpired,
 )
-from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, RoomState, Typist
 from greenroom.runtime import Actor, handles
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant
@@ -71,7 +71,7 @@ class RoomActor(Actor):
     async def start(self) -> None:
         """Load. A room that does not exist stays empty and refuses everything."""
         if self.ctx.owns:
-            stored = await self._conversations.load_room(self._id)
+            stored = await self._conversations.load_room(self._id, rules.REMOVED_MAX + 1)
             if stored is not None:
                 self._room = rules.from_stored(stored)
                 self._told_seq = stored.top_seq
@@ -198,7 +198,7 @@ class RoomActor(Actor):
         room = self._room
         if room is None:
             return NOT_FOUND
-        return self._change_members(room, rules.decide_add(room, command.by_id, command.user_ids), is_active=True)
+        return self._bring_in(room, rules.decide_add(room, command.by_id, command.user_ids))
 
     @handles(RemoveMember)
     def remove_member(self, command: RemoveMember) -> MembersChanged | Refused:
@@ -206,7 +206,7 @@ class RoomActor(Actor):
         room = self._room
         if room is None:
             return NOT_FOUND
-        return self._change_members(room, rules.decide_remove(room, command.by_id, command.user_id), is_active=False)
+        return self._send_away(room, rules.decide_remove(room, command.by_id, command.user_id), command.by_id)
 
     @handles(JoinOpen)
     def join_open(self, command: JoinOpen) -> MembersChanged | Refused:
@@ -214,40 +214,40 @@ class RoomActor(Actor):
         room = self._room
         if room is None:
             return NOT_FOUND
-        return self._change_members(room, rules.decide_join_open(room, command.user_id), is_active=True)
+        return self._bring_in(room, rules.decide_join_open(room, command.user_id))
 
-    def _change_members(
-        self, room: RoomState, decision: tuple[int, ...] | Refused, *, is_active: bool
-    ) -> MembersChanged | Refused:
+    def _bring_in(self, room: RoomState, decision: tuple[int, ...] | Refused) -> MembersChanged | Refused:
         if isinstance(decision, Refused):
             return decision
         now_ms = self.ctx.now_ms()
         for user_id in decision:
-            role = room.members[user_id].role if not is_active else "member"
-            self.ctx.write(
-                PutParticipant(room.id, user_id, "admin" if role == "admin" else "member", is_active, now_ms)
-            )
-            if not is_active and role == "admin":
-                self._pass_on_admin(room, user_id, now_ms)
-            if is_active and room.top_seq:  # what was said before they came is no news to them
+            self.ctx.write(PutParticipant(room.id, user_id, "member", True, now_ms))
+            if room.top_seq:
                 self.ctx.write(AdvanceMarker(room.id, user_id, room.top_seq, now_ms))
-            self._publish(MemberChanged(room.id, user_id, role, is_active), room)
+        rules.apply_add(room, decision)
         for user_id in decision:
-            if is_active:
-                room.members[user_id] = Member("member", room.top_seq)
-            else:
-                del room.members[user_id]
-                if user_id in room.typists:
-                    self._stop_typing(room, user_id)
+            self._publish(MemberChanged(room.id, user_id, "member", True), room)
         return MembersChanged(decision)
 
-    def _pass_on_admin(self, room: RoomState, leaver_id: int, now_ms: int) -> None:
-        """The last admin goes: somebody must be able to bring people in."""
-        heir_id = rules.heir(room, leaver_id)
-        if heir_id is not None:
+    def _send_away(self, room: RoomState, decision: tuple[int, ...] | Refused, by_id: int) -> MembersChanged | Refused:
+        if isinstance(decision, Refused):
+            return decision
+        for user_id in decision:
+            self._send_one_away(room, user_id, by_id)
+        return MembersChanged(decision)
+
+    def _send_one_away(self, room: RoomState, user_id: int, by_id: int) -> None:
+        now_ms, role = self.ctx.now_ms(), room.members[user_id].role
+        self.ctx.write(PutParticipant(room.id, user_id, role, False, now_ms, None if user_id == by_id else by_id))
+        heir_id = rules.heir(room, user_id) if role == "admin" else None
+        rules.apply_remove(room, user_id, by_id)
+        if heir_id is not None:  # the last admin goes: somebody must be able to bring people in
             self.ctx.write(PutParticipant(room.id, heir_id, "admin", True, now_ms))
-            self._publish(MemberChanged(room.id, heir_id, "admin", True), room)
             room.members[heir_id].role = "admin"
+            self._publish(MemberChanged(room.id, heir_id, "admin", True), room)
+        self._publish(MemberChanged(room.id, user_id, role, False), room)
+        if user_id in room.typists:
+            self._stop_typing(room, user_id)
 
     # -- typing: in memory only, and the first thing that may be dropped ----------------------------------------
 

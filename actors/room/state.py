@@ -5,7 +5,7 @@ nothing. Order is `seq = last + 1`; clocks order nothing.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -18,11 +18,12 @@ from greenroom.storage.postgres.conversations import (
     StoredMessage,
     StoredRoom,
 )
-from greenroom.storage.writes import InsertMessage
+from greenroom.storage.writes import InsertMessage, Role
 
 CONTENT_CODE_POINTS_MAX = 10_000
 CLIENT_ID_CHARACTERS_MAX = 64
 MEMBERS_MAX = 20_000
+REMOVED_MAX = 20_000  # that an open group remembers; beyond it nobody comes in without an admin
 PRESENCE_MEMBERS_MAX = 200  # in larger rooms presence is told on request and typing not at all
 TYPING_SECONDS = 6.0
 
@@ -31,7 +32,7 @@ TYPING_SECONDS = 6.0
 class Member:
     """An active member. read_seq only grows."""
 
-    role: str
+    role: Role
     read_seq: int
 
 
@@ -45,17 +46,23 @@ class Typist:
 
 @dataclass(slots=True)
 class RoomState:
-    """The memory of one activation. It may be ahead of storage; the gate holds the outputs until it is not."""
+    """The memory of one activation. It may be ahead of storage; the gate holds the outputs until it is not.
+
+    members: replaced when somebody comes or goes, never changed in place: outputs that still wait for storage hold the
+    members of their own turn. removed: of an open group, who was sent away and not brought back, at most one more than
+    REMOVED_MAX.
+    """
 
     id: int
     is_group: bool
     is_open: bool
     epoch: int
     top_seq: int
-    members: dict[int, Member]
+    members: Mapping[int, Member]
     ring: deque[StoredMessage]
     client_ids: OrderedDict[tuple[int, str], SentBefore]
     typists: dict[int, Typist] = field(default_factory=dict)
+    removed: set[int] = field(default_factory=set)
 
 
 def from_stored(stored: StoredRoom) -> RoomState:
@@ -69,6 +76,7 @@ def from_stored(stored: StoredRoom) -> RoomState:
         members={member.user_id: Member(member.role, member.read_seq) for member in stored.members},
         ring=deque(stored.ring, maxlen=RING_MESSAGES),
         client_ids=OrderedDict(stored.client_ids),
+        removed=set(stored.removed_ids),
     )
 
 
@@ -168,6 +176,19 @@ def decide_remove(room: RoomState, by_id: int, user_id: int) -> tuple[int, ...] 
     return (user_id,) if user_id in room.members else ()
 
 
+def apply_add(room: RoomState, user_ids: tuple[int, ...]) -> None:
+    """They are in. What was said before they came is no news to them."""
+    room.members = {**room.members, **{user_id: Member("member", room.top_seq) for user_id in user_ids}}
+    room.removed.difference_update(user_ids)
+
+
+def apply_remove(room: RoomState, user_id: int, by_id: int) -> None:
+    """One is out; an open group remembers who did not go by themselves."""
+    room.members = {member_id: member for member_id, member in room.members.items() if member_id != user_id}
+    if room.is_open and user_id != by_id and len(room.removed) <= REMOVED_MAX:
+        room.removed.add(user_id)
+
+
 def heir(room: RoomState, leaver_id: int) -> int | None:
     """Who becomes admin when *leaver_id*, an admin, goes: nobody if there is another one, or nobody else at all."""
     others = [user_id for user_id in room.members if user_id != leaver_id]
@@ -187,11 +208,13 @@ def unread(room: RoomState, user_id: int) -> int:
 
 
 def decide_join_open(room: RoomState, user_id: int) -> tuple[int, ...] | Refused:
-    """Whether somebody may come in alone."""
+    """Whether somebody may come in by themselves: into an open group, unless they were removed from it by another."""
     if user_id in room.members:
         return ()
-    if not room.is_open:
+    if not room.is_open or len(room.removed) > REMOVED_MAX:
         return Refused.because(RefusalCode.NOT_OPEN)
+    if user_id in room.removed:
+        return Refused(RefusalCode.NOT_OPEN, "you were removed from this group: only an admin can bring you back")
     if len(room.members) >= MEMBERS_MAX:
         return Refused.because(RefusalCode.ROOM_FULL)
     return (user_id,)

@@ -263,7 +263,7 @@ def _check(write: object) -> None:
             write.client_id.encode()
         numbers = (write.id, write.conversation_id, write.seq, write.sender_id, write.created_at_ms)
     elif isinstance(write, PutParticipant):
-        numbers = (write.conversation_id, write.user_id, write.at_ms, 0, 0)
+        numbers = (write.conversation_id, write.user_id, write.at_ms, write.removed_by_id or 0, 0)
     elif isinstance(write, AdvanceMarker):
         numbers = (write.conversation_id, write.user_id, write.read_seq, write.at_ms, 0)
     else:
@@ -331,6 +331,7 @@ async def _write_participants(connection: Any, puts: list[PutParticipant]) -> No
             [put.role for put in last],
             [put.is_active for put in last],
             [put.at_ms for put in last],
+            [put.removed_by_id for put in last],
         )
 
 

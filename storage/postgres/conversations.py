@@ -19,6 +19,7 @@ from greenroom.storage.postgres.idempotency import (
 )
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
+from greenroom.storage.writes import Role
 
 RING_MESSAGES = 256
 CLIENT_IDS_MAX = 4096
@@ -54,13 +55,13 @@ class StoredMember:
     """An active member."""
 
     user_id: int
-    role: str
+    role: Role
     read_seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRoom:
-    """All that a room loads when it wakes."""
+    """All that a room loads when it wakes. removed_ids: of an open group, who was removed by another, up to a limit."""
 
     id: int
     is_group: bool
@@ -71,6 +72,7 @@ class StoredRoom:
     members: list[StoredMember]
     ring: list[StoredMessage]
     client_ids: dict[tuple[int, str], SentBefore]
+    removed_ids: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,11 @@ class Conversations:
 
         return await self._postgres.transaction(run)
 
-    async def load_room(self, conversation_id: int) -> StoredRoom | None:
-        """Everything a room needs to wake, from one snapshot; None when there is no such conversation."""
+    async def load_room(self, conversation_id: int, removed_max: int) -> StoredRoom | None:
+        """Everything a room needs to wake, from one snapshot; None when there is no such conversation.
+
+        removed_max: of an open group, how many of those who were removed from it are wanted.
+        """
 
         async def run(connection: Any) -> StoredRoom | None:
             room = await connection.fetchrow(query("select_room"), conversation_id)
@@ -147,6 +152,9 @@ class Conversations:
             ring = await connection.fetch(query("select_recent_messages"), conversation_id, RING_MESSAGES)
             sent = await connection.fetch(
                 query("select_recent_client_ids"), conversation_id, room["top_seq"], CLIENT_IDS_MAX
+            )
+            removed = (
+                await connection.fetch(query("select_removed"), conversation_id, removed_max) if room["is_open"] else []
             )
             return StoredRoom(
                 id=room["id"],
@@ -163,6 +171,7 @@ class Conversations:
                     )
                     for row in sent
                 },
+                removed_ids=[row["user_id"] for row in removed],
             )
 
         return await self._postgres.transaction(run)

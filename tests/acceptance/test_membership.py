@@ -259,3 +259,94 @@ async def test_removals_in_the_middle_of_traffic_never_leak_a_later_message(serv
                 await add(server, room, guest, admin)
                 assert (await v1.ask("join", room))["type"] == "ack"
             chatter.cancel_scope.cancel()
+
+
+async def enter(server, room, user, **headers):
+    return await http(server, "POST", f"/api/conversations/{room}/join", {}, user=user, headers=headers)
+
+
+async def open_groups(server, user):
+    answer = await http(server, "GET", "/api/conversations/open?limit=200", user=user)
+    assert answer.status == 200, answer
+    return {row["id"] for row in answer.json()["data"]["conversations"]}
+
+
+async def test_who_was_removed_from_an_open_group_comes_back_only_by_its_admin(server, fresh):
+    admin, gone, leaver = fresh, fresh + 1, fresh + 2
+    lobby = await server.make_room(fresh, [admin, gone, leaver], is_open=True)
+    said = await http(server, "POST", f"/api/conversations/{lobby}/messages", {"content": HIDDEN}, user=admin)
+    message_id = said.json()["data"]["message"]["id"]
+    await remove(server, lobby, gone, by=admin)
+    await remove(server, lobby, leaver, by=leaver)
+    for _ in range(2):
+        refused = await enter(server, lobby, gone)
+        assert (refused.status, refused.json()["error"]["code"]) == (403, "FORBIDDEN")
+    assert lobby not in await open_groups(server, gone), "it is not open to them"
+    assert lobby in await open_groups(server, leaver)
+    await refused_everywhere(server, lobby, message_id, gone)
+    for _ in range(3):  # as often as they like
+        assert (await enter(server, lobby, leaver)).status == 200
+        await remove(server, lobby, leaver, by=leaver)
+    answer = await http(server, "DELETE", f"/api/conversations/{lobby}/participants/{gone}", user=gone)
+    assert answer.status == 403, "being removed is not made into having left"
+    await add(server, lobby, gone, by=admin)
+    await remove(server, lobby, gone, by=gone)
+    assert (await enter(server, lobby, gone)).status == 200, "an admin has let them in again, and then they left"
+    rows = await server.query(
+        "select user_id, is_active, removed_by_id from participants where conversation_id = $1", lobby
+    )
+    assert {tuple(row) for row in rows} == {(admin, True, None), (gone, True, None), (leaver, False, None)}
+
+
+async def test_no_other_road_leads_back_into_an_open_group(server, fresh):
+    admin, gone, friend = fresh, fresh + 1, fresh + 2
+    lobby = await server.make_room(fresh, [admin, friend], is_open=True)
+    await server.make_people(gone)
+    key = {"Idempotency-Key": f"enter-{fresh}"}
+    assert (await enter(server, lobby, gone, **key)).status == 200
+    await remove(server, lobby, gone, by=admin)
+    again = await enter(server, lobby, gone, **key)
+    assert (again.status, again.headers.get("idempotency-replay")) == (200, "true"), "what it was answered before"
+    for body in (
+        {"recipientId": admin},
+        {"participantIds": [admin]},
+        {"participantIds": [admin, friend], "isGroup": True, "open": True},
+        {"recipientId": admin, "conversationId": lobby, "id": lobby},
+    ):
+        made = await http(server, "POST", "/api/conversations", body, user=gone)
+        assert made.status in (200, 201), made
+        assert made.json()["data"]["conversation"]["id"] != lobby
+    for body in ({"recipientId": admin, "content": "x"}, {"receiverId": friend, "content": "x"}):
+        sent = await http(server, "POST", "/api/messages/send", body, user=gone)
+        assert sent.status == 201, sent
+        assert sent.json()["data"]["conversationId"] != lobby
+    both = await http(
+        server, "POST", "/api/messages/send", {"recipientId": admin, "conversationId": lobby, "content": "x"}, user=gone
+    )
+    assert both.status == 403, both
+    brought = await http(server, "POST", f"/api/conversations/{lobby}/participants", {"userIds": [gone]}, user=friend)
+    assert brought.status == 403, "only an admin brings people in"
+    rows = await server.query(
+        "select is_active from participants where (conversation_id, user_id) = ($1, $2)", lobby, gone
+    )
+    assert [row["is_active"] for row in rows] == [False]
+
+
+async def test_nobody_leaves_a_pair_and_finding_it_again_changes_nobodys_place_in_it(server, fresh):
+    one, two = fresh, fresh + 1
+    await server.make_people(one, two)
+    made = await http(server, "POST", "/api/conversations", {"recipientId": two}, user=one)
+    pair = made.json()["data"]["conversation"]["id"]
+    before = await server.query("select * from participants where conversation_id = $1 order by user_id", pair)
+    for user in (one, two):
+        assert (await http(server, "DELETE", f"/api/conversations/{pair}/participants/{user}", user=one)).status == 403
+        assert (await enter(server, pair, user)).status == 200, "in it already"
+    await server.make_people(fresh + 2)
+    assert (await enter(server, pair, fresh + 2)).status == 403
+    for user, other in ((one, two), (two, one)):
+        found = await http(server, "POST", "/api/conversations", {"recipientId": other}, user=user)
+        assert (found.status, found.json()["data"]["conversation"]["id"]) == (200, pair)
+        sent = await http(server, "POST", "/api/messages/send", {"recipientId": other, "content": "x"}, user=user)
+        assert sent.json()["data"]["conversationId"] == pair
+    after = await server.query("select * from participants where conversation_id = $1 order by user_id", pair)
+    assert after == before

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room import state as rules
 from greenroom.actors.room.commands import Send, Sent
-from greenroom.actors.room.state import CONTENT_CODE_POINTS_MAX, Member, RoomState, Typist
+from greenroom.actors.room.state import CONTENT_CODE_POINTS_MAX, REMOVED_MAX, Member, RoomState, Typist
 from greenroom.storage.postgres.conversations import CLIENT_IDS_MAX, RING_MESSAGES
 from greenroom.storage.writes import InsertMessage
 
@@ -127,6 +127,54 @@ def test_only_an_open_group_is_entered_without_an_invitation() -> None:
     assert rules.decide_join_open(room(1), 2) == Refused.because(RefusalCode.NOT_OPEN)
     assert rules.decide_join_open(room(1, is_open=True), 2) == (2,)
     assert rules.decide_join_open(room(1, is_open=True), 1) == ()
+
+
+def test_who_was_removed_by_another_comes_back_only_by_an_admin_and_who_left_as_they_like() -> None:
+    state = room(1, 2, 3, 4, is_open=True)
+    rules.apply_remove(state, 2, by_id=1)
+    rules.apply_remove(state, 3, by_id=3)
+    refused = rules.decide_join_open(state, 2)
+    assert isinstance(refused, Refused)
+    assert refused.code is RefusalCode.NOT_OPEN
+    assert rules.decide_join_open(state, 3) == (3,)
+    assert rules.decide_add(state, 2, [2]) == Refused.because(RefusalCode.NOT_MEMBER)
+    assert rules.decide_add(state, 4, [2]) == Refused.because(RefusalCode.NOT_ADMIN)
+    assert rules.decide_add(state, 1, [2]) == (2,)
+    rules.apply_add(state, (2,))
+    assert 2 in state.members
+    rules.apply_remove(state, 2, by_id=2)
+    assert rules.decide_join_open(state, 2) == (2,), "an admin brought them in again, and then they left by themselves"
+
+
+def test_a_group_that_has_removed_more_than_it_can_remember_is_entered_by_invitation_only() -> None:
+    state = room(1, 2, is_open=True)
+    state.removed = set(range(1000, 1000 + REMOVED_MAX))
+    assert rules.decide_join_open(state, 3) == (3,)
+    rules.apply_remove(state, 2, by_id=1)
+    assert len(state.removed) == REMOVED_MAX + 1
+    for stranger in (2, 3, 1000):
+        assert isinstance(rules.decide_join_open(state, stranger), Refused)
+    assert rules.decide_add(state, 1, [3]) == (3,)
+    rules.apply_add(state, (4,))
+    rules.apply_remove(state, 4, by_id=1)
+    assert len(state.removed) == REMOVED_MAX + 1, "one more than it may is enough to know"
+
+
+def test_only_an_open_group_remembers_whom_it_removed() -> None:
+    state = room(1, 2)
+    rules.apply_remove(state, 2, by_id=1)
+    assert state.removed == set()
+
+
+def test_the_members_of_a_turn_stay_as_they_were_when_others_come_and_go_later() -> None:
+    """What a turn has published is held back until it is stored; it is for the members of its moment."""
+    state = room(1, 2)
+    before = state.members
+    rules.apply_add(state, (3,))
+    with_three = state.members
+    rules.apply_remove(state, 2, by_id=1)
+    assert (set(before), set(with_three), set(state.members)) == ({1, 2}, {1, 2, 3}, {1, 3})
+    assert state.members[3].read_seq == state.top_seq
 
 
 def test_what_became_read_is_what_others_wrote_in_between() -> None:

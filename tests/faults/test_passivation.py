@@ -31,3 +31,17 @@ async def test_a_room_that_forgets_everything_after_each_command_is_the_same_roo
             for sock in (one, two):
                 assert [event["seq"] for event in sock.of("message")] == list(range(1, 31))
             assert (await two.ask("history", room, limit=5))["data"]["top"] == 30
+
+
+async def test_a_room_that_sleeps_between_any_two_commands_knows_whom_it_removed(database, tmp_path):
+    async with open_house_under_test(database, tmp_path, listens=False) as house:
+        house.house.system.passivates_at_once = True
+        await house.people(1, 2, 3)
+        lobby = await house.conversation(1, 2, 3, open=True)
+        path = f"/api/conversations/{lobby}"
+        await house.delete(f"{path}/participants/2", 1)
+        await house.delete(f"{path}/participants/3", 3)
+        assert [(await house.post(f"{path}/join", user)).status for user in (2, 3, 2)] == [403, 200, 403]
+        await house.post(f"{path}/participants", 1, {"userIds": [2]})
+        await house.delete(f"{path}/participants/2", 2)
+        assert (await house.post(f"{path}/join", 2)).status == 200

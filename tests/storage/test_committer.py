@@ -255,6 +255,24 @@ async def test_writes_of_one_turn_are_stored_together_and_a_marker_never_moves_b
         assert await shop.value("select read_seq from participants where conversation_id = 1 and user_id = 2") == 9
 
 
+async def test_a_membership_keeps_when_it_began_and_who_ended_it(database):
+    async with open_shop(database) as shop:
+        row = (
+            "select (role, (extract(epoch from joined_at) * 1000)::bigint, removed_by_id)::text"
+            " from participants where conversation_id = 1 and user_id = 3"
+        )
+        for put, stored in (
+            (PutParticipant(1, 3, "member", True, 5), "(member,5,)"),
+            (PutParticipant(1, 3, "admin", True, 6), "(admin,5,)"),
+            (PutParticipant(1, 3, "admin", False, 7, removed_by_id=1), "(admin,5,1)"),
+            (PutParticipant(1, 3, "member", True, 8), "(member,8,)"),
+            (PutParticipant(1, 3, "member", False, 9), "(member,8,)"),
+        ):
+            assert await shop.commit(shop.unit(1, put)) == [COMMITTED]
+            assert await shop.value(row) == stored
+        assert await shop.commit(shop.unit(1, PutParticipant(1, 3, "member", False, 9, removed_by_id=777))) == [REFUSED]
+
+
 async def test_a_claim_of_what_is_not_there_is_none_and_many_claims_share_a_statement(database):
     async with open_shop(database) as shop:
         found = {}

@@ -62,16 +62,19 @@ select u.kind, u.key,
 from units u;
 
 -- name: commit_participants
--- Put membership rows; runs in the transaction that bumped their rooms. Joining again keeps the read marker.
-insert into participants (conversation_id, user_id, role, is_active, joined_at, left_at)
+-- Put membership rows; runs in the transaction that bumped their rooms. Joining again keeps the read marker, and a new
+-- role the time of joining.
+insert into participants (conversation_id, user_id, role, is_active, joined_at, left_at, removed_by_id)
 select p.conversation_id, p.user_id, p.role, p.is_active, to_timestamp(p.at_ms / 1000.0),
-    case when p.is_active then null else to_timestamp(p.at_ms / 1000.0) end
-from unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::bigint[])
-    as p (conversation_id, user_id, role, is_active, at_ms)
+    case when p.is_active then null else to_timestamp(p.at_ms / 1000.0) end, p.removed_by_id
+from unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::bigint[], $6::bigint[])
+    as p (conversation_id, user_id, role, is_active, at_ms, removed_by_id)
 on conflict (conversation_id, user_id) do update
 set role = excluded.role, is_active = excluded.is_active,
-    joined_at = case when excluded.is_active then excluded.joined_at else participants.joined_at end,
-    left_at = excluded.left_at;
+    joined_at = case
+        when excluded.is_active and not participants.is_active then excluded.joined_at else participants.joined_at
+    end,
+    left_at = excluded.left_at, removed_by_id = excluded.removed_by_id;
 
 -- name: commit_markers
 -- Move read markers; they never move back. Runs in the transaction that bumped their rooms.

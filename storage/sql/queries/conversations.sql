@@ -30,6 +30,10 @@ from conversations where id = $1;
 -- The active members of a room and where they have read to.
 select user_id, role, read_seq from participants where conversation_id = $1 and is_active;
 
+-- name: select_removed
+-- Who was removed from a room by somebody else and is not in it: they do not come back by themselves.
+select user_id from participants where conversation_id = $1 and removed_by_id is not null limit $2;
+
 -- name: select_recent_messages
 -- The newest messages of a room, oldest first: its ring.
 select * from (
@@ -147,7 +151,7 @@ order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
 limit $2 offset $3;
 
 -- name: select_open_conversations
--- Groups that any signed-in user may enter, the one with the newest activity first.
+-- Groups that a signed-in user may enter, the one with the newest activity first; not those they were removed from.
 select c.id, c.title, c.top_seq,
     (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
@@ -155,6 +159,9 @@ select c.id, c.title, c.top_seq,
     exists (select 1 from participants p where p.conversation_id = c.id and p.is_active and p.user_id = $1) as is_member
 from conversations c
 where c.is_open
+    and not exists (
+        select from participants p where p.conversation_id = c.id and p.user_id = $1 and p.removed_by_id is not null
+    )
 order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
 limit $2 offset $3;
 

@@ -1,0 +1,98 @@
+"""While storage keeps a room waiting people come and go: each message is for those who were in at its own moment."""
+
+from contextlib import asynccontextmanager
+
+import asyncpg
+import trio_asyncio
+from wire import Socket, open_sockets, wait_until
+
+from greenroom.runtime.address import Address
+
+
+@asynccontextmanager
+async def held_committer(database):
+    """Nothing is committed while the block lasts; all that was decided meanwhile is afterwards."""
+    async with trio_asyncio.open_loop():
+        run = trio_asyncio.aio_as_trio
+        connection = await run(asyncpg.connect)(**database.connect_arguments())
+        await run(connection.execute)("begin; lock table ownership in access exclusive mode")
+        try:
+            yield
+        finally:
+            await run(connection.execute)("rollback")
+            await run(connection.close)()
+
+
+def words(sock, kind):
+    return [event["content"] if kind == "new_message" else event["data"]["body"] for event in sock.of(kind)]
+
+
+async def test_each_message_is_for_the_members_of_its_own_turn(live_house, database):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        sender, v1_goes = [await Socket.open(nursery, live_house, user) for user in (1, 2)]
+        goes, comes = [await Socket.open(nursery, live_house, user, protocol=None) for user in (2, 3)]
+        for sock in (sender, v1_goes):
+            await sock.start(room)
+        for sock in (goes, comes):
+            await sock.expect("connected")
+        cell = live_house.house.system.activations[Address("room", room)]
+        path, statuses = f"/api/conversations/{room}/participants", []
+
+        async def decided(method, *arguments):
+            """Have the room decide something, and wait for the decision, not for its commit."""
+            turns = cell.turns
+
+            async def ask():
+                answer = await method(*arguments)
+                statuses.append(answer.status if hasattr(answer, "status") else answer["type"])
+
+            nursery.start_soon(ask)
+            await wait_until(lambda: cell.turns <= turns and "the turn", 5)
+
+        async def say(word):
+            return await sender.ask("send", room, body=word)
+
+        async with held_committer(database):
+            await decided(say, "before both")
+            await decided(live_house.post, path, 1, {"userIds": [3]})
+            await decided(say, "both are in")
+            await decided(live_house.delete, f"{path}/2", 1)
+            await decided(say, "after both")
+            for sock in (sender, goes, comes):
+                await sock.settle()
+                assert not sock.of("message", "new_message", "member"), "told before it was stored"
+            assert statuses == []
+        await wait_until(lambda: len(statuses) < 5 and f"only {statuses}", 5)
+        assert sorted(map(str, statuses)) == ["200", "200", "ack", "ack", "ack"]
+        for sock in (sender, v1_goes, goes, comes):
+            await sock.settle()
+        assert words(sender, "message") == ["before both", "both are in", "after both"]
+        assert words(v1_goes, "message") == ["before both", "both are in"]
+        assert words(goes, "new_message") == ["before both", "both are in"]
+        assert words(comes, "new_message") == ["both are in", "after both"]
+
+
+async def test_a_removal_and_an_entry_that_wait_together_are_decided_one_after_the_other(live_house, database):
+    """Who was removed may not come back by a request that was decided before the removal was stored."""
+    await live_house.people(1, 2)
+    lobby = await live_house.conversation(1, 2, open=True)
+    path = f"/api/conversations/{lobby}"
+    statuses = {}
+
+    async def ask(name, method, *arguments):
+        statuses[name] = (await method(*arguments)).status
+
+    async with open_sockets() as nursery:
+        await live_house.post(f"{path}/messages", 1, {"content": "the room is awake"})
+        cell = live_house.house.system.activations[Address("room", lobby)]
+        async with held_committer(database):
+            turns = cell.turns
+            nursery.start_soon(ask, "removed", live_house.delete, f"{path}/participants/2", 1)
+            await wait_until(lambda: cell.turns <= turns and "the removal", 5)
+            nursery.start_soon(ask, "back", live_house.post, f"{path}/join", 2)
+            await wait_until(lambda: cell.turns <= turns + 1 and "the entry", 5)
+            assert statuses == {}
+        await wait_until(lambda: len(statuses) < 2 and f"only {statuses}", 5)
+    assert statuses == {"removed": 200, "back": 403}
