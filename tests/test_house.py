@@ -50,10 +50,7 @@ KNOWN_DIRECTIONS = {
 KNOWN_BELOW_RUNTIME = {
     ("actors/provider_queue/actor.py", "greenroom.runtime.deadlines"): "timers that one queue moves often",
 }
-KNOWN_LONG = {  # and how long they may get
-    "http/ws/hub.py": 480,  # the fan-out table and the walk over it
-    "http/ws/v1.py": 640,  # one session: commands, start, answers; to be parted into start and session
-}
+KNOWN_LONG: dict[str, int] = {}  # and how long they may get
 KNOWN_NAMES = {
     "http/rest/email.py": "named after its resource, as its neighbours are",
     "runtime/mailbox.py": "the field's word for it",

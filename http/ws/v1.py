@@ -8,9 +8,7 @@ no id is an event. A bad command is answered with an error and changes nothing; 
 send means committed. Commands of one connection are applied in order for each room.
 """
 
-import json
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final, cast
 
 import trio
@@ -20,7 +18,6 @@ from greenroom.actors.presence.commands import SetStatus, Status
 from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
-from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import (
@@ -28,46 +25,33 @@ from greenroom.http.ws.codes import (
     BAD_FRAME,
     BAD_JSON,
     RATE_LIMITED,
-    TOKEN_EXPIRED,
-    TOKEN_EXPIRED_ERROR,
-    TOKEN_INVALID,
-    TOO_MANY_CONNECTIONS,
     TOO_MANY_INFLIGHT,
     TOO_MANY_ROOMS,
-    UNAUTHENTICATED,
     UNKNOWN_TYPE,
     ErrorCode,
 )
 from greenroom.http.ws.connection import CONTROL, Connection
-from greenroom.http.ws.frames import FRAME_BYTES_MAX, text_frame
 from greenroom.http.ws.replay import UNSENT_BYTES_MAX
-from greenroom.http.ws.services import Failure, SocketServices, failure_of, send_over_limit
+from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1_commands import (
+    COMMANDS_MAX,
     ID_CHARACTERS_MAX,
-    LARGEST_ID,
+    INFLIGHT_MAX,
     ROOMS_MAX,
     BadCommand,
-    WantedRooms,
-    bounded,
     command_id_of,
     data_of,
     is_gap,
     optional_seq,
     room_item,
     room_of,
-    wanted_rooms,
 )
+from greenroom.http.ws.v1_history import WantedPage, read_page
+from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
 from greenroom.runtime import Command, StorageUnavailable
-from greenroom.storage.postgres.conversations import StoredMessage
 
 SUBPROTOCOL: Final = "greenroom.v1"
-PING_SECONDS: Final = 25.0
-SILENCE_SECONDS: Final = 35.0
-START_SECONDS_MAX: Final = 10.0
-INFLIGHT_MAX: Final = 256
-COMMANDS_MAX: Final = 16
-HISTORY_MESSAGES_MAX: Final = 200
 STATUSES: Final = frozenset(("online", "away", "busy", "dnd"))
 
 _PING: Final = events.v1("ping")
@@ -77,7 +61,7 @@ _FREE: Final = frozenset(("ping", "pong", "start"))
 class V1Session(SocketSession):
     """One connection."""
 
-    __slots__ = ("_has_pinged", "_inflight", "_is_starting", "_opened_at", "_rooms", "_starting", "_types_in")
+    __slots__ = ("_has_pinged", "_inflight", "_opened_at", "_rooms", "_types_in", "starting")
 
     is_v1 = True
 
@@ -85,23 +69,13 @@ class V1Session(SocketSession):
         super().__init__(services, connection, principal)
         # Joined; None until ready. A tuple, because nearly everybody joins one room and a set takes 216 bytes.
         self._rooms: tuple[int, ...] | None = None
-        self._starting: dict[int, Attachment] | None = None  # entered on the way to ready
+        self.starting: Start | None = None
         self._types_in: set[int] | None = None  # rooms where others believe that this user types
-        self._is_starting = False
         self._has_pinged = False
         self._inflight = 0
         self._opened_at = trio.current_time()
-        connection.write(self._hello(), CONTROL)
+        connection.write(hello(services, id(connection)), CONTROL)
         services.engine.beat_in(connection, START_SECONDS_MAX + 1)
-
-    def _hello(self) -> bytes:
-        """Only two values differ from one connection to the next: the rest is encoded once."""
-        services = self.services
-        template = _hello_template(
-            services.node, services.limits.messages.per_minute, services.limits.commands.per_minute
-        )
-        text = template % (id(self.connection), services.clock.wall_milliseconds())
-        return text_frame(text.encode())
 
     # -- the engine's side --------------------------------------------------------------------------------------
 
@@ -147,11 +121,11 @@ class V1Session(SocketSession):
 
     def closed(self) -> None:
         """Leave every room."""
-        for room_id in self._rooms or self._starting or ():
+        for room_id in self._rooms or (self.starting.attachments if self.starting is not None else ()):
             self.services.hub.detach(self.connection, room_id)
         for room_id in self._types_in or ():
             self._stop_typing(room_id)
-        self._rooms, self._starting = (), None
+        self._rooms, self.starting = (), None
         super().closed()
 
     def _stop_typing(self, room_id: int) -> None:
@@ -186,7 +160,7 @@ class V1Session(SocketSession):
         retry_after = self.services.limits.commands.take(self.user_id, trio.current_time())
         if retry_after is None:
             return True
-        self._error(command_id, RATE_LIMITED, "too many commands in a minute", retry_after)
+        self.error(command_id, RATE_LIMITED, "too many commands in a minute", retry_after)
         self.pause_for(1)
         return False
 
@@ -221,7 +195,7 @@ class V1Session(SocketSession):
             else:
                 if retry_after is None:
                     self.services.limits.messages.give_back(user_id)
-                self._failed(reply_id, value, error, retry_after)
+                self.failed(reply_id, value, error, retry_after)
 
         self._ask_room(reply_id, room_id, command, sent)
 
@@ -249,16 +223,17 @@ class V1Session(SocketSession):
         def entered(value: object, error: BaseException | None) -> None:
             self._inflight -= 1
             if not isinstance(value, RoomView):
-                self._failed(command_id, value, error)
+                self.failed(command_id, value, error)
                 return
             attachment = self._attach(value, after_seq)
-            self._ack(command_id, room_item(value), room_id)
-            self._tell_gap(value, after_seq, None)
-            self.services.replayer.catch_up([(room_id, attachment)], lambda: self._live([room_id]))
+            self.ack(command_id, room_item(value), room_id)
+            self.tell_gap(value, after_seq, None)
+            self.services.replayer.catch_up([(room_id, attachment)], lambda: self.live([room_id]))
 
-        self._ask_room(command_id, room_id, self._enter(room_id), entered)
+        self._ask_room(command_id, room_id, self.enter(room_id), entered)
 
-    def _enter(self, room_id: int) -> Enter:
+    def enter(self, room_id: int) -> Enter:
+        """The command that asks for a room; with what was said lately where nobody here has it yet."""
         assert self.user_id is not None
         return Enter(self.user_id, wants_recent=room_id not in self.services.hub.channels)
 
@@ -271,7 +246,7 @@ class V1Session(SocketSession):
         cursor = view.top_seq if after_seq is None or is_gap(view, after_seq) else after_seq
         return self.services.hub.attach(self.connection, self.user_id, view, cursor, view.recent)
 
-    def _tell_gap(self, view: RoomView, after_seq: int | None, epoch: int | None) -> None:
+    def tell_gap(self, view: RoomView, after_seq: int | None, epoch: int | None) -> None:
         """Say honestly that what lies between will not be replayed; `history` has it."""
         is_reset = (epoch is not None and epoch != view.epoch) or (after_seq is not None and after_seq > view.top_seq)
         if after_seq is None or not (is_reset or is_gap(view, after_seq)):
@@ -281,7 +256,7 @@ class V1Session(SocketSession):
             data |= {"from": 1, "reset": True}
         self.connection.write(events.v1("gap", data, room=view.room_id))
 
-    def _live(self, room_ids: list[int]) -> None:
+    def live(self, room_ids: list[int]) -> None:
         """Say that these rooms are caught up; not of one that the user was removed from while it was replayed."""
         if self.connection.is_closing:
             return
@@ -304,7 +279,7 @@ class V1Session(SocketSession):
         if self._types_in and room_id in self._types_in:
             self._types_in.discard(room_id)
             self._stop_typing(room_id)
-        self._ack(command_id, {}, room_id)
+        self.ack(command_id, {}, room_id)
 
     def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id, data = room_of(frame), data_of(frame)
@@ -317,9 +292,9 @@ class V1Session(SocketSession):
         def noted(value: object, error: BaseException | None) -> None:
             self._inflight -= 1
             if failure_of(value, error) is not None:
-                self._failed(command_id, value, error)
+                self.failed(command_id, value, error)
             elif command_id is not None:
-                self._ack(command_id, {}, room_id)
+                self.ack(command_id, {}, room_id)
 
         self._ask_room(command_id, room_id, Type(self.user_id, self.name, data["on"]), noted)
 
@@ -333,63 +308,36 @@ class V1Session(SocketSession):
         def moved(value: object, error: BaseException | None) -> None:
             self._inflight -= 1
             if isinstance(value, Moved):
-                self._ack(command_id, {"seq": value.seq}, room_id)
+                self.ack(command_id, {"seq": value.seq}, room_id)
             else:
-                self._failed(command_id, value, error)
+                self.failed(command_id, value, error)
 
         self._ask_room(command_id, room_id, Read(self.user_id, self.name, seq), moved)
 
     def _history(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = room_of(frame), frame.get("data") or {}
-        if not isinstance(data, dict):
-            raise BadCommand("data of history is an object")
-        given = [key for key in ("before", "after", "around") if data.get(key) is not None]
-        if len(given) > 1:
-            raise BadCommand("history takes one of before, after and around")
-        count = data.get("limit", 50)
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= HISTORY_MESSAGES_MAX:
-            raise BadCommand(f"history.limit is a number from 1 to {HISTORY_MESSAGES_MAX}")
-        direction = given[0] if given else "before"
-        seq = optional_seq(data, direction)
-        seq = LARGEST_ID if seq is None else seq
+        wanted = WantedPage(frame.get("data") or {})
 
         def entered(value: object, error: BaseException | None) -> None:
             if not isinstance(value, RoomView):
                 self._inflight -= 1
-                self._failed(command_id, value, error)
+                self.failed(command_id, value, error)
                 return
-            self.services.engine.spawn(self._answer_history, command_id, value, direction, seq, count)
+            self.services.engine.spawn(self._answer_history, command_id, value, wanted)
 
         assert self.user_id is not None
-        self._ask_room(command_id, room_id, Enter(self.user_id), entered)
+        self._ask_room(command_id, room_of(frame), Enter(self.user_id), entered)
 
-    async def _answer_history(
-        self, command_id: str | None, view: RoomView, direction: str, seq: int, count: int
-    ) -> None:
+    async def _answer_history(self, command_id: str | None, view: RoomView, wanted: WantedPage) -> None:
+        assert self.user_id is not None
         try:
-            page = await self._page(view.room_id, direction, seq, count)
+            data = await read_page(self.services.conversations, view, self.user_id, wanted)
+            while self.connection.unsent_bytes > UNSENT_BYTES_MAX and not self.connection.is_closing:  # noqa: ASYNC110
+                await trio.sleep(0.02)  # many pages were asked for at once: no more than the peer takes
+            self.ack(command_id, data, view.room_id)
         except StorageUnavailable as error:
+            self.failed(command_id, None, error)
+        finally:
             self._inflight -= 1
-            self._failed(command_id, None, error)
-            return
-        assert self.user_id is not None
-        while self.connection.unsent_bytes > UNSENT_BYTES_MAX and not self.connection.is_closing:  # noqa: ASYNC110
-            await trio.sleep(0.02)  # many pages were asked for at once: no more than the peer takes
-        self._inflight -= 1
-        page, is_cut = bounded(page, seq)
-        items = [events.v1_history_item(message, self.user_id) for message in page]
-        data: dict[str, Any] = {"messages": items, "top": view.top_seq, "epoch": view.epoch}
-        self._ack(command_id, data | {"more": True} if is_cut else data, view.room_id)
-
-    async def _page(self, room_id: int, direction: str, seq: int, count: int) -> list[StoredMessage]:
-        assert self.user_id is not None
-        conversations = self.services.conversations
-        if direction == "after":
-            return await conversations.messages_after(room_id, self.user_id, seq, count)
-        if direction == "before":
-            return await conversations.messages_before(room_id, self.user_id, seq, count)
-        before = await conversations.messages_before(room_id, self.user_id, seq, count // 2)
-        return before + await conversations.messages_after(room_id, self.user_id, seq - 1, count - len(before))
 
     def _presence(self, command_id: str | None, frame: dict[str, Any]) -> None:
         """With a room: who is online in it. With data.status: how this user appears."""
@@ -402,14 +350,14 @@ class V1Session(SocketSession):
             if not isinstance(note, str) or len(note) > 140:
                 raise BadCommand("presence.note is a text of at most 140 characters")
             self.services.tell_presence(self.user_id, SetStatus(cast("Status", data["status"]), note))
-            self._ack(command_id, {"status": data["status"]}, None)
+            self.ack(command_id, {"status": data["status"]}, None)
             return
         room_id = room_of(frame)
 
         def entered(value: object, error: BaseException | None) -> None:
             self._inflight -= 1
             if not isinstance(value, RoomView):
-                self._failed(command_id, value, error)
+                self.failed(command_id, value, error)
                 return
             self._inflight += 1
             self.services.engine.spawn(self._answer_presence, command_id, value)
@@ -423,12 +371,12 @@ class V1Session(SocketSession):
         try:
             seen = await self.services.last_seen.of(sorted(away)) if away else {}
         except StorageUnavailable as error:
-            self._failed(command_id, None, error)
+            self.failed(command_id, None, error)
             return
         finally:
             self._inflight -= 1
         users += [{"user": user_id, "status": "offline", "lastSeen": at_ms} for user_id, at_ms in seen.items()]
-        self._ack(command_id, {"users": users}, view.room_id)
+        self.ack(command_id, {"users": users}, view.room_id)
 
     def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
         now_ms = self.services.clock.wall_milliseconds()
@@ -441,157 +389,47 @@ class V1Session(SocketSession):
     # -- start --------------------------------------------------------------------------------------------------
 
     def _start(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        if self._rooms is not None or self._is_starting:
+        if self._rooms is not None or self.starting is not None:
             raise BadCommand("start was sent before")
-        data = frame.get("data") or {}
-        if not isinstance(data, dict):
-            raise BadCommand("data of start is an object")
-        wanted = wanted_rooms(data)
-        device, token = data.get("device", ""), data.get("token")
-        if not isinstance(device, str) or len(device) > ID_CHARACTERS_MAX:
-            raise BadCommand("device is a text of at most 64 characters")
-        if token is not None and not isinstance(token, str):
-            raise BadCommand("token is a text")
-        self.device = device
-        self._is_starting = True
-        if token is not None:
-            self.services.engine.spawn(self._authenticate, command_id, token, wanted)
-        elif self.user_id is None:
-            self._is_starting = False
-            self._error(command_id, TOKEN_INVALID, "start needs a token: the connection came without a credential")
-            self.connection.close(UNAUTHENTICATED)
-        else:
-            self._enter_rooms(command_id, wanted)
+        self.starting = Start(self, command_id, frame.get("data") or {})
+        self.starting.begin()
 
-    async def _authenticate(self, command_id: str | None, token: str, wanted: WantedRooms) -> None:
-        try:
-            principal = await self.services.authenticator.from_bearer(token)
-        except ApiError as fault:
-            is_expired = fault.code == "TOKEN_EXPIRED"
-            self._error(command_id, TOKEN_EXPIRED_ERROR if is_expired else TOKEN_INVALID, fault.message)
-            self.connection.close(TOKEN_EXPIRED if is_expired else UNAUTHENTICATED)
-            return
-        except StorageUnavailable as error:
-            self._is_starting = False
-            self._failed(command_id, None, error)
-            return
-        if self.connection.is_closing:
-            return
-        if principal.user_id is None or (self.user_id is not None and principal.user_id != self.user_id):
-            self._error(command_id, TOKEN_INVALID, "the token is not one of the user who opened the connection")
-            self.connection.close(UNAUTHENTICATED)
-            return
-        if self.user_id is None and not self._take_place(principal):
-            return
-        self.principal = principal
-        self._enter_rooms(command_id, wanted)
-
-    def _take_place(self, principal: Principal) -> bool:
-        """A connection that came without a credential becomes one of the user's."""
-        assert principal.user_id is not None
-        if self.services.engine.of_user(principal.user_id) >= self.services.connections_per_user_max:
-            self.connection.close(TOO_MANY_CONNECTIONS)
-            return False
-        self.user_id = principal.user_id
-        self.services.engine.authenticated(self.connection, principal.user_id)
-        return True
-
-    def _enter_rooms(self, command_id: str | None, wanted: WantedRooms) -> None:
-        """Ask every room at once; `ready` goes out when the last one has answered."""
-        views: dict[int, RoomView] = {}
-        refused: dict[int, Failure] = {}
-        left = len(wanted.after)
-
-        def answered(room_id: int, value: object, error: BaseException | None) -> None:
-            nonlocal left
-            left -= 1
-            if isinstance(value, RoomView):
-                views[room_id] = value
-                attachments[room_id] = self._attach_starting(value, wanted)
-            else:
-                failure = failure_of(value, error)
-                assert failure is not None
-                refused[room_id] = failure
-            if not left:
-                self._ready(command_id, wanted, views, refused, attachments)
-
-        attachments = self._starting = {}
-        if not left:
-            self._ready(command_id, wanted, views, refused, attachments)
-        for room_id in wanted.after:
-            self.ask(
-                self.services.room(room_id),
-                self._enter(room_id),
-                lambda value, error, room_id=room_id: answered(room_id, value, error),  # type: ignore[misc]
-            )
-
-    def _attach_starting(self, view: RoomView, wanted: WantedRooms) -> Attachment:
-        """Into the room, silent until `ready` is out: the cursor holds its place meanwhile."""
-        assert self.user_id is not None
-        after_seq = wanted.after[view.room_id]
-        is_out_of_reach = after_seq is None or is_gap(view, after_seq) or wanted.is_other_epoch(view)
-        cursor = view.top_seq if is_out_of_reach or after_seq is None else after_seq
-        return self.services.hub.attach(self.connection, self.user_id, view, cursor, view.recent)
-
-    def _ready(
-        self,
-        command_id: str | None,
-        wanted: WantedRooms,
-        views: dict[int, RoomView],
-        refused: dict[int, Failure],
-        attachments: dict[int, Attachment],
-    ) -> None:
-        self._rooms = tuple(room_id for room_id, attachment in attachments.items() if attachment.is_attached)
-        self._starting = None
-        data: dict[str, Any] = {
-            "user": self.user_id,
-            "name": self.name,
-            "device": self.device,
-            "session": f"{id(self.connection):x}",
-            "userEpoch": 1,
-            "useq": 0,
-            "resumed": wanted.is_resume and not any(wanted.is_lost(view) for view in views.values()) and not refused,
-            "rooms": [room_item(view) for view in views.values()],
-        }
-        if refused:
-            data["refused"] = [
-                {"r": room_id, "code": failure.code.number, "error": failure.code.name}
-                for room_id, failure in refused.items()
-            ]
-        self.connection.write(events.v1("ready", data, **({} if command_id is None else {"id": command_id})))
-        for view in views.values():
-            self._tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
-        self.appear()
-        self.services.replayer.catch_up(list(attachments.items()), lambda: self._live(list(views)))
+    def ready(self, room_ids: tuple[int, ...]) -> None:
+        """The start is over: the session is in *room_ids*, and may command from here on."""
+        self._rooms = room_ids
+        self.starting = None
 
     # -- answers ------------------------------------------------------------------------------------------------
 
-    def _ack(self, command_id: str | None, data: dict[str, Any], room_id: int | None) -> None:
+    def ack(self, command_id: str | None, data: dict[str, Any], room_id: int | None) -> None:
+        """Tell that a command was done; one without an id wants no answer."""
         if command_id is not None and not self.connection.is_closing:
             room = {} if room_id is None else {"room": room_id}
             self.connection.write(events.v1("ack", data, id=command_id, **room))
 
-    def _failed(
+    def failed(
         self,
         command_id: str | None,
         value: object,
         error: BaseException | None,
         retry_after_seconds: int | None = None,
     ) -> None:
+        """Tell that a command was not done, from what its actor answered."""
         failure = failure_of(value, error)
         assert failure is not None, value
         is_limit = isinstance(value, Refused) and failure.code is RATE_LIMITED
         retry_after = retry_after_seconds if is_limit else failure.retry_after_seconds
-        self._error(command_id, failure.code, failure.message, retry_after)
+        self.error(command_id, failure.code, failure.message, retry_after)
 
     def _fault(self, command_id: str | None, code: ErrorCode, message: str) -> None:
         """What was said cannot be done as it was said. It counts against the limit, or garbage would be free."""
         if self.charge_fault():
-            self._error(command_id, code, message)
+            self.error(command_id, code, message)
 
-    def _error(
+    def error(
         self, command_id: str | None, code: ErrorCode, message: str, retry_after_seconds: int | None = None
     ) -> None:
+        """Tell that a command was not done."""
         self.connection.write(events.v1_error(command_id, code, message, retry_after_seconds), CONTROL)
 
 
@@ -608,30 +446,3 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "ping": V1Session._ping,
     "pong": V1Session._pong,
 }
-
-
-@cache
-def _hello_template(node: str, messages_per_minute: int, commands_per_minute: int) -> str:
-    hello = {
-        "type": "hello",
-        "data": {
-            "v": 1,
-            "node": node,
-            "hb": int(PING_SECONDS * 1000),
-            "hbGrace": int((SILENCE_SECONDS - PING_SECONDS) * 1000),
-            "authWithin": int(START_SECONDS_MAX * 1000),
-            "limits": {
-                "frame": FRAME_BYTES_MAX,
-                "inflight": INFLIGHT_MAX,
-                "rooms": ROOMS_MAX,
-                "commands": COMMANDS_MAX,
-                "send": f"{messages_per_minute}/60s",
-                "cmds": f"{commands_per_minute}/60s",
-            },
-            "features": ["rooms", "resume", "typing", "receipts", "presence", "history"],
-            "conn": "CONN",
-            "now": "NOW",
-        },
-    }
-    text = json.dumps(hello, separators=(",", ":")).replace("%", "%%")
-    return text.replace('"CONN"', '"%x"').replace('"NOW"', "%d")

@@ -9,10 +9,10 @@ from typing import Any, Final, cast
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws.codes import BAD_FRAME, TOO_MANY_ROOMS, ErrorCode
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
-from greenroom.storage.postgres.conversations import StoredMessage
 
 ROOMS_MAX: Final = 200
-HISTORY_BYTES_MAX: Final = 128 * 1024  # of content in one answer: it must fit well into the outbox
+INFLIGHT_MAX: Final = 256
+COMMANDS_MAX: Final = 16
 ID_CHARACTERS_MAX: Final = 64
 LARGEST_ID: Final = 2**53 - 1
 
@@ -77,17 +77,6 @@ def _want_resume(wanted: WantedRooms, resume: object) -> None:
         wanted.after[room_id] = seq
         if room_epoch is not None or epoch is not None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
-
-
-def bounded(page: list[StoredMessage], seq: int) -> tuple[list[StoredMessage], bool]:
-    """(What fits into one answer, whether something was cut): what lies nearest to *seq* stays, and at least one."""
-    size, kept = 0, list[StoredMessage]()
-    for message in sorted(page, key=lambda message: abs(message.seq - seq)):
-        size += len(message.content.encode())
-        if kept and size > HISTORY_BYTES_MAX:
-            break
-        kept.append(message)
-    return sorted(kept, key=lambda message: message.seq), len(kept) < len(page)
 
 
 def is_gap(view: RoomView, after_seq: int) -> bool:

@@ -1,0 +1,63 @@
+"""History in greenroom.v1: a page of a room, before, after or around a seq, bounded in messages and in bytes."""
+
+from typing import Any, Final
+
+from greenroom.actors.room.commands import RoomView
+from greenroom.http.ws import events
+from greenroom.http.ws.v1_commands import LARGEST_ID, BadCommand, optional_seq
+from greenroom.storage.postgres.conversations import Conversations, StoredMessage
+
+HISTORY_MESSAGES_MAX: Final = 200
+HISTORY_BYTES_MAX: Final = 128 * 1024  # of content in one answer: it must fit well into the outbox
+_DIRECTIONS: Final = ("before", "after", "around")
+
+
+class WantedPage:
+    """What `history` asks for. Raises BadCommand when it cannot be understood."""
+
+    __slots__ = ("count", "direction", "seq")
+
+    def __init__(self, data: object) -> None:
+        if not isinstance(data, dict):
+            raise BadCommand("data of history is an object")
+        given = [key for key in _DIRECTIONS if data.get(key) is not None]
+        if len(given) > 1:
+            raise BadCommand("history takes one of before, after and around")
+        count = data.get("limit", 50)
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= HISTORY_MESSAGES_MAX:
+            raise BadCommand(f"history.limit is a number from 1 to {HISTORY_MESSAGES_MAX}")
+        self.count = count
+        self.direction = given[0] if given else "before"
+        seq = optional_seq(data, self.direction)
+        self.seq = LARGEST_ID if seq is None else seq
+
+
+async def read_page(conversations: Conversations, view: RoomView, reader_id: int, wanted: WantedPage) -> dict[str, Any]:
+    """The data of the answer. `more`: the page was cut to its size in bytes. Raises: StorageUnavailable."""
+    page, is_cut = bounded(await _stored(conversations, view.room_id, reader_id, wanted), wanted.seq)
+    items = [events.v1_history_item(message, reader_id) for message in page]
+    data: dict[str, Any] = {"messages": items, "top": view.top_seq, "epoch": view.epoch}
+    return data | {"more": True} if is_cut else data
+
+
+async def _stored(
+    conversations: Conversations, room_id: int, reader_id: int, wanted: WantedPage
+) -> list[StoredMessage]:
+    seq, count = wanted.seq, wanted.count
+    if wanted.direction == "after":
+        return await conversations.messages_after(room_id, reader_id, seq, count)
+    if wanted.direction == "before":
+        return await conversations.messages_before(room_id, reader_id, seq, count)
+    before = await conversations.messages_before(room_id, reader_id, seq, count // 2)
+    return before + await conversations.messages_after(room_id, reader_id, seq - 1, count - len(before))
+
+
+def bounded(page: list[StoredMessage], seq: int) -> tuple[list[StoredMessage], bool]:
+    """(What fits into one answer, whether something was cut): what lies nearest to *seq* stays, and at least one."""
+    size, kept = 0, list[StoredMessage]()
+    for message in sorted(page, key=lambda message: abs(message.seq - seq)):
+        size += len(message.content.encode())
+        if kept and size > HISTORY_BYTES_MAX:
+            break
+        kept.append(message)
+    return sorted(kept, key=lambda message: message.seq), len(kept) < len(page)

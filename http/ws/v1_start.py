@@ -1,0 +1,212 @@
+"""From hello to ready in greenroom.v1: the credential is checked, then every room is asked at once.
+
+    hello ──▶ start ──▶ (token) ──▶ every room asked ──▶ ready
+                           └─ wrong ──▶ 4001, 4002         └─ each refused one is named in it
+
+Sockets enter their rooms as the answers come, silent: the cursor of the attachment holds its place until `ready` is out
+and the replay begins, so that nothing said meanwhile is missed or comes before `ready`.
+"""
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from greenroom.actors.room.commands import RoomView
+from greenroom.http.auth import Principal
+from greenroom.http.errors import ApiError
+from greenroom.http.ws import events
+from greenroom.http.ws.channel import Attachment
+from greenroom.http.ws.codes import (
+    TOKEN_EXPIRED,
+    TOKEN_EXPIRED_ERROR,
+    TOKEN_INVALID,
+    TOO_MANY_CONNECTIONS,
+    UNAUTHENTICATED,
+)
+from greenroom.http.ws.frames import FRAME_BYTES_MAX, text_frame
+from greenroom.http.ws.services import Failure, SocketServices, failure_of
+from greenroom.http.ws.v1_commands import (
+    COMMANDS_MAX,
+    ID_CHARACTERS_MAX,
+    INFLIGHT_MAX,
+    ROOMS_MAX,
+    BadCommand,
+    is_gap,
+    room_item,
+    wanted_rooms,
+)
+from greenroom.runtime import StorageUnavailable
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.v1 import V1Session
+
+PING_SECONDS: Final = 25.0
+SILENCE_SECONDS: Final = 35.0
+START_SECONDS_MAX: Final = 10.0
+
+
+class Start:
+    """One `start` command under way. Raises BadCommand when it cannot be understood."""
+
+    __slots__ = ("_command_id", "_left", "_refused", "_session", "_token", "_views", "_wanted", "attachments")
+
+    def __init__(self, session: "V1Session", command_id: str | None, data: object) -> None:
+        if not isinstance(data, dict):
+            raise BadCommand("data of start is an object")
+        self._wanted = wanted_rooms(data)
+        device, token = data.get("device", ""), data.get("token")
+        if not isinstance(device, str) or len(device) > ID_CHARACTERS_MAX:
+            raise BadCommand("device is a text of at most 64 characters")
+        if token is not None and not isinstance(token, str):
+            raise BadCommand("token is a text")
+        session.device = device
+        self._session = session
+        self._command_id = command_id
+        self._token: str | None = token
+        self._views: dict[int, RoomView] = {}
+        self._refused: dict[int, Failure] = {}
+        self._left = len(self._wanted.after)
+        self.attachments: dict[int, Attachment] = {}
+
+    def begin(self) -> None:
+        """Check the credential, then ask for the rooms."""
+        session = self._session
+        if self._token is not None:
+            session.services.engine.spawn(self._authenticate, self._token)
+        elif session.user_id is None:
+            session.starting = None
+            what = "start needs a token: the connection came without a credential"
+            session.error(self._command_id, TOKEN_INVALID, what)
+            session.connection.close(UNAUTHENTICATED)
+        else:
+            self._enter_rooms()
+
+    async def _authenticate(self, token: str) -> None:
+        session = self._session
+        try:
+            principal = await session.services.authenticator.from_bearer(token)
+        except ApiError as fault:
+            is_expired = fault.code == "TOKEN_EXPIRED"
+            number = TOKEN_EXPIRED_ERROR if is_expired else TOKEN_INVALID
+            session.error(self._command_id, number, fault.message)
+            session.connection.close(TOKEN_EXPIRED if is_expired else UNAUTHENTICATED)
+            return
+        except StorageUnavailable as error:
+            session.starting = None
+            session.failed(self._command_id, None, error)
+            return
+        if session.connection.is_closing:
+            return
+        if principal.user_id is None or (session.user_id is not None and principal.user_id != session.user_id):
+            what = "the token is not one of the user who opened the connection"
+            session.error(self._command_id, TOKEN_INVALID, what)
+            session.connection.close(UNAUTHENTICATED)
+            return
+        if session.user_id is None and not self._take_place(principal):
+            return
+        session.principal = principal
+        self._enter_rooms()
+
+    def _take_place(self, principal: Principal) -> bool:
+        """A connection that came without a credential becomes one of the user's."""
+        session, services = self._session, self._session.services
+        assert principal.user_id is not None
+        if services.engine.of_user(principal.user_id) >= services.connections_per_user_max:
+            session.connection.close(TOO_MANY_CONNECTIONS)
+            return False
+        session.user_id = principal.user_id
+        services.engine.authenticated(session.connection, principal.user_id)
+        return True
+
+    def _enter_rooms(self) -> None:
+        """Ask every room at once; `ready` goes out when the last one has answered."""
+        if not self._left:
+            self._ready()
+        for room_id in self._wanted.after:
+            self._session.ask(
+                self._session.services.room(room_id),
+                self._session.enter(room_id),
+                lambda value, error, room_id=room_id: self._answered(room_id, value, error),  # type: ignore[misc]
+            )
+
+    def _answered(self, room_id: int, value: object, error: BaseException | None) -> None:
+        self._left -= 1
+        if isinstance(value, RoomView):
+            self._views[room_id] = value
+            self.attachments[room_id] = self._attach(value)
+        else:
+            failure = failure_of(value, error)
+            assert failure is not None
+            self._refused[room_id] = failure
+        if not self._left:
+            self._ready()
+
+    def _attach(self, view: RoomView) -> Attachment:
+        """Into the room, silent until `ready` is out: the cursor holds its place meanwhile."""
+        session, wanted = self._session, self._wanted
+        assert session.user_id is not None
+        after_seq = wanted.after[view.room_id]
+        is_out_of_reach = after_seq is None or is_gap(view, after_seq) or wanted.is_other_epoch(view)
+        cursor = view.top_seq if is_out_of_reach or after_seq is None else after_seq
+        return session.services.hub.attach(session.connection, session.user_id, view, cursor, view.recent)
+
+    def _ready(self) -> None:
+        session, wanted, views = self._session, self._wanted, self._views
+        is_whole = not self._refused and not any(wanted.is_lost(view) for view in views.values())
+        data: dict[str, Any] = {
+            "user": session.user_id,
+            "name": session.name,
+            "device": session.device,
+            "session": f"{id(session.connection):x}",
+            "userEpoch": 1,
+            "useq": 0,
+            "resumed": wanted.is_resume and is_whole,
+            "rooms": [room_item(view) for view in views.values()],
+        }
+        if self._refused:
+            data["refused"] = [
+                {"r": room_id, "code": failure.code.number, "error": failure.code.name}
+                for room_id, failure in self._refused.items()
+            ]
+        # Before anything is written: a socket that cannot be written to ends the session, which leaves its rooms.
+        session.ready(tuple(room_id for room_id, attachment in self.attachments.items() if attachment.is_attached))
+        subject = {} if self._command_id is None else {"id": self._command_id}
+        session.connection.write(events.v1("ready", data, **subject))
+        for view in views.values():
+            session.tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
+        session.appear()
+        session.services.replayer.catch_up(list(self.attachments.items()), lambda: session.live(list(views)))
+
+
+def hello(services: SocketServices, connection_id: int) -> bytes:
+    """The first frame. Only two values differ from one connection to the next: the rest is encoded once."""
+    limits = services.limits
+    template = _hello_template(services.node, limits.messages.per_minute, limits.commands.per_minute)
+    return text_frame((template % (connection_id, services.clock.wall_milliseconds())).encode())
+
+
+@cache
+def _hello_template(node: str, messages_per_minute: int, commands_per_minute: int) -> str:
+    hello = {
+        "type": "hello",
+        "data": {
+            "v": 1,
+            "node": node,
+            "hb": int(PING_SECONDS * 1000),
+            "hbGrace": int((SILENCE_SECONDS - PING_SECONDS) * 1000),
+            "authWithin": int(START_SECONDS_MAX * 1000),
+            "limits": {
+                "frame": FRAME_BYTES_MAX,
+                "inflight": INFLIGHT_MAX,
+                "rooms": ROOMS_MAX,
+                "commands": COMMANDS_MAX,
+                "send": f"{messages_per_minute}/60s",
+                "cmds": f"{commands_per_minute}/60s",
+            },
+            "features": ["rooms", "resume", "typing", "receipts", "presence", "history"],
+            "conn": "CONN",
+            "now": "NOW",
+        },
+    }
+    text = json.dumps(hello, separators=(",", ":")).replace("%", "%%")
+    return text.replace('"CONN"', '"%x"').replace('"NOW"', "%d")
