@@ -8,8 +8,9 @@ ever when an application ends before the request's body does, HTTP/2 in clear te
 Guarantees: an idle connection costs one task. After an upgrade request's head not one byte reaches Hypercorn
 (`http/adoption.py`). A 101 goes out only for an adopted connection, and without extensions, as the engine negotiates
 none. HTTP/2 is refused: prior knowledge with 505, `Upgrade: h2c` by answering in HTTP/1.1 (RFC 9110 section 7.8: an
-upgrade may be ignored). What Hypercorn answers with an empty body has the JSON envelope. `overdue()` says which limit
-the connection has passed; one sweeper asks all of them (`http/server.py`): no task and no timer per connection.
+upgrade may be ignored). What is in doubt about a head is 400, and nothing behind it is read (`http/heads.py`). What
+Hypercorn answers with an empty body has the JSON envelope. `overdue()` says which limit the connection has passed; one
+sweeper asks all of them (`http/server.py`): no task and no timer per connection.
 """
 
 import json
@@ -17,11 +18,9 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 import h11
 import structlog
@@ -36,6 +35,8 @@ from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Connec
 from hypercorn.typing import WorkerContext as WorkerContextPort
 
 from greenroom.http.adoption import HAND_KEY, Hand, Stage
+from greenroom.http.errors import CODE_OF, failure
+from greenroom.http.heads import StrictHeads, asks_for_websocket, refusal_of
 
 log = structlog.get_logger()
 
@@ -46,9 +47,6 @@ DISCARDED_BYTES_MAX: Final = 256 * 1024
 DISCARD_SECONDS_MAX: Final = 1.0
 REFUSAL_SECONDS_MAX: Final = 1.0
 LAST_REQUEST_SECONDS_MAX: Final = 1.0  # while draining: for a request that is on its way
-
-# The names are those of every other answer (existing-system.md section 1.0).
-ERROR_CODES: Final = {404: "NOT_FOUND", 500: "INTERNAL", 501: "NOT_IMPLEMENTED", 503: "SERVICE_UNAVAILABLE"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +273,7 @@ class FrontProtocol(H11Protocol):
             server,
             connection.protocol_send,
         )
+        self.connection: StrictHeads | H11WSConnection = StrictHeads(config.h11_max_incomplete_size)
 
     @property
     def is_between_requests(self) -> bool:
@@ -299,10 +298,12 @@ class FrontProtocol(H11Protocol):
     async def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer with an error in the JSON envelope and end the connection. Nothing else is sent on it."""
         self._refused = True
-        body = _error_body(status, message)
+        request_id = uuid.uuid4().hex
+        body = _error_body(status, message, request_id)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
+            (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
             *self.config.response_headers("h11"),
         ]
@@ -350,8 +351,9 @@ class FrontProtocol(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         self._asked_for_head = request.method == b"HEAD"
-        upgrade = _asks_for_websocket(request)
-        refusal = _refusal(request, upgrade=upgrade)
+        assert isinstance(self.connection, StrictHeads)
+        upgrade = asks_for_websocket(request)
+        refusal = self.connection.fault or refusal_of(request, upgrade=upgrade)
         if refusal is not None:
             await self.refuse(*refusal)
             return
@@ -360,56 +362,20 @@ class FrontProtocol(H11Protocol):
             self._owner.hand.hold(self.connection.trailing_data[0])
         await super()._create_stream(request)
         if isinstance(self.connection, H11WSConnection):
-            assert upgrade, "Hypercorn's notion of an upgrade has changed: see _asks_for_websocket"
+            assert upgrade, "Hypercorn's notion of an upgrade has changed: see asks_for_websocket"
             self.connection.buffer.clear()
 
     async def _send_error_response(self, status_code: int) -> None:
         """Answer what h11 could not parse."""
-        status = HTTPStatus(status_code)
+        # 501 is what h11 says of every transfer coding but chunked alone. If chunked is not the last one, 400 is a must
+        # (RFC 9112 section 6.3); if it is, 501 is no more than advised (section 6.1).
+        status = HTTPStatus(400 if status_code == HTTPStatus.NOT_IMPLEMENTED else status_code)
         await self.refuse(status, f"the request could not be understood: {status.phrase}")
 
 
-def _header(request: h11.Request, wanted: bytes) -> str:
-    """Return the last value of a header, as Hypercorn does; empty if there is none."""
-    return next((value.decode("latin1").strip() for name, value in reversed(request.headers) if name == wanted), "")
-
-
-def _asks_for_websocket(request: h11.Request) -> bool:
-    """Decide exactly as H11Protocol._create_stream does; tests/http/test_canary.py compares the two."""
-    tokens = {token.strip() for token in _header(request, b"connection").lower().split(",")}
-    return (
-        request.method.upper() == b"GET" and "upgrade" in tokens and _header(request, b"upgrade").lower() == "websocket"
-    )
-
-
-def _refusal(request: h11.Request, *, upgrade: bool) -> tuple[HTTPStatus, str] | None:
-    if request.http_version not in {b"1.0", b"1.1"}:
-        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here"
-    if not _is_target(request):
-        return HTTPStatus.BAD_REQUEST, "the request target is neither a path nor a URL"
-    if upgrade and (_header(request, b"content-length") not in {"", "0"} or _header(request, b"transfer-encoding")):
-        # Otherwise the body would be read as frames.
-        return HTTPStatus.BAD_REQUEST, "an upgrade request must not have a body"
-    return None
-
-
-def _is_target(request: h11.Request) -> bool:
-    """Whether the target has a form of RFC 9112 section 3.2 that a server must understand."""
-    if request.target.startswith(b"/"):
-        return True
-    if request.method == b"OPTIONS" and request.target == b"*":
-        return True
-    try:
-        parts = urlsplit(request.target.decode("ascii"))
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.netloc) and parts.path.startswith("/")
-
-
-def _error_body(status: HTTPStatus, message: str) -> bytes:
-    code = ERROR_CODES.get(status, "BAD_REQUEST" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "INTERNAL")
-    meta = {"timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"), "requestId": str(uuid.uuid4())}
-    return json.dumps({"success": False, "error": {"code": code, "message": message}, "meta": meta}).encode()
+def _error_body(status: HTTPStatus, message: str, request_id: str) -> bytes:
+    code = CODE_OF.get(status, "BAD_REQUEST" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "INTERNAL")
+    return json.dumps(failure(code, message, request_id)).encode()
 
 
 def hypercorn_config(limits: HttpLimits) -> Config:

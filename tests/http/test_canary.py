@@ -22,7 +22,8 @@ from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 
-from greenroom.http.connection import ApplicationTasks, FrontProtocol, _asks_for_websocket
+from greenroom.http.connection import ApplicationTasks, FrontProtocol
+from greenroom.http.heads import asks_for_websocket
 
 
 def calls_in(function):
@@ -113,7 +114,7 @@ async def test_our_notion_of_an_upgrade_is_hypercorns(method, upgrade, connectio
         patch.setattr(hypercorn.protocol.h11, "WSStream", Stream)
         patch.setattr(hypercorn.protocol.h11, "HTTPStream", Stream)
         await protocol._create_stream(request)
-    assert isinstance(protocol.connection, H11WSConnection) == _asks_for_websocket(request)
+    assert isinstance(protocol.connection, H11WSConnection) == asks_for_websocket(request)
 
 
 def test_the_events_are_plain_values():

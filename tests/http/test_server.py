@@ -179,7 +179,34 @@ def costs():
         (400, [POST_HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"]),
         (400, [POST_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\nabc\r\n"]),
         (400, [POST_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"3\r\nabcdef\r\n"]),
-        (501, [POST_HEAD + b"Transfer-Encoding: gzip\r\n\r\nabc"]),
+        (400, [POST_HEAD + b"Content-Length: 3, 4\r\n\r\nabcd"]),
+        (400, [POST_HEAD + b"Content-Length: +3\r\n\r\nabc"]),
+        (400, [POST_HEAD + b"Content-Length: 0x3\r\n\r\nabc"]),
+        (400, [POST_HEAD + b"Content-Length : 3\r\n\r\nabc"]),
+        (400, [POST_HEAD + b"Content-Length: 3\r\n 4\r\n\r\nabcd"]),
+        (400, [POST_HEAD + b"Transfer-Encoding: gzip\r\n\r\nabc"]),
+        (400, [POST_HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"]),
+        (400, [POST_HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"]),
+        (400, [POST_HEAD + b"Transfer-Encoding: identity\r\n\r\nabc"]),
+        (400, [POST_HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]),
+        (400, [POST_HEAD + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n"]),
+        (400, [POST_HEAD + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"]),
+        (400, [POST_HEAD.replace(b"/1.1", b"/1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\nHost: x\n\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\nName: a\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nName: a\r\n\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nName: a\rb\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nName: a\r\n b\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nName: a\r\n\tb\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\n Host: x\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nName : a\r\n\r\n"]),
+        (400, [b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n"]),
+        (400, [b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x\r\nX-Act-As: 1\r\nX-Act-As: 2\r\n\r\n"]),
+        (431, [b"GET / HTTP/1.1\r\nHost: x\r\nName: " + b"x" * 20_000 + b"\r\n\r\n"]),
+        (431, [b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"]),
         (505, [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]),
         (505, [b"GET / HTTP/3.0\r\nHost: x\r\n\r\n"]),
     ],
@@ -192,8 +219,56 @@ async def test_what_is_not_http_1_is_refused_in_the_envelope_and_closed(front, s
     assert answer["success"] is False
     assert answer["error"]["code"]
     assert answer["error"]["message"]
-    assert answer["meta"]["requestId"]
+    assert b"x-request-id: " + answer["meta"]["requestId"].encode() in head.lower()
     assert front.server.statistics().faults_guarded == 0
+
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("method", [b"POST", b"GET", b"DELETE"])
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: %d\r\nTransfer-Encoding: chunked" % (len(SMUGGLED) + 5),
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5",
+        b"transfer-encoding: CHUNKED\r\ncontent-length: 0",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\nContent-Length: 5",
+        b"Transfer-Encoding: chunked, identity",
+        b"Transfer-Encoding: xchunked\r\nContent-Length: 5",
+        b"Content-Length: 5\r\nContent-Length: 6",
+        b"Content-Length: 5\nContent-Length: 5",
+    ],
+)
+async def test_nothing_is_read_behind_a_body_whose_length_is_in_doubt(front, method, framing):
+    answer = await front.exchange(
+        method + b" /echo HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n0\r\n\r\n" + SMUGGLED, SMUGGLED
+    )
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in answer.lower()
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "BAD_REQUEST"
+
+
+async def test_the_same_length_told_twice_is_told(front):
+    assert (await front.exchange(POST_HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc")).endswith(b"abc")
+
+
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 9\r\n\r\nGET /evil", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]
+)
+async def test_the_body_of_a_get_is_read_past_and_the_next_request_is_found(front, body):
+    answer = await front.exchange(
+        GET[:-2] + body + GET.replace(b"/ ", b"/long/0.0 ")[:-2] + b"Connection: close\r\n\r\n"
+    )
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert answer.endswith(b"done")
+
+
+async def test_a_get_whose_body_has_not_come_is_answered_and_its_connection_is_closed(front):
+    answer = await front.exchange(GET[:-2] + b"Content-Length: 100\r\n\r\n", SMUGGLED)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.endswith(b'{"ok":true}\n')
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""The head of a request: what is refused of it before anybody else sees the request.
+
+h11 reads heads as leniently as RFC 9112 allows, and one that means one thing to a proxy before us and another to us is
+how a request is smuggled past it (section 11.2). So here everything in doubt is 400, and the connection ends: nothing
+behind it is read as a request. Decided are also the protocol's version, the form of the target, and whether a WebSocket
+is asked for.
+"""
+
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import h11
+
+Refusal = tuple[HTTPStatus, str]  # and a sentence
+
+# What decides who is asking, and for what (RFC 9110 section 5.3: a sender must not repeat a field that is no list).
+SINGLE_FIELDS: Final = frozenset({b"authorization", b"content-type", b"idempotency-key", b"origin", b"x-act-as"})
+
+
+class StrictHeads(h11.Connection):
+    """h11, which also looks at the head of a request as it came: `fault` says what is wrong with the newest one."""
+
+    def __init__(self, head_bytes_max: int) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=head_bytes_max)
+        self._head_bytes_max = head_bytes_max
+        self.fault: Refusal | None = None
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """As in h11."""
+        if self.their_state is not h11.IDLE:
+            return super().next_event()
+        before = self.trailing_data[0]
+        event = super().next_event()
+        if type(event) is h11.Request:
+            self.fault = self._fault_of(before[: len(before) - len(self.trailing_data[0])])
+        return event
+
+    def _fault_of(self, head: bytes) -> Refusal | None:
+        if len(head) > self._head_bytes_max:
+            # h11 counts what is incomplete only.
+            text = f"the request's header is longer than {self._head_bytes_max} bytes"
+            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text
+        if head.count(b"\n") != head.count(b"\r\n"):
+            # RFC 9112 section 2.2 lets a reader take a bare LF for the end of a line; it need not.
+            return HTTPStatus.BAD_REQUEST, "a line of the header ends without CR"
+        if b"\n " in head or b"\n\t" in head:
+            return HTTPStatus.BAD_REQUEST, "a line of the header is folded (RFC 9112 section 5.2)"
+        return None
+
+
+def asks_for_websocket(request: h11.Request) -> bool:
+    """Decide exactly as H11Protocol._create_stream does; tests/http/test_canary.py compares the two."""
+    tokens = {token.strip() for token in _last(request, b"connection").lower().split(",")}
+    return (
+        request.method.upper() == b"GET" and "upgrade" in tokens and _last(request, b"upgrade").lower() == "websocket"
+    )
+
+
+def refusal_of(request: h11.Request, *, upgrade: bool) -> Refusal | None:
+    """Say what is wrong with a request that h11 could parse. upgrade: it asks for a WebSocket."""
+    if request.http_version not in {b"1.0", b"1.1"}:
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here"
+    if not _is_target(request):
+        return HTTPStatus.BAD_REQUEST, "the request target is neither a path nor a URL"
+    if upgrade and (_last(request, b"content-length") not in {"", "0"} or _last(request, b"transfer-encoding")):
+        # Otherwise the body would be read as frames.
+        return HTTPStatus.BAD_REQUEST, "an upgrade request must not have a body"
+    return _framing_fault(request) or _repetition(request)
+
+
+def _framing_fault(request: h11.Request) -> Refusal | None:
+    """RFC 9112 section 6.1: both might be a try to smuggle a request past a proxy, and a client may send neither."""
+    if not _last(request, b"transfer-encoding"):
+        return None
+    if _last(request, b"content-length"):
+        return HTTPStatus.BAD_REQUEST, "Content-Length and Transfer-Encoding exclude each other"
+    if request.http_version == b"1.0":
+        return HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding"
+    return None
+
+
+def _repetition(request: h11.Request) -> Refusal | None:
+    """A proxy may have looked at the first, where we would look at the last."""
+    names = [name for name, _ in request.headers if name in SINGLE_FIELDS]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    return None if twice is None else (HTTPStatus.BAD_REQUEST, f"{twice.decode()} may be sent once")
+
+
+def _is_target(request: h11.Request) -> bool:
+    """Whether the target has a form of RFC 9112 section 3.2 that a server must understand."""
+    if request.target.startswith(b"/"):
+        return True
+    if request.method == b"OPTIONS" and request.target == b"*":
+        return True
+    try:
+        parts = urlsplit(request.target.decode("ascii"))
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.netloc) and parts.path.startswith("/")
+
+
+def _last(request: h11.Request, wanted: bytes) -> str:
+    """Return the last value of a header, as Hypercorn does; empty if there is none."""
+    return next((value.decode("latin1").strip() for name, value in reversed(request.headers) if name == wanted), "")
