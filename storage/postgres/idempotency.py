@@ -4,9 +4,9 @@
           └─▶ an Answer: it was done before · KeyConflict: for another body · KeyInFlight: it is being done now
 
 Where the work is a transaction of ours, claim and keep belong to that transaction: the coroutines `claim_key` and
-`keep_answer` take its connection. Where the work is an actor's, which commits by itself, use `IdempotencyKeys`; such
-work must be harmless to repeat, because a process that dies between the work and `keep` leaves a claim that is taken
-over after CLAIM_MS.
+`keep_answer` take its connection; where its answer is known before it is done, `answer_once` is both. Where the work is
+an actor's, which commits by itself, use `IdempotencyKeys`; such work must be harmless to repeat, because a process that
+dies between the work and `keep` leaves a claim that is taken over after CLAIM_MS.
 
 Times are milliseconds since 1970 and come from the caller.
 """
@@ -88,6 +88,17 @@ async def claim_key(connection: Any, claim: IdempotencyClaim, at_ms: int) -> Ear
 async def keep_answer(connection: Any, claim: IdempotencyClaim, answer: KeptAnswer) -> None:
     """Keep the answer within the transaction that took the key."""
     await connection.execute(query("idempotency_keep"), *claim.name, answer.status, answer.body)
+
+
+async def answer_once(connection: Any, claim: IdempotencyClaim, answer: KeptAnswer, at_ms: int) -> Earlier | None:
+    """Take the key and keep the answer within a transaction, which then does the work; None when the key is ours.
+
+    Waits for a transaction that is taking the key now: such work is short, and the second caller gets its answer too.
+    """
+    earlier = await _claim(connection, claim, at_ms)
+    if earlier is None:
+        await keep_answer(connection, claim, answer)
+    return earlier
 
 
 async def _claim(connection: Any, claim: IdempotencyClaim, at_ms: int) -> Earlier | None:

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from greenroom.storage.postgres.idempotency import IdempotencyClaim, KeptAnswer, answer_once
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
 
 CLAIM_MAILS_MAX = 100
 HAND_OVER_MAILS_MAX = 1000
-KEY_KEPT_MS = 24 * 3600 * 1000
 OWNER_KIND = "provider_queue"
 
 
@@ -243,17 +243,11 @@ class Outbox:
 
 async def _take_key(connection: Any, principal: str, keyed: Keyed, at_ms: int) -> Replayed | KeyTaken | None:
     """None when the key is ours now; it is kept with the transaction, or not at all."""
-    name = (principal, keyed.route, keyed.key)
-    await connection.execute(query("email_key_forget"), *name, at_ms - KEY_KEPT_MS)
-    taken = await connection.fetchval(
-        query("email_key_take"), *name, keyed.body_sha256, keyed.status, keyed.answer, at_ms
-    )
-    if taken is not None:
-        return None
-    row = await connection.fetchrow(query("email_key_answer"), *name)
-    if row is None or row["body_sha256"] != keyed.body_sha256:
-        return KeyTaken()
-    return Replayed(row["status"], row["body"])
+    claim = IdempotencyClaim(principal, keyed.route, keyed.key, keyed.body_sha256)
+    earlier = await answer_once(connection, claim, KeptAnswer(keyed.status, keyed.answer), at_ms)
+    if isinstance(earlier, KeptAnswer):
+        return Replayed(earlier.status, earlier.body)
+    return None if earlier is None else KeyTaken()
 
 
 async def _fence(connection: Any, owner: Owner) -> None:

@@ -14,6 +14,7 @@ from greenroom.storage.postgres.idempotency import (
     KeptAnswer,
     KeyConflict,
     KeyInFlight,
+    answer_once,
 )
 from greenroom.storage.postgres.pool import open_postgres
 
@@ -79,3 +80,16 @@ async def test_an_answer_is_forgotten_after_a_day(keys):
     await keys.keep(CLAIM, ANSWER)
     assert isinstance(await keys.claim(CLAIM, NOW + KEPT_MS), KeptAnswer)
     assert await keys.claim(OTHER_BODY, NOW + KEPT_MS + 1) is None
+
+
+async def test_an_answer_that_is_known_beforehand_is_kept_with_the_key(database):
+    async with open_asyncio_bridge() as bridge, open_postgres(bridge, database.connect_arguments()) as postgres:
+
+        async def once(claim: IdempotencyClaim, at_ms: int) -> object:
+            return await postgres.transaction(lambda connection: answer_once(connection, claim, ANSWER, at_ms))
+
+        assert await once(CLAIM, NOW) is None
+        for known in (await once(CLAIM, NOW + KEPT_MS), await IdempotencyKeys(postgres).claim(CLAIM, NOW)):
+            assert known == KeptAnswer(201, '{"id": 1}', is_replay=True)
+        assert isinstance(await once(OTHER_BODY, NOW), KeyConflict)
+        assert await once(OTHER_BODY, NOW + KEPT_MS + 1) is None

@@ -10,22 +10,6 @@ select e.id, $1::text, $2::text, 'pending', e.priority, e.request, sha256(conver
 from unnest($5::text[], $6::smallint[], $7::text[], $8::bigint[], $9::bigint[])
     as e (id, priority, request, not_before_ms, expires_ms);
 
--- name: email_key_forget
--- Forget the answer to one idempotency key if it is older than it may be.
-delete from idempotency_keys
-where principal = $1 and route = $2 and key = $3 and created_at < to_timestamp($4::bigint / 1000.0);
-
--- name: email_key_take
--- Take an idempotency key and store its answer; no row when it is taken. Waits for a request that is taking it now.
-insert into idempotency_keys (principal, route, key, body_sha256, status, body, created_at)
-values ($1, $2, $3, $4, $5, $6, to_timestamp($7::bigint / 1000.0))
-on conflict do nothing
-returning key;
-
--- name: email_key_answer
--- The answer that one idempotency key was given, and the body it was given for.
-select body_sha256, status, body from idempotency_keys where principal = $1 and route = $2 and key = $3;
-
 -- name: email_fence
 -- Bump the ownership row of one queue, and hold it until the end of the transaction; no row when another owns it now.
 update ownership set commits = commits + 1 where kind = $1 and key = $2 and token = $3 returning token;
