@@ -101,14 +101,17 @@ endef
 # -- Chromium, for the tests marked `browser` ---------------------------------------------------------------------------
 
 # Asked for once: a refusal is remembered in .venv until it is made anew. Without Chromium these tests are skipped.
+# libatomic1 is for the node in Playwright's wheel: a bare Debian has none, and Chromium does not bring it.
 _chromium: _venv_dev
-	@if command -v chromium chromium-browser google-chrome >/dev/null || [ -e $(VENV)/no-chromium ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ]; then sudo=; elif sudo -n true 2>/dev/null; then sudo="sudo -n"; else sudo=no; fi; \
-	if [ "$$sudo" != no ] && command -v apt-get >/dev/null; then \
+	@can_browse() { command -v chromium chromium-browser google-chrome && $(BIN)/playwright --version; } >/dev/null 2>&1; \
+	if can_browse || [ -e $(VENV)/no-chromium ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=env; elif sudo -n true 2>/dev/null; then as_root="sudo -n env"; else as_root=; fi; \
+	if [ "$$as_root" ] && command -v apt-get >/dev/null; then \
 		echo "Installing Chromium for the browser tests (once)"; \
-		export DEBIAN_FRONTEND=noninteractive; log=$(VENV)/chromium.log; \
-		{ $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium; } >$$log 2>&1 </dev/null && exit 0; \
+		apt() { $$as_root DEBIAN_FRONTEND=noninteractive apt-get "$$@"; }; log=$(VENV)/chromium.log; \
+		{ apt update && apt install -y --no-install-recommends chromium libatomic1; } >$$log 2>&1 </dev/null; \
+		if can_browse; then exit 0; fi; \
 		echo "Chromium could not be installed ($$log says why)." >&2; \
 	fi; \
-	echo "There is no Chromium: browser tests are skipped. To run them: apt-get install chromium; rm -f $(VENV)/no-chromium" >&2; \
+	echo "There is no Chromium: browser tests are skipped. To run them: apt-get install chromium libatomic1" >&2; \
 	touch $(VENV)/no-chromium
