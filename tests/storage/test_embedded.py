@@ -157,7 +157,8 @@ class Holder:
         command = [sys.executable, "-c", textwrap.dedent(code)]
         environment = dict(os.environ)
         if user is not None:
-            command[0], environment["PYTHONPATH"] = python_for_everyone(), os.pathsep.join(sys.path)
+            command[0] = python_for_everyone("greenroom.storage.postgres.embedded")
+            environment["PYTHONPATH"] = os.pathsep.join(sys.path)
         pin = (lambda: os.sched_setaffinity(0, pin_to)) if pin_to else None
         self.process = subprocess.Popen(
             command,
@@ -187,14 +188,16 @@ class Holder:
         self.kill()
 
 
-def python_for_everyone() -> str:
-    """An interpreter of our version that another user may run: root's own may stand in a closed folder."""
+def python_for_everyone(needed: str = "") -> str:
+    """An interpreter of our version for any user, who can import `needed` too: ours may stand in a closed folder."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for candidate in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        command = [candidate, "-c", f"import {needed or 'sys'}"]
         with suppress(OSError):
-            if subprocess.run([candidate, "-c", ""], user=NOBODY, check=False, cwd="/").returncode == 0:
+            if subprocess.run(command, user=NOBODY, env=environment, cwd="/", capture_output=True).returncode == 0:
                 return candidate
-    pytest.skip("no Python here that an ordinary user can run")
+    pytest.skip(f"{needed or 'Python'} stands where an ordinary user cannot enter")
 
 
 # --- What is there once it runs
