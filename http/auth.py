@@ -189,6 +189,10 @@ class Authenticator:
         """A session was deleted: do not accept it from the cache."""
         self._recent_sessions.drop(session_id)
 
+    def forget_key(self, key_id: str) -> None:
+        """An API key was found to be otherwise: do not accept it from the cache."""
+        self._recent_keys.drop(key_id)
+
     def forget_user(self, user_id: int) -> None:
         """A user was changed: names and roles are read again."""
         for subject in [subject for subject, known in self._known.items() if known.user_id == user_id]:

@@ -21,6 +21,7 @@ import trio
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER, CloseCode
 from greenroom.http.ws.connection import CONTROL, LINGER_BYTES_MAX, Connection, Session
+from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
 
@@ -56,6 +57,7 @@ class SocketEngine:
         self._by_user: dict[int, list[Connection]] = {}
         self._by_address: Counter[str] = Counter()
         self._unauthenticated: Counter[str] = Counter()
+        self.credentials = Credentials()
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._wheel: list[set[Connection]] = [set() for _ in range(WHEEL_SLOTS)]
@@ -97,12 +99,8 @@ class SocketEngine:
         return self._by_user.get(user_id, [])
 
     def connections_of_session(self, session_id: str) -> list[Connection]:
-        """Connections that were opened under one session of the application. O(connections)."""
-        return [
-            connection
-            for connection in self._connections.values()
-            if connection.session.principal is not None and connection.session.principal.session_id == session_id
-        ]
+        """Connections that were opened under one session of the application."""
+        return list(self.credentials.sessions.get(session_id, ()))
 
     # -- coming and going ---------------------------------------------------------------------------------------
 
@@ -118,6 +116,7 @@ class SocketEngine:
                 self._unauthenticated[address] += 1
             else:
                 self._index(connection, connection.session.user_id)
+            self.credentials.add(connection, connection.session.principal)
             self._readiness.register(connection.fd, READABLE)
             self._turn_wheel(connection, random.uniform(1, 25))
             if adopted.early:
@@ -150,6 +149,7 @@ class SocketEngine:
             self._readiness.unregister(connection.fd)
         self._lingering.discard(connection)
         self._blocked.discard(connection)
+        self.credentials.discard(connection)
         self._by_address[connection.address] -= 1
         if self._by_address[connection.address] <= 0:
             del self._by_address[connection.address]

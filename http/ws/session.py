@@ -20,6 +20,7 @@ from greenroom.runtime import ActorError, Command, Ref
 ReplyTo = Callable[[object, BaseException | None], None]
 
 FAULTS_BEFORE_START_MAX: Final = 16
+SESSION_GRACE_SECONDS: Final = 15.0  # past the known end of a session; a round of `Revocations` is shorter
 
 
 class SocketSession:
@@ -152,11 +153,16 @@ class SocketSession:
         return False
 
     def is_expired(self) -> bool:
-        """Close the connection when its credential is over. True when it was."""
+        """Close the connection when its credential is over. True when it was.
+
+        The end of a session stands in its row, and may have moved since: `revocation.py` looks, and closes in time.
+        Here it ends only what could not be looked at.
+        """
         principal = self.principal
         if principal is None or principal.expires_at is None:
             return False
-        if principal.expires_at * 1000 > self.services.clock.wall_milliseconds():
+        grace_seconds = SESSION_GRACE_SECONDS if principal.kind == "session" else 0
+        if (principal.expires_at + grace_seconds) * 1000 > self.services.clock.wall_milliseconds():
             return False
         self.connection.close(TOKEN_EXPIRED)
         return True

@@ -40,6 +40,7 @@ from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.replay import Replayer
+from greenroom.http.ws.revocation import Revocations
 from greenroom.http.ws.route import Admission, add_socket_route
 from greenroom.http.ws.services import SocketLimits, SocketServices
 from greenroom.runtime import ActorSystem, StorageUnavailable, SystemClock, open_system
@@ -99,6 +100,7 @@ class House:
     presence: SocketPresence
     sockets: SocketServices
     authenticator: Authenticator
+    revocations: Revocations
     post_office: PostOffice
 
 
@@ -276,11 +278,15 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     ),
                 )
                 sockets = _socket_services(settings, storage, system, engine, hub, presence, authenticator)
+                revocations = Revocations(
+                    engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
+                )
                 post_office = PostOffice(storage.outbox, system, policy)
-                for task in (engine.run, presence.run, post_office.run):
+                for task in (engine.run, presence.run, revocations.run, post_office.run):
                     nursery.start_soon(task)
                 try:
-                    yield House(settings, storage, system, engine, hub, presence, sockets, authenticator, post_office)
+                    people = (sockets, authenticator, revocations)
+                    yield House(settings, storage, system, engine, hub, presence, *people, post_office)
                 finally:
                     post_office.drain()
         nursery.cancel_scope.cancel(reason="greenroom stops")

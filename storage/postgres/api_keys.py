@@ -53,6 +53,10 @@ class ApiKeys:
         row = await self._postgres.fetch_row("find_api_key", key_id)
         return None if row is None else _key(row)
 
+    async def without(self, key_ids: Sequence[str], scope: str) -> set[str]:
+        """Those of *key_ids* that are gone, revoked, or do not have *scope*. Raises StorageUnavailable."""
+        return {row["id"] for row in await self._postgres.fetch("select_keys_without", key_ids, scope)}
+
     async def create(self, *, name: str, role: str, scopes: Sequence[str]) -> tuple[str, str]:
         """Make a key; its id, and the token, which is shown once. Raises StorageUnavailable."""
         key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)

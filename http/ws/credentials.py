@@ -1,0 +1,43 @@
+"""Credentials in use: which sockets hang on which session or API key.
+
+A JWT is good until it expires and nobody can take it back, so its sockets are not kept here and cost nothing. A socket
+under a session costs about 300 bytes.
+"""
+
+from typing import Final
+
+from greenroom.http.auth import Principal
+from greenroom.http.ws.connection import Connection
+
+_REVOCABLE: Final = ("session", "api_key")
+
+
+class Credentials:
+    """sessions and api_keys: the sockets of each, by the id of the credential. Read them, and do not change them."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, list[Connection]] = {}
+        self.api_keys: dict[str, list[Connection]] = {}
+        self._principals: dict[Connection, Principal] = {}  # as they were shown; a session may have another by now
+
+    def add(self, connection: Connection, principal: Principal | None) -> None:
+        """A socket was opened by *principal*."""
+        if principal is not None and principal.kind in _REVOCABLE:
+            self._principals[connection] = principal
+            by_id, credential_id = self._place(principal)
+            by_id.setdefault(credential_id, []).append(connection)
+
+    def discard(self, connection: Connection) -> None:
+        """The socket is over, or hangs on something else now."""
+        principal = self._principals.pop(connection, None)
+        if principal is not None:
+            by_id, credential_id = self._place(principal)
+            mine = by_id[credential_id]
+            mine.remove(connection)
+            if not mine:
+                del by_id[credential_id]
+
+    def _place(self, principal: Principal) -> tuple[dict[str, list[Connection]], str]:
+        credential_id = principal.session_id if principal.kind == "session" else principal.key_id
+        assert credential_id is not None
+        return self.sessions if principal.kind == "session" else self.api_keys, credential_id

@@ -1,0 +1,86 @@
+"""What another process ends, a running server's sockets feel: a key that is revoked, a session row that is deleted."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import trio
+from wire import V1, Refused, Socket, http, open_sockets  # type: ignore[import-not-found]
+
+WITHIN_SECONDS = 4.0  # one to two on a machine that has time
+
+
+def greenroom(server, *arguments):
+    """A command of an operator, on the server's data; what it printed."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-m", "greenroom", *arguments],
+        env={**kept, "GREENROOM_DATA_DIR": str(server.data), "JWT_SECRET": "x" * 32},
+        cwd=server.folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+async def command(server, *arguments):
+    return await trio.to_thread.run_sync(lambda: greenroom(server, *arguments))
+
+
+async def page_and_program(nursery, server, room, headers, code):
+    """A compat and a v1 socket under the same credential, with the codes they are to end with."""
+    page = await Socket.open(nursery, server, protocol=None, headers=headers)
+    await page.expect("connected")
+    program = await Socket.open(nursery, server, headers=headers)
+    await program.start(room)
+    return [(page, 1008), (program, code)]
+
+
+async def ends(server, socks, headers):
+    """All of them close, and no door opens any more."""
+    for sock, code in socks:
+        assert await sock.wait_closed(WITHIN_SECONDS) == code
+    async with open_sockets() as nursery:
+        for protocol in (V1, None):
+            with pytest.raises(Refused) as refused:
+                await Socket.open(nursery, server, protocol=protocol, headers=headers)
+            assert refused.value.status == 401
+    for path in ("/api/ws/token", "/api/conversations"):
+        assert (await http(server, "GET", path, headers=dict(headers))).status == 401
+
+
+async def test_a_key_that_is_revoked_on_the_command_line_ends_the_sockets_it_opened(server, fresh):
+    room = await server.make_room(fresh, [fresh])
+    key = await command(server, "key", "create", "--scope", "act_as")
+    headers = [("Authorization", f"Bearer {key}"), ("X-Act-As", str(fresh))]
+    async with open_sockets() as nursery:
+        other = await Socket.open(nursery, server, fresh)
+        await other.start(room)
+        socks = await page_and_program(nursery, server, room, headers, 4003)
+        assert (await socks[1][0].ask("send", room, body="while it is good"))["type"] == "ack"
+        await command(server, "key", "revoke", key)
+        await ends(server, socks, headers)
+        assert (await other.ask("send", room, body="nobody else's end", clientId="other"))["type"] == "ack"
+    assert len(await server.log_of(room)) == 2
+
+
+async def test_a_session_row_that_is_deleted_ends_the_sockets_it_opened(server, fresh):
+    room = await server.make_room(fresh, [fresh])
+    await server.query(
+        "insert into sessions (id, user_id, expires_at) select 's-' || $1::bigint, $1::bigint, now() + interval '1 h'",
+        fresh,
+    )
+    headers = [("Cookie", f"pitchey-session=s-{fresh}")]
+    async with open_sockets() as nursery:
+        socks = await page_and_program(nursery, server, room, headers, 4003)
+        ticket = (await http(server, "GET", "/api/ws/token", headers=dict(headers))).json()["token"]
+        await server.query("delete from sessions where user_id = $1", fresh)
+        await ends(server, socks, headers)
+        with pytest.raises(Refused) as refused:  # a ticket of before is as good as its session
+            await Socket.open(nursery, server, protocol=None, path=f"/ws?token={ticket}")
+        assert refused.value.status == 401
