@@ -65,7 +65,16 @@ set -e; \
 want="$$(sed '/^\[tool\.pytest/,$$d' pyproject.toml | sha256sum | cut -c-16)"; \
 has() { [ "$$(cat $(VENV)/installed-$$1 2>/dev/null)" = "$$want" ]; }; \
 is_usable() { [ "$$(cat $(VENV)/made-in 2>/dev/null)" = "$$PWD" ] && $(BIN)/python -c '' 2>/dev/null; }; \
-if { has dev || has $(1); } && is_usable; then exit 0; fi; \
+is_installed() { { has dev || has $(1); } && is_usable; }; \
+if [ $(1) = run ] && is_installed; then exit 0; fi; \
+for it in . $(VENV) src/greenroom.egg-info .mypy_cache .ruff_cache .pytest_cache; do \
+	if [ -e $$it ] && [ ! -w $$it ]; then \
+		echo "$$(realpath $$it) cannot be written by $$(id -un); it belongs to $$(stat -c %U $$it)." >&2; \
+		echo "Run make as that user, or remove what it has made, or take a checkout of your own." >&2; \
+		exit 1; \
+	fi; \
+done; \
+if is_installed; then exit 0; fi; \
 if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	echo "greenroom needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)." >&2; \
 	echo "Install one (Debian 12: apt-get install python3 python3-venv), or name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
@@ -83,7 +92,7 @@ echo "Installing greenroom and what it needs into $(VENV) (once; a minute or two
 log=$(VENV)/install.log; \
 if ! $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -e '$(2)' 2>&1 | tee $$log | $(call progress); then \
 	tail -n 15 $$log >&2; \
-	echo "The installation failed; all of it is in $$log. It needs a network this once. Then again: make $(MAKECMDGOALS)" >&2; \
+	echo "The installation failed; all of it is in $$log. Without a network it cannot be done. Then again: make $(MAKECMDGOALS)" >&2; \
 	exit 1; \
 fi; \
 echo "$$want" > $(VENV)/installed-$(1)
