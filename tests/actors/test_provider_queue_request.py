@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -270,3 +271,46 @@ def test_a_name_with_a_line_break_cannot_break_the_subject():
 
 def test_text_made_from_html_leaves_styles_and_scripts_out():
     assert text_of("<style>p{}</style><p>a<br>b</p><script>c</script>") == "a\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("a <b>b</b> c", "a b c"),
+        ("<p>a</p><p>b</p>", "a\n\nb"),
+        ("<ul><li>a<li>b</ul>", "a\nb"),
+        ("a<BR/>b<br />c", "a\nb\nc"),
+        ('<a class="x" HREF="https://example.com/?a=1&amp;b=2">here</a>!', "here (https://example.com/?a=1&b=2)!"),
+        ("<a href=https://example.com>here</a> <a href='https://e.org'>there</a>", "here (https://example.com) there (https://e.org)"),
+        ('<a href="mailto:a@example.com">write</a> <a name="x">x</a> <a data-href="http://x">y</a>', "write x y"),
+        ('<a title="1 > 0" href="https://example.com">here</a>', "here (https://example.com)"),
+        ("1 &lt; 2 &amp; 3 &#62; 2 &eacute;", "1 < 2 & 3 > 2 \u00e9"),
+        ("1 < 2, I <3 you, a<b", "1 < 2, I <3 you, a<b"),
+        ("if 1 < 2 > 0", "if 1 < 2 > 0"),
+        ("a<!-- <p>b</p> -->c<!--[if mso]>d<![endif]-->e", "ace"),
+        ("a<!-- b", "a"),
+        ("<!DOCTYPE html><?xml version='1.0'?><html><head><title>t</title></head><body>a</body></html>", "a"),
+        ("<head><style>s</style><body>a", "a"),
+        ("<script>if (a < b) document.write('<style>')</script>a", "a"),
+        ("</p>a</style>b", "ab"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_the_words_of_html_are_read_as_a_browser_shows_them(html, text):
+    assert " ".join(text_of(html).split()) == " ".join(text.split())
+
+
+@given(st.text(alphabet="<>/!-[]?&;#x \"'=ahrefstylescriptp\n", max_size=200))
+def test_whatever_html_is_can_be_read(html):
+    text_of(html)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["<", "<a ", "</", "<!--", "<![", "<?", "<style", "<script>", '<a href="', "<a href='", "<a b='>", "<p a=\"'",
+     "<br>", "&", "&#", " href=", "-->", " \n"],
+)  # fmt: skip
+def test_a_mebibyte_of_nonsense_is_read_in_a_moment(part):
+    began = time.process_time()
+    text_of(part * (1024 * 1024 // len(part)))
+    assert time.process_time() - began < 5  # measured: 0.3 s at most, and hours where each part is searched to the end
