@@ -331,7 +331,9 @@ class FrontProtocol(H11Protocol):
             await self._send_upgrade(event)
         elif event.headers == [(b"content-length", b"0"), (b"connection", b"close")]:  # Hypercorn's own words
             await self.refuse(HTTPStatus(event.status_code), HTTPStatus(event.status_code).phrase)
-        elif self._owner.draining or self._owner.hand.held:  # the last answer here: say so
+        elif self._owner.draining or self._owner.hand.held or self.is_receiving_body:
+            # The last answer here, the latter because the rest of the body will not be read: say so, or the client's
+            # next request meets the end.
             await super().stream_send(replace(event, headers=[*event.headers, (b"connection", b"close")]))
         else:
             await super().stream_send(event)

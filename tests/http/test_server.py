@@ -360,7 +360,17 @@ async def test_an_answer_given_before_the_body_has_come_can_be_read(front, statu
     async with await front.connect() as stream:
         await stream.send_all(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path, size))
         await stream.send_all(bytes(200_000))
-        assert (await read_to_end(stream)).startswith(b"HTTP/1.1 %d " % status)
+        answer = await read_to_end(stream)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert b"connection: close" in answer.lower()
+
+
+async def test_a_connection_stays_open_when_the_body_that_nobody_wanted_was_there(front):
+    async with await front.connect() as stream:
+        await stream.send_all(b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello" + GET)
+        answer = await read_until(stream, b'{"ok":true}\n')
+        assert answer.startswith(b"HTTP/1.1 404 ")
+        assert b"connection: close" not in answer.lower()
 
 
 # Hostile and gone clients.
