@@ -10,22 +10,25 @@ Status = Literal["online", "away", "busy", "dnd", "offline"]
 
 @dataclass(frozen=True, slots=True)
 class SocketOpened(Command[None]):
-    """The user has one socket more. socket_id: unique in this process."""
-
-    socket_id: int
-    device: str
+    """The user has one socket more. Which, the board knows: what a command says may be out of date when it is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class SocketClosed(Command[None]):
     """One of the user's sockets is gone."""
 
-    socket_id: int
-
 
 @dataclass(frozen=True, slots=True)
 class SetStatus(Command[None]):
     """What the user says of themselves."""
+
+    status: Status
+    activity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recall(Command[None]):
+    """Of an actor that crashed to its next activation: show what is true now, and how the user wanted to appear."""
 
     status: Status
     activity: str

@@ -68,7 +68,7 @@ class SocketSession:
         """The connection is over."""
         if self.is_present and self.user_id is not None:
             self.is_present = False
-            self.services.tell_presence(self.user_id, SocketClosed(id(self.connection)))
+            self.services.tell_presence(self.user_id, SocketClosed())
 
     # -- the protocols' side ------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class SocketSession:
         assert self.user_id is not None
         self.is_present = True
         self.services.presence.name(self.user_id, self.name)
-        self.services.tell_presence(self.user_id, SocketOpened(id(self.connection), self.device))
+        self.services.tell_presence(self.user_id, SocketOpened())
 
     def ask(self, ref: Ref, command: Command[Any], reply_to: ReplyTo) -> None:
         """Have *reply_to* called with the room's answer; pauses this connection while the room is full."""

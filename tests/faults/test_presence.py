@@ -1,0 +1,230 @@
+"""Presence when things break: nobody is shown offline, or online, for ever; and nobody is told too often."""
+
+import itertools
+
+import pytest
+import trio
+from wire import V1, Socket, open_sockets, wait_until
+
+from greenroom.actors.presence.commands import SetStatus
+from greenroom.runtime.address import Address
+
+RESTART_SECONDS = 6.0  # with the back-off of several crashes in a row
+
+
+@pytest.fixture
+def crashes(live_house, monkeypatch):
+    """Lets the actor crash the next so many times that it would show somebody; what it was told is lost with it."""
+    left, presence = [0], live_house.house.presence
+    show = presence.show
+
+    def crash_or_show(*arguments):
+        if left[0]:
+            left[0] -= 1
+            raise RuntimeError("a bug of the presence actor")
+        show(*arguments)
+
+    monkeypatch.setattr(presence, "show", crash_or_show)
+
+    def crash(times):
+        left[0] = times
+
+    return crash
+
+
+async def open_as(nursery, house, user, protocol, room):
+    sock = await Socket.open(nursery, house, user, protocol=protocol)
+    if protocol is None:
+        await sock.expect("connected")
+        await wait_until(
+            lambda: not house.house.engine.connections_of(user)[-1].session.is_present and "the small rooms"
+        )
+    else:
+        await sock.start(room)
+    return sock
+
+
+def shown(house, user):
+    return house.house.presence.status_of(user)[0]
+
+
+async def becomes(house, user, status, seconds=RESTART_SECONDS):
+    await wait_until(lambda: shown(house, user) != status and f"{user} is {shown(house, user)}", seconds)
+
+
+async def both_hear(watchers, user, status, after):
+    """The v1 and the compat socket of others are told, and told right."""
+    v1, compat = watchers
+
+    def last():
+        diffs = [
+            item["status"]
+            for event in v1.events[after[0] :]
+            if event["type"] == "presence_diff"
+            for item in (*event["data"]["joins"], *event["data"]["leaves"])
+            if item["user"] == user
+        ]
+        updates = [
+            event["status"]
+            for event in compat.of("presence_update")
+            if compat.position(event) >= after[1] and event["userId"] == user
+        ]
+        return diffs[-1:], updates[-1:]
+
+    await wait_until(lambda: last() != ([status], [status]) and f"{status}, not {last()}", 5)
+
+
+@pytest.fixture
+async def watched(live_house):
+    """A room of 1 to 3, where 2 (v1) and 3 (compat) watch 1."""
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        watchers = await open_as(nursery, live_house, 2, V1, room), await open_as(nursery, live_house, 3, None, room)
+        await trio.sleep(1.2)  # their own coming is told
+        yield nursery, room, watchers
+
+
+PROTOCOLS = pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("times", [1, 3])
+async def test_who_comes_while_the_actor_crashes_is_shown_online(live_house, watched, crashes, protocol, times):
+    nursery, room, watchers = watched
+    crashes(times)
+    after = [len(sock.events) for sock in watchers]
+    await open_as(nursery, live_house, 1, protocol, room)
+    await becomes(live_house, 1, "online")
+    await both_hear(watchers, 1, "online", after)
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("times", [1, 3])
+async def test_who_goes_while_the_actor_crashes_is_shown_offline(live_house, watched, crashes, protocol, times):
+    nursery, room, watchers = watched
+    sock = await open_as(nursery, live_house, 1, protocol, room)
+    await becomes(live_house, 1, "online")
+    await trio.sleep(1.2)
+    crashes(times)
+    after = [len(sock.events) for sock in watchers]
+    sock.cut()
+    await becomes(live_house, 1, "offline")
+    await both_hear(watchers, 1, "offline", after)
+
+
+@PROTOCOLS
+async def test_an_actor_that_crashed_asks_the_sockets_and_keeps_what_was_said(live_house, watched, crashes, protocol):
+    """One of two devices goes in the very crash. The word that was being told was acknowledged: it counts."""
+    nursery, room, _ = watched
+    first = await open_as(nursery, live_house, 1, protocol, room)
+    await open_as(nursery, live_house, 1, protocol, room)
+    live_house.house.sockets.tell_presence(1, SetStatus("busy", "writing"))
+    await becomes(live_house, 1, "busy")
+    crashes(1)
+    live_house.house.sockets.tell_presence(1, SetStatus("away", "in a train"))
+    first.cut()
+    cell = live_house.house.system.activations[Address("presence", 1)]
+    await wait_until(lambda: not cell.restarts and "the crash")
+    await wait_until(lambda: live_house.house.engine.of_user(1) != 1 and "the end of the first socket")
+    await trio.sleep(2)
+    assert live_house.house.presence.status_of(1) == ("away", "in a train")
+    live_house.house.sockets.tell_presence(1, SetStatus("dnd", ""))
+    await becomes(live_house, 1, "dnd")
+
+
+async def test_who_is_invisible_stays_so_whatever_their_other_devices_do(live_house, watched):
+    nursery, room, watchers = watched
+    page = await open_as(nursery, live_house, 1, None, room)
+    await becomes(live_house, 1, "online")
+    await trio.sleep(1.2)
+    await page.send({"type": "presence_update", "data": {"status": "offline"}})
+    await becomes(live_house, 1, "offline")
+    await trio.sleep(1.5)  # longer than an idle actor stays in memory
+    after = [len(sock.events) for sock in watchers]
+    other = await open_as(nursery, live_house, 1, V1, room)
+    await trio.sleep(1)
+    other.cut()
+    await trio.sleep(2)
+    assert shown(live_house, 1) == "offline"
+    for sock, position in zip(watchers, after, strict=True):
+        told = [event for event in sock.events[position:] if "presence" in event["type"] or "user_o" in event["type"]]
+        assert not told, told
+    await page.send({"type": "presence_update", "data": {"status": "online"}})
+    await becomes(live_house, 1, "online")
+
+
+async def test_who_goes_in_a_flood_that_fills_the_mailbox_is_shown_offline(live_house, watched):
+    nursery, room, watchers = watched
+    sock = await open_as(nursery, live_house, 1, V1, room)
+    await becomes(live_house, 1, "online")
+    await trio.sleep(1.2)
+    after = [len(one.events) for one in watchers]
+    (connection,) = live_house.house.engine.connections_of(1)
+    live_house.house.sockets.tell_presence(1, SetStatus("away", "awake"))
+    await becomes(live_house, 1, "away")
+    for number in range(300):  # more than the 256 that may wait, before the actor has its turn
+        live_house.house.sockets.tell_presence(1, SetStatus("busy", str(number)))
+    connection.abort()
+    assert live_house.house.system.statistics().kinds["presence"].depth >= 256
+    await becomes(live_house, 1, "offline")
+    await both_hear(watchers, 1, "offline", after)
+    assert await sock.wait_closed() == 1006
+
+
+async def test_each_who_watches_is_told_at_most_once_a_second_and_the_last_word_is_the_truth(live_house, watched):
+    nursery, room, watchers = watched
+    crowd = [11, 12, 13, 14]
+    await live_house.people(*crowd)
+    await live_house.post(f"/api/conversations/{room}/participants", 1, {"userIds": crowd})
+    times = [[], []]
+    for sock, told_at in zip(watchers, times, strict=True):
+        sock.on_event = lambda event, told_at=told_at: (
+            "presence_" in event["type"] and told_at.append((trio.current_time(), event))
+        )
+    speaker = await open_as(nursery, live_house, 1, V1, room)
+
+    async def comes_and_goes(user):
+        while True:
+            sock = await open_as(nursery, live_house, user, V1, room)
+            try:
+                await trio.sleep(0.1 + user * 0.01)
+            finally:
+                sock.cut()
+            await trio.sleep(0.05)
+
+    async with trio.open_nursery() as flapping:
+        for user in crowd[:3]:
+            flapping.start_soon(comes_and_goes, user)
+        with trio.move_on_after(5):
+            number = 0
+            while True:
+                number += 1
+                await speaker.command("presence", status="busy" if number % 2 else "away", note=str(number))
+                await trio.sleep(0.02)
+        flapping.cancel_scope.cancel()
+    for user in crowd:
+        for connection in list(live_house.house.engine.connections_of(user)):  # cancelled while it came
+            connection.abort()
+    assert number > 50, "the user changed their word far more often than once a second"
+    await speaker.ask("presence", status="dnd", note="the end")
+    await open_as(nursery, live_house, crowd[3], V1, room)
+    await trio.sleep(2.5)
+    for told_at in times:
+        bursts = [at for index, (at, _) in enumerate(told_at) if not index or at - told_at[index - 1][0] > 0.3]
+        assert 4 <= len(bursts) <= 9, bursts
+        assert min(later - at for at, later in itertools.pairwise(bursts)) > 0.7, bursts
+    shown = {
+        item["user"]: item for _, event in times[0] for item in (*event["data"]["joins"], *event["data"]["leaves"])
+    }
+    assert (shown[1]["status"], shown[1]["activity"]) == ("dnd", "the end")
+    updates = {event["userId"]: event for _, event in times[1] if event["type"] == "presence_update"}
+    assert (updates[1]["status"], updates[1]["activity"]) == ("dnd", "the end")
+    for user in crowd:
+        status = "online" if user == crowd[3] else "offline"
+        assert live_house.house.presence.status_of(user)[0] == status
+        if user in shown:
+            assert shown[user]["status"] == status
+        if user in updates:
+            assert updates[user]["status"] == status
+    assert shown[crowd[3]]["status"] == updates[crowd[3]]["status"] == "online"
