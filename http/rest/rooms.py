@@ -90,8 +90,9 @@ def claim_of(call: Call, route: str, body: BaseModel | None) -> IdempotencyClaim
         return None
     if not _KEY.fullmatch(key):
         raise ApiError("VALIDATION", f"{KEY_HEADER}: 1 to 255 printable ASCII characters without spaces")
-    text = "" if body is None else body.model_dump_json()
-    return IdempotencyClaim(f"user:{call.user_id}", route, key, hashlib.sha256(text.encode()).digest())
+    principal, text = call.principal, "" if body is None else body.model_dump_json()
+    name = f"key:{principal.key_id}" if principal.user_id is None else f"user:{principal.user_id}"
+    return IdempotencyClaim(name, route, key, hashlib.sha256(text.encode()).digest())
 
 
 def answer_of(kept: Earlier) -> Answer:

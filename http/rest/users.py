@@ -13,6 +13,7 @@ from pydantic import AfterValidator, EmailStr, Field, StringConstraints
 
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output
+from greenroom.http.rest.rooms import once
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, User, UserChange
 
@@ -103,19 +104,25 @@ def own_user(user: User) -> OwnUser:
 @operations.put("/api/users/{id}", auth="principal", body=UserWrite, answer=UserData)
 async def put_user(call: Call) -> Answer:
     """Make or change a user. 201 when the user is new."""
-    user_id, change = call.id(), call.body(UserWrite).change()
+    user_id, write = call.id(), call.body(UserWrite)
+    change = write.change()
     may_create = _check_allowed(call, user_id, change)
-    is_new = False
-    stored: User | None
-    if may_create and user_id < ISSUER_ID_LIMIT:
-        stored, is_new = await call.services.users.put(user_id, change)
-    else:
-        stored = await call.services.users.change(user_id, change)
-    if stored is None:
-        raise ApiError("USER_NOT_FOUND", "there is no such user; ids from 2^40 on are given out by greenroom")
-    call.services.authenticator.forget_user(user_id)
-    call.services.on_user_changed(user_id)
-    return Answer(UserData(user=own_user(stored)), status=201 if is_new else 200)
+
+    async def work() -> Answer:
+        is_new = False
+        stored: User | None
+        if may_create and user_id < ISSUER_ID_LIMIT:
+            stored, is_new = await call.services.users.put(user_id, change)
+        else:
+            stored = await call.services.users.change(user_id, change)
+        if stored is None:
+            raise ApiError("USER_NOT_FOUND", "there is no such user; ids from 2^40 on are given out by greenroom")
+        call.services.authenticator.forget_user(user_id)
+        call.services.on_user_changed(user_id)
+        user = own_user(stored).model_dump(mode="json", by_alias=True)
+        return Answer({"user": user}, status=201 if is_new else 200)
+
+    return await once(call, f"PUT /api/users/{user_id}", write, work)
 
 
 def _check_allowed(call: Call, user_id: int, change: UserChange) -> bool:

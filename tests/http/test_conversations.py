@@ -209,6 +209,19 @@ async def test_the_same_idempotency_key_makes_one_group_and_gives_one_answer(hou
     assert await count_of(house, "select count(*) from conversations") == 2
 
 
+async def test_the_same_idempotency_key_changes_a_user_once(house):
+    _, key = await house.house.storage.api_keys.create(name="", role="service", scopes=["users:write"])
+    service = {"Authorization": f"Bearer {key}", "Idempotency-Key": "k"}
+    first = await house.ask("PUT", "/api/users/7", None, {"name": "Bob"}, service)
+    again = await house.ask("PUT", "/api/users/7", None, {"name": "Bob"}, service)
+    assert (first.status, again.status, again.data) == (201, 201, first.data)
+    assert again.headers["Idempotency-Replay"] == "true"
+    other = await house.ask("PUT", "/api/users/7", None, {"name": "Robert"}, service)
+    assert (other.status, other.code) == (409, "CONFLICT")
+    own = await house.put("/api/users/7", 7, {"name": "Rob"}, Idempotency_Key="k")
+    assert (own.status, own.data["user"]["name"]) == (200, "Rob")
+
+
 async def test_requests_with_one_key_at_the_same_time_make_one_group(house):
     await house.people(1, 2, 3)
     replies = []
