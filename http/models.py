@@ -1,20 +1,22 @@
 """What the models of requests and answers are made of.
 
 pydantic stands only here at the edge. Fields are snake_case in Python and camelCase on the wire; what comes in may be
-spelled either way, and unknown fields are ignored. Ids are numbers on the wire; numeric strings are taken, booleans and
-fractions are not.
+spelled either way, and unknown fields are ignored. A field that comes under two of its names with two values is
+refused: which of them was meant is not ours to guess. Ids are numbers on the wire; numeric strings are taken, booleans
+and fractions are not.
 """
 
 import re
+from functools import cache
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from greenroom.http.decode import INTEGER_MAX
 
 T = TypeVar("T")
-_DIGITS = re.compile(r"[0-9]{1,16}")
+_DIGITS = re.compile(r"-?[0-9]{1,16}")
 
 
 def _whole(value: Any) -> Any:
@@ -25,14 +27,50 @@ def _whole(value: Any) -> Any:
     raise ValueError("a whole number is needed")
 
 
+def _number_or_text(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError("the id of a user is needed")
+
+
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 Id = Annotated[WholeNumber, Field(ge=1, le=INTEGER_MAX)]
+# Who somebody says to be: an id or an external id, for `require_self`.
+OwnId = Annotated[int | str, BeforeValidator(_number_or_text)]
 
 
 class Input(BaseModel):
     """Base of what comes in."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_names(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for names in _names_of(cls):
+                if len(names & data.keys()) > 1:
+                    data = _settled(data, names)
+        return data
+
+
+@cache
+def _names_of(model: type[BaseModel]) -> tuple[frozenset[str], ...]:
+    """For each field of *model* that has several names: those."""
+    found = []
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        found.append(frozenset({name, *(choice for choice in choices if isinstance(choice, str))}))
+    return tuple(names for names in found if len(names) > 1)
+
+
+def _settled(data: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """*data* with the field of these *names* under one of them. Raises: ValueError."""
+    given = [name for name in data if name in names and data[name] is not None]
+    if len({str(data[name]) for name in given}) > 1:
+        raise ValueError(f"{' and '.join(given)} mean the same field and differ: send one")
+    return {name: value for name, value in data.items() if name not in names or name in given[:1]}
 
 
 class Output(BaseModel):

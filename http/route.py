@@ -131,7 +131,7 @@ class Call:
         elif not operation.reads_body and self.request.method not in SAFE_METHODS:
             await self._read_json()
         if operation.query is not None:
-            self._query = _validate(operation.query, self.request.args.to_dict())
+            self._query = _validate(operation.query, self._arguments())
 
     def _check_forgery(self) -> None:
         cookies = self.request.cookies
@@ -144,6 +144,12 @@ class Call:
         # What the decoder refuses in JSON must not come in by way of the address.
         if any("\0" in text for text in (*self._parameters.values(), *self.request.args.values())):
             raise ApiError("BAD_REQUEST", "the address holds the character NUL")
+
+    def _arguments(self) -> dict[str, str]:
+        for name, values in self.request.args.lists():
+            if len(set(values)) > 1:
+                raise ApiError("VALIDATION", f"{name}: this is there more than once: send one")
+        return self.request.args.to_dict()
 
     async def _authenticate(self, auth: Auth) -> None:
         if auth == "nobody":

@@ -9,11 +9,11 @@ import json
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StrictInt, StrictStr, StringConstraints
+from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StringConstraints
 
 from greenroom.actors.events import MemberChanged
 from greenroom.http.errors import ApiError
-from greenroom.http.models import Id, Input, Output, WholeNumber
+from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber
 from greenroom.http.rest.rooms import answer_of, claim_of, no_conversation, now_ms, require_self, require_users
 from greenroom.http.rest.rows import (
     ConversationRow,
@@ -99,7 +99,7 @@ class Page(Input):
 class OwnPage(Page):
     """Which part of one's list. `userId`, which guide B's handler trusted, may only be one's own."""
 
-    user_id: StrictInt | StrictStr | None = None
+    user_id: OwnId | None = None
 
 
 class ConversationData(Output):

@@ -11,14 +11,14 @@ write. Messages are always oldest first.
 from typing import Annotated, Any, Final, Literal
 
 import trio
-from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, AliasChoices, Field, StrictBool
 
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Send, Sent
 from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX, content_fault
 from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
-from greenroom.http.models import Id, Input, Output, WholeNumber
+from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber
 from greenroom.http.rest.conversations import OFFSET_MAX, announce
 from greenroom.http.rest.rooms import KEY_HEADER, no_conversation, now_ms, refusal, require_self, require_users
 from greenroom.http.rest.rows import MessageRow, message_row
@@ -69,7 +69,8 @@ class MessageWrite(Input):
     content: Annotated[str, AfterValidator(_content)] = Field(description="1 to 10,000 code points")
     client_id: ClientId | None = Field(default=None, description="the sender's own id of the message")
     request_id: ClientId | None = Field(default=None, description="counts as clientId where there is none")
-    sender_id: StrictInt | StrictStr | None = Field(default=None, description="if given, who is signed in")
+    sender_id: OwnId | None = Field(default=None, description="if given, who is signed in")
+    conversation_id: Id | None = Field(default=None, description="where; beside an id in the path: the same")
     message_type: Literal["text"] | None = None
     priority: Literal["low", "normal", "high", "urgent"] | None = None
     is_encrypted: Annotated[StrictBool, AfterValidator(_not_encrypted)] | None = None
@@ -79,7 +80,6 @@ class MessageWrite(Input):
 class AddressedMessageWrite(MessageWrite):
     """What to say, and where: into a conversation, or to somebody, with whom a direct one is found or made."""
 
-    conversation_id: Id | None = None
     recipient_id: Id | None = Field(
         default=None, validation_alias=AliasChoices("recipientId", "recipient_id", "receiverId", "receiver_id")
     )
@@ -131,7 +131,10 @@ class MessageOrList(Output):
 @operations.post("/api/conversations/{id}/messages", body=MessageWrite, answer=MessageData, status=201)
 async def send_to_conversation(call: Call) -> Answer:
     """Say something in a conversation."""
-    return await _send(call, call.body(MessageWrite), call.id(), None, status=201)
+    write = call.body(MessageWrite)
+    if write.conversation_id not in (None, call.id()):
+        raise ApiError("VALIDATION", "conversationId is not that of the path: leave it out")
+    return await _send(call, write, call.id(), None, status=201)
 
 
 @operations.post(
@@ -176,7 +179,7 @@ async def _send(
     finally:
         if retry_after is None and not is_charged:
             services.messages.give_back(user_id)
-    return _sent(call, command, room_id, sent, status)
+    return _sent(command, await _role_of(call), room_id, sent, status)
 
 
 def _key_of(call: Call, write: MessageWrite) -> str | None:
@@ -224,7 +227,13 @@ async def _ask(services: RoomServices, room_id: int, command: Send, retry_after:
     return answer
 
 
-def _sent(call: Call, command: Send, room_id: int, sent: Sent, status: int) -> Answer:
+async def _role_of(call: Call) -> str:
+    """What kind of user the sender is. A key that acts for one keeps its own role, which says what it may do."""
+    user = await call.services.users.by_id(call.user_id) if call.principal.kind == "api_key" else None
+    return call.principal.role if user is None else user.role
+
+
+def _sent(command: Send, role: str, room_id: int, sent: Sent, status: int) -> Answer:
     message = StoredMessage(
         sent.message_id,
         sent.seq,
@@ -234,7 +243,7 @@ def _sent(call: Call, command: Send, room_id: int, sent: Sent, status: int) -> A
         sent.at_ms,
         command.sender_name,
         room_id,
-        call.principal.role,
+        role,
     )
     row = message_row(message, room_id, command.sender_id, _UNREAD)
     headers = {"Idempotency-Replay": "true"} if sent.is_duplicate else {}

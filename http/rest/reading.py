@@ -6,12 +6,12 @@ seq. The room moves it, and tells the authors. Also here: whether messaging work
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, StrictInt, StrictStr
+from pydantic import Field
 
 from greenroom.actors.room.commands import Read
 from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
-from greenroom.http.models import Id, Input, Output, WholeNumber
+from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber
 from greenroom.http.rest.rooms import ask_room, no_conversation, once, require_self
 from greenroom.http.route import Answer, Call, Operations
 
@@ -23,7 +23,7 @@ MESSAGES_MAX: Final = 200
 class MessageRead(Input):
     """Nothing is needed. `userId`, which guide B's handler trusted, may only be one's own."""
 
-    user_id: StrictInt | StrictStr | None = None
+    user_id: OwnId | None = None
 
 
 class ConversationRead(Input):

@@ -328,6 +328,18 @@ async def test_a_query_that_cannot_be_used_is_400(client: Any, query: str):
     assert body["success"] is False
 
 
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=2&x=1&x=2"])
+async def test_what_a_query_says_twice_and_in_two_ways_is_400(client: Any, query: str):
+    answer = await ask(client, "GET", f"/test/things?{query}")
+    assert_failure(answer, 400, "VALIDATION")
+    assert (await ask(client, "GET", "/test/things?limit=2&limit=2"))[1]["data"] == {"limit": 2}
+
+
+async def test_a_number_below_the_least_is_told_so(client: Any):
+    for path in ("/test/things?limit=-1", "/test/things?limit=0"):
+        assert "greater than or equal to 1" in (await ask(client, "GET", path))[1]["error"]["message"]
+
+
 async def test_a_query_of_digits_is_a_number(client: Any):
     assert (await ask(client, "GET", "/test/things?limit=7&unknown=1"))[1]["data"] == {"limit": 7}
 

@@ -61,6 +61,53 @@ async def test_a_message_goes_into_a_conversation_from_every_surface(house, path
     assert (reply.status, reply.data["message"]["conversation_id"]) == (200, room)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"recipientId": 2, "receiverId": 3},
+        {"recipientId": 2, "recipient_id": 3},
+        {"receiver_id": 3, "receiverId": "2"},
+        {"conversationId": 5, "conversation_id": 6},
+        {"recipientId": 2, "clientId": "a", "client_id": "b"},
+    ],
+)
+async def test_two_names_of_one_field_that_differ_send_nothing(house, place):
+    await house.people(1, 2, 3)
+    reply = await house.post("/api/messages/send", 1, {"content": "hello", **place})
+    assert (reply.status, reply.code) == (400, "VALIDATION")
+    assert "differ" in reply.message
+    assert await stored(house) == 0
+
+
+async def test_two_names_of_one_field_that_agree_or_say_nothing_are_one(house):
+    await house.people(1, 2)
+    for place in ({"recipientId": 2, "receiverId": "2"}, {"recipientId": None, "recipient_id": 2, "receiverId": None}):
+        reply = await house.post("/api/messages/send", 1, {"content": "hello", **place})
+        assert reply.status == 201, reply.json
+
+
+async def test_a_body_that_names_another_conversation_than_the_path_is_refused(house):
+    await house.people(1, 2)
+    room, other = [await house.conversation(1, 2) for _ in range(2)]
+    path = f"/api/conversations/{room}/messages"
+    reply = await house.post(path, 1, {"content": "hello", "conversationId": other})
+    assert (reply.status, reply.code) == (400, "VALIDATION")
+    assert await stored(house) == 0
+    assert (await house.post(path, 1, {"content": "hello", "conversationId": str(room)})).status == 201
+
+
+async def test_a_message_that_a_key_sends_for_a_user_is_that_users(house):
+    await house.people(1, role="creator")
+    await house.people(2)
+    room = await house.conversation(1, 2)
+    _, key = await house.house.storage.api_keys.create(name="backend", role="service", scopes=["act_as"])
+    service = {"Authorization": f"Bearer {key}", "X-Act-As": "1"}
+    sent = await house.ask("POST", f"/api/conversations/{room}/messages", None, {"content": "hello"}, service)
+    row = sent.data["message"]
+    assert (row["sender_id"], row["sender_name"], row["sender_type"]) == (1, "user-1", "creator")
+    assert (await house.get(f"/api/conversations/{room}/messages", 1)).data["messages"] == [row]
+
+
 @pytest.mark.parametrize("path", SENDS)
 @pytest.mark.parametrize("name", ["recipientId", "recipient_id", "receiverId"])
 async def test_a_message_to_somebody_finds_or_makes_the_conversation_of_the_pair(house, path, name):
