@@ -1,5 +1,7 @@
 """The existing client against the real process: existing-system.md sections 2.3 to 2.5 and 2.9."""
 
+import time
+
 import trio
 from server_process import ServerProcess  # type: ignore[import-not-found]
 from wire import Socket, http, open_sockets, wait_until  # type: ignore[import-not-found]
@@ -152,28 +154,42 @@ async def test_presence_is_told_to_those_who_share_a_room_and_to_nobody_else(ser
         assert not [event for event in stranger.events if event.get("userId") == fresh + 1]
 
 
-async def test_last_seen_is_stored_and_survives_a_crash():
+async def test_when_somebody_was_last_seen_survives_kill_9():
+    """One is there when the process is killed, one left before: the next process tells both right."""
     with ServerProcess() as server:
         await trio.to_thread.run_sync(server.start)
-        await server.make_room(1, [1, 2])
-        seen = (
-            "select p.user_id, extract(epoch from now() - case when p.online_in is null then p.last_seen_at"
-            " else greatest(p.last_seen_at, r.alive_at) end)::float8 as ago"
-            " from user_presence p left join node_runs r on r.id = p.online_in order by 1"
-        )
-        async with open_sockets() as nursery:
-            for user in (1, 2):
-                await page_of(server, nursery, user)
-            rows: list = []
+        room = await server.make_room(1, [1, 2, 3])
+        is_known = "select user_id from user_presence where (online_in is not null) = $1 order by 1"
+
+        async def known(is_online, *users):
             with trio.fail_after(12):
-                while len(rows) < 2:
-                    await trio.sleep(0.2)
-                    rows = await server.query(seen)
+                while [row["user_id"] for row in await server.query(is_known, is_online)] != list(users):  # noqa: ASYNC110
+                    await trio.sleep(0.1)
+
+        async with open_sockets() as nursery:
+            await page_of(server, nursery, 1)
+            guest = await page_of(server, nursery, 2)
+            await known(True, 1, 2)
+            left_at = time.time()
+            guest.cut()
+            await known(False, 2)
+            await trio.sleep(1.5)
+            killed_at = time.time()
             await trio.to_thread.run_sync(server.kill)
+        told = []
+        for _ in range(2):
             await trio.to_thread.run_sync(server.start)
-        rows = await server.query(seen)
-        assert [row["user_id"] for row in rows] == [1, 2]
-        assert all(0 <= row["ago"] < 20 for row in rows), rows
+            async with open_sockets() as nursery:
+                asker = await Socket.open(nursery, server, 3)
+                await asker.start(room)
+                users = (await asker.ask("presence", room))["data"]["users"]
+                told.append({user["user"]: user["lastSeen"] / 1000 for user in users if user["status"] == "offline"})
+                await trio.sleep(0.5)
+            await trio.to_thread.run_sync(server.kill)
+        assert told[0] == told[1]
+        assert set(told[0]) == {1, 2}
+        assert abs(told[0][2] - left_at) < 1.5
+        assert killed_at - 7 < told[0][1] <= killed_at + 0.5, "at most what a run writes of itself every 5 s is missing"
 
 
 async def test_a_flood_is_told_and_rests_and_is_never_closed():

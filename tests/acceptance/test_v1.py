@@ -57,6 +57,59 @@ async def test_who_does_not_start_is_closed_with_4103_after_ten_seconds_and_not_
         assert await busy.wait_closed(2) == 4103
 
 
+async def enters(nursery, server, source):
+    """A socket without a credential, of that address; or the status that it was refused with."""
+    try:
+        return await Socket.open(nursery, server, source=source)
+    except Refused as error:
+        refused = error
+    assert int(refused.headers["retry-after"]) > 0
+    return refused.status
+
+
+async def fill_the_hall(nursery, server):
+    """256 sockets that wait for their start, 8 of each of 32 addresses: on Linux all of 127.0.0.0/8 are ours."""
+    waiting = {}
+    for source in (f"127.0.0.{10 + number}" for number in range(32)):
+        waiting[source] = [await enters(nursery, server, source) for _ in range(8)]
+        assert await enters(nursery, server, source) == (429 if len(waiting) < 32 else 503)
+    assert await enters(nursery, server, "127.0.0.99") == 503
+    assert all(isinstance(sock, Socket) for socks in waiting.values() for sock in socks)
+    return waiting
+
+
+async def test_256_sockets_may_wait_for_their_start_and_8_of_one_address(server, fresh):
+    await server.make_people(fresh)
+    async with open_sockets() as nursery:
+        waiting = await fill_the_hall(nursery, server)
+        known = await Socket.open(nursery, server, fresh, source="127.0.0.10")
+        await known.start()  # who has said who they are at the door does not wait in the hall
+        await waiting["127.0.0.11"][0].command("start", token=server.token(fresh))
+        await waiting["127.0.0.11"][0].expect("ready")
+        await waiting["127.0.0.12"][0].close()
+        for source in ("127.0.0.11", "127.0.0.12"):  # a place is free again, and it is one
+            with trio.fail_after(3):
+                while not isinstance(await enters(nursery, server, source), Socket):  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+        assert [await enters(nursery, server, source) for source in ("127.0.0.11", "127.0.0.99")] == [503, 503]
+        for socks in waiting.values():
+            for sock in socks:
+                sock.cut()
+        with trio.fail_after(5):
+            while not isinstance(await enters(nursery, server, "127.0.0.99"), Socket):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+
+
+@pytest.mark.slow(seconds=30)
+async def test_all_256_end_with_4103_after_ten_seconds_and_make_room(server, fresh):
+    async with open_sockets() as nursery:
+        waiting = [sock for socks in (await fill_the_hall(nursery, server)).values() for sock in socks]
+        await wait_until(lambda: [sock.close_code for sock in waiting if sock.close_code is None], 14)
+        assert {sock.close_code for sock in waiting} == {4103}
+        for sock in (s for socks in (await fill_the_hall(nursery, server)).values() for s in socks):
+            sock.cut()
+
+
 async def test_a_token_in_start_and_one_that_is_wrong_or_of_another(server, fresh):
     room = await server.make_room(fresh, [fresh])
     async with open_sockets() as nursery:

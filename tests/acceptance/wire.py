@@ -90,8 +90,10 @@ def upgrade_request(path: str = "/ws", headers: Iterable[tuple[str, str]] = (), 
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-async def connect_tcp(port: int, *, receive_buffer: int | None = None, nodelay: bool = True) -> socket.socket:
-    """A connected non-blocking socket. Raises OSError."""
+async def connect_tcp(
+    port: int, *, receive_buffer: int | None = None, nodelay: bool = True, source: str | None = None
+) -> socket.socket:
+    """A connected non-blocking socket. source: our own address; on Linux all of 127.0.0.0/8 are. Raises OSError."""
     sock = socket.socket()
     sock.setblocking(False)
     if receive_buffer is not None:
@@ -99,6 +101,8 @@ async def connect_tcp(port: int, *, receive_buffer: int | None = None, nodelay: 
     if nodelay:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
+        if source is not None:
+            sock.bind((source, 0))
         code = sock.connect_ex(("127.0.0.1", port))
         if code == errno.EINPROGRESS:
             await trio.lowlevel.wait_writable(sock)
@@ -257,6 +261,7 @@ class Socket:
         early: bytes = b"",
         receive_buffer: int | None = None,
         token: str | None = None,
+        source: str | None = None,
     ) -> "Socket":
         """Connect and upgrade. early: sent in the same segment as the request. Raises Refused, OSError, Gone."""
         given = list(headers)
@@ -265,7 +270,7 @@ class Socket:
         if protocol is not None:
             given.append(("Sec-WebSocket-Protocol", protocol))
         with trio.fail_after(CONNECT_SECONDS_MAX):
-            sock = await connect_tcp(server.port, receive_buffer=receive_buffer)
+            sock = await connect_tcp(server.port, receive_buffer=receive_buffer, source=source)
             try:
                 await send_all(sock, upgrade_request(path, given, server.port) + early)
                 head = b""
