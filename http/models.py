@@ -33,6 +33,20 @@ def _number_or_text(value: Any) -> Any:
     raise ValueError("the id of a user is needed")
 
 
+# Controls, the line and paragraph separators, and what turns the direction of the text around it: in a name they forge
+# the words of whoever shows it.
+_NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def one_line(text: str) -> str:
+    """Validate a name or a title. Raises: ValueError."""
+    if _NOT_IN_A_LINE.search(text):
+        raise ValueError("control characters are not allowed")
+    if text and not any(character.isprintable() for character in text):
+        raise ValueError("there is nothing to be seen in it")
+    return text
+
+
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 Id = Annotated[WholeNumber, Field(ge=1, le=INTEGER_MAX)]
 # Who somebody says to be: an id or an external id, for `require_self`.

@@ -127,9 +127,9 @@ class Call:
         self._check_parameters()
         await self._authenticate(operation.auth)
         if operation.body is not None:
-            self._body = _validate(operation.body, await self._read_json())
+            self._body = _validate(operation.body, await self.read_json(JSON_BYTES_MAX))
         elif not operation.reads_body and self.request.method not in SAFE_METHODS:
-            await self._read_json()
+            await self.read_json(JSON_BYTES_MAX)
         if operation.query is not None:
             self._query = _validate(operation.query, self._arguments())
 
@@ -165,14 +165,15 @@ class Call:
         if auth == "user":
             self.principal.require_user()
 
-    async def _read_json(self) -> object:
-        data = await self.read_body(JSON_BYTES_MAX)
+    async def read_json(self, bytes_max: int) -> dict[str, object]:
+        """The body as a JSON object; an empty body is an empty one. Raises ApiError 400, 415, and as `read_body`."""
+        data = await self.read_body(bytes_max)
         if not data.strip():
             return {}
         if not is_json(self.request.mimetype.lower()):
             raise ApiError("INVALID_FILE_TYPE", "send the body as Content-Type: application/json")
         try:
-            return decode_object(data, string_characters_max=JSON_BYTES_MAX)
+            return decode_object(data, string_characters_max=bytes_max)
         except BadJson as fault:
             raise ApiError("BAD_REQUEST", f"the body cannot be read: {fault}") from None
 

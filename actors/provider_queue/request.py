@@ -33,6 +33,7 @@ HEADER_CHARACTERS_MAX = 900
 TAGS_MAX = 10
 TAG_CHARACTERS_MAX = 255
 FILENAME_CHARACTERS_MAX = 255
+MILLISECONDS_MIN = 100_000_000_000  # of 1973: a smaller number was meant as seconds, and the mail would go out at once
 SCHEDULE_MS_MAX = 365 * 24 * 3600 * 1000
 PRIORITIES = {"urgent": 0, "critical": 0, "high": 0, "normal": 1, "medium": 1, "low": 2}
 PRIORITY_NAMES = ("high", "normal", "low")
@@ -345,7 +346,7 @@ def _send_at(body: Mapping[str, object], now_ms: int) -> int | None:
 
 def _time_ms(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
+        return value if value >= MILLISECONDS_MIN else None
     if not isinstance(value, str) or len(value) > 40:
         return None
     try:

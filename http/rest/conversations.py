@@ -6,14 +6,13 @@ changes in participants.py, what is said in messages.py.
 """
 
 import json
-import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StringConstraints
 
 from greenroom.actors.events import MemberChanged
 from greenroom.http.errors import ApiError
-from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber
+from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber, one_line
 from greenroom.http.rest.rooms import answer_of, claim_of, no_conversation, now_ms, require_self, require_users
 from greenroom.http.rest.rows import (
     ConversationRow,
@@ -36,17 +35,9 @@ PAGE_MAX: Final = 200
 PAGE_DEFAULT: Final = 100  # the existing client asks once, for everything
 FIRST_MESSAGES: Final = 50
 OFFSET_MAX: Final = 1_000_000
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _printable(text: str) -> str:
-    if _UNPRINTABLE.search(text):
-        raise ValueError("control characters are not allowed")
-    return text
-
 
 Title = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=TITLE_CHARACTERS_MAX), AfterValidator(_printable)
+    str, StringConstraints(strip_whitespace=True, max_length=TITLE_CHARACTERS_MAX), AfterValidator(one_line)
 ]
 People = Annotated[list[Id], Field(max_length=PEOPLE_MAX)]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, StringConstraints
 
 from greenroom.http.auth import SESSION_COOKIES, Authenticator
-from greenroom.http.models import Input, Output
+from greenroom.http.models import Input, Output, one_line
 from greenroom.http.rest.users import OwnUser, own_user
 from greenroom.http.route import Answer, Call, Cookie, Operations
 from greenroom.storage.postgres.sessions import SESSION_SECONDS
@@ -28,17 +28,11 @@ DEMO_USERS: Final = {
 }
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("control characters are not allowed")
-    return text
-
-
 class DemoSignIn(Input):
     """Whom to be: a demo user by name, first name or address, or any name."""
 
     name: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_printable)
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(one_line)
     ]
 
 

@@ -16,10 +16,8 @@ from pydantic import Field
 from greenroom.actors.provider_queue.post_office import IdempotencyKey, PostOffice, Taken
 from greenroom.actors.provider_queue.request import InvalidMail, MailRequest, normalise
 from greenroom.http.auth import Principal
-from greenroom.http.decode import BadJson, decode
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Output
-from greenroom.http.origins import is_json
 from greenroom.http.route import JSON_BYTES_MAX, Answer, Call, Operations
 from greenroom.runtime import SystemClock
 from greenroom.storage.postgres.outbox import KeyTaken
@@ -100,7 +98,7 @@ class EmailHandlers:
     async def send_email_batch(self, call: Call) -> Answer:
         """Send 1 to 100 mails, `emails`: all are taken or none."""
         body = await _read(call)
-        emails = body.get("emails") if isinstance(body, dict) else None
+        emails = body.get("emails")
         if not isinstance(emails, list) or not 0 < len(emails) <= BATCH_MAILS_MAX:
             raise ApiError("VALIDATION", f"emails: a list of 1 to {BATCH_MAILS_MAX} mails")
         requests = [self._checked(email, f"emails.{index}.") for index, email in enumerate(emails)]
@@ -153,17 +151,11 @@ def _name(principal: Principal) -> str:
     return f"key:{principal.key_id}" if principal.key_id is not None else f"user:{principal.user_id}"
 
 
-async def _read(call: Call) -> object:
+async def _read(call: Call) -> dict[str, object]:
     """The body of who may send. Raises: ApiError."""
     if not _may_send(call.principal):
         raise ApiError("FORBIDDEN", f"only an API key with scope {SEND_SCOPE} or an administrator may send mail")
-    if not is_json(call.request.mimetype.lower()):
-        raise ApiError("INVALID_FILE_TYPE", "send the body as Content-Type: application/json")
-    bytes_max = max(JSON_BYTES_MAX, call.services.settings.max_file_size)
-    try:
-        return decode(await call.read_body(bytes_max), string_characters_max=bytes_max)
-    except BadJson as fault:
-        raise ApiError("BAD_REQUEST", f"the body cannot be read: {fault}") from None
+    return await call.read_json(max(JSON_BYTES_MAX, call.services.settings.max_file_size))
 
 
 def _idempotency_key(call: Call, route: str, body: object) -> IdempotencyKey | None:

@@ -4,7 +4,6 @@ A service (an API key with scope `users:write`) or an administrator may make and
 theirs to give out. Everybody else may change their own name, locale and time zone. Only an administrator makes one.
 """
 
-import re
 from functools import cache
 from typing import Annotated
 from zoneinfo import available_timezones
@@ -12,7 +11,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, EmailStr, Field, StringConstraints
 
 from greenroom.http.errors import ApiError
-from greenroom.http.models import Id, Input, Output
+from greenroom.http.models import Id, Input, Output, one_line
 from greenroom.http.rest.rooms import once
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, User, UserChange
@@ -20,13 +19,6 @@ from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, User, UserChange
 operations = Operations("users")
 
 WRITE_SCOPE = "users:write"
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _printable(text: str) -> str:
-    if _UNPRINTABLE.search(text):
-        raise ValueError("control characters are not allowed")
-    return text
 
 
 @cache
@@ -40,9 +32,7 @@ def _zone(name: str) -> str:
     return name
 
 
-Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_printable)
-]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(one_line)]
 Role = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_-]{0,31}$")]
 
 

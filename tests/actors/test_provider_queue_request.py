@@ -143,6 +143,8 @@ def test_an_international_domain_is_sent_in_its_ascii_form():
         ({"priority": 1}, "priority"),
         ({"sendAt": "tomorrow"}, "sendAt"),
         ({"sendAt": True}, "sendAt"),
+        ({"sendAt": NOW // 1000 + 3600}, "sendAt"),
+        ({"sendAt": -1}, "sendAt"),
         ({"send_at": "tomorrow"}, "sendAt"),
         ({"sendAt": NOW + 366 * 86_400_000}, "sendAt"),
         ({"template": "no_such"}, "template"),

@@ -150,6 +150,8 @@ async def test_a_group_has_its_creator_as_its_admin(house, body, count):
         {"isGroup": True, "title": "x" * 256},
         {"isGroup": True, "title": 7},
         {"isGroup": True, "title": "a\nb"},
+        {"isGroup": True, "title": "a\u2029b"},
+        {"isGroup": True, "title": "\u202eb"},
         {"isGroup": True, "title": "a\0b"},
         [],
         "text",

@@ -152,7 +152,7 @@ async def test_what_is_wrong_is_a_400_that_names_the_field_and_changes_nothing(d
         for path, body, field in (
             ("send", {**MAIL, "to": "nobody"}, "to"),
             ("send", {**MAIL, "template": "no_such"}, "template"),
-            ("send", [], "body"),
+            ("send", {}, "to"),
             ("template", MAIL, "templateType"),
             ("batch", {"emails": []}, "emails"),
             ("batch", {"emails": [MAIL, {**MAIL, "subject": "a\r\nb"}]}, "emails.1.subject"),
@@ -160,6 +160,9 @@ async def test_what_is_wrong_is_a_400_that_names_the_field_and_changes_nothing(d
             status, answer, _ = await door.post(path, body, key)
             assert (status, answer["error"]["code"]) == (400, "VALIDATION")
             assert answer["error"]["message"].startswith(field)
+        for wrong in ([], "x", None):
+            status, answer, _ = await door.post("send", wrong, key)
+            assert (status, answer["error"]["code"]) == (400, "BAD_REQUEST")
         await trio.sleep(0.05)
         assert not door.folder.exists()
 
