@@ -12,11 +12,23 @@ import typer
 from greenroom.runtime import StorageUnavailable
 from greenroom.secret_file import SecretUnusable
 from greenroom.settings import Settings, SettingsError, load_settings
+from greenroom.settings_table import shown
 from greenroom.storage.errors import StorageError
 
 FAILED = 1
 TOLD_WRONGLY = 2
 T = TypeVar("T")
+
+# What PostgreSQL refuses and an operator can mend, by the beginning of its SQLSTATE (PostgreSQL manual, appendix A).
+# Every other code is a fault of ours, and wants its traceback.
+REFUSALS = {
+    "28": "name a user whom it lets in, with the right password",
+    "3D": "make that database, or name another",
+    "42501": "name a user who may create tables, such as the owner of the database",
+    "25006": "name a database that can be written, not a standby",
+    "42P01": "the database is not up to date, run `greenroom migrate`",
+    "42703": "the database is not up to date, run `greenroom migrate`",
+}
 
 
 class CommandFailed(Exception):
@@ -43,17 +55,31 @@ def run_or_exit(fn: Callable[..., Awaitable[T]], *args: object) -> T:
         known = _only(fault)
         if isinstance(known, CommandFailed):
             raise stop(str(known), known.code) from None
-        if isinstance(known, StorageError | StorageUnavailable | SecretUnusable):
-            raise stop(str(known), FAILED) from None
         if isinstance(known, KeyboardInterrupt):
             raise typer.Exit(130) from None
-        raise
+        sentence = _sentence(known, next((given for given in args if isinstance(given, Settings)), None))
+        if sentence is None:
+            raise
+        raise stop(sentence, FAILED) from None
 
 
 def stop(message: str, code: int) -> typer.Exit:
     """Print *message* to standard error; raise what is returned."""
     typer.echo(f"greenroom: {message}", err=True)
     return typer.Exit(code)
+
+
+def _sentence(fault: BaseException, settings: Settings | None) -> str | None:
+    """What to tell the user. None: nothing that the user can do something about."""
+    if isinstance(fault, StorageError | SecretUnusable):
+        return str(fault)
+    address = settings.database_url if settings is not None else None
+    where = f" (DATABASE_URL is {shown('database_url', address)})" if address is not None else ""
+    if isinstance(fault, StorageUnavailable):
+        return f"{fault}{where}: does that server run, and may it be reached from here?" if where else str(fault)
+    sqlstate = str(getattr(fault, "sqlstate", ""))  # an error of the driver, which is met in storage/ alone
+    advice = next((advice for beginning, advice in REFUSALS.items() if sqlstate.startswith(beginning)), None)
+    return None if advice is None else f"PostgreSQL refuses: {fault}{where}: {advice}"
 
 
 def _only(fault: BaseException) -> BaseException:
