@@ -110,6 +110,10 @@ def test_settings_made_in_a_test_do_not_see_the_environment(monkeypatch: pytest.
         ("WS_HEARTBEAT_INTERVAL", "0"),
         ("WS_MAX_PER_ADDRESS", "-1"),
         ("FRONTEND_URL", "app.example.org"),
+        ("FRONTEND_URL", "https:///path"),
+        ("PUBLIC_URL", "http://localhost:http"),
+        ("PUBLIC_URL", "http://localhost:70000"),
+        ("GREENROOM_DATA_DIR", "/srv/caf\udce9"),
         ("SENDGRID_FROM_EMAIL", "nobody"),
         ("TWILIO_FROM_NUMBER", "0123"),
         ("MAX_FILE_SIZE", "10MB"),
@@ -132,6 +136,27 @@ def test_a_bad_secret_is_named_but_not_shown(name: str):
         load_settings({name: "mysql://root:hunter2@host/db"})
     assert name in str(fault.value)
     assert "hunter2" not in str(fault.value)
+
+
+@pytest.mark.parametrize("password", ["hunter/2", "12/hunter", "12?hunter", "12#hunter", "a@b/hunter", "hunter:2/"])
+def test_a_password_that_is_not_encoded_is_refused_and_not_taken_for_a_host(password: str):
+    with pytest.raises(SettingsError, match=r"DATABASE_URL has a value that cannot be used.*%2F") as fault:
+        load_settings({"DATABASE_URL": f"postgresql://greenroom:{password}@host/db"})
+    assert "hunter" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://greenroom:p%2Fw@host:5432/db?sslmode=require",
+        "postgresql://greenroom@one:5432,two:5433/db",
+        "postgresql://greenroom@[::1]:5432/db",
+        "postgresql:///db?host=/run/postgresql&user=me@realm",
+        "postgresql://?host=/run/postgresql",
+    ],
+)
+def test_every_way_to_write_the_address_of_a_database_is_taken(url: str):
+    assert load_settings({"DATABASE_URL": url}).database_url is not None
 
 
 def test_all_bad_values_are_told_at_once():

@@ -4,12 +4,14 @@ Exit codes: 0 done, 1 failed, 2 told wrongly, 130 interrupted. What goes wrong f
 about is one sentence on standard error, never a traceback.
 """
 
+import sys
 from typing import Annotated
 
 import typer
 
 from greenroom import __version__
 from greenroom.commands import chat, config, key, migrate, serve, token
+from greenroom.commands.failure import TOLD_WRONGLY
 from greenroom.log import set_up_logging
 
 app = typer.Typer(
@@ -49,4 +51,8 @@ app.command()(chat.chat)
 
 def main() -> None:
     """Run the command line."""
+    # Python hands bytes that are no UTF-8 over as lone surrogates, which nothing can store, sign or show.
+    if any("\ud800" <= character <= "\udfff" for argument in sys.argv for character in argument):
+        typer.echo("greenroom: an argument is not valid UTF-8: give it in UTF-8", err=True)
+        raise SystemExit(TOLD_WRONGLY)
     app()

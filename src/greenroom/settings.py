@@ -49,11 +49,28 @@ def _url(*schemes: str) -> AfterValidator:
     def check(value: str | SecretStr) -> str | SecretStr:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         parts = urlsplit(text)
-        if parts.scheme not in schemes or not (parts.netloc or parts.query or parts.path.strip("/")):
+        named = parts.netloc if "http" in schemes else parts.netloc or parts.query or parts.path.strip("/")
+        if parts.scheme not in schemes or not named:
             raise ValueError(f"it must be an address that begins with {' or '.join(f'{name}://' for name in schemes)}")
+        # An @ behind the host is a password with a / ? or # in it: most of it would be taken for the host, and shown.
+        rest = f"{parts.path}{parts.query}{parts.fragment}"
+        if (parts.netloc and "@" in rest) or not all(map(_has_a_port, parts.netloc.rpartition("@")[2].split(","))):
+            raise ValueError(
+                "behind the host only a port from 0 to 65535 may stand; in a password : / ? # @ are written %3A %2F "
+                "%3F %23 %40"
+            )
         return value
 
     return AfterValidator(check)
+
+
+def _has_a_port(host: str) -> bool:
+    """Whether the port is one, or absent."""
+    try:
+        _ = urlsplit(f"//{host}").port
+    except ValueError:
+        return False
+    return True
 
 
 def _origin(value: str) -> str:
@@ -338,6 +355,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read all settings from *environment* (default: the process's). Raises SettingsError with a line per bad value."""
     given = os.environ if environment is None else environment
     values = {name: given[env] for name, env in environment_names().items() if given.get(env, "").strip()}
+    _check_encoding(values)
     try:
         settings = Settings(**values)  # type: ignore[arg-type]
     except ValidationError as fault:
@@ -375,6 +393,13 @@ def _explain(error: Any, values: Mapping[str, str]) -> str:
     fault = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
     limit = f" (allowed: {limit_of(field)})" if limit_of(field) else ""
     return f"{env} {shown}: {fault[:1].lower()}{fault[1:]}{limit}. Example: {env}={about(field).example}"
+
+
+def _check_encoding(values: Mapping[str, str]) -> None:
+    """Refuse what is not UTF-8: Python hands such bytes over as lone surrogates, which nothing can store or show."""
+    for name, value in values.items():
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise SettingsError(_explain({"loc": [name], "msg": "it is not valid UTF-8"}, values))
 
 
 def _check_together(settings: Settings) -> None:

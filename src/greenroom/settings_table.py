@@ -60,6 +60,8 @@ def shown(field_name: str, value: object) -> str:
         return _without_password(value.get_secret_value()) if field_name in _WITH_ADDRESS else "(set, hidden)"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str) and "://" in value and "@" in value:
+        return _without_password(value)
     if isinstance(value, tuple):
         return ",".join(str(item) for item in value)
     return str(value)
