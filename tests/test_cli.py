@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import asyncpg
 import jwt
@@ -71,9 +72,30 @@ def test_the_version_is_told(run: Run):
     assert run("--version").out == "greenroom 0.1.0"
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["config", "--nonsense"], ["token"], ["key", "revoke"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["config", "--nonsense"],
+        ["token"],
+        ["key", "revoke"],
+        ["key", "create", "--name", "x" * 101],
+        ["serve", "--port", "99999"],
+        ["serve", "--port", "-1"],
+        ["chat", "--url", "http://127.0.0.1:99999"],
+        ["chat", "--url", "http://[::1"],
+    ],
+)
 def test_what_cannot_be_understood_ends_with_2(run: Run, arguments: list[str]):
     assert run(*arguments).code == 2
+
+
+def test_bytes_that_are_no_text_are_refused_wherever_they_stand(run: Run):
+    done = run("key", "create", "--name", "caf\udce9")
+    assert (done.code, done.err) == (2, "greenroom: an argument is not valid UTF-8: give it in UTF-8")
+    done = run("key", "list", JWT_SECRET="\udce9" * 32)
+    assert done.code == 2
+    assert "JWT_SECRET has a value that cannot be used: it is not valid UTF-8" in done.err
 
 
 def test_config_shows_every_setting_with_its_origin_and_hides_secrets(run: Run):
@@ -185,6 +207,32 @@ def test_another_database_is_used_when_it_is_named(run: Run, database: ServerAdd
 
 
 def test_a_database_that_is_away_ends_with_1_and_a_sentence(run: Run):
-    done = run("key", "list", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    done = run("key", "list", DATABASE_URL="postgresql://nobody:hunter2@127.0.0.1:1/none")
     assert done.code == 1
     assert "PostgreSQL cannot be reached" in done.err
+    assert "(DATABASE_URL is postgresql://nobody:***@127.0.0.1:1/none)" in done.err
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["migrate"], ["key", "create"]])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"user": "nobody_of_that_name"}, "name a user whom it lets in"),
+        ({"database": "no_such_database"}, "make that database"),
+        ({"default_transaction_read_only": "on"}, "name a database that can be written"),
+    ],
+)
+def test_a_database_that_does_not_let_us_in_ends_with_1_and_what_to_do(
+    run: Run, database: ServerAddress, command: list[str], change: dict[str, str], words: str
+):
+    url = f"postgresql://?{urlencode({**database.connect_arguments(), **change})}"
+    done = run(*command, DATABASE_URL=url)
+    assert done.code == 1
+    assert "PostgreSQL refuses: " in done.err
+    assert words in done.err
+
+
+def test_a_server_that_may_not_migrate_says_who_should(run: Run):
+    done = run("serve", "--port", "0", "--no-migrate")
+    assert done.code == 1
+    assert "run `greenroom migrate`" in done.err

@@ -134,6 +134,12 @@ def test_without_a_room_rooms_are_listed(greenroom):
         assert re.search(rf"{heading}:\n  \d+  Lobby  \(1 member\)", listed.text), listed.text
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_the_server_of_this_machine(greenroom):
+    greenroom.serve()
+    listed = greenroom.start("chat", "--user", "alice", http_proxy="http://127.0.0.1:9", all_proxy="http://127.0.0.1:9")
+    assert listed.ended() == 0, listed.text
+
+
 def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(greenroom):
     greenroom.port = 9
     away = greenroom.start("chat", "--user", "alice")

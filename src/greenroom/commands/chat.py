@@ -12,6 +12,7 @@ import signal
 import time
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import jwt
 import trio
@@ -71,10 +72,31 @@ def chat(
     if new and room:
         raise stop("--new makes a room: do not name another one", TOLD_WRONGLY)
     settings = settings_or_exit()
-    address = (url or f"http://{settings.host}:{settings.port}").rstrip("/")
-    if not address.startswith(("http://", "https://")):
-        raise stop(f"--url is {url!r}: an address such as http://127.0.0.1:8787 is needed", TOLD_WRONGLY)
-    run_or_exit(_chat, address, token or _token(settings, user or getpass.getuser()), room, new)
+    address = url.rstrip("/") or _address(settings)
+    if not _is_address(address):
+        raise stop(f"--url is {address!r}: an address such as http://127.0.0.1:8787 is needed", TOLD_WRONGLY)
+    run_or_exit(_chat, address, token or _token(settings, user or _login()), room, new)
+
+
+def _address(settings: Settings) -> str:
+    """Where `serve` listens with the same settings; every interface has the loopback one among it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, an IPv6 address without its end
+        return False
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise stop("this user has no name: say who to be, with --user", TOLD_WRONGLY) from None
 
 
 def _token(settings: Settings, user: str) -> str:

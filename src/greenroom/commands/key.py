@@ -10,6 +10,8 @@ from greenroom.commands.failure import FAILED, TOLD_WRONGLY, run_or_exit, settin
 from greenroom.settings import Settings
 from greenroom.storage.postgres.api_keys import KEY_ROLES, KNOWN_SCOPES, ApiKey, ApiKeys
 
+NAME_CHARACTERS_MAX = 100
+
 app = typer.Typer(no_args_is_help=True, help="API keys for programs: create, list, revoke.")
 
 
@@ -27,6 +29,8 @@ def create(
     unknown = [part for part in scopes if part not in KNOWN_SCOPES]
     if unknown:
         raise stop(f"there is no scope {unknown[0]!r}; known are {', '.join(KNOWN_SCOPES)}", TOLD_WRONGLY)
+    if len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+        raise stop(f"--name has to be one line of at most {NAME_CHARACTERS_MAX} characters", TOLD_WRONGLY)
     if role not in KEY_ROLES:
         raise stop(f"there is no role {role!r} for keys; there are {', '.join(KEY_ROLES)}", TOLD_WRONGLY)
     typer.echo(run_or_exit(_create, settings_or_exit(), name, role, scopes))

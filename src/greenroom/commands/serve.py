@@ -26,14 +26,16 @@ from greenroom.settings import Settings
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; HOST otherwise.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; PORT otherwise, 0 for any.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; PORT otherwise, 0 for any.")
+    ] = None,
     migrates: Annotated[
         bool, typer.Option("--migrate/--no-migrate", help="Bring the database up to date first.")
     ] = True,
 ) -> None:
     """Run greenroom until Ctrl-C."""
     settings = settings_or_exit()
-    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    changes = {name: value for name, value in (("host", host), ("port", port)) if value not in (None, "")}
     if changes:
         settings = settings.model_copy(update=changes)
     set_up_logging(settings.effective_log_level, is_development=settings.is_development)
