@@ -59,7 +59,25 @@ def choose_data_directory(
     database_user: Account | None = None,
     system_home: Path = SYSTEM_HOME,
 ) -> Path:
-    """Choose the directory, as the module says; makes nothing. `configured` is the value of GREENROOM_DATA_DIR."""
+    """Choose the directory, as the module says; makes nothing. `configured` is the value of GREENROOM_DATA_DIR.
+
+    Raises DataDirectoryUnusable when it would be in the home of a user who has none.
+    """
+    try:
+        return _choose(configured, cwd, environment, database_user, system_home)
+    except RuntimeError as error:  # of Path.home and expanduser
+        raise DataDirectoryUnusable(
+            f"there is no home directory to keep data in ({error}) say where, with GREENROOM_DATA_DIR"
+        ) from None
+
+
+def _choose(
+    configured: str | None,
+    cwd: Path,
+    environment: Mapping[str, str],
+    database_user: Account | None,
+    system_home: Path,
+) -> Path:
     if configured:
         return (cwd / Path(configured).expanduser()).resolve()
     checkout = is_checkout(cwd) and _is_writable(cwd)
@@ -145,7 +163,7 @@ def make_data_directory(directory: Path) -> Path:
     except FileExistsError:
         _check_existing(resolved)
     except OSError as error:
-        raise _unusable(resolved, f"cannot be made: {error.strerror}") from error
+        raise _unusable(resolved, f"cannot be made ({error.strerror}):") from error
     return resolved
 
 
@@ -158,7 +176,7 @@ def _make_directory(directory: Path) -> None:
 def _check_existing(directory: Path) -> None:
     status = directory.stat()
     if not stat.S_ISDIR(status.st_mode):
-        raise _unusable(directory, "is not a directory")
+        raise _unusable(directory, "is not a directory:")
     if status.st_uid not in (os.geteuid(), expected_account().uid):
         raise _unusable(directory, f"belongs to the user {_name_of(directory)}: run greenroom as that user, or")
     if status.st_mode & stat.S_IWOTH:
@@ -171,7 +189,7 @@ def _open_lock(directory: Path) -> int:
     try:
         return os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise _unusable(directory, f"cannot be locked: {error.strerror}:") from error
+        raise _unusable(directory, f"cannot be locked ({error.strerror}):") from error
 
 
 def _lock(descriptor: int, directory: Path) -> None:

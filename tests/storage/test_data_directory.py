@@ -96,6 +96,11 @@ def test_a_place_closed_to_the_user_of_the_database_gives_way_to_one_per_checkou
     assert {path.parent for path in chosen} == {system_home}
 
 
+def test_a_user_without_a_home_has_to_say_where(open_folder):
+    with pytest.raises(DataDirectoryUnusable, match="say where, with GREENROOM_DATA_DIR"):
+        choose_data_directory("~nobody-of-that-name/data", open_folder)
+
+
 def test_choosing_makes_nothing(checkout):
     before = sorted(checkout.rglob("*"))
     choose_data_directory(None, checkout)
