@@ -6,6 +6,7 @@ behind it is read as a request. Decided are also the protocol's version, the for
 is asked for.
 """
 
+import re
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,6 +17,21 @@ Refusal = tuple[HTTPStatus, str]  # and a sentence
 
 # What decides who is asking, and for what (RFC 9110 section 5.3: a sender must not repeat a field that is no list).
 SINGLE_FIELDS: Final = frozenset({b"authorization", b"content-type", b"idempotency-key", b"origin", b"x-act-as"})
+
+# A name in labels, IPv4, or IPv6 in brackets; empty where the target has no authority.
+_HOST: Final = re.compile(
+    r"((?:[\w-]{1,63}\.)*[\w-]{1,63}\.?|\[[0-9a-f:.]{2,45}\])?(:[0-9]{0,5})?", re.ASCII | re.IGNORECASE
+)
+_HANDSHAKE_FIELDS: Final = frozenset(
+    {
+        b"connection",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+        b"upgrade",
+    }
+)
 
 
 class StrictHeads(h11.Connection):
@@ -63,6 +79,11 @@ def refusal_of(request: h11.Request, *, upgrade: bool) -> Refusal | None:
         return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here"
     if not _is_target(request):
         return HTTPStatus.BAD_REQUEST, "the request target is neither a path nor a URL"
+    if not _HOST.fullmatch(_last(request, b"host")):
+        # RFC 9112 section 3.2. Werkzeug raises UnicodeError for a name that no one could look up.
+        return HTTPStatus.BAD_REQUEST, "Host is not the name of a host"
+    if upgrade and not all(value.isascii() for name, value in request.headers if name in _HANDSHAKE_FIELDS):
+        return HTTPStatus.BAD_REQUEST, "the handshake of a WebSocket is ASCII"  # wsproto raises UnicodeDecodeError
     if upgrade and (_last(request, b"content-length") not in {"", "0"} or _last(request, b"transfer-encoding")):
         # Otherwise the body would be read as frames.
         return HTTPStatus.BAD_REQUEST, "an upgrade request must not have a body"

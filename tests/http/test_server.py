@@ -200,6 +200,18 @@ def costs():
         (400, [b"GET / HTTP/1.1\r\nHost: x\r\nName: a\r\n\tb\r\n\r\n"]),
         (400, [b"GET / HTTP/1.1\r\n Host: x\r\n\r\n"]),
         (400, [b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: 127..0.1\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: .x\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: " + b"x" * 64 + b".example\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: user@x\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x/y\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: x:y\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: \xc3\xa4.example\r\n\r\n"]),
+        (400, [b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n"]),
+        (400, [UPGRADE[:-2].replace(b"%s", b"/ws") + b"Sec-WebSocket-Protocol: \xff\r\n\r\n"]),
+        (400, [UPGRADE[:-2].replace(b"%s", b"/ws") + b"Sec-WebSocket-Extensions: \xff\r\n\r\n"]),
+        (400, [GET.replace(b"Host: localhost", b"Host: ..")]),
         (400, [b"GET / HTTP/1.1\r\nHost: x\r\nName : a\r\n\r\n"]),
         (400, [b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n"]),
         (400, [b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n"]),
@@ -302,6 +314,16 @@ async def test_a_refused_head_request_gets_no_body(front, sent):
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 200 "))
     assert answer.endswith(b"\r\n\r\n")
     assert front.server.statistics().faults_guarded == 0
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"", b"localhost", b"localhost.", b"LOCALHOST:8787", b"x:", b"a-b_c.example:1", b"127.0.0.1", b"[::1]:8787",
+     b"[::ffff:127.0.0.1]", b"xn--4ca.example", b"x" * 63 + b".example"],
+)  # fmt: skip
+async def test_every_way_to_name_a_host_is_taken(front, host):
+    answer = await front.exchange(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 async def test_an_upgrade_to_http_2_in_clear_text_is_answered_in_http_1(front):
