@@ -36,7 +36,7 @@ from hypercorn.typing import WorkerContext as WorkerContextPort
 
 from greenroom.http.adoption import HAND_KEY, Hand, Stage
 from greenroom.http.errors import CODE_OF, failure
-from greenroom.http.heads import StrictHeads, asks_for_websocket, refusal_of
+from greenroom.http.heads import StrictHeads, asks_for_websocket, refusal_of, without_extensions
 
 log = structlog.get_logger()
 
@@ -343,8 +343,7 @@ class FrontProtocol(H11Protocol):
             log.error("http.upgrade_not_adopted", peer=self.client)
             await self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this path has no WebSocket engine")
             return
-        headers = [(name, value) for name, value in event.headers if name != b"sec-websocket-extensions"]
-        await super().stream_send(replace(event, headers=headers))
+        await super().stream_send(event)
         if not self._owner.hand.broken:
             self._owner.hand.note_upgraded()
 
@@ -362,6 +361,7 @@ class FrontProtocol(H11Protocol):
         if upgrade:
             # Before the application hears of it: it may adopt as soon as it runs.
             self._owner.hand.hold(self.connection.trailing_data[0])
+            request = without_extensions(request)
         await super()._create_stream(request)
         if isinstance(self.connection, H11WSConnection):
             assert upgrade, "Hypercorn's notion of an upgrade has changed: see asks_for_websocket"

@@ -16,22 +16,16 @@ import h11
 Refusal = tuple[HTTPStatus, str]  # and a sentence
 
 # What decides who is asking, and for what (RFC 9110 section 5.3: a sender must not repeat a field that is no list).
-SINGLE_FIELDS: Final = frozenset({b"authorization", b"content-type", b"idempotency-key", b"origin", b"x-act-as"})
+SINGLE_FIELDS: Final = frozenset(
+    {b"authorization", b"content-type", b"idempotency-key", b"origin", b"sec-websocket-key", b"x-act-as"}
+)
 
 # A name in labels, IPv4, or IPv6 in brackets; empty where the target has no authority.
 _HOST: Final = re.compile(
     r"((?:[\w-]{1,63}\.)*[\w-]{1,63}\.?|\[[0-9a-f:.]{2,45}\])?(:[0-9]{0,5})?", re.ASCII | re.IGNORECASE
 )
-_HANDSHAKE_FIELDS: Final = frozenset(
-    {
-        b"connection",
-        b"sec-websocket-extensions",
-        b"sec-websocket-key",
-        b"sec-websocket-protocol",
-        b"sec-websocket-version",
-        b"upgrade",
-    }
-)
+_HANDSHAKE_FIELDS: Final = frozenset({b"connection", b"sec-websocket-protocol", b"sec-websocket-version", b"upgrade"})
+_WEBSOCKET_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
 class StrictHeads(h11.Connection):
@@ -82,12 +76,28 @@ def refusal_of(request: h11.Request, *, upgrade: bool) -> Refusal | None:
     if not _HOST.fullmatch(_last(request, b"host")):
         # RFC 9112 section 3.2. Werkzeug raises UnicodeError for a name that no one could look up.
         return HTTPStatus.BAD_REQUEST, "Host is not the name of a host"
-    if upgrade and not all(value.isascii() for name, value in request.headers if name in _HANDSHAKE_FIELDS):
-        return HTTPStatus.BAD_REQUEST, "the handshake of a WebSocket is ASCII"  # wsproto raises UnicodeDecodeError
-    if upgrade and (_last(request, b"content-length") not in {"", "0"} or _last(request, b"transfer-encoding")):
+    handshake_fault = _handshake_fault(request) if upgrade else None
+    return handshake_fault or _framing_fault(request) or _repetition(request)
+
+
+def without_extensions(request: h11.Request) -> h11.Request:
+    """The same upgrade request without the extensions that it offers: the engine takes none, and wsproto raises
+    ValueError on some."""
+    headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+    if len(headers) == len(request.headers):
+        return request
+    return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)
+
+
+def _handshake_fault(request: h11.Request) -> Refusal | None:
+    if _last(request, b"content-length") not in {"", "0"} or _last(request, b"transfer-encoding"):
         # Otherwise the body would be read as frames.
         return HTTPStatus.BAD_REQUEST, "an upgrade request must not have a body"
-    return _framing_fault(request) or _repetition(request)
+    if not all(value.isascii() for name, value in request.headers if name in _HANDSHAKE_FIELDS):
+        return HTTPStatus.BAD_REQUEST, "the handshake of a WebSocket is ASCII"  # wsproto raises UnicodeDecodeError
+    if not _WEBSOCKET_KEY.fullmatch(_last(request, b"sec-websocket-key")):
+        return HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Key is 16 bytes in base64 (RFC 6455 section 4.2.1)"
+    return None
 
 
 def _framing_fault(request: h11.Request) -> Refusal | None:

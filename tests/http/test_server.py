@@ -210,7 +210,9 @@ def costs():
         (400, [b"GET / HTTP/1.1\r\nHost: \xc3\xa4.example\r\n\r\n"]),
         (400, [b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n"]),
         (400, [UPGRADE[:-2].replace(b"%s", b"/ws") + b"Sec-WebSocket-Protocol: \xff\r\n\r\n"]),
-        (400, [UPGRADE[:-2].replace(b"%s", b"/ws") + b"Sec-WebSocket-Extensions: \xff\r\n\r\n"]),
+        (400, [(UPGRADE % b"/ws").replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"")]),
+        (400, [(UPGRADE % b"/ws").replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ")]),
+        (400, [UPGRADE[:-2].replace(b"%s", b"/ws") + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"]),
         (400, [GET.replace(b"Host: localhost", b"Host: ..")]),
         (400, [b"GET / HTTP/1.1\r\nHost: x\r\nName : a\r\n\r\n"]),
         (400, [b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n"]),
@@ -313,6 +315,21 @@ async def test_a_refused_head_request_gets_no_body(front, sent):
     answer = await front.exchange(sent)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 200 "))
     assert answer.endswith(b"\r\n\r\n")
+    assert front.server.statistics().faults_guarded == 0
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [b"permessage-deflate; client_max_window_bits", b"permessage-deflate; client_max_window_bits=abc",
+     b"permessage-deflate; server_max_window_bits=", b"permessage-deflate;;=", b"\xff", b",,,", b"x" * 3000],
+)  # fmt: skip
+async def test_extensions_are_never_agreed_to_however_they_are_offered(front, offer):
+    request = UPGRADE[:-2].replace(b"%s", b"/ws") + b"Sec-WebSocket-Extensions: " + offer + b"\r\n\r\n"
+    async with await front.connect() as stream:
+        await stream.send_all(request)
+        answer = await read_until(stream, b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"extensions" not in answer.lower()
     assert front.server.statistics().faults_guarded == 0
 
 
