@@ -27,7 +27,9 @@ _MEANING: Final = {
     403: "Not allowed.",
     404: "There is no such thing, or not for you.",
     413: "The body is too long.",
+    409: "The Idempotency-Key or client id was used for something else, or is being used.",
     415: "The body is not of a type that is taken here.",
+    429: "Too many; try again after Retry-After.",
     503: "Storage or a part of greenroom does not answer; try again after Retry-After.",
 }
 
@@ -45,11 +47,14 @@ def describe(view: Callable[..., Any], operation: Operation, method: str, path: 
     if operation.auth != "nobody":
         open_to_all: list[dict[str, list[str]]] = [{}] if operation.auth == "anybody" else []
         security_scheme([{"bearer": []}, {"session": []}, *open_to_all])(view)
-    if operation.body is not None:
-        document_request(cast("Any", operation.body))(view)
+    body = operation.body or operation.reads_body
+    if body is not None:
+        document_request(cast("Any", body))(view)
     if operation.query is not None:
         document_querystring(cast("Any", operation.query))(view)
-    document_response(cast("Any", _answer_model(operation)), operation.status)(view)
+    for status in (operation.status, operation.or_status):
+        if status is not None:
+            document_response(cast("Any", _answer_model(operation)), status)(view)
     for status in _failures(operation, path):
         document_response(cast("Any", Failure), status)(view)
 
@@ -67,8 +72,9 @@ def document(app: Quart) -> dict[str, Any]:
     )
     written = _Provider(app, extension).schema()
     for operations in written["paths"].values():
-        for operation in operations.values():
+        for method, operation in operations.items():
             _tidy(operation, written["components"]["schemas"])
+            operation.setdefault("parameters", []).extend(_headers(method.upper(), operation))
     return written
 
 
@@ -100,9 +106,27 @@ def _failures(operation: Operation, path: str) -> Iterable[int]:
     if operation.auth != "nobody":
         yield 401
         yield 403
-    if "{" in path:
+    if "{" in path or operation.body is not None:
         yield 404
+    if has_body and operation.auth != "nobody":
+        yield 409
+    if operation.auth == "user" and (has_body or operation.tag == "websocket"):
+        yield 429
     yield 503
+
+
+def _headers(method: str, operation: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """The headers that count beside the credential."""
+    if "security" not in operation:
+        return
+    text = {"type": "string"}
+    if method not in SAFE_METHODS:
+        what = (
+            "The same key and body get the same answer; of a message it is the clientId. Kept for 24 h, that for ever."
+        )
+        yield {"name": "Idempotency-Key", "in": "header", "required": False, "description": what, "schema": text}
+    what = "The id of the user for whom an API key with scope act_as acts; for nothing else."
+    yield {"name": "X-Act-As", "in": "header", "required": False, "description": what, "schema": text}
 
 
 def _tidy(operation: dict[str, Any], components: dict[str, Any]) -> None:

@@ -128,7 +128,7 @@ class Call:
         await self._authenticate(operation.auth)
         if operation.body is not None:
             self._body = _validate(operation.body, await self.read_json(JSON_BYTES_MAX))
-        elif not operation.reads_body and self.request.method not in SAFE_METHODS:
+        elif operation.reads_body is None and self.request.method not in SAFE_METHODS:
             await self.read_json(JSON_BYTES_MAX)
         if operation.query is not None:
             self._query = _validate(operation.query, self._arguments())
@@ -211,11 +211,12 @@ class Operation:
     tag: str
     auth: Auth
     body: type[BaseModel] | None
-    reads_body: bool  # the handler does, by itself
+    reads_body: type[BaseModel] | None  # what the handler reads by itself, for the documentation
     query: type[BaseModel] | None
     answer: Any  # the model of `data`
     whole: type[BaseModel] | None  # the model of the whole answer, where it is not the usual envelope
     status: int
+    or_status: int | None
     also: tuple[tuple[str, str], ...]
     is_development: bool
     is_hidden: bool
@@ -235,16 +236,20 @@ class Operations:
         *,
         auth: Auth = "user",
         body: type[BaseModel] | None = None,
-        reads_body: bool = False,
+        reads_body: type[BaseModel] | None = None,
         query: type[BaseModel] | None = None,
         answer: Any = None,
         whole: type[BaseModel] | None = None,
         status: int = 200,
+        or_status: int | None = None,
         also: Sequence[str] = (),
         is_development: bool = False,
         is_hidden: bool = False,
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated handler. `also`: further routes, as "GET /path" or a path for the same method."""
+        """Declare the decorated handler.
+
+        `also`: further routes, as "GET /path" or a path for the same method. `or_status`: another status of a success.
+        """
 
         def decorate(handler: Handler) -> Handler:
             assert handler.__doc__, f"{path}: the docstring of a handler is its documentation"
@@ -262,6 +267,7 @@ class Operations:
                     answer=answer,
                     whole=whole,
                     status=status,
+                    or_status=or_status,
                     also=tuple((other[0], other[1]) for other in others),
                     is_development=is_development,
                     is_hidden=is_hidden,

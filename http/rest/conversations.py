@@ -127,6 +127,7 @@ class ConversationWithMessages(Output):
     body=ConversationWrite,
     answer=ConversationData,
     status=201,
+    or_status=200,
     also=["/api/messages/conversations", "/api/messaging/conversations"],
 )
 async def create_conversation(call: Call) -> Answer:

@@ -9,7 +9,7 @@ may be as large as MAX_FILE_SIZE, which is checked after who is asking.
 """
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from greenroom.actors.provider_queue.post_office import IdempotencyKey, PostOffi
 from greenroom.actors.provider_queue.request import InvalidMail, MailRequest, normalise
 from greenroom.http.auth import Principal
 from greenroom.http.errors import ApiError
-from greenroom.http.models import Output
+from greenroom.http.models import Input, Output
 from greenroom.http.route import JSON_BYTES_MAX, Answer, Call, Operations
 from greenroom.runtime import SystemClock
 from greenroom.storage.postgres.outbox import KeyTaken
@@ -25,6 +25,44 @@ from greenroom.storage.postgres.outbox import KeyTaken
 SEND_SCOPE = "email:send"
 BATCH_MAILS_MAX = 100
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class MailFile(Input):
+    """A file to send along."""
+
+    filename: str
+    content: str = Field(description="base64")
+    type: str | None = Field(default=None, description="a media type; application/octet-stream if absent")
+    disposition: Literal["attachment", "inline"] | None = None
+    content_id: str | None = None
+
+
+class MailWrite(Input):
+    """A mail, for the documentation: provider_queue/request.py reads it. With neither template, `subject` and `html` or
+    `text` are needed; who it is from is a setting."""
+
+    to: str | list[str]
+    cc: str | list[str] | None = None
+    bcc: str | list[str] | None = None
+    reply_to: str | None = None
+    subject: str | None = None
+    html: str | None = None
+    text: str | None = None
+    template_type: str | None = Field(default=None, description="the name of a template")
+    template: str | None = Field(default=None, description="the same as templateType")
+    variables: dict[str, Any] | None = Field(default=None, description="what the template is filled with")
+    data: dict[str, Any] | None = Field(default=None, description="the same as variables")
+    headers: dict[str, str] | None = None
+    tags: list[str] | None = None
+    attachments: list[MailFile] | None = None
+    priority: Literal["high", "normal", "low"] | None = None
+    send_at: str | int | None = Field(default=None, description="ISO 8601, or milliseconds since 1970; now if past")
+
+
+class MailBatchWrite(Input):
+    """Several mails."""
+
+    emails: list[MailWrite] = Field(min_length=1, max_length=BATCH_MAILS_MAX)
 
 
 class MailReceipt(Output):
@@ -133,10 +171,11 @@ class EmailHandlers:
 def email_operations(post_office: PostOffice) -> Operations:
     """The operations, for `make_app`."""
     operations, handlers = Operations("email"), EmailHandlers(post_office)
-    sends = {"auth": "principal", "reads_body": True, "status": 202}
-    operations.post("/api/email/send", answer=MailReceipt, **sends)(handlers.send_email)
-    operations.post("/api/email/template", answer=MailReceipt, **sends)(handlers.send_template_email)
-    operations.post("/api/email/batch", answer=BatchReceipt, **sends)(handlers.send_email_batch)
+    one = {"auth": "principal", "reads_body": MailWrite, "answer": MailReceipt, "status": 202}
+    several = {"auth": "principal", "reads_body": MailBatchWrite, "answer": BatchReceipt, "status": 202}
+    operations.post("/api/email/send", **one)(handlers.send_email)
+    operations.post("/api/email/template", **one)(handlers.send_template_email)
+    operations.post("/api/email/batch", **several)(handlers.send_email_batch)
     operations.get("/api/email/{email}/status", auth="principal", answer=MailStory)(handlers.get_email_status)
     operations.get("/api/email/health", auth="anybody", answer=EmailHealth)(handlers.get_email_health)
     return operations

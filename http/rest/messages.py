@@ -141,6 +141,7 @@ async def send_to_conversation(call: Call) -> Answer:
     "/api/messages/send",
     body=AddressedMessageWrite,
     answer=MessageData,
+    or_status=201,
     also=["/api/messaging/send", "/api/messages"],
 )
 async def send_message(call: Call) -> Answer:

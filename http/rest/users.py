@@ -91,7 +91,7 @@ def own_user(user: User) -> OwnUser:
     )
 
 
-@operations.put("/api/users/{id}", auth="principal", body=UserWrite, answer=UserData)
+@operations.put("/api/users/{id}", auth="principal", body=UserWrite, answer=UserData, or_status=201)
 async def put_user(call: Call) -> Answer:
     """Make or change a user. 201 when the user is new."""
     user_id, write = call.id(), call.body(UserWrite)

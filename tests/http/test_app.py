@@ -489,6 +489,20 @@ async def test_the_description_states_models_failures_and_who_may_call(front: Fr
     assert len(set(ids)) == len(ids)
 
 
+async def test_the_description_states_every_body_and_the_headers_that_count(house: Any):
+    paths = document(house.app)["paths"]
+    for path in ("/api/email/send", "/api/email/batch", "/api/messages/send"):
+        assert paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    for method, path, names in (
+        ("post", "/api/messages/send", {"Idempotency-Key", "X-Act-As"}),
+        ("get", "/api/conversations", {"limit", "offset", "userId", "X-Act-As"}),
+        ("post", "/api/auth/sign-out", set()),
+    ):
+        assert {parameter["name"] for parameter in paths[path][method]["parameters"]} == names
+    sends = {str(status) for status in paths["/api/messages/send"]["post"]["responses"]}
+    assert sends >= {"200", "201", "400", "401", "403", "404", "409", "413", "415", "429", "503"}
+
+
 async def test_every_reference_in_the_description_leads_somewhere(client: Any):
     _, body, _ = await ask(client, "GET", "/openapi.json")
     for name in re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(body)):

@@ -14,7 +14,7 @@ from greenroom.http.auth import Authenticator
 from greenroom.http.checkup import Checkup
 from greenroom.http.development import DevelopmentGate
 from greenroom.http.origins import Origins, Proxies
-from greenroom.http.rest.email import email_operations
+from greenroom.http.rest.email import MailBatchWrite, email_operations
 from greenroom.http.services import Services
 from greenroom.http.tickets import Tickets
 from greenroom.runtime import open_system
@@ -165,6 +165,16 @@ async def test_what_is_wrong_is_a_400_that_names_the_field_and_changes_nothing(d
             assert (status, answer["error"]["code"]) == (400, "BAD_REQUEST")
         await trio.sleep(0.05)
         assert not door.folder.exists()
+
+
+def test_what_the_documentation_says_of_a_mail_is_true_of_both_guides_bodies():
+    for mail in (
+        {**MAIL, "templateType": "welcome", "variables": {"name": "John"}},
+        {"to": ["user@example.com"], "template": "welcome", "data": {"name": "John"}, "sendAt": "2026-11-22T10:00:00Z"},
+        {**MAIL, "attachments": [{"filename": "a.bin", "content": "eA==", "disposition": "inline", "contentId": "a"}]},
+    ):
+        documented = MailBatchWrite.model_validate({"emails": [mail]}).emails[0]
+        assert documented.model_dump(by_alias=True, exclude_unset=True) == mail
 
 
 async def test_a_mail_with_a_file_larger_than_other_bodies_may_be_is_taken(database, tmp_path):
