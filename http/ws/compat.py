@@ -22,6 +22,7 @@ from greenroom.http.ws.services import SocketServices, failure_of, send_over_lim
 from greenroom.http.ws.session import SocketSession
 from greenroom.runtime import StorageUnavailable
 
+SMALL_ROOMS_TRIES: Final = 3
 CHANNELS_MAX: Final = 64
 CHANNEL_CHARACTERS_MAX: Final = 128
 CLIENT_ID_CHARACTERS_MAX: Final = 64
@@ -52,15 +53,25 @@ class CompatSession(SocketSession):
         services.engine.spawn(self._watch_small_rooms)
 
     async def _watch_small_rooms(self) -> None:
-        """Learn in which rooms this user may be shown, and shows, presence; then appear."""
+        """Learn in which rooms this user may be shown, and shows, presence; then appear.
+
+        Who came or went while storage was read is not in what it said: that is made good after it, or somebody who was
+        removed in that moment would be shown who is online there.
+        """
         assert self.user_id is not None
-        rooms: dict[int, list[int]] = {}
-        try:
-            rooms = await self.services.last_seen.small_rooms_of(self.user_id)
-        except StorageUnavailable:
-            await trio.lowlevel.checkpoint()
+        hub, rooms = self.services.hub, dict[int, list[int]]()
+        for _ in range(SMALL_ROOMS_TRIES):
+            with hub.small_rooms.noting_changes() as changes:
+                try:
+                    rooms = await self.services.last_seen.small_rooms_of(self.user_id)
+                except StorageUnavailable:
+                    await trio.lowlevel.checkpoint()
+            if not any(change.user_id == self.user_id and change.is_active for change in changes):
+                break  # else they came into a room meanwhile: who is in it must be read
         if not self.connection.is_closing:
-            self.services.hub.watch_small_rooms(self.connection, rooms)
+            hub.watch_small_rooms(self.connection, rooms)
+            for change in changes:
+                hub.small_rooms.member_changed(change)
             self.appear()
 
     # -- the engine's side --------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Which rooms with few members somebody on this process watches, and who is in them: where presence is told."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from greenroom.actors.events import MemberChanged
 
@@ -15,6 +16,7 @@ class SmallRooms:
         self.members: dict[int, set[int]] = {}
         self.rooms_of: dict[int, set[int]] = {}
         self._watchers: dict[int, int] = {}
+        self._notes: list[list[MemberChanged]] = []
 
     def watch(self, room_id: int, members: Iterable[int]) -> None:
         """One watcher more. No members: the room is too large for presence."""
@@ -37,7 +39,9 @@ class SmallRooms:
             self._forget_room_of(user_id, room_id)
 
     def member_changed(self, event: MemberChanged) -> None:
-        """Keep up with a room that is watched."""
+        """Keep up with a room that is watched. The same change twice is one."""
+        for changes in self._notes:
+            changes.append(event)
         known = self.members.get(event.room_id)
         if known is None:
             return
@@ -47,6 +51,16 @@ class SmallRooms:
         else:
             known.discard(event.user_id)
             self._forget_room_of(event.user_id, event.room_id)
+
+    @contextmanager
+    def noting_changes(self) -> Iterator[list[MemberChanged]]:
+        """What changes in any room while the block lasts, for whoever reads members from storage in it."""
+        changes: list[MemberChanged] = []
+        self._notes.append(changes)
+        try:
+            yield changes
+        finally:
+            self._notes[:] = [noted for noted in self._notes if noted is not changes]
 
     def _forget_room_of(self, user_id: int, room_id: int) -> None:
         rooms = self.rooms_of.get(user_id)

@@ -228,3 +228,54 @@ async def test_each_who_watches_is_told_at_most_once_a_second_and_the_last_word_
         if user in updates:
             assert updates[user]["status"] == status
     assert shown[crowd[3]]["status"] == updates[crowd[3]]["status"] == "online"
+
+
+@pytest.fixture
+def held_reading(live_house, monkeypatch):
+    """What the page of user 2 reads of its rooms arrives late: (set when it is read, set to let it arrive)."""
+    last_seen, has_read, arrives = live_house.house.storage.last_seen, trio.Event(), trio.Event()
+    read = last_seen.small_rooms_of
+
+    async def read_and_wait(user):
+        rooms = await read(user)
+        if user == 2:
+            has_read.set()
+            await arrives.wait()
+        return rooms
+
+    monkeypatch.setattr(last_seen, "small_rooms_of", read_and_wait)
+    return has_read, arrives
+
+
+def told_of(sock, user):
+    return [event["type"] for event in sock.events if event.get("userId") == user and event["type"] != "connected"]
+
+
+async def test_who_is_removed_while_their_page_connects_is_shown_nobody_and_to_nobody(live_house, held_reading):
+    has_read, arrives = held_reading
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        gone = await Socket.open(nursery, live_house, 2, protocol=None)
+        await has_read.wait()
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/2", 1)).status == 200
+        arrives.set()
+        await becomes(live_house, 2, "online")
+        admin = await open_as(nursery, live_house, 1, None, room)
+        await trio.sleep(2.2)
+        assert (told_of(gone, 1), told_of(admin, 2)) == ([], [])
+
+
+async def test_who_is_brought_in_while_their_page_connects_is_shown_who_is_there(live_house, held_reading):
+    has_read, arrives = held_reading
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1)
+    async with open_sockets() as nursery:
+        new = await Socket.open(nursery, live_house, 2, protocol=None)
+        await has_read.wait()
+        assert (await live_house.post(f"/api/conversations/{room}/participants", 1, {"userIds": [2]})).status == 200
+        arrives.set()
+        await becomes(live_house, 2, "online")
+        admin = await open_as(nursery, live_house, 1, None, room)
+        await wait_until(lambda: "user_online" not in told_of(new, 1) and f"only {told_of(new, 1)}", 4)
+        assert admin.close_code is None
