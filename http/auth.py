@@ -32,6 +32,7 @@ from jwt.exceptions import InvalidTokenError
 
 from greenroom.http.decode import BadJson, decode_object
 from greenroom.http.errors import ApiError
+from greenroom.http.models import NOT_IN_A_LINE
 from greenroom.storage.postgres.api_keys import KEY_PREFIX, ApiKey, ApiKeys, split_key
 from greenroom.storage.postgres.sessions import Session, Sessions
 from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, Subject, User, Users
@@ -362,7 +363,8 @@ def subject_of(sub: object) -> Subject:
 
 
 def profile_of(claims: Mapping[str, object]) -> dict[str, str]:
-    """What the claims say about the user, in a fixed order; what is no short text is left out."""
+    """What the claims say about the user, in a fixed order; what is no text is left out, and what no line may hold is
+    a space: people choose their names at the issuer, too."""
     given = {
         "name": claims.get("name"),
         "email": claims.get("email"),
@@ -370,8 +372,9 @@ def profile_of(claims: Mapping[str, object]) -> dict[str, str]:
         "timezone": claims.get("timezone", claims.get("zoneinfo")),
         "role": claims.get("role", claims.get("userType")),
     }
-    profile = {name: value for name, value in given.items() if isinstance(value, str) and value}
-    return {name: value[:CLAIM_CHARACTERS_MAX] for name, value in profile.items()}
+    texts = {name: value[:CLAIM_CHARACTERS_MAX] for name, value in given.items() if isinstance(value, str)}
+    lines = {name: NOT_IN_A_LINE.sub(" ", text).strip() for name, text in texts.items()}
+    return {name: line for name, line in lines.items() if line}
 
 
 T = TypeVar("T")

@@ -35,12 +35,12 @@ def _number_or_text(value: Any) -> Any:
 
 # Controls, the line and paragraph separators, and what turns the direction of the text around it: in a name they forge
 # the words of whoever shows it.
-_NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def one_line(text: str) -> str:
     """Validate a name or a title. Raises: ValueError."""
-    if _NOT_IN_A_LINE.search(text):
+    if NOT_IN_A_LINE.search(text):
         raise ValueError("control characters are not allowed")
     if text and not any(character.isprintable() for character in text):
         raise ValueError("there is nothing to be seen in it")

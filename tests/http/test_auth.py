@@ -168,6 +168,15 @@ def test_only_a_plain_number_below_2_to_the_40_is_a_users_id(sub: int | str, sub
     assert subject_of(sub) == subject
 
 
+@pytest.mark.parametrize(
+    ("claimed", "name"),
+    [(" Alice\n", "Alice"), ("A\u202ecilA\x85B", "A cilA B"), ("\u2028", ""), ("x" * 300, "x" * 255), ({"a": 1}, ""),
+     ("\U0001f468\u200d\U0001f680", "\U0001f468\u200d\U0001f680")],
+)  # fmt: skip
+async def test_a_name_that_is_claimed_is_one_line(front: Front, claimed: Any, name: str):
+    assert (await front.services.authenticator.from_bearer(front.token("17", name=claimed))).name == name
+
+
 async def test_a_known_user_with_known_claims_costs_no_query(front: Front, monkeypatch: pytest.MonkeyPatch):
     authenticator = front.services.authenticator
     tokens = [front.token("17", name=f"Alice {number}") for number in range(KNOWN_DIGESTS_MAX)]
