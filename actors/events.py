@@ -5,11 +5,10 @@ A room publishes an event only after what it says is stored; `Audience` is who h
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class MessageCommitted:
+class MessageCommitted(NamedTuple):
     """A message exists. is_from_rest: the sender's own page has it in its HTTP answer already."""
 
     room_id: int

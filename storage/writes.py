@@ -5,13 +5,12 @@ migration). The committer turns them into columns, one statement per table for t
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Role = Literal["admin", "member"]
 
 
-@dataclass(frozen=True, slots=True)
-class InsertMessage:
+class InsertMessage(NamedTuple):
     """One message. Its seq is the room's last plus one; (conversation, sender, client_id) is unique for ever."""
 
     id: int

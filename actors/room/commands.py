@@ -1,14 +1,14 @@
 """What a room can be told, and what it answers."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from greenroom.actors.errors import Refused
 from greenroom.runtime import Command
 from greenroom.storage.postgres.conversations import StoredMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """The message is stored. is_duplicate: it was stored before, under the same client id."""
 
     message_id: int

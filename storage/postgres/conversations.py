@@ -7,7 +7,7 @@ path reads a room that the reader may not see.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenroom.storage.postgres.idempotency import (
     Earlier,
@@ -25,8 +25,7 @@ RING_MESSAGES = 256
 CLIENT_IDS_MAX = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(NamedTuple):
     """A message as it was committed. created_at_ms: milliseconds since 1970."""
 
     id: int
@@ -40,8 +39,7 @@ class StoredMessage:
     sender_role: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SentBefore:
+class SentBefore(NamedTuple):
     """What is remembered of a client id: enough to answer it again."""
 
     id: int
