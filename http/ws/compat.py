@@ -19,7 +19,7 @@ from greenroom.http.ws import events
 from greenroom.http.ws.codes import BAD_JSON, INVALID_CONTENT, MESSAGE_NOT_FOUND, RATE_LIMITED, ErrorCode
 from greenroom.http.ws.connection import CONTROL, EPHEMERAL, Connection
 from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
-from greenroom.http.ws.session import SocketSession
+from greenroom.http.ws.session import SocketSession, commands_in
 from greenroom.runtime import StorageUnavailable
 
 SMALL_ROOMS_TRIES: Final = 3
@@ -28,6 +28,7 @@ CHANNEL_CHARACTERS_MAX: Final = 128
 CLIENT_ID_CHARACTERS_MAX: Final = 64
 LARGEST_ID: Final = 2**53 - 1
 STATUSES: Final = frozenset(("online", "away", "busy", "offline", "dnd"))
+_REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")
 _DROPPED_OVER_LIMIT: Final = frozenset(
     ("typing", "typing_start", "typing_stop", "presence", "presence_update", "request_initial_data")
 )
@@ -81,14 +82,14 @@ class CompatSession(SocketSession):
         try:
             frame = decode(text)
         except BadJson:
-            self.refuse_binary()
+            request_id = next((_text_of(one, *_REQUEST_ID_NAMES) for one in commands_in(text)), None)
+            if self.charge_fault():
+                is_sayable = request_id is not None and request_id.isprintable()
+                self._error(BAD_JSON, "Invalid message format", request_id if is_sayable else None)
             return
-        if not isinstance(frame, dict):
-            self.refuse_binary()
-            return
-        kind = frame.get("type")
+        kind = frame.get("type") if isinstance(frame, dict) else None
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
-        if handler is None:
+        if handler is None or not isinstance(frame, dict):
             self.charge_fault()
             return
         data = frame.get("data", frame.get("payload"))
@@ -107,12 +108,19 @@ class CompatSession(SocketSession):
         if self.is_expired():
             return limits.compat_ping_seconds
         silent = 0.0 if self.connection.is_paused else now - self.connection.heard_at  # paused: we do not listen
-        if silent >= limits.compat_silence_seconds:
+        was_pinged = self._pinged_at > now - silent
+        if silent >= limits.compat_silence_seconds and was_pinged:
             return None
-        if silent >= limits.compat_ping_seconds and now - self._pinged_at >= limits.compat_ping_seconds:
+        if silent >= limits.compat_ping_seconds and not was_pinged:
             self._pinged_at = now
             self._tell("ping", {"timestamp": self._now_iso()}, CONTROL)
-        return max(1.0, min(limits.compat_ping_seconds, limits.compat_silence_seconds - silent))
+            return max(1.0, limits.compat_silence_seconds - max(silent, limits.compat_ping_seconds))
+        return max(1.0, (limits.compat_silence_seconds if was_pinged else limits.compat_ping_seconds) - silent)
+
+    @property
+    def first_beat_seconds(self) -> float:
+        """At once when a ping of ours would be due: the client pings at moments of its own."""
+        return self.services.limits.compat_ping_seconds
 
     def closed(self) -> None:
         """Hear and show nothing more."""
@@ -194,7 +202,7 @@ class CompatSession(SocketSession):
 
     def _send_message(self, fields: dict[str, Any]) -> None:
         room_id, content = _id_of(fields, "conversationId"), fields.get("content")
-        request_id = _text_of(fields, "requestId", "id", "clientId")
+        request_id = _text_of(fields, *_REQUEST_ID_NAMES)
         if room_id is None or not isinstance(content, str):
             self._error(INVALID_CONTENT, "a message needs conversationId and content", request_id)
             return

@@ -54,6 +54,15 @@ class Session(Protocol):
         """The wheel came round: ping if it is time. Seconds until the next turn, or None when the peer is gone."""
         ...
 
+    @property
+    def first_beat_seconds(self) -> float:
+        """When `beat` is called first."""
+        ...
+
+    def pause_for(self, seconds: float) -> None:
+        """Stop reading the connection for a while: it takes more of the loop than its share."""
+        ...
+
     def closed(self) -> None:
         """The connection is over; called once."""
         ...

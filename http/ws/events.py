@@ -121,9 +121,10 @@ def v1_member(event: MemberChanged) -> bytes:
     return v1("member", {"user": event.user_id, "role": event.role, "change": change}, room=event.room_id)
 
 
-def v1_presence_diff(room_id: int, joins: Iterable[Json], leaves: Iterable[Json]) -> bytes:
-    """Whose presence changed since the last second."""
-    return v1("presence_diff", {"joins": list(joins), "leaves": list(leaves)}, room=room_id)
+def v1_presence_diff(rooms: list[int], joins: Iterable[Json], leaves: Iterable[Json]) -> bytes:
+    """Whose presence changed since the last second, in one room or alike in several."""
+    where: Json = {"room": rooms[0]} if len(rooms) == 1 else {"rooms": rooms}
+    return v1("presence_diff", {"joins": list(joins), "leaves": list(leaves)}, **where)
 
 
 # -- compat -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Frames of RFC 6455, without I/O.
 
-Inbound: a complete small text frame, which is nearly all of them, is unmasked in a few lines (0.4 µs), and so is a
-close frame without a reason. The first frame that is anything else hands the rest of the connection to `websockets`'
+Inbound: a small text frame, which is nearly all of them, is unmasked in a few lines (0.4 µs), and so is a close frame
+without a reason. The first frame that is anything else hands the rest of the connection to `websockets`'
 sans-I/O protocol (5 µs a frame), which caps declared, joined and control lengths and keeps every rule of the RFC. Text
 is decoded here: the library does not check it. Outbound frames are built once per class of receivers, never per
 connection; no extension is ever spoken.
@@ -21,6 +21,8 @@ except ImportError:  # pragma: no cover - the wheel of this platform has no C pa
     from websockets.utils import apply_mask
 
 FRAME_BYTES_MAX: Final = 128 * 1024
+BEGUN_BYTES_MAX: Final = 4096  # copied with every read until the frame is whole, so no more
+FRAGMENTS_MAX: Final = 1024  # of one message: empty ones would never reach its limit in bytes
 _SMALL_BYTES: Final = 126  # lengths below need no extension
 _TEXT_HEAD: Final = 0x81
 _CLOSE_HEAD: Final = 0x88
@@ -61,17 +63,26 @@ InboundFrame = TextFrame | BinaryFrame | CloseFrame | Fault
 class FrameReader:
     """The inbound side of one connection. `replies` is what the protocol itself wants sent: pongs."""
 
-    __slots__ = ("_fragments", "_is_binary", "_is_done", "_protocol", "replies")
+    __slots__ = ("_begun", "_fragments", "_fragments_count", "_is_binary", "_is_done", "_protocol", "replies")
 
     def __init__(self) -> None:
         self._protocol: Protocol | None = None
-        self._fragments: bytearray | None = None  # joined as they come: empty ones, however many, cost nothing
+        self._begun = b""  # of a small frame that was cut by the end of a read
+        self._fragments: bytearray | None = None  # joined as they come: empty ones take no memory
+        self._fragments_count = 0
         self._is_binary = False
         self._is_done = False
         self.replies = b""
 
+    @property
+    def is_inside_frame(self) -> bool:
+        """The beginning of a frame is here, and its end is not."""
+        return bool(self._begun) or (self._protocol is not None and len(self._protocol.reader.buffer) > 0)
+
     def feed(self, data: bytes) -> Iterator[InboundFrame]:
         """What *data* completes, in order. After a CloseFrame or a Fault nothing more comes."""
+        if self._begun:
+            data, self._begun = self._begun + data, b""
         position, size = 0, len(data)
         if self._protocol is None:
             while size - position >= 6 and data[position] in _QUICK_HEADS:
@@ -85,7 +96,10 @@ class FrameReader:
                 elif not 0 <= length < _SMALL_BYTES:
                     break
                 if start + length > size:
-                    break
+                    if size - position > BEGUN_BYTES_MAX:
+                        break
+                    self._begun = data[position:]
+                    return
                 payload = apply_mask(data[start : start + length], data[start - 4 : start])
                 if data[position] == _CLOSE_HEAD:
                     if length not in (0, 2) or payload == _NO_CODE:  # with a reason, or broken: the library's
@@ -98,6 +112,9 @@ class FrameReader:
                 if self._is_done:
                     return
             if position == size:
+                return
+            if size - position < 6 and _may_be_small(data[position:]):
+                self._begun = data[position:]
                 return
             self._protocol = Protocol(SERVER, state=State.OPEN, max_size=FRAME_BYTES_MAX)
         yield from self._feed_protocol(self._protocol, data[position:] if position else data)
@@ -129,13 +146,17 @@ class FrameReader:
         if opcode is Opcode.CONT:
             assert self._fragments is not None
             self._fragments += data
+            self._fragments_count += 1
+            if self._fragments_count > FRAGMENTS_MAX:
+                self._is_done = True
+                return Fault(1009, f"a message in more than {FRAGMENTS_MAX} fragments")
             if not is_final:
                 return None
             whole, self._fragments = bytes(self._fragments), None
             return BinaryFrame() if self._is_binary else self._text(whole)
         if is_final:
             return BinaryFrame() if opcode is Opcode.BINARY else self._text(data)
-        self._fragments, self._is_binary = bytearray(data), opcode is Opcode.BINARY
+        self._fragments, self._is_binary, self._fragments_count = bytearray(data), opcode is Opcode.BINARY, 1
         return None
 
     def _text(self, payload: bytes) -> TextFrame | Fault:
@@ -144,6 +165,11 @@ class FrameReader:
         except UnicodeDecodeError:
             self._is_done = True
             return Fault(1007, "text is not UTF-8")
+
+
+def _may_be_small(octets: bytes) -> bool:
+    """Whether these, too few to tell, may be the beginning of a frame for the quick path."""
+    return octets[0] in _QUICK_HEADS and (len(octets) == 1 or octets[1] >= 128)
 
 
 def text_frame(payload: bytes) -> bytes:

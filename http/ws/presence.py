@@ -1,8 +1,8 @@
 """The presence board: who is shown to whom, at most once a second.
 
-Changes are collected and told together: one frame per room for its v1 sockets, encoded once; for compat sockets one
-pair of frames per person. Only in rooms of at most 200 members: elsewhere presence is asked for. Whoever flaps within
-a second is not told at all.
+Changes are collected and told together: to a v1 socket in one send, with one frame for all rooms in which the same
+people changed; to a compat socket with one pair of frames per person. Only in rooms of at most 200 members: elsewhere
+presence is asked for. Whoever flaps within a second is not told at all.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,10 @@ import trio
 
 from greenroom.actors.presence.actor import PresenceBoard
 from greenroom.actors.presence.commands import Status
+from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws import events
 from greenroom.http.ws.channel import Channel
-from greenroom.http.ws.connection import EPHEMERAL
+from greenroom.http.ws.connection import EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.runtime import Clock
@@ -46,6 +47,7 @@ class SocketPresence(PresenceBoard):
         self._clock = clock
         self._shown: dict[int, Shown] = {}  # whoever is not offline
         self._told: dict[int, Shown] = {}  # what others believe of whoever changed this second
+        self._left_ms: dict[int, int] = {}  # of whoever went this second: when
         self._names: dict[int, str] = {}
         self._wake: trio.Event = trio.Event()
 
@@ -70,8 +72,10 @@ class SocketPresence(PresenceBoard):
         self._told.setdefault(user_id, before)
         if status == "offline":
             self._shown.pop(user_id, None)
+            self._left_ms[user_id] = at_ms
         else:
             self._shown[user_id] = Shown(status, activity, at_ms)
+            self._left_ms.pop(user_id, None)
         if (before.status == "offline") != (status == "offline"):
             self._last_seen.put(user_id, is_online=status != "offline", at_ms=at_ms)
         self._wake.set()
@@ -95,6 +99,16 @@ class SocketPresence(PresenceBoard):
             users = {attachment.user_id for attachment in channel.attachments.values()}
         return [self._v1(user_id) for user_id in sorted(users) if user_id in self._shown]
 
+    async def everybody_in(self, view: RoomView) -> list[dict[str, Any]]:
+        """Who is here; of a small room also who is not, and when they were last seen. Raises: StorageUnavailable."""
+        users = self.in_room(self._hub.channels.get(view.room_id))
+        others = view.members - {user["user"] for user in users}
+        seen = await self._last_seen.of(sorted(others)) if others else {}
+        return users + [
+            {"user": user_id, "name": away.name, "status": "offline", "lastSeen": away.at_ms}
+            for user_id, away in seen.items()
+        ]
+
     async def run(self) -> None:
         """Tell what changed, once a second."""
         while True:
@@ -111,25 +125,44 @@ class SocketPresence(PresenceBoard):
             for user_id in changed:
                 if user_id not in self._shown and not self._engine.of_user(user_id):
                     self._names.pop(user_id, None)
+            for user_id in told:
+                if user_id not in self._told:
+                    self._left_ms.pop(user_id, None)
 
     def _is_news(self, user_id: int, before: Shown) -> bool:
         now = self._shown.get(user_id, _OFFLINE)
         return (now.status, now.activity) != (before.status, before.activity)
 
     def _tell_rooms(self, changed: list[int]) -> None:
+        """Each v1 socket once, whatever rooms it shares with how many of *changed*; encoded once for all alike."""
         by_room: dict[int, list[int]] = {}
         for user_id in changed:
             for room_id in self._hub.small_rooms.rooms_of.get(user_id, ()):
                 by_room.setdefault(room_id, []).append(user_id)
-        for room_id, user_ids in by_room.items():
+        rooms_of: dict[Connection, list[int]] = {}
+        for room_id in by_room:
             channel = self._hub.channels.get(room_id)
-            if channel is None or not channel.attachments:
-                continue
-            joins = [self._v1(user_id) for user_id in user_ids if user_id in self._shown]
-            leaves = [self._v1(user_id) for user_id in user_ids if user_id not in self._shown]
-            frame = events.v1_presence_diff(room_id, joins, leaves)
-            for connection in channel.attachments:
-                connection.write(frame, EPHEMERAL)
+            for connection in channel.attachments if channel is not None else ():
+                rooms_of.setdefault(connection, []).append(room_id)
+        frames: dict[tuple[int, ...], bytes] = {}
+        for connection, rooms in rooms_of.items():
+            key = tuple(rooms)
+            frame = frames.get(key)
+            if frame is None:
+                frame = frames[key] = self._diff({room_id: by_room[room_id] for room_id in rooms})
+            connection.write(frame, EPHEMERAL)
+
+    def _diff(self, changed: dict[int, list[int]]) -> bytes:
+        """The frames that tell of *changed* (users by room): one for all rooms in which the same people changed."""
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for room_id, user_ids in changed.items():
+            alike.setdefault(tuple(user_ids), []).append(room_id)
+        diffs = []
+        for people, rooms in alike.items():
+            joins = [self._v1(user_id) for user_id in people if user_id in self._shown]
+            leaves = [self._v1(user_id) for user_id in people if user_id not in self._shown]
+            diffs.append(events.v1_presence_diff(rooms, joins, leaves))
+        return b"".join(diffs)
 
     def _tell_compat(self, user_id: int) -> None:
         rooms = self._hub.small_rooms
@@ -152,7 +185,7 @@ class SocketPresence(PresenceBoard):
             "userId": user_id,
             "username": self._names.get(user_id, ""),
             "status": "offline" if shown is None else shown.status,
-            "lastSeen": events.iso(now_ms),
+            "lastSeen": events.iso(now_ms if shown is not None else self._left_ms.get(user_id, now_ms)),
             "activity": "" if shown is None else shown.activity,
         }
 
@@ -160,5 +193,5 @@ class SocketPresence(PresenceBoard):
         shown = self._shown.get(user_id)
         item: dict[str, Any] = {"user": user_id, "name": self._names.get(user_id, "")}
         if shown is None:
-            return item | {"status": "offline", "lastSeen": self._clock.wall_milliseconds()}
+            return item | {"status": "offline", "lastSeen": self._left_ms.get(user_id, self._clock.wall_milliseconds())}
         return item | {"status": shown.status, "activity": shown.activity}

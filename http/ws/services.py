@@ -92,8 +92,11 @@ def failure_of(value: object, error: BaseException | None) -> Failure | None:
     """The failure in an answer of an actor, or None when it is a success."""
     if error is None:
         return None if not isinstance(value, Refused) else Failure(BY_REFUSAL[value.code], value.message)
-    if isinstance(error, StorageUnavailable | CommitUnknown):
-        return Failure(STORAGE_UNAVAILABLE, str(error), 1)
+    if isinstance(error, CommitUnknown):
+        words = "storage went away while this was being stored: whether it is stored is not known; send it again"
+        return Failure(STORAGE_UNAVAILABLE, words, 1)
+    if isinstance(error, StorageUnavailable):
+        return Failure(STORAGE_UNAVAILABLE, "storage does not answer and nothing was stored: send it again", 1)
     if isinstance(error, AskTimeout):
         return Failure(TIMEOUT, "no answer in time: whether it took effect is not known; send it again", 1)
     if isinstance(error, MailboxFull):

@@ -4,6 +4,7 @@ A session never waits. A command whose room is full pauses the reading of this o
 already in order, and goes on when there is room: backpressure reaches TCP and nobody else.
 """
 
+import json
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,9 +19,20 @@ from greenroom.http.ws.services import SocketServices, ask_with_backpressure
 from greenroom.runtime import ActorError, Command, Ref
 
 ReplyTo = Callable[[object, BaseException | None], None]
+Json = dict[str, Any]
 
 FAULTS_BEFORE_START_MAX: Final = 16
 SESSION_GRACE_SECONDS: Final = 15.0  # past the known end of a session; a round of `Revocations` is shorter
+
+
+def commands_in(text: str) -> list[Json]:
+    """The objects in a frame that the decoder has refused, if it is JSON: only to say what the refusal answers."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, dict)]
 
 
 class SocketSession:
@@ -115,7 +127,7 @@ class SocketSession:
         self.catch_up_backlog()
 
     def pause_for(self, seconds: float) -> None:
-        """Stop reading this connection for a while: it says more than it may.
+        """Stop reading this connection for a while: it says more than it may, or takes more than its share.
 
         What was read already is still acted on, each command refused by itself and a ping answered.
         """

@@ -8,13 +8,13 @@ no id is an event. A bad command is answered with an error and changes nothing; 
 send means committed. Commands of one connection are applied in order for each room.
 """
 
+import random
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import trio
 
 from greenroom.actors.errors import Refused
-from greenroom.actors.presence.commands import SetStatus, Status
 from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
@@ -33,7 +33,7 @@ from greenroom.http.ws.codes import (
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.replay import UNSENT_BYTES_MAX
 from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
-from greenroom.http.ws.session import SocketSession
+from greenroom.http.ws.session import SocketSession, commands_in
 from greenroom.http.ws.v1_commands import (
     COMMANDS_MAX,
     ID_CHARACTERS_MAX,
@@ -42,17 +42,18 @@ from greenroom.http.ws.v1_commands import (
     BadCommand,
     command_id_of,
     data_of,
+    id_in,
     is_gap,
     optional_seq,
     room_item,
     room_of,
+    wanted_status,
 )
 from greenroom.http.ws.v1_history import WantedPage, read_page
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
 from greenroom.runtime import Command, StorageUnavailable
 
 SUBPROTOCOL: Final = "greenroom.v1"
-STATUSES: Final = frozenset(("online", "away", "busy", "dnd"))
 
 _PING: Final = events.v1("ping")
 _FREE: Final = frozenset(("ping", "pong", "start"))
@@ -84,7 +85,8 @@ class V1Session(SocketSession):
         try:
             value = decode(text)
         except BadJson as fault:
-            self._fault(None, BAD_JSON, str(fault))
+            for command_id in [id_in(command) for command in commands_in(text)[:COMMANDS_MAX]] or [None]:
+                self._fault(command_id, BAD_JSON, str(fault))
             return
         if isinstance(value, dict):
             self._command(value)
@@ -119,6 +121,11 @@ class V1Session(SocketSession):
             return min(PING_SECONDS, SILENCE_SECONDS - heard_ago + 1)
         return min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago) + 1
 
+    @property
+    def first_beat_seconds(self) -> float:
+        """At a random moment, so that connections of one storm are not pinged together."""
+        return random.uniform(1, PING_SECONDS)
+
     def closed(self) -> None:
         """Leave every room."""
         for room_id in self._rooms or (self.starting.attachments if self.starting is not None else ()):
@@ -144,8 +151,10 @@ class V1Session(SocketSession):
                 self._send(command_id, frame)
                 return
             handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
+            if not isinstance(kind, str):
+                raise BadCommand("a command has a type, which is a text")
             if handler is None:
-                raise BadCommand(f"{str(kind)[:40]!r} is not a command", UNKNOWN_TYPE)
+                raise BadCommand(f"{kind[:40]!r} is not a command", UNKNOWN_TYPE)
             if self._rooms is None and kind not in _FREE:
                 raise BadCommand("send start first, and wait for ready")
             if kind not in _FREE and not self._may_command(command_id):
@@ -215,7 +224,7 @@ class V1Session(SocketSession):
         room_id, data = room_of(frame), frame.get("data") or {}
         if not isinstance(data, dict):
             raise BadCommand("data of join is an object")
-        after_seq = optional_seq(data, "after")
+        after_seq, epoch = optional_seq(data, "after"), optional_seq(data, "epoch")
         assert self._rooms is not None
         if room_id not in self._rooms and len(self._rooms) >= ROOMS_MAX:
             raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
@@ -225,9 +234,9 @@ class V1Session(SocketSession):
             if not isinstance(value, RoomView):
                 self.failed(command_id, value, error)
                 return
-            attachment = self._attach(value, after_seq)
+            attachment = self._attach(value, after_seq, epoch)
             self.ack(command_id, room_item(value), room_id)
-            self.tell_gap(value, after_seq, None)
+            self.tell_gap(value, after_seq, epoch)
             self.services.replayer.catch_up([(room_id, attachment)], lambda: self.live([room_id]))
 
         self._ask_room(command_id, room_id, self.enter(room_id), entered)
@@ -237,13 +246,14 @@ class V1Session(SocketSession):
         assert self.user_id is not None
         return Enter(self.user_id, wants_recent=room_id not in self.services.hub.channels)
 
-    def _attach(self, view: RoomView, after_seq: int | None) -> Attachment:
+    def _attach(self, view: RoomView, after_seq: int | None, epoch: int | None) -> Attachment:
         """Into the room with the cursor where the client is, unless that is out of reach."""
         assert self.user_id is not None
         assert self._rooms is not None
         if view.room_id not in self._rooms:
             self._rooms = (*self._rooms, view.room_id)
-        cursor = view.top_seq if after_seq is None or is_gap(view, after_seq) else after_seq
+        is_out_of_reach = after_seq is None or is_gap(view, after_seq) or epoch not in (None, view.epoch)
+        cursor = view.top_seq if is_out_of_reach or after_seq is None else after_seq
         return self.services.hub.attach(self.connection, self.user_id, view, cursor, view.recent)
 
     def tell_gap(self, view: RoomView, after_seq: int | None, epoch: int | None) -> None:
@@ -343,14 +353,9 @@ class V1Session(SocketSession):
         """With a room: who is online in it. With data.status: how this user appears."""
         assert self.user_id is not None
         if frame.get("room") is None:
-            data = data_of(frame)
-            if not isinstance(data.get("status"), str) or data["status"] not in STATUSES:
-                raise BadCommand(f"presence needs a room, or data.status: one of {', '.join(sorted(STATUSES))}")
-            note = data.get("note", "")
-            if not isinstance(note, str) or len(note) > 140:
-                raise BadCommand("presence.note is a text of at most 140 characters")
-            self.services.tell_presence(self.user_id, SetStatus(cast("Status", data["status"]), note))
-            self.ack(command_id, {"status": data["status"]}, None)
+            wanted = wanted_status(data_of(frame))
+            self.services.tell_presence(self.user_id, wanted)
+            self.ack(command_id, {"status": wanted.status}, None)
             return
         room_id = room_of(frame)
 
@@ -365,18 +370,12 @@ class V1Session(SocketSession):
         self._ask_room(command_id, room_id, Enter(self.user_id), entered)
 
     async def _answer_presence(self, command_id: str | None, view: RoomView) -> None:
-        """Who is here; of a small room also who is not, and when they were last seen."""
-        users = self.services.presence.in_room(self.services.hub.channels.get(view.room_id))
-        away = view.members - {user["user"] for user in users}
         try:
-            seen = await self.services.last_seen.of(sorted(away)) if away else {}
+            self.ack(command_id, {"users": await self.services.presence.everybody_in(view)}, view.room_id)
         except StorageUnavailable as error:
             self.failed(command_id, None, error)
-            return
         finally:
             self._inflight -= 1
-        users += [{"user": user_id, "status": "offline", "lastSeen": at_ms} for user_id, at_ms in seen.items()]
-        self.ack(command_id, {"users": users}, view.room_id)
 
     def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
         now_ms = self.services.clock.wall_milliseconds()

@@ -6,6 +6,7 @@ Everything here raises `BadCommand` with a sentence for the client, and knows no
 import json
 from typing import Any, Final, cast
 
+from greenroom.actors.presence.commands import SetStatus, Status
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws.codes import BAD_FRAME, TOO_MANY_ROOMS, ErrorCode
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
@@ -13,6 +14,8 @@ from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 ROOMS_MAX: Final = 200
 INFLIGHT_MAX: Final = 256
 COMMANDS_MAX: Final = 16
+STATUSES: Final = ("away", "busy", "dnd", "online")
+NOTE_CHARACTERS_MAX: Final = 140
 ID_CHARACTERS_MAX: Final = 64
 LARGEST_ID: Final = 2**53 - 1
 
@@ -107,6 +110,14 @@ def command_id_of(frame: dict[str, Any]) -> str | None:
     raise BadCommand("id is a text of 1 to 64 characters")
 
 
+def id_in(frame: dict[str, Any]) -> str | None:
+    """The id of a command that is refused whatever it says; None when that cannot be sent back."""
+    command_id = frame.get("id")
+    if isinstance(command_id, str) and 0 < len(command_id) <= ID_CHARACTERS_MAX and command_id.isprintable():
+        return command_id
+    return None
+
+
 def room_of(frame: dict[str, Any]) -> int:
     """The room that a command is about."""
     room = frame.get("room")
@@ -121,6 +132,16 @@ def _room_id(room: object) -> int:
     if isinstance(room, bool) or not isinstance(room, int) or not 0 < room <= LARGEST_ID:
         raise BadCommand(f"room is the id of a conversation, not {json.dumps(room)[:40]}")
     return room
+
+
+def wanted_status(data: dict[str, Any]) -> SetStatus:
+    """How a user wants to appear."""
+    status, note = data.get("status"), data.get("note", "")
+    if not isinstance(status, str) or status not in STATUSES:
+        raise BadCommand(f"presence needs a room, or data.status: one of {', '.join(STATUSES)}")
+    if not isinstance(note, str) or len(note) > NOTE_CHARACTERS_MAX:
+        raise BadCommand(f"presence.note is a text of at most {NOTE_CHARACTERS_MAX} characters")
+    return SetStatus(cast("Status", status), note)
 
 
 def data_of(frame: dict[str, Any]) -> dict[str, Any]:

@@ -48,8 +48,11 @@ async def _stored(
         return await conversations.messages_after(room_id, reader_id, seq, count)
     if wanted.direction == "before":
         return await conversations.messages_before(room_id, reader_id, seq, count)
-    before = await conversations.messages_before(room_id, reader_id, seq, count // 2)
-    return before + await conversations.messages_after(room_id, reader_id, seq - 1, count - len(before))
+    before = await conversations.messages_before(room_id, reader_id, seq, count)
+    after = await conversations.messages_after(room_id, reader_id, seq - 1, count)
+    before_count = max(count // 2, count - len(after))  # near either end the other side fills the page
+    kept = before[-before_count:] if before_count else []
+    return kept + after[: count - len(kept)]
 
 
 def bounded(page: list[StoredMessage], seq: int) -> tuple[list[StoredMessage], bool]:

@@ -5,7 +5,7 @@ After kill -9 the people of that run were last seen when the run's own row was l
 """
 
 import uuid
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 import trio
@@ -17,6 +17,13 @@ log = structlog.get_logger()
 
 FLUSH_SECONDS: Final = 5.0
 SMALL_ROOM_MEMBERS_MAX: Final = 200
+
+
+class Seen(NamedTuple):
+    """A user who is away. at_ms: milliseconds since 1970."""
+
+    name: str
+    at_ms: int
 
 
 class LastSeen:
@@ -31,11 +38,14 @@ class LastSeen:
         """Remember that the user came or went; the last word of a batch counts."""
         self._changes[user_id] = (is_online, at_ms)
 
-    async def of(self, user_ids: list[int]) -> dict[int, int]:
-        """Milliseconds since 1970 by user; who was never seen is missing."""
+    async def of(self, user_ids: list[int]) -> dict[int, Seen]:
+        """By user; who was never seen is missing."""
         rows = await self._postgres.fetch("select_last_seen", user_ids)
-        stored = {row["user_id"]: row["last_seen_ms"] for row in rows}
-        return stored | {user_id: self._changes[user_id][1] for user_id in user_ids if user_id in self._changes}
+        seen = {row["user_id"]: Seen(row["name"], row["last_seen_ms"]) for row in rows}
+        for user_id in seen:
+            if user_id in self._changes:
+                seen[user_id] = seen[user_id]._replace(at_ms=self._changes[user_id][1])
+        return {user_id: found for user_id, found in seen.items() if found.at_ms is not None}
 
     async def small_rooms_of(self, user_id: int) -> dict[int, list[int]]:
         """The user's conversations of at most 200 members: id → members."""

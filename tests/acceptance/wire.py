@@ -239,6 +239,7 @@ class Socket:
         self.head = b""  # of the answer to the upgrade
         self.was_reset = False
         self.answers_close = True
+        self.answers_ping = True
         self.on_event: Callable[[dict[str, Any]], None] | None = None
         self.replies: dict[str, dict[str, Any]] = {}
         self._buffer = bytearray()
@@ -481,6 +482,8 @@ class Socket:
             raise AssertionError(f"the server sent opcode {opcode}")
 
     def _answer_ping(self) -> None:
+        if not self.answers_ping:
+            return
         with suppress(OSError):
             self.sock.send(frame('{"type":"pong"}'))
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenroom.http.ws.frames import (
+    FRAGMENTS_MAX,
     FRAME_BYTES_MAX,
     BinaryFrame,
     CloseFrame,
@@ -128,3 +129,23 @@ def test_what_we_send_can_be_read(size: int) -> None:
     heads = {True: sent[1], False: struct.unpack("!H", sent[2:4])[0] if sent[1] == 126 else None}
     assert heads[True] == size if size < 126 else sent[1] in (126, 127)
     assert close_frame(4201, "slow consumer") == b"\x88\x0f\x10\x69slow consumer"
+
+
+def test_a_message_in_fragments_without_end_is_too_big_however_little_they_carry() -> None:
+    reader = FrameReader()
+    found = [*reader.feed(frame(b"", fin=False))]
+    for _ in range(FRAGMENTS_MAX):
+        found += reader.feed(frame(b"", opcode=0, fin=False))
+    assert [type(item) for item in found] == [Fault]
+    assert found[0] == Fault(1009, f"a message in more than {FRAGMENTS_MAX} fragments")
+
+
+def test_a_small_frame_that_a_read_has_cut_stays_on_the_quick_path() -> None:
+    reader = FrameReader()
+    octets = frame(b"x" * 300)
+    for cut in range(1, len(octets)):
+        assert list(reader.feed(octets[:cut])) == []
+        assert reader.is_inside_frame
+        assert list(reader.feed(octets[cut:])) == [TextFrame("x" * 300)]
+        assert not reader.is_inside_frame
+    assert reader._protocol is None

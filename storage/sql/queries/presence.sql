@@ -20,13 +20,16 @@ on conflict (user_id) do update
 set last_seen_at = greatest(user_presence.last_seen_at, excluded.last_seen_at), online_in = excluded.online_in;
 
 -- name: select_last_seen
--- When users were last seen. Whoever was online in a run that was killed was last seen when that run last lived.
-select p.user_id,
+-- When users were last seen, null for never, and what they are called. Whoever was online in a run that was killed was
+-- last seen when that run last lived.
+select u.id as user_id, u.name,
     (extract(epoch from case
         when p.online_in is null then p.last_seen_at else greatest(p.last_seen_at, r.alive_at)
     end) * 1000)::bigint as last_seen_ms
-from user_presence p left join node_runs r on r.id = p.online_in
-where p.user_id = any($1::bigint[]);
+from users u
+left join user_presence p on p.user_id = u.id
+left join node_runs r on r.id = p.online_in
+where u.id = any($1::bigint[]);
 
 -- name: select_small_rooms_of
 -- The conversations of a user that are small enough to tell presence in, with their members.

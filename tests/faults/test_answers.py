@@ -1,0 +1,156 @@
+"""What commands are answered with at their edges: the id of what was refused, epochs, pages of history, presence."""
+
+import asyncpg
+import pytest
+import trio
+import trio_asyncio
+from wire import Socket, frame, open_sockets, wait_until
+
+
+async def execute(database, sql, *arguments):
+    async with trio_asyncio.open_loop():
+        run = trio_asyncio.aio_as_trio
+        connection = await run(asyncpg.connect)(**database.connect_arguments())
+        await run(connection.execute)(sql, *arguments)
+        await run(connection.close)()
+
+
+@pytest.mark.parametrize("body", [r"\u0000", r"\ud800", "1e999", "9" * 30])
+async def test_what_the_decoder_refuses_is_answered_under_its_id(live_house, body):
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        text = f'{{"type":"send","id":"m1","room":1,"data":{{"body":"{body}","n":{body if body[0] != chr(92) else 1}}}}}'
+        await sock.send_bytes(frame(text))
+        error = await sock.expect("error", id="m1")
+        assert error["data"]["code"] == 1001
+        await sock.send_bytes(frame(f"[{text},{text.replace('m1', 'm2')}]"))
+        await sock.expect("error", id="m2")
+
+
+async def test_an_id_that_cannot_be_sent_back_is_left_out(live_house):
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        await sock.send_bytes(frame(r'{"type":"ping","id":"\ud800"}'))
+        error = await sock.expect("error")
+        assert "id" not in error
+
+
+async def test_the_existing_client_learns_which_message_was_refused(live_house):
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.expect("connected")
+        await page.send_bytes(frame(r'{"type":"send_message","conversationId":1,"content":"\u0000","requestId":"msg_1"}'))
+        assert (await page.expect("error"))["requestId"] == "msg_1"
+
+
+async def test_json_that_is_no_object_is_met_with_silence_by_compat(live_house):
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.expect("connected")
+        for text in ("[1]", '"x"', "null", "7"):
+            await page.send_bytes(frame(text))
+        await page.send({"type": "ping"})
+        await page.expect("pong")
+        assert page.of("error") == []
+
+
+async def test_no_message_speaks_of_the_inside(live_house):
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        await sock.send({"id": "a"})
+        assert (await sock.expect("error", id="a"))["data"]["message"] == "a command has a type, which is a text"
+        await sock.send({"id": "b", "type": 5})
+        assert (await sock.expect("error", id="b"))["data"]["code"] == 1002
+
+
+async def test_each_room_has_its_own_epoch_also_when_it_is_joined(live_house, database):
+    await live_house.people(1)
+    old, new = await live_house.conversation(1, isGroup=True), await live_house.conversation(1, isGroup=True)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(old, new)
+        for room in (old, new):
+            for body in ("one", "two"):
+                await sock.ask("send", room, body=body)
+        sock.cut()
+        await wait_until(lambda: live_house.house.engine.total)
+        await execute(database, "update conversations set epoch = 2 where id = $1", old)
+        rooms = [cell for cell in live_house.house.system.activations.values() if cell.address.kind == "room"]
+        await wait_until(lambda: [cell for cell in rooms if cell.actor is not None and not cell.passivate_if_idle()])
+        back = await Socket.open(nursery, live_house, 1)
+        at = {str(old): {"seq": 1, "epoch": 1}, str(new): {"seq": 1, "epoch": 1}}
+        ready = await back.start(resume={"rooms": at})
+        assert ready["data"]["resumed"] is False
+        assert [(gap["room"], gap["data"]["reset"]) for gap in back.of("gap")] == [(old, True)]
+        assert [(event["room"], event["seq"]) for event in back.of("message")] == [(new, 2)]
+        third = await Socket.open(nursery, live_house, 1)
+        await third.start()
+        await third.ask("join", old, after=1, epoch=1)
+        assert (await third.expect("gap", room=old))["data"]["reset"] is True
+        await third.ask("join", new, after=1, epoch=1)
+        await third.expect("message", room=new, seq=2)
+        assert [event["room"] for event in third.of("message")] == [new]
+
+
+async def test_a_page_around_a_message_is_full_also_near_the_ends(live_house):
+    await live_house.people(1)
+    room = await live_house.conversation(1, isGroup=True)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(room)
+        for number in range(10):
+            await sock.ask("send", room, body=str(number))
+
+        async def around(seq, limit):
+            page = await sock.ask("history", room, around=seq, limit=limit)
+            return [message["seq"] for message in page["data"]["messages"]]
+
+        assert await around(5, 4) == [3, 4, 5, 6]
+        assert await around(10, 4) == [7, 8, 9, 10]
+        assert await around(1, 4) == [1, 2, 3, 4]
+        assert await around(9, 1) == [9]
+        assert await around(5, 50) == list(range(1, 11))
+
+
+async def test_presence_comes_once_a_second_however_many_rooms_are_shared(live_house):
+    await live_house.people(1, 2)
+    rooms = [await live_house.conversation(1, 2, isGroup=True) for _ in range(12)]
+    alone = await live_house.conversation(1, isGroup=True)
+    async with open_sockets() as nursery:
+        watcher = await Socket.open(nursery, live_house, 1)
+        await watcher.start(*rooms, alone)
+        await trio.sleep(1.5)  # its own coming is told too
+        seen = await watcher.settle()
+        friend = await Socket.open(nursery, live_house, 2)
+        await friend.start(rooms[0])
+        diff = await watcher.expect("presence_diff", after=seen)
+        assert sorted(diff["rooms"]) == sorted(rooms)
+        assert [person["user"] for person in diff["data"]["joins"]] == [2]
+        assert len([event for event in watcher.of("presence_diff") if watcher.position(event) >= seen]) == 1
+        friend.cut()
+        left = await watcher.expect("presence_diff", after=watcher.position(diff) + 1)
+        (gone,) = left["data"]["leaves"]
+        answer = await watcher.ask("presence", rooms[0])
+        (away,) = [user for user in answer["data"]["users"] if user["status"] == "offline"]
+        assert (away["user"], away["lastSeen"]) == (2, gone["lastSeen"])
+        assert away["name"] == gone["name"] != ""
+
+
+@pytest.mark.parametrize("house_settings", [{"ws_heartbeat_interval": 2000, "ws_connection_timeout": 6000}])
+async def test_a_quiet_page_is_pinged_before_it_is_given_up(live_house):
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        pages = [await Socket.open(nursery, live_house, 1, protocol=None) for _ in range(3)]
+        for page in pages:
+            page.answers_ping = False
+        for page in pages:
+            assert await page.wait_closed(20) == 1012
+        assert [len(page.of("ping")) for page in pages] == [1, 1, 1]
