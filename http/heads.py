@@ -71,13 +71,11 @@ def refusal_of(request: h11.Request, *, upgrade: bool) -> Refusal | None:
     """Say what is wrong with a request that h11 could parse. upgrade: it asks for a WebSocket."""
     if request.http_version not in {b"1.0", b"1.1"}:
         return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here"
-    if not _is_target(request):
-        return HTTPStatus.BAD_REQUEST, "the request target is neither a path nor a URL"
-    if not _HOST.fullmatch(_last(request, b"host")):
-        # RFC 9112 section 3.2. Werkzeug raises UnicodeError for a name that no one could look up.
-        return HTTPStatus.BAD_REQUEST, "Host is not the name of a host"
+    if request.method != request.method.upper():
+        # RFC 9110 section 9.1: case counts. Hypercorn would take it for the method in capitals, which a proxy may not.
+        return HTTPStatus.BAD_REQUEST, "the methods of HTTP are spelled in capitals"
     handshake_fault = _handshake_fault(request) if upgrade else None
-    return handshake_fault or _framing_fault(request) or _repetition(request)
+    return _address_fault(request) or handshake_fault or _framing_fault(request) or _repetition(request)
 
 
 def without_extensions(request: h11.Request) -> h11.Request:
@@ -87,6 +85,30 @@ def without_extensions(request: h11.Request) -> h11.Request:
     if len(headers) == len(request.headers):
         return request
     return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)
+
+
+def _address_fault(request: h11.Request) -> Refusal | None:
+    """Whether target and Host are of the forms that a server must understand (RFC 9112 section 3.2), and agree."""
+    host, authority = _last(request, b"host"), _authority(request)
+    if authority is None:
+        return HTTPStatus.BAD_REQUEST, "the request target is neither a path nor a URL"
+    if not _HOST.fullmatch(host):
+        return HTTPStatus.BAD_REQUEST, "Host is not the name of a host"  # Werkzeug raises UnicodeError for some
+    if authority and host and authority.lower() != host.lower():
+        return HTTPStatus.BAD_REQUEST, "Host is not that of the request target"
+    return None
+
+
+def _authority(request: h11.Request) -> str | None:
+    """The host that the target names, empty for a path; None for what is no target."""
+    if request.target.startswith(b"/") or (request.method == b"OPTIONS" and request.target == b"*"):
+        return ""
+    try:
+        parts = urlsplit(request.target.decode("ascii"))
+    except ValueError:
+        return None
+    is_url = parts.scheme in {"http", "https"} and bool(parts.netloc) and parts.path.startswith("/")
+    return parts.netloc if is_url else None
 
 
 def _handshake_fault(request: h11.Request) -> Refusal | None:
@@ -116,19 +138,6 @@ def _repetition(request: h11.Request) -> Refusal | None:
     names = [name for name, _ in request.headers if name in SINGLE_FIELDS]
     twice = next((name for name in names if names.count(name) > 1), None)
     return None if twice is None else (HTTPStatus.BAD_REQUEST, f"{twice.decode()} may be sent once")
-
-
-def _is_target(request: h11.Request) -> bool:
-    """Whether the target has a form of RFC 9112 section 3.2 that a server must understand."""
-    if request.target.startswith(b"/"):
-        return True
-    if request.method == b"OPTIONS" and request.target == b"*":
-        return True
-    try:
-        parts = urlsplit(request.target.decode("ascii"))
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.netloc) and parts.path.startswith("/")
 
 
 def _last(request: h11.Request, wanted: bytes) -> str:
