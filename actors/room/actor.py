@@ -7,6 +7,7 @@ before it decides such a command a second time.
 """
 
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
@@ -29,14 +30,23 @@ from greenroom.actors.room.commands import (
     Type,
     TypingExpired,
 )
-from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, RoomState, Typist
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
 from greenroom.runtime import Actor, handles
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant
 
 TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
 
-Doubts = dict[int, int]  # by room: the last seq that listeners were told before a commit of unknown outcome
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What listeners had been told before storage went ahead of them: up to which seq, and who is a member."""
+
+    told_seq: int
+    told_members: Mapping[int, Member]
+
+
+Doubts = dict[int, Doubt]  # by room; ended by its next activation
 
 NOT_FOUND = Refused.because(RefusalCode.CONVERSATION_NOT_FOUND)
 NOT_MEMBER = Refused.because(RefusalCode.NOT_MEMBER)
@@ -59,6 +69,7 @@ class RoomActor(Actor):
         self._id = room_id
         self._doubts = doubts
         self._told_seq = 0
+        self._told_members: Mapping[int, Member] = {}
         self._conversations = conversations
         self._ids = ids
         self._audience = audience
@@ -74,21 +85,30 @@ class RoomActor(Actor):
             stored = await self._conversations.load_room(self._id, rules.REMOVED_MAX + 1)
             if stored is not None:
                 self._room = rules.from_stored(stored)
-                self._told_seq = stored.top_seq
+                self._told_seq, self._told_members = stored.top_seq, self._room.members
                 self._end_doubt(self._room)
         else:
             await trio.lowlevel.checkpoint()
 
     def stopping(self, reason: str) -> None:
-        """Nobody knows what became of the last commit: look as soon as storage is back."""
-        if reason == "gate_unknown":
-            self._doubts.setdefault(self._id, self._told_seq)
+        """Nobody knows what became of the last commit, or another process has owned the room: look what there is."""
+        if reason in ("gate_unknown", "gate_fenced"):
+            self._doubts.setdefault(self._id, Doubt(self._told_seq, self._told_members))
             self.ctx.tell_next_activation(LookAgain())
 
     def _end_doubt(self, room: RoomState) -> None:
-        told_seq = self._doubts.pop(self._id, room.top_seq)
+        """Tell what was stored after all. Who is out first: they may not hear what else there is."""
+        doubt = self._doubts.pop(self._id, None)
+        if doubt is None:
+            return
+        for user_id, member in doubt.told_members.items():
+            if user_id not in room.members:
+                self._audience.publish(MemberChanged(room.id, user_id, member.role, False), room.members)
+        for user_id, member in room.members.items():
+            if user_id not in doubt.told_members:
+                self._audience.publish(MemberChanged(room.id, user_id, member.role, True), room.members)
         for message in room.ring:
-            if message.seq > told_seq:
+            if message.seq > doubt.told_seq:
                 event = MessageCommitted(
                     room.id,
                     message.id,
@@ -226,7 +246,7 @@ class RoomActor(Actor):
                 self.ctx.write(AdvanceMarker(room.id, user_id, room.top_seq, now_ms))
         rules.apply_add(room, decision)
         for user_id in decision:
-            self._publish(MemberChanged(room.id, user_id, "member", True), room)
+            self._publish_member(MemberChanged(room.id, user_id, "member", True), room)
         return MembersChanged(decision)
 
     def _send_away(self, room: RoomState, decision: tuple[int, ...] | Refused, by_id: int) -> MembersChanged | Refused:
@@ -244,10 +264,19 @@ class RoomActor(Actor):
         if heir_id is not None:  # the last admin goes: somebody must be able to bring people in
             self.ctx.write(PutParticipant(room.id, heir_id, "admin", True, now_ms))
             room.members[heir_id].role = "admin"
-            self._publish(MemberChanged(room.id, heir_id, "admin", True), room)
-        self._publish(MemberChanged(room.id, user_id, role, False), room)
+            self._publish_member(MemberChanged(room.id, heir_id, "admin", True), room)
+        self._publish_member(MemberChanged(room.id, user_id, role, False), room)
         if user_id in room.typists:
             self._stop_typing(room, user_id)
+
+    def _publish_member(self, event: MemberChanged, room: RoomState) -> None:
+        members = room.members
+
+        def tell() -> None:
+            self._told_members = members
+            self._audience.publish(event, members)
+
+        self.ctx.after_commit(tell)
 
     # -- typing: in memory only, and the first thing that may be dropped ----------------------------------------
 

@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import trio_asyncio
+from house_fixture import open_house_under_test
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.runtime.address import Address
@@ -96,3 +97,29 @@ async def test_a_removal_and_an_entry_that_wait_together_are_decided_one_after_t
             assert statuses == {}
         await wait_until(lambda: len(statuses) < 2 and f"only {statuses}", 5)
     assert statuses == {"removed": 200, "back": 403}
+
+
+async def test_a_room_that_finds_it_was_owned_elsewhere_lets_go_of_whom_was_removed_there(
+    live_house, database, tmp_path
+):
+    """Two processes on one database are not supported yet; even so nobody hears a room that they were removed from."""
+    async with open_house_under_test(database, tmp_path / "elsewhere", listens=False) as elsewhere:
+        await live_house.people(1, 2)
+        room = await live_house.conversation(1, 2)
+        async with open_sockets() as nursery:
+            sender, gone = [await Socket.open(nursery, live_house, user) for user in (1, 2)]
+            for sock in (sender, gone):
+                await sock.start(room)
+            await sender.ask("send", room, body="one")
+            await gone.expect("message", body="one")
+            said = await elsewhere.post(f"/api/conversations/{room}/messages", 1, {"content": "said elsewhere"})
+            assert said.status == 201
+            removed = await elsewhere.delete(f"/api/conversations/{room}/participants/2", 1)
+            assert removed.status == 200
+            ack = await sender.ask("send", room, body="not for them")
+            assert (ack["type"], ack["data"]["seq"]) == ("ack", 3)
+            await gone.expect("member", change="left", user=2)
+            for sock in (sender, gone):
+                await sock.settle()
+            assert words(sender, "message") == ["one", "said elsewhere", "not for them"]
+            assert "not for them" not in str(gone.events)

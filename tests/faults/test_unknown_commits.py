@@ -74,6 +74,55 @@ async def test_a_marker_whose_commit_is_unknown_may_be_moved_again(database, tmp
         assert (await listener.ask("read", room, seq=1))["data"]["seq"] == 1
 
 
+async def ask_until_known(house, method, path, user, body=None):
+    """As a client whose request failed: again, until the answer is one."""
+    answer = await house.ask(method, path, user, body)
+    assert answer.status == 503, "nobody knows yet what became of it"
+    await wait_until(lambda: house.house.system.storage_is_away and "storage", 5)
+    return await house.ask(method, path, user, body)
+
+
+@pytest.mark.parametrize("lost", [b"insert into participants", b"COMMIT"], ids=["not stored", "stored"])
+async def test_a_removal_whose_commit_is_unknown_leaves_no_socket_in_the_room(database, tmp_path, lost):
+    """Stored, and nobody was told: the sockets of who was removed hear the room no longer all the same."""
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, nursery, sender, gone):
+        page = await Socket.open(nursery, house, 2, protocol=None)
+        await page.expect("connected")
+        await say_until_acked(sender, room, "one")
+        await gone.expect("message", body="one")
+        (proxy.lose_answer_to if lost == b"COMMIT" else proxy.lose_question)(lost)
+        again = await ask_until_known(house, "DELETE", f"/api/conversations/{room}/participants/2", 1)
+        assert again.status == (404 if lost == b"COMMIT" else 200)
+        await gone.expect("member", change="left", user=2, seconds=3)
+        at = await gone.settle()
+        await sender.expect("member", change="left", user=2, seconds=3)
+        await say_until_acked(sender, room, "not for them")
+        for sock in (sender, gone, page):
+            await sock.settle()
+        assert "not for them" not in str(gone.events[at:])
+        assert "not for them" not in str(page.events)
+        assert (await gone.ask("send", room, body="let me in"))["data"]["error"] == "NOT_MEMBER"
+
+
+@pytest.mark.parametrize("lost", [b"insert into participants", b"COMMIT"], ids=["not stored", "stored"])
+async def test_an_entry_whose_commit_is_unknown_is_told_when_it_is_known(database, tmp_path, lost):
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, nursery, sender, _):
+        await house.people(4)
+        new, page = await Socket.open(nursery, house, 4), await Socket.open(nursery, house, 4, protocol=None)
+        await new.start()
+        await page.expect("connected")
+        await say_until_acked(sender, room, "one")
+        (proxy.lose_answer_to if lost == b"COMMIT" else proxy.lose_question)(lost)
+        path = f"/api/conversations/{room}/participants"
+        again = await ask_until_known(house, "POST", path, 1, {"userIds": [4]})
+        assert (again.status, again.data["added"]) == (200, [] if lost == b"COMMIT" else [4])
+        for sock in (new, sender):
+            await sock.expect("member", change="joined", user=4, seconds=3)
+        await say_until_acked(sender, room, "welcome")
+        await page.expect("new_message", content="welcome", seconds=3)
+        assert len(new.of("member")) == 1
+
+
 async def test_an_outage_that_nobody_asked_through_leaves_the_room_as_it_was(database, tmp_path):
     async with room_behind_a_proxy(database, tmp_path) as (proxy, _, room, _, sender, listener):
         await say_until_acked(sender, room, "one")
