@@ -61,6 +61,13 @@ class Process:
                 self._changed.wait(0.2)
         return found[count - 1]
 
+    def stop_reading(self) -> None:
+        """Leave its output without a reader, from the next line on: a pipe that is closed, as far as it can tell."""
+        assert self.popen.stdout is not None
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, self.popen.stdout.fileno())
+        os.close(nothing)
+
     def type(self, line: str) -> None:
         assert self.popen.stdin is not None
         self.popen.stdin.write(line + "\n")

@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import jwt
+import pytest
 
 
 def get(url: str) -> tuple[int, dict]:
@@ -49,6 +50,26 @@ def test_sigterm_stops_it_in_order_too(greenroom):
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
     assert "greenroom stops" in server.text
+
+
+def test_it_goes_on_and_ends_well_when_nobody_reads_any_more_what_it_says(greenroom):
+    server = greenroom.serve(LOG_LEVEL="debug")
+    server.stop_reading()
+    for _ in range(20):
+        assert get(greenroom.url + "/api/health")[1]["status"] == "healthy"
+    server.signal(signal.SIGINT)
+    assert server.ended() == 0
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_terminal_that_is_closed_stops_it_in_order_however_often_it_says_so(greenroom, times: int):
+    server = greenroom.serve()
+    with socket.create_connection(("127.0.0.1", greenroom.port)) as busy:
+        busy.sendall(b"POST /api/email/send HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
+        for _ in range(times):
+            server.signal(signal.SIGHUP)
+            server.wait_for("greenroom stops")
+        assert server.ended() == 0
 
 
 def test_a_client_that_holds_its_connection_does_not_hold_up_the_end(greenroom):

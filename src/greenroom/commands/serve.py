@@ -1,7 +1,8 @@
 """`greenroom serve`: run it, say where to look, stop in order.
 
 The first Ctrl-C (or SIGTERM, or SIGHUP) stops in order within 10 s: nothing new is taken, sockets are told, what was
-accepted is stored. The second stops now: what was acknowledged is stored already, the rest is as after a crash.
+accepted is stored. The second stops now: what was acknowledged is stored already, the rest is as after a crash. SIGHUP
+is never the second: when a terminal is closed, its kernel and its shell both send one. Under nohup it is not heard.
 """
 
 import gc
@@ -17,6 +18,7 @@ import typer
 
 from greenroom import __version__
 from greenroom.commands.failure import CommandFailed, run_or_exit, settings_or_exit
+from greenroom.commands.outlet import STANDARD_ERROR, STANDARD_OUTPUT, Outlet
 from greenroom.compose import House, compose_app, open_front, open_house
 from greenroom.http.development import DevelopmentGate
 from greenroom.http.listener import ListenError, close_listeners, inherited_descriptors, open_listeners
@@ -38,7 +40,8 @@ def serve(
     changes = {name: value for name, value in (("host", host), ("port", port)) if value not in (None, "")}
     if changes:
         settings = settings.model_copy(update=changes)
-    set_up_logging(settings.effective_log_level, is_development=settings.is_development)
+    stderr = Outlet(STANDARD_ERROR)
+    set_up_logging(settings.effective_log_level, is_development=settings.is_development, stream=stderr)
     _raise_file_limit()
     _calm_collector()
     run_or_exit(_serve, settings, migrates)
@@ -46,7 +49,10 @@ def serve(
 
 async def _serve(settings: Settings, migrates: bool) -> None:
     running: list[House] = []
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*heard) as signals:
         async with trio.open_nursery() as nursery:
             stop = trio.Event()
             nursery.start_soon(_watch_signals, signals, stop, running)
@@ -56,8 +62,8 @@ async def _serve(settings: Settings, migrates: bool) -> None:
 
 async def _watch_signals(signals: AsyncIterator[int], stop: trio.Event, running: list[House]) -> None:
     """The first signal asks for an end in order, the second ends the process where it stands."""
-    async for _ in signals:
-        if stop.is_set():
+    async for number in signals:
+        if stop.is_set() and number != signal.SIGHUP:
             _end_now(running)
         stop.set()
 
@@ -68,8 +74,7 @@ def _end_now(running: list[House]) -> None:
         embedded = house.storage.embedded
         if embedded is not None and embedded.pid is not None:
             os.kill(embedded.pid, signal.SIGINT)
-    typer.echo("greenroom ends now")
-    sys.stdout.flush()
+    _say("greenroom ends now")
     os._exit(130)
 
 
@@ -87,7 +92,7 @@ async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event, run
             async with open_front(house, app, listeners):
                 _greet(settings, port, development, str(house.storage.directory))
                 await stop.wait()
-                typer.echo("greenroom stops: sockets are told, what was accepted is stored (Ctrl-C again: now)")
+                _say("greenroom stops: sockets are told, what was accepted is stored (Ctrl-C again: now)")
     finally:
         close_listeners(listeners)
 
@@ -95,16 +100,22 @@ async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event, run
 def _greet(settings: Settings, port: int, development: DevelopmentGate, directory: str) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"http://{host}:{port}"
-    typer.echo(f"greenroom {__version__} runs at {base}")
+    _say(f"greenroom {__version__} runs at {base}")
     if development.is_open:
-        typer.echo(f"  open    {development.link(base)}")
+        _say(f"  open    {development.link(base)}")
     else:
-        typer.echo("  The page for trying it out is for development: ENVIRONMENT=development, on loopback.")
-    typer.echo(f"  docs    {base}/docs")
+        _say("  The page for trying it out is for development: ENVIRONMENT=development, on loopback.")
+    _say(f"  docs    {base}/docs")
     command = "greenroom" if shutil.which("greenroom") else os.path.relpath(sys.argv[0])
-    typer.echo(f"  token   {command} token 1     a way in for curl; or talk: {command} chat")
-    typer.echo(f"  data    {directory}")
-    typer.echo("  Ctrl-C stops it in order.")
+    _say(f"  token   {command} token 1     a way in for curl; or talk: {command} chat")
+    _say(f"  data    {directory}")
+    _say("  Ctrl-C stops it in order.")
+
+
+def _say(line: str) -> None:
+    outlet = Outlet(STANDARD_OUTPUT)
+    outlet.write(f"{line}\n")
+    outlet.flush()
 
 
 def _raise_file_limit() -> None:
