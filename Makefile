@@ -26,11 +26,17 @@ help:  ## this list
 	@echo "greenroom: what make can do here"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-# In a terminal the server is a job of its own, so that Ctrl-C reaches it alone and make ends with its exit code; Ctrl-Z
-# is ignored, for make would take a stopped server for one that has failed.
+# In the foreground of a terminal the server is a job of its own, so that Ctrl-C reaches it alone and make ends well when
+# it does; Ctrl-Z is ignored, for make would take a stopped server for one that has failed. setpriv: should make be ended
+# from elsewhere, the shell ends with it, and the server must not be left without them. (Fields 5 and 8 of proc(5)'s stat
+# are our process group and the one that the terminal listens to.)
 run: _venv  ## start greenroom with its own PostgreSQL on http://127.0.0.1:8787
 	@export ENVIRONMENT="$${ENVIRONMENT:-development}"; \
-	if [ -t 0 ]; then trap '' TSTP; set -m; $(BIN)/greenroom serve $(ARGS); else exec $(BIN)/greenroom serve $(ARGS); fi
+	read -r -a stat 2>/dev/null </proc/self/stat || stat=(); \
+	if [ -t 0 ] && [ "$${stat[4]}" ] && [ "$${stat[4]}" = "$${stat[7]}" ]; then \
+		trap '' TSTP; set -m; \
+		$(shell setpriv --pdeathsig HUP true 2>/dev/null && echo setpriv --pdeathsig HUP) $(BIN)/greenroom serve $(ARGS); \
+	else exec $(BIN)/greenroom serve $(ARGS); fi
 
 test: check _chromium  ## lint, types and tests; ARGS="tests/http -x" goes to pytest
 	@$(PYTEST) -m "not slow" $(ARGS)
