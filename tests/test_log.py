@@ -80,3 +80,24 @@ def test_what_libraries_log_comes_in_the_same_form():
     stream = lines_of("info")
     logging.getLogger("hypercorn").warning("said by %s", "a library")
     assert json.loads(stream.getvalue())["event"] == "said by a library"
+
+
+def test_the_driver_tells_in_one_line_that_the_database_is_away():
+    stream = lines_of("info")
+    try:
+        raise ConnectionRefusedError("nobody listens at postgresql://ann:hunter2@host/db?x=y")
+    except ConnectionRefusedError:
+        logging.getLogger("asyncpg.pool").warning("Failed to restore", exc_info=True)
+    driver = json.loads(stream.getvalue())
+    assert "exception" not in driver
+    assert driver["why"].startswith("nobody listens")
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_what_other_libraries_tell_of_a_bug_keeps_its_traceback():
+    stream = lines_of("info")
+    try:
+        raise RuntimeError("a bug")
+    except RuntimeError:
+        logging.getLogger("hypercorn.error").exception("failed")
+    assert "Traceback" in json.loads(stream.getvalue())["exception"]

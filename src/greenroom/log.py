@@ -43,7 +43,7 @@ def set_up_logging(level: str, *, is_development: bool, stream: TextIO | None = 
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, shorten],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_renderers(is_development, target),
@@ -65,6 +65,16 @@ def hide(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             event[name] = HIDDEN
         elif isinstance(value, str) and name in ("path", "url", "target", "address", "detail", "why"):
             event[name] = without_query(value)
+    return event
+
+
+def shorten(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Say in one line what the database's driver tells with a traceback: a database that is away is no bug."""
+    record = event.get("_record")
+    fault = event.get("exc_info")
+    if isinstance(record, logging.LogRecord) and record.name.startswith("asyncpg") and isinstance(fault, tuple):
+        del event["exc_info"]
+        event["why"] = without_query(str(fault[1]) or type(fault[1]).__name__)
     return event
 
 

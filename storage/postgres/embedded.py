@@ -221,7 +221,7 @@ class EmbeddedServer:
             assert self._process is not None
             self._exit_code_last = await self._process.wait()
             self._state, self._ready = ServerState.RESTARTING, trio.Event()
-            self._tell("postgres.died", detail=self._cluster.log_tail()[-500:])
+            self._tell("postgres.died", detail="\n".join(self._cluster.log_tail().splitlines()[-3:]))
             await self._restart()
 
     async def _restart(self) -> None:
