@@ -179,7 +179,8 @@ def decide_remove(room: RoomState, by_id: int, user_id: int) -> tuple[int, ...] 
 def apply_add(room: RoomState, user_ids: tuple[int, ...]) -> None:
     """They are in. What was said before they came is no news to them."""
     room.members = {**room.members, **{user_id: Member("member", room.top_seq) for user_id in user_ids}}
-    room.removed.difference_update(user_ids)
+    if len(room.removed) <= REMOVED_MAX:  # else it is a part of them, and says no more than that there are too many
+        room.removed.difference_update(user_ids)
 
 
 def apply_remove(room: RoomState, user_id: int, by_id: int) -> None:

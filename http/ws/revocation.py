@@ -111,6 +111,8 @@ class Revocations:
             for _, principal in self._hanging_on("session", session_id)
             if principal.user_id is not None and principal.expires_at is not None
         }
+        if not believed:  # they have gone by themselves
+            return
         self._questions += 1
         changed = await self._sessions.changed(believed)
         self._is_blind = False

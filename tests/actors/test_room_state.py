@@ -158,6 +158,8 @@ def test_a_group_that_has_removed_more_than_it_can_remember_is_entered_by_invita
     rules.apply_add(state, (4,))
     rules.apply_remove(state, 4, by_id=1)
     assert len(state.removed) == REMOVED_MAX + 1, "one more than it may is enough to know"
+    rules.apply_add(state, (1000, 1001))
+    assert isinstance(rules.decide_join_open(state, 4), Refused), "whom it does not remember may be among those left"
 
 
 def test_only_an_open_group_remembers_whom_it_removed() -> None:
