@@ -142,11 +142,11 @@ def apply_send(room: RoomState, insert: InsertMessage, sender_name: str) -> None
 
 
 def became_read(room: RoomState, reader_id: int, after_seq: int, up_to_seq: int) -> tuple[tuple[int, int], ...]:
-    """(message id, author id) of recent messages of others that the reader has just read."""
+    """(message id, author id) of recent messages that the reader has just read, of others who are still here."""
     return tuple(
         (message.id, message.sender_id)
         for message in room.ring
-        if after_seq < message.seq <= up_to_seq and message.sender_id != reader_id
+        if after_seq < message.seq <= up_to_seq and message.sender_id != reader_id and message.sender_id in room.members
     )
 
 

@@ -113,6 +113,8 @@ async def test_removed_hears_nothing_more_on_any_socket_and_gets_nothing_on_any_
         for sock in v1:
             await sock.expect("message")
         await old.expect("new_message")
+        await old.send({"type": "send_message", "conversationId": room, "content": "last words", "requestId": "last"})
+        await old.expect("message_sent")
         await remove(server, room, gone, admin)
         for sock in v1:
             await sock.expect("member")
@@ -133,7 +135,7 @@ async def test_removed_hears_nothing_more_on_any_socket_and_gets_nothing_on_any_
         shown = (await old.expect("initial_data"))["data"]["presence"]["users"]
         assert {user["userId"] for user in shown} <= {gone}, f"who was removed is shown who is online there: {shown}"
         await refused_everywhere(server, room, said["data"]["messageId"], gone)
-    assert len(await server.log_of(room)) == 6
+    assert len(await server.log_of(room)) == 7
 
 
 async def test_removed_while_a_resume_is_under_way_gets_no_frame_of_what_came_after(server, fresh):

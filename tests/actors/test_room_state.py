@@ -187,6 +187,14 @@ def test_what_became_read_is_what_others_wrote_in_between() -> None:
     assert rules.became_read(state, 2, 3, 4) == ()
 
 
+def test_an_author_who_is_no_longer_in_the_room_is_not_told_who_reads_there() -> None:
+    state = room(1, 2, 3)
+    for sender in (2, 3):
+        send(state, sender, None)
+    rules.apply_remove(state, 2, by_id=1)
+    assert [author for _, author in rules.became_read(state, 1, 0, 2)] == [3]
+
+
 def test_typists_are_forgotten_at_their_time() -> None:
     state = room(1, 2)
     state.typists = {1: Typist("Ann", 10.0), 2: Typist("Ben", 11.0)}

@@ -114,14 +114,15 @@ async def test_a_key_that_ends_takes_the_sockets_of_all_it_acts_for(live_house, 
     await live_house.people(1, 2)
     (gone_id, gone), (_, other) = await key_with(live_house, "act_as"), await key_with(live_house, "act_as")
     shown = [acting(gone, 1), acting(gone, 2), acting(other, 1), 1]
-    async with sockets(live_house, protocol, *shown) as socks:
+    ticket = (await live_house.get("/api/ws/token", headers=dict(acting(gone, 2)))).json["token"]
+    async with sockets(live_house, protocol, *shown) as socks, open_sockets() as nursery:
+        by_ticket = await Socket.open(nursery, live_house, protocol=protocol, path=f"/ws?token={ticket}")
         await sql(live_house, ENDS_OF_KEYS[end], gone_id)
-        for sock in socks[:2]:
+        for sock in (*socks[:2], by_ticket):
             await closes_with(sock, protocol, 4003)
-        async with open_sockets() as nursery:
-            with pytest.raises(Refused) as refused:
-                await Socket.open(nursery, live_house, protocol=protocol, headers=acting(gone, 1))
-            assert refused.value.status in (401, 403)
+        with pytest.raises(Refused) as refused:
+            await Socket.open(nursery, live_house, protocol=protocol, headers=acting(gone, 1))
+        assert refused.value.status == (403 if end == "may not act for a user any more" else 401)
         await trio.sleep(1.1)
         assert [sock.close_code for sock in socks[2:]] == [None, None]
 
