@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import trio
-from wire import V1, Refused, Socket, http, open_sockets  # type: ignore[import-not-found]
+from wire import V1, Gone, Refused, Socket, http, open_sockets, wait_until  # type: ignore[import-not-found]
 
 WITHIN_SECONDS = 4.0  # one to two on a machine that has time
 
@@ -84,3 +85,48 @@ async def test_a_session_row_that_is_deleted_ends_the_sockets_it_opened(server, 
         with pytest.raises(Refused) as refused:  # a ticket of before is as good as its session
             await Socket.open(nursery, server, protocol=None, path=f"/ws?token={ticket}")
         assert refused.value.status == 401
+
+
+async def test_who_storms_the_doors_with_a_session_that_has_ended_is_out_within_seconds_and_hears_nothing(
+    server, fresh
+):
+    """Sockets, tickets and requests as fast as they go, before, during and after: the last success is soon past."""
+    room = await server.make_room(fresh, [fresh, fresh + 1])
+    await server.query(
+        "insert into sessions (id, user_id, expires_at) values ($1, $2, now() + interval '1 h')", f"s-{fresh}", fresh
+    )
+    headers, inside, successes = [("Cookie", f"pitchey-session=s-{fresh}")], [], []
+
+    async def storms():
+        while True:
+            with suppress(Refused, Gone):
+                inside.append(await Socket.open(nursery, server, protocol=None, headers=headers))
+                successes.append(trio.current_time())
+            ticket = await http(server, "GET", "/api/ws/token", headers=dict(headers))
+            if ticket.status == 200:
+                with suppress(Refused, Gone):
+                    path = f"/ws?token={ticket.json()['token']}"
+                    inside.append(await Socket.open(nursery, server, path=path))
+                    successes.append(trio.current_time())
+            for sock in [sock for sock in inside if sock.close_code is None][:-8]:
+                sock.cut()
+            await trio.sleep(0.01)
+
+    async with open_sockets() as nursery:
+        speaker = await Socket.open(nursery, server, fresh + 1)
+        await speaker.start(room)
+        for _ in range(2):
+            nursery.start_soon(storms)
+        await trio.sleep(1)
+        ended_at = trio.current_time()
+        await server.query("delete from sessions where user_id = $1", fresh)
+        await trio.sleep(WITHIN_SECONDS)
+        assert len(successes) > 10
+        print(f"{len(successes)} successes, the last {max(successes) - ended_at:.2f} s after the end")
+        assert max(successes) - ended_at < WITHIN_SECONDS - 1
+        await wait_until(lambda: [sock.close_code for sock in inside if sock.close_code is None], 2)
+        counts = [len(sock.events) for sock in inside]
+        assert (await speaker.ask("send", room, body="not for them"))["type"] == "ack"
+        await trio.sleep(0.3)
+        assert counts == [len(sock.events) for sock in inside]
+        assert "not for them" not in str([sock.events for sock in inside])
