@@ -85,11 +85,10 @@ async def watched(live_house):
         yield nursery, room, watchers
 
 
-PROTOCOLS = pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+CRASHES = pytest.mark.parametrize(("protocol", "times"), [(V1, 1), (None, 3)], ids=["v1-once", "compat-thrice"])
 
 
-@PROTOCOLS
-@pytest.mark.parametrize("times", [1, 3])
+@CRASHES
 async def test_who_comes_while_the_actor_crashes_is_shown_online(live_house, watched, crashes, protocol, times):
     nursery, room, watchers = watched
     crashes(times)
@@ -99,8 +98,7 @@ async def test_who_comes_while_the_actor_crashes_is_shown_online(live_house, wat
     await both_hear(watchers, 1, "online", after)
 
 
-@PROTOCOLS
-@pytest.mark.parametrize("times", [1, 3])
+@CRASHES
 async def test_who_goes_while_the_actor_crashes_is_shown_offline(live_house, watched, crashes, protocol, times):
     nursery, room, watchers = watched
     sock = await open_as(nursery, live_house, 1, protocol, room)
@@ -113,7 +111,7 @@ async def test_who_goes_while_the_actor_crashes_is_shown_offline(live_house, wat
     await both_hear(watchers, 1, "offline", after)
 
 
-@PROTOCOLS
+@pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
 async def test_an_actor_that_crashed_asks_the_sockets_and_keeps_what_was_said(live_house, watched, crashes, protocol):
     """One of two devices goes in the very crash. The word that was being told was acknowledged: it counts."""
     nursery, room, _ = watched
