@@ -38,7 +38,7 @@ from greenroom.client.events import (
     Said,
     Undelivered,
 )
-from greenroom.client.frames import event_of, said
+from greenroom.client.frames import event_of, rooms_of, said
 from greenroom.client.outbox import Line, Outbox
 from greenroom.client.requests import ask, why_rejected
 from greenroom.client.room_log import RoomLog
@@ -293,22 +293,26 @@ class Client:
     # -- what the server says -----------------------------------------------------------------------------------
 
     async def _heard(self, frame: dict[str, Any]) -> None:
-        kind, room_id, data = frame.get("type"), frame.get("room", 0), frame.get("data", {})
+        kind, data = frame.get("type"), frame.get("data", {})
         if kind in ("ack", "error") and "id" in frame:
             await self._answered(frame["id"], data, is_error=kind == "error")
         elif kind == "ready":
             await self._ready(data)
         elif kind == "ping":
             self._write({"type": "pong"})
-        elif (room := self._rooms.get(room_id)) is None:
-            return
-        elif kind == "message":
+        else:
+            for room_id in rooms_of(frame):
+                if (room := self._rooms.get(room_id)) is not None:
+                    await self._heard_in(room, frame, data)
+
+    async def _heard_in(self, room: _Room, frame: dict[str, Any], data: dict[str, Any]) -> None:
+        if frame["type"] == "message":
             told = room.log.take(said(room.id, frame, data, self.user_id))
             self._fetch_soon(room)
             await self._tell(*told)
-        elif kind == "gap":
+        elif frame["type"] == "gap":
             await self._gap(room, data)
-        elif (event := event_of(frame, self.user_id)) is not None:
+        elif (event := event_of(frame, room.id, self.user_id)) is not None:
             await self._tell(event)
 
     async def _ready(self, data: dict[str, Any]) -> None:

@@ -22,10 +22,17 @@ def said(room_id: int, head: Frame, body: Frame, user_id: int) -> Said:
     )
 
 
-def event_of(frame: Frame, user_id: int) -> Event | None:
-    """What a frame about a room tells that has no place in its log; None for frames that are not known here."""
+def rooms_of(frame: Frame) -> list[int]:
+    """The rooms that a frame is about: one, several for which it tells the same, or none."""
+    if "rooms" in frame:
+        return list(frame["rooms"])
+    return [frame["room"]] if "room" in frame else []
+
+
+def event_of(frame: Frame, room_id: int, user_id: int) -> Event | None:
+    """What a frame tells of one of its rooms and has no place in its log; None for frames that are not known here."""
     maker = _MAKERS.get(frame["type"])
-    return None if maker is None else maker(frame["room"], frame["data"], user_id)
+    return None if maker is None else maker(room_id, frame["data"], user_id)
 
 
 def _typing(room_id: int, data: Frame, own_id: int) -> Event:
