@@ -6,6 +6,7 @@
 // - What is sent is shown at once and reconciled by its clientId, one at a time per room and in order (outbox.js).
 // - Events, as CustomEvent: "state" {name, …}; "room" {room, kind, …}, kind one of messages, reset, older, pending,
 //   typing, marks, read, presence, member, joined, newest, refused; "membership" {room, change}: we ourselves came or went.
+// - Who is here is known while the line is up (isPresenceKnown): after a cut it is told anew.
 //
 // Knows nothing of pages.
 
@@ -20,6 +21,7 @@ const REORDER_MS_MAX = 200;
 const PATIENCE_MS = 4000;
 const ROOMS_MAX = 200;
 const TYPING_MS_MAX = 8000;
+const RELOAD_SECONDS = 2;
 
 export class CommandFailed extends Error {
   constructor(data) {
@@ -36,10 +38,13 @@ class Room {
     this.top = 0; // the newest seq heard of
     this.read = 0; // our own mark, as the server has it
     this.readSent = 0;
+    this.said = 0; // up to here there is what we have read, and then words of our own
     this.newest = null; // the newest message heard of, for previews
     this.typing = new Map();
     this.marks = new Map();
     this.online = new Map();
+    this.away = new Map(); // who is not here, as far as anybody told: name, lastSeen
+    this.isPresenceKnown = false;
     this.isJoined = false;
     this.isWanted = false; // somebody looks at it
     this.isFlushing = false;
@@ -47,7 +52,7 @@ class Room {
   }
 
   get unread() {
-    return Math.max(0, this.top - Math.max(this.read, this.readSent));
+    return Math.max(0, this.top - Math.max(this.read, this.readSent, this.said));
   }
 }
 
@@ -97,8 +102,10 @@ export class Client extends EventTarget {
     this._flush(room);
   }
 
+  // We are no member any more: what waits for the room can never be said there.
   forget(id) {
     this.rooms.delete(id);
+    for (const item of this.outbox.of(id)) this.outbox.remove(item);
   }
 
   // The newest page, unless it is there already; now, or as soon as the line is up.
@@ -147,7 +154,7 @@ export class Client extends EventTarget {
     this._tell(this.room(item.room), "pending", { item, isGone: true });
   }
 
-  // Who is here now: asked when somebody came in, for presence tells changes only.
+  // Who is here now, and of a small room who is not and since when: events tell changes only, and small rooms only.
   async ask(id) {
     const room = this.room(id);
     if (!this.isLive || !room.isJoined) return;
@@ -187,6 +194,8 @@ export class Client extends EventTarget {
       for (const room of this.rooms.values()) {
         room.isJoined = false;
         room.readSent = 0;
+        room.isPresenceKnown = false;
+        room.typing.clear();
       }
       this._fail(new CommandFailed({ isLost: true, message: "the connection was lost" }));
       this.outbox.requeue();
@@ -221,8 +230,11 @@ export class Client extends EventTarget {
     }
     const handler = HANDLERS[frame.type];
     if (handler === undefined) return; // an event that this client does not know
-    if (frame.room === undefined) handler.call(this, frame);
-    else if (this.rooms.has(frame.room) || frame.type === "member") handler.call(this, frame, this.rooms.get(frame.room));
+    const rooms = frame.rooms || (frame.room === undefined ? [] : [frame.room]);
+    if (!rooms.length) handler.call(this, frame);
+    for (const id of rooms) {
+      if (this.rooms.has(id) || frame.type === "member") handler.call(this, frame, this.rooms.get(id));
+    }
   }
 
   async _hello(frame) {
@@ -255,8 +267,8 @@ export class Client extends EventTarget {
   }
 
   _refused(room, item) {
-    if (item.error === "NOT_MEMBER" || item.error === "CONVERSATION_NOT_FOUND") this.rooms.delete(room.id);
-    this._tell(room, "refused", { error: item.error });
+    if (item.error === "NOT_MEMBER" || item.error === "CONVERSATION_NOT_FOUND") this._membership(room.id, "left");
+    else this._tell(room, "refused", { error: item.error });
   }
 
   _live() {
@@ -283,7 +295,7 @@ export class Client extends EventTarget {
     const message = { ...frame.data, seq: frame.seq, ts: frame.ts };
     room.newest = message;
     room.top = Math.max(room.top, message.seq);
-    if (message.sender === this.user) room.read = Math.max(room.read, room.unread === 1 ? message.seq : 0);
+    if (message.sender === this.user && room.unread === 1) room.said = message.seq;
     room.typing.delete(message.sender);
     this._gained(room, room.log.apply(message));
     this._tell(room, "newest", { message });
@@ -326,6 +338,7 @@ export class Client extends EventTarget {
       this._settle(room);
     } catch (fault) {
       if (!(fault instanceof CommandFailed)) throw fault;
+      if (fault.recoverable) setTimeout(() => this.rooms.get(room.id) === room && this.open(room.id), 1000 * (fault.retryAfter || RELOAD_SECONDS));
     } finally {
       room.isLoading = false;
       this._fillSoon(room);
@@ -422,22 +435,34 @@ export class Client extends EventTarget {
   }
 
   _presenceState(frame, room) {
-    room.online = new Map(frame.data.users.map((person) => [person.user, person]));
-    this._tell(room, "presence", {});
+    room.online.clear();
+    room.isPresenceKnown = true;
+    this._told(room, frame.data.users);
   }
 
   _presenceDiff(frame, room) {
-    for (const person of frame.data.joins) room.online.set(person.user, person);
-    for (const person of frame.data.leaves) room.online.delete(person.user);
+    this._told(room, [...frame.data.joins, ...frame.data.leaves]);
+  }
+
+  _told(room, people) {
+    for (const person of people) {
+      const isHere = person.status !== "offline";
+      (isHere ? room.online : room.away).set(person.user, person);
+      (isHere ? room.away : room.online).delete(person.user);
+    }
     this._tell(room, "presence", {});
   }
 
   _member(frame, room) {
     if (frame.data.user === this.user) {
-      this.dispatchEvent(new CustomEvent("membership", { detail: { room: frame.room, change: frame.data.change } }));
+      this._membership(frame.room, frame.data.change);
     } else if (room !== undefined) {
       this._tell(room, "member", frame.data);
     }
+  }
+
+  _membership(room, change) {
+    this.dispatchEvent(new CustomEvent("membership", { detail: { room, change } }));
   }
 
   _tell(room, kind, detail) {
