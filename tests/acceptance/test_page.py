@@ -355,6 +355,251 @@ def test_a_restart_of_the_server_is_a_pause(theatre: Theatre, title: str, end: s
         theatre.complaints[:] = [text for text in theatre.complaints if "404" not in text]  # the old key, as it must be
 
 
+# -- where one looks --------------------------------------------------------------------------------------------------
+
+TO_THE_END = """() => {
+  const { scrollHeight, scrollTop, clientHeight } = document.getElementById("scroll");
+  return Math.round(scrollHeight - scrollTop - clientHeight);
+}"""
+# The first message that begins in sight, and how far below the upper edge.
+WHAT_IS_IN_SIGHT = """() => {
+  const edge = document.getElementById("scroll").getBoundingClientRect().top;
+  const tops = [...document.querySelectorAll("#messages > .message")].map((element) =>
+    [element.querySelector(".text").textContent, Math.round(element.getBoundingClientRect().top - edge)]);
+  return tops.find(([, top]) => top >= 0);
+}"""
+
+
+def stays(person: "Person", probe: str, value: Any) -> None:
+    """The probe answers that, and goes on answering it. In front: a browser draws no other tab."""
+    person.page.bring_to_front()
+    person.page.wait_for_function(f"value => JSON.stringify(({probe})()) === JSON.stringify(value)", arg=value)
+    person.page.wait_for_timeout(300)
+    assert person.page.evaluate(probe) == value
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_room_opens_at_its_end_and_stays_there_whatever_comes(theatre: Theatre, title: str, width: int):
+    with theatre.people() as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        alex.create(title)
+        sarah.join(title)
+        for number in range(25):
+            alex.say(f"line {number}")
+        expect(sarah.messages).to_have_count(25)
+        seen = alex.page.locator("#messages > .message", has_text="line 24").locator(".seen")
+        expect(seen).to_contain_text("Read by Sarah Investor")
+        alex.page.set_viewport_size({"width": width, "height": 844})
+        alex.page.reload()
+        alex.wait_live()
+        expect(seen).to_be_in_viewport(ratio=1)
+        stays(alex, TO_THE_END, 0)
+
+        sarah.page.locator("#say").press_sequentially("I type")
+        expect(alex.page.locator("#typing")).to_have_text("Sarah Investor is typing…")
+        stays(alex, TO_THE_END, 0)
+        sarah.page.locator("#say").fill("a long answer\n" * 30)
+        sarah.page.locator("#say").press("Enter")
+        expect(alex.messages).to_have_count(26)
+        stays(alex, TO_THE_END, 0)
+        # What is laid out late, and a window that becomes smaller.
+        alex.page.evaluate("document.querySelector('#messages > .message .text').style.height = '500px'")
+        stays(alex, TO_THE_END, 0)
+        alex.page.set_viewport_size({"width": 360, "height": 500})
+        stays(alex, TO_THE_END, 0)
+        for pane in ("backstage", "talk"):
+            alex.page.locator(f"#tabs [data-pane={pane}]").click()
+        stays(alex, TO_THE_END, 0)
+
+
+def test_whoever_has_scrolled_up_keeps_what_they_look_at(theatre: Theatre, title: str):
+    with theatre.people() as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        alex.create(title)
+        for number in range(40):
+            alex.say(f"line {number}")
+        sarah.join(title)
+        seen = alex.page.locator(".seen")
+        expect(seen).to_contain_text("Read by Sarah Investor")
+        sarah.page.locator("#scroll").evaluate("element => { element.scrollTop = 0; }")
+        alex.say("line 40")  # not read by Sarah: her mark stays above
+        alex.page.locator("#scroll").evaluate("element => { element.scrollTop -= 300; }")
+        alex.page.wait_for_timeout(100)
+        sight = alex.page.evaluate(WHAT_IS_IN_SIGHT)
+        sarah.say("and more\n" * 10)  # at the end again: she has read it, and her mark moves
+        expect(alex.page.locator("#down")).to_have_text("1 new message ↓")
+        expect(alex.page.locator(".message", has_text="and more").locator(".seen")).to_have_count(1)
+        stays(alex, WHAT_IS_IN_SIGHT, sight)
+        alex.page.evaluate("document.querySelector('#messages > .message .text').style.height = '500px'")
+        stays(alex, WHAT_IS_IN_SIGHT, sight)
+        alex.page.locator("#down").click()
+        stays(alex, TO_THE_END, 0)
+        expect(alex.page.locator("#down")).to_be_hidden()
+
+
+# -- who is here ------------------------------------------------------------------------------------------------------
+
+
+def test_while_the_line_is_down_nobody_is_said_to_be_here(theatre: Theatre, title: str):
+    with theatre.people() as near, theatre.people() as far:
+        alex = near.enter("Alex Creator")
+        alex.create(title)
+        sarah = far.enter("Sarah Investor", through_proxy=True)
+        sarah.join(title)
+        members, faces = sarah.page.locator("#members"), sarah.page.locator("#faces .face")
+        expect(members).to_have_text("2 people, 2 here now")
+        theatre.proxy.cut()
+        expect(members).to_have_text("2 people, presence unknown")
+        for index in range(2):
+            expect(faces.nth(index)).to_have_attribute("data-online", "unknown")
+        alex.page.close()
+        theatre.proxy.heal()
+        sarah.wait_live()
+        expect(members).to_have_text("2 people, 1 here now")
+        expect(faces.nth(1)).to_have_attribute("data-online", "false")
+
+
+def test_the_people_of_a_room_are_listed_with_who_was_here_when(theatre: Theatre, title: str):
+    with theatre.people() as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        alex.create(title)
+        sarah.join(title)
+        expect(alex.page.locator("#members")).to_have_text("2 people, 2 here now")
+        sarah.page.close()
+        expect(alex.page.locator("#members")).to_have_text("2 people, 1 here now")
+        alex.page.locator("#members").press("Enter")
+        rows = alex.page.locator("#who li")
+        expect(rows.nth(0)).to_contain_text("you, here now")
+        expect(rows.nth(1)).to_contain_text("Sarah Investor")
+        expect(rows.nth(1)).to_contain_text("a moment ago")
+        alex.page.keyboard.press("Escape")
+        expect(alex.page.locator("#who")).to_be_hidden()
+        expect(alex.page.locator("#talk")).to_be_visible()
+        expect(alex.page.locator("#members")).to_be_focused()
+
+
+def test_presence_that_is_told_for_several_rooms_at_once_counts_in_each(theatre: Theatre):
+    with theatre.people() as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        for title in ("Both one", "Both two"):
+            alex.create(title)
+            sarah.join(title)
+        answer = alex.page.evaluate(
+            """async () => {
+              const { Client } = await import("/console/static/greenroom.js");
+              const client = new Client({ user: 1, ticket: async () => "", storage: sessionStorage });
+              const rooms = [7, 8].map((id) => client.room(id));
+              const person = { user: 2, name: "Ben", status: "online" };
+              client._frame({ type: "presence_diff", rooms: [7, 8, 9], data: { joins: [person], leaves: [] } });
+              const here = rooms.map((room) => room.online.has(2));
+              const gone = { ...person, status: "offline", lastSeen: 5 };
+              client._frame({ type: "presence_diff", room: 7, data: { joins: [], leaves: [gone] } });
+              return [here, rooms.map((room) => room.online.has(2)), rooms[0].away.get(2).lastSeen, client.rooms.size];
+            }"""
+        )
+        assert answer == [[True, True], [False, True], 5, 2]
+        sarah.page.close()
+        for title in ("Both one", "Both two"):
+            alex.page.locator(".room", has_text=title).click()
+            expect(alex.page.locator("#members")).to_have_text("2 people, 1 here now")
+
+
+REMOVE = """async ([room, user]) => {
+  const { token } = JSON.parse(sessionStorage.getItem("greenroom-session"));
+  const headers = { Authorization: `Bearer ${token}` };
+  return (await fetch(`/api/conversations/${room}/participants/${user}`, { method: "DELETE", headers })).status;
+}"""
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_whoever_is_removed_is_told_so_and_the_room_closes(theatre: Theatre, title: str, is_away: bool):
+    with theatre.people() as near, theatre.people() as far:
+        alex = near.enter("Alex Creator")
+        alex.create(title)
+        sarah = far.enter("Sarah Investor", through_proxy=True)
+        sarah.join(title)
+        if is_away:
+            theatre.proxy.cut()
+            expect(sarah.banner).to_be_visible()
+        room = int(alex.page.url.rpartition("/")[2])
+        assert alex.page.evaluate(REMOVE, [room, 2]) == 200
+        theatre.proxy.heal()
+        expect(sarah.page.locator("#room-notice")).to_have_text(f"You are not in “{title}” any more.")
+        expect(sarah.page.locator("#conversation")).to_be_hidden()
+        expect(sarah.page.locator(".room", has_text=title)).to_have_count(0)
+        assert sarah.page.evaluate("document.activeElement.closest('#rooms') !== null")
+
+
+# -- what people are called and say -----------------------------------------------------------------------------------
+
+
+def test_initials_are_letters_or_digits_of_any_script(theatre: Theatre):
+    names = {
+        "Zoé <b>x</b>": "ZB", "Alex Creator": "AC", "Anna Maria von Berg": "AB", "élise": "É", "e\u0301lise": "E\u0301",
+        "محمد الفارسي": "ما", "山田 太郎": "山太", "R2 D2": "RD", "(the) 3rd": "T3",
+        "🎉 Party": "P", "<>": "?", "": "?",
+    }  # fmt: skip
+    with theatre.people() as people:
+        page = people.enter("Alex Creator").page
+        told = page.evaluate(
+            "async (names) => names.map((await import('/console/static/dom.js')).initials)",
+            list(names),
+        )
+        assert dict(zip(names, told, strict=True)) == names
+
+
+def test_each_text_runs_in_its_own_direction(theatre: Theatre, title: str):
+    with theatre.people() as people:
+        alex = people.enter("Alex Creator")
+        alex.create(title)
+        alex.say("مرحبا (hello).\nEnglish again.")
+        expect(alex.messages).to_have_count(1)
+        # Where the first character of each line stands in the bubble.
+        starts = alex.page.evaluate(
+            """() => {
+              const [text] = document.querySelectorAll("#messages .text");
+              const box = text.getBoundingClientRect();
+              return [0, text.textContent.indexOf("English")].map((at) => {
+                const range = new Range();
+                range.setStart(text.firstChild, at);
+                range.setEnd(text.firstChild, at + 1);
+                const letter = range.getBoundingClientRect();
+                return letter.left - box.left < box.right - letter.right ? "left" : "right";
+              });
+            }"""
+        )
+        assert starts == ["right", "left"]
+
+
+def test_ones_own_last_word_is_read_after_a_reload(theatre: Theatre, title: str):
+    with theatre.people() as people:
+        alex = people.enter("Alex Creator")
+        alex.create(title)
+        alex.say("my own word")
+        expect(alex.messages).to_have_count(1)
+        expect(alex.pending).to_have_count(0)
+        alex.page.evaluate("history.replaceState(null, '', '/')")
+        alex.page.reload()
+        alex.wait_live()
+        row = alex.page.locator(".room", has_text=title)
+        expect(row).to_contain_text("my own word")
+        expect(row.locator(".badge")).to_have_count(0)
+
+
+def test_the_accessibility_tree_tells_who_said_what(theatre: Theatre, title: str):
+    with theatre.people() as people:
+        alex = people.enter("Alex Creator")
+        alex.create(title)
+        expect(alex.page.locator("#still")).to_have_text("Nothing said yet. The first word is yours.")
+        for text in ("one", "two"):
+            alex.say(text)
+        expect(alex.messages).to_have_count(2)
+        expect(alex.page.locator("#still")).to_be_hidden()
+        for item in alex.page.get_by_role("log", name="Messages").get_by_role("listitem").all():
+            assert "Alex Creator" in item.aria_snapshot()
+        expect(alex.page.get_by_role("region", name=title)).to_be_visible()
+
+
 # -- backstage --------------------------------------------------------------------------------------------------------
 
 
@@ -387,6 +632,10 @@ def test_caught_mail_is_shown_and_its_html_runs_nothing(theatre: Theatre):
         alex.page.get_by_role("button", name="Welcome <b>in</b>").click()
         expect(alex.page.locator("#letter-subject")).to_have_text("Welcome <b>in</b>")
         expect(alex.page.frame_locator("#letter iframe").locator("h1")).to_have_text("Hello")
+        alex.page.frame_locator("#letter iframe").get_by_role("link", name="away").click()
+        expect(alex.page.locator("#letter-note")).to_have_text("Links in a mail are not followed here.")
+        expect(alex.page.frame_locator("#letter iframe").locator("h1")).to_have_text("Hello")
+        theatre.complaints[:] = [text for text in theatre.complaints if "Content Security Policy" not in text]
         alex.page.keyboard.press("Escape")
         expect(alex.page.locator("#letter")).to_be_hidden()
 

@@ -3,16 +3,18 @@
 // Each message is one element for its whole life: what was shown at once keeps its element when the server confirms it.
 // Order on the screen is the order of the log; whatever is unconfirmed stands after it.
 
-import { byId, clock, count, day, face, listed, make, moment } from "./dom.js";
+import { ago, byId, clock, count, day, face, listed, make, moment } from "./dom.js";
+import { Place } from "./place.js";
 
 const BODY_CHARACTERS_MAX = 10_000;
-const NEAR_BOTTOM_PX = 90;
 const NEAR_TOP_PX = 240;
 const TYPING_EVERY_MS = 3000;
 const IDLE_MS = 3000;
 const GROUP_MS = 5 * 60_000;
 const FACES_MAX = 4;
+const MEMBERS_MAX = 200; // of a list of members
 
+const STATUSES = { online: "here now", away: "here, but away", busy: "here, but busy", dnd: "here, not to be disturbed" };
 const STATES = { queued: "Waiting to be sent", sending: "Sending", sent: "Sending", failed: "Not sent" };
 
 export class Conversation {
@@ -29,10 +31,13 @@ export class Conversation {
     this._drafts = new Map();
     this._list = byId("messages");
     this._scroll = byId("scroll");
+    this._place = new Place(this._scroll, this._list, () => this._scrolled());
     this._say = byId("say");
     this._down = byId("down");
-    this._scroll.addEventListener("scroll", () => this._scrolled(), { passive: true });
-    this._down.addEventListener("click", () => this._toBottom());
+    this._down.addEventListener("click", () => {
+      this._toEnd();
+      this.focus();
+    });
     this._say.addEventListener("input", () => this._typed());
     this._say.addEventListener("keydown", (event) => this._key(event));
     this._say.addEventListener("blur", () => this._stopTyping());
@@ -43,7 +48,7 @@ export class Conversation {
     byId("leave").addEventListener("click", onLeave);
     byId("back").addEventListener("click", onBack);
     document.addEventListener("visibilitychange", () => this._read());
-    new ResizeObserver(() => this._wasAtBottom && this._toBottom()).observe(this._scroll);
+    byId("who").addEventListener("beforetoggle", (event) => event.newState === "open" && this._openWho());
   }
 
   show(client, room, title) {
@@ -56,17 +61,26 @@ export class Conversation {
     byId("title").textContent = title;
     this._say.value = this._drafts.get(room.id) || "";
     this._grow();
+    byId("older").hidden = true;
     this.redraw();
     this.presence();
     this.typing();
     client.open(room.id);
+    this.still();
   }
 
   hide() {
     this._keepDraft();
     this.room = null;
+    byId("who").hidePopover();
     byId("conversation").hidden = true;
     byId("empty").hidden = false;
+  }
+
+  // Another person comes: what this one has begun to write is nobody's business.
+  forget() {
+    this.hide();
+    this._drafts.clear();
   }
 
   focus() {
@@ -85,12 +99,21 @@ export class Conversation {
     this._list.setAttribute("aria-busy", String(!log.isLoaded));
     for (const item of this.client.outbox.of(this.room.id)) this.pending(item);
     this._regroup();
-    this._toBottom();
     this.marks();
+    this._toEnd();
+    this.still();
+  }
+
+  // What is said of a room in which nothing stands.
+  still() {
+    const isLoaded = this.room.log.isLoaded;
+    const text = isLoaded ? "Nothing said yet. The first word is yours." : this.client.isLive ? "Opening…" : "What was said here comes with the connection.";
+    byId("still").hidden = this._list.children.length > 0;
+    byId("still").textContent = text;
+    byId("still").classList.toggle("soon", !isLoaded);
   }
 
   gained(messages) {
-    const isAtBottom = this._isAtBottom();
     for (const message of messages) {
       const own = message.sender === this.client.user && message.clientId ? this._pending.get(message.clientId) : undefined;
       if (own !== undefined) this._pending.delete(message.clientId);
@@ -99,17 +122,15 @@ export class Conversation {
       this._regroup(element);
       if (element.nextElementSibling) this._regroup(element.nextElementSibling);
     }
+    this._dropOldest();
+    this.still();
     this.marks();
-    if (isAtBottom) this._toBottom();
-    else this._miss(messages.filter((message) => message.sender !== this.client.user).length);
+    if (!this._place.isAtEnd) this._miss(messages.filter((message) => message.sender !== this.client.user).length);
   }
 
   older(messages) {
-    const height = this._scroll.scrollHeight;
     this._list.prepend(...messages.map((message) => this._element(message)));
     this._regroup();
-    this._scroll.scrollTop += this._scroll.scrollHeight - height;
-    byId("older").hidden = true;
     this.marks();
   }
 
@@ -119,22 +140,31 @@ export class Conversation {
       known?.remove();
       this._pending.delete(item.clientId);
       this._regroup();
+      this.still();
+      this._place.keep();
       return;
     }
-    const isAtBottom = this._isAtBottom();
     const element = this._pendingElement(item, known);
     this._pending.set(item.clientId, element);
     if (known === undefined) {
       this._list.append(element);
       this._regroup(element);
-    }
-    if (isAtBottom || known === undefined) this._toBottom();
+      this.still();
+      this._toEnd();
+    } else this._place.keep();
+  }
+
+  // The line went down or came up.
+  line() {
+    if (this.room === null) return;
+    this.presence();
+    this.typing();
+    this.still();
   }
 
   typing() {
     const names = [...this.room.typing].map(([user, name]) => this._nameOf(user, name));
-    byId("typing").textContent = names.length ? `${listed(names)} ${names.length === 1 ? "is" : "are"} typing…` : "";
-    byId("typing").classList.toggle("on", names.length > 0);
+    byId("typing").replaceChildren(...(names.length ? [...listed(names), ` ${names.length === 1 ? "is" : "are"} typing…`] : []));
   }
 
   members(members) {
@@ -144,14 +174,54 @@ export class Conversation {
   }
 
   presence() {
-    const online = this.room.online;
-    const people = this._members.length ? this._members : [...online.values()].map((person) => ({ id: person.user, name: person.name }));
+    const { isPresenceKnown, online } = this.room;
+    const people = this._people();
     const here = people.filter((person) => online.has(person.id));
-    const total = this._members.length || this.room.memberCount || 0;
-    byId("members").textContent = total ? `${count(total, "person", "people")}, ${here.length} here now` : "";
-    byId("members").title = people.map((person) => person.name + (online.has(person.id) ? ", here now" : "")).join("\n");
-    const shown = [...here, ...people.filter((person) => !online.has(person.id))].slice(0, FACES_MAX);
-    byId("faces").replaceChildren(...shown.map((person) => face(person.id, person.name, online.has(person.id))));
+    const total = this._total();
+    const present = isPresenceKnown ? `${this._members.length < MEMBERS_MAX ? here.length : online.size} here now` : "presence unknown";
+    byId("members").hidden = total === 0;
+    byId("members").textContent = `${count(total, "person", "people")}, ${present}`;
+    this._ranked = [...here, ...people.filter((person) => !online.has(person.id))];
+    byId("faces").replaceChildren(...this._ranked.slice(0, FACES_MAX).map((person) => this._face(person)));
+    if (byId("who").matches(":popover-open")) this._drawWho();
+  }
+
+  _people() {
+    if (this._members.length) return this._members;
+    return [...this.room.online.values(), ...this.room.away.values()].map((person) => ({ id: person.user, name: this._nameOf(person.user, person.name) }));
+  }
+
+  // A long list of members is cut; the server has told how many there are.
+  _total() {
+    const told = this.room.memberCount || 0;
+    return this._members.length && this._members.length < MEMBERS_MAX ? this._members.length : Math.max(told, this._members.length);
+  }
+
+  _face(person) {
+    return face(person.id, person.name, this.room.isPresenceKnown ? this.room.online.has(person.id) : "unknown");
+  }
+
+  _openWho() {
+    this._drawWho();
+    const { left, bottom } = byId("members").getBoundingClientRect();
+    byId("who").style.setProperty("--left", `${Math.max(8, left)}px`);
+    byId("who").style.setProperty("--top", `${bottom + 6}px`);
+    this.client.ask(this.room.id).catch(() => {}); // cut: what was known stands there
+  }
+
+  _drawWho() {
+    const rest = this._total() - this._ranked.length;
+    const more = rest > 0 && make("li", { class: "soft" }, `and ${rest} more`);
+    const rows = this._ranked.map((person) => make("li", {}, this._face(person),
+      make("span", { class: "grow" }, make("bdi", {}, person.name), make("span", { class: "soft small" }, this._whereIs(person)))));
+    byId("who-list").replaceChildren(...rows, ...(more ? [more] : []));
+  }
+
+  _whereIs({ id }) {
+    const seen = this.room.away.get(id)?.lastSeen;
+    const state = this.room.isPresenceKnown && this.room.online.has(id) ? STATUSES[this.room.online.get(id).status] || STATUSES.online
+      : seen ? (Date.now() - seen < 60_000 ? "here a moment ago" : `here ${ago(seen)} ago`) : this.room.isPresenceKnown ? "not here" : "not known";
+    return id === this.client.user ? `you, ${state}` : state;
   }
 
   // Under the last message that each of the others has read: their face.
@@ -166,6 +236,7 @@ export class Conversation {
       if (at !== undefined) readers.set(at, [...(readers.get(at) || []), user]);
     }
     for (const [seq, users] of readers) this._elements.get(seq)?.append(this._seen(users));
+    this._place.keep();
     this._read();
   }
 
@@ -205,16 +276,16 @@ export class Conversation {
   _inside(user, name, at, body, note = "") {
     const time = make("time", { datetime: new Date(at).toISOString(), title: `${moment(at)}${note && ` · ${note}`}` }, clock(at));
     return [
-      make("span", { class: "day", "aria-hidden": "true" }),
+      make("span", { class: "day" }),
       face(user, name),
-      make("div", { class: "bubble" }, make("p", { class: "who" }, make("b", {}, name), time), make("p", { class: "text" }, body)),
+      make("div", { class: "bubble" }, make("p", { class: "who" }, make("b", {}, make("bdi", {}, name)), time), make("p", { class: "text" }, body)),
     ];
   }
 
   _seen(users) {
     const names = users.map((user) => this._nameOf(user, "Somebody"));
     const faces = users.slice(0, FACES_MAX).map((user, index) => face(user, names[index]));
-    return make("p", { class: "seen", title: `Read by ${names.join(", ")}` }, make("span", { class: "soft" }, `Read by ${listed(names)}`), ...faces);
+    return make("p", { class: "seen", title: `Read by ${names.join(", ")}` }, make("span", { class: "soft" }, "Read by ", ...listed(names)), ...faces);
   }
 
   // Names and days are said once: what follows the same person within minutes is drawn closer.
@@ -235,13 +306,8 @@ export class Conversation {
 
   // -- scrolling and reading -----------------------------------------------------------------------------------
 
-  _isAtBottom() {
-    return this._scroll.scrollHeight - this._scroll.scrollTop - this._scroll.clientHeight < NEAR_BOTTOM_PX;
-  }
-
-  _toBottom() {
-    this._scroll.scrollTop = this._scroll.scrollHeight;
-    this._wasAtBottom = true;
+  _toEnd() {
+    this._place.toEnd();
     this._miss(-this._missed);
   }
 
@@ -252,20 +318,35 @@ export class Conversation {
   }
 
   _scrolled() {
-    this._wasAtBottom = this._isAtBottom();
-    if (this._wasAtBottom) {
+    if (this.room === null) return;
+    if (this._place.isAtEnd) {
       this._miss(-this._missed);
       this._read();
     }
-    if (this.room?.log.hasOlder && this._scroll.scrollTop < NEAR_TOP_PX && !this.room.isLoading) {
-      byId("older").hidden = false;
-      this.client.older(this.room.id);
+    if (this._scroll.scrollTop < NEAR_TOP_PX) this._lookBack(this.room);
+  }
+
+  async _lookBack(room) {
+    if (!room.log.hasOlder || room.isLoading || !this.client.isLive) return;
+    byId("older").hidden = false;
+    await this.client.older(room.id);
+    if (room === this.room) byId("older").hidden = true;
+  }
+
+  // The log keeps so many and no more; what it let go of is loaded again by whoever looks back.
+  _dropOldest() {
+    const { messages } = this.room.log;
+    if (this._elements.size <= messages.length) return;
+    for (const [seq, element] of this._elements) {
+      if (seq >= messages[0].seq) continue;
+      element.remove();
+      this._elements.delete(seq);
     }
   }
 
   _read() {
     const isSeen = this.room !== null && document.visibilityState === "visible" && this._scroll.offsetParent !== null;
-    if (isSeen && this.room.log.isLoaded && this._isAtBottom()) this.client.read(this.room.id, this.room.log.last);
+    if (isSeen && this.room.log.isLoaded && this._place.isAtEnd) this.client.read(this.room.id, this.room.log.last);
   }
 
   // -- writing -------------------------------------------------------------------------------------------------
@@ -289,7 +370,6 @@ export class Conversation {
     this._say.value = "";
     this._grow();
     this._stopTyping();
-    this._toBottom();
     this.focus();
   }
 
@@ -322,7 +402,8 @@ export class Conversation {
 
   _grow() {
     this._say.style.height = "auto";
-    this._say.style.height = `${Math.min(this._say.scrollHeight + 2, 180)}px`;
+    const height = this._say.scrollHeight; // none while the talk is out of sight
+    if (height > 0) this._say.style.height = `${Math.min(height + 2, 180)}px`;
     const left = BODY_CHARACTERS_MAX - [...this._say.value].length;
     byId("left").textContent = left < 1000 ? ` · ${left < 0 ? `${-left} too many` : `${left} left`}` : "";
     byId("send").disabled = left < 0;

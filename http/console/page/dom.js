@@ -13,10 +13,10 @@ export function make(tag, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
+// The first letter or digit, with what belongs to it, of the first word and of the last that have one.
 export function initials(name) {
-  const words = name.trim().split(/\s+/).filter(Boolean);
-  const letters = words.length > 1 ? [words[0], words[words.length - 1]] : words;
-  return letters.map((word) => [...word][0].toUpperCase()).join("") || "?";
+  const letters = name.split(/\s+/u).map((word) => /[\p{L}\p{N}]\p{M}*/u.exec(word)?.[0]).filter(Boolean);
+  return [letters[0], letters.length > 1 && letters[letters.length - 1]].filter(Boolean).join("").toUpperCase() || "?";
 }
 
 // A face: initials on a colour that a person keeps.
@@ -51,8 +51,13 @@ export function ago(at) {
 
 export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 
+// Names in a sentence, as nodes: each keeps its direction of writing to itself.
 export function listed(names) {
-  if (names.length < 2) return names.join("");
-  if (names.length > 3) return `${names.slice(0, 2).join(", ")} and ${names.length - 2} others`;
-  return `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
+  const told = names.length > 3 ? names.slice(0, 2) : names;
+  const others = names.length - told.length;
+  const parts = told.flatMap((name, at) => {
+    const isLast = at === told.length - 1 && others === 0;
+    return [at === 0 ? "" : isLast ? " and " : ", ", make("bdi", {}, name)];
+  });
+  return others ? [...parts, ` and ${others} others`] : parts;
 }

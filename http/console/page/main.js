@@ -10,6 +10,7 @@ import { RoomList } from "./rooms.js";
 const SESSION = "greenroom-session";
 const ROOMS_EVERY_MS = 4000;
 const BANNER_AFTER_MS = 400;
+const PRESENCE_MEMBERS_MAX = 200; // of a room in which the server tells who comes and goes
 const DEMO_PEOPLE = [
   { id: 1, name: "Alex Creator", role: "makes" },
   { id: 2, name: "Sarah Investor", role: "invests" },
@@ -18,6 +19,8 @@ const DEMO_PEOPLE = [
 const LINES = { live: "On air", connecting: "Connecting", open: "Catching up", waiting: "Waiting", stopped: "Stopped", idle: "" };
 
 const DRAWER = matchMedia("(min-width: 720px) and (max-width: 1119px)"); // backstage lies over the talk
+
+const TOUCH = matchMedia("(pointer: coarse)");
 
 const house = byId("house");
 const names = new Map();
@@ -31,6 +34,7 @@ let current = null;
 let bannerTimer = null;
 let countdown = null;
 let roomsTimer = null;
+const leaving = new Set(); // rooms that we leave ourselves
 
 // -- who ------------------------------------------------------------------------------------------------------
 
@@ -55,6 +59,7 @@ function showEntrance() {
 
 async function enter(name) {
   byId("entrance-fault").textContent = "";
+  byId("entrance-form").setAttribute("aria-busy", "true");
   try {
     const session = await signIn(name);
     keepSession(session);
@@ -63,6 +68,8 @@ async function enter(name) {
     byId("entrance-fault").textContent = fault.status === 404
       ? "The key has changed, as it does at each start: open the link that the server printed."
       : fault.status ? fault.message : "The server does not answer. Is it running?";
+  } finally {
+    byId("entrance-form").setAttribute("aria-busy", "false");
   }
 }
 
@@ -75,7 +82,8 @@ function goOut() {
   rooms = [];
   sessionStorage.removeItem(SESSION);
   history.replaceState(null, "", "/");
-  conversation.hide();
+  conversation.forget();
+  notice("");
   showEntrance();
 }
 
@@ -85,7 +93,7 @@ async function begin(session) {
   byId("entrance").hidden = true;
   house.hidden = false;
   names.set(session.user.id, session.user.name);
-  byId("me").replaceChildren(face(session.user.id, session.user.name), make("span", { class: "me-name" }, session.user.name),
+  byId("me").replaceChildren(face(session.user.id, session.user.name), make("bdi", { class: "me-name" }, session.user.name),
     make("button", { class: "quiet", onclick: goOut }, "Go out"));
   api = new Api(session, keepSession);
   client = new Client({ user: session.user.id, ticket: () => api.socketAddress(), storage: sessionStorage });
@@ -94,6 +102,7 @@ async function begin(session) {
   client.addEventListener("membership", (event) => membershipChanged(event.detail));
   showPane("rooms");
   backstage.start();
+  roomList.waiting();
   await refreshRooms();
   if (client === null) return;
   client.start(rooms.map((room) => room.id));
@@ -110,6 +119,8 @@ async function refreshRooms() {
     return; // the banner says that the line is down; the next round tries again
   }
   if (client === null) return;
+  const watched = client.rooms.get(current);
+  if (watched?.memberCount > PRESENCE_MEMBERS_MAX) client.ask(current).catch(() => {}); // nobody tells: it is asked for
   for (const room of rooms) if (client.isLive && !client.room(room.id).isJoined) joinQuietly(room.id);
   if (current === null && house.dataset.pane === "rooms" && location.hash && !document.activeElement?.matches("input")) chooseWanted();
   drawRooms();
@@ -146,8 +157,11 @@ function choose(id, { withFocus = true } = {}) {
   conversation.show(client, client.room(id), known.title);
   roomList.mark(id);
   showPane("talk");
+  notice("");
   refreshMembers(id);
-  if (withFocus) conversation.focus();
+  client.ask(id).catch(() => {}); // not up: asked when it is
+  if (withFocus && TOUCH.matches) byId("scroll").focus({ preventScroll: true }); // a keyboard would cover the room
+  else if (withFocus) conversation.focus();
 }
 
 async function refreshMembers(id) {
@@ -188,6 +202,7 @@ async function leaveRoom() {
     byId("room-fault").textContent = fault.message;
     return;
   }
+  leaving.add(id);
   membershipChanged({ room: id, change: "left" });
 }
 
@@ -195,26 +210,34 @@ async function leaveRoom() {
 
 function membershipChanged({ room, change }) {
   if (change === "left") {
+    const title = rooms.find((known) => known.id === room)?.title;
+    if (title && !leaving.has(room)) notice("You are not in “", make("bdi", {}, title), "” any more.");
     client.forget(room);
     rooms = rooms.filter((known) => known.id !== room);
     if (current === room) {
+      const hadFocus = byId("conversation").contains(document.activeElement);
       current = null;
       conversation.hide();
       history.replaceState(null, "", "/");
       showPane("rooms");
+      if (hadFocus) byId("rooms").focus();
     }
     drawRooms();
-  }
+  } else leaving.delete(room);
   refreshRooms();
+}
+
+// What happened to us in the list of rooms, until we go on.
+function notice(...words) {
+  byId("room-notice").replaceChildren(...words);
 }
 
 function roomChanged(event) {
   const { room, kind } = event;
-  if (kind === "presence") for (const person of room.online.values()) if (person.name) names.set(person.user, person.name);
+  if (kind === "presence") for (const person of [...room.online.values(), ...room.away.values()]) if (person.name) names.set(person.user, person.name);
   if (["newest", "messages", "joined", "read", "reset", "marks"].includes(kind)) drawRooms();
   if (kind === "member") {
-    refreshMembers(room.id);
-    client.ask(room.id).catch(() => {}); // cut: presence comes anew with the next start
+    learn(room.id);
   }
   if (kind === "refused") refreshRooms();
   if (room.id !== current) return;
@@ -229,6 +252,11 @@ function roomChanged(event) {
   if (kind === "marks") conversation.marks();
   if (kind === "presence") conversation.presence();
   if (kind === "joined") refreshMembers(room.id);
+}
+
+function learn(id) {
+  refreshMembers(id);
+  client.ask(id).catch(() => {}); // cut: presence comes anew with the next start
 }
 
 function announce(messages) {
@@ -246,9 +274,11 @@ function lineChanged({ name, ...detail }) {
   house.dataset.line = name;
   clearInterval(countdown);
   clearTimeout(bannerTimer);
+  if (client !== null) conversation.line();
   if (name === "live" || name === "idle") {
     byId("banner").hidden = true;
     if (name === "live") refreshRooms();
+    if (name === "live" && current !== null) client.ask(current).catch(() => {});
     return;
   }
   const isFirst = client === null || client.hello === null;
@@ -292,7 +322,7 @@ function toggleBackstage(isOpen = house.classList.contains("no-backstage")) {
 }
 
 function pressed(event) {
-  if (client === null || byId("letter").open) return;
+  if (client === null || byId("letter").open || byId("who").matches(":popover-open")) return;
   if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
     event.preventDefault();
     const beside = roomList.beside(event.key === "ArrowUp" ? -1 : 1);
@@ -319,6 +349,10 @@ const roomList = new RoomList({ onChoose: choose, onJoin: joinRoom, onCreate: cr
 document.addEventListener("keydown", pressed);
 byId("backstage-toggle").addEventListener("click", () => toggleBackstage());
 byId("banner-now").addEventListener("click", () => (client.connection.name === "stopped" ? goOut() : client.connection.nudge()));
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names the room
+  (current === null ? document.querySelector("#room-list button") || byId("room-title") : byId("say")).focus();
+});
 byId("entrance-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = byId("name").value.trim();

@@ -2,6 +2,8 @@
 
 import { ago, byId, count, make } from "./dom.js";
 
+const PREVIEW_CHARACTERS = 200;
+
 export class RoomList {
   // onChoose(id), onJoin(id), onCreate(title): the last two return promises.
   constructor({ onChoose, onJoin, onCreate }) {
@@ -28,6 +30,17 @@ export class RoomList {
     });
   }
 
+  // Nobody has told yet which rooms there are.
+  waiting() {
+    this._none("Looking for your rooms…", true);
+  }
+
+  _none(text, isSoon) {
+    byId("room-none").hidden = text === "";
+    byId("room-none").textContent = text;
+    byId("room-none").classList.toggle("soon", isSoon);
+  }
+
   // unreadOf(id), newestOf(id): what the client knows beyond the list.
   show(rooms, open, { unreadOf, newestOf, nameOf }) {
     this.rooms = rooms;
@@ -37,7 +50,7 @@ export class RoomList {
     replaceIfChanged(this._openList, this.open.map((room) => this._openRow(room)));
     this.mark(this.current);
     byId("open").hidden = this.open.length === 0;
-    byId("room-none").hidden = rooms.length > 0;
+    this._none(rooms.length ? "" : "You are in no room yet. Make one, or step into an open one.", false);
     if (focused && document.activeElement === document.body) {
       document.querySelector(`#rooms [data-room="${focused}"]`)?.focus();
     }
@@ -59,7 +72,8 @@ export class RoomList {
   }
 
   _row(room, unread, newest, nameOf) {
-    const preview = newest ? `${nameOf(newest.sender, newest.senderName)}: ${newest.body}` : room.preview;
+    const preview = newest ? [make("bdi", {}, nameOf(newest.sender, newest.senderName)), ": ", make("bdi", {}, newest.body.slice(0, PREVIEW_CHARACTERS))]
+      : [make("bdi", {}, room.preview.slice(0, PREVIEW_CHARACTERS) || "Nothing said yet")];
     const at = newest ? newest.ts : room.at;
     const badge = unread > 0 && make("span", { class: "badge" }, String(unread > 99 ? "99+" : unread), make("span", { class: "hidden" }, " unread"));
     return make("li", {},
@@ -69,7 +83,7 @@ export class RoomList {
       },
       make("span", { class: "room-title" }, room.title),
       at ? make("span", { class: "room-at soft" }, ago(at)) : null,
-      make("span", { class: "room-preview soft" }, preview || "Nothing said yet"),
+      make("span", { class: "room-preview soft" }, ...preview),
       badge));
   }
 
