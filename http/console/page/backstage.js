@@ -5,6 +5,7 @@ import { mail, mails, statistics } from "./api.js";
 import { ago, byId, make, moment } from "./dom.js";
 
 const EVERY_MS = 1000;
+const SHUT_EVERY_MS = 10_000; // while the key is another one: it may come back in a cookie
 const MAIL_EVERY = 5; // rounds
 const PULSE_SECONDS = 60;
 const NUMBER = new Intl.NumberFormat([], { notation: "compact", maximumFractionDigits: 1 });
@@ -47,17 +48,19 @@ export class Backstage {
 
   async _turn() {
     this._timer = -1;
+    let pause = EVERY_MS;
     try {
       if (this._round++ % MAIL_EVERY === 0) this._showMails((await mails()).mails);
       this._show(await statistics());
       this._say("");
     } catch (fault) {
+      if (fault.status === 404) pause = SHUT_EVERY_MS;
       this._say(fault.status === 404
         ? "The server was started again. The link that it printed opens backstage again; talking goes on."
         : "The server does not answer; this is how it last was.");
     }
     this._timer = null;
-    if (this._isOn && this._isSeen()) this._timer = setTimeout(() => this._turn(), EVERY_MS);
+    if (this._isOn && this._isSeen()) this._timer = setTimeout(() => this._turn(), pause);
   }
 
   _say(text) {
@@ -158,10 +161,26 @@ export class Backstage {
     const files = letter.files.map((file) => `${file.name} (${file.bytes} bytes)`).join(", ");
     pairs(byId("letter-head"), [["from", letter.sender], ["to", letter.to], ["copy", letter.cc], ["date", moment(Date.parse(letter.date) || Date.now())], ["files", files]].filter(([, value]) => value));
     const text = make("pre", {}, letter.text || "(no text)");
-    const html = letter.hasHtml && make("iframe", { sandbox: "", title: "The mail as it looks", src: `/api/dev/mail/${encodeURIComponent(name)}/html` });
+    const html = letter.hasHtml && looks(`/api/dev/mail/${encodeURIComponent(name)}/html`);
+    byId("letter-note").textContent = "";
     byId("letter-body").replaceChildren(...[html, letter.hasHtml ? make("details", {}, make("summary", {}, "As text"), text) : text].filter(Boolean));
     byId("letter").showModal();
   }
+}
+
+// A mail in a frame of its own that runs nothing and loads nothing. Whoever follows a link in it gets the mail back.
+function looks(src) {
+  const frame = make("iframe", { sandbox: "", title: "The mail as it looks", src });
+  let isOurs = true;
+  frame.addEventListener("load", () => {
+    if (!isOurs) {
+      byId("letter-note").textContent = "Links in a mail are not followed here.";
+      frame.src = src;
+      byId("letter-close").focus(); // Escape is not heard from within the frame
+    }
+    isOurs = !isOurs;
+  });
+  return frame;
 }
 
 function row(name, ...values) {
