@@ -72,6 +72,30 @@ def test_a_terminal_that_is_closed_stops_it_in_order_however_often_it_says_so(gr
         assert server.ended() == 0
 
 
+def test_a_start_that_takes_long_is_given_up_when_it_is_told_to_stop(greenroom):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = greenroom.start("serve", DATABASE_URL=f"postgresql://127.0.0.1:{silent.getsockname()[1]}/db")
+        silent.accept()
+        told_at = time.monotonic()
+        server.signal(signal.SIGINT)
+        assert server.ended() == 0
+    assert time.monotonic() - told_at < 3
+    assert server.text == "greenroom stops before it has started (Ctrl-C again: now)\n"
+
+
+def test_our_own_postgresql_is_stopped_when_its_first_start_is_given_up(greenroom):
+    server = greenroom.start("serve")
+    cluster = greenroom.data / "postgres" / "cluster"
+    deadline = time.monotonic() + 20
+    while not list(cluster.glob("data*")):
+        assert time.monotonic() < deadline, server.text
+        time.sleep(0.002)
+    server.signal(signal.SIGINT)
+    assert server.ended() == 0
+    assert "Traceback" not in server.text
+    greenroom.serve()
+
+
 def test_a_client_that_holds_its_connection_does_not_hold_up_the_end(greenroom):
     server = greenroom.serve()
     with socket.create_connection(("127.0.0.1", greenroom.port)) as idle:

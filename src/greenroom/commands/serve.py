@@ -3,6 +3,7 @@
 The first Ctrl-C (or SIGTERM, or SIGHUP) stops in order within 10 s: nothing new is taken, sockets are told, what was
 accepted is stored. The second stops now: what was acknowledged is stored already, the rest is as after a crash. SIGHUP
 is never the second: when a terminal is closed, its kernel and its shell both send one. Under nohup it is not heard.
+A start that is still under way when it is told to stop is given up, however long it would have taken.
 """
 
 import gc
@@ -54,17 +55,23 @@ async def _serve(settings: Settings, migrates: bool) -> None:
         heard.append(signal.SIGHUP)
     with trio.open_signal_receiver(*heard) as signals:
         async with trio.open_nursery() as nursery:
-            stop = trio.Event()
-            nursery.start_soon(_watch_signals, signals, stop, running)
-            await _serve_until(settings, migrates, stop, running)
+            stop, start = trio.Event(), trio.CancelScope()
+            nursery.start_soon(_watch_signals, signals, stop, start, running)
+            with start:
+                await _serve_until(settings, migrates, stop, running)
             nursery.cancel_scope.cancel(reason="stopped in order")
 
 
-async def _watch_signals(signals: AsyncIterator[int], stop: trio.Event, running: list[House]) -> None:
+async def _watch_signals(
+    signals: AsyncIterator[int], stop: trio.Event, start: trio.CancelScope, running: list[House]
+) -> None:
     """The first signal asks for an end in order, the second ends the process where it stands."""
     async for number in signals:
         if stop.is_set() and number != signal.SIGHUP:
             _end_now(running)
+        if not running and not stop.is_set():
+            _say("greenroom stops before it has started (Ctrl-C again: now)")
+            start.cancel(reason="told to stop")
         stop.set()
 
 
