@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -66,6 +67,18 @@ def test_every_command_explains_itself(run: Run, command: list[str]):
     done = run(*command, "--help")
     assert done.code == 0
     assert "Usage" in done.out
+
+
+def test_ctrl_c_while_python_still_reads_modules_ends_with_130_and_no_traceback(tmp_path: Path):
+    command = [sys.executable, "-X", "importtime", "-m", "greenroom", "config"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("trio._core" in line for line in process.stderr), "trio is read before the commands that need it"
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert out == ""
 
 
 def test_the_version_is_told(run: Run):

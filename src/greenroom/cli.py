@@ -1,58 +1,25 @@
-"""The command `greenroom`. Each command is a module under commands/; here they only get their names.
+"""The command `greenroom`; what it can be told is in commands/.
 
 Exit codes: 0 done, 1 failed, 2 told wrongly, 130 interrupted. What goes wrong for a reason the user can do something
 about is one sentence on standard error, never a traceback.
 """
 
 import sys
-from typing import Annotated
-
-import typer
-
-from greenroom import __version__
-from greenroom.commands import chat, config, key, migrate, serve, token
-from greenroom.commands.failure import TOLD_WRONGLY
-from greenroom.log import set_up_logging
-
-app = typer.Typer(
-    name="greenroom",
-    help="An actor runtime on trio, and the messaging, e-mail and notification system that runs on it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, secrets among them
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _show_version(is_wanted: bool) -> None:
-    if is_wanted:
-        typer.echo(f"greenroom {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def greenroom(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """An actor runtime on trio, and the messaging, e-mail and notification system that runs on it."""
-    # Standard output belongs to the answer: `TOKEN=$(greenroom token 17)`. `serve` sets this up again, by its settings.
-    set_up_logging("warning", is_development=True)
-
-
-app.command()(config.config)
-app.command()(token.token)
-app.command()(migrate.migrate)
-app.add_typer(key.app, name="key")
-app.command()(serve.serve)
-app.command()(chat.chat)
 
 
 def main() -> None:
     """Run the command line."""
     # Python hands bytes that are no UTF-8 over as lone surrogates, which nothing can store, sign or show.
     if any("\ud800" <= character <= "\udfff" for argument in sys.argv for character in argument):
-        typer.echo("greenroom: an argument is not valid UTF-8: give it in UTF-8", err=True)
-        raise SystemExit(TOLD_WRONGLY)
-    app()
+        sys.exit(_told_wrongly("an argument is not valid UTF-8: give it in UTF-8"))
+    try:
+        from greenroom.commands.app import app  # not above: Ctrl-C may come while all of this is read
+
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _told_wrongly(message: str) -> int:
+    sys.stderr.write(f"greenroom: {message}\n")
+    return 2
