@@ -95,6 +95,7 @@ if [ ! -d $(VENV) ] && ! said="$$($(PYTHON) -m venv $(VENV) 2>&1)"; then \
 fi; \
 echo "$$PWD" > $(VENV)/made-in; rm -f $(VENV)/installed-*; \
 echo "Installing greenroom and what it needs into $(VENV) (once; a minute or two)"; \
+trap 'echo; exit 130' INT; \
 log=$(VENV)/install.log; \
 if ! $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -e '$(2)' 2>&1 | tee $$log | $(call progress); then \
 	tail -n 15 $$log >&2; \
