@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 OUTBOX_BYTES_MAX: Final = 1024 * 1024
 OUTBOX_SECONDS_MAX: Final = 10.0
+JOINED_BYTES_MAX: Final = 4096
 LINGER_SECONDS: Final = 5.0  # how long a closed connection may take to read its close frame
 LINGER_BYTES_MAX: Final = 64 * 1024  # how much of what it still says is read and forgotten meanwhile
 SEND_BYTES_MAX: Final = 256 * 1024  # handed to the kernel at once
@@ -101,7 +102,7 @@ class Connection:
         self.address = address
         self.reader = FrameReader()
         self.pending: list[bytes] | None = None
-        self._queue: deque[tuple[int, bytes]] | None = None
+        self._queue: deque[bytes | bytearray] | None = None
         self._queued_bytes = 0
         self._blocked_at = 0.0
         self.is_open = True
@@ -183,7 +184,7 @@ class Connection:
     def block(self, rest: bytes) -> None:
         """The kernel takes no more: keep the rest and wait until it does."""
         self.is_clear = False
-        self._queue = deque([(DURABLE, rest)])
+        self._queue = deque([rest])
         self._queued_bytes = len(rest)
         self._blocked_at = trio.current_time()
         self.engine.watch_writable(self, True)
@@ -196,7 +197,13 @@ class Connection:
         if self._queued_bytes + len(frame) > OUTBOX_BYTES_MAX:
             self.close(SLOW_CONSUMER)
             return
-        self._queue.append((kind, frame))
+        # A frame for a room is shared by all who wait for it, and kept as it is; one for this socket alone joins the
+        # last such: an object for each would take several times its bytes.
+        last = self._queue[-1] if self._queue else None
+        if kind == CONTROL and isinstance(last, bytearray) and len(last) < JOINED_BYTES_MAX:
+            last += frame
+        else:
+            self._queue.append(bytearray(frame) if kind == CONTROL else frame)
         self._queued_bytes += len(frame)
 
     def writable(self) -> None:
@@ -214,7 +221,7 @@ class Connection:
             if sent:
                 self._blocked_at = self.spoken_at = trio.current_time()
             if sent < len(data):
-                self._queue.appendleft((DURABLE, data[sent:]))
+                self._queue.appendleft(bytes(data[sent:]))
                 return
         self._queue = None
         self.engine.watch_writable(self, False)
@@ -223,11 +230,11 @@ class Connection:
         else:
             self.is_clear = True
 
-    def _take_queued(self) -> bytes:
+    def _take_queued(self) -> bytes | bytearray:
         assert self._queue is not None
         parts, size = [], 0
         while self._queue and size < SEND_BYTES_MAX:
-            parts.append(self._queue.popleft()[1])
+            parts.append(self._queue.popleft())
             size += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -263,8 +270,8 @@ class Connection:
         if self._queue is not None:
             # The first entry may be the rest of a frame whose beginning is out: only it must be completed.
             rest = self._queue[0]
-            self._queue = deque([rest, (CONTROL, frame)])
-            self._queued_bytes = len(rest[1]) + len(frame)
+            self._queue = deque([rest, frame])
+            self._queued_bytes = len(rest) + len(frame)
         else:
             self._send(frame)
             if self.is_open and self._queue is None:

@@ -199,7 +199,7 @@ class SocketEngine:
                     if connection is not None:
                         self._serve(connection, events)
                     ended = trio.current_time()
-                    if ended - began > TURN_SECONDS_MAX and connection is not None and connection.is_open:
+                    if ended - began > TURN_SECONDS_MAX and connection is not None and not connection.is_closing:
                         connection.session.pause_for(min(REST * (ended - began), REST_SECONDS_MAX))
                     if ended > slice_ends:
                         await trio.lowlevel.checkpoint()

@@ -105,9 +105,10 @@ class V1Session(SocketSession):
 
     def beat(self, now: float) -> float | None:
         """Ping who was not heard or spoken to for a while; end who is gone."""
-        if self._rooms is None and now - self._opened_at >= START_SECONDS_MAX:
-            self.connection.close(AUTH_TIMEOUT)
-            return PING_SECONDS
+        if self._rooms is None:
+            if now - self._opened_at >= START_SECONDS_MAX:
+                self.connection.close(AUTH_TIMEOUT)
+            return max(START_SECONDS_MAX - (now - self._opened_at), 0) + 1
         if self.is_expired():
             return PING_SECONDS
         heard_ago, spoken_ago = now - self.connection.heard_at, now - self.connection.spoken_at
@@ -152,7 +153,7 @@ class V1Session(SocketSession):
                 return
             handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
             if not isinstance(kind, str):
-                raise BadCommand("a command has a type, which is a text")
+                raise BadCommand("a command has a type, which is a text", UNKNOWN_TYPE)
             if handler is None:
                 raise BadCommand(f"{kind[:40]!r} is not a command", UNKNOWN_TYPE)
             if self._rooms is None and kind not in _FREE:

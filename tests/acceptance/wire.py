@@ -122,7 +122,10 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
         try:
             view = view[sock.send(view) :]
         except BlockingIOError:
-            await trio.lowlevel.wait_writable(sock)
+            try:
+                await trio.lowlevel.wait_writable(sock)
+            except trio.ClosedResourceError as error:
+                raise OSError("the connection ended") from error
 
 
 async def receive_some(sock: socket.socket, size: int = 65536) -> bytes:
@@ -435,6 +438,8 @@ class Socket:
         finally:
             if self.close_code is None:
                 self.close_code = 1006
+            if self.sock.fileno() >= 0:
+                trio.lowlevel.notify_closing(self.sock)  # somebody may wait to send
             self.sock.close()
             self.is_over.set()
 

@@ -70,7 +70,7 @@ async def test_no_message_speaks_of_the_inside(live_house):
         await sock.send({"id": "a"})
         assert (await sock.expect("error", id="a"))["data"]["message"] == "a command has a type, which is a text"
         await sock.send({"id": "b", "type": 5})
-        assert (await sock.expect("error", id="b"))["data"]["code"] == 1002
+        assert (await sock.expect("error", id="b"))["data"]["code"] == 1004
 
 
 async def test_each_room_has_its_own_epoch_also_when_it_is_joined(live_house, database):

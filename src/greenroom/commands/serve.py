@@ -8,10 +8,12 @@ A start that is still under way when it is told to stop is given up, however lon
 
 import gc
 import os
+import shlex
 import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated
 
 import trio
@@ -113,10 +115,19 @@ def _greet(settings: Settings, port: int, development: DevelopmentGate, director
     else:
         _say("  The page for trying it out is for development: ENVIRONMENT=development, on loopback.")
     _say(f"  docs    {base}/docs")
-    command = "greenroom" if shutil.which("greenroom") else os.path.relpath(sys.argv[0])
+    command = _same_data(settings) + ("greenroom" if shutil.which("greenroom") else os.path.relpath(sys.argv[0]))
     _say(f"  token   {command} token 1     a way in for curl; or talk: {command} chat")
+    if settings.database_url is not None or settings.jwt_secret is not None:
+        _say("          in an environment with the same DATABASE_URL and JWT_SECRET as this one")
     _say(f"  data    {directory}")
     _say("  Ctrl-C stops it in order.")
+
+
+def _same_data(settings: Settings) -> str:
+    """What stands before a command so that it finds this server's data: another terminal has another environment."""
+    if settings.greenroom_data_dir is None:
+        return ""
+    return f"GREENROOM_DATA_DIR={shlex.quote(str(Path(settings.greenroom_data_dir).absolute()))} "
 
 
 def _say(line: str) -> None:
