@@ -240,13 +240,14 @@ class RoomActor(Actor):
         if isinstance(decision, Refused):
             return decision
         now_ms = self.ctx.now_ms()
-        for user_id in decision:
-            self.ctx.write(PutParticipant(room.id, user_id, "member", True, now_ms))
+        roles = rules.roles_of_new(room, decision)
+        for user_id, role in roles.items():
+            self.ctx.write(PutParticipant(room.id, user_id, role, True, now_ms))
             if room.top_seq:
                 self.ctx.write(AdvanceMarker(room.id, user_id, room.top_seq, now_ms))
-        rules.apply_add(room, decision)
-        for user_id in decision:
-            self._publish_member(MemberChanged(room.id, user_id, "member", True), room)
+        rules.apply_add(room, roles)
+        for user_id, role in roles.items():
+            self._publish_member(MemberChanged(room.id, user_id, role, True), room)
         return MembersChanged(decision)
 
     def _send_away(self, room: RoomState, decision: tuple[int, ...] | Refused, by_id: int) -> MembersChanged | Refused:

@@ -176,11 +176,19 @@ def decide_remove(room: RoomState, by_id: int, user_id: int) -> tuple[int, ...] 
     return (user_id,) if user_id in room.members else ()
 
 
-def apply_add(room: RoomState, user_ids: tuple[int, ...]) -> None:
+def roles_of_new(room: RoomState, user_ids: tuple[int, ...]) -> dict[int, Role]:
+    """What each becomes. A group that everybody had left must not stay without an admin: the first one is it."""
+    roles: dict[int, Role] = dict.fromkeys(user_ids, "member")
+    if user_ids and room.is_group and not any(member.role == "admin" for member in room.members.values()):
+        roles[user_ids[0]] = "admin"
+    return roles
+
+
+def apply_add(room: RoomState, roles: Mapping[int, Role]) -> None:
     """They are in. What was said before they came is no news to them."""
-    room.members = {**room.members, **{user_id: Member("member", room.top_seq) for user_id in user_ids}}
+    room.members = {**room.members, **{user_id: Member(role, room.top_seq) for user_id, role in roles.items()}}
     if len(room.removed) <= REMOVED_MAX:  # else it is a part of them, and says no more than that there are too many
-        room.removed.difference_update(user_ids)
+        room.removed.difference_update(roles)
 
 
 def apply_remove(room: RoomState, user_id: int, by_id: int) -> None:

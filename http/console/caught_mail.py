@@ -25,6 +25,8 @@ MAIL_BYTES_MAX: Final = 8 * 1024 * 1024
 TEXT_CHARACTERS_MAX: Final = 200_000
 HTML_POLICY: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}\.eml")
+# Of what a page may do, opening a connection ahead of time is bound by no policy, and no mail needs these.
+_REACHES_OUT = re.compile(r"<(?:link|meta|base)\b[^>]*>", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"""(["'(])cid:([^"')]{1,200})""")
 
 
@@ -105,7 +107,7 @@ def read_html(directory: Path, name: str) -> bytes | None:
     def put_in(found: re.Match[str]) -> str:
         return found[1] + pictures.get(found[2], "data:,")
 
-    return _CONTENT_ID.sub(put_in, _text(html)).encode("utf-8", "replace")
+    return _CONTENT_ID.sub(put_in, _REACHES_OUT.sub("", _text(html))).encode("utf-8", "replace")
 
 
 def _entries(directory: Path) -> Iterator[tuple[int, str]]:

@@ -99,7 +99,11 @@ async def get_mail_html(call: Call) -> Answer:
     html = await trio.to_thread.run_sync(partial(read_html, directory, call.text("name")))
     if html is None:
         raise ApiError("NOT_FOUND", "no such mail was caught, or it has no HTML")
-    headers = {"Content-Security-Policy": HTML_POLICY, "X-Frame-Options": "SAMEORIGIN"}
+    headers = {
+        "Content-Security-Policy": HTML_POLICY,
+        "X-Frame-Options": "SAMEORIGIN",
+        "X-DNS-Prefetch-Control": "off",
+    }
     return Answer(whole=html, content_type="text/html; charset=utf-8", headers=headers)
 
 

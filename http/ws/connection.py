@@ -29,6 +29,8 @@ LINGER_SECONDS: Final = 5.0  # how long a closed connection may take to read its
 LINGER_BYTES_MAX: Final = 64 * 1024  # how much of what it still says is read and forgotten meanwhile
 SEND_BYTES_MAX: Final = 256 * 1024  # handed to the kernel at once
 
+NEVER: Final = 2**62  # turns of the wheel
+
 CONTROL: Final = 0
 DURABLE: Final = 1
 EPHEMERAL: Final = 2
@@ -60,6 +62,10 @@ class Session(Protocol):
         """When `beat` is called first."""
         ...
 
+    def seconds_left(self) -> float:
+        """How long the credential is good for; without end when it does not end, or is looked at elsewhere."""
+        ...
+
     def pause_for(self, seconds: float) -> None:
         """Stop reading the connection for a while: it takes more of the loop than its share."""
         ...
@@ -77,6 +83,7 @@ class Connection:
         "_queue",
         "_queued_bytes",
         "address",
+        "beats_at",
         "engine",
         "fd",
         "heard_at",
@@ -111,6 +118,7 @@ class Connection:
         self.is_paused = False
         self.lingers_until = 0.0
         self.linger_bytes = 0
+        self.beats_at = NEVER  # the turn of the wheel at which its session is called
         self.heard_at = self.spoken_at = trio.current_time()
 
     # -- writing ------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import trio
 
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER, CloseCode
-from greenroom.http.ws.connection import CONTROL, LINGER_BYTES_MAX, Connection, Session
+from greenroom.http.ws.connection import CONTROL, LINGER_BYTES_MAX, NEVER, Connection, Session
 from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
@@ -66,7 +66,7 @@ class SocketEngine:
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._wheel: list[set[Connection]] = [set() for _ in range(WHEEL_SLOTS)]
-        self._slot = 0
+        self._ticks = 0
         self._lingering: set[Connection] = set()
         self._blocked: set[Connection] = set()
         self._adopted = self._frames_in = self._faults = 0
@@ -123,7 +123,8 @@ class SocketEngine:
                 self._index(connection, connection.session.user_id)
             self.credentials.add(connection, connection.session.principal)
             self._readiness.register(connection.fd, READABLE)
-            self._turn_wheel(connection, connection.session.first_beat_seconds)
+            session = connection.session
+            self.beat_within(connection, min(session.first_beat_seconds, session.seconds_left()))
             if adopted.early:
                 self._feed(connection, adopted.early)
             if self.is_draining:  # its handshake was under way when the end began
@@ -339,10 +340,12 @@ class SocketEngine:
             await trio.sleep_until(due_at)
             self.now = now = trio.current_time()
             due_at = max(due_at, now - WHEEL_SLOTS)
-            self._slot = (self._slot + 1) % WHEEL_SLOTS
-            slot, self._wheel[self._slot] = self._wheel[self._slot], set()
+            self._ticks += 1
+            at = self._ticks % WHEEL_SLOTS
+            slot, self._wheel[at] = self._wheel[at], set()
             for count, connection in enumerate(slot):
-                if connection.is_open and not connection.is_closing:
+                # Whoever was given an earlier turn stands in two slots; the later one counts only if given again.
+                if connection.is_open and not connection.is_closing and connection.beats_at <= self._ticks:
                     self._beat(connection, now)
                 if count % 256 == 255:
                     await trio.lowlevel.checkpoint()
@@ -357,15 +360,15 @@ class SocketEngine:
         if wait_seconds is None:
             connection.close(HEARTBEAT_TIMEOUT)
         else:
-            self._turn_wheel(connection, wait_seconds)
+            connection.beats_at = NEVER
+            self.beat_within(connection, min(wait_seconds, connection.session.seconds_left()))
 
-    def beat_in(self, connection: Connection, wait_seconds: float) -> None:
-        """Have the session's `beat` called in so many seconds, besides its usual turn."""
-        self._turn_wheel(connection, wait_seconds)
-
-    def _turn_wheel(self, connection: Connection, wait_seconds: float) -> None:
-        steps = min(max(int(wait_seconds), 1), WHEEL_SLOTS - 1)
-        self._wheel[(self._slot + steps) % WHEEL_SLOTS].add(connection)
+    def beat_within(self, connection: Connection, wait_seconds: float) -> None:
+        """Have the session's `beat` called in so many seconds, unless its turn comes earlier anyway."""
+        beats_at = self._ticks + int(min(max(wait_seconds, 1), WHEEL_SLOTS - 1))
+        if beats_at < connection.beats_at:
+            connection.beats_at = beats_at
+            self._wheel[beats_at % WHEEL_SLOTS].add(connection)
 
     def _end_stuck(self, now: float) -> None:
         for connection in list(self._blocked):

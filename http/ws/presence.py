@@ -47,6 +47,7 @@ class SocketPresence(PresenceBoard):
         self._clock = clock
         self._shown: dict[int, Shown] = {}  # whoever is not offline
         self._told: dict[int, Shown] = {}  # what others believe of whoever changed this second
+        self._seen: set[int] = set()  # of those, who was shown as they are now to somebody who asked
         self._left_ms: dict[int, int] = {}  # of whoever went this second: when
         self._names: dict[int, str] = {}
         self._wake: trio.Event = trio.Event()
@@ -115,8 +116,8 @@ class SocketPresence(PresenceBoard):
             await self._wake.wait()
             await trio.sleep(TOLD_SECONDS)
             self._wake = trio.Event()
-            told, self._told = self._told, {}
-            changed = [user_id for user_id, before in told.items() if self._is_news(user_id, before)]
+            (told, self._told), (seen, self._seen) = (self._told, {}), (self._seen, set())
+            changed = [user_id for user_id, before in told.items() if user_id in seen or self._is_news(user_id, before)]
             self._tell_rooms(changed)
             for count, user_id in enumerate(changed):
                 self._tell_compat(user_id)
@@ -181,6 +182,8 @@ class SocketPresence(PresenceBoard):
     def compat_fields(self, user_id: int, now_ms: int) -> dict[str, Any]:
         """A person as the existing client reads them."""
         shown = self._shown.get(user_id)
+        if user_id in self._told:
+            self._seen.add(user_id)
         return {
             "userId": user_id,
             "username": self._names.get(user_id, ""),
@@ -191,6 +194,8 @@ class SocketPresence(PresenceBoard):
 
     def _v1(self, user_id: int) -> dict[str, Any]:
         shown = self._shown.get(user_id)
+        if user_id in self._told:
+            self._seen.add(user_id)
         item: dict[str, Any] = {"user": user_id, "name": self._names.get(user_id, "")}
         if shown is None:
             return item | {"status": "offline", "lastSeen": self._left_ms.get(user_id, self._clock.wall_milliseconds())}

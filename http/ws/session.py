@@ -5,6 +5,7 @@ already in order, and goes on when there is room: backpressure reaches TCP and n
 """
 
 import json
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -170,11 +171,15 @@ class SocketSession:
         The end of a session stands in its row, and may have moved since: `revocation.py` looks, and closes in time.
         Here it ends only what could not be looked at.
         """
-        principal = self.principal
-        if principal is None or principal.expires_at is None:
-            return False
-        grace_seconds = SESSION_GRACE_SECONDS if principal.kind == "session" else 0
-        if (principal.expires_at + grace_seconds) * 1000 > self.services.clock.wall_milliseconds():
+        if self.seconds_left() > 0:
             return False
         self.connection.close(TOKEN_EXPIRED)
         return True
+
+    def seconds_left(self) -> float:
+        """How long the credential is good for."""
+        principal = self.principal
+        if principal is None or principal.expires_at is None:
+            return math.inf
+        grace_seconds = SESSION_GRACE_SECONDS if principal.kind == "session" else 0
+        return principal.expires_at + grace_seconds - self.services.clock.wall_milliseconds() / 1000

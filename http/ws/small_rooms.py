@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from greenroom.actors.events import MemberChanged
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 
 
 class SmallRooms:
@@ -19,11 +20,9 @@ class SmallRooms:
         self._notes: list[list[MemberChanged]] = []
 
     def watch(self, room_id: int, members: Iterable[int]) -> None:
-        """One watcher more. No members: the room is too large for presence."""
-        if not members:
-            return
+        """One watcher more. No members: the room is too large for presence, now at least."""
         self._watchers[room_id] = self._watchers.get(room_id, 0) + 1
-        if room_id not in self.members:
+        if members and room_id not in self.members:
             self.members[room_id] = set(members)
             for user_id in members:
                 self.rooms_of.setdefault(user_id, set()).add(room_id)
@@ -35,8 +34,7 @@ class SmallRooms:
             self._watchers[room_id] = count
             return
         self._watchers.pop(room_id, None)
-        for user_id in self.members.pop(room_id, ()):
-            self._forget_room_of(user_id, room_id)
+        self._forget(room_id)
 
     def member_changed(self, event: MemberChanged) -> None:
         """Keep up with a room that is watched. The same change twice is one."""
@@ -48,6 +46,8 @@ class SmallRooms:
         if event.is_active:
             known.add(event.user_id)
             self.rooms_of.setdefault(event.user_id, set()).add(event.room_id)
+            if len(known) > PRESENCE_MEMBERS_MAX:
+                self._forget(event.room_id)
         else:
             known.discard(event.user_id)
             self._forget_room_of(event.user_id, event.room_id)
@@ -61,6 +61,10 @@ class SmallRooms:
             yield changes
         finally:
             self._notes[:] = [noted for noted in self._notes if noted is not changes]
+
+    def _forget(self, room_id: int) -> None:
+        for user_id in self.members.pop(room_id, ()):
+            self._forget_room_of(user_id, room_id)
 
     def _forget_room_of(self, user_id: int, room_id: int) -> None:
         rooms = self.rooms_of.get(user_id)

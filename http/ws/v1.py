@@ -8,6 +8,7 @@ no id is an event. A bad command is answered with an error and changes nothing; 
 send means committed. Commands of one connection are applied in order for each room.
 """
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any, Final
@@ -41,9 +42,10 @@ from greenroom.http.ws.v1_commands import (
     ROOMS_MAX,
     BadCommand,
     command_id_of,
+    cursor_in,
     data_of,
+    gap_in,
     id_in,
-    is_gap,
     optional_seq,
     room_item,
     room_of,
@@ -53,8 +55,6 @@ from greenroom.http.ws.v1_history import WantedPage, read_page
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
 from greenroom.runtime import Command, StorageUnavailable
 
-SUBPROTOCOL: Final = "greenroom.v1"
-
 _PING: Final = events.v1("ping")
 _FREE: Final = frozenset(("ping", "pong", "start"))
 
@@ -62,7 +62,7 @@ _FREE: Final = frozenset(("ping", "pong", "start"))
 class V1Session(SocketSession):
     """One connection."""
 
-    __slots__ = ("_has_pinged", "_inflight", "_opened_at", "_rooms", "_types_in", "starting")
+    __slots__ = ("_first_ping_at", "_inflight", "_opened_at", "_rooms", "_types_in", "starting")
 
     is_v1 = True
 
@@ -72,11 +72,11 @@ class V1Session(SocketSession):
         self._rooms: tuple[int, ...] | None = None
         self.starting: Start | None = None
         self._types_in: set[int] | None = None  # rooms where others believe that this user types
-        self._has_pinged = False
+        # The first ping comes at a random moment, so that connections of one storm are not pinged together.
+        self._first_ping_at = trio.current_time() + random.uniform(1, PING_SECONDS)
         self._inflight = 0
         self._opened_at = trio.current_time()
         connection.write(hello(services, id(connection)), CONTROL)
-        services.engine.beat_in(connection, START_SECONDS_MAX + 1)
 
     # -- the engine's side --------------------------------------------------------------------------------------
 
@@ -116,16 +116,16 @@ class V1Session(SocketSession):
             heard_ago = 0.0
         if heard_ago >= SILENCE_SECONDS:
             return None
-        if not self._has_pinged or heard_ago >= PING_SECONDS or spoken_ago >= PING_SECONDS:
-            self._has_pinged = True
+        if now >= self._first_ping_at or heard_ago >= PING_SECONDS or spoken_ago >= PING_SECONDS:
+            self._first_ping_at = math.inf
             self.connection.write(_PING, CONTROL)
             return min(PING_SECONDS, SILENCE_SECONDS - heard_ago + 1)
-        return min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago) + 1
+        return min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago, self._first_ping_at - now) + 1
 
     @property
     def first_beat_seconds(self) -> float:
-        """At a random moment, so that connections of one storm are not pinged together."""
-        return random.uniform(1, PING_SECONDS)
+        """In time for the first ping, and for who does not start."""
+        return min(self._first_ping_at - trio.current_time(), START_SECONDS_MAX) + 1
 
     def closed(self) -> None:
         """Leave every room."""
@@ -253,19 +253,14 @@ class V1Session(SocketSession):
         assert self._rooms is not None
         if view.room_id not in self._rooms:
             self._rooms = (*self._rooms, view.room_id)
-        is_out_of_reach = after_seq is None or is_gap(view, after_seq) or epoch not in (None, view.epoch)
-        cursor = view.top_seq if is_out_of_reach or after_seq is None else after_seq
+        cursor = cursor_in(view, after_seq, epoch)
         return self.services.hub.attach(self.connection, self.user_id, view, cursor, view.recent)
 
     def tell_gap(self, view: RoomView, after_seq: int | None, epoch: int | None) -> None:
         """Say honestly that what lies between will not be replayed; `history` has it."""
-        is_reset = (epoch is not None and epoch != view.epoch) or (after_seq is not None and after_seq > view.top_seq)
-        if after_seq is None or not (is_reset or is_gap(view, after_seq)):
-            return
-        data: dict[str, Any] = {"from": min(after_seq, view.top_seq) + 1, "to": view.top_seq, "top": view.top_seq}
-        if is_reset:
-            data |= {"from": 1, "reset": True}
-        self.connection.write(events.v1("gap", data, room=view.room_id))
+        gap = gap_in(view, after_seq, epoch)
+        if gap is not None:
+            self.connection.write(events.v1("gap", gap, room=view.room_id))
 
     def live(self, room_ids: list[int]) -> None:
         """Say that these rooms are caught up; not of one that the user was removed from while it was replayed."""
@@ -297,17 +292,25 @@ class V1Session(SocketSession):
         if not isinstance(data.get("on"), bool):
             raise BadCommand("typing needs data.on, true or false")
         assert self.user_id is not None
-        self._types_in = self._types_in or set()
-        (self._types_in.add if data["on"] else self._types_in.discard)(room_id)
 
         def noted(value: object, error: BaseException | None) -> None:
             self._inflight -= 1
             if failure_of(value, error) is not None:
                 self.failed(command_id, value, error)
-            elif command_id is not None:
-                self.ack(command_id, {}, room_id)
+                return
+            self._note_typing(room_id, is_on=data["on"])
+            self.ack(command_id, {}, room_id)
 
         self._ask_room(command_id, room_id, Type(self.user_id, self.name, data["on"]), noted)
+
+    def _note_typing(self, room_id: int, *, is_on: bool) -> None:
+        """Remember where to stop when this connection ends. Beyond so many rooms what was begun ends by expiry."""
+        types_in = self._types_in or set()
+        if not is_on:
+            types_in.discard(room_id)
+        elif len(types_in) < ROOMS_MAX:
+            types_in.add(room_id)
+        self._types_in = types_in or None
 
     def _read(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)

@@ -39,14 +39,9 @@ class WantedRooms:
         self.epochs: dict[int, int] = {}
         self.is_resume = False
 
-    def is_other_epoch(self, view: RoomView) -> bool:
-        """The log was replaced since the client was here."""
-        return self.epochs.get(view.room_id, view.epoch) != view.epoch
-
     def is_lost(self, view: RoomView) -> bool:
         """Not everything since the client was here will be replayed."""
-        after_seq = self.after[view.room_id]
-        return after_seq is not None and (is_gap(view, after_seq) or self.is_other_epoch(view))
+        return gap_in(view, self.after[view.room_id], self.epochs.get(view.room_id)) is not None
 
 
 def wanted_rooms(data: dict[str, Any]) -> WantedRooms:
@@ -82,9 +77,24 @@ def _want_resume(wanted: WantedRooms, resume: object) -> None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
 
 
-def is_gap(view: RoomView, after_seq: int) -> bool:
-    """Too far behind to be replayed, or ahead of the log, which then is not the one that the client knew."""
-    return after_seq > view.top_seq or view.top_seq - after_seq > REPLAY_MESSAGES_MAX
+def cursor_in(view: RoomView, after_seq: int | None, epoch: int | None) -> int:
+    """The seq after which a client is to be brought up: where it is, or the top when it is new or out of reach."""
+    return view.top_seq if after_seq is None or gap_in(view, after_seq, epoch) is not None else after_seq
+
+
+def gap_in(view: RoomView, after_seq: int | None, epoch: int | None) -> dict[str, Any] | None:
+    """What will not be replayed to a client that is at *after_seq*: None when nothing is left out.
+
+    reset: the log is not the one that the client knew: its epoch changed, or it is shorter.
+    """
+    if after_seq is None:
+        return None
+    top_seq = view.top_seq
+    if epoch not in (None, view.epoch) or after_seq > top_seq:
+        return {"from": 1, "to": top_seq, "top": top_seq, "reset": True}
+    if top_seq - after_seq > REPLAY_MESSAGES_MAX:
+        return {"from": after_seq + 1, "to": top_seq, "top": top_seq}
+    return None
 
 
 def room_item(view: RoomView) -> dict[str, Any]:

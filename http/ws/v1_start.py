@@ -31,7 +31,7 @@ from greenroom.http.ws.v1_commands import (
     INFLIGHT_MAX,
     ROOMS_MAX,
     BadCommand,
-    is_gap,
+    cursor_in,
     room_item,
     wanted_rooms,
 )
@@ -105,6 +105,7 @@ class Start:
         if session.user_id is None and not self._take_place(principal):
             return
         session.principal = principal
+        session.services.engine.beat_within(session.connection, session.seconds_left())
         self._enter_rooms()
 
     def _take_place(self, principal: Principal) -> bool:
@@ -145,9 +146,7 @@ class Start:
         """Into the room, silent until `ready` is out: the cursor holds its place meanwhile."""
         session, wanted = self._session, self._wanted
         assert session.user_id is not None
-        after_seq = wanted.after[view.room_id]
-        is_out_of_reach = after_seq is None or is_gap(view, after_seq) or wanted.is_other_epoch(view)
-        cursor = view.top_seq if is_out_of_reach or after_seq is None else after_seq
+        cursor = cursor_in(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
         return session.services.hub.attach(session.connection, session.user_id, view, cursor, view.recent)
 
     def _ready(self) -> None:

@@ -140,7 +140,7 @@ def test_who_was_removed_by_another_comes_back_only_by_an_admin_and_who_left_as_
     assert rules.decide_add(state, 2, [2]) == Refused.because(RefusalCode.NOT_MEMBER)
     assert rules.decide_add(state, 4, [2]) == Refused.because(RefusalCode.NOT_ADMIN)
     assert rules.decide_add(state, 1, [2]) == (2,)
-    rules.apply_add(state, (2,))
+    rules.apply_add(state, rules.roles_of_new(state, (2,)))
     assert 2 in state.members
     rules.apply_remove(state, 2, by_id=2)
     assert rules.decide_join_open(state, 2) == (2,), "an admin brought them in again, and then they left by themselves"
@@ -155,10 +155,10 @@ def test_a_group_that_has_removed_more_than_it_can_remember_is_entered_by_invita
     for stranger in (2, 3, 1000):
         assert isinstance(rules.decide_join_open(state, stranger), Refused)
     assert rules.decide_add(state, 1, [3]) == (3,)
-    rules.apply_add(state, (4,))
+    rules.apply_add(state, rules.roles_of_new(state, (4,)))
     rules.apply_remove(state, 4, by_id=1)
     assert len(state.removed) == REMOVED_MAX + 1, "one more than it may is enough to know"
-    rules.apply_add(state, (1000, 1001))
+    rules.apply_add(state, rules.roles_of_new(state, (1000, 1001)))
     assert isinstance(rules.decide_join_open(state, 4), Refused), "whom it does not remember may be among those left"
 
 
@@ -172,7 +172,7 @@ def test_the_members_of_a_turn_stay_as_they_were_when_others_come_and_go_later()
     """What a turn has published is held back until it is stored; it is for the members of its moment."""
     state = room(1, 2)
     before = state.members
-    rules.apply_add(state, (3,))
+    rules.apply_add(state, rules.roles_of_new(state, (3,)))
     with_three = state.members
     rules.apply_remove(state, 2, by_id=1)
     assert (set(before), set(with_three), set(state.members)) == ({1, 2}, {1, 2, 3}, {1, 3})
@@ -200,3 +200,10 @@ def test_typists_are_forgotten_at_their_time() -> None:
     state.typists = {1: Typist("Ann", 10.0), 2: Typist("Ben", 11.0)}
     assert rules.expire_typists(state, 10.0) == {1: ("Ann", False)}
     assert list(state.typists) == [2]
+
+
+def test_who_comes_into_a_group_that_everybody_has_left_is_its_admin():
+    state = room(is_open=True)
+    assert rules.roles_of_new(state, (7, 8)) == {7: "admin", 8: "member"}
+    rules.apply_add(state, rules.roles_of_new(state, (7,)))
+    assert rules.roles_of_new(state, (8,)) == {8: "member"}

@@ -1,5 +1,7 @@
 """What commands are answered with at their edges: the id of what was refused, epochs, pages of history, presence."""
 
+import time
+
 import asyncpg
 import pytest
 import trio
@@ -156,3 +158,33 @@ async def test_a_quiet_page_is_pinged_before_it_is_given_up(live_house):
         for page in pages:
             assert await page.wait_closed(20) == 1012
         assert [len(page.of("ping")) for page in pages] == [1, 1, 1]
+
+
+async def test_a_token_that_runs_out_ends_its_socket_at_once_on_both_dialects(live_house):
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        began = time.time()
+        token = live_house.token(1, exp=int(began) + 4)
+        opened = [
+            await Socket.open(nursery, live_house, token=token, protocol=protocol)
+            for protocol in ("greenroom.v1", None)
+        ]
+        await opened[0].start()
+        late = await Socket.open(nursery, live_house)
+        await late.start(token=token)
+        assert [await sock.wait_closed(8) for sock in (*opened, late)] == [4002, 1008, 4002]
+        assert 3 <= time.time() - began < 7
+
+
+async def test_typing_that_is_refused_is_not_remembered(live_house):
+    await live_house.people(1, 2)
+    mine, other = await live_house.conversation(1, isGroup=True), await live_house.conversation(2, isGroup=True)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(mine)
+        for room in (mine, other, 7, 8, 9):
+            await sock.ask("typing", room, on=True)
+        (connection,) = live_house.house.engine.connections_of(1)
+        assert connection.session._types_in == {mine}
+        await sock.ask("typing", mine, on=False)
+        assert connection.session._types_in is None

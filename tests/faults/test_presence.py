@@ -277,3 +277,23 @@ async def test_who_is_brought_in_while_their_page_connects_is_shown_who_is_there
         admin = await open_as(nursery, live_house, 1, None, room)
         await wait_until(lambda: "user_online" not in told_of(new, 1) and f"only {told_of(new, 1)}", 4)
         assert admin.close_code is None
+
+
+async def test_who_was_shown_to_somebody_who_asked_is_told_to_have_gone_within_the_same_second(live_house, watched):
+    nursery, room, (v1, _) = watched
+    visitor = await open_as(nursery, live_house, 1, V1, room)
+    await becomes(live_house, 1, "online")
+    before = len(v1.events)
+    answer = await v1.ask("presence", room)
+    assert [user["status"] for user in answer["data"]["users"] if user["user"] == 1] == ["online"]
+    visitor.cut()
+    await wait_until(
+        lambda: (
+            not [
+                event
+                for event in v1.events[before:]
+                if event["type"] == "presence_diff" and [user for user in event["data"]["leaves"] if user["user"] == 1]
+            ]
+        ),
+        5,
+    )

@@ -246,6 +246,17 @@ async def test_the_html_of_a_mail_can_run_nothing_and_load_nothing(house, mail_f
     assert (await look(house, "/api/dev/mail/plain.eml/html")).status_code == 404
 
 
+async def test_the_html_of_a_mail_opens_no_connection_ahead_of_time(house, mail_folder):
+    links = '<LINK\nrel=preconnect href="//x"><link title=">" rel=dns-prefetch href=//y>'
+    html = links + "<base href=//z><meta http-equiv=x>hi"
+    write(mail_folder, "one.eml", html=html)
+    response = await look(house, "/api/dev/mail/one.eml/html")
+    text = (await response.get_data(as_text=True)).lower()
+    assert "hi" in text
+    assert not any(tag in text for tag in ("<link", "<base", "<meta"))
+    assert response.headers["X-DNS-Prefetch-Control"] == "off"
+
+
 @pytest.mark.parametrize(
     "name",
     ["nothing.eml", "..eml", "../jwt_secret", "..%2fjwt_secret.eml", "%2e%2e%2fsecret.eml", "secret", "link.eml",

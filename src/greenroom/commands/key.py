@@ -50,7 +50,7 @@ def list_keys() -> None:
 
 @app.command()
 def revoke(key: Annotated[str, typer.Argument(help="The id of the key, as `greenroom key list` shows it.")]) -> None:
-    """End a key. Running servers refuse it within a second."""
+    """End a key. Running servers refuse it within a second, and close the sockets that were opened with it."""
     key_id = key.removeprefix("grk_").partition("_")[0]
     if not run_or_exit(_revoke, settings_or_exit(), key_id):
         raise stop(f"there is no key {key_id} that is still good", FAILED)

@@ -1,0 +1,35 @@
+"""Which rooms presence is told in: each watcher counts once, whatever size the room has by then."""
+
+from greenroom.actors.events import MemberChanged
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
+from greenroom.http.ws.small_rooms import SmallRooms
+
+
+def test_a_room_is_told_in_while_anybody_watches_it():
+    rooms = SmallRooms()
+    rooms.watch(7, {1, 2})
+    rooms.watch(7, {1, 2})
+    rooms.unwatch(7)
+    assert rooms.members == {7: {1, 2}}
+    rooms.unwatch(7)
+    assert (rooms.members, rooms.rooms_of) == ({}, {})
+
+
+def test_a_watcher_who_came_while_the_room_was_large_takes_no_other_with_them():
+    rooms = SmallRooms()
+    rooms.watch(7, ())
+    rooms.watch(7, {1, 2})
+    rooms.unwatch(7)
+    assert rooms.members == {7: {1, 2}}
+    rooms.unwatch(7)
+    assert rooms.members == {}
+
+
+def test_a_room_that_grows_too_large_is_told_in_no_more():
+    rooms = SmallRooms()
+    rooms.watch(7, set(range(1, PRESENCE_MEMBERS_MAX + 1)))
+    rooms.member_changed(MemberChanged(7, 1, "member", is_active=True))
+    assert 7 in rooms.members
+    rooms.member_changed(MemberChanged(7, 999, "member", is_active=True))
+    assert (rooms.members, rooms.rooms_of) == ({}, {})
+    rooms.unwatch(7)
