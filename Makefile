@@ -13,6 +13,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUDGET_SECONDS ?=
+# Most tests wait for something: two at a time take half as long. WORKERS=0 for one, in this process (a debugger).
+WORKERS ?= 2
 ONLY ?=
 ARGS ?=
 
@@ -39,7 +41,7 @@ run: _venv  ## start greenroom with its own PostgreSQL on http://127.0.0.1:8787
 	else exec $(BIN)/greenroom serve $(ARGS); fi
 
 test: check _chromium  ## lint, types and tests; ARGS="tests/http -x" goes to pytest
-	@$(PYTEST) -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: _venv_dev _chromium  ## full-size fault and load tests, as many as BUDGET_SECONDS=360 allows (all without)
 	@BUDGET_SECONDS="$(BUDGET_SECONDS)" PYTHONHASHSEED=0 $(PYTEST) -m slow --hypothesis-seed=0 $(ARGS)

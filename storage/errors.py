@@ -7,6 +7,7 @@
     │   ├── DatabaseUserMissing     there is no system user that may run PostgreSQL
     │   ├── OtherPostgresMajor      the data was written by another major version of PostgreSQL
     │   ├── ServerTooOld            the server behind DATABASE_URL is older than PostgreSQL 14
+    │   ├── NotMigrated             migrations are pending, and it was not asked to apply them
     │   └── DatabaseIsNewer         a newer greenroom has migrated this database
     ├── ours
     │   ├── MigrationsBroken        the files are missing, misnamed, or misnumbered
@@ -54,6 +55,10 @@ class OtherPostgresMajor(StorageError):
 
 class ServerTooOld(StorageError):
     """The server is older than what our SQL needs."""
+
+
+class NotMigrated(StorageError):
+    """The database lacks migrations that this greenroom needs."""
 
 
 class DatabaseIsNewer(StorageError):

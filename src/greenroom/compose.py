@@ -54,7 +54,7 @@ from greenroom.storage.postgres.data_directory import choose_data_directory, mak
 from greenroom.storage.postgres.embedded import EmbeddedServer, open_embedded
 from greenroom.storage.postgres.ids import Ids, object_ids, user_ids
 from greenroom.storage.postgres.last_seen import LastSeen
-from greenroom.storage.postgres.migrate import check_server_version, migrate
+from greenroom.storage.postgres.migrate import apply_migrations, require_migrated
 from greenroom.storage.postgres.outbox import Outbox
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.sessions import Sessions
@@ -133,16 +133,6 @@ async def open_database(
         yield postgres, bridge, embedded
 
 
-async def apply_migrations(postgres: Postgres) -> list[str]:
-    """Bring the database up to date; the names of what was applied. Raises: StorageError, StorageUnavailable."""
-    connection = await postgres.connect()
-    try:
-        check_server_version(connection.get_server_version())
-        return [migration.file_name for migration in await postgres.bridge.run(migrate, connection)]
-    finally:
-        connection.terminate()
-
-
 @asynccontextmanager
 async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIterator[Storage]:
     """Open all that is kept, with the tasks that keep it."""
@@ -151,6 +141,8 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
         if migrates:
             for name in await apply_migrations(postgres):
                 log.info("storage.migrated", migration=name)
+        else:
+            await require_migrated(postgres)
         ids, people = object_ids(postgres), user_ids(postgres)
         storage = Storage(
             directory,

@@ -28,8 +28,10 @@ from greenroom.storage.errors import (
     MigrationChanged,
     MigrationFailed,
     MigrationsBroken,
+    NotMigrated,
     ServerTooOld,
 )
+from greenroom.storage.postgres.pool import Postgres
 
 SERVER_MAJOR_MIN = 14
 ADVISORY_LOCK = 0x67_72_65_65_6E  # "green"
@@ -110,6 +112,27 @@ async def migrate(connection: asyncpg.Connection, source: Traversable | None = N
         for migration in missing:
             await _apply(connection, migration)
     return missing
+
+
+async def apply_migrations(postgres: Postgres) -> list[str]:
+    """Bring the database up to date; the names of what was applied. Raises: StorageError, StorageUnavailable."""
+    connection = await postgres.connect()
+    try:
+        return [migration.file_name for migration in await postgres.bridge.run(migrate, connection)]
+    finally:
+        connection.terminate()
+
+
+async def require_migrated(postgres: Postgres) -> None:
+    """Refuse a database that is not as this greenroom needs it, and change nothing. Raises: StorageError."""
+    connection = await postgres.connect()
+    try:
+        missing = await postgres.bridge.run(pending, connection)
+    finally:
+        connection.terminate()
+    if missing:
+        names = ", ".join(migration.file_name for migration in missing)
+        raise NotMigrated(f"the database lacks {names}: run `greenroom migrate`, or start without --no-migrate")
 
 
 async def _pending(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[Migration]:

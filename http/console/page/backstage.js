@@ -171,14 +171,14 @@ export class Backstage {
 // A mail in a frame of its own that runs nothing and loads nothing. Whoever follows a link in it gets the mail back.
 function looks(src) {
   const frame = make("iframe", { sandbox: "", title: "The mail as it looks", src });
-  let isOurs = true;
+  frame.inert = true; // until it is there: each load is then either the mail's or that of a link in it
   frame.addEventListener("load", () => {
-    if (!isOurs) {
+    if (!frame.inert) {
       byId("letter-note").textContent = "Links in a mail are not followed here.";
       frame.src = src;
       byId("letter-close").focus(); // Escape is not heard from within the frame
     }
-    isOurs = !isOurs;
+    frame.inert = !frame.inert;
   });
   return frame;
 }

@@ -11,14 +11,14 @@ from pathlib import Path
 import trio
 
 from greenroom.commands.failure import CommandFailed
-from greenroom.compose import apply_migrations, data_directory, open_database
+from greenroom.compose import data_directory, open_database
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.errors import DataDirectoryHeld
 from greenroom.storage.postgres.data_directory import postgres_place
 from greenroom.storage.postgres.embedded import ServerAddress
 from greenroom.storage.postgres.left_behind import postmaster_file
-from greenroom.storage.postgres.migrate import pending
+from greenroom.storage.postgres.migrate import apply_migrations, require_migrated
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 
 START_SECONDS_MAX = 20.0
@@ -37,7 +37,7 @@ async def open_for_command(settings: Settings) -> AsyncIterator[tuple[Postgres, 
         else:
             if embedded is not None:
                 await apply_migrations(postgres)
-        await _check_migrated(postgres)
+        await require_migrated(postgres)
         yield postgres, directory
 
 
@@ -60,13 +60,3 @@ async def _running_address(directory: Path) -> ServerAddress:
                 return ServerAddress(host=lines[4].strip())
             await trio.sleep(_POLL_SECONDS)  # between two processes there is nothing to wait on
     raise CommandFailed(f"{directory} is held by another greenroom whose PostgreSQL does not come up: look at its log")
-
-
-async def _check_migrated(postgres: Postgres) -> None:
-    connection = await postgres.connect()
-    try:
-        missing = await postgres.bridge.run(pending, connection)
-    finally:
-        connection.terminate()
-    if missing:
-        raise CommandFailed(f"the database lacks {missing[0].file_name}: run `greenroom migrate` first")

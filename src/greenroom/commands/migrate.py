@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from greenroom.commands.failure import run_or_exit, settings_or_exit
-from greenroom.compose import apply_migrations, data_directory, open_database
+from greenroom.compose import data_directory, open_database
 from greenroom.settings import Settings
-from greenroom.storage.postgres.migrate import pending
+from greenroom.storage.postgres.migrate import apply_migrations, pending
 
 
 def migrate(
