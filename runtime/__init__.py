@@ -1,6 +1,6 @@
 """The actor runtime: knows trio and nothing of the product. These are its public names."""
 
-from greenroom.runtime.actor import Actor, Command, Context, Kind, handles
+from greenroom.runtime.actor import Actor, Command, Context, Kind, Stream
 from greenroom.runtime.address import Address
 from greenroom.runtime.dead_letters import DeadLetter, DeadLetters
 from greenroom.runtime.errors import (
@@ -8,12 +8,16 @@ from greenroom.runtime.errors import (
     ActorFailed,
     ActorGone,
     AskTimeout,
+    CallCycle,
     CommitUnknown,
     MailboxFull,
     StorageUnavailable,
     UnknownCommand,
     UnknownKind,
+    WrongKindOfAnswer,
 )
+from greenroom.runtime.handlers import handles, reads, reentrant, shielded
+from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.ports import (
     Clock,
     CommitOutcome,
@@ -23,8 +27,9 @@ from greenroom.runtime.ports import (
     SystemClock,
     SystemRandomness,
 )
+from greenroom.runtime.ref import Items, Ref
 from greenroom.runtime.restarts import RestartPolicy
-from greenroom.runtime.system import ActorSystem, KindStatistics, Ref, SystemStatistics, open_system
+from greenroom.runtime.system import ActorSystem, KindStatistics, SystemStatistics, open_system
 
 __all__ = [
     "Actor",
@@ -34,6 +39,7 @@ __all__ = [
     "ActorSystem",
     "Address",
     "AskTimeout",
+    "CallCycle",
     "Clock",
     "Command",
     "CommitOutcome",
@@ -43,18 +49,25 @@ __all__ = [
     "Context",
     "DeadLetter",
     "DeadLetters",
+    "Items",
     "Kind",
     "KindStatistics",
     "MailboxFull",
     "Randomness",
     "Ref",
     "RestartPolicy",
+    "StopReason",
     "StorageUnavailable",
+    "Stream",
     "SystemClock",
     "SystemRandomness",
     "SystemStatistics",
     "UnknownCommand",
     "UnknownKind",
+    "WrongKindOfAnswer",
     "handles",
     "open_system",
+    "reads",
+    "reentrant",
+    "shielded",
 ]

@@ -1,9 +1,9 @@
 """One address at run time: its mailbox, and while it is awake its actor, gate and context.
 
     COLD ──command──▶ LOADING ──started──▶ READY ◀──turn ends── TURNING (a handler that waits)
-      ▲                 │ crashed             │
-      │                 ▼                     │ crashed · draft lost · told to stop
-      ├──delay over── WAITING                 ▼
+      ▲                 │ crashed            │  └◀─────────────── READING (only @reads handlers wait)
+      │                 ▼                    │ crashed · draft lost · told to stop
+      ├──delay over── WAITING                ▼
       └───────────────────────────────── SETTLING (until the gate has no pending unit)
 
 COLD costs no task and no memory but the cell; READY no task. A gate that storage broke is the world's fault: the
@@ -13,25 +13,31 @@ replaces `Cancelled`, and a restart there would swallow the cancellation and spi
 """
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
 import trio
 
 from greenroom.runtime.actor import Actor, Context, Kind
 from greenroom.runtime.address import Address
-from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import (
     ActorFailed,
     ActorGone,
     CommitUnknown,
     StorageUnavailable,
     UnknownCommand,
+    WrongKindOfAnswer,
 )
-from greenroom.runtime.gate import Gate, Turn
+from greenroom.runtime.gate import Effect, Gate, Outputs
+from greenroom.runtime.handlers import Handler
+from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.restarts import CrashHistory, GiveUp, decide
+from greenroom.runtime.turn import Turn
 
 if TYPE_CHECKING:
     from greenroom.runtime.system import ActorSystem
@@ -46,17 +52,21 @@ class Phase(enum.Enum):
     LOADING = "loading"
     READY = "ready"
     TURNING = "turning"
+    READING = "reading"
     SETTLING = "settling"
     WAITING = "waiting"
+
+
+DRAINED = frozenset((Phase.COLD, Phase.READY, Phase.READING))  # a command that comes may begin a turn at once
 
 
 class Activation:
     """The cell of one address. Only the runtime touches it."""
 
     __slots__ = (
-        "_async_turn_scope",
         "_history",
-        "_waiting_turn",
+        "_nested",
+        "_running",
         "active_at",
         "actor",
         "address",
@@ -85,8 +95,8 @@ class Activation:
         self.turns = 0
         self.restarts = 0
         self._history: CrashHistory | None = None
-        self._async_turn_scope: trio.CancelScope | None = None
-        self._waiting_turn: Envelope | None = None
+        self._running: list[Turn] | None = None  # turns that wait, oldest first
+        self._nested: deque[Envelope] | None = None  # asked by one of them, directly or not: they go first
 
     # -- the drain, from the dispatcher -------------------------------------------------------------------------
 
@@ -96,81 +106,184 @@ class Activation:
             self.phase = Phase.LOADING
             self.system.spawn(self._load)
             return
-        busy_seconds = self.system.clock.busy_seconds
-        while self.phase is Phase.READY:
-            envelope = self.mailbox.pop()
-            if envelope is None:
-                self._rest()
+        if self._nested is not None:
+            self._begin_nested()
+        busy_seconds, mailbox = self.system.clock.busy_seconds, self.mailbox
+        while True:
+            if self.phase is Phase.READY:
+                envelope = mailbox.pop()
+                if envelope is None:
+                    self._rest()
+                    return
+            elif self.phase is Phase.READING and self._may_read(mailbox.peek()):
+                envelope = cast("Envelope", mailbox.pop())
+            else:
                 return
             if envelope.state == "settled":  # its deadline passed while it waited
                 continue
             self._begin(envelope)
             if busy_seconds() > until:
                 break
-        self._reschedule()
+        self.reschedule()
+
+    def nest(self, envelope: Envelope) -> None:
+        """Take a command that one of this activation's own waiting turns waits for: it goes before all others."""
+        if self._nested is None:
+            self._nested = deque()
+        self._nested.append(envelope)
+        self.system.dispatcher.schedule(self)
+
+    def _begin_nested(self) -> None:
+        nested, self._nested = self._nested, None
+        for envelope in nested or ():
+            if envelope.state == "queued" and self._running:
+                self._begin(envelope)
+            else:  # the turn that waited for it is over
+                self._fail_or_bury(envelope, ActorGone(self.address, "the turn that asked is over"), "actor_gone")
+
+    def _may_read(self, envelope: Envelope | None) -> bool:
+        """Whether the head of the mailbox may run beside the reads that wait."""
+        assert self.actor is not None
+        if envelope is None:
+            return False
+        handler = self.actor.handlers.get(type(envelope.command))  # type: ignore[arg-type]
+        return envelope.state == "settled" or handler is None or handler.is_reads
 
     def _begin(self, envelope: Envelope) -> None:
-        actor = self.actor
-        assert actor is not None
-        handler = actor.handlers.get(type(envelope.command))  # type: ignore[arg-type]
-        if handler is None:
-            self._refuse(envelope)
+        """Run one turn. The most frequent one first: a plain handler that is told something and lets nothing out."""
+        context, system = self.context, self.system
+        assert context is not None
+        handler = self.actor.handlers.get(type(envelope.command))  # type: ignore[union-attr, arg-type]
+        if handler is None or handler.is_stream is not (envelope.stream is not None):
+            self._refuse(envelope, handler)
             return
-        assert self.context is not None
         envelope.state = "running"
-        self.context.is_redo = envelope.attempts > 0
+        context.is_redo = envelope.attempts > 0
+        context.is_reading = handler.is_reads
         self.turns += 1
+        system.acting = self
         try:
-            value = handler(actor, envelope.command)
+            value = handler.method(self.actor, envelope.command)
         except Exception as error:
-            self._turn_failed(envelope, error)
+            system.acting = None
+            self._turn_failed(envelope, error, *context.take_draft())
             return
-        if hasattr(value, "__await__"):
-            self.phase = Phase.TURNING
-            self.system.spawn(self._finish_waiting_turn, envelope, cast("Awaitable[object]", value))
-            return
-        self._turn_done(envelope, value)
+        system.acting = None
+        if value is not None and handler.may_wait and (handler.is_stream or hasattr(value, "__await__")):
+            turn = Turn(self, envelope, handler)
+            self._wait_for(turn, self._pump(turn, value) if handler.is_stream else value)  # type: ignore[arg-type]
+        elif context.writes is None and context.effects is None and envelope.reply_to is None:
+            envelope.state = "settled"
+        else:
+            self._turn_done(envelope, value, *context.take_draft())
 
-    def _turn_done(self, envelope: Envelope, value: object) -> None:
-        assert self.context is not None
+    def _turn_done(
+        self, envelope: Envelope, value: object, writes: list[object] | None, effects: list[Effect] | None
+    ) -> None:
         assert self.gate is not None
-        writes, effects = self.context.take_draft()
         try:
             self.gate.close_turn(envelope, value, writes, effects)
         except ValueError as error:
             self._fail_turn(envelope, error, memory_is_ahead=True)
 
-    async def _finish_waiting_turn(self, envelope: Envelope, turn: Awaitable[object]) -> None:
-        gate, self._waiting_turn = self.gate, envelope
-        with trio.CancelScope() as self._async_turn_scope:
+    # -- turns that wait ----------------------------------------------------------------------------------------
+
+    def _wait_for(self, turn: Turn, awaitable: Awaitable[object]) -> None:
+        """Give the turn a task. What its handler staged before it gave back an awaitable is part of it."""
+        assert self.context is not None
+        turn.writes, turn.effects = self.context.take_draft()
+        if isinstance(turn.envelope, Question):
+            turn.envelope.turn = turn
+        self._running = [*(self._running or ()), turn]
+        self.system.waiting_turns += 1
+        self.phase = self._phase_of_running()
+        self.system.spawn(self._run_waiting, turn, awaitable, self.gate)
+
+    async def _run_waiting(self, turn: Turn, awaitable: Awaitable[object], gate: Gate) -> None:
+        value: object = None
+        error: Exception | None = None
+        is_done = False
+        with turn.enter():
             try:
-                value = await turn
-            except Exception as error:
+                value = await awaitable
+                is_done = True
+            except Exception as fault:
                 if trio.current_effective_deadline() == float("-inf"):
-                    self.system.event("actor.failed_while_cancelled", address=str(self.address), error=repr(error))
+                    self.system.event("actor.failed_while_cancelled", address=str(self.address), error=repr(fault))
                     await trio.lowlevel.checkpoint()
-                self._resume_ready(gate)
-                if self._still(gate):
-                    self._turn_failed(envelope, error)
-                else:
-                    self._redo([envelope])
+                error = fault
+        turn.leave()
+        self._waiting_ended(turn, gate)
+        envelope, draft = turn.envelope, turn.take_draft()
+        if gate is not self.gate or gate.is_broken:  # what the turn saw was never stored, or is no longer ours
+            if turn.was_flushed:
+                what = f"{self.address} lost storage in the middle of {type(envelope.command).__name__}"
+                self._fail_or_bury(envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
             else:
-                self._resume_ready(gate)
-                if self._still(gate):
-                    self._turn_done(envelope, value)
-                else:  # the gate broke meanwhile: what the turn saw was never stored
-                    self._redo([envelope])
-        self._async_turn_scope = self._waiting_turn = None
-        if envelope.state == "running":  # cancelled: the gate broke, or the system stops
-            self._redo([envelope])
-        self._reschedule()
+                self._redo([envelope])
+        elif is_done:
+            self._turn_done(envelope, value, *draft)
+        elif error is not None:
+            self._turn_failed(envelope, error, *draft)
+        else:
+            self._turn_given_up(envelope, *draft)
+        self.reschedule()
 
-    def _resume_ready(self, gate: Gate | None) -> None:
-        if self.phase is Phase.TURNING and self._still(gate):
-            self.phase = Phase.READY
+    async def _pump(self, turn: Turn, items: AsyncGenerator[object, None]) -> None:
+        """Hand over what a handler yields, each item when everything written before it is stored."""
+        channel = turn.envelope.stream
+        assert channel is not None
+        async with aclosing(items):  # the channel is closed with the reply: an error comes before the end
+            async for item in items:
+                await self.flush(turn)
+                try:
+                    await channel.send(item)
+                except trio.BrokenResourceError:
+                    return
 
-    def _still(self, gate: Gate | None) -> bool:
-        return gate is not None and gate is self.gate and not gate.is_broken
+    async def flush(self, turn: Turn) -> None:
+        """Store what *turn* has written so far, and wait until everything of this actor is stored."""
+        gate = self.gate
+        assert gate is not None
+        draft = writes, effects = turn.take_draft()
+        if writes or effects:
+            try:
+                gate.close_turn(Envelope(self.address, None), None, writes, effects)
+            except ValueError:
+                turn.writes, turn.effects = draft  # so that it is seen that memory is ahead
+                raise
+            turn.was_flushed = turn.was_flushed or bool(writes)
+        if gate.pending:
+            stored = trio.Event()
+            gate.run_after_pending(stored.set)
+            await stored.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def _waiting_ended(self, turn: Turn, gate: Gate) -> None:
+        if isinstance(turn.envelope, Question):
+            turn.envelope.turn = None
+        self.system.waiting_turns -= 1
+        running = [other for other in self._running or () if other is not turn]
+        self._running = running or None
+        if gate is self.gate and self.phase in (Phase.TURNING, Phase.READING):
+            self.phase = self._phase_of_running()
+
+    def _phase_of_running(self) -> Phase:
+        if not self._running:
+            return Phase.READY
+        return Phase.READING if all(turn.handler.is_reads for turn in self._running) else Phase.TURNING
+
+    def _turn_given_up(self, envelope: Envelope, writes: list[object] | None, effects: list[Effect] | None) -> None:
+        """The turn was cancelled with its ask. Memory may be ahead of its draft: then it is loaded again."""
+        self._fail_or_bury(envelope, ActorGone(self.address, "its turn was cancelled"), "cancelled")
+        if writes or effects:
+            self._settle_then(lambda: self._become_cold(StopReason.RELOADED))
+
+    @property
+    def is_waiting(self) -> bool:
+        """A turn waits for something."""
+        return self._running is not None
 
     # -- waking and resting -------------------------------------------------------------------------------------
 
@@ -186,19 +299,19 @@ class Activation:
                 await trio.lowlevel.checkpoint()
             except trio.TooSlowError as error:
                 if not self.system.storage_is_away:  # its own slowness: a crash like any other
-                    self._forget("start_failed")
+                    self._forget(StopReason.START_FAILED)
                     self._crashed(error, "start")
                     return
             except Exception as error:
                 if trio.current_effective_deadline() == float("-inf"):
                     await trio.lowlevel.checkpoint()
-                self._forget("start_failed")
+                self._forget(StopReason.START_FAILED)
                 self._crashed(error, "start")
                 return
             else:
                 self.phase = Phase.READY
                 self.active_at = trio.current_time()
-                self._reschedule()
+                self.reschedule()
                 return
 
     def _wake_at_once(self) -> bool:
@@ -211,7 +324,7 @@ class Activation:
             self._crashed(error, "start")
             return True
         if type(actor).start is not Actor.start:
-            self._forget("reloaded")
+            self._forget(StopReason.RELOADED)
             return False
         self.phase = Phase.READY
         return True
@@ -240,17 +353,17 @@ class Activation:
     def passivate_if_idle(self) -> bool:
         """Drop memory if nothing is under way; the final check and the drop share one step of the loop."""
         if self.phase is not Phase.READY or len(self.mailbox) or self.is_scheduled:
-            return False
+            return False  # a command that came meanwhile wins
         assert self.gate is not None
         assert self.context is not None
         assert self.actor is not None
         if self.gate.pending or self.context.has_timers or not self.actor.may_passivate:
             return False
-        self._forget("passivated")
+        self._forget(StopReason.PASSIVATED)
         self.phase = Phase.COLD
         return True
 
-    def _forget(self, reason: str) -> None:
+    def _forget(self, reason: StopReason) -> None:
         """Drop everything that belongs to one activation."""
         if self.context is not None:
             self.context.cancel_timers()
@@ -261,25 +374,30 @@ class Activation:
                 self._effect_failed(error)
         self.actor = self.gate = self.context = None
 
-    def _reschedule(self) -> None:
-        if len(self.mailbox) and self.phase in (Phase.READY, Phase.COLD):
+    def reschedule(self) -> None:
+        """Have the dispatcher drain the mailbox, if that could do anything now."""
+        if len(self.mailbox) and self.phase in DRAINED:
             self.system.dispatcher.schedule(self)
 
     # -- faults -------------------------------------------------------------------------------------------------
 
-    def _refuse(self, envelope: Envelope) -> None:
-        self._fail_or_bury(envelope, UnknownCommand(self.address, envelope.command), "unknown_command")
+    def _refuse(self, envelope: Envelope, handler: Handler | None) -> None:
+        if handler is None:
+            self._fail_or_bury(envelope, UnknownCommand(self.address, envelope.command), "unknown_command")
+        else:
+            misuse = WrongKindOfAnswer(self.address, envelope.command, handler.is_stream)
+            self._fail_or_bury(envelope, misuse, "misused")
 
-    def _turn_failed(self, envelope: Envelope, error: Exception) -> None:
-        assert self.context is not None
-        writes, effects = self.context.take_draft()
+    def _turn_failed(
+        self, envelope: Envelope, error: Exception, writes: list[object] | None, effects: list[Effect] | None
+    ) -> None:
         self._fail_turn(envelope, error, memory_is_ahead=bool(writes or effects))
 
     def _fail_turn(self, envelope: Envelope, error: Exception, *, memory_is_ahead: bool) -> None:
         if envelope.is_ask:
             self._fail_or_bury(envelope, self._failure_of(envelope, error), "crashed")
             if memory_is_ahead:
-                self._settle_then(lambda: self._become_cold("draft_lost"))
+                self._settle_then(lambda: self._become_cold(StopReason.RELOADED))
             return
         self.system.bury(envelope, "crashed")
         self._settle_then(lambda: self._crash(error))
@@ -295,7 +413,7 @@ class Activation:
         return failure
 
     def _crash(self, error: Exception) -> None:
-        self._forget("crashed")
+        self._forget(StopReason.CRASHED)
         self._crashed(error, "turn")
 
     def _crashed(self, error: Exception, where: str) -> None:
@@ -318,7 +436,7 @@ class Activation:
     def _wait_over(self) -> None:
         if self.phase is Phase.WAITING:
             self.phase = Phase.COLD
-            self._reschedule()
+            self.reschedule()
 
     def _fail_mailbox(self, reason: str) -> None:
         for envelope in self.mailbox.drain():
@@ -363,12 +481,12 @@ class Activation:
         if self.system.passivates_at_once and self.phase is Phase.READY:
             self.passivate_if_idle()
 
-    def _become_cold(self, reason: str) -> None:
+    def _become_cold(self, reason: StopReason) -> None:
         self._forget(reason)
         self.phase = Phase.COLD
-        self._reschedule()
+        self.reschedule()
 
-    def _gate_broken(self, outcome: CommitOutcome, turns: list[Turn]) -> None:
+    def _gate_broken(self, outcome: CommitOutcome, turns: list[Outputs]) -> None:
         """Nothing of *turns* was stored, or nobody knows. Memory is ahead of storage: drop it."""
         self.system.event("gate.broken", address=str(self.address), outcome=outcome.value, turns=len(turns))
         envelopes = [turn.envelope for turn in turns if turn.envelope.command is not None]
@@ -378,9 +496,11 @@ class Activation:
             self._tell_not_stored(outcome, envelopes)
         if outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN):
             self.system.storage_failed(outcome.value)
-        if self._async_turn_scope is not None:
-            self._async_turn_scope.cancel(reason=f"{self.address}: the gate broke ({outcome.value})")
-        self._become_cold(f"gate_{outcome.value}")
+        for turn in self._running or ():
+            turn.cancel(f"the gate broke ({outcome.value})")
+        if self.context is not None:
+            self.context.broken_by = outcome
+        self._become_cold(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED)
 
     def _redo(self, envelopes: list[Envelope]) -> None:
         """Put turns that were certainly not stored back in front, in order, to be decided again after loading."""
@@ -414,21 +534,20 @@ class Activation:
     @property
     def is_quiet(self) -> bool:
         """Nothing waits, runs or is on its way to storage."""
-        if len(self.mailbox) or self.phase in (Phase.LOADING, Phase.TURNING, Phase.SETTLING):
+        if len(self.mailbox) or self._running or self.phase in (Phase.LOADING, Phase.SETTLING):
             return False
         return self.gate is None or not self.gate.pending
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: StopReason) -> None:
         """End the activation now; commands that still wait are told."""
-        if self._async_turn_scope is not None:
-            self._async_turn_scope.cancel(reason=f"{self.address} stops: {reason}")
-        if self._waiting_turn is not None:
-            self._fail_or_bury(self._waiting_turn, ActorGone(self.address, reason), "actor_gone")
+        for turn in self._running or ():
+            turn.cancel(f"it stops: {reason}")
+            self._fail_or_bury(turn.envelope, ActorGone(self.address, reason.value), "actor_gone")
         if self.gate is not None:
             for unit in self.gate.pending:  # on their way to storage: nobody will hear how it ended
-                for turn in unit.turns:
-                    self._fail_or_bury(turn.envelope, ActorGone(self.address, reason), "actor_gone")
-        self._fail_mailbox(reason)
+                for outputs in unit.turns:
+                    self._fail_or_bury(outputs.envelope, ActorGone(self.address, reason.value), "actor_gone")
+        self._fail_mailbox(reason.value)
         self._forget(reason)
         self.phase = Phase.WAITING
 

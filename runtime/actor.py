@@ -15,21 +15,24 @@ draft held something already, memory is loaded again from storage. A handler tha
 restart policy of its kind decides.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from greenroom.runtime.deadlines import Entry
 from greenroom.runtime.gate import Effect
+from greenroom.runtime.handlers import Handler, handlers_of
+from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.restarts import RestartPolicy
+from greenroom.runtime.turn import Turn, current_turn
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
-    from greenroom.runtime.system import Ref
+    from greenroom.runtime.ref import Ref
 
 R = TypeVar("R")
-C = TypeVar("C", bound="Command[Any]")
-F = TypeVar("F", bound=Callable[..., object])
 
 
 class Command(Generic[R]):
@@ -38,47 +41,74 @@ class Command(Generic[R]):
     __slots__ = ()
 
 
-def handles(command: type[Command[Any]]) -> Callable[[F], F]:
-    """Mark the method that receives *command*. Plain `def` unless it must wait for something."""
+class Stream(Generic[R]):
+    """What an actor is asked to answer with many values, one after the other. *R* is the type of each.
 
-    def mark(method: F) -> F:
-        method.__handles__ = command  # type: ignore[attr-defined]
-        return method
+    Its handler is an async generator. Subclasses are frozen slotted dataclasses.
+    """
 
-    return mark
+    __slots__ = ()
 
 
 class Context:
     """What a turn may do besides thinking. One per activation; the draft is emptied before each turn."""
 
-    __slots__ = ("_activation", "_effects", "_timers", "_writes", "address", "is_redo", "owns", "token")
+    __slots__ = (
+        "_activation",
+        "_timers",
+        "address",
+        "broken_by",
+        "effects",
+        "is_reading",
+        "is_redo",
+        "owns",
+        "token",
+        "writes",
+    )
 
     def __init__(self, activation: "Activation", token: int | None) -> None:
         self.address = activation.address
         self.token = token  # of the ownership row; None when there is none to own
         self.owns = token is not None
         self.is_redo = False  # the command was decided before, on a draft that was not stored
+        self.is_reading = False  # the handler is @reads
+        self.broken_by: CommitOutcome | None = None  # what broke the gate, when that ends the activation
         self._activation = activation
-        self._writes: list[object] | None = None
-        self._effects: list[Effect] | None = None
+        self.writes: list[object] | None = None
+        self.effects: list[Effect] | None = None
         self._timers: set[Entry] | None = None
 
     def write(self, write: object) -> None:
-        """Stage a write. Shape: whatever the committer of the system encodes."""
+        """Stage a write. Shape: whatever the committer of the system encodes. Raises: RuntimeError in a @reads turn."""
         assert self.owns, f"{self.address} wrote without owning its address"
-        if self._writes is None:
-            self._writes = [write]
+        turn = self._waiting_turn()
+        if turn.handler.is_reads if turn is not None else self.is_reading:
+            raise RuntimeError(f"{self.address}: a handler that is @reads must not write; take the mark away")
+        draft = turn if turn is not None else self
+        if draft.writes is None:
+            draft.writes = [write]
         else:
-            self._writes.append(write)
+            draft.writes.append(write)
 
     def after_commit(self, effect: Effect) -> None:
         """Run *effect* when everything written so far is stored, after the reply. It must not wait."""
-        if self._effects is None:
-            self._effects = [effect]
+        draft = self._waiting_turn() or self
+        if draft.effects is None:
+            draft.effects = [effect]
         else:
-            self._effects.append(effect)
+            draft.effects.append(effect)
 
-    def tell(self, ref: "Ref", command: Command[Any]) -> None:
+    async def flushed(self) -> None:
+        """Store what this turn has written so far, and wait until it is stored.
+
+        The turn is then stored in parts. If storage breaks the gate meanwhile, the turn is cancelled; one that was
+        stored in part is not redone, and who asked is told `CommitUnknown`.
+        """
+        turn = self._waiting_turn()
+        assert turn is not None, f"{self.address}: only a handler that is async can wait for its writes"
+        await self._activation.flush(turn)
+
+    def tell(self, ref: "Ref", command: "Command[Any]") -> None:
         """Tell another actor when everything written so far is stored. A full mailbox is a dead letter."""
         self.after_commit(lambda: self._activation.system.tell_or_bury(ref.address, command))
 
@@ -109,9 +139,16 @@ class Context:
 
     def take_draft(self) -> tuple[list[object] | None, list[Effect] | None]:
         """Of the runtime: empty the draft and return it."""
-        draft = self._writes, self._effects
-        self._writes = self._effects = None
+        draft = self.writes, self.effects
+        self.writes = self.effects = None
         return draft
+
+    def _waiting_turn(self) -> Turn | None:
+        """The turn of this actor that the running code is part of, if it is one that waits."""
+        if not self._activation.is_waiting:
+            return None
+        turn = current_turn()
+        return turn if turn is not None and turn.activation is self._activation else None
 
     @property
     def has_timers(self) -> bool:
@@ -129,15 +166,14 @@ class Actor:
     """Base of all actors. Made by the factory of its kind, one instance for each activation."""
 
     ctx: Context
-    handlers: ClassVar[dict[type[Command[Any]], Callable[..., object]]] = {}
+    handlers: ClassVar[dict[type[Command[Any]] | type[Stream[Any]], Handler]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.handlers = dict(cls.handlers)
-        for method in vars(cls).values():
-            command = getattr(method, "__handles__", None)
-            if command is not None:
-                cls.handlers[command] = method
+        for hook in ("stopping", "may_passivate"):
+            if inspect.iscoroutinefunction(vars(cls).get(hook)):
+                raise TypeError(f"{cls.__name__}.{hook} is plain def: nothing can be waited for there")
+        cls.handlers = {**cls.handlers, **handlers_of(cls)}
 
     async def start(self) -> None:
         """Load. Commands wait in the mailbox until it returns; raising is a crash.
@@ -145,8 +181,8 @@ class Actor:
         A kind without ownership whose actors do not override this needs no task to wake.
         """
 
-    def stopping(self, reason: str) -> None:
-        """The activation ends: passivated, crashed, stopped. Not called when the process dies."""
+    def stopping(self, reason: StopReason) -> None:
+        """The activation ends. Nothing can be asked or waited for here. Not called when the process dies."""
 
     @property
     def may_passivate(self) -> bool:

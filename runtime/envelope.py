@@ -4,32 +4,43 @@
        └──────────┴────────────┴── deadline ──▶ settled (AskTimeout naming the state it was in)
 
 An envelope is settled exactly once; what comes later is counted as late and dropped. The reply goes to a plain
-callable on the callee's side of the loop, so that an answer to a socket needs no task of its own.
+callable on the callee's side of the loop, so that an answer to a socket needs no task of its own. When the asker gives
+up, or its deadline passes, the turn that works on the command is cancelled, unless its handler is shielded.
 """
 
+import math
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import trio
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.deadlines import Entry
 from greenroom.runtime.errors import AskState, AskTimeout
+
+if TYPE_CHECKING:
+    from greenroom.runtime.turn import Turn
 
 ReplyTo = Callable[[object, BaseException | None], None]
 EnvelopeState = Literal["queued", "running", "committing", "settled"]
 
 
 class Envelope:
-    """One command. Shape of the reply: ``reply_to(value, None)`` or ``reply_to(None, error)``."""
+    """One command that nobody waits for: a tell. What only asks have is None or without end here."""
 
-    __slots__ = ("attempts", "command", "deadline", "reply_to", "state", "to")
+    __slots__ = ("attempts", "command", "state", "to")
 
-    def __init__(self, to: Address, command: object, reply_to: ReplyTo | None) -> None:
+    reply_to: ReplyTo | None = None
+    ends_at: float = math.inf
+    caller: "Turn | None" = None
+    turn: "Turn | None" = None
+    stream: "trio.MemorySendChannel[Any] | None" = None
+
+    def __init__(self, to: Address, command: object) -> None:
         self.to = to
         self.command = command
-        self.reply_to = reply_to
         self.state: EnvelopeState = "queued"
         self.attempts = 0  # times it was redone because its batch was not committed
-        self.deadline: Entry | None = None
 
     @property
     def is_ask(self) -> bool:
@@ -44,12 +55,51 @@ class Envelope:
         """Hand an error back. False when it came too late, or when nobody asked."""
         return self._settle(None, error)
 
-    def expire(self) -> bool:
-        """The deadline passed: tell the caller what is known."""
+    def _settle(self, value: object, error: BaseException | None) -> bool:
         if self.state == "settled":
             return False
+        self.state = "settled"
+        return error is None
+
+
+class Question(Envelope):
+    """One command whose answer somebody waits for. Shape of it: ``reply_to(value, None)`` or ``reply_to(None, error)``.
+
+    caller: the turn that asks, when a turn does. turn: the one that works on it, while that waits. ends_at: trio time
+    of the deadline; what that turn asks in its turn gets no longer one. stream: where a handler that streams yields to.
+    """
+
+    __slots__ = ("caller", "deadline", "ends_at", "reply_to", "stream", "turn")
+
+    def __init__(self, to: Address, command: object, reply_to: ReplyTo, caller: "Turn | None" = None) -> None:
+        self.to = to
+        self.command = command
+        self.state = "queued"
+        self.attempts = 0
+        self.reply_to = reply_to
+        self.deadline: Entry | None = None
+        self.ends_at = math.inf
+        self.caller = caller
+        self.turn = None
+        self.stream = None
+
+    def expire(self) -> None:
+        """The deadline passed: tell the caller what is known."""
+        if self.state == "settled":
+            return
         known: AskState = self.state
-        return self.fail(AskTimeout(self.to, self.command, known))
+        self.fail(AskTimeout(self.to, self.command, known))
+        self._give_up_turn()
+
+    def abandon(self) -> None:
+        """The asker was cancelled: nobody waits any more."""
+        self.reply_to = None
+        self.resolve(None)
+        self._give_up_turn()
+
+    def _give_up_turn(self) -> None:
+        if self.turn is not None:
+            self.turn.abandon()
 
     def _settle(self, value: object, error: BaseException | None) -> bool:
         if self.state == "settled":

@@ -4,6 +4,8 @@ ActorError
 ├── the caller's
 │   ├── UnknownKind          no kind of that name was declared
 │   ├── UnknownCommand       the kind has no handler for the command
+│   ├── WrongKindOfAnswer    a stream was asked, or a single answer followed
+│   ├── CallCycle            an ask whose answer waits, directly or not, for the asker itself
 │   └── MailboxFull          tell to an actor that holds its limit
 ├── the callee's
 │   ├── ActorFailed          its handler raised; the draft of the turn was dropped
@@ -41,6 +43,31 @@ class UnknownCommand(ActorError):
             f"{address} has no handler for {type(command).__name__}: "
             f"decorate a method of its actor with @handles({type(command).__name__})"
         )
+
+
+class WrongKindOfAnswer(ActorError):
+    """The handler streams and was asked, or answers once and was followed."""
+
+    def __init__(self, address: Address, command: object, is_stream: bool) -> None:
+        what = type(command).__name__
+        words = (
+            f"the handler of {what} yields many answers: use `async with ref.stream(...)`"
+            if is_stream
+            else f"the handler of {what} answers once: use `await ref.ask(...)`, or make it an async generator"
+        )
+        super().__init__(f"{address}: {words}")
+
+
+class CallCycle(ActorError):
+    """An ask would wait for ever: its target waits, directly or not, for the turn that asks.
+
+    hops: every turn on the way as (address, command), the first asked first, the refused ask last.
+    """
+
+    def __init__(self, hops: list[tuple[Address, str]]) -> None:
+        way = " → ".join(f"{address}.{command}" for address, command in hops)
+        super().__init__(f"{way}: the last would wait for the first. Tell it instead, or mark its handler @reentrant")
+        self.hops = hops
 
 
 class MailboxFull(ActorError):

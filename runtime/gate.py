@@ -20,7 +20,7 @@ from greenroom.runtime.ports import CommitOutcome, Committer
 Effect = Callable[[], None]
 
 
-class Turn:
+class Outputs:
     """What one turn wants to let out: the reply first, then the effects in the order they were made."""
 
     __slots__ = ("effects", "envelope", "value")
@@ -36,7 +36,7 @@ class Unit:
 
     __slots__ = ("address", "gate", "is_void", "token", "turns", "writes")
 
-    def __init__(self, gate: "Gate", writes: Sequence[object], turn: Turn) -> None:
+    def __init__(self, gate: "Gate", writes: Sequence[object], turn: Outputs) -> None:
         self.address = gate.address
         self.token = gate.token
         self.writes = writes
@@ -65,7 +65,7 @@ class Gate:
         address: Address,
         token: int,
         committer: Committer,
-        on_broken: Callable[[CommitOutcome, list[Turn]], None],
+        on_broken: Callable[[CommitOutcome, list[Outputs]], None],
         on_idle: Callable[[], None],
         on_fault: Callable[[Exception], None],
     ) -> None:
@@ -86,7 +86,7 @@ class Gate:
         Raises: ValueError when a write cannot be encoded; nothing was queued and nothing left.
         """
         if writes:
-            unit = Unit(self, writes, Turn(envelope, value, effects))
+            unit = Unit(self, writes, Outputs(envelope, value, effects))
             self._committer.submit(unit)
             envelope.state = "committing"
             if isinstance(self.pending, deque):
@@ -94,14 +94,14 @@ class Gate:
             else:
                 self.pending = deque((unit,))
         elif self.pending:
-            self.pending[-1].turns.append(Turn(envelope, value, effects))
+            self.pending[-1].turns.append(Outputs(envelope, value, effects))
         else:
             self._release(envelope, value, effects)
 
     def run_after_pending(self, effect: Effect) -> None:
         """Run *effect* when everything that is pending now is stored; never when the gate breaks before."""
         assert isinstance(self.pending, deque), f"{self.address}: nothing is pending"
-        self.pending[-1].turns.append(Turn(Envelope(self.address, None, None), None, [effect]))
+        self.pending[-1].turns.append(Outputs(Envelope(self.address, None), None, [effect]))
 
     def settle(self, unit: Unit, outcome: CommitOutcome) -> None:
         """The committer's word on the oldest pending unit."""

@@ -85,6 +85,12 @@ class Mailbox:
             self._wake_room_waiter()
         return envelope
 
+    def peek(self) -> Envelope | None:
+        """The next command, left where it is."""
+        if self._system:
+            return self._system[0]
+        return self._user[0] if self._user else None
+
     def drain(self) -> list[Envelope]:
         """Take everything, in order."""
         taken = [*(self._system or ()), *(self._user or ())]

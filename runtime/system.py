@@ -12,21 +12,22 @@ address, a policy per kind. While storage is away nothing is loaded and nobody s
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import trio
 
-from greenroom.runtime.activation import Activation, Phase, stop_order
-from greenroom.runtime.actor import Command, Kind
+from greenroom.runtime.activation import DRAINED, Activation, Phase, stop_order
+from greenroom.runtime.actor import Command, Context, Kind
 from greenroom.runtime.address import Address
 from greenroom.runtime.dead_letters import DeadLetters
 from greenroom.runtime.deadlines import DeadlineHeap
 from greenroom.runtime.dispatcher import Dispatcher
-from greenroom.runtime.envelope import Envelope, ReplyTo
-from greenroom.runtime.errors import ActorGone, MailboxFull, StorageUnavailable, UnknownKind
+from greenroom.runtime.envelope import Envelope, Question
+from greenroom.runtime.errors import ActorGone, CallCycle, MailboxFull, StorageUnavailable, UnknownKind
+from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.ports import Clock, Committer, Randomness, SystemClock, SystemRandomness
-
-R = TypeVar("R")
+from greenroom.runtime.ref import Ref
+from greenroom.runtime.turn import Turn, current_turn
 
 PROBE_SECONDS_MAX = 1.0
 SWEEP_SECONDS = 1.0
@@ -61,87 +62,6 @@ class SystemStatistics:
     storage_is_away: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """The way to one actor: a value, equal by address. Making one does nothing; the first command activates."""
-
-    address: Address
-    _system: "ActorSystem"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ref) and other.address == self.address
-
-    def __hash__(self) -> int:
-        return hash(self.address)
-
-    def __str__(self) -> str:
-        return str(self.address)
-
-    def tell(self, command: Command[Any]) -> None:
-        """Queue *command*. Never waits.
-
-        Order: commands of one sender to one address arrive in the order told.
-        Raises: MailboxFull, UnknownKind, ActorGone (the system stops).
-        """
-        self._system.deliver(Envelope(self.address, command, None))
-
-    def request(self, command: Command[R], reply_to: ReplyTo, *, deadline: float) -> None:
-        """Queue *command* and have *reply_to* called with (reply, None) or (None, error), exactly once.
-
-        An ask without a task: for edges that serve thousands of callers. *reply_to* must not wait; what it raises
-        is logged. deadline: absolute trio time. Raises as `tell`; then *reply_to* is not called.
-        """
-        envelope = Envelope(self.address, command, reply_to)
-        self._system.deliver(envelope)
-        self._system.expire_at(envelope, deadline)
-
-    async def ask(self, command: Command[R], *, deadline: float) -> R:
-        """Queue *command* and wait for the reply.
-
-        deadline: absolute trio time; the caller's own scope counts too. Cancelled: the command may still take effect.
-        Raises: AskTimeout, ActorFailed, ActorGone, StorageUnavailable, CommitUnknown, and as `tell`.
-        """
-        task = trio.lowlevel.current_task()
-        answer: list[Any] = []
-        is_waiting = False
-
-        def reply_to(value: object, error: BaseException | None) -> None:
-            answer.extend((value, error))
-            if is_waiting:
-                trio.lowlevel.reschedule(task)
-
-        envelope = Envelope(self.address, command, reply_to)
-        self._system.deliver(envelope)
-        self._system.expire_at(envelope, deadline)
-        if not answer:
-            is_waiting = True
-            await trio.lowlevel.wait_task_rescheduled(lambda _: self._abandon(envelope))
-        else:
-            await trio.lowlevel.checkpoint()
-        value, error = answer
-        if error is not None:
-            raise error
-        return cast("R", value)
-
-    async def offer(self, command: Command[Any]) -> None:
-        """Queue *command*, waiting for room. Only for edges: it is the backpressure to TCP.
-
-        Cancelled: the command was not queued. Raises: UnknownKind, ActorGone.
-        """
-        envelope = Envelope(self.address, command, None)
-        await self._system.deliver_when_room(envelope)
-
-    async def wait_room(self) -> None:
-        """Wait until the mailbox could take a command. Another sender may be quicker."""
-        await self._system.activation(self.address).mailbox.wait_room()
-
-    @staticmethod
-    def _abandon(envelope: Envelope) -> trio.lowlevel.Abort:
-        envelope.reply_to = None
-        envelope.resolve(None)
-        return trio.lowlevel.Abort.SUCCEEDED
-
-
 class ActorSystem:
     """All actors of a process. Made by `open_system`."""
 
@@ -172,6 +92,9 @@ class ActorSystem:
         self._nursery = nursery
         self._is_stopped = False
         self._storage_back: trio.Event | None = None  # set when storage is away: what loads wait for
+        self.acting: Activation | None = None  # whose plain `def` handler runs right now
+        self.waiting_turns = 0
+        self.late_replies = 0
 
     def ref(self, kind: str, key: int | str) -> Ref:
         """The ref of an address. Raises: UnknownKind."""
@@ -198,10 +121,31 @@ class ActorSystem:
         cell = self.activations.get(envelope.to) or self.activation(envelope.to)
         if not cell.mailbox.put_nowait(envelope):
             raise MailboxFull(envelope.to, cell.mailbox.envelopes_max)
-        if not cell.is_scheduled:
-            phase = cell.phase
-            if phase is Phase.READY or phase is Phase.COLD:
-                self.dispatcher.schedule(cell)
+        if not cell.is_scheduled and cell.phase in DRAINED:
+            self.dispatcher.schedule(cell)
+
+    def tell(self, address: Address, command: Command[Any]) -> None:
+        """As `Ref.tell`: inside a turn it leaves with the turn's outputs."""
+        turn: Context | Turn | None = None
+        if self.acting is not None:
+            turn = self.acting.context
+        elif self.waiting_turns:
+            turn = current_turn()
+        if turn is None:
+            self.deliver(Envelope(address, command))
+            return
+        if address.kind not in self.kinds:
+            raise UnknownKind(address.kind, list(self.kinds))
+        turn.effects = [*(turn.effects or ()), lambda: self.tell_or_bury(address, command)]
+
+    async def deliver_from(self, caller: Turn, envelope: Envelope) -> None:
+        """Queue what the turn *caller* asks. Raises: CallCycle, and as `deliver`."""
+        nests_in = _waits_for_itself(caller, envelope)
+        await caller.activation.flush(caller)
+        if nests_in is None:
+            self.deliver(envelope)
+        else:
+            nests_in.nest(envelope)
 
     async def deliver_when_room(self, envelope: Envelope) -> None:
         """Queue an envelope, waiting for room in the mailbox."""
@@ -215,7 +159,7 @@ class ActorSystem:
 
     def tell_or_bury(self, address: Address, command: Command[Any]) -> None:
         """A tell between actors: it never waits and never raises; what cannot be queued is a dead letter."""
-        envelope = Envelope(address, command, None)
+        envelope = Envelope(address, command)
         try:
             self.deliver(envelope)
         except MailboxFull:
@@ -223,12 +167,13 @@ class ActorSystem:
         except ActorGone:
             self.bury(envelope, "stopped")
 
-    def expire_at(self, envelope: Envelope, deadline: float) -> None:
+    def expire_at(self, envelope: Question, deadline: float) -> None:
         """Settle *envelope* with an error at trio time *deadline* unless it was answered before."""
+        envelope.ends_at = deadline
         if envelope.state != "settled":
             envelope.deadline = self.deadlines.at(deadline, lambda: self._expire(envelope))
 
-    def _expire(self, envelope: Envelope) -> None:
+    def _expire(self, envelope: Question) -> None:
         if envelope.state == "queued" and self._storage_back is not None:
             envelope.fail(StorageUnavailable(f"{envelope.to} waits for storage; send the command again"))
         else:
@@ -314,8 +259,9 @@ class ActorSystem:
             left = [str(cell.address) for cell in self.activations.values() if not cell.is_quiet]
             if left:
                 self.event("system.stopped_busy", addresses=left[:20], count=len(left))
+            reason = StopReason.DEADLINE if left else StopReason.NORMAL
             for cell in sorted(self.activations.values(), key=stop_order):
-                cell.stop("stopped")
+                cell.stop(reason)
 
     def statistics(self) -> SystemStatistics:
         """Counts by kind and of the whole. O(activations)."""
@@ -330,6 +276,21 @@ class ActorSystem:
             asks_pending=len(self.deadlines),
             storage_is_away=self.storage_is_away,
         )
+
+
+def _waits_for_itself(caller: Turn, envelope: Envelope) -> Activation | None:
+    """The activation inside of whose waiting turn *envelope* must run, or None. Raises: CallCycle."""
+    hops = [(envelope.to, type(envelope.command).__name__)]
+    for turn in caller.chain():
+        hops.insert(0, (turn.envelope.to, type(turn.envelope.command).__name__))
+        actor = turn.activation.actor
+        if turn.envelope.to != envelope.to or actor is None:
+            continue
+        handler = actor.handlers.get(type(envelope.command))  # type: ignore[arg-type]
+        if handler is not None and (handler.is_reentrant or (handler.is_reads and turn.handler.is_reads)):
+            return turn.activation
+        raise CallCycle(hops)
+    return None
 
 
 def _kind_statistics(cells: list[Activation], turns: int, restarts: int, refused: int) -> KindStatistics:

@@ -19,7 +19,7 @@ from greenroom.actors.presence.commands import (
     Status,
 )
 from greenroom.actors.presence.state import PresenceState, status_of, view_of
-from greenroom.runtime import Actor, handles
+from greenroom.runtime import Actor, StopReason, handles
 
 
 class PresenceBoard(Protocol):
@@ -50,9 +50,9 @@ class PresenceActor(Actor):
         if status != "offline":
             self._state.chosen, self._state.activity = status, activity
 
-    def stopping(self, reason: str) -> None:
+    def stopping(self, reason: StopReason) -> None:
         """After a crash what was being told is lost: look again, or it may stay so for ever."""
-        if reason == "crashed":
+        if reason is StopReason.CRASHED:
             self.ctx.tell_next_activation(Recall(self._state.chosen, self._state.activity))
 
     @property

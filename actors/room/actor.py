@@ -31,7 +31,7 @@ from greenroom.actors.room.commands import (
     TypingExpired,
 )
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
-from greenroom.runtime import Actor, handles
+from greenroom.runtime import Actor, CommitOutcome, StopReason, handles
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant
 
@@ -90,9 +90,9 @@ class RoomActor(Actor):
         else:
             await trio.lowlevel.checkpoint()
 
-    def stopping(self, reason: str) -> None:
+    def stopping(self, reason: StopReason) -> None:
         """Nobody knows what became of the last commit, or another process has owned the room: look what there is."""
-        if reason in ("gate_unknown", "gate_fenced"):
+        if self.ctx.broken_by in (CommitOutcome.UNKNOWN, CommitOutcome.FENCED):
             self._doubts.setdefault(self._id, Doubt(self._told_seq, self._told_members))
             self.ctx.tell_next_activation(LookAgain())
 

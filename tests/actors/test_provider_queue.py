@@ -21,7 +21,7 @@ from greenroom.actors.provider_queue.state import QueuePolicy
 from greenroom.actors.providers.accounts import EmailSettings, accounts_from, open_providers
 from greenroom.actors.providers.provider import Accepted
 from greenroom.actors.providers.transport import Limits
-from greenroom.runtime import StorageUnavailable, open_system
+from greenroom.runtime import StopReason, StorageUnavailable, open_system
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.outbox import KeyTaken, Outbox
@@ -109,7 +109,7 @@ async def open_house(database, settings, policy=QUICK, *, is_crash=False, provid
             yield House(system, office, outbox, postgres, events)
             if is_crash:
                 for cell in list(system.activations.values()):
-                    cell.stop("killed")
+                    cell.stop(StopReason.KILLED)
                 system._is_stopped = True
             else:
                 office.drain()

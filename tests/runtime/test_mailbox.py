@@ -12,7 +12,7 @@ from greenroom.runtime.mailbox import Mailbox
 
 
 def envelope(name: object) -> Envelope:
-    return Envelope(Address("test", 1), name, None)
+    return Envelope(Address("test", 1), name)
 
 
 @given(st.lists(st.sampled_from(["put", "pop", "system"]), max_size=60), st.integers(1, 5))

@@ -22,11 +22,13 @@ from greenroom.runtime import (
     MailboxFull,
     Ref,
     RestartPolicy,
+    StopReason,
     StorageUnavailable,
     UnknownCommand,
     UnknownKind,
     handles,
     open_system,
+    shielded,
 )
 from greenroom.runtime.testing import MemoryCommitter
 
@@ -77,7 +79,7 @@ class Counter(Actor):
         self.log.append(f"start {self.key}")
         self.total = sum(write for address, write in self.journal.stored if address.key == self.key)  # type: ignore[misc]
 
-    def stopping(self, reason: str) -> None:
+    def stopping(self, reason: StopReason) -> None:
         self.log.append(f"stop {self.key} {reason}")
 
     @handles(Add)
@@ -99,6 +101,7 @@ class Counter(Actor):
             self.total += 1000
         raise ValueError("broken on purpose")
 
+    @shielded
     @handles(Wait)
     async def wait(self, command: Wait) -> str:
         await command.until.wait()
@@ -451,7 +454,7 @@ async def test_an_orderly_stop_finishes_what_was_accepted(autojump_clock: MockCl
     async with open_house() as house:
         house.counter().request(Add(1), lambda value, _: answers.append(value), deadline=soon())
     assert answers == [1]
-    assert house.log[-1] == "stop 1 stopped"
+    assert house.log[-1] == "stop 1 normal"
     with pytest.raises(ActorGone):
         house.counter().tell(Add(1))
 

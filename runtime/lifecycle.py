@@ -1,0 +1,33 @@
+"""Why activations end: a closed set, told to `stopping`, to watchers and in an event each time.
+
+normal         the actor stopped itself, or was told to stop
+passivated     it was idle, or memory was needed; the next command wakes it again
+reloaded       its memory was ahead of storage (a draft was lost, a commit failed): it loads again at once
+moved          another node owns the address now
+fenced         another activation wrote with a newer token
+crashed        a handler raised on a tell; the restart policy decides what follows
+killed         somebody stopped it without letting it finish
+start_failed   `start` raised
+deadline       `start` or the orderly end took longer than it may
+gave_up        it crashed more often than the intensity of its kind allows
+"""
+
+import enum
+
+
+class StopReason(enum.Enum):
+    """The module's docstring says what each means."""
+
+    NORMAL = "normal"
+    PASSIVATED = "passivated"
+    RELOADED = "reloaded"
+    MOVED = "moved"
+    FENCED = "fenced"
+    CRASHED = "crashed"
+    KILLED = "killed"
+    START_FAILED = "start_failed"
+    DEADLINE = "deadline"
+    GAVE_UP = "gave_up"
+
+    def __str__(self) -> str:
+        return self.value

@@ -1,0 +1,166 @@
+"""Refs: the way to one actor, as a value.
+
+Making one does no I/O; the first command activates. Inside a turn nothing leaves an actor before what it depends on is
+stored: a tell waits for the commit of the turn, and an ask has everything stored first that was written until then,
+its own turn's writes too. So a turn that asks is stored in parts, split where it asks.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+import trio
+
+from greenroom.runtime.actor import Command, Stream
+from greenroom.runtime.address import Address
+from greenroom.runtime.envelope import Envelope, Question, ReplyTo
+from greenroom.runtime.turn import current_turn
+
+if TYPE_CHECKING:
+    from greenroom.runtime.system import ActorSystem
+
+R = TypeVar("R")
+
+STREAM_ITEMS_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The way to one actor: equal, hashed and printed by its address, `room/42`."""
+
+    address: Address
+    _system: "ActorSystem"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ref) and other.address == self.address
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    def tell(self, command: Command[Any]) -> None:
+        """Queue *command*. Never waits; inside a turn it leaves when everything written so far is stored.
+
+        Order: commands of one sender to one address arrive in the order told.
+        Raises: MailboxFull, UnknownKind, ActorGone (the system stops). Inside a turn only UnknownKind: what cannot be
+        queued later is a dead letter.
+        """
+        self._system.tell(self.address, command)
+
+    def request(self, command: Command[R], reply_to: ReplyTo, *, deadline: float) -> None:
+        """Queue *command* and have *reply_to* called with (reply, None) or (None, error), exactly once.
+
+        An ask without a task: for edges that serve thousands of callers. *reply_to* must not wait; what it raises
+        is logged. deadline: absolute trio time. Raises as `tell`; then *reply_to* is not called.
+        """
+        envelope = Question(self.address, command, reply_to)
+        self._system.deliver(envelope)
+        self._system.expire_at(envelope, deadline)
+
+    async def ask(self, command: Command[R], *, deadline: float) -> R:
+        """Queue *command* and wait for the reply.
+
+        deadline: absolute trio time; the caller's own scope counts too, and inside a turn that turn's deadline.
+        Cancelled, or the deadline passed: a turn that waits for something is cancelled too unless its handler is
+        @shielded; what it wrote is dropped. One that was finished already may still take effect.
+        Raises: AskTimeout, ActorFailed, ActorGone, CallCycle, StorageUnavailable, CommitUnknown, and as `tell`.
+        """
+        caller = current_turn()
+        task = trio.lowlevel.current_task()
+        answer: list[Any] = []
+        is_waiting = False
+
+        def reply_to(value: object, error: BaseException | None) -> None:
+            answer.extend((value, error))
+            if is_waiting:
+                trio.lowlevel.reschedule(task)
+
+        envelope = Question(self.address, command, reply_to, caller)
+        if caller is None:
+            self._system.deliver(envelope)
+        else:
+            deadline = min(deadline, caller.envelope.ends_at)
+            await self._system.deliver_from(caller, envelope)
+        self._system.expire_at(envelope, deadline)
+        if not answer:
+            is_waiting = True
+            await trio.lowlevel.wait_task_rescheduled(lambda _: _abandon(envelope))
+        else:
+            await trio.lowlevel.checkpoint()
+        value, error = answer
+        if error is not None:
+            raise error
+        return cast("R", value)
+
+    @asynccontextmanager
+    async def stream(self, command: Stream[R], *, deadline: float) -> AsyncIterator["Items[R]"]:
+        """Queue *command* and receive what its handler yields, in order.
+
+            async with ref.stream(Follow(), deadline=deadline) as items:
+                async for item in items: ...
+
+        The handler runs at most STREAM_ITEMS_MAX items ahead of who follows. Leaving the block ends it, and so does the
+        deadline. Raises as `ask`: on entering what `tell` raises, the rest where the next item is waited for.
+        """
+        caller = current_turn()
+        sender, receiver = trio.open_memory_channel[R](STREAM_ITEMS_MAX)
+        items = Items(receiver)
+
+        def reply_to(value: object, error: BaseException | None) -> None:
+            items.error = error
+            sender.close()
+
+        envelope = Question(self.address, command, reply_to, caller)
+        envelope.stream = sender
+        if caller is None:
+            self._system.deliver(envelope)
+        else:
+            deadline = min(deadline, caller.envelope.ends_at)
+            await self._system.deliver_from(caller, envelope)
+        self._system.expire_at(envelope, deadline)
+        try:
+            yield items
+        finally:
+            receiver.close()
+            envelope.abandon()
+
+    async def offer(self, command: Command[Any]) -> None:
+        """Queue *command*, waiting for room. Only for edges: it is the backpressure to TCP.
+
+        Cancelled: the command was not queued. Raises: UnknownKind, ActorGone.
+        """
+        envelope = Envelope(self.address, command)
+        await self._system.deliver_when_room(envelope)
+
+    async def wait_room(self) -> None:
+        """Wait until the mailbox could take a command. Another sender may be quicker."""
+        await self._system.activation(self.address).mailbox.wait_room()
+
+
+class Items(Generic[R]):
+    """What a stream yields, to be iterated once."""
+
+    __slots__ = ("_receiver", "error")
+
+    def __init__(self, receiver: trio.MemoryReceiveChannel[R]) -> None:
+        self._receiver = receiver
+        self.error: BaseException | None = None
+
+    def __aiter__(self) -> "Items[R]":
+        return self
+
+    async def __anext__(self) -> R:
+        try:
+            return await self._receiver.receive()
+        except trio.EndOfChannel:
+            if self.error is not None:
+                raise self.error from None
+            raise StopAsyncIteration from None
+
+
+def _abandon(envelope: Question) -> trio.lowlevel.Abort:
+    envelope.abandon()
+    return trio.lowlevel.Abort.SUCCEEDED
