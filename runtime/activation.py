@@ -12,17 +12,14 @@ activation, never the process. It never restarts inside a cancelled scope: an er
 replaces `Cancelled`, and a restart there would swallow the cancellation and spin.
 """
 
-import enum
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
 import trio
 
 from greenroom.runtime.actor import Actor, Context, Kind
 from greenroom.runtime.address import Address
-from greenroom.runtime.envelope import Envelope, Question
+from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import (
     ActorFailed,
     ActorGone,
@@ -31,13 +28,15 @@ from greenroom.runtime.errors import (
     UnknownCommand,
     WrongKindOfAnswer,
 )
-from greenroom.runtime.gate import Effect, Gate, Outputs
+from greenroom.runtime.gate import Effect, Gate, Outputs, why_not_stored
 from greenroom.runtime.handlers import Handler
-from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.lifecycle import DRAINED, Phase, StopReason
 from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.restarts import CrashHistory, GiveUp, decide
 from greenroom.runtime.turn import Turn
+from greenroom.runtime.waiting_turns import WaitingTurns
+from greenroom.runtime.waking import load
 
 if TYPE_CHECKING:
     from greenroom.runtime.system import ActorSystem
@@ -45,28 +44,11 @@ if TYPE_CHECKING:
 REDO_ATTEMPTS_MAX = 5
 
 
-class Phase(enum.Enum):
-    """Where an activation stands; the module docstring draws the moves."""
-
-    COLD = "cold"
-    LOADING = "loading"
-    READY = "ready"
-    TURNING = "turning"
-    READING = "reading"
-    SETTLING = "settling"
-    WAITING = "waiting"
-
-
-DRAINED = frozenset((Phase.COLD, Phase.READY, Phase.READING))  # a command that comes may begin a turn at once
-
-
 class Activation:
     """The cell of one address. Only the runtime touches it."""
 
     __slots__ = (
         "_history",
-        "_nested",
-        "_running",
         "active_at",
         "actor",
         "address",
@@ -79,6 +61,7 @@ class Activation:
         "restarts",
         "system",
         "turns",
+        "waiting",
     )
 
     def __init__(self, system: "ActorSystem", kind: Kind, address: Address) -> None:
@@ -95,8 +78,7 @@ class Activation:
         self.turns = 0
         self.restarts = 0
         self._history: CrashHistory | None = None
-        self._running: list[Turn] | None = None  # turns that wait, oldest first
-        self._nested: deque[Envelope] | None = None  # asked by one of them, directly or not: they go first
+        self.waiting: WaitingTurns | None = None
 
     # -- the drain, from the dispatcher -------------------------------------------------------------------------
 
@@ -104,10 +86,10 @@ class Activation:
         """Run turns until the mailbox is empty, the clock passes *until*, or a handler has to wait."""
         if self.phase is Phase.COLD and len(self.mailbox) and not self._wake_at_once():
             self.phase = Phase.LOADING
-            self.system.spawn(self._load)
+            self.system.spawn(load, self)
             return
-        if self._nested is not None:
-            self._begin_nested()
+        if self.waiting is not None:
+            self._begin_nested(self.waiting)
         busy_seconds, mailbox = self.system.clock.busy_seconds, self.mailbox
         while True:
             if self.phase is Phase.READY:
@@ -127,19 +109,18 @@ class Activation:
         self.reschedule()
 
     def nest(self, envelope: Envelope) -> None:
-        """Take a command that one of this activation's own waiting turns waits for: it goes before all others."""
-        if self._nested is None:
-            self._nested = deque()
-        self._nested.append(envelope)
+        """Take a command that one of this activation's own waiting turns waits for."""
+        if self.waiting is None:
+            self._fail_or_bury(envelope, ActorGone(self.address, "the turn that asked is over"), "actor_gone")
+            return
+        self.waiting.nested.append(envelope)
         self.system.dispatcher.schedule(self)
 
-    def _begin_nested(self) -> None:
-        nested, self._nested = self._nested, None
-        for envelope in nested or ():
-            if envelope.state == "queued" and self._running:
+    def _begin_nested(self, waiting: WaitingTurns) -> None:
+        while waiting.nested and not waiting.is_over:
+            envelope = waiting.nested.popleft()
+            if envelope.state == "queued":
                 self._begin(envelope)
-            else:  # the turn that waited for it is over
-                self._fail_or_bury(envelope, ActorGone(self.address, "the turn that asked is over"), "actor_gone")
 
     def _may_read(self, envelope: Envelope | None) -> bool:
         """Whether the head of the mailbox may run beside the reads that wait."""
@@ -171,7 +152,7 @@ class Activation:
         system.acting = None
         if value is not None and handler.may_wait and (handler.is_stream or hasattr(value, "__await__")):
             turn = Turn(self, envelope, handler)
-            self._wait_for(turn, self._pump(turn, value) if handler.is_stream else value)  # type: ignore[arg-type]
+            self._wait_for(turn, value)  # type: ignore[arg-type]
         elif context.writes is None and context.effects is None and envelope.reply_to is None:
             envelope.state = "settled"
         else:
@@ -188,154 +169,82 @@ class Activation:
 
     # -- turns that wait ----------------------------------------------------------------------------------------
 
-    def _wait_for(self, turn: Turn, awaitable: Awaitable[object]) -> None:
-        """Give the turn a task. What its handler staged before it gave back an awaitable is part of it."""
+    def _wait_for(self, turn: Turn, value: Awaitable[object] | AsyncGenerator[object, None]) -> None:
+        """Let the turn wait. What its handler staged before it gave back something to wait for is part of it."""
         assert self.context is not None
         turn.writes, turn.effects = self.context.take_draft()
-        if isinstance(turn.envelope, Question):
-            turn.envelope.turn = turn
-        self._running = [*(self._running or ()), turn]
-        self.system.waiting_turns += 1
-        self.phase = self._phase_of_running()
-        self.system.spawn(self._run_waiting, turn, awaitable, self.gate)
+        if self.waiting is None:
+            self.waiting = WaitingTurns(self)
+        self.waiting.begin(turn, value)
+        self._set_phase()
 
-    async def _run_waiting(self, turn: Turn, awaitable: Awaitable[object], gate: Gate) -> None:
-        value: object = None
-        error: Exception | None = None
-        is_done = False
-        with turn.enter():
-            try:
-                value = await awaitable
-                is_done = True
-            except Exception as fault:
-                if trio.current_effective_deadline() == float("-inf"):
-                    self.system.event("actor.failed_while_cancelled", address=str(self.address), error=repr(fault))
-                    await trio.lowlevel.checkpoint()
-                error = fault
-        turn.leave()
-        self._waiting_ended(turn, gate)
-        envelope, draft = turn.envelope, turn.take_draft()
-        if gate is not self.gate or gate.is_broken:  # what the turn saw was never stored, or is no longer ours
-            if turn.was_flushed:
-                what = f"{self.address} lost storage in the middle of {type(envelope.command).__name__}"
-                self._fail_or_bury(envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
-            else:
-                self._redo([envelope])
-        elif is_done:
-            self._turn_done(envelope, value, *draft)
-        elif error is not None:
-            self._turn_failed(envelope, error, *draft)
+    def waiting_turn_ended(
+        self, waiting: WaitingTurns, turn: Turn, value: object, error: Exception | None, *, is_done: bool
+    ) -> None:
+        """Of `WaitingTurns`: the handler of *turn* gave back *value*, raised *error*, or was cancelled."""
+        envelope, (writes, effects) = turn.envelope, turn.take_draft()
+        if waiting.is_over:
+            self._redo_or_tell(turn)
         else:
-            self._turn_given_up(envelope, *draft)
+            self._set_phase()
+            if is_done:
+                self._turn_done(envelope, value, writes, effects)
+            elif error is not None:
+                self._turn_failed(envelope, error, writes, effects)
+            else:  # cancelled with its ask; memory may be ahead of the draft
+                self._fail_or_bury(envelope, ActorGone(self.address, "its turn was cancelled"), "cancelled")
+                if writes or effects:
+                    self._settle_then(lambda: self._become_cold(StopReason.RELOADED))
         self.reschedule()
 
-    async def _pump(self, turn: Turn, items: AsyncGenerator[object, None]) -> None:
-        """Hand over what a handler yields, each item when everything written before it is stored."""
-        channel = turn.envelope.stream
-        assert channel is not None
-        async with aclosing(items):  # the channel is closed with the reply: an error comes before the end
-            async for item in items:
-                await self.flush(turn)
-                try:
-                    await channel.send(item)
-                except trio.BrokenResourceError:
-                    return
+    def failed_while_cancelled(self, error: Exception) -> None:
+        """Of `WaitingTurns`: what a handler raised instead of `Cancelled`."""
+        self.system.event("actor.failed_while_cancelled", address=str(self.address), error=repr(error))
 
-    async def flush(self, turn: Turn) -> None:
-        """Store what *turn* has written so far, and wait until everything of this actor is stored."""
-        gate = self.gate
-        assert gate is not None
-        draft = writes, effects = turn.take_draft()
-        if writes or effects:
-            try:
-                gate.close_turn(Envelope(self.address, None), None, writes, effects)
-            except ValueError:
-                turn.writes, turn.effects = draft  # so that it is seen that memory is ahead
-                raise
-            turn.was_flushed = turn.was_flushed or bool(writes)
-        if gate.pending:
-            stored = trio.Event()
-            gate.run_after_pending(stored.set)
-            await stored.wait()
+    def _redo_or_tell(self, turn: Turn) -> None:
+        """The gate broke while *turn* waited: nothing of it was stored, unless it asked for that."""
+        if turn.was_flushed:
+            what = f"{self.address} lost storage in the middle of {type(turn.envelope.command).__name__}"
+            self._fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
         else:
-            await trio.lowlevel.checkpoint()
+            self._redo([turn.envelope])
 
-    def _waiting_ended(self, turn: Turn, gate: Gate) -> None:
-        if isinstance(turn.envelope, Question):
-            turn.envelope.turn = None
-        self.system.waiting_turns -= 1
-        running = [other for other in self._running or () if other is not turn]
-        self._running = running or None
-        if gate is self.gate and self.phase in (Phase.TURNING, Phase.READING):
-            self.phase = self._phase_of_running()
-
-    def _phase_of_running(self) -> Phase:
-        if not self._running:
-            return Phase.READY
-        return Phase.READING if all(turn.handler.is_reads for turn in self._running) else Phase.TURNING
-
-    def _turn_given_up(self, envelope: Envelope, writes: list[object] | None, effects: list[Effect] | None) -> None:
-        """The turn was cancelled with its ask. Memory may be ahead of its draft: then it is loaded again."""
-        self._fail_or_bury(envelope, ActorGone(self.address, "its turn was cancelled"), "cancelled")
-        if writes or effects:
-            self._settle_then(lambda: self._become_cold(StopReason.RELOADED))
-
-    @property
-    def is_waiting(self) -> bool:
-        """A turn waits for something."""
-        return self._running is not None
+    def _set_phase(self) -> None:
+        """From the turns that wait, unless something else is under way."""
+        if self.phase not in (Phase.READY, Phase.TURNING, Phase.READING):
+            return
+        if self.waiting is not None and not self.waiting.turns:
+            self.waiting = None
+        if self.waiting is None:
+            self.phase = Phase.READY
+        else:
+            self.phase = Phase.READING if self.waiting.are_all_reads else Phase.TURNING
 
     # -- waking and resting -------------------------------------------------------------------------------------
-
-    async def _load(self) -> None:
-        """Become ready: own the address, make the actor, let it load. Total: never raises but `Cancelled`."""
-        while True:
-            await self.system.wait_storage()
-            try:
-                with trio.fail_after(self.kind.start_seconds_max):
-                    await self._start_actor()
-            except StorageUnavailable as error:
-                self.system.storage_failed(str(error))
-                await trio.lowlevel.checkpoint()
-            except trio.TooSlowError as error:
-                if not self.system.storage_is_away:  # its own slowness: a crash like any other
-                    self._forget(StopReason.START_FAILED)
-                    self._crashed(error, "start")
-                    return
-            except Exception as error:
-                if trio.current_effective_deadline() == float("-inf"):
-                    await trio.lowlevel.checkpoint()
-                self._forget(StopReason.START_FAILED)
-                self._crashed(error, "start")
-                return
-            else:
-                self.phase = Phase.READY
-                self.active_at = trio.current_time()
-                self.reschedule()
-                return
 
     def _wake_at_once(self) -> bool:
         """Wake an actor that owns nothing and loads nothing, without a task. False when it must be loaded."""
         if self.kind.ownership != "none":
             return False
         try:
-            actor = self._make_actor(None)
+            actor = self.make_actor(None)
         except Exception as error:
-            self._crashed(error, "start")
+            self.crashed(error, "start")
             return True
         if type(actor).start is not Actor.start:
-            self._forget(StopReason.RELOADED)
+            self.forget(StopReason.RELOADED)
             return False
         self.phase = Phase.READY
         return True
 
-    async def _start_actor(self) -> None:
-        token: int | None = None
-        if self.kind.ownership != "none":
-            token = await self.system.committer.claim(self.address, create=self.kind.ownership == "create")
-        await self._make_actor(token).start()
+    def loaded(self) -> None:
+        """Of `waking`: the actor is ready."""
+        self.phase = Phase.READY
+        self.active_at = trio.current_time()
+        self.reschedule()
 
-    def _make_actor(self, token: int | None) -> Actor:
+    def make_actor(self, token: int | None) -> Actor:
+        """Begin a new activation: gate, context and actor."""
         self.gate = Gate(
             self.address, token or 0, self.system.committer, self._gate_broken, self._gate_idle, self._effect_failed
         )
@@ -359,11 +268,11 @@ class Activation:
         assert self.actor is not None
         if self.gate.pending or self.context.has_timers or not self.actor.may_passivate:
             return False
-        self._forget(StopReason.PASSIVATED)
+        self.forget(StopReason.PASSIVATED)
         self.phase = Phase.COLD
         return True
 
-    def _forget(self, reason: StopReason) -> None:
+    def forget(self, reason: StopReason) -> None:
         """Drop everything that belongs to one activation."""
         if self.context is not None:
             self.context.cancel_timers()
@@ -372,7 +281,10 @@ class Activation:
                 self.actor.stopping(reason)
             except Exception as error:
                 self._effect_failed(error)
-        self.actor = self.gate = self.context = None
+        if self.waiting is not None:
+            for envelope in self.waiting.nested:
+                self._fail_or_bury(envelope, ActorGone(self.address, reason.value), "actor_gone")
+        self.actor = self.gate = self.context = self.waiting = None
 
     def reschedule(self) -> None:
         """Have the dispatcher drain the mailbox, if that could do anything now."""
@@ -413,10 +325,10 @@ class Activation:
         return failure
 
     def _crash(self, error: Exception) -> None:
-        self._forget(StopReason.CRASHED)
-        self._crashed(error, "turn")
+        self.forget(StopReason.CRASHED)
+        self.crashed(error, "turn")
 
-    def _crashed(self, error: Exception, where: str) -> None:
+    def crashed(self, error: Exception, where: str) -> None:
         """Apply the restart policy. The mailbox keeps its commands, without the poisoned one."""
         self._history = self._history or CrashHistory()
         plan = decide(self.kind.restart, self._history, trio.current_time(), self.system.randomness.uniform(0, 1))
@@ -460,29 +372,25 @@ class Activation:
 
     def _settle_then(self, action: Callable[[], None]) -> None:
         """Run *action* when no unit is pending: what was sent to storage must not be overtaken by a reload."""
-        assert self.gate is not None
-        if self.gate.pending:
-            self.phase = Phase.SETTLING
-            self._after_settling(action)
-        else:
-            action()
-
-    def _after_settling(self, action: Callable[[], None]) -> None:
-        assert self.gate is not None
         gate = self.gate
+        assert gate is not None
 
         def settled() -> None:
             if self.phase is Phase.SETTLING and self.gate is gate:
                 action()
 
-        gate.run_after_pending(settled)
+        self.phase = Phase.SETTLING
+        if gate.pending:
+            gate.run_after_pending(settled)
+        else:
+            settled()
 
     def _gate_idle(self) -> None:
         if self.system.passivates_at_once and self.phase is Phase.READY:
             self.passivate_if_idle()
 
     def _become_cold(self, reason: StopReason) -> None:
-        self._forget(reason)
+        self.forget(reason)
         self.phase = Phase.COLD
         self.reschedule()
 
@@ -493,11 +401,12 @@ class Activation:
         if outcome in (CommitOutcome.DUPLICATE, CommitOutcome.FENCED):
             self._redo(envelopes)
         else:
-            self._tell_not_stored(outcome, envelopes)
+            for envelope in envelopes:
+                self._fail_or_bury(envelope, why_not_stored(outcome, self.address, envelope), f"gate_{outcome.value}")
         if outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN):
             self.system.storage_failed(outcome.value)
-        for turn in self._running or ():
-            turn.cancel(f"the gate broke ({outcome.value})")
+        if self.waiting is not None:
+            self.waiting.cancel(f"the gate broke ({outcome.value})")
         if self.context is not None:
             self.context.broken_by = outcome
         self._become_cold(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED)
@@ -517,41 +426,25 @@ class Activation:
             again.append(envelope)
         self.mailbox.put_back(again)
 
-    def _tell_not_stored(self, outcome: CommitOutcome, envelopes: list[Envelope]) -> None:
-        for envelope in envelopes:
-            self._fail_or_bury(envelope, self._not_stored(outcome, envelope), f"gate_{outcome.value}")
-
-    def _not_stored(self, outcome: CommitOutcome, envelope: Envelope) -> Exception:
-        what = type(envelope.command).__name__
-        if outcome is CommitOutcome.REFUSED:
-            return ActorFailed(f"{self.address}: storage refuses a value of {what}; nothing was stored")
-        if outcome is CommitOutcome.UNAVAILABLE:
-            return StorageUnavailable(f"{self.address}: storage is away; {what} was not stored, send it again")
-        return CommitUnknown(f"{self.address}: storage went away while {what} was being stored")
-
     # -- the end ------------------------------------------------------------------------------------------------
 
     @property
     def is_quiet(self) -> bool:
         """Nothing waits, runs or is on its way to storage."""
-        if len(self.mailbox) or self._running or self.phase in (Phase.LOADING, Phase.SETTLING):
+        if len(self.mailbox) or self.waiting is not None or self.phase in (Phase.LOADING, Phase.SETTLING):
             return False
         return self.gate is None or not self.gate.pending
 
     def stop(self, reason: StopReason) -> None:
         """End the activation now; commands that still wait are told."""
-        for turn in self._running or ():
-            turn.cancel(f"it stops: {reason}")
-            self._fail_or_bury(turn.envelope, ActorGone(self.address, reason.value), "actor_gone")
+        if self.waiting is not None:
+            self.waiting.cancel(f"it stops: {reason}")
+            for turn in self.waiting.turns:
+                self._fail_or_bury(turn.envelope, ActorGone(self.address, reason.value), "actor_gone")
         if self.gate is not None:
             for unit in self.gate.pending:  # on their way to storage: nobody will hear how it ended
                 for outputs in unit.turns:
                     self._fail_or_bury(outputs.envelope, ActorGone(self.address, reason.value), "actor_gone")
         self._fail_mailbox(reason.value)
-        self._forget(reason)
+        self.forget(reason)
         self.phase = Phase.WAITING
-
-
-def stop_order(activation: Activation) -> int:
-    """Sort key: kinds stop from the highest `stop_order` to the lowest."""
-    return -activation.kind.stop_order

@@ -106,7 +106,8 @@ class Context:
         """
         turn = self._waiting_turn()
         assert turn is not None, f"{self.address}: only a handler that is async can wait for its writes"
-        await self._activation.flush(turn)
+        assert self._activation.waiting is not None
+        await self._activation.waiting.flush(turn)
 
     def tell(self, ref: "Ref", command: "Command[Any]") -> None:
         """Tell another actor when everything written so far is stored. A full mailbox is a dead letter."""
@@ -145,7 +146,7 @@ class Context:
 
     def _waiting_turn(self) -> Turn | None:
         """The turn of this actor that the running code is part of, if it is one that waits."""
-        if not self._activation.is_waiting:
+        if self._activation.waiting is None:
             return None
         turn = current_turn()
         return turn if turn is not None and turn.activation is self._activation else None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.errors import ActorFailed, CommitUnknown, StorageUnavailable
 from greenroom.runtime.ports import CommitOutcome, Committer
 
 Effect = Callable[[], None]
@@ -136,3 +137,13 @@ class Gate:
                 effect()
             except Exception as error:
                 self._on_fault(error)
+
+
+def why_not_stored(outcome: CommitOutcome, address: Address, envelope: Envelope) -> Exception:
+    """What the asker of a turn is told whose writes were not stored, or whose outcome nobody knows."""
+    what = type(envelope.command).__name__
+    if outcome is CommitOutcome.REFUSED:
+        return ActorFailed(f"{address}: storage refuses a value of {what}; nothing was stored")
+    if outcome is CommitOutcome.UNAVAILABLE:
+        return StorageUnavailable(f"{address}: storage is away; {what} was not stored, send it again")
+    return CommitUnknown(f"{address}: storage went away while {what} was being stored")

@@ -1,4 +1,4 @@
-"""Why activations end: a closed set, told to `stopping`, to watchers and in an event each time.
+"""Where activations stand, and why they end: a closed set, told to `stopping` and in an event each time.
 
 normal         the actor stopped itself, or was told to stop
 passivated     it was idle, or memory was needed; the next command wakes it again
@@ -31,3 +31,18 @@ class StopReason(enum.Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+class Phase(enum.Enum):
+    """Where an activation stands; activation.py draws the moves."""
+
+    COLD = "cold"
+    LOADING = "loading"
+    READY = "ready"
+    TURNING = "turning"
+    READING = "reading"
+    SETTLING = "settling"
+    WAITING = "waiting"
+
+
+DRAINED = frozenset((Phase.COLD, Phase.READY, Phase.READING))  # a command that comes may begin a turn at once

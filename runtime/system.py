@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from greenroom.runtime.activation import DRAINED, Activation, Phase, stop_order
+from greenroom.runtime.activation import Activation
 from greenroom.runtime.actor import Command, Context, Kind
 from greenroom.runtime.address import Address
 from greenroom.runtime.dead_letters import DeadLetters
@@ -24,7 +24,7 @@ from greenroom.runtime.deadlines import DeadlineHeap
 from greenroom.runtime.dispatcher import Dispatcher
 from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import ActorGone, CallCycle, MailboxFull, StorageUnavailable, UnknownKind
-from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.lifecycle import DRAINED, Phase, StopReason
 from greenroom.runtime.ports import Clock, Committer, Randomness, SystemClock, SystemRandomness
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.turn import Turn, current_turn
@@ -141,7 +141,9 @@ class ActorSystem:
     async def deliver_from(self, caller: Turn, envelope: Envelope) -> None:
         """Queue what the turn *caller* asks. Raises: CallCycle, and as `deliver`."""
         nests_in = _waits_for_itself(caller, envelope)
-        await caller.activation.flush(caller)
+        if caller.activation.waiting is not None:  # else its activation is over, and it is being cancelled
+            await caller.activation.waiting.flush(caller)
+        await trio.lowlevel.checkpoint_if_cancelled()
         if nests_in is None:
             self.deliver(envelope)
         else:
@@ -260,7 +262,7 @@ class ActorSystem:
             if left:
                 self.event("system.stopped_busy", addresses=left[:20], count=len(left))
             reason = StopReason.DEADLINE if left else StopReason.NORMAL
-            for cell in sorted(self.activations.values(), key=stop_order):
+            for cell in sorted(self.activations.values(), key=_stop_order):
                 cell.stop(reason)
 
     def statistics(self) -> SystemStatistics:
@@ -291,6 +293,11 @@ def _waits_for_itself(caller: Turn, envelope: Envelope) -> Activation | None:
             return turn.activation
         raise CallCycle(hops)
     return None
+
+
+def _stop_order(activation: Activation) -> int:
+    """Sort key: kinds stop from the highest `stop_order` to the lowest."""
+    return -activation.kind.stop_order
 
 
 def _kind_statistics(cells: list[Activation], turns: int, restarts: int, refused: int) -> KindStatistics:

@@ -399,8 +399,7 @@ class V1Session(SocketSession):
 
     def ready(self, room_ids: tuple[int, ...]) -> None:
         """The start is over: the session is in *room_ids*, and may command from here on."""
-        self._rooms = room_ids
-        self.starting = None
+        self._rooms, self.starting = room_ids, None
 
     # -- answers ------------------------------------------------------------------------------------------------
 

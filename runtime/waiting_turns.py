@@ -1,0 +1,105 @@
+"""The turns of one activation that wait, each in a task of its own.
+
+Made when a handler first waits, and gone with the activation: a turn that outlives it, because it was cancelled and is
+still cleaning up, belongs to nobody any more. One turn waits at a time, but for two cases: turns of @reads handlers
+overlap with each other, and what a waiting turn itself waits for, directly or not, runs inside it.
+"""
+
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import trio
+
+from greenroom.runtime.envelope import Envelope, Question
+from greenroom.runtime.turn import Turn
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+
+
+class WaitingTurns:
+    """Of one activation, oldest first. nested: commands that run inside one of them, before all others."""
+
+    __slots__ = ("_activation", "_gate", "nested", "turns")
+
+    def __init__(self, activation: "Activation") -> None:
+        assert activation.gate is not None
+        self._activation = activation
+        self._gate = activation.gate
+        self.turns: list[Turn] = []
+        self.nested: deque[Envelope] = deque()
+
+    @property
+    def are_all_reads(self) -> bool:
+        """Whether another @reads turn may begin beside them."""
+        return all(turn.handler.is_reads for turn in self.turns)
+
+    @property
+    def is_over(self) -> bool:
+        """The activation has ended, or its gate was broken: what these turns saw is not, or no longer, so."""
+        return self._gate.is_broken or self._activation.gate is not self._gate
+
+    def begin(self, turn: Turn, value: Awaitable[object] | AsyncGenerator[object, None]) -> None:
+        """Give *turn* a task, for what its handler gave back."""
+        if isinstance(turn.envelope, Question):
+            turn.envelope.turn = turn
+        self.turns.append(turn)
+        self._activation.system.waiting_turns += 1
+        awaitable = self._pump(turn, value) if isinstance(value, AsyncGenerator) else value
+        self._activation.system.spawn(self._run, turn, awaitable)
+
+    def cancel(self, why: str) -> None:
+        """End all of them as soon as they wait."""
+        for turn in self.turns:
+            turn.cancel(why)
+
+    async def flush(self, turn: Turn) -> None:
+        """Store what *turn* has written so far, and wait until everything of this actor is stored."""
+        draft = writes, effects = turn.take_draft()
+        if writes or effects:
+            try:
+                self._gate.close_turn(Envelope(turn.envelope.to, None), None, writes, effects)
+            except ValueError:
+                turn.writes, turn.effects = draft  # so that it is seen that memory is ahead
+                raise
+            turn.was_flushed = turn.was_flushed or bool(writes)
+        if self._gate.pending:
+            stored = trio.Event()
+            self._gate.run_after_pending(stored.set)
+            await stored.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def _run(self, turn: Turn, awaitable: Awaitable[object]) -> None:
+        value: object = None
+        error: Exception | None = None
+        is_done = False
+        with turn.enter():
+            try:
+                value = await awaitable
+                is_done = True
+            except Exception as fault:
+                if trio.current_effective_deadline() == float("-inf"):
+                    self._activation.failed_while_cancelled(fault)
+                    await trio.lowlevel.checkpoint()
+                error = fault
+        turn.leave()
+        self.turns.remove(turn)
+        self._activation.system.waiting_turns -= 1
+        if isinstance(turn.envelope, Question):
+            turn.envelope.turn = None
+        self._activation.waiting_turn_ended(self, turn, value, error, is_done=is_done)
+
+    async def _pump(self, turn: Turn, items: AsyncGenerator[object, None]) -> None:
+        """Hand over what a handler yields, each item when everything written before it is stored."""
+        channel = turn.envelope.stream
+        assert channel is not None
+        async with aclosing(items):  # the channel is closed with the reply: an error comes before the end
+            async for item in items:
+                await self.flush(turn)
+                try:
+                    await channel.send(item)
+                except trio.BrokenResourceError:
+                    return

@@ -1,0 +1,49 @@
+"""Waking: an address that was told something becomes an actor that is ready.
+
+Own the address, make the actor, let it load. While storage is away nothing is tried and nobody spends restart
+intensity; a start that raises or takes too long is a crash like any other, and never loops.
+"""
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from greenroom.runtime.errors import StorageUnavailable
+from greenroom.runtime.lifecycle import StopReason
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+
+
+async def load(cell: "Activation") -> None:
+    """Make *cell* ready, or have its crash dealt with. Total: raises nothing but `Cancelled`."""
+    system = cell.system
+    while True:
+        await system.wait_storage()
+        try:
+            with trio.fail_after(cell.kind.start_seconds_max):
+                await _start_actor(cell)
+        except StorageUnavailable as error:
+            system.storage_failed(str(error))
+            await trio.lowlevel.checkpoint()
+        except trio.TooSlowError as error:
+            if not system.storage_is_away:  # its own slowness
+                cell.forget(StopReason.DEADLINE)
+                cell.crashed(error, "start")
+                return
+        except Exception as error:
+            if trio.current_effective_deadline() == float("-inf"):  # see the docstring of activation.py
+                await trio.lowlevel.checkpoint()
+            cell.forget(StopReason.START_FAILED)
+            cell.crashed(error, "start")
+            return
+        else:
+            cell.loaded()
+            return
+
+
+async def _start_actor(cell: "Activation") -> None:
+    token: int | None = None
+    if cell.kind.ownership != "none":
+        token = await cell.system.committer.claim(cell.address, create=cell.kind.ownership == "create")
+    await cell.make_actor(token).start()
