@@ -4,13 +4,16 @@ from greenroom.runtime.actor import Actor, Command, Context, Kind, Stream
 from greenroom.runtime.address import Address
 from greenroom.runtime.dead_letters import DeadLetter, DeadLetters
 from greenroom.runtime.errors import (
+    ActorBusy,
     ActorError,
     ActorFailed,
     ActorGone,
     AskTimeout,
     CallCycle,
     CommitUnknown,
+    Escalated,
     MailboxFull,
+    StashFull,
     StorageUnavailable,
     UnknownCommand,
     UnknownKind,
@@ -18,6 +21,7 @@ from greenroom.runtime.errors import (
 )
 from greenroom.runtime.handlers import handles, reads, reentrant, shielded
 from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.overflow import Meter, Overflow
 from greenroom.runtime.ports import (
     Clock,
     CommitOutcome,
@@ -28,11 +32,13 @@ from greenroom.runtime.ports import (
     SystemRandomness,
 )
 from greenroom.runtime.ref import Items, Ref
-from greenroom.runtime.restarts import RestartPolicy
+from greenroom.runtime.restarts import Directive, RestartPolicy
 from greenroom.runtime.system import ActorSystem, KindStatistics, SystemStatistics, open_system
+from greenroom.runtime.watch import Down
 
 __all__ = [
     "Actor",
+    "ActorBusy",
     "ActorError",
     "ActorFailed",
     "ActorGone",
@@ -49,13 +55,19 @@ __all__ = [
     "Context",
     "DeadLetter",
     "DeadLetters",
+    "Directive",
+    "Down",
+    "Escalated",
     "Items",
     "Kind",
     "KindStatistics",
     "MailboxFull",
+    "Meter",
+    "Overflow",
     "Randomness",
     "Ref",
     "RestartPolicy",
+    "StashFull",
     "StopReason",
     "StorageUnavailable",
     "Stream",

@@ -12,6 +12,7 @@ activation, never the process. It never restarts inside a cancelled scope: an er
 replaces `Cancelled`, and a restart there would swallow the cancellation and spin.
 """
 
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
@@ -19,24 +20,24 @@ import trio
 
 from greenroom.runtime.actor import Actor, Context, Kind
 from greenroom.runtime.address import Address
+from greenroom.runtime.batches import Batch, gather
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import (
-    ActorFailed,
     ActorGone,
     CommitUnknown,
-    StorageUnavailable,
     UnknownCommand,
     WrongKindOfAnswer,
 )
+from greenroom.runtime.faults import crashed, turn_failed
 from greenroom.runtime.gate import Effect, Gate, Outputs, why_not_stored
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.lifecycle import DRAINED, Phase, StopReason
-from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.ports import CommitOutcome
-from greenroom.runtime.restarts import CrashHistory, GiveUp, decide
-from greenroom.runtime.turn import Turn
+from greenroom.runtime.restarts import CrashHistory
+from greenroom.runtime.turn import Turn, put_aside
 from greenroom.runtime.waiting_turns import WaitingTurns
 from greenroom.runtime.waking import load
+from greenroom.runtime.watch import Down
 
 if TYPE_CHECKING:
     from greenroom.runtime.system import ActorSystem
@@ -48,27 +49,29 @@ class Activation:
     """The cell of one address. Only the runtime touches it."""
 
     __slots__ = (
-        "_history",
         "active_at",
         "actor",
         "address",
         "context",
         "gate",
+        "history",
         "is_scheduled",
         "kind",
         "mailbox",
         "phase",
         "restarts",
+        "stash",
         "system",
         "turns",
         "waiting",
+        "watchers",
     )
 
     def __init__(self, system: "ActorSystem", kind: Kind, address: Address) -> None:
         self.system = system
         self.kind = kind
         self.address = address
-        self.mailbox = Mailbox(kind.mailbox_envelopes_max)
+        self.mailbox = kind.make_mailbox()
         self.phase = Phase.COLD
         self.actor: Actor | None = None
         self.gate: Gate | None = None
@@ -77,8 +80,10 @@ class Activation:
         self.active_at = 0.0
         self.turns = 0
         self.restarts = 0
-        self._history: CrashHistory | None = None
+        self.history: CrashHistory | None = None
         self.waiting: WaitingTurns | None = None
+        self.stash: deque[Envelope] | None = None  # put aside by the actor, oldest first
+        self.watchers: set[Address] | None = None
 
     # -- the drain, from the dispatcher -------------------------------------------------------------------------
 
@@ -111,7 +116,7 @@ class Activation:
     def nest(self, envelope: Envelope) -> None:
         """Take a command that one of this activation's own waiting turns waits for."""
         if self.waiting is None:
-            self._fail_or_bury(envelope, ActorGone(self.address, "the turn that asked is over"), "actor_gone")
+            self.fail_or_bury(envelope, ActorGone(self.address, "the turn that asked is over"), "actor_gone")
             return
         self.waiting.nested.append(envelope)
         self.system.dispatcher.schedule(self)
@@ -138,16 +143,20 @@ class Activation:
         if handler is None or handler.is_stream is not (envelope.stream is not None):
             self._refuse(envelope, handler)
             return
+        command = envelope.command
+        if handler.batch_max:
+            envelope = gather(envelope, self.mailbox, handler.batch_max)
+            command = cast("Batch", envelope.command).commands
         envelope.state = "running"
         context.is_redo = envelope.attempts > 0
         context.is_reading = handler.is_reads
         self.turns += 1
         system.acting = self
         try:
-            value = handler.method(self.actor, envelope.command)
+            value = handler.method(self.actor, command)
         except Exception as error:
             system.acting = None
-            self._turn_failed(envelope, error, *context.take_draft())
+            turn_failed(self, envelope, error, memory_is_ahead=any(context.take_draft()))
             return
         system.acting = None
         if value is not None and handler.may_wait and (handler.is_stream or hasattr(value, "__await__")):
@@ -162,10 +171,29 @@ class Activation:
         self, envelope: Envelope, value: object, writes: list[object] | None, effects: list[Effect] | None
     ) -> None:
         assert self.gate is not None
+        if effects is not None and put_aside in effects:
+            self._put_aside(envelope, writes, effects)
+            return
         try:
             self.gate.close_turn(envelope, value, writes, effects)
         except ValueError as error:
-            self._fail_turn(envelope, error, memory_is_ahead=True)
+            turn_failed(self, envelope, error, memory_is_ahead=True)
+
+    def _put_aside(self, envelope: Envelope, writes: list[object] | None, effects: list[Effect]) -> None:
+        if writes or len(effects) > 1:
+            what = f"{self.address}: a turn that puts {type(envelope.command).__name__} aside lets nothing else out"
+            turn_failed(self, envelope, RuntimeError(what), memory_is_ahead=True)
+            return
+        envelope.state = "queued"
+        self.stash = self.stash or deque()
+        self.stash.append(envelope)
+
+    def unstash(self) -> None:
+        """Put what was put aside back in front, in its old order."""
+        stash, self.stash = self.stash, None
+        if stash:
+            self.mailbox.put_back(stash)
+            self.reschedule()
 
     # -- turns that wait ----------------------------------------------------------------------------------------
 
@@ -190,11 +218,11 @@ class Activation:
             if is_done:
                 self._turn_done(envelope, value, writes, effects)
             elif error is not None:
-                self._turn_failed(envelope, error, writes, effects)
+                turn_failed(self, envelope, error, memory_is_ahead=bool(writes or effects))
             else:  # cancelled with its ask; memory may be ahead of the draft
-                self._fail_or_bury(envelope, ActorGone(self.address, "its turn was cancelled"), "cancelled")
+                self.fail_or_bury(envelope, ActorGone(self.address, "its turn was cancelled"), "cancelled")
                 if writes or effects:
-                    self._settle_then(lambda: self._become_cold(StopReason.RELOADED))
+                    self.settle_then(lambda: self.become_cold(StopReason.RELOADED))
         self.reschedule()
 
     def failed_while_cancelled(self, error: Exception) -> None:
@@ -205,7 +233,7 @@ class Activation:
         """The gate broke while *turn* waited: nothing of it was stored, unless it asked for that."""
         if turn.was_flushed:
             what = f"{self.address} lost storage in the middle of {type(turn.envelope.command).__name__}"
-            self._fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
+            self.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
         else:
             self._redo([turn.envelope])
 
@@ -229,7 +257,7 @@ class Activation:
         try:
             actor = self.make_actor(None)
         except Exception as error:
-            self.crashed(error, "start")
+            crashed(self, error, "start")
             return True
         if type(actor).start is not Actor.start:
             self.forget(StopReason.RELOADED)
@@ -266,7 +294,7 @@ class Activation:
         assert self.gate is not None
         assert self.context is not None
         assert self.actor is not None
-        if self.gate.pending or self.context.has_timers or not self.actor.may_passivate:
+        if self.gate.pending or self.stash or self.context.is_needed or not self.actor.may_passivate:
             return False
         self.forget(StopReason.PASSIVATED)
         self.phase = Phase.COLD
@@ -275,7 +303,7 @@ class Activation:
     def forget(self, reason: StopReason) -> None:
         """Drop everything that belongs to one activation."""
         if self.context is not None:
-            self.context.cancel_timers()
+            self.context.end()
         if self.actor is not None:
             try:
                 self.actor.stopping(reason)
@@ -283,7 +311,11 @@ class Activation:
                 self._effect_failed(error)
         if self.waiting is not None:
             for envelope in self.waiting.nested:
-                self._fail_or_bury(envelope, ActorGone(self.address, reason.value), "actor_gone")
+                self.fail_or_bury(envelope, ActorGone(self.address, reason.value), "actor_gone")
+        self.unstash()
+        watchers, self.watchers = self.watchers, None
+        for watcher in watchers or ():
+            self.system.deliver_system(Envelope(watcher, Down(self.address, reason)))
         self.actor = self.gate = self.context = self.waiting = None
 
     def reschedule(self) -> None:
@@ -295,68 +327,30 @@ class Activation:
 
     def _refuse(self, envelope: Envelope, handler: Handler | None) -> None:
         if handler is None:
-            self._fail_or_bury(envelope, UnknownCommand(self.address, envelope.command), "unknown_command")
+            self.fail_or_bury(envelope, UnknownCommand(self.address, envelope.command), "unknown_command")
         else:
             misuse = WrongKindOfAnswer(self.address, envelope.command, handler.is_stream)
-            self._fail_or_bury(envelope, misuse, "misused")
+            self.fail_or_bury(envelope, misuse, "misused")
 
-    def _turn_failed(
-        self, envelope: Envelope, error: Exception, writes: list[object] | None, effects: list[Effect] | None
-    ) -> None:
-        self._fail_turn(envelope, error, memory_is_ahead=bool(writes or effects))
-
-    def _fail_turn(self, envelope: Envelope, error: Exception, *, memory_is_ahead: bool) -> None:
-        if envelope.is_ask:
-            self._fail_or_bury(envelope, self._failure_of(envelope, error), "crashed")
-            if memory_is_ahead:
-                self._settle_then(lambda: self._become_cold(StopReason.RELOADED))
-            return
-        self.system.bury(envelope, "crashed")
-        self._settle_then(lambda: self._crash(error))
-
-    def _failure_of(self, envelope: Envelope, error: Exception) -> Exception:
-        """What the asker is told: a storage that is away is nobody's bug and goes through as it is."""
-        if isinstance(error, StorageUnavailable):
-            return error
-        what = type(envelope.command).__name__
-        self.system.event("turn.failed", error=error, address=str(self.address), command=what)
-        failure = ActorFailed(f"{self.address} failed on {what}: {error}")
-        failure.__cause__ = error
-        return failure
-
-    def _crash(self, error: Exception) -> None:
-        self.forget(StopReason.CRASHED)
-        self.crashed(error, "turn")
-
-    def crashed(self, error: Exception, where: str) -> None:
-        """Apply the restart policy. The mailbox keeps its commands, without the poisoned one."""
-        self._history = self._history or CrashHistory()
-        plan = decide(self.kind.restart, self._history, trio.current_time(), self.system.randomness.uniform(0, 1))
-        self.restarts += 1
-        self.phase = Phase.WAITING
-        self.system.crashes += 1
-        if isinstance(plan, GiveUp):
-            self.system.event("actor.gave_up", error=error, address=str(self.address), where=where, reason=plan.reason)
-            self._fail_mailbox(plan.reason)
-            self.system.deadlines.after(self.kind.restart.period_seconds, self._wait_over)
-        else:
-            self.system.event(
-                "actor.crashed", error=error, address=str(self.address), where=where, restart_seconds=plan.delay_seconds
-            )
-            self.system.deadlines.after(plan.delay_seconds, self._wait_over)
-
-    def _wait_over(self) -> None:
+    def wait_over(self) -> None:
+        """Of `faults`: the wait before a restart, or the rest after too many, is over."""
         if self.phase is Phase.WAITING:
             self.phase = Phase.COLD
             self.reschedule()
 
-    def _fail_mailbox(self, reason: str) -> None:
+    def fail_mailbox(self, reason: str) -> None:
+        """Tell all whose commands wait here that nobody will handle them."""
         for envelope in self.mailbox.drain():
-            self._fail_or_bury(envelope, ActorGone(self.address, reason), "actor_gone")
+            self.fail_or_bury(envelope, ActorGone(self.address, reason), "actor_gone")
 
-    def _fail_or_bury(self, envelope: Envelope, error: Exception, reason: str) -> None:
+    def fail_or_bury(self, envelope: Envelope, error: Exception, reason: str) -> None:
         """Tell whoever asked; a tell becomes a dead letter; one that was settled already stays so."""
         if envelope.state == "settled":
+            return
+        if envelope.parts:
+            envelope.state = "settled"
+            for part in envelope.parts:
+                self.fail_or_bury(part, error, reason)
             return
         if not envelope.is_ask:
             self.system.bury(envelope, reason)
@@ -370,7 +364,7 @@ class Activation:
 
     # -- the gate -----------------------------------------------------------------------------------------------
 
-    def _settle_then(self, action: Callable[[], None]) -> None:
+    def settle_then(self, action: Callable[[], None]) -> None:
         """Run *action* when no unit is pending: what was sent to storage must not be overtaken by a reload."""
         gate = self.gate
         assert gate is not None
@@ -389,7 +383,8 @@ class Activation:
         if self.system.passivates_at_once and self.phase is Phase.READY:
             self.passivate_if_idle()
 
-    def _become_cold(self, reason: StopReason) -> None:
+    def become_cold(self, reason: StopReason) -> None:
+        """End the activation; the next command, or one that waits, begins another."""
         self.forget(reason)
         self.phase = Phase.COLD
         self.reschedule()
@@ -402,25 +397,25 @@ class Activation:
             self._redo(envelopes)
         else:
             for envelope in envelopes:
-                self._fail_or_bury(envelope, why_not_stored(outcome, self.address, envelope), f"gate_{outcome.value}")
+                self.fail_or_bury(envelope, why_not_stored(outcome, self.address, envelope), f"gate_{outcome.value}")
         if outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN):
             self.system.storage_failed(outcome.value)
         if self.waiting is not None:
             self.waiting.cancel(f"the gate broke ({outcome.value})")
         if self.context is not None:
             self.context.broken_by = outcome
-        self._become_cold(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED)
+        self.become_cold(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED)
 
     def _redo(self, envelopes: list[Envelope]) -> None:
         """Put turns that were certainly not stored back in front, in order, to be decided again after loading."""
         again: list[Envelope] = []
-        for envelope in envelopes:
+        for envelope in [part for whole in envelopes for part in whole.parts or (whole,)]:
             envelope.attempts += 1
             if envelope.state == "settled":  # its caller was told that the outcome is unknown
                 continue
             if envelope.attempts > REDO_ATTEMPTS_MAX:
                 what = type(envelope.command).__name__
-                self._fail_or_bury(envelope, CommitUnknown(f"{self.address} could not store {what}"), "redo_attempts")
+                self.fail_or_bury(envelope, CommitUnknown(f"{self.address} could not store {what}"), "redo_attempts")
                 continue
             envelope.state = "queued"
             again.append(envelope)
@@ -440,11 +435,11 @@ class Activation:
         if self.waiting is not None:
             self.waiting.cancel(f"it stops: {reason}")
             for turn in self.waiting.turns:
-                self._fail_or_bury(turn.envelope, ActorGone(self.address, reason.value), "actor_gone")
+                self.fail_or_bury(turn.envelope, ActorGone(self.address, reason.value), "actor_gone")
         if self.gate is not None:
             for unit in self.gate.pending:  # on their way to storage: nobody will hear how it ended
                 for outputs in unit.turns:
-                    self._fail_or_bury(outputs.envelope, ActorGone(self.address, reason.value), "actor_gone")
-        self._fail_mailbox(reason.value)
+                    self.fail_or_bury(outputs.envelope, ActorGone(self.address, reason.value), "actor_gone")
         self.forget(reason)
+        self.fail_mailbox(reason.value)
         self.phase = Phase.WAITING

@@ -16,17 +16,24 @@ restart policy of its kind decides.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from greenroom.runtime.address import Address
 from greenroom.runtime.deadlines import Entry
+from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.errors import StashFull
 from greenroom.runtime.gate import Effect
 from greenroom.runtime.handlers import Handler, handlers_of
 from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.mailbox import Mailbox
+from greenroom.runtime.metered_mailbox import MeteredMailbox
+from greenroom.runtime.overflow import Meter, Overflow
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.restarts import RestartPolicy
-from greenroom.runtime.turn import Turn, current_turn
+from greenroom.runtime.turn import Turn, current_turn, put_aside
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -56,7 +63,9 @@ class Context:
     __slots__ = (
         "_activation",
         "_timers",
+        "_watched",
         "address",
+        "awake_for",
         "broken_by",
         "effects",
         "is_reading",
@@ -77,6 +86,8 @@ class Context:
         self.writes: list[object] | None = None
         self.effects: list[Effect] | None = None
         self._timers: set[Entry] | None = None
+        self._watched: set[Address] | None = None
+        self.awake_for: Sequence[str] = ()  # why the actor stays in memory, for who looks
 
     def write(self, write: object) -> None:
         """Stage a write. Shape: whatever the committer of the system encodes. Raises: RuntimeError in a @reads turn."""
@@ -97,6 +108,21 @@ class Context:
             draft.effects = [effect]
         else:
             draft.effects.append(effect)
+
+    def stash(self) -> None:
+        """Put the command of this turn aside: it is handled after `unstash`, before all that waits then.
+
+        The turn must let nothing out; what its handler returns is dropped. Commands that are aside keep an actor awake,
+        and go back to the mailbox when it crashes. Raises: StashFull.
+        """
+        held = self._activation.stash
+        if held is not None and len(held) >= self._activation.kind.stash_envelopes_max:
+            raise StashFull(self.address, len(held))
+        self.after_commit(put_aside)
+
+    def unstash(self) -> None:
+        """Put what was put aside back in front, in its old order."""
+        self._activation.unstash()
 
     async def flushed(self) -> None:
         """Store what this turn has written so far, and wait until it is stored.
@@ -120,7 +146,7 @@ class Context:
 
         def fire() -> None:
             timers.discard(entry)
-            self._activation.system.tell_or_bury(self.address, command)
+            self._activation.system.deliver_system(Envelope(self.address, command))
 
         entry = self._activation.system.deadlines.after(delay_seconds, fire)
         timers.add(entry)
@@ -151,16 +177,39 @@ class Context:
         turn = current_turn()
         return turn if turn is not None and turn.activation is self._activation else None
 
-    @property
-    def has_timers(self) -> bool:
-        """A timer is running: the actor is not idle."""
-        return any(timer.action is not None for timer in self._timers or ())
+    @contextmanager
+    def keep_awake(self, reason: str) -> Iterator[None]:
+        """Keep this activation in memory while the block lasts, however idle it is. *reason* is for who looks."""
+        reasons = self.awake_for = [*self.awake_for, reason]
+        try:
+            yield
+        finally:
+            reasons = list(self.awake_for)
+            reasons.remove(reason)
+            self.awake_for = reasons
 
-    def cancel_timers(self) -> None:
-        """Of the runtime: the activation ends."""
+    def watch(self, ref: "Ref") -> None:
+        """Be told `Down` once, when the activation of *ref* that runs now ends; at once when none does."""
+        if not self._activation.system.watch(ref.address, self.address):
+            return
+        self._watched = {*(self._watched or ()), ref.address}
+
+    def unwatch(self, ref: "Ref") -> None:
+        """Be told nothing more of *ref*; a `Down` that is under way still comes."""
+        self._activation.system.unwatch(ref.address, self.address)
+
+    @property
+    def is_needed(self) -> bool:
+        """A timer runs, or something keeps the actor awake: it is not idle."""
+        return bool(self.awake_for) or any(timer.action is not None for timer in self._timers or ())
+
+    def end(self) -> None:
+        """Of the runtime: the activation ends, and with it its timers and what it watches."""
         for entry in self._timers or ():
             entry.cancel()
-        self._timers = None
+        for address in self._watched or ():
+            self._activation.system.unwatch(address, self.address)
+        self._timers = self._watched = None
 
 
 class Actor:
@@ -198,7 +247,9 @@ class Kind:
     name: the first half of its addresses.
     factory: makes the instance of one activation, from the key.
     ownership: ``existing`` claims a row that must be there, ``create`` makes it, ``none`` has no durable state.
-    mailbox_envelopes_max: commands that may wait; more are refused with `MailboxFull`.
+    mailbox_envelopes_max: commands that may wait; what happens to more of them, *overflow* says.
+    meter: further bounds, in bytes and in age, and which commands replace each other.
+    stash_envelopes_max: commands that an actor may put aside at a time.
     idle_seconds_max: without a command for so long, the activation is passivated.
     start_seconds_max: a start that takes longer is a crash.
     stop_order: kinds stop from the highest to the lowest.
@@ -208,6 +259,9 @@ class Kind:
     factory: Callable[[int | str], Actor]
     ownership: str = "none"
     mailbox_envelopes_max: int = 1024
+    overflow: Overflow = Overflow.REFUSE
+    meter: Meter | None = None
+    stash_envelopes_max: int = 256
     idle_seconds_max: float = 60.0
     start_seconds_max: float = 30.0
     stop_order: int = 0
@@ -216,7 +270,15 @@ class Kind:
     def __post_init__(self) -> None:
         if self.ownership not in ("none", "existing", "create"):
             raise ValueError(f"kind {self.name}: ownership is none, existing or create, not {self.ownership!r}")
+        if self.stash_envelopes_max < 0:
+            raise ValueError(f"kind {self.name}: stash_envelopes_max is 0 or more, not {self.stash_envelopes_max}")
         if self.mailbox_envelopes_max < 1 or self.idle_seconds_max <= 0 or self.start_seconds_max <= 0:
             raise ValueError(
                 f"kind {self.name}: mailbox_envelopes_max, idle_seconds_max, start_seconds_max are above 0"
             )
+
+    def make_mailbox(self) -> Mailbox:
+        """Of the runtime: the mailbox of one address."""
+        if self.meter is None:
+            return Mailbox(self.mailbox_envelopes_max)
+        return MeteredMailbox(self.mailbox_envelopes_max, self.meter)

@@ -9,7 +9,7 @@ up, or its deadline passes, the turn that works on the command is cancelled, unl
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import trio
@@ -35,6 +35,7 @@ class Envelope:
     caller: "Turn | None" = None
     turn: "Turn | None" = None
     stream: "trio.MemorySendChannel[Any] | None" = None
+    parts: "Sequence[Envelope]" = ()  # of a batch
 
     def __init__(self, to: Address, command: object) -> None:
         self.to = to

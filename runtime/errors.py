@@ -7,11 +7,15 @@ ActorError
 │   ├── WrongKindOfAnswer    a stream was asked, or a single answer followed
 │   ├── CallCycle            an ask whose answer waits, directly or not, for the asker itself
 │   └── MailboxFull          tell to an actor that holds its limit
+│       └── ActorBusy        … because its oldest command waits for too long
 ├── the callee's
+│   ├── StashFull            it put aside more commands than it may
 │   ├── ActorFailed          its handler raised; the draft of the turn was dropped
 │   └── ActorGone            it stopped, or gave up restarting, before it answered
 ├── nobody's
 │   └── AskTimeout           the deadline passed; `state` says what is known
+├── the system's
+│   └── Escalated            an actor failed in a way that its kind will not live with: raised by `open_system`
 └── the world's
     ├── StorageUnavailable   storage did not answer; nothing of the command is stored
     └── CommitUnknown        storage went away during the commit: it may or may not be stored
@@ -70,12 +74,42 @@ class CallCycle(ActorError):
         self.hops = hops
 
 
+class Escalated(ActorError):
+    """An actor failed in a way that its kind will not live with: the system ends."""
+
+    def __init__(self, address: Address, why: str) -> None:
+        super().__init__(f"{address} → kind {address.kind} → the system: {why}")
+        self.address = address
+
+
 class MailboxFull(ActorError):
-    """The actor holds as many envelopes as its kind allows; the command was not queued."""
+    """The actor holds as much as its kind allows; the command was not queued.
+
+    held: how much that is, such as ``1024 envelopes``. limit: what to raise.
+    """
+
+    def __init__(self, address: Address, held: str, limit: str) -> None:
+        super().__init__(f"{address} holds {held} ({limit}): slow the sender or raise the limit of the kind")
+
+
+class ActorBusy(MailboxFull):
+    """The oldest command waits for longer than the kind allows; the command was not queued.
+
+    head_seconds: how long it has waited. More commands would only wait longer: try again later, or elsewhere.
+    """
+
+    def __init__(self, address: Address, head_seconds: float) -> None:
+        held = f"a command that has waited for {head_seconds:.1f} s"
+        super().__init__(address, held, "head_seconds_max of its meter")
+        self.head_seconds = head_seconds
+
+
+class StashFull(ActorError):
+    """The actor has put aside as many commands as its kind allows; this one was not."""
 
     def __init__(self, address: Address, limit: int) -> None:
         super().__init__(
-            f"{address} holds {limit} envelopes (mailbox_envelopes_max): slow the sender or raise the limit of the kind"
+            f"{address} has put {limit} commands aside (stash_envelopes_max): answer or refuse some, or raise the limit"
         )
 
 

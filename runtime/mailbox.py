@@ -15,7 +15,11 @@ from dataclasses import dataclass
 
 import trio
 
+from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.errors import MailboxFull
+
+SYSTEM_ENVELOPES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,31 @@ class Mailbox:
             self.depth_peak = depth + 1
         return True
 
-    def put_system(self, envelope: Envelope) -> None:
-        """Queue a command of the runtime itself, ahead of every user command and past the bound."""
+    def put_system(self, envelope: Envelope) -> bool:
+        """Queue a command of the runtime itself, ahead of every user command and past their bound.
+
+        The lane has a reserve of its own, so that a timer or a `Down` reaches a full actor. False when that is used up.
+        """
         if self._system is None:
             self._system = deque()
+        if len(self._system) >= SYSTEM_ENVELOPES_MAX:
+            self.refused += 1
+            return False
         self._system.append(envelope)
+        return True
+
+    def why_full(self, address: Address) -> MailboxFull:
+        """The error for who was refused just now."""
+        return MailboxFull(address, f"{self.envelopes_max} envelopes", "mailbox_envelopes_max")
+
+    def take_oldest_tell(self) -> Envelope | None:
+        """Take out the oldest command that nobody waits for. O(asks before it)."""
+        for envelope in self._user or ():
+            if not envelope.is_ask:
+                assert self._user is not None
+                self._user.remove(envelope)
+                return envelope
+        return None
 
     def put_back(self, envelopes: Iterable[Envelope]) -> None:
         """Put commands that must be redone in front of all others, in their old order, past the bound."""

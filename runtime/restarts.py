@@ -5,10 +5,21 @@ The wait before each restart is full jitter over an exponential ceiling, so that
 do not come back in step. A start that fails counts like any crash and always waits: it can never loop.
 """
 
+import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 RestartMode = Literal["permanent", "transient", "temporary"]
+
+
+class Directive(enum.Enum):
+    """What follows when a handler raised; `faults.py` says what each does."""
+
+    RESUME = "resume"
+    RESTART = "restart"
+    STOP = "stop"
+    ESCALATE = "escalate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +27,9 @@ class RestartPolicy:
     """How one kind is restarted.
 
     mode: permanent restarts after every exit, transient only after a crash, temporary never.
+    on_error: what a handler that raises such an error leads to; the most derived class that is named counts.
+    when_exhausted: rest fails what waits, and lets the next command try again after period_seconds; escalate ends the
+    system.
     intensity: crashes allowed within period_seconds.
     backoff_seconds_min, backoff_seconds_max: the ceiling of the jitter after the first crash, and at most.
     """
@@ -25,6 +39,8 @@ class RestartPolicy:
     period_seconds: float = 30.0
     backoff_seconds_min: float = 0.05
     backoff_seconds_max: float = 5.0
+    on_error: Mapping[type[Exception], Directive] = field(default_factory=dict)
+    when_exhausted: Literal["rest", "escalate"] = "rest"
 
     def __post_init__(self) -> None:
         if self.intensity < 0 or self.period_seconds <= 0:
@@ -52,6 +68,15 @@ class GiveUp:
     """Do not start again; *reason* is for the log."""
 
     reason: str
+
+
+def directive_of(policy: RestartPolicy, error: Exception, *, is_ask: bool) -> Directive:
+    """What *error* leads to. Whoever asked is told in any case, so that alone is no reason to restart."""
+    for cls in type(error).__mro__:
+        directive = policy.on_error.get(cls)
+        if directive is not None:
+            return directive
+    return Directive.RESUME if is_ask else Directive.RESTART
 
 
 def decide(policy: RestartPolicy, history: CrashHistory, now: float, jitter: float) -> Restart | GiveUp:

@@ -23,11 +23,13 @@ from greenroom.runtime.dead_letters import DeadLetters
 from greenroom.runtime.deadlines import DeadlineHeap
 from greenroom.runtime.dispatcher import Dispatcher
 from greenroom.runtime.envelope import Envelope, Question
-from greenroom.runtime.errors import ActorGone, CallCycle, MailboxFull, StorageUnavailable, UnknownKind
+from greenroom.runtime.errors import ActorGone, CallCycle, Escalated, MailboxFull, StorageUnavailable, UnknownKind
 from greenroom.runtime.lifecycle import DRAINED, Phase, StopReason
+from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.ports import Clock, Committer, Randomness, SystemClock, SystemRandomness
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.turn import Turn, current_turn
+from greenroom.runtime.watch import Down
 
 PROBE_SECONDS_MAX = 1.0
 SWEEP_SECONDS = 1.0
@@ -95,6 +97,8 @@ class ActorSystem:
         self.acting: Activation | None = None  # whose plain `def` handler runs right now
         self.waiting_turns = 0
         self.late_replies = 0
+        self.has_escalated = trio.Event()
+        self._escalated: Escalated | None = None
 
     def ref(self, kind: str, key: int | str) -> Ref:
         """The ref of an address. Raises: UnknownKind."""
@@ -120,9 +124,31 @@ class ActorSystem:
             raise ActorGone(envelope.to, "the system stops")
         cell = self.activations.get(envelope.to) or self.activation(envelope.to)
         if not cell.mailbox.put_nowait(envelope):
-            raise MailboxFull(envelope.to, cell.mailbox.envelopes_max)
+            self._overflow(cell, envelope)
+            return
         if not cell.is_scheduled and cell.phase in DRAINED:
             self.dispatcher.schedule(cell)
+
+    def _overflow(self, cell: Activation, envelope: Envelope) -> None:
+        """As the kind declares it for a full mailbox. Raises: MailboxFull."""
+        policy = cell.kind.overflow
+        if policy is Overflow.REFUSE or envelope.is_ask:
+            raise cell.mailbox.why_full(envelope.to)
+        if policy is Overflow.DROP_NEWEST:
+            self.bury(envelope, "dropped_newest")
+            return
+        victim = cell.mailbox.take_oldest_tell()
+        if victim is None or not cell.mailbox.put_nowait(envelope):
+            raise cell.mailbox.why_full(envelope.to)
+        self.bury(victim, "dropped_oldest")
+
+    def deliver_system(self, envelope: Envelope) -> None:
+        """Queue a command of the runtime itself: a timer, a `Down`. It goes ahead of the users' commands."""
+        cell = self.activation(envelope.to)
+        if self._is_stopped or not cell.mailbox.put_system(envelope):
+            self.bury(envelope, "stopped" if self._is_stopped else "mailbox_full")
+            return
+        cell.reschedule()
 
     def tell(self, address: Address, command: Command[Any]) -> None:
         """As `Ref.tell`: inside a turn it leaves with the turn's outputs."""
@@ -180,6 +206,36 @@ class ActorSystem:
             envelope.fail(StorageUnavailable(f"{envelope.to} waits for storage; send the command again"))
         else:
             envelope.expire()
+
+    def watch(self, address: Address, watcher: Address) -> bool:
+        """Have *watcher* told when the activation of *address* ends. False when there is none: it was told at once."""
+        cell = self.activation(address)
+        if cell.actor is None:
+            self.deliver_system(Envelope(watcher, Down(address, None)))
+            return False
+        cell.watchers = cell.watchers or set()
+        cell.watchers.add(watcher)
+        return True
+
+    def unwatch(self, address: Address, watcher: Address) -> None:
+        """Have *watcher* told nothing of *address*."""
+        cell = self.activations.get(address)
+        if cell is not None and cell.watchers is not None:
+            cell.watchers.discard(watcher)
+
+    def escalate(self, address: Address, error: Exception, why: str) -> None:
+        """End the system: `open_system` raises *Escalated*, with *error* as its cause."""
+        if self._escalated is None:
+            self._escalated = Escalated(address, why)
+            self._escalated.__cause__ = error
+            self.event("system.escalated", error=error, address=str(address), why=why)
+            self.has_escalated.set()
+
+    async def watch_escalation(self) -> None:
+        """Raise what was escalated, into the nursery: here alone may a task of the runtime raise."""
+        await self.has_escalated.wait()
+        assert self._escalated is not None
+        raise self._escalated
 
     def bury(self, envelope: Envelope, reason: str) -> None:
         """Make a dead letter of a command that will not be handled."""
@@ -239,12 +295,23 @@ class ActorSystem:
     def _sweep_one(self, cell: Activation) -> None:
         if cell.phase is Phase.READY and trio.current_time() - cell.active_at >= cell.kind.idle_seconds_max:
             self.passivated += cell.passivate_if_idle()
-        if cell.phase is Phase.COLD and not len(cell.mailbox) and not cell.is_scheduled:
+        if (
+            cell.phase is Phase.COLD
+            and not len(cell.mailbox)
+            and not cell.is_scheduled
+            and not self._crashed_lately(cell)
+        ):
             del self.activations[cell.address]
             retired = self.retired[cell.kind.name]
             retired[0] += cell.turns
             retired[1] += cell.restarts
             retired[2] += cell.mailbox.refused
+
+    @staticmethod
+    def _crashed_lately(cell: Activation) -> bool:
+        """Its crashes still count: the cell that remembers them must stay."""
+        history = cell.history
+        return history is not None and trio.current_time() - history.times[-1] < cell.kind.restart.period_seconds
 
     async def stop(self) -> None:
         """Let every actor finish what it has, then end them, highest stop order first.
@@ -343,7 +410,7 @@ async def open_system(
             event,
             passivates_at_once=passivates_at_once,
         )
-        for service in (system.dispatcher.run, system.deadlines.run, system.sweep):
+        for service in (system.dispatcher.run, system.deadlines.run, system.sweep, system.watch_escalation):
             nursery.start_soon(service)
         try:
             yield system

@@ -90,6 +90,10 @@ class Turn:
         return f"{self.activation.address}.{type(self.envelope.command).__name__}"
 
 
+def put_aside() -> None:
+    """The effect that stands for "this command is put aside": seen where the turn ends, and never run."""
+
+
 def current_turn() -> Turn | None:
     """The turn that the running code is part of, if it waits at all."""
     turn = _current.get()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from greenroom.runtime.errors import StorageUnavailable
+from greenroom.runtime.faults import crashed
 from greenroom.runtime.lifecycle import StopReason
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ async def load(cell: "Activation") -> None:
         except trio.TooSlowError as error:
             if not system.storage_is_away:  # its own slowness
                 cell.forget(StopReason.DEADLINE)
-                cell.crashed(error, "start")
+                crashed(cell, error, "start")
                 return
         except Exception as error:
             if trio.current_effective_deadline() == float("-inf"):  # see the docstring of activation.py
                 await trio.lowlevel.checkpoint()
             cell.forget(StopReason.START_FAILED)
-            cell.crashed(error, "start")
+            crashed(cell, error, "start")
             return
         else:
             cell.loaded()

@@ -31,7 +31,7 @@ class Mover(Actor):
     @handles(Stop)
     def stop(self, _):
         self.timer.cancel()
-        return self.ctx.has_timers
+        return self.ctx.is_needed
 
 
 async def ask(ref, command):

@@ -1,0 +1,56 @@
+"""Batches: commands of one type that waited together, handed to a handler as a list.
+
+The batch is one turn: stored as a whole or not at all, answered when it is. Redone or put back it comes apart into its
+commands again, each with its own place and its own asker.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from greenroom.runtime.address import Address
+from greenroom.runtime.envelope import Envelope, Question
+from greenroom.runtime.mailbox import Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What stands in the place of the command."""
+
+    commands: list[object]
+
+
+class BatchEnvelope(Question):
+    """Several envelopes as one. parts: in the order of the mailbox."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, to: Address, parts: list[Envelope]) -> None:
+        super().__init__(to, Batch([part.command for part in parts]), self._answer)
+        self.parts: Sequence[Envelope] = parts
+        for part in parts:
+            part.state = "running"
+
+    @property
+    def is_ask(self) -> bool:
+        """Whether anybody waits for any of the answers."""
+        return any(part.is_ask for part in self.parts)
+
+    def _answer(self, value: object, error: BaseException | None) -> None:
+        """Hand out the replies; failures are told to each part by the activation."""
+        if error is None:
+            each = value if isinstance(value, list) and len(value) == len(self.parts) else [value] * len(self.parts)
+            for part, own in zip(self.parts, each, strict=True):
+                part.resolve(own)
+
+
+def gather(first: Envelope, mailbox: Mailbox, count_max: int) -> BatchEnvelope:
+    """With *first*, what follows it of the same type. What was redone comes alone, so that it can be told apart."""
+    parts, kind = [first], type(first.command)
+    while len(parts) < count_max and not first.attempts:
+        following = mailbox.peek()
+        if following is None or type(following.command) is not kind or following.attempts:
+            break
+        mailbox.pop()
+        if following.state == "queued":
+            parts.append(following)
+    return BatchEnvelope(first.to, parts)

@@ -1,0 +1,402 @@
+"""Lives of actors: batches, what is put aside, watching, what keeps awake, what an error leads to, full mailboxes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from greenroom.runtime import (
+    Actor,
+    ActorFailed,
+    ActorGone,
+    ActorSystem,
+    Address,
+    Command,
+    CommitOutcome,
+    Directive,
+    Down,
+    Escalated,
+    Kind,
+    MailboxFull,
+    Overflow,
+    Ref,
+    RestartPolicy,
+    StashFull,
+    StopReason,
+    handles,
+    open_system,
+)
+from greenroom.runtime.testing import MemoryCommitter
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Command[int]):
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open(Command[None]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Enter(Command[str]):
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold(Command[None]):
+    until: trio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Watch(Command[None]):
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail(Command[None]):
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class StashAndWrite(Command[None]):
+    pass
+
+
+class Worker(Actor):
+    """A door that lets people in once it is open, and adds up in batches."""
+
+    def __init__(self, key: int | str, log: list[Any]) -> None:
+        self.key, self.log = key, log
+        self.is_open = False
+        log.append(f"made {key}")
+
+    def stopping(self, reason: StopReason) -> None:
+        self.log.append(f"ended {self.key} {reason}")
+
+    @handles(Add, batch=4)
+    def add(self, commands: list[Add]) -> list[int]:
+        self.log.append([command.by for command in commands])
+        if any(command.by < 0 for command in commands):
+            raise ValueError("negative")
+        self.ctx.write(sum(command.by for command in commands))
+        return [command.by * 10 for command in commands]
+
+    @handles(Open)
+    def open(self, _: Open) -> None:
+        self.is_open = True
+        self.ctx.unstash()
+
+    @handles(Enter)
+    def enter(self, command: Enter) -> str:
+        if not self.is_open:
+            self.ctx.stash()
+            return ""
+        self.log.append(f"in: {command.name}")
+        return f"welcome {command.name}"
+
+    @handles(StashAndWrite)
+    def stash_and_write(self, _: StashAndWrite) -> None:
+        self.ctx.write("lost")
+        self.ctx.stash()
+
+    @handles(Hold)
+    async def hold(self, command: Hold) -> None:
+        with self.ctx.keep_awake("it is held"):
+            await command.until.wait()
+
+    @handles(Watch)
+    def watch(self, command: Watch) -> None:
+        self.ctx.watch(self.ctx.ref("worker", command.key))
+
+    @handles(Down)
+    def down(self, command: Down) -> None:
+        self.log.append(f"{self.key} saw {command.address} {command.reason}")
+
+    @handles(Fail)
+    def fail(self, command: Fail) -> None:
+        raise command.error
+
+
+@dataclass
+class House:
+    system: ActorSystem
+    committer: MemoryCommitter
+    log: list[Any]
+    events: list[str] = field(default_factory=list)
+
+    def worker(self, key: str = "a") -> Ref:
+        return self.system.ref("worker", key)
+
+    def stored(self) -> list[object]:
+        return [write for _, write in self.committer.stored]
+
+
+@asynccontextmanager
+async def open_house(**options: Any) -> AsyncIterator[House]:
+    log: list[Any] = []
+    committer = MemoryCommitter()
+    kind = Kind("worker", lambda key: Worker(key, log), ownership="create", **options)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system([kind], committer=committer) as system:
+            yield House(system, committer, log)
+        nursery.cancel_scope.cancel()
+
+
+def soon() -> float:
+    return trio.current_time() + 50
+
+
+async def ask_all(house: House, *commands: Command[Any]) -> list[object]:
+    answers: list[object] = [None] * len(commands)
+
+    async def ask(at: int, command: Command[Any]) -> None:
+        try:
+            answers[at] = await house.worker().ask(command, deadline=soon())
+        except Exception as error:
+            answers[at] = type(error)
+
+    async with trio.open_nursery() as nursery:
+        for at, command in enumerate(commands):
+            nursery.start_soon(ask, at, command)
+            await wait_all_tasks_blocked(0)
+    return answers
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+
+async def test_commands_that_waited_together_are_one_turn_and_each_has_its_answer(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        for number in range(6):
+            house.worker().tell(Add(number))
+        answers = await ask_all(house, Add(6))
+        assert house.log == ["made a", [0, 1, 2, 3], [4, 5], [6]] or house.log == ["made a", [0, 1, 2, 3], [4, 5, 6]]
+        assert answers == [60]
+        assert sum(house.stored()) == 21  # type: ignore[arg-type]
+
+
+async def test_a_batch_that_fails_is_told_to_each_and_leaves_a_dead_letter_for_each_tell(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        house.worker().tell(Open())
+        await wait_all_tasks_blocked()
+        for number in (1, -1, 2):
+            house.worker().tell(Add(number))
+        await wait_all_tasks_blocked()
+        assert [letter.command for letter in house.system.dead_letters.newest] == ["Add"] * 3
+        assert house.stored() == []
+
+
+async def test_a_batch_whose_commit_is_a_duplicate_is_redone_one_by_one(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        faults = iter([CommitOutcome.DUPLICATE])
+        house.committer.fault = lambda _: next(faults, CommitOutcome.COMMITTED)
+        for number in range(3):
+            house.worker().tell(Add(number))
+        await wait_all_tasks_blocked()
+        assert house.log == ["made a", [0, 1, 2], "ended a reloaded", "made a", [0], [1], [2]]
+        assert house.stored() == [0, 1, 2]
+
+
+# -- put aside --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_put_aside_comes_back_in_order_before_what_waits(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        for name in ("ann", "ben"):
+            house.worker().tell(Enter(name))
+        await wait_all_tasks_blocked()
+        house.worker().tell(Open())
+        house.worker().tell(Enter("cat"))
+        await wait_all_tasks_blocked()
+        assert house.log == ["made a", "in: ann", "in: ben", "in: cat"]
+
+
+async def test_an_ask_that_is_put_aside_is_answered_later(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        answers = await ask_all(house, Enter("ann"), Open())
+        assert answers == ["welcome ann", None]
+
+
+async def test_what_is_aside_is_bounded_and_keeps_the_actor_awake(autojump_clock: MockClock) -> None:
+    async with open_house(stash_envelopes_max=2, idle_seconds_max=1) as house:
+        house.worker().tell(Enter("ann"))
+        house.worker().tell(Enter("ben"))
+        await trio.sleep(10)
+        assert house.log == ["made a"]
+        with pytest.raises(ActorFailed) as failed:
+            await house.worker().ask(Enter("cat"), deadline=soon())
+        assert isinstance(failed.value.__cause__, StashFull)
+
+
+async def test_what_is_aside_survives_a_crash(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        house.worker().tell(Enter("ann"))
+        house.worker().tell(Fail(ValueError("x")))
+        await trio.sleep(10)
+        house.worker().tell(Open())
+        await wait_all_tasks_blocked()
+        assert house.log == ["made a", "ended a crashed", "made a", "in: ann"]
+
+
+async def test_a_turn_that_puts_aside_lets_nothing_out(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        with pytest.raises(ActorFailed, match="lets nothing else out"):
+            await house.worker().ask(StashAndWrite(), deadline=soon())
+        assert house.stored() == []
+
+
+# -- watching and staying awake ---------------------------------------------------------------------------------------
+
+
+async def test_a_watcher_is_told_once_with_the_reason_and_at_once_when_nobody_is_there(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        await house.worker("b").ask(Open(), deadline=soon())
+        await house.worker("a").ask(Watch("b"), deadline=soon())
+        house.worker("b").tell(Fail(ValueError("x")))
+        await trio.sleep(10)
+        house.worker("b").tell(Fail(ValueError("y")))
+        await trio.sleep(10)
+        await house.worker("a").ask(Watch("nobody"), deadline=soon())
+        await wait_all_tasks_blocked()
+        assert [line for line in house.log if "saw" in line] == ["a saw worker/b crashed", "a saw worker/nobody None"]
+
+
+async def test_a_watcher_that_has_ended_is_not_woken(autojump_clock: MockClock) -> None:
+    async with open_house(idle_seconds_max=5) as house:
+        gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: house.worker("b").ask(Hold(gate), deadline=soon()))
+            await house.worker("a").ask(Watch("b"), deadline=soon())
+            await trio.sleep(20)
+            assert "ended a passivated" in house.log
+            gate.set()
+        await trio.sleep(20)
+        assert house.log.count("made a") == 1
+        assert not [line for line in house.log if "saw" in line]
+
+
+async def test_a_full_mailbox_still_takes_what_the_runtime_says(autojump_clock: MockClock) -> None:
+    async with open_house(mailbox_envelopes_max=1) as house:
+        gate = trio.Event()
+        await house.worker("b").ask(Open(), deadline=soon())
+        await house.worker("a").ask(Watch("b"), deadline=soon())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: house.worker("a").ask(Hold(gate), deadline=soon()))
+            await wait_all_tasks_blocked()
+            house.worker("a").tell(Open())
+            with pytest.raises(MailboxFull, match="worker/a holds 1 envelopes"):
+                house.worker("a").tell(Open())
+            house.worker("b").tell(Fail(ValueError("x")))
+            await wait_all_tasks_blocked()
+            gate.set()
+        assert "a saw worker/b crashed" in house.log
+
+
+async def test_what_keeps_an_actor_awake_can_be_seen_and_ends_with_its_block(autojump_clock: MockClock) -> None:
+    async with open_house(idle_seconds_max=1) as house:
+        gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: house.worker().ask(Hold(gate), deadline=soon()))
+            await trio.sleep(10)
+            context = house.system.activations[Address("worker", "a")].context
+            assert context is not None
+            assert context.awake_for == ["it is held"]
+            gate.set()
+        assert context.awake_for == []
+        await trio.sleep(10)
+        assert house.log[-1] == "ended a passivated"
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+RULES = RestartPolicy(
+    on_error={
+        LookupError: Directive.RESUME,
+        KeyError: Directive.STOP,
+        ArithmeticError: Directive.ESCALATE,
+        ValueError: Directive.RESTART,
+    }
+)
+
+
+async def test_what_an_error_leads_to_is_a_rule_of_the_kind(autojump_clock: MockClock) -> None:
+    async with open_house(restart=RULES) as house:
+        house.worker().tell(Fail(IndexError("resumed")))
+        await trio.sleep(10)
+        assert house.log == ["made a"]
+        house.worker().tell(Fail(KeyError("stopped, because the most derived class counts")))
+        await trio.sleep(10)
+        assert house.log == ["made a", "ended a crashed"]
+        with pytest.raises(ActorFailed):
+            await house.worker().ask(Fail(ValueError("restarted although it was asked")), deadline=soon())
+        await trio.sleep(10)
+        assert house.log == ["made a", "ended a crashed", "made a", "ended a crashed"]
+        assert house.system.statistics().crashes == 1
+
+
+async def test_a_stop_tells_who_waits(autojump_clock: MockClock) -> None:
+    async with open_house(restart=RULES) as house:
+        answers = await ask_all(house, Enter("ann"), Fail(KeyError("x")))
+        assert answers == [ActorGone, ActorFailed]
+
+
+async def fail_again_and_again(policy: RestartPolicy, error: Exception, times: int) -> None:
+    async with open_house(restart=policy) as house:
+        for _ in range(times):
+            house.worker().tell(Fail(error))
+            await trio.sleep(20)
+        await trio.sleep_forever()
+
+
+async def test_an_escalation_ends_the_system_and_names_the_chain(autojump_clock: MockClock) -> None:
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await fail_again_and_again(RULES, ZeroDivisionError("so many"), 1)
+    (escalated,) = _leaves(caught.value)
+    assert isinstance(escalated, Escalated)
+    assert str(escalated) == "worker/a → kind worker → the system: ZeroDivisionError is escalated by its kind"
+    assert isinstance(escalated.__cause__, ZeroDivisionError)
+
+
+async def test_too_many_crashes_escalate_where_the_kind_says_so(autojump_clock: MockClock) -> None:
+    policy = RestartPolicy(intensity=2, period_seconds=1000, when_exhausted="escalate")
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await fail_again_and_again(policy, ValueError("again"), 3)
+    (escalated,) = _leaves(caught.value)
+    assert "3 crashes within 1000 s (intensity 2)" in str(escalated)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+# -- full mailboxes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overflow", "kept"), [(Overflow.DROP_OLDEST, ["ben", "cat"]), (Overflow.DROP_NEWEST, ["ann", "ben"])]
+)
+async def test_a_full_mailbox_drops_tells_as_its_kind_says(
+    autojump_clock: MockClock, overflow: Overflow, kept: list[str]
+) -> None:
+    async with open_house(mailbox_envelopes_max=2, overflow=overflow) as house:
+        await house.worker().ask(Open(), deadline=soon())
+        for name in ("ann", "ben", "cat"):
+            house.worker().tell(Enter(name))
+        with pytest.raises(MailboxFull):
+            await house.worker().ask(Enter("asks are refused and never dropped"), deadline=soon())
+        await wait_all_tasks_blocked()
+        assert [line for line in house.log if "in:" in line] == [f"in: {name}" for name in kept]
+        assert house.system.dead_letters.counts == {overflow.value.replace("drop", "dropped"): 1}

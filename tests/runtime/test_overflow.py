@@ -1,0 +1,134 @@
+"""Full mailboxes: what counts as full, what is dropped, and what replaces what. Random histories against a model."""
+
+import math
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from greenroom.runtime import ActorBusy, Address, MailboxFull, Meter, Overflow
+from greenroom.runtime.envelope import Envelope, Question
+from greenroom.runtime.metered_mailbox import MeteredMailbox
+
+ADDRESS = Address("test", 1)
+Item = tuple[str, int]
+
+
+def tell(item: Item) -> Envelope:
+    return Envelope(ADDRESS, item)
+
+
+def size_of(command: object) -> int:
+    assert isinstance(command, tuple)
+    return int(command[1])
+
+
+def key_of(command: object) -> str | None:
+    assert isinstance(command, tuple)
+    return None if command[0] == "-" else str(command[0])
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.sampled_from(["-", "a", "b"]), st.integers(0, 5)),
+        st.tuples(st.just("pop"), st.just(""), st.just(0)),
+        st.tuples(st.just("drop"), st.just(""), st.just(0)),
+        st.tuples(st.just("back"), st.just(""), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.integers(1, 6), st.integers(0, 12))
+def test_it_holds_what_a_plain_list_would(steps: list[tuple[str, str, int]], count_max: int, bytes_max: int) -> None:
+    async def main() -> None:
+        meter = Meter(size_of=size_of, bytes_max=bytes_max, coalesce_by=key_of)
+        mailbox, model = MeteredMailbox(count_max, meter), list[Item]()
+        popped: Item | None = None
+        keyless = set[int]()  # indices counted from the end of the model: put back, so no longer replaced
+        for kind, key, size in steps:
+            if kind == "put":
+                at = next(
+                    (i for i, item in enumerate(model) if key != "-" and item[0] == key and i >= len(keyless)), None
+                )
+                used = sum(item[1] for item in model)
+                accepted = mailbox.put_nowait(tell((key, size)))
+                if at is not None:
+                    assert accepted
+                    model[at] = (key, size)
+                else:
+                    assert accepted == (len(model) < count_max and not (bytes_max and used + size > bytes_max))
+                    if accepted:
+                        model.append((key, size))
+            elif kind == "pop":
+                envelope = mailbox.pop()
+                popped = model.pop(0) if model else None
+                keyless = set(range(max(len(keyless) - 1, 0)))
+                assert (envelope.command if envelope else None) == popped
+            elif kind == "drop" and not keyless:
+                victim = mailbox.take_oldest_tell()
+                assert (victim.command if victim else None) == (model.pop(0) if model else None)
+            elif kind == "back" and popped is not None:
+                mailbox.put_back([tell(popped)])
+                model.insert(0, popped)
+                keyless = set(range(len(keyless) + 1))
+                popped = None
+            assert len(mailbox) == len(model)
+            assert mailbox.bytes == sum(item[1] for item in model)
+        assert [envelope.command for envelope in mailbox.drain()] == model
+        assert mailbox.bytes == 0
+
+    trio.run(main)
+
+
+async def test_nothing_is_taken_behind_a_command_that_waits_for_too_long(autojump_clock: MockClock) -> None:
+    mailbox = MeteredMailbox(10, Meter(head_seconds_max=5))
+    assert mailbox.put_nowait(tell(("-", 1)))
+    await trio.sleep(4)
+    assert mailbox.put_nowait(tell(("-", 2)))
+    await trio.sleep(2)
+    assert not mailbox.put_nowait(tell(("-", 3)))
+    busy = mailbox.why_full(ADDRESS)
+    assert isinstance(busy, ActorBusy)
+    assert busy.head_seconds == pytest.approx(6)
+    assert "test/1 holds a command that has waited for 6.0 s" in str(busy)
+    mailbox.pop()
+    assert mailbox.put_nowait(tell(("-", 3))), "the next head has waited for two seconds only"
+
+
+async def test_an_ask_is_never_replaced_nor_dropped() -> None:
+    mailbox = MeteredMailbox(2, Meter(coalesce_by=key_of))
+    question = Question(ADDRESS, ("a", 1), lambda value, error: None)
+    assert mailbox.put_nowait(question)
+    assert mailbox.put_nowait(tell(("a", 2)))
+    assert len(mailbox) == 2
+    victim = mailbox.take_oldest_tell()
+    assert victim is not None
+    assert victim.command == ("a", 2)
+    assert mailbox.take_oldest_tell() is None
+
+
+async def test_the_error_names_the_bound_that_was_reached() -> None:
+    mailbox = MeteredMailbox(2, Meter(size_of=size_of, bytes_max=4))
+    mailbox.put_nowait(tell(("-", 4)))
+    assert not mailbox.put_nowait(tell(("-", 1)))
+    full = mailbox.why_full(ADDRESS)
+    assert type(full) is MailboxFull
+    assert (
+        str(full)
+        == "test/1 holds 4 of 4 bytes (bytes_max of its meter): slow the sender or raise the limit of the kind"
+    )
+
+
+@pytest.mark.parametrize(
+    "bad", [{"bytes_max": -1}, {"bytes_max": 5}, {"head_seconds_max": 0.0}, {"head_seconds_max": -math.inf}]
+)
+def test_a_meter_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"a meter needs|size_of"):
+        Meter(**bad)  # type: ignore[arg-type]
+
+
+def test_the_policies_are_a_closed_set() -> None:
+    assert {policy.value for policy in Overflow} == {"refuse", "drop_oldest", "drop_newest"}
