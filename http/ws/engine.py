@@ -1,6 +1,6 @@
 """The socket engine: every adopted connection of the process, three tasks in all.
 
-    reader   waits on one epoll descriptor; reads, parses and hands text to sessions, 2 ms at a time
+    reader   waits on one epoll descriptor; reads, parses and hands text to sessions, half a millisecond at a time
     flusher  sends what connections collected, one send each; woken once for a whole commit
     wheel    one slot a second: heartbeats, stuck and lingering sockets
 
@@ -28,7 +28,9 @@ log = structlog.get_logger()
 
 READ_BYTES: Final = 8 * 1024  # so few, because a byte can cost a microsecond: empty frames are 6 bytes long
 READ_REST_BYTES: Final = 64 * 1024  # of a frame whose beginning is here
-SLICE_SECONDS_MAX: Final = 0.002
+# Of reading and of sending, before everything else gets its turn. Four passes of the loop lie between PostgreSQL's word
+# that a batch is stored and the acks: with 2 ms each instead, one busy room stored a tenth less (15 thousand a second).
+SLICE_SECONDS_MAX: Final = 0.0005
 # A connection that kept the loop for so long rests this many times as long: it has at most a tenth of it, whatever it
 # says, also where nothing is counted (pings, frames that carry nothing, a client that has not said who it is).
 TURN_SECONDS_MAX: Final = 0.001

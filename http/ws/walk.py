@@ -9,9 +9,10 @@ from typing import Final
 import trio
 
 from greenroom.http.ws.channel import Attachment, Channel
-from greenroom.http.ws.engine import SLICE_SECONDS_MAX, SocketEngine
+from greenroom.http.ws.engine import SocketEngine
 
 WALK_SOCKETS_MIN: Final = 200
+WALK_SLICE_SECONDS_MAX: Final = 0.002
 WALK_REST: Final = 1.0  # times as long as the walk took: a room's walks have at most half of the loop
 WALK_REST_SECONDS_MAX: Final = 0.01
 
@@ -54,7 +55,7 @@ class Walker:
         shared: dict[int, tuple[bytes, int, frozenset[int]]] = {}
         top_seq = from_seq = -1
         frames, reached, senders, size = b"", 0, frozenset[int](), 0
-        slice_ends = current_time() + SLICE_SECONDS_MAX
+        slice_ends = current_time() + WALK_SLICE_SECONDS_MAX
         for count, attachment in enumerate(list(channel.attachments.values())):
             seq = attachment.seq
             if seq < channel.top_seq and attachment.is_live:
@@ -82,7 +83,7 @@ class Walker:
                             connection.block(frames[sent:])
             if count & 15 == 15 and current_time() > slice_ends:
                 await trio.lowlevel.checkpoint()
-                slice_ends = current_time() + SLICE_SECONDS_MAX
+                slice_ends = current_time() + WALK_SLICE_SECONDS_MAX
         await trio.lowlevel.checkpoint()
 
     @staticmethod
