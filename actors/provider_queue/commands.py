@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from greenroom.actors.provider_queue.state import Stand
 from greenroom.actors.providers.provider import Outcome
 from greenroom.runtime import Command
 from greenroom.storage.postgres.outbox import Claimed
@@ -27,11 +28,11 @@ class Finished(Command[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Parked(Command[None]):
-    """Of a queue to the others: its account starts nothing before *until_ms*."""
+class Stands(Command[None]):
+    """Of a queue to the others: how its account stands now."""
 
     account: str
-    until_ms: int
+    stand: Stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +42,21 @@ class Drain(Command[None]):
 
 @dataclass(frozen=True, slots=True)
 class QueueHealth:
-    """How a queue stands. parked_until_ms: 0 when it is open. Counts of outcomes are since its activation."""
+    """How a queue stands. parked_until_ms: 0 when it is open. since_ms: its account takes no mail since then.
+
+    Counts of outcomes are since its activation.
+    """
 
     account: str
     in_flight: int
     parked_until_ms: int
+    since_ms: int | None
     reason: str
-    is_half_open: bool
     is_fenced: bool
     opens_ms: int  # when the rate windows let the next mail start
     done: int
     retried: int
+    held: int
     failed_over: int
     given_up: int
     unknown: int

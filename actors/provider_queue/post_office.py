@@ -7,7 +7,7 @@ leaves in milliseconds. `run` wakes every queue at each poll besides: a safety n
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -15,7 +15,7 @@ import trio
 from greenroom.actors.provider_queue.actor import QUEUE_KIND
 from greenroom.actors.provider_queue.commands import Drain, GetHealth, QueueHealth, Wake
 from greenroom.actors.provider_queue.request import PRIORITY_NAMES, MailRequest
-from greenroom.actors.provider_queue.state import MAIL_MS_MAX, QueuePolicy
+from greenroom.actors.provider_queue.state import QueuePolicy
 from greenroom.actors.provider_queue.story import iso, masked, story
 from greenroom.actors.providers.accounts import FOLDER
 from greenroom.runtime import ActorError, ActorSystem, MailboxFull, StorageUnavailable
@@ -67,7 +67,7 @@ class PostOffice:
     ) -> Taken | KeyTaken:
         """Keep one mail. Raises: StorageUnavailable."""
         at_ms = self._system.clock.wall_milliseconds()
-        mail = _new_mail(request, at_ms)
+        (mail,) = _new_mails([request], at_ms)
         return await self._accept([mail], _receipt(mail, request, at_ms), principal, key, at_ms)
 
     async def accept_batch(
@@ -75,7 +75,7 @@ class PostOffice:
     ) -> Taken | KeyTaken:
         """Keep several mails, all or none. Raises: StorageUnavailable."""
         at_ms = self._system.clock.wall_milliseconds()
-        mails = [_new_mail(request, at_ms) for request in requests]
+        mails = _new_mails(requests, at_ms)
         receipts = [_receipt(mail, request, at_ms) for mail, request in zip(mails, requests, strict=True)]
         data = {"success": len(receipts), "failed": 0, "results": receipts}
         return await self._accept(mails, data, principal, key, at_ms)
@@ -86,7 +86,8 @@ class PostOffice:
         if found is None:
             return None
         row, attempts = found
-        return row["created_by"], story(row, attempts)
+        now_ms = self._system.clock.wall_milliseconds()
+        return row["created_by"], story(row, attempts, now_ms=now_ms, mail_ms_max=self._policy.mail_ms_max)
 
     async def health(self) -> dict[str, object]:
         """How the queues stand, and how many mails wait. Raises: StorageUnavailable."""
@@ -172,9 +173,13 @@ def digest(body: object) -> bytes:
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).digest()
 
 
-def _new_mail(request: MailRequest, at_ms: int) -> NewMail:
-    not_before_ms = request.send_at_ms or at_ms
-    return NewMail(new_id("em", at_ms), request.to_json(), request.priority, not_before_ms, not_before_ms + MAIL_MS_MAX)
+def _new_mails(requests: Sequence[MailRequest], at_ms: int) -> list[NewMail]:
+    """Mails whose ids sort as they were handed in: so they leave."""
+    ids = sorted(new_id("em", at_ms) for _ in requests)
+    return [
+        NewMail(email_id, request.to_json(), request.priority, request.send_at_ms or at_ms)
+        for email_id, request in zip(ids, requests, strict=True)
+    ]
 
 
 def _receipt(mail: NewMail, request: MailRequest, at_ms: int) -> dict[str, object]:
@@ -194,25 +199,33 @@ def _receipt(mail: NewMail, request: MailRequest, at_ms: int) -> dict[str, objec
 def _account_health(account: str, queue: QueueHealth | None) -> dict[str, object]:
     if queue is None:
         return {"account": account, "status": "unavailable"}
-    facts = asdict(queue)
-    until_ms, opens_ms = facts.pop("parked_until_ms"), facts.pop("opens_ms")
     return {
         "account": account,
-        "status": "fenced" if queue.is_fenced else "parked" if until_ms else "healthy",
+        "status": _account_word(queue),
         "inFlight": queue.in_flight,
-        "parkedUntil": iso(until_ms or None),
+        "awaySince": iso(queue.since_ms),
+        "parkedUntil": iso(queue.parked_until_ms or None),
         "reason": queue.reason or None,
-        "rateLimitOpensAt": iso(opens_ms),
+        "rateLimitOpensAt": iso(queue.opens_ms),
         "sent": queue.done,
         "retried": queue.retried,
+        "held": queue.held,
         "failedOver": queue.failed_over,
         "failed": queue.given_up,
         "unknown": queue.unknown,
     }
 
 
+def _account_word(queue: QueueHealth) -> str:
+    if queue.is_fenced:
+        return "fenced"
+    if queue.parked_until_ms:
+        return "parked"
+    return "healthy" if queue.since_ms is None else "probing"
+
+
 def _health_word(queues: Sequence[QueueHealth | None], waiting: int) -> str:
-    open_queues = [queue for queue in queues if queue and not queue.is_fenced and not queue.parked_until_ms]
-    if not open_queues:
+    words = ["" if queue is None else _account_word(queue) for queue in queues]
+    if not {"healthy", "probing"} & set(words):  # probing: it was away, and the next mail will tell
         return "unhealthy"
-    return "degraded" if len(open_queues) < len(queues) or waiting > DEPTH_WARNING_MAILS else "healthy"
+    return "degraded" if set(words) != {"healthy"} or waiting > DEPTH_WARNING_MAILS else "healthy"

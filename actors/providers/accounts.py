@@ -21,7 +21,8 @@ FOLDER = "folder"
 class EmailSettings:
     """What the e-mail side needs from the settings; the fields are the environment's names in lower case.
 
-    retry_delay, retry_max_delay, queue_interval: milliseconds, as in the guides. Limits: mails per account, 0 for none.
+    retry_delay, retry_max_delay, queue_interval: milliseconds, as in the guides; queue_ttl: seconds. Limits: mails per
+    account, 0 for none.
     """
 
     data_dir: Path
@@ -39,6 +40,7 @@ class EmailSettings:
     email_retry_max_delay: int = 30_000
     email_queue_concurrent: int = 5
     email_queue_interval: int = 10_000
+    email_queue_ttl: int = 259_200
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@
     Rejected   the provider does not have it, and why    Unknown   it may have it: never send it again
 
 `Unknown` is the honest answer whenever the whole request may have left and no clear answer came back: no provider we
-know takes an idempotency key, so sending again could deliver twice. The `fault` of a rejection says what to do next;
-the table is in provider_queue/state.py.
+know takes an idempotency key, so sending again could deliver twice. The `fault` of a rejection says whose it is, the
+account's or this mail's, and so what to do next; the table is in provider_queue/state.py.
 """
 
 import enum
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 ERROR_TEXT_CHARACTERS_MAX = 500
+ASKED_MS_MAX = 24 * 3600 * 1000  # what a provider may ask an account to wait; anything longer is a broken clock
 _LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&*+/=?^_{|}~-]+@")  # providers quote the address they refuse
 
 
@@ -26,6 +27,7 @@ class Fault(enum.Enum):
     QUOTA = "quota"  # the plan is used up until its window ends
     CONFIG = "config"  # key, sender or account: an operator must act
     UNAVAILABLE = "unavailable"  # it could not be reached, or is down
+    TEMPORARY = "temporary"  # not this mail, not now: it may be taken later
     CONTENT = "content"  # this mail will never be taken
     RECIPIENT = "recipient"  # nothing for this address will ever be taken
 
@@ -78,10 +80,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The provider does not have the mail, for sure."""
+    """The provider does not have the mail, for sure. until_ms: how long it asks the account to wait, if it does."""
 
     fault: Fault
     text: str
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

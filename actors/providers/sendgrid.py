@@ -6,14 +6,16 @@ Facts from the published spec (twilio/sendgrid-oai, spec/json/tsg_mail_v3.json) 
 - text/plain stands before text/html. Custom arguments go into the personalization: at the top level the spec types
   them as a string. They come back at the top level of every event, hence the prefix `gr_`.
 - 401 with "Maximum credits exceeded" is the plan, not the key. 429 carries `X-RateLimit-Reset` in epoch seconds.
-- 500 is not known to mean "not taken", nor are 502 and 504, nor any 5xx without a body: those are `Unknown`.
+- 500 is not known to mean "not taken", nor are 502 and 504, nor any 5xx without a body: those are `Unknown`. So are the
+  codes by which a proxy before it says that it lost sight of the request (520, 522, 524, 527, 598, 599).
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 from greenroom.actors.providers.provider import (
+    ASKED_MS_MAX,
     Accepted,
     Attachment,
     Deferred,
@@ -30,9 +32,14 @@ from greenroom.actors.providers.transport import Ambiguous, Answer, NotSent, Tra
 
 API_URL = "https://api.sendgrid.com"
 SEND_PATH = "/v3/mail/send"
-WAIT_MS_MAX = 24 * 3600 * 1000  # what a reset may ask for at most; anything longer is a broken clock
-_ALWAYS_AMBIGUOUS = frozenset((500, 502, 504))
-_FAULT_OF = {400: Fault.CONTENT, 413: Fault.CONTENT, 408: Fault.UNAVAILABLE}  # any other 4xx is ours to configure
+_ALWAYS_AMBIGUOUS = frozenset((500, 502, 504, 520, 522, 524, 527, 598, 599))
+_FAULT_OF = {  # any other 4xx is ours to configure
+    400: Fault.CONTENT,
+    413: Fault.CONTENT,
+    422: Fault.CONTENT,
+    408: Fault.TEMPORARY,
+    425: Fault.TEMPORARY,
+}
 
 
 class SendGrid(Provider):
@@ -59,7 +66,9 @@ class SendGrid(Provider):
         body = json.dumps(encode(mail, attempt_id, self._sender), ensure_ascii=False, separators=(",", ":"))
         answer = await self._transport.post(self._url, self._headers, body.encode())
         if isinstance(answer, NotSent):
-            return Rejected(Fault.UNAVAILABLE, bounded(f"not sent: {answer.text}"))
+            # Nothing had left: the account is not there. A part had: it may be there, and choke on this mail.
+            fault = Fault.TEMPORARY if answer.is_begun else Fault.UNAVAILABLE
+            return Rejected(fault, bounded(f"not sent: {answer.text}"))
         if isinstance(answer, Ambiguous):
             return Unknown(bounded(answer.text))
         return classify(answer, self._wall_ms())
@@ -106,7 +115,8 @@ def classify(answer: Answer, now_ms: int) -> Outcome:
         return Accepted(answer.headers.get("x-message-id"))
     text = bounded(f"{answer.status} {_said(answer.body)}")
     if answer.status == 429:
-        return Deferred(_reset_ms(answer.headers, now_ms), text)
+        reset_ms = _epoch_ms(answer.headers.get("x-ratelimit-reset"))
+        return Deferred(_asked_ms([reset_ms, _retry_after_ms(answer.headers, now_ms)], now_ms), text)
     if answer.status == 401 and "maximum credits exceeded" in text.lower():
         return Rejected(Fault.QUOTA, text)
     if 400 <= answer.status < 500:
@@ -114,7 +124,7 @@ def classify(answer: Answer, now_ms: int) -> Outcome:
     if 300 <= answer.status < 400:
         return Rejected(Fault.CONFIG, bounded(f"{answer.status}: a redirect; check SENDGRID_API_URL"))
     if answer.status >= 500 and answer.status not in _ALWAYS_AMBIGUOUS and answer.body:
-        return Rejected(Fault.UNAVAILABLE, text)
+        return Rejected(Fault.UNAVAILABLE, text, _asked_ms([_retry_after_ms(answer.headers, now_ms)], now_ms))
     return Unknown(text)
 
 
@@ -129,20 +139,19 @@ def _said(body: bytes | None) -> str:
         return body[:200].decode("utf-8", "replace")
 
 
-def _reset_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
-    """When the account may go on: the later of X-RateLimit-Reset and Retry-After (seconds or a date), if given."""
-    times = [_epoch_ms(headers.get("x-ratelimit-reset")), _retry_after_ms(headers.get("retry-after"), now_ms)]
-    until_ms = max((time for time in times if time is not None), default=None)
-    if until_ms is None:
-        return None
-    return min(max(until_ms, now_ms), now_ms + WAIT_MS_MAX)
+def _asked_ms(times_ms: Iterable[int | None], now_ms: int) -> int | None:
+    """The latest of what was asked for, if anything was: not before now, and not a day ahead."""
+    until_ms = max((time_ms for time_ms in times_ms if time_ms is not None), default=None)
+    return None if until_ms is None else min(max(until_ms, now_ms), now_ms + ASKED_MS_MAX)
 
 
 def _epoch_ms(value: str | None) -> int | None:
     return int(value) * 1000 if value and value.isascii() and value.isdigit() and len(value) < 12 else None
 
 
-def _retry_after_ms(value: str | None, now_ms: int) -> int | None:
+def _retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
+    """Retry-After: seconds, or a date."""
+    value = headers.get("retry-after")
     if not value:
         return None
     seconds_ms = _epoch_ms(value)

@@ -2,7 +2,8 @@
 
 It answers the question that decides everything after a failed call: can the provider have the whole request?
 
-    NotSent     no: DNS, TCP or TLS failed, or the connection broke before the last byte of the body was handed over
+    NotSent     no: DNS, TCP or TLS failed (then nothing of the request had left: is_begun is false), or the connection
+                broke before the last byte of the body was handed over
     Ambiguous   perhaps: the last byte was handed over, and then silence, a reset, or half a status line
     Answer      a status line came back; body is None when it did not come whole
 
@@ -48,9 +49,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The peer cannot have the whole request."""
+    """The peer cannot have the whole request. is_begun: it may have a part of it."""
 
     text: str
+    is_begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +95,18 @@ class _Request:
     def __init__(self, body: bytes) -> None:
         assert len(body) > 1, "the last byte of a body goes alone, after another"
         self.body = body
+        self.is_begun = False
         self.is_last_byte_out = False
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """All but the last byte; asked for more, the first part has left."""
+        """All but the last byte; asked for more, the first part has left. Asked at all, the head has."""
+        self.is_begun = True
         yield self.body[:-1]
         self.is_last_byte_out = True
         yield self.body[-1:]
 
     def verdict(self, text: str) -> NotSent | Ambiguous:
-        return Ambiguous(text) if self.is_last_byte_out else NotSent(text)
+        return Ambiguous(text) if self.is_last_byte_out else NotSent(text, self.is_begun)
 
 
 async def _read(response: httpx.Response) -> bytes | None:

@@ -271,9 +271,21 @@ class Settings(BaseSettings):
     email_rate_limit_day: Annotated[
         int, Ge(0), Le(100_000_000), About("per provider account; 0 = none", "10000", "mails/day")
     ] = 10_000
-    email_max_retries: Annotated[int, Ge(0), Le(20), About("after the first try", "3", "tries")] = 3
-    email_retry_delay: Annotated[Milliseconds, About("ceiling of the first wait", "1000", "ms")] = 1000
-    email_retry_max_delay: Annotated[Milliseconds, About("ceiling of any wait", "30000", "ms")] = 30_000
+    email_max_retries: Annotated[
+        int, Ge(0), Le(20), About("after the first try, per account; an account that is away uses none", "3", "tries")
+    ] = 3
+    email_retry_delay: Annotated[
+        Milliseconds, About("ceiling of the first wait, of a mail or of an account; it doubles", "1000", "ms")
+    ] = 1000
+    email_retry_max_delay: Annotated[
+        Milliseconds, About("ceiling of any wait that the provider did not ask for", "30000", "ms")
+    ] = 30_000
+    email_queue_ttl: Annotated[
+        int,
+        Ge(60),
+        Le(2_592_000),
+        About("a mail that has been due for longer is given up while no account is there", "259200", "s", later=_MAIL),
+    ] = 259_200
     email_queue_concurrent: Annotated[int, Ge(1), Le(1000), About("calls in flight per provider", "5", "calls")] = 5
     email_queue_interval: Annotated[
         Milliseconds, About("how often the outbox is looked at without a nudge", "10000", "ms")

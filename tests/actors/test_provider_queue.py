@@ -21,7 +21,7 @@ from greenroom.actors.provider_queue.state import QueuePolicy
 from greenroom.actors.providers.accounts import EmailSettings, accounts_from, open_providers
 from greenroom.actors.providers.provider import Accepted
 from greenroom.actors.providers.transport import Limits
-from greenroom.runtime import StopReason, StorageUnavailable, open_system
+from greenroom.runtime import Randomness, StopReason, StorageUnavailable, SystemClock, open_system
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.outbox import KeyTaken, Outbox
@@ -71,10 +71,23 @@ class House:
         return await self.system.ref(QUEUE_KIND, account).ask(GetHealth(), deadline=trio.current_time() + 5)
 
 
+class Same(Randomness):
+    """No randomness at all."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def uniform(self, low, high):
+        return low + (high - low) * self.share
+
+
 async def holds(condition, *, seconds_max=SECONDS_MAX):
     with trio.fail_after(seconds_max):
         while not condition():  # noqa: ASYNC110 - the other side is a socket, it sets no event of ours
             await trio.sleep(0.002)
+
+
+URLS = ("sendgrid_api_url", "sendgrid_fallback_api_url")
 
 
 def hosted(tmp_path, *fakes):
@@ -86,24 +99,26 @@ def hosted(tmp_path, *fakes):
 
 
 @asynccontextmanager
-async def open_house(database, settings, policy=QUICK, *, is_crash=False, providers=None):
+async def open_house(
+    database, settings, policy=QUICK, *, is_crash=False, providers=None, clock=None, outbox_type=Outbox, randomness=None
+):
     """Run the e-mail side. is_crash: at the end of the block everything dies at once."""
-    events = []
+    events, clock = [], clock or SystemClock()
     policy = replace(policy, accounts=tuple(account.name for account in accounts_from(settings)))
     async with (
         open_asyncio_bridge() as bridge,
         open_postgres(bridge, database.connect_arguments()) as postgres,
-        open_providers(settings, lambda: 1_800_000_000_000, limits=LIMITS) as opened,
+        open_providers(settings, clock.wall_milliseconds, limits=LIMITS) as opened,
         trio.open_nursery() as nursery,
     ):
-        committer, outbox = PostgresCommitter(postgres), Outbox(postgres)
+        committer, outbox = PostgresCommitter(postgres), outbox_type(postgres)
         nursery.start_soon(committer.run)
 
         def event(name, **facts):
             events.append((name, facts))
 
-        kinds = provider_queue_kinds(outbox, providers or opened, policy, event=event)
-        async with open_system(kinds, committer=committer, event=event) as system:
+        kinds = provider_queue_kinds(outbox, providers or opened, policy, event=event, randomness=randomness)
+        async with open_system(kinds, committer=committer, clock=clock, event=event) as system:
             office = PostOffice(outbox, system, policy)
             nursery.start_soon(office.run)
             yield House(system, office, outbox, postgres, events)
@@ -286,39 +301,199 @@ async def test_a_provider_that_is_down_for_a_moment_gets_the_mail_when_it_is_bac
         assert not (tmp_path / "mail").exists()
 
 
-async def test_a_mail_is_given_up_after_its_tries_and_the_story_says_why(database, tmp_path):
-    async with open_fake_sendgrid() as fake:
-        fake.otherwise = "503"
-        async with open_house(database, hosted(tmp_path, fake)) as house:
+async def test_a_mail_that_is_refused_for_the_moment_is_given_up_after_its_tries_and_the_story_says_why(
+    database, tmp_path
+):
+    async with open_fake_sendgrid("one") as first, open_fake_sendgrid("two") as second:
+        first.otherwise = second.otherwise = "408"
+        policy = replace(QUICK, tries_max=3)
+        async with open_house(database, hosted(tmp_path, first, second), policy) as house:
             story = await house.becomes(await house.post(), "failed")
-        assert len(story["attempts"]) == 3
+        assert (len(first.requests), len(second.requests)) == (3, 3)
         assert story["events"][-1] == {
             "type": "failed",
             "timestamp": story["updatedAt"],
-            "data": {"tries": 3, "reason": "unavailable"},
+            "data": {"tries": 6, "reason": "temporary", "detail": "408 request timeout"},
         }
         assert not (tmp_path / "mail").exists()
 
 
-async def test_a_backlog_outlives_an_outage_because_only_probes_use_tries(database, tmp_path):
+@pytest.mark.parametrize("fault", ["503", "401", "429_bare", None])
+async def test_a_lone_mail_outlives_an_outage_of_both_accounts_and_its_story_says_that_it_is_held(
+    database, tmp_path, fault
+):
+    async with open_fake_sendgrid("one") as first, open_fake_sendgrid("two") as second:
+        settings = hosted(tmp_path, first, second)
+        if fault is None:  # nobody listens there
+            settings = replace(settings, **dict.fromkeys(URLS, "http://127.0.0.1:1"))
+        first.otherwise = second.otherwise = fault or "202"
+        async with open_house(database, settings, replace(QUICK, tries_max=1)) as house:
+            email_id = await house.post()
+            story = await house.story(email_id)
+            with trio.fail_after(SECONDS_MAX):
+                while story["attemptsMade"] < 12:
+                    story = await house.story(email_id)
+            assert story["status"] in ("pending", "processing")
+            story = await house.becomes(email_id, "pending")
+            held = story["held"]
+            assert held["reason"] == {"503": "unavailable", "401": "config", "429_bare": "throttle"}.get(
+                fault, "unavailable"
+            )
+            assert story["createdAt"] <= held["since"] <= held["nextAttemptAt"] < held["givenUpAt"]
+            assert story["nextAttemptAt"] == held["nextAttemptAt"]
+            assert held["account"] == story["waitsFor"]
+            assert held in [event["data"] for event in story["events"]]
+            assert (await house.office.health())["status"] in ("unhealthy", "degraded")
+            first.otherwise = second.otherwise = "202"
+            if fault is not None:
+                story = await house.becomes(email_id, "sent")
+                assert story["held"] is None
+                assert "provider_queue.reopened" in [name for name, _ in house.events]
+        if fault is None:
+            async with open_house(database, hosted(tmp_path, first, second)) as house:
+                await house.becomes(email_id, "sent")
+        assert (first.accepted_by_email() + second.accepted_by_email()) == {email_id: 1}
+
+
+async def test_a_mail_that_no_account_takes_until_its_age_limit_is_given_up_tried_or_not(database, tmp_path):
+    async with open_fake_sendgrid() as fake:
+        fake.otherwise = "401"
+        policy = replace(QUICK, mail_ms_max=1_500)
+        async with open_house(database, hosted(tmp_path, fake), policy) as house:
+            ids = [await house.post() for _ in range(30)]
+            later = await house.post(sendAt=house.system.clock.wall_milliseconds() + 3_600_000)
+            stories = [await house.becomes(email_id, "failed") for email_id in ids]
+            assert (await house.story(later))["status"] == "pending"
+            assert (await house.story(later))["held"] is None
+        untried = [story for story in stories if not story["attempts"]]
+        assert untried
+        for story in stories:
+            failed = story["events"][-1]
+            assert failed["type"] == "failed"
+            assert failed["data"]["tries"] == len(story["attempts"])
+            assert failed["data"]["reason"] == "expired"
+            assert "The provided authorization grant is invalid" in failed["data"]["detail"]
+            assert failed["timestamp"] > story["createdAt"]
+
+
+async def test_a_backlog_outlives_an_outage_and_then_leaves_in_order(database, tmp_path):
     async with open_fake_sendgrid() as fake:
         fake.otherwise = "503"
-        async with open_house(database, hosted(tmp_path, fake)) as house:
-            together_ms = house.system.clock.wall_milliseconds() + 1_000  # alone, the first would use its tries at once
-            ids = [await house.post(sendAt=together_ms) for _ in range(40)]
-            await holds(lambda: len(fake.requests) > 15)
+        async with open_house(database, hosted(tmp_path, fake), replace(QUICK, concurrent=1)) as house:
+            ids = sorted([await house.post() for _ in range(40)])  # by their time, as the queue has them
+            await holds(lambda: len(fake.requests) > 3)
             fake.otherwise = "202"
             for email_id in ids:
                 await house.becomes(email_id, "sent")
+        accepted = [body["personalizations"][0]["custom_args"]["gr_email"] for body in fake.accepted]
+        probe = ids.index(accepted[0])
+        assert accepted == [ids[probe], *ids[:probe], *ids[probe + 1 :]]
 
 
-async def test_a_mail_that_is_refused_for_what_it_is_fails_at_once(database, tmp_path):
+async def test_a_recovery_begins_with_one_call_and_adds_one_for_each_mail_that_is_taken(database, tmp_path):
+    policy = replace(QUICK, retry_ms_min=300, retry_ms_max=300)
+    async with (
+        open_fake_sendgrid() as fake,
+        open_house(database, hosted(tmp_path, fake), policy, randomness=Same(1.0)) as house,
+    ):
+        fake.script.append("503")
+        fake.otherwise = "hold"
+        ids = [await house.post()]
+        await holds(lambda: any(name == "provider_queue.parked" for name, _ in house.events))
+        ids += [await house.post() for _ in range(9)]
+        await holds(lambda: len(fake.requests) == 2)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert len(fake.requests) == 2
+        fake.release()
+        for email_id in ids:
+            await house.becomes(email_id, "sent")
+
+
+async def test_a_wait_that_a_provider_asked_for_holds_across_a_restart(database, tmp_path):
+    async with open_fake_sendgrid() as fake:
+        fake.script.append("429_after:3600")
+        async with open_house(database, hosted(tmp_path, fake), is_crash=True) as house:
+            first = await house.post()
+            story = await house.story(first)
+            with trio.fail_after(SECONDS_MAX):
+                while story["held"] is None:
+                    story = await house.story(first)
+        for is_crash in (True, False):
+            async with open_house(database, hosted(tmp_path, fake), is_crash=is_crash) as house:
+                second = await house.post()
+                health = await house.health()
+                assert health.parked_until_ms - house.system.clock.wall_milliseconds() > 3_500_000
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                for email_id in (first, second):
+                    again = (await house.story(email_id))["held"]
+                    assert again["nextAttemptAt"] == story["held"]["nextAttemptAt"]
+        assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize("fault", ["503_after:3600", "429_after:3600"])
+async def test_another_account_takes_over_from_one_that_is_asked_to_wait_for_long(database, tmp_path, fault):
     async with open_fake_sendgrid("one") as first, open_fake_sendgrid("two") as second:
-        first.script.append("400")
+        first.otherwise = fault
+        async with open_house(database, hosted(tmp_path, first, second)) as house:
+            for _ in range(5):
+                await house.becomes(await house.post(), "sent")
+        assert (len(first.requests), len(second.accepted)) == (1, 5)
+
+
+async def test_an_outage_uses_no_rate_limit_up_also_not_across_a_restart(database, tmp_path):
+    policy = replace(QUICK, windows=((3_600_000, 3),))
+    async with open_fake_sendgrid() as fake:
+        fake.otherwise = "503"
+        async with open_house(database, hosted(tmp_path, fake), policy) as house:
+            ids = [await house.post() for _ in range(4)]
+            await holds(lambda: len(fake.requests) > 6)
+        fake.otherwise = "202"
+        async with open_house(database, hosted(tmp_path, fake), policy) as house:
+            await holds(lambda: len(fake.accepted) == 3)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            statuses = [(await house.story(email_id))["status"] for email_id in ids]
+        assert (statuses.count("sent"), statuses.count("pending")) == (3, 1)
+
+
+async def test_a_mail_that_alone_is_never_taken_does_not_stop_the_others(database, tmp_path):
+    async with open_fake_sendgrid() as fake:
+        fake.otherwise = "refuse:poison"
+        async with open_house(database, hosted(tmp_path, fake)) as house:
+            poison = [await house.post(subject="poison") for _ in range(3)]
+            ids = [await house.post() for _ in range(30)]
+            for email_id in ids:
+                await house.becomes(email_id, "sent")
+            for email_id in poison:
+                assert (await house.story(email_id))["status"] in ("pending", "processing")
+
+
+async def test_a_mail_that_was_tried_very_often_tells_its_first_and_last_attempts(database, tmp_path):
+    async with open_fake_sendgrid() as fake:
+        fake.otherwise = "503"
+        policy = replace(QUICK, retry_ms_min=1, retry_ms_max=1)
+        async with open_house(database, hosted(tmp_path, fake), policy) as house:
+            email_id = await house.post()
+            await holds(lambda: len(fake.requests) > 70)
+            fake.otherwise = "202"
+            story = await house.becomes(email_id, "sent")
+        assert story["attemptsMade"] == len(fake.requests)
+        assert [attempt["attempt"] for attempt in story["attempts"][:10]] == list(range(1, 11))
+        assert len(story["attempts"]) == 50
+        left_out = [event["data"] for event in story["events"] if event["type"] == "attempts_left_out"]
+        assert left_out == [{"count": len(fake.requests) - 50}]
+
+
+@pytest.mark.parametrize("fault", ["400", "413"])
+async def test_a_mail_that_is_refused_for_what_it_is_fails_at_once_after_one_try(database, tmp_path, fault):
+    async with open_fake_sendgrid("one") as first, open_fake_sendgrid("two") as second:
+        first.script.append(fault)
         async with open_house(database, hosted(tmp_path, first, second)) as house:
             story = await house.becomes(await house.post(), "failed")
         assert story["attempts"][0]["errorClass"] == "content"
-        assert second.requests == []
+        data = story["events"][-1]["data"]
+        assert (data["tries"], data["reason"]) == (1, "content")
+        assert data["detail"].startswith(fault)
+        assert (len(first.requests), second.requests) == (1, [])
 
 
 async def test_a_rate_limit_defers_and_never_fails(database, tmp_path):
@@ -453,8 +628,10 @@ async def test_the_health_of_the_e_mail_side_says_which_account_stands_how(datab
             health = await house.office.health()
         assert health["status"] == "degraded"
         parked, healthy = health["accounts"]
-        assert (parked["account"], parked["status"]) == ("sendgrid", "parked")
+        assert parked["account"] == "sendgrid"
+        assert parked["status"] in ("parked", "probing")
         assert parked["reason"].startswith("config")
+        assert parked["awaySince"] is not None
         assert (healthy["account"], healthy["status"], healthy["sent"]) == ("sendgrid_fallback", "healthy", 1)
 
 

@@ -93,6 +93,8 @@ def test_the_fake_refuses_what_sendgrid_refuses(change, rule):
     [
         ("400", Fault.CONTENT),
         ("413", Fault.CONTENT),
+        ("422", Fault.CONTENT),
+        ("408", Fault.TEMPORARY),
         ("401", Fault.CONFIG),
         ("403", Fault.CONFIG),
         ("404", Fault.CONFIG),
@@ -111,7 +113,17 @@ async def test_a_clear_no_is_a_rejection_with_its_fault(tmp_path, fault, expecte
 
 @pytest.mark.parametrize(
     "fault",
-    ["500", "500_empty", "502", "503_empty", "reset_after_reading", "accept_then_reset", "half_response", "slow:5"],
+    [
+        "500",
+        "500_empty",
+        "502",
+        "503_empty",
+        "524",
+        "reset_after_reading",
+        "accept_then_reset",
+        "half_response",
+        "slow:5",
+    ],
 )
 async def test_whatever_may_have_been_taken_is_unknown(tmp_path, fault):
     outcome, _ = await send(tmp_path, fault)
@@ -126,28 +138,31 @@ async def test_a_202_whose_body_is_cut_off_is_accepted_all_the_same(tmp_path):
 async def test_a_reset_before_reading_is_only_called_unsent_when_the_last_byte_never_left(tmp_path):
     outcome, fake = await send(tmp_path, "reset_before_reading")
     # Which of the two depends on whether the reset came back before our last byte went out.
-    assert isinstance(outcome, Unknown) or (isinstance(outcome, Rejected) and outcome.fault is Fault.UNAVAILABLE)
+    assert isinstance(outcome, Unknown) or (isinstance(outcome, Rejected) and outcome.fault is Fault.TEMPORARY)
     assert not fake.requests
 
 
-async def test_a_connection_that_breaks_before_the_last_byte_left_was_not_sent_for_sure(tmp_path):
+async def test_a_connection_that_breaks_within_the_body_was_not_sent_and_it_may_be_this_mail_that_it_chokes_on(
+    tmp_path,
+):
     big = Attachment("big.bin", "application/octet-stream", "A" * 16 * 1024 * 1024)
     mail = Mail("em_1", ("a@example.com",), "Subject", "text", attachments=(big,))
     outcome, fake = await send(tmp_path, "reset_mid_body", mail)
     assert isinstance(outcome, Rejected)
-    assert outcome.fault is Fault.UNAVAILABLE
+    assert outcome.fault is Fault.TEMPORARY
     assert not fake.requests
 
 
-async def test_a_connection_that_cannot_be_made_was_not_sent_for_sure(tmp_path):
-    given = settings(tmp_path, sendgrid_api_key="k", sendgrid_api_url="http://127.0.0.1:1")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://no-such-host.invalid"])
+async def test_a_connection_that_cannot_be_made_is_the_accounts_fault(tmp_path, url):
+    given = settings(tmp_path, sendgrid_api_key="k", sendgrid_api_url=url)
     async with open_providers(given, lambda: NOW) as providers:
         outcome = await providers["sendgrid"].send(MAIL, "at_1")
     assert isinstance(outcome, Rejected)
     assert outcome.fault is Fault.UNAVAILABLE
 
 
-async def test_a_host_that_does_not_speak_tls_was_not_sent_for_sure(tmp_path):
+async def test_a_host_that_does_not_speak_tls_is_the_accounts_fault(tmp_path):
     async with open_fake_sendgrid() as fake:
         given = settings(tmp_path, fake, sendgrid_api_url=fake.url.replace("http:", "https:"))
         async with open_providers(given, lambda: NOW, limits=LIMITS) as providers:
@@ -176,6 +191,13 @@ def test_a_429_waits_for_the_later_of_both_headers_and_never_longer_than_a_day()
     assert wait(x_ratelimit_reset=str(NOW // 1000 - 30)) == NOW
     assert wait(retry_after="soon") is None
     assert wait() is None
+
+
+async def test_a_503_may_ask_for_time_too_and_then_only_by_retry_after(tmp_path):
+    outcome, _ = await send(tmp_path, "503_after:90")
+    assert outcome == Rejected(Fault.UNAVAILABLE, "503 later", NOW + 90_000)
+    reset = classify(Answer(503, {"x-ratelimit-reset": str(NOW // 1000 + 30)}, b"{}"), NOW)
+    assert reset == Rejected(Fault.UNAVAILABLE, "503 {}", None)
 
 
 def test_what_a_provider_says_is_kept_as_one_bounded_line():

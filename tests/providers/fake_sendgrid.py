@@ -7,9 +7,11 @@ text/html, custom_args as an object only inside a personalization. Whatever brea
 
 Faults are taken from `script`, one per request, each once; an empty script answers 202:
 
-    202 200 400 401 401_credits 403 404 413 451 500 500_empty 502 503 503_empty 3xx
+    202 200 400 401 401_credits 403 404 408 413 422 451 500 500_empty 502 503 503_empty 524 3xx
     429:<seconds>            asks the account to wait, by X-RateLimit-Reset
+    429_after:<seconds>      by Retry-After; so does 503_after:<seconds>
     429_bare                 says nothing about when
+    refuse:<subject>         503 for mails of that subject, and takes all others
     slow:<seconds>           accepts, and answers after that time
     hold                     accepts, and answers when `release()` is called
     reset_before_reading     closes with a reset, without reading a byte of the request
@@ -52,6 +54,9 @@ ERRORS = {
     "401_credits": (401, "Maximum credits exceeded"),
     "403": (403, "The from address does not match a verified Sender Identity."),
     "404": (404, "not found"),
+    "408": (408, "request timeout"),
+    "422": (422, "unprocessable"),
+    "524": (524, "a timeout occurred"),
     "413": (413, "content too large"),
     "451": (451, "unavailable for legal reasons"),
     "500": (500, "internal server error"),
@@ -118,6 +123,8 @@ class FakeSendGrid:
             return True
         self.requests.append(json.loads(body))
         name, _, argument = fault.partition(":")
+        if name == "refuse":
+            name = "503" if self.requests[-1]["subject"] == argument else "202"
         if name == "reset_after_reading":
             _reset(stream)
             return False
@@ -130,6 +137,8 @@ class FakeSendGrid:
         elif name == "429":
             reset = str(int(time.time() + float(argument)))
             await _send(connection, stream, 429, _errors("too many requests"), **{"X-RateLimit-Reset": reset})
+        elif name in ("429_after", "503_after"):
+            await _send(connection, stream, int(name[:3]), _errors("later"), **{"Retry-After": argument})
         elif name == "429_bare":
             await _send(connection, stream, 429, _errors("too many requests"))
         else:

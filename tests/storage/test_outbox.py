@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import asynccontextmanager
+from importlib.resources import files
 
 import asyncpg
 import pytest
@@ -10,9 +11,16 @@ import trio
 from greenroom.runtime.ports import StorageUnavailable
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.outbox import (
+    ATTEMPTS_FIRST,
+    ATTEMPTS_LAST,
     OWNER_KIND,
+    PROBE_ATTEMPTS,
+    PROBE_MAILS,
+    Away,
     Enqueued,
     Fenced,
+    GiveUp,
+    HandOver,
     Keyed,
     KeyTaken,
     NewMail,
@@ -67,9 +75,8 @@ class Bench:
         return row["status"], [attempt["state"] for attempt in attempts]
 
 
-def mail(at_ms, *, priority=1, not_before_ms=None, request='{"mail":{}}'):
-    due = not_before_ms or at_ms
-    return NewMail(new_id("em", at_ms), request, priority, due, due + DAY)
+def mail(at_ms, *, priority=1, due_ms=None, request='{"mail":{}}'):
+    return NewMail(new_id("em", at_ms), request, priority, due_ms or at_ms)
 
 
 def result(claimed, state="accepted", status="sent", **more):
@@ -94,6 +101,33 @@ async def test_every_query_can_be_prepared_on_a_migrated_database(database):
         await bench.postgres.transaction(prepare)
 
 
+async def test_mails_from_before_outages_were_outlived_keep_their_time_and_their_place(database):
+    folder = files("greenroom.storage").joinpath("sql", "migrations")
+    steps = {
+        file.name.partition("_")[2]: file.read_text() for file in sorted(folder.iterdir(), key=lambda file: file.name)
+    }
+    outages = steps.pop("email_outages.sql")
+
+    async def migrate(connection):
+        await connection.execute("drop schema public cascade; create schema public")
+        for name in ("rooms_live.sql", "email.sql"):
+            await connection.execute(steps[name])
+        await connection.execute(
+            "insert into emails (id, created_by, account, status, priority, request, request_sha256, attempts_max,"
+            " not_before, expires_at, created_at, updated_at)"
+            " select 'em_1', 'key:1', 'sendgrid', 'pending', 1, '{}', '', 8,"
+            f" t + interval '20 seconds', t + interval '1 day', t, t from to_timestamp({NOW} / 1000.0) as t"
+        )
+        await connection.execute(outages)
+
+    async with open_bench(database) as bench:
+        await bench.postgres.transaction(migrate)
+        owner = await bench.own()
+        assert (await bench.claim(owner)).claimed == []
+        (claimed,) = (await bench.claim(owner, at_ms=NOW + 20_000)).claimed
+        assert (claimed.email_id, claimed.due_ms) == ("em_1", NOW)
+
+
 async def test_a_mail_is_on_disk_when_enqueue_returns(database):
     async with open_bench(database) as bench:
         outcome, (email_id,) = await bench.put()
@@ -104,7 +138,7 @@ async def test_a_mail_is_on_disk_when_enqueue_returns(database):
 async def test_enqueue_keeps_all_of_a_batch_or_none(database):
     async with open_bench(database) as bench:
         first, second = mail(NOW), mail(NOW)
-        twice = NewMail(first.id, "{}", 1, NOW, NOW)
+        twice = NewMail(first.id, "{}", 1, NOW)
         with pytest.raises(asyncpg.UniqueViolationError):
             await bench.outbox.enqueue(
                 [second, first, twice], principal="key:1", account="sendgrid", attempts_max=3, at_ms=NOW
@@ -171,9 +205,9 @@ async def test_a_claim_writes_the_attempt_before_anybody_is_called(database):
 async def test_claims_come_by_priority_then_age_and_only_what_is_due_for_that_account(database):
     async with open_bench(database) as bench:
         await bench.put(account="sendgrid_fallback")
-        _, (later,) = await bench.put(not_before_ms=NOW + 5_000)
+        _, (later,) = await bench.put(due_ms=NOW + 5_000)
         _, (low,) = await bench.put(priority=2)
-        _, (normal,) = await bench.put(not_before_ms=NOW - 1)
+        _, (normal,) = await bench.put(due_ms=NOW - 1)
         _, (high,) = await bench.put(priority=0)
         exchanged = await bench.claim(await bench.own())
         assert [claimed.email_id for claimed in exchanged.claimed] == [high, normal, low]
@@ -346,14 +380,122 @@ async def test_a_claim_that_nobody_heard_of_is_taken_back(database):
         assert await bench.status(known.email_id) == ("processing", ["transmitting"])
 
 
-async def test_a_queue_gives_its_due_mail_to_another(database):
+async def test_a_queue_gives_its_due_mail_to_another_where_it_keeps_its_place(database):
     async with open_bench(database) as bench:
-        _, ids = await bench.put(2)
-        await bench.put(not_before_ms=NOW + 60_000)
-        exchanged = await bench.claim(await bench.own(), 0, hand_over_to="sendgrid_fallback")
-        assert exchanged.handed_over == 2
+        _, (second,) = await bench.put(due_ms=NOW - 1)
+        _, (third,) = await bench.put(account="sendgrid_fallback")
+        _, (first,) = await bench.put(due_ms=NOW - 2)
+        await bench.put(due_ms=NOW + 60_000)
+        owner = await bench.own()
+        assert (await bench.claim(owner, 0, hand_over=HandOver("sendgrid_fallback", 1))).handed_over == 1
+        assert (await bench.claim(owner, 0, hand_over=HandOver("sendgrid_fallback"))).handed_over == 1
         taken = (await bench.claim(await bench.own("sendgrid_fallback"))).claimed
-        assert {claimed.email_id for claimed in taken} == set(ids)
+        assert [claimed.email_id for claimed in taken] == [first, second, third]
+
+
+async def test_a_mail_that_waited_has_its_old_place_when_it_is_due_again(database):
+    async with open_bench(database) as bench:
+        _, (first,) = await bench.put(due_ms=NOW - 2)
+        _, (second,) = await bench.put(due_ms=NOW - 1)
+        owner = await bench.own()
+        (tried,) = (await bench.claim(owner, 1)).claimed
+        again = result(tried, "failed", "pending", not_before_ms=NOW + 700, error_class="unavailable")
+        exchanged = await bench.claim(owner, 0, results=[again])
+        assert exchanged.next_due_ms == NOW - 1
+        taken = (await bench.claim(owner, at_ms=NOW + 700)).claimed
+        assert [(claimed.email_id, claimed.attempt) for claimed in taken] == [(first, 2), (second, 1)]
+        assert [claimed.due_ms for claimed in taken] == [NOW - 2, NOW - 1]
+
+
+async def test_a_probe_is_the_first_mail_until_it_was_tried_often_and_then_the_next(database):
+    async with open_bench(database) as bench:
+        ids = [(await bench.put(due_ms=NOW - 30 + i))[1][0] for i in range(PROBE_MAILS + 2)]
+        owner, probes, results = await bench.own(), [], []
+        for _ in range(2 * PROBE_ATTEMPTS * PROBE_MAILS):
+            (probe,) = (await bench.claim(owner, 1, results=results, is_probe=True)).claimed
+            probes.append(probe.email_id)
+            results = [result(probe, "failed", "pending", error_class="unavailable")]
+        round_of_all = [email_id for email_id in ids[:PROBE_MAILS] for _ in range(PROBE_ATTEMPTS)]
+        assert probes == round_of_all * 2
+
+
+async def test_what_was_due_too_long_ago_is_given_up_with_a_reason_and_nothing_else_is(database):
+    async with open_bench(database) as bench:
+        await bench.put(account="sendgrid_fallback", due_ms=NOW - 10)
+        _, (young,) = await bench.put(due_ms=NOW - 5)
+        _, old = await bench.put(3, due_ms=NOW - 6)
+        _, (low,) = await bench.put(priority=2, due_ms=NOW - 9)
+        owner = await bench.own()
+        (under_way,) = (await bench.claim(owner, 1)).claimed
+        exchanged = await bench.claim(owner, 0, give_up=GiveUp(NOW - 5, "expired", "nobody took it"), at_ms=NOW + 1)
+        assert set(exchanged.given_up) == {*old, low} - {under_way.email_id}
+        row, _ = await bench.outbox.mail(low)
+        assert (row["status"], row["failure"], row["failure_text"]) == ("failed", "expired", "nobody took it")
+        assert row["updated_ms"] == NOW + 1
+        assert (await bench.status(young))[0] == "pending"
+        assert (await bench.status(under_way.email_id))[0] == "processing"
+
+
+async def test_why_a_mail_failed_is_kept_with_it(database):
+    async with open_bench(database) as bench:
+        await bench.put()
+        owner = await bench.own()
+        (claimed,) = (await bench.claim(owner)).claimed
+        failed = result(claimed, "rejected", "failed", error_class="content", failure="content", failure_text="400 no")
+        await bench.claim(owner, 0, results=[failed])
+        row, _ = await bench.outbox.mail(claimed.email_id)
+        assert (row["status"], row["failure"], row["failure_text"]) == ("failed", "content", "400 no")
+
+
+async def test_how_an_account_stands_is_kept_and_told_with_the_mails_that_wait_for_it(database):
+    async with open_bench(database) as bench:
+        _, (email_id,) = await bench.put()
+        owner = await bench.own()
+        assert await bench.outbox.away() == {}
+        away = Away(NOW - 5, NOW - 3, NOW + 5, 2, "throttle", "429")
+        await bench.claim(owner, 0, away=away)
+        assert await bench.outbox.away() == {"sendgrid": away}
+        row, _ = await bench.outbox.mail(email_id)
+        assert (row["away_since_ms"], row["parked_until_ms"]) == (NOW - 5, NOW + 5)
+        assert (row["away_class"], row["away_text"]) == ("throttle", "429")
+        await bench.claim(owner, 0, away=Away(None, NOW - 3, NOW + 5, 0, "throttle", "429"))
+        assert await bench.outbox.away() == {}
+        assert (await bench.outbox.mail(email_id))[0]["away_since_ms"] is None
+
+
+async def test_a_clock_that_went_back_makes_nothing_wait_for_where_it_was(database):
+    back, minute = NOW - 3_600_000, 60_000
+    async with open_bench(database) as bench:
+        _, (at_once,) = await bench.put()
+        _, (tried,) = await bench.put()
+        _, (scheduled,) = await bench.put(due_ms=NOW + 1)
+        owner = await bench.own()
+        for claimed in (await bench.claim(owner, 2)).claimed:
+            if claimed.email_id == tried:
+                waits = result(claimed, "failed", "pending", not_before_ms=NOW + 30_000, error_class="temporary")
+            else:
+                waits = result(claimed, "failed", "pending", error_class="unavailable")
+            await bench.claim(owner, 0, results=[waits])
+        _, (untried,) = await bench.put()
+        assert (await bench.claim(owner, at_ms=back)).claimed == []
+        await bench.outbox.clock_back(owner, at_ms=back, wait_ms_max=minute)
+        taken = (await bench.claim(owner, at_ms=back)).claimed
+        assert {claimed.email_id for claimed in taken} == {at_once, tried, untried}
+        await bench.outbox.clock_back(owner, at_ms=NOW, wait_ms_max=minute)
+        assert (await bench.claim(owner, at_ms=NOW)).claimed == []
+        assert (await bench.status(scheduled))[0] == "pending"
+
+
+async def test_of_many_attempts_the_first_and_the_last_are_told(database):
+    async with open_bench(database) as bench:
+        await bench.put()
+        owner, results = await bench.own(), []
+        for _ in range(ATTEMPTS_FIRST + ATTEMPTS_LAST + 5):
+            (claimed,) = (await bench.claim(owner, 1, results=results)).claimed
+            results = [result(claimed, "failed", "pending", error_class="unavailable")]
+        _, attempts = await bench.outbox.mail(claimed.email_id)
+        numbers = [attempt["n"] for attempt in attempts]
+        assert numbers == [*range(1, ATTEMPTS_FIRST + 1), *range(ATTEMPTS_FIRST + 6, claimed.attempt + 1)]
 
 
 async def test_adoption_takes_what_gone_accounts_left_but_never_touches_the_folder(database):
@@ -378,6 +520,15 @@ async def test_starts_are_counted_for_the_rate_windows_of_a_new_owner(database):
             )
         starts = await bench.outbox.starts("sendgrid", since_ms=NOW - DAY, at_ms=NOW)
         assert [count for _, count in starts] == [2, 2, 2]
+        for fault, counts in (("content", [2, 2, 2]), ("unavailable", [2, 1, 2])):
+            await bench.sql(
+                "update email_attempts set error_class = $1 where id = (select min(id) from email_attempts"
+                " where started_at = to_timestamp($2::bigint / 1000.0))",
+                fault,
+                NOW - 3_600_000,
+            )
+            starts_left = await bench.outbox.starts("sendgrid", since_ms=NOW - DAY, at_ms=NOW)
+            assert [count for _, count in starts_left] == counts
         assert all(at >= NOW - back for (at, _), back in zip(starts, (5 * 3_600_000, 3_600_000, 1_000), strict=True))
 
 

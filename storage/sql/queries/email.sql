@@ -1,14 +1,13 @@
 -- name: email_insert
 -- Put mails into the outbox.
 insert into emails (
-    id, created_by, account, status, priority, request, request_sha256, attempts_max, not_before, expires_at,
+    id, created_by, account, status, priority, request, request_sha256, attempts_max, not_before, due_at,
     created_at, updated_at
 )
 select e.id, $1::text, $2::text, 'pending', e.priority, e.request, sha256(convert_to(e.request, 'UTF8')), $3::int,
-    to_timestamp(e.not_before_ms / 1000.0), to_timestamp(e.expires_ms / 1000.0),
+    to_timestamp(e.due_ms / 1000.0), to_timestamp(e.due_ms / 1000.0),
     to_timestamp($4::bigint / 1000.0), to_timestamp($4::bigint / 1000.0)
-from unnest($5::text[], $6::smallint[], $7::text[], $8::bigint[], $9::bigint[])
-    as e (id, priority, request, not_before_ms, expires_ms);
+from unnest($5::text[], $6::smallint[], $7::text[], $8::bigint[]) as e (id, priority, request, due_ms);
 
 -- name: email_fence
 -- Bump the ownership row of one queue, and hold it until the end of the transaction; no row when another owns it now.
@@ -16,14 +15,18 @@ update ownership set commits = commits + 1 where kind = $1 and key = $2 and toke
 
 -- name: email_claim
 -- Claim due mails of one account, and write the row of each attempt, before any provider is called. Runs behind
--- email_fence. What another transaction holds is passed over.
-with picked as (
-    select id
+-- email_fence. What another transaction holds is passed over. They are taken in their order; where $5 is more than are
+-- wanted, as for a probe, from so many first ones those that were tried least, counted in rounds of $6 attempts.
+with first as (
+    select id, attempts, priority, due_at
     from emails
     where account = $1 and status = 'pending' and not_before <= to_timestamp($3::bigint / 1000.0)
-    order by priority, not_before, id
-    limit cardinality($4::text[])
+    order by priority, due_at, id
+    limit $5::int
     for update skip locked
+),
+picked as (
+    select id from first order by attempts / $6::int, priority, due_at, id limit cardinality($4::text[])
 ),
 numbered as (
     select id, row_number() over () as i from picked
@@ -40,18 +43,22 @@ attempted as (
     insert into email_attempts (id, email_id, n, account, owner_token, state, request_sha256, started_at)
     select last_attempt_id, id, attempts, $1::text, $2::bigint, 'transmitting', request_sha256, updated_at from claimed
 )
-select id, last_attempt_id as attempt_id, request, tries, attempts_max,
-    (extract(epoch from expires_at) * 1000)::bigint as expires_ms
+select id, last_attempt_id as attempt_id, request, attempts, tries, attempts_max,
+    (extract(epoch from due_at) * 1000)::bigint as due_ms
 from claimed
-order by priority, not_before, id;
+order by priority, due_at, id;
 
 -- name: email_record
 -- Write the results of attempts, and what becomes of their mails. Runs behind email_fence. A result that is known
 -- already is not written twice; one that comes after the attempt was called unknown still settles it.
 with results as (
     select * from unnest(
-        $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::int[]
-    ) as r (attempt_id, state, provider_message_id, error_class, error_text, status, account, not_before_ms, tries)
+        $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::int[],
+        $11::text[], $12::text[]
+    ) as r (
+        attempt_id, state, provider_message_id, error_class, error_text, status, account, not_before_ms, tries,
+        failure, failure_text
+    )
 ),
 settled as (
     update email_attempts a
@@ -63,7 +70,7 @@ settled as (
 )
 update emails e
 set status = r.status, account = r.account, not_before = to_timestamp(r.not_before_ms / 1000.0), tries = r.tries,
-    updated_at = to_timestamp($1::bigint / 1000.0)
+    failure = r.failure, failure_text = r.failure_text, updated_at = to_timestamp($1::bigint / 1000.0)
 from settled s
 join results r on r.attempt_id = s.id
 where e.id = s.email_id and e.last_attempt_id = s.id and e.status in ('processing', 'unknown')
@@ -100,18 +107,61 @@ where e.id = l.email_id and e.last_attempt_id = l.id and e.status = 'processing'
 returning e.id;
 
 -- name: email_hand_over
--- Give due mails of one account to another. Runs behind email_fence.
+-- Give due mails of one account to another; they keep their order. Runs behind email_fence.
 update emails
 set account = $2, updated_at = to_timestamp($3::bigint / 1000.0)
 where id in (
     select id
     from emails
     where account = $1 and status = 'pending' and not_before <= to_timestamp($3::bigint / 1000.0)
-    order by priority, not_before, id
+    order by priority, due_at, id
     limit $4
     for update skip locked
 )
 returning id;
+
+-- name: email_give_up
+-- Give up mails of one account that were due before a time. Runs behind email_fence.
+update emails
+set status = 'failed', failure = $4, failure_text = $5, updated_at = to_timestamp($2::bigint / 1000.0)
+where id in (
+    select id
+    from emails
+    where account = $1 and status = 'pending' and priority = any ('{0,1,2}'::smallint[])
+        and due_at < to_timestamp($3::bigint / 1000.0)
+    limit $6
+    for update skip locked
+)
+returning id;
+
+-- name: email_clock_back
+-- Let nothing wait for a clock that went back. What was due when it was accepted is due; what waits after an attempt
+-- does so for $3 milliseconds at most. Runs behind email_fence.
+update emails
+set not_before = to_timestamp($2::bigint / 1000.0)
+where account = $1 and status = 'pending' and not_before > to_timestamp($2::bigint / 1000.0)
+    and case when attempts = 0 then due_at <= created_at
+        else not_before > to_timestamp(($2::bigint + $3::bigint) / 1000.0) end;
+
+-- name: email_account_write
+-- Keep how an account stands. Runs behind email_fence.
+insert into email_accounts (account, away_since, parked_at, parked_until, parks, error_class, error_text)
+values (
+    $1, to_timestamp($2::bigint / 1000.0), to_timestamp($3::bigint / 1000.0), to_timestamp($4::bigint / 1000.0),
+    $5, $6, $7
+)
+on conflict (account) do update
+set away_since = excluded.away_since, parked_at = excluded.parked_at, parked_until = excluded.parked_until,
+    parks = excluded.parks, error_class = excluded.error_class, error_text = excluded.error_text;
+
+-- name: email_accounts_away
+-- The accounts that took no mail when they were last seen.
+select account, parks, error_class, error_text,
+    (extract(epoch from away_since) * 1000)::bigint as away_since_ms,
+    (extract(epoch from parked_at) * 1000)::bigint as parked_at_ms,
+    (extract(epoch from parked_until) * 1000)::bigint as parked_until_ms
+from email_accounts
+where away_since is not null;
 
 -- name: email_next_due
 -- When the next pending mail of one account is due, in milliseconds; null when none is pending.
@@ -127,7 +177,8 @@ returning id;
 
 -- name: email_starts
 -- How many attempts one account started since a time, in slices: seconds, then minutes, then quarters of an hour. A
--- slice stands at its end, so that none counts for a shorter time than its attempts should.
+-- slice stands at its end, so that none counts for a shorter time than its attempts should. What the account was not
+-- there for ($4, error classes) counts for none.
 select (extract(epoch from slice) * 1000)::bigint as at_ms, count(*)::int as starts
 from (
     select case
@@ -137,26 +188,33 @@ from (
     end as slice
     from email_attempts
     where account = $1 and started_at > to_timestamp($2::bigint / 1000.0)
+        and (error_class is null or error_class <> all ($4::text[]))
 ) as starts
 group by slice
 order by slice;
 
 -- name: email_by_id
--- One mail.
-select id, created_by, account, status, priority, request, attempts, tries, attempts_max,
-    (extract(epoch from not_before) * 1000)::bigint as not_before_ms,
-    (extract(epoch from created_at) * 1000)::bigint as created_ms,
-    (extract(epoch from updated_at) * 1000)::bigint as updated_ms
-from emails
-where id = $1;
+-- One mail, and how its account stands.
+select e.id, e.created_by, e.account, e.status, e.priority, e.request, e.attempts, e.tries, e.attempts_max,
+    e.failure, e.failure_text, a.error_class as away_class, a.error_text as away_text,
+    (extract(epoch from e.due_at) * 1000)::bigint as due_ms,
+    (extract(epoch from e.not_before) * 1000)::bigint as not_before_ms,
+    (extract(epoch from e.created_at) * 1000)::bigint as created_ms,
+    (extract(epoch from e.updated_at) * 1000)::bigint as updated_ms,
+    (extract(epoch from a.away_since) * 1000)::bigint as away_since_ms,
+    (extract(epoch from a.parked_until) * 1000)::bigint as parked_until_ms
+from emails e
+left join email_accounts a on a.account = e.account
+where e.id = $1;
 
 -- name: email_attempts_by_email
--- The attempts of one mail, oldest first.
+-- The attempts of one mail, oldest first; of more than $2 + $3 only the first $2 and the last $3.
 select id, n, account, state, provider_message_id, error_class, error_text,
     (extract(epoch from started_at) * 1000)::bigint as started_ms,
     (extract(epoch from finished_at) * 1000)::bigint as finished_ms
 from email_attempts
 where email_id = $1
+    and (n <= $2::int or n > (select attempts from emails where id = $1) - $3::int)
 order by n;
 
 -- name: email_depths
