@@ -44,6 +44,7 @@ from greenroom.actors.provider_queue.state import (
     wake_ms,
 )
 from greenroom.actors.provider_queue.windows import Windows
+from greenroom.actors.providers.accounts import FOLDER
 from greenroom.actors.providers.provider import Fault, Outcome, Provider, Rejected, bounded
 from greenroom.runtime import (
     Actor,
@@ -401,6 +402,13 @@ def provider_queue_kinds(
     """The two kinds to start the actor system with. Every account of the policy has its provider."""
     assert set(policy.accounts) == set(providers), f"accounts {policy.accounts}, providers {sorted(providers)}"
     services = QueueServices(outbox, providers, policy, event, randomness or SystemRandomness())
+    hosted = [provider.sender for name, provider in providers.items() if name != FOLDER]
+    if hosted and not hosted[0].is_own:
+        event(
+            "email.sender_not_set",
+            setting="SENDGRID_FROM_EMAIL",
+            why=f"mail leaves as {hosted[0].name} <{hosted[0].email}>, the default: set it to an address of your own",
+        )
 
     def sender(key: int | str) -> Actor:
         account = str(key).rpartition(":")[0]

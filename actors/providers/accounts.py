@@ -15,6 +15,8 @@ from greenroom.actors.providers.sendgrid import API_URL, SendGrid
 from greenroom.actors.providers.transport import Limits, open_transport
 
 FOLDER = "folder"
+SENDER_EMAIL = "noreply@pitchey.com"  # as the system that greenroom replaces; `greenroom config` shows it
+SENDER_NAME = "Pitchey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class EmailSettings:
     """What the e-mail side needs from the settings; the fields are the environment's names in lower case.
 
     retry_delay, retry_max_delay, queue_interval: milliseconds, as in the guides; queue_ttl: seconds. Limits: mails per
-    account, 0 for none.
+    account, 0 for none. sendgrid_from_…: empty for the default.
     """
 
     data_dir: Path
@@ -30,8 +32,8 @@ class EmailSettings:
     sendgrid_api_url: str = API_URL
     sendgrid_fallback_api_key: str | None = field(default=None, repr=False)
     sendgrid_fallback_api_url: str = API_URL
-    sendgrid_from_email: str = "noreply@pitchey.com"
-    sendgrid_from_name: str = "Pitchey"
+    sendgrid_from_email: str = ""
+    sendgrid_from_name: str = ""
     email_rate_limit_minute: int = 50
     email_rate_limit_hour: int = 1_000
     email_rate_limit_day: int = 10_000
@@ -70,7 +72,8 @@ async def open_providers(
     settings: EmailSettings, wall_ms: Callable[[], int], *, limits: Limits | None = None
 ) -> AsyncIterator[Mapping[str, Provider]]:
     """Open the adapter of each account, in the order of `accounts_from`."""
-    sender = Sender(settings.sendgrid_from_email, settings.sendgrid_from_name)
+    own, name = settings.sendgrid_from_email, settings.sendgrid_from_name or SENDER_NAME
+    sender = Sender(own or SENDER_EMAIL, name, is_own=bool(own))
     async with AsyncExitStack() as stack:
         providers: dict[str, Provider] = {}
         for account in accounts_from(settings):

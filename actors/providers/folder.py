@@ -41,6 +41,11 @@ class Folder(Provider):
         self._sender = sender
         self._wall_ms = wall_ms
 
+    @property
+    def sender(self) -> Sender:
+        """Who its mail is from."""
+        return self._sender
+
     async def send(self, mail: Mail, attempt_id: str) -> Outcome:
         """Write *mail*. Its provider message id is the name of the file."""
         try:

@@ -65,10 +65,11 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who our mail is from."""
+    """Who our mail is from. is_own: somebody chose the address, it is not the default."""
 
     email: str
     name: str = ""
+    is_own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,11 @@ class Provider(Protocol):
     @property
     def is_redo_safe(self) -> bool:
         """Sending the same mail twice leaves one: what was interrupted may be sent again."""
+        ...
+
+    @property
+    def sender(self) -> Sender:
+        """Who its mail is from."""
         ...
 
     async def send(self, mail: Mail, attempt_id: str) -> Outcome:

@@ -61,6 +61,11 @@ class SendGrid(Provider):
         self._sender = sender
         self._wall_ms = wall_ms
 
+    @property
+    def sender(self) -> Sender:
+        """Who its mail is from."""
+        return self._sender
+
     async def send(self, mail: Mail, attempt_id: str) -> Outcome:
         """Hand over *mail*."""
         body = json.dumps(encode(mail, attempt_id, self._sender), ensure_ascii=False, separators=(",", ":"))

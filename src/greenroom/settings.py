@@ -33,12 +33,16 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a reader should know of a setting beyond its type. `later`: nothing reads it before that part exists."""
+    """What a reader should know of a setting beyond its type. `later`: nothing reads it before that part exists.
+
+    stand_in: what is used in its place while it is not set, where that may be told from a value that somebody set.
+    """
 
     why: str
     example: str
     unit: str = ""
     later: str = ""
+    stand_in: str = ""
 
 
 def _words(value: object) -> object:
@@ -250,8 +254,15 @@ class Settings(BaseSettings):
         HttpUrl | None,
         About("default: SENDGRID_API_URL", "https://api.eu.sendgrid.com"),
     ] = None
-    sendgrid_from_email: Annotated[EmailStr | None, About("sender address", "noreply@example.org")] = None
-    sendgrid_from_name: Annotated[str | None, About("sender name", "Greenroom")] = None
+    sendgrid_from_email: Annotated[
+        EmailStr | None,
+        About(
+            "sender address; the default is that of the replaced system, and a start that sends as it warns",
+            "noreply@example.org",
+            stand_in="noreply@pitchey.com",
+        ),
+    ] = None
+    sendgrid_from_name: Annotated[str | None, About("sender name", "Greenroom", stand_in="Pitchey")] = None
     aws_ses_access_key: Annotated[SecretStr | None, About("Amazon SES", "AKIA…", later=_MAIL)] = None
     aws_ses_secret_key: Annotated[SecretStr | None, About("Amazon SES", "wJalr…", later=_MAIL)] = None
     aws_ses_region: Annotated[

@@ -38,9 +38,9 @@ def table(settings: Settings, environment: Mapping[str, str]) -> list[Row]:
         rows.append(
             Row(
                 name=env,
-                value=shown(field_name, getattr(settings, field_name)),
+                value=shown(field_name, getattr(settings, field_name)) or told.stand_in,
                 origin="environment" if environment.get(env, "").strip() else "default",
-                default=shown(field_name, field.get_default()),
+                default=shown(field_name, field.get_default()) or told.stand_in,
                 unit=told.unit,
                 limit=limit_of(field),
                 why=told.why,

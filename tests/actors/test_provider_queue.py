@@ -19,7 +19,7 @@ from greenroom.actors.provider_queue.post_office import IdempotencyKey, PostOffi
 from greenroom.actors.provider_queue.request import normalise
 from greenroom.actors.provider_queue.state import QueuePolicy
 from greenroom.actors.providers.accounts import EmailSettings, accounts_from, open_providers
-from greenroom.actors.providers.provider import Accepted
+from greenroom.actors.providers.provider import Accepted, Sender
 from greenroom.actors.providers.transport import Limits
 from greenroom.runtime import Randomness, StopReason, StorageUnavailable, SystemClock, open_system
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
@@ -239,7 +239,7 @@ async def test_a_crash_loses_nothing_that_was_acknowledged_and_sends_nothing_twi
 
 async def test_a_crash_of_the_folder_is_no_mystery_the_mail_is_written_again(database, tmp_path):
     class Stuck:
-        is_redo_safe = True
+        is_redo_safe, sender = True, Sender("from@example.com")
         calls = 0
 
         async def send(self, mail, attempt_id):
@@ -496,6 +496,24 @@ async def test_a_mail_that_is_refused_for_what_it_is_fails_at_once_after_one_try
         assert (len(first.requests), second.requests) == (1, [])
 
 
+@pytest.mark.parametrize(("own", "warnings"), [("", 1), ("me@example.com", 0)])
+async def test_a_sender_that_nobody_chose_is_warned_of_once_and_used(database, tmp_path, own, warnings):
+    async with open_fake_sendgrid("one") as first, open_fake_sendgrid("two") as second:
+        settings = replace(hosted(tmp_path, first, second), sendgrid_from_email=own)
+        async with open_house(database, settings) as house:
+            await house.becomes(await house.post(), "sent")
+            told = [facts for name, facts in house.events if name == "email.sender_not_set"]
+        assert len(told) == warnings
+        assert all(facts["setting"] == "SENDGRID_FROM_EMAIL" for facts in told)
+        assert all("Pitchey <noreply@pitchey.com>" in facts["why"] for facts in told)
+        assert first.accepted[0]["from"] == {"email": own or "noreply@pitchey.com", "name": "Pitchey"}
+
+
+async def test_the_folder_needs_no_sender_of_ones_own(database, tmp_path):
+    async with open_house(database, EmailSettings(data_dir=tmp_path)) as house:
+        assert "email.sender_not_set" not in [name for name, _ in house.events]
+
+
 async def test_a_rate_limit_defers_and_never_fails(database, tmp_path):
     policy = replace(QUICK, windows=((1_000, 3), (60_000, 100)))
     async with open_fake_sendgrid() as fake, open_house(database, hosted(tmp_path, fake), policy) as house:
@@ -588,7 +606,7 @@ async def test_storage_that_goes_away_during_a_call_delays_the_result_and_loses_
 
 async def test_an_adapter_that_raises_makes_the_mail_unknown_and_the_queue_lives(database, tmp_path):
     class Faulty:
-        is_redo_safe = False
+        is_redo_safe, sender = False, Sender("from@example.com")
         calls = 0
 
         async def send(self, mail, attempt_id):

@@ -12,11 +12,20 @@ import pytest
 import trio
 
 from greenroom.actors.provider_queue.request import mail_from_json, normalise
-from greenroom.actors.providers.accounts import FOLDER, EmailSettings, accounts_from, open_providers
+from greenroom.actors.providers.accounts import (
+    FOLDER,
+    SENDER_EMAIL,
+    SENDER_NAME,
+    EmailSettings,
+    accounts_from,
+    open_providers,
+)
 from greenroom.actors.providers.folder import Folder
 from greenroom.actors.providers.provider import Accepted, Attachment, Deferred, Fault, Mail, Rejected, Sender, Unknown
 from greenroom.actors.providers.sendgrid import classify, encode, send_url
 from greenroom.actors.providers.transport import Answer, Limits
+from greenroom.settings import Settings
+from greenroom.settings_table import table
 
 fake_sendgrid = runpy.run_path(str(Path(__file__).parents[1] / "providers" / "fake_sendgrid.py"))
 open_fake_sendgrid, broken_rule = fake_sendgrid["open_fake_sendgrid"], fake_sendgrid["broken_rule"]
@@ -226,6 +235,27 @@ def test_the_folder_stands_alone_or_not_at_all(tmp_path):
     assert [account.name for account in accounts_from(hosted)] == ["sendgrid", "sendgrid_fallback"]
     only = settings(tmp_path, sendgrid_fallback_api_key="two")
     assert [account.name for account in accounts_from(only)] == ["sendgrid_fallback"]
+
+
+async def test_the_sender_is_that_of_the_settings_or_the_default_and_it_is_known_which(tmp_path):
+    for given, expected in (
+        ({}, Sender("noreply@pitchey.com", "Pitchey", is_own=False)),
+        ({"sendgrid_from_name": "Us"}, Sender("noreply@pitchey.com", "Us", is_own=False)),
+        ({"sendgrid_from_email": "us@example.com"}, Sender("us@example.com", "Pitchey")),
+    ):
+        for key in (None, "k"):
+            chosen = settings(tmp_path, sendgrid_api_key=key, **given)
+            async with open_providers(chosen, lambda: NOW) as providers:
+                assert [provider.sender for provider in providers.values()] == [expected]
+
+
+def test_the_default_sender_is_shown_as_the_default_of_its_settings():
+    rows = {row.name: row for row in table(Settings(), {})}
+    shown = {name: rows[f"SENDGRID_FROM_{name}"] for name in ("EMAIL", "NAME")}
+    assert {name: row.default for name, row in shown.items()} == {"EMAIL": SENDER_EMAIL, "NAME": SENDER_NAME}
+    assert {name: row.value for name, row in shown.items()} == {"EMAIL": SENDER_EMAIL, "NAME": SENDER_NAME}
+    own = {row.name: row for row in table(Settings(sendgrid_from_email="us@example.com"), {})}
+    assert own["SENDGRID_FROM_EMAIL"].value == "us@example.com"
 
 
 def test_no_key_is_shown_when_settings_or_accounts_are_printed(tmp_path):
