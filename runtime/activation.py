@@ -111,7 +111,10 @@ class Activation:
             self._begin(envelope)
             if busy_seconds() > until:
                 break
-        self.reschedule()
+        if len(mailbox):
+            self.reschedule()
+        elif self.phase is Phase.READY:
+            self._rest()
 
     def nest(self, envelope: Envelope) -> None:
         """Take a command that one of this activation's own waiting turns waits for."""

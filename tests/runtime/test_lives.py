@@ -277,6 +277,7 @@ async def test_a_watcher_that_has_ended_is_not_woken(autojump_clock: MockClock) 
         gate = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: house.worker("b").ask(Hold(gate), deadline=soon()))
+            await wait_all_tasks_blocked()
             await house.worker("a").ask(Watch("b"), deadline=soon())
             await trio.sleep(20)
             assert "ended a passivated" in house.log
