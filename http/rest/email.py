@@ -96,6 +96,10 @@ class MailStory(Output):
     to: list[str] = Field(description="masked")
     provider: str
     will_be_sent_again: bool
+    held: dict[str, Any] | None = Field(
+        default=None, description="since, reason, nextAttemptAt: while no account is there to take it"
+    )
+    attempts_made: int = Field(description="calls of providers, also those that `attempts` leaves out")
     events: list[dict[str, Any]] = Field(description="type, timestamp, data; oldest first")
     attempts: list[dict[str, Any]] = Field(description="one for each call of a provider")
 

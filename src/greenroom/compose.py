@@ -206,6 +206,7 @@ def email_settings(settings: Settings, directory: Path) -> EmailSettings:
         email_retry_max_delay=settings.email_retry_max_delay,
         email_queue_concurrent=settings.email_queue_concurrent,
         email_queue_interval=settings.email_queue_interval,
+        email_queue_ttl=settings.email_queue_ttl,
     )
 
 
@@ -221,6 +222,7 @@ def queue_policy(email: EmailSettings) -> QueuePolicy:
         tries_max=email.email_max_retries + 1,
         retry_ms_min=email.email_retry_delay,
         retry_ms_max=email.email_retry_max_delay,
+        mail_ms_max=email.email_queue_ttl * 1000,
         concurrent=email.email_queue_concurrent,
         poll_ms=email.email_queue_interval,
         windows=tuple((span, limit) for span, limit in windows if limit),

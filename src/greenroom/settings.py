@@ -295,7 +295,7 @@ class Settings(BaseSettings):
         int,
         Ge(60),
         Le(2_592_000),
-        About("a mail that has been due for longer is given up while no account is there", "259200", "s", later=_MAIL),
+        About("a mail that has been due for longer is given up while no account is there", "259200", "s"),
     ] = 259_200
     email_queue_concurrent: Annotated[int, Ge(1), Le(1000), About("calls in flight per provider", "5", "calls")] = 5
     email_queue_interval: Annotated[
