@@ -96,7 +96,6 @@ class ActorSystem:
         self._storage_back: trio.Event | None = None  # set when storage is away: what loads wait for
         self.acting: Activation | None = None  # whose plain `def` handler runs right now
         self.waiting_turns = 0
-        self.late_replies = 0
         self.has_escalated = trio.Event()
         self._escalated: Escalated | None = None
 
