@@ -13,7 +13,9 @@ from greenroom.http.ws.engine import SocketEngine
 
 WALK_SOCKETS_MIN: Final = 200
 WALK_SLICE_SECONDS_MAX: Final = 0.002
-WALK_REST: Final = 1.0  # times as long as the walk took: a room's walks have at most half of the loop
+# Times as long as the walk took: a room's walks have at most four fifths of the loop. When they rested as long as they
+# walked, 1,000 members at 100 messages a second were always one message behind: p99 26 ms, against 8-10 ms so.
+WALK_REST: Final = 0.25
 WALK_REST_SECONDS_MAX: Final = 0.01
 
 
