@@ -1,11 +1,11 @@
 """The supervision tree, whole: every kind of actor, its limits and how it is restarted, in start order.
 
-    room             one per conversation    durable, fenced; passivated when idle
-    presence         one per user            derived from sockets; cold while nothing happens
     provider queue   one per account         durable, fenced; always awake
     provider sender  one per call            of its queue
+    presence         one per user            derived from sockets; cold while nothing happens
+    room             one per conversation    durable, fenced; passivated when idle
 
-Kinds stop from the highest stop_order to the lowest: rooms first, the queues they may tell last.
+The system stops in the reverse of the start order: rooms first, the queues they may tell last.
 """
 
 from greenroom.actors.events import Audience
@@ -27,7 +27,6 @@ def room_kind(conversations: Conversations, ids: MessageIds, audience: Audience)
         ownership="existing",
         mailbox_envelopes_max=1024,
         idle_seconds_max=60.0,
-        stop_order=20,
         restart=RestartPolicy(mode="transient", intensity=5, period_seconds=30),
     )
 
@@ -39,6 +38,5 @@ def presence_kind(board: PresenceBoard) -> Kind:
         factory=lambda key: PresenceActor(int(key), board),
         mailbox_envelopes_max=256,
         idle_seconds_max=0.5,  # it keeps nothing that the engine and the board do not know
-        stop_order=10,
         restart=RestartPolicy(mode="transient", intensity=5, period_seconds=30),
     )

@@ -1,25 +1,31 @@
 """The actor runtime: knows trio and nothing of the product. These are its public names."""
 
-from greenroom.runtime.actor import Actor, Command, Context, Kind, Stream
+from greenroom.runtime.actor import Actor, Command, Stream
 from greenroom.runtime.address import Address
+from greenroom.runtime.context import Context
+from greenroom.runtime.counts import KindStatistics, SystemStatistics
 from greenroom.runtime.dead_letters import DeadLetter, DeadLetters
 from greenroom.runtime.errors import (
     ActorBusy,
     ActorError,
     ActorFailed,
     ActorGone,
+    AskInStop,
     AskTimeout,
     CallCycle,
     CommitUnknown,
     Escalated,
     MailboxFull,
+    NoSystem,
     StashFull,
+    StaticName,
     StorageUnavailable,
     UnknownCommand,
     UnknownKind,
     WrongKindOfAnswer,
 )
 from greenroom.runtime.handlers import handles, reads, reentrant, shielded
+from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.overflow import Meter, Overflow
 from greenroom.runtime.ports import (
@@ -33,7 +39,9 @@ from greenroom.runtime.ports import (
 )
 from greenroom.runtime.ref import Items, Ref
 from greenroom.runtime.restarts import Directive, RestartPolicy
-from greenroom.runtime.system import ActorSystem, KindStatistics, SystemStatistics, open_system
+from greenroom.runtime.strategies import Strategy
+from greenroom.runtime.system import ActorSystem, open_system
+from greenroom.runtime.tree import Child, Service, Supervisor
 from greenroom.runtime.watch import Down
 
 __all__ = [
@@ -44,8 +52,10 @@ __all__ = [
     "ActorGone",
     "ActorSystem",
     "Address",
+    "AskInStop",
     "AskTimeout",
     "CallCycle",
+    "Child",
     "Clock",
     "Command",
     "CommitOutcome",
@@ -63,14 +73,19 @@ __all__ = [
     "KindStatistics",
     "MailboxFull",
     "Meter",
+    "NoSystem",
     "Overflow",
     "Randomness",
     "Ref",
     "RestartPolicy",
+    "Service",
     "StashFull",
+    "StaticName",
     "StopReason",
     "StorageUnavailable",
+    "Strategy",
     "Stream",
+    "Supervisor",
     "SystemClock",
     "SystemRandomness",
     "SystemStatistics",

@@ -4,7 +4,8 @@
       ▲                 │ crashed            │  └◀─────────────── READING (only @reads handlers wait)
       │                 ▼                    │ crashed · draft lost · told to stop
       ├──delay over── WAITING                ▼
-      └───────────────────────────────── SETTLING (until the gate has no pending unit)
+      ├───────────────────────────────── SETTLING (until the gate has no pending unit)
+      └──released── HELD ◀── from anywhere, when its supervisor restarts it with others
 
 COLD costs no task and no memory but the cell; READY no task. A gate that storage broke is the world's fault: the
 actor goes to COLD and spends no restart intensity. Nothing here raises into the nursery: a bug of an actor ends its
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from greenroom.runtime.actor import Actor, Context, Kind
+from greenroom.runtime.actor import Actor
 from greenroom.runtime.address import Address
 from greenroom.runtime.batches import Batch, gather
+from greenroom.runtime.context import Context
+from greenroom.runtime.endings import stop_itself
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import (
     ActorGone,
@@ -29,20 +32,21 @@ from greenroom.runtime.errors import (
     WrongKindOfAnswer,
 )
 from greenroom.runtime.faults import crashed, turn_failed
-from greenroom.runtime.gate import Effect, Gate, Outputs, why_not_stored
+from greenroom.runtime.gate import Effect, Gate, Outputs
 from greenroom.runtime.handlers import Handler
+from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import DRAINED, Phase, StopReason
+from greenroom.runtime.lost_turns import redo, turns_lost
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.restarts import CrashHistory
-from greenroom.runtime.turn import Turn, put_aside
+from greenroom.runtime.turn import Turn, leave, put_aside
 from greenroom.runtime.waiting_turns import WaitingTurns
 from greenroom.runtime.waking import load
 from greenroom.runtime.watch import Down
 
 if TYPE_CHECKING:
+    from greenroom.runtime.supervisor import Leaf
     from greenroom.runtime.system import ActorSystem
-
-REDO_ATTEMPTS_MAX = 5
 
 
 class Activation:
@@ -54,12 +58,15 @@ class Activation:
         "address",
         "context",
         "gate",
+        "held",
         "history",
         "is_scheduled",
         "kind",
         "mailbox",
         "phase",
         "restarts",
+        "service",
+        "starting",
         "stash",
         "system",
         "turns",
@@ -84,6 +91,9 @@ class Activation:
         self.waiting: WaitingTurns | None = None
         self.stash: deque[Envelope] | None = None  # put aside by the actor, oldest first
         self.watchers: set[Address] | None = None
+        self.service: Leaf | None = None  # that it is, if it is one
+        self.starting: trio.CancelScope | None = None
+        self.held: trio.Event | None = None  # set when it has ended for its supervisor; there until it is released
 
     # -- the drain, from the dispatcher -------------------------------------------------------------------------
 
@@ -177,10 +187,14 @@ class Activation:
         if effects is not None and put_aside in effects:
             self._put_aside(envelope, writes, effects)
             return
+        is_last = effects is not None and leave in effects
         try:
             self.gate.close_turn(envelope, value, writes, effects)
         except ValueError as error:
             turn_failed(self, envelope, error, memory_is_ahead=True)
+        else:
+            if is_last:
+                stop_itself(self)
 
     def _put_aside(self, envelope: Envelope, writes: list[object] | None, effects: list[Effect]) -> None:
         if writes or len(effects) > 1:
@@ -238,7 +252,7 @@ class Activation:
             what = f"{self.address} lost storage in the middle of {type(turn.envelope.command).__name__}"
             self.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
         else:
-            self._redo([turn.envelope])
+            redo(self, [turn.envelope])
 
     def _set_phase(self) -> None:
         """From the turns that wait, unless something else is under way."""
@@ -254,7 +268,10 @@ class Activation:
     # -- waking and resting -------------------------------------------------------------------------------------
 
     def _wake_at_once(self) -> bool:
-        """Wake an actor that owns nothing and loads nothing, without a task. False when it must be loaded."""
+        """Wake an actor that owns nothing and loads nothing, without a task. False when it must be loaded.
+
+        It is made already when only its `start` is left.
+        """
         if self.kind.ownership != "none":
             return False
         try:
@@ -263,7 +280,6 @@ class Activation:
             crashed(self, error, "start")
             return True
         if type(actor).start is not Actor.start:
-            self.forget(StopReason.RELOADED)
             return False
         self.phase = Phase.READY
         return True
@@ -272,6 +288,8 @@ class Activation:
         """Of `waking`: the actor is ready."""
         self.phase = Phase.READY
         self.active_at = trio.current_time()
+        if self.service is not None:
+            self.service.is_ready()
         self.reschedule()
 
     def make_actor(self, token: int | None) -> Actor:
@@ -292,7 +310,7 @@ class Activation:
 
     def passivate_if_idle(self) -> bool:
         """Drop memory if nothing is under way; the final check and the drop share one step of the loop."""
-        if self.phase is not Phase.READY or len(self.mailbox) or self.is_scheduled:
+        if self.phase is not Phase.READY or len(self.mailbox) or self.is_scheduled or self.service is not None:
             return False  # a command that came meanwhile wins
         assert self.gate is not None
         assert self.context is not None
@@ -308,10 +326,13 @@ class Activation:
         if self.context is not None:
             self.context.end()
         if self.actor is not None:
+            self.system.stopping = self
             try:
                 self.actor.stopping(reason)
             except Exception as error:
                 self._effect_failed(error)
+            finally:
+                self.system.stopping = None
         if self.waiting is not None:
             for envelope in self.waiting.nested:
                 self.fail_or_bury(envelope, ActorGone(self.address, reason.value), "actor_gone")
@@ -338,8 +359,7 @@ class Activation:
     def wait_over(self) -> None:
         """Of `faults`: the wait before a restart, or the rest after too many, is over."""
         if self.phase is Phase.WAITING:
-            self.phase = Phase.COLD
-            self.reschedule()
+            self.rest_in(Phase.COLD)
 
     def fail_mailbox(self, reason: str) -> None:
         """Tell all whose commands wait here that nobody will handle them."""
@@ -389,40 +409,28 @@ class Activation:
     def become_cold(self, reason: StopReason) -> None:
         """End the activation; the next command, or one that waits, begins another."""
         self.forget(reason)
-        self.phase = Phase.COLD
-        self.reschedule()
+        self.rest_in(Phase.COLD)
 
     def _gate_broken(self, outcome: CommitOutcome, turns: list[Outputs]) -> None:
-        """Nothing of *turns* was stored, or nobody knows. Memory is ahead of storage: drop it."""
-        self.system.event("gate.broken", address=str(self.address), outcome=outcome.value, turns=len(turns))
-        envelopes = [turn.envelope for turn in turns if turn.envelope.command is not None]
-        if outcome in (CommitOutcome.DUPLICATE, CommitOutcome.FENCED):
-            self._redo(envelopes)
-        else:
-            for envelope in envelopes:
-                self.fail_or_bury(envelope, why_not_stored(outcome, self.address, envelope), f"gate_{outcome.value}")
-        if outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN):
-            self.system.storage_failed(outcome.value)
-        if self.waiting is not None:
-            self.waiting.cancel(f"the gate broke ({outcome.value})")
-        if self.context is not None:
-            self.context.broken_by = outcome
-        self.become_cold(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED)
+        turns_lost(self, outcome, turns)
 
-    def _redo(self, envelopes: list[Envelope]) -> None:
-        """Put turns that were certainly not stored back in front, in order, to be decided again after loading."""
-        again: list[Envelope] = []
-        for envelope in [part for whole in envelopes for part in whole.parts or (whole,)]:
-            envelope.attempts += 1
-            if envelope.state == "settled":  # its caller was told that the outcome is unknown
-                continue
-            if envelope.attempts > REDO_ATTEMPTS_MAX:
-                what = type(envelope.command).__name__
-                self.fail_or_bury(envelope, CommitUnknown(f"{self.address} could not store {what}"), "redo_attempts")
-                continue
-            envelope.state = "queued"
-            again.append(envelope)
-        self.mailbox.put_back(again)
+    def rest_in(self, phase: Phase) -> None:
+        """The activation is over: be COLD or WAITING, unless the supervisor holds it."""
+        if self.held is not None:
+            self.phase = Phase.HELD
+            self.held.set()
+            return
+        self.phase = phase
+        if phase is Phase.COLD and self.service is not None:
+            self.wake()
+        else:
+            self.reschedule()
+
+    def wake(self) -> None:
+        """Of a service: begin an activation though nobody has told it anything."""
+        if self.phase is Phase.COLD:
+            self.phase = Phase.LOADING
+            self.system.spawn(load, self)
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -432,17 +440,3 @@ class Activation:
         if len(self.mailbox) or self.waiting is not None or self.phase in (Phase.LOADING, Phase.SETTLING):
             return False
         return self.gate is None or not self.gate.pending
-
-    def stop(self, reason: StopReason) -> None:
-        """End the activation now; commands that still wait are told."""
-        if self.waiting is not None:
-            self.waiting.cancel(f"it stops: {reason}")
-            for turn in self.waiting.turns:
-                self.fail_or_bury(turn.envelope, ActorGone(self.address, reason.value), "actor_gone")
-        if self.gate is not None:
-            for unit in self.gate.pending:  # on their way to storage: nobody will hear how it ended
-                for outputs in unit.turns:
-                    self.fail_or_bury(outputs.envelope, ActorGone(self.address, reason.value), "actor_gone")
-        self.forget(reason)
-        self.fail_mailbox(reason.value)
-        self.phase = Phase.WAITING

@@ -3,6 +3,9 @@
 ActorError
 ├── the caller's
 │   ├── UnknownKind          no kind of that name was declared
+│   ├── StaticName           a second actor of a name that stands for one alone
+│   ├── NoSystem             a ref was used where no system runs
+│   ├── AskInStop            an actor that ends asked another one
 │   ├── UnknownCommand       the kind has no handler for the command
 │   ├── WrongKindOfAnswer    a stream was asked, or a single answer followed
 │   ├── CallCycle            an ask whose answer waits, directly or not, for the asker itself
@@ -37,6 +40,26 @@ class UnknownKind(ActorError):
 
     def __init__(self, kind: str, known: list[str]) -> None:
         super().__init__(f"no kind named {kind!r}: this system knows {', '.join(sorted(known)) or 'none'}")
+
+
+class StaticName(ActorError):
+    """A name that stands for one actor, or one kind, was used for another."""
+
+
+class NoSystem(ActorError):
+    """A ref was unpickled where no system runs, and then used."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(f"no actor system runs here, so {address} cannot be reached: unpickle it inside `open_system`")
+
+
+class AskInStop(ActorError):
+    """An actor asked while it ends: nothing can be waited for there, and two that end could wait for each other."""
+
+    def __init__(self, address: Address, command: object) -> None:
+        super().__init__(
+            f"an actor asked {address} {type(command).__name__} in its `stopping`: tell it instead, or ask in a turn"
+        )
 
 
 class UnknownCommand(ActorError):
@@ -75,11 +98,14 @@ class CallCycle(ActorError):
 
 
 class Escalated(ActorError):
-    """An actor failed in a way that its kind will not live with: the system ends."""
+    """An actor failed in a way that no supervisor above it can live with: the system ends.
 
-    def __init__(self, address: Address, why: str) -> None:
-        super().__init__(f"{address} → kind {address.kind} → the system: {why}")
-        self.address = address
+    path: who failed, then every supervisor above it.
+    """
+
+    def __init__(self, path: list[str], why: str) -> None:
+        super().__init__(f"{' → '.join(path)} → the system ends: {why}")
+        self.path = path
 
 
 class MailboxFull(ActorError):

@@ -3,7 +3,7 @@
     a handler raised ──directive──▶ RESUME    the draft is dropped, the actor lives
                                     RESTART   it starts again from storage, after a wait, without the poisoned command
                                     STOP      it ends; who waits is told, and the next command makes a new one
-                                    ESCALATE  the system ends, with a report of who failed and why
+                                    ESCALATE  its supervisor has failed, with all it supervises; the one above decides
 
 Without a rule of its kind a failed ask is RESUME, and the asker is told; a failed tell is RESTART. Memory that may be
 ahead of a dropped draft is always loaded again.
@@ -43,17 +43,25 @@ def crashed(cell: "Activation", error: Exception, where: str) -> None:
     cell.history = cell.history or CrashHistory()
     plan = decide(policy, cell.history, trio.current_time(), system.randomness.uniform(0, 1))
     cell.restarts += 1
-    cell.phase = Phase.WAITING
     system.crashes += 1
+    cell.rest_in(Phase.WAITING)
+    if cell.phase is Phase.HELD:  # its supervisor restarts it in any case
+        system.event("actor.crashed", error=error, address=str(cell.address), where=where)
+        return
     facts = {"error": error, "address": str(cell.address), "where": where}
     if not isinstance(plan, GiveUp):
         system.event("actor.crashed", **facts, restart_seconds=plan.delay_seconds)
+    else:
+        system.event("actor.gave_up", **facts, reason=plan.reason)
+    if cell.service is not None:
+        cell.service.exited(cell, plan, error)
+        return
+    if not isinstance(plan, GiveUp):
         system.deadlines.after(plan.delay_seconds, cell.wait_over)
         return
-    system.event("actor.gave_up", **facts, reason=plan.reason)
     cell.fail_mailbox(plan.reason)
     if policy.when_exhausted == "escalate":
-        system.escalate(cell.address, error, plan.reason)
+        system.leaf_of(cell).branch.fail(path_of(cell), error, plan.reason)
     system.deadlines.after(policy.period_seconds, cell.wait_over)
 
 
@@ -77,12 +85,21 @@ def _crash(cell: "Activation", error: Exception) -> None:
 def _end(cell: "Activation", error: Exception) -> None:
     cell.system.event("actor.stopped", error=error, address=str(cell.address))
     cell.forget(StopReason.CRASHED)
-    cell.phase = Phase.COLD
     cell.fail_mailbox(StopReason.CRASHED.value)
+    if cell.service is None:
+        cell.rest_in(Phase.COLD)
+    else:
+        cell.rest_in(Phase.WAITING)
+        cell.service.exited(cell, None, error)
 
 
 def _escalate(cell: "Activation", error: Exception, why: str) -> None:
     cell.forget(StopReason.CRASHED)
-    cell.phase = Phase.WAITING
     cell.fail_mailbox(why)
-    cell.system.escalate(cell.address, error, why)
+    cell.rest_in(Phase.WAITING)
+    cell.system.leaf_of(cell).branch.fail(path_of(cell), error, why)
+
+
+def path_of(cell: "Activation") -> list[str]:
+    """Who failed, for a report."""
+    return [str(cell.address)] if cell.service is not None else [str(cell.address), f"kind {cell.kind.name}"]

@@ -43,6 +43,8 @@ class Phase(enum.Enum):
     READING = "reading"
     SETTLING = "settling"
     WAITING = "waiting"
+    HELD = "held"  # its supervisor has ended it and will release it
+    ENDED = "ended"  # a service that is not restarted
 
 
 DRAINED = frozenset((Phase.COLD, Phase.READY, Phase.READING))  # a command that comes may begin a turn at once

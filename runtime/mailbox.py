@@ -17,7 +17,7 @@ import trio
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.errors import MailboxFull
+from greenroom.runtime.errors import ActorGone, MailboxFull
 
 SYSTEM_ENVELOPES_MAX = 1024
 
@@ -152,3 +152,21 @@ class Mailbox:
             trio.lowlevel.reschedule(waiters.popleft())
             if not waiters:
                 self._room_waiters = None
+
+
+class ClosedMailbox(Mailbox):
+    """Of an actor that will never take a command again. Whoever sends one gets *why*."""
+
+    __slots__ = ("_why",)
+
+    def __init__(self, why: ActorGone) -> None:
+        super().__init__(envelopes_max=0)
+        self._why = why
+
+    def put_nowait(self, envelope: Envelope) -> bool:
+        """Raises: ActorGone."""
+        raise self._why
+
+    def put_system(self, envelope: Envelope) -> bool:
+        """False: nobody takes it."""
+        return False

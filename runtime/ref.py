@@ -1,12 +1,16 @@
 """Refs: the way to one actor, as a value.
 
-Making one does no I/O; the first command activates. Inside a turn nothing leaves an actor before what it depends on is
-stored: a tell waits for the commit of the turn, and an ask has everything stored first that was written until then,
-its own turn's writes too. So a turn that asks is stored in parts, split where it asks.
+Making one does no I/O; the first command activates. It knows no place: pickled, it is its address, and where it is
+unpickled it leads to the actor of that address there.
+
+Inside a turn nothing leaves an actor before what it depends on is stored: a tell waits for the commit of the turn, and
+an ask has everything stored first that was written until then, its own turn's writes too. So a turn that asks is stored
+in parts, split where it asks.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -15,6 +19,7 @@ import trio
 from greenroom.runtime.actor import Command, Stream
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope, Question, ReplyTo
+from greenroom.runtime.errors import AskInStop, NoSystem
 from greenroom.runtime.turn import current_turn
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 STREAM_ITEMS_MAX: Final = 16
+
+running_system: ContextVar["ActorSystem | None"] = ContextVar("greenroom_system", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,9 @@ class Ref:
     def __str__(self) -> str:
         return str(self.address)
 
+    def __reduce__(self) -> "tuple[Callable[[Address], Ref], tuple[Address]]":
+        return ref_here, (self.address,)
+
     def tell(self, command: Command[Any]) -> None:
         """Queue *command*. Never waits; inside a turn it leaves when everything written so far is stored.
 
@@ -56,18 +66,28 @@ class Ref:
         An ask without a task: for edges that serve thousands of callers. *reply_to* must not wait; what it raises
         is logged. deadline: absolute trio time. Raises as `tell`; then *reply_to* is not called.
         """
+        self._refuse_in_stop(command)
         envelope = Question(self.address, command, reply_to)
         self._system.deliver(envelope)
         self._system.expire_at(envelope, deadline)
 
-    async def ask(self, command: Command[R], *, deadline: float) -> R:
+    def _refuse_in_stop(self, command: object) -> None:
+        if self._system.stopping is not None:
+            raise AskInStop(self.address, command)
+
+    def ask(self, command: Command[R], *, deadline: float) -> Coroutine[Any, Any, R]:
         """Queue *command* and wait for the reply.
 
         deadline: absolute trio time; the caller's own scope counts too, and inside a turn that turn's deadline.
         Cancelled, or the deadline passed: a turn that waits for something is cancelled too unless its handler is
         @shielded; what it wrote is dropped. One that was finished already may still take effect.
-        Raises: AskTimeout, ActorFailed, ActorGone, CallCycle, StorageUnavailable, CommitUnknown, and as `tell`.
+        Raises: AskTimeout, ActorFailed, ActorGone, CallCycle, StorageUnavailable, CommitUnknown, and as `tell`; when
+        called, before anything is awaited, AskInStop.
         """
+        self._refuse_in_stop(command)
+        return self._ask(command, deadline)
+
+    async def _ask(self, command: Command[R], deadline: float) -> R:
         caller = current_turn()
         task = trio.lowlevel.current_task()
         answer: list[Any] = []
@@ -159,6 +179,26 @@ class Items(Generic[R]):
             if self.error is not None:
                 raise self.error from None
             raise StopAsyncIteration from None
+
+
+def ref_here(address: Address) -> Ref:
+    """The ref of *address* in the system that the running code is part of: what a pickled ref becomes.
+
+    Outside of any system it is a value still, and whoever sends something to it gets NoSystem.
+    """
+    return Ref(address, running_system.get() or cast("ActorSystem", _Nowhere(address)))
+
+
+class _Nowhere:
+    """Stands for the system that is not there."""
+
+    __slots__ = ("_address",)
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def __getattr__(self, _: str) -> object:
+        raise NoSystem(self._address)
 
 
 def _abandon(envelope: Question) -> trio.lowlevel.Abort:

@@ -1,67 +1,53 @@
 """The actor system: the registry of activations and the few tasks that serve all of them.
 
-    async with open_system(kinds, committer=committer) as system:
+    async with open_system([Kind("room", RoomActor)], committer=committer) as system:
         room = system.ref("room", 42)
         sent = await room.ask(Send(...), deadline=trio.current_time() + 5)
 
 Two concurrent first commands make one activation. The supervision tree is data over one flat nursery: a cell per
-address, a policy per kind. While storage is away nothing is loaded and nobody spends restart intensity; one prober
-(jittered, at most PROBE_SECONDS_MAX apart) finds out when it is back, and commands wait up to their deadline.
+address, a policy per kind. While storage is away nothing is loaded, and commands wait up to their deadline.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import trio
 
 from greenroom.runtime.activation import Activation
-from greenroom.runtime.actor import Command, Context, Kind
+from greenroom.runtime.actor import Command
 from greenroom.runtime.address import Address
+from greenroom.runtime.context import Context
+from greenroom.runtime.counts import SystemStatistics, kind_statistics
 from greenroom.runtime.dead_letters import DeadLetters
 from greenroom.runtime.deadlines import DeadlineHeap
 from greenroom.runtime.dispatcher import Dispatcher
+from greenroom.runtime.endings import hold, stop_now
 from greenroom.runtime.envelope import Envelope, Question
-from greenroom.runtime.errors import ActorGone, CallCycle, Escalated, MailboxFull, StorageUnavailable, UnknownKind
-from greenroom.runtime.lifecycle import DRAINED, Phase, StopReason
+from greenroom.runtime.errors import (
+    ActorGone,
+    CallCycle,
+    Escalated,
+    MailboxFull,
+    StaticName,
+    StorageUnavailable,
+    UnknownKind,
+)
+from greenroom.runtime.kind import Kind
+from greenroom.runtime.lifecycle import DRAINED, StopReason
 from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.ports import Clock, Committer, Randomness, SystemClock, SystemRandomness
-from greenroom.runtime.ref import Ref
+from greenroom.runtime.ref import Ref, running_system
+from greenroom.runtime.storage_watch import StorageWatch
+from greenroom.runtime.supervisor import Branch, Leaf
+from greenroom.runtime.sweeper import sweep
+from greenroom.runtime.tree import SERVICE_KEY, Child, Supervisor, kinds_of
 from greenroom.runtime.turn import Turn, current_turn
 from greenroom.runtime.watch import Down
 
-PROBE_SECONDS_MAX = 1.0
-SWEEP_SECONDS = 1.0
 STOP_POLL_SECONDS = 0.01
-SWEEP_CELLS_MAX = 1000  # cells looked at between two checkpoints of the sweeper
 
 EventHook = Callable[..., None]
-
-
-@dataclass(frozen=True, slots=True)
-class KindStatistics:
-    """Of one kind. Counts of activations by phase; depth in envelopes; turns and restarts since the start."""
-
-    loaded: int
-    cold: int
-    depth: int
-    depth_max: int
-    turns: int
-    restarts: int
-    refused: int
-
-
-@dataclass(frozen=True, slots=True)
-class SystemStatistics:
-    """Of the whole system."""
-
-    kinds: dict[str, KindStatistics]
-    crashes: int
-    passivated: int
-    dead_letters: int
-    asks_pending: int
-    storage_is_away: bool
 
 
 class ActorSystem:
@@ -69,7 +55,8 @@ class ActorSystem:
 
     def __init__(
         self,
-        kinds: Iterable[Kind],
+        tree: Supervisor,
+        kinds: dict[str, Kind],
         committer: Committer,
         nursery: trio.Nursery,
         clock: Clock,
@@ -78,7 +65,7 @@ class ActorSystem:
         *,
         passivates_at_once: bool,
     ) -> None:
-        self.kinds = {kind.name: kind for kind in kinds}
+        self.kinds = kinds
         self.committer = committer
         self.clock = clock
         self.randomness = randomness
@@ -92,34 +79,55 @@ class ActorSystem:
         self.passivated = 0
         self.retired: dict[str, list[int]] = {name: [0, 0, 0] for name in self.kinds}  # turns, restarts, refused
         self._nursery = nursery
-        self._is_stopped = False
-        self._storage_back: trio.Event | None = None  # set when storage is away: what loads wait for
+        self.is_stopped = False
+        self.storage = StorageWatch(self)
         self.acting: Activation | None = None  # whose plain `def` handler runs right now
+        self.stopping: Activation | None = None  # whose `stopping` runs right now
         self.waiting_turns = 0
         self.has_escalated = trio.Event()
         self._escalated: Escalated | None = None
+        self.tree = Branch(self, tree)
+        self._leaves = {leaf.name: leaf for leaf in self.tree.leaves()}
 
     def ref(self, kind: str, key: int | str) -> Ref:
-        """The ref of an address. Raises: UnknownKind."""
-        if kind not in self.kinds:
-            raise UnknownKind(kind, list(self.kinds))
+        """The ref of an address. Raises: UnknownKind, StaticName for an address of a service but its own."""
+        self.check(Address(kind, key))
         return Ref(Address(kind, key), self)
+
+    def service(self, name: str) -> Ref:
+        """The ref of a service. Raises: UnknownKind."""
+        return self.ref(name, SERVICE_KEY)
+
+    def check(self, address: Address) -> None:
+        """Whether there can be an actor there. Raises: UnknownKind, StaticName."""
+        leaf = self._leaves.get(address.kind)
+        if leaf is None:
+            raise UnknownKind(address.kind, list(self.kinds))
+        if leaf.is_service and address.key != SERVICE_KEY:
+            raise StaticName(
+                f"{leaf.name} is a service: there is one, `system.service({leaf.name!r})`, and no {address}"
+            )
+
+    def leaf_of(self, cell: Activation) -> Leaf:
+        """Where *cell* stands in the tree."""
+        return self._leaves[cell.kind.name]
 
     def activation(self, address: Address) -> Activation:
         """The cell of *address*, made if there is none."""
         cell = self.activations.get(address)
         if cell is None:
-            kind = self.kinds.get(address.kind)
-            if kind is None:
-                raise UnknownKind(address.kind, list(self.kinds))
-            cell = self.activations[address] = Activation(self, kind, address)
+            self.check(address)
+            leaf = self._leaves[address.kind]
+            cell = self.activations[address] = Activation(self, leaf.kind, address)
+            if leaf.is_held:
+                hold(cell)
         return cell
 
     # -- delivery -----------------------------------------------------------------------------------------------
 
     def deliver(self, envelope: Envelope) -> None:
         """Queue an envelope. Raises: MailboxFull, UnknownKind, ActorGone."""
-        if self._is_stopped:
+        if self.is_stopped:
             raise ActorGone(envelope.to, "the system stops")
         cell = self.activations.get(envelope.to) or self.activation(envelope.to)
         if not cell.mailbox.put_nowait(envelope):
@@ -144,8 +152,8 @@ class ActorSystem:
     def deliver_system(self, envelope: Envelope) -> None:
         """Queue a command of the runtime itself: a timer, a `Down`. It goes ahead of the users' commands."""
         cell = self.activation(envelope.to)
-        if self._is_stopped or not cell.mailbox.put_system(envelope):
-            self.bury(envelope, "stopped" if self._is_stopped else "mailbox_full")
+        if self.is_stopped or not cell.mailbox.put_system(envelope):
+            self.bury(envelope, "stopped" if self.is_stopped else "mailbox_full")
             return
         cell.reschedule()
 
@@ -159,8 +167,7 @@ class ActorSystem:
         if turn is None:
             self.deliver(Envelope(address, command))
             return
-        if address.kind not in self.kinds:
-            raise UnknownKind(address.kind, list(self.kinds))
+        self.check(address)
         turn.effects = [*(turn.effects or ()), lambda: self.tell_or_bury(address, command)]
 
     async def deliver_from(self, caller: Turn, envelope: Envelope) -> None:
@@ -201,7 +208,7 @@ class ActorSystem:
             envelope.deadline = self.deadlines.at(deadline, lambda: self._expire(envelope))
 
     def _expire(self, envelope: Question) -> None:
-        if envelope.state == "queued" and self._storage_back is not None:
+        if envelope.state == "queued" and self.storage.is_away:
             envelope.fail(StorageUnavailable(f"{envelope.to} waits for storage; send the command again"))
         else:
             envelope.expire()
@@ -222,12 +229,12 @@ class ActorSystem:
         if cell is not None and cell.watchers is not None:
             cell.watchers.discard(watcher)
 
-    def escalate(self, address: Address, error: Exception, why: str) -> None:
-        """End the system: `open_system` raises *Escalated*, with *error* as its cause."""
+    def escalate(self, report: Escalated, error: Exception) -> None:
+        """End the system: `open_system` raises *report*, with *error* as its cause."""
         if self._escalated is None:
-            self._escalated = Escalated(address, why)
+            self._escalated = report
             self._escalated.__cause__ = error
-            self.event("system.escalated", error=error, address=str(address), why=why)
+            self.event("system.escalated", error=error, path=report.path, why=str(report))
             self.has_escalated.set()
 
     async def watch_escalation(self) -> None:
@@ -242,94 +249,39 @@ class ActorSystem:
         what = type(envelope.command).__name__
         self.event("dead_letter.buried", address=str(envelope.to), command=what, reason=reason)
 
-    # -- storage ------------------------------------------------------------------------------------------------
-
-    @property
-    def storage_is_away(self) -> bool:
-        """The last commit or load found no storage, and the prober has not yet found it back."""
-        return self._storage_back is not None
-
-    def storage_failed(self, why: str) -> None:
-        """Somebody found storage away: hold all loading until the prober finds it back."""
-        if self._storage_back is None and not self._is_stopped:
-            self._storage_back = trio.Event()
-            self.event("storage.lost", why=why)
-            self.spawn(self._probe)
-
-    async def wait_storage(self) -> None:
-        """Wait until storage is there, as far as anybody knows."""
-        while self._storage_back is not None:
-            await self._storage_back.wait()
-        await trio.lowlevel.checkpoint()
-
-    async def _probe(self) -> None:
-        back = self._storage_back
-        assert back is not None
-        while True:
-            await trio.sleep(self.randomness.uniform(PROBE_SECONDS_MAX / 10, PROBE_SECONDS_MAX))
-            try:
-                await self.committer.probe()
-            except StorageUnavailable:
-                continue
-            self._storage_back = None
-            back.set()
-            self.event("storage.found")
-            return
-
     # -- tasks --------------------------------------------------------------------------------------------------
 
     def spawn(self, fn: Callable[..., Awaitable[None]], *args: object) -> None:
         """Start a task of the runtime. *fn* raises nothing but `Cancelled`."""
         self._nursery.start_soon(fn, *args)
 
-    async def sweep(self) -> None:
-        """Passivate what has been idle for too long, and forget cells that are cold and clean."""
-        while True:
-            await trio.sleep(SWEEP_SECONDS)
-            for count, cell in enumerate(list(self.activations.values())):
-                if count % SWEEP_CELLS_MAX == SWEEP_CELLS_MAX - 1:
-                    await trio.lowlevel.checkpoint()
-                self._sweep_one(cell)
-
-    def _sweep_one(self, cell: Activation) -> None:
-        if cell.phase is Phase.READY and trio.current_time() - cell.active_at >= cell.kind.idle_seconds_max:
-            self.passivated += cell.passivate_if_idle()
-        if (
-            cell.phase is Phase.COLD
-            and not len(cell.mailbox)
-            and not cell.is_scheduled
-            and not self._crashed_lately(cell)
-        ):
-            del self.activations[cell.address]
-            retired = self.retired[cell.kind.name]
-            retired[0] += cell.turns
-            retired[1] += cell.restarts
-            retired[2] += cell.mailbox.refused
-
-    @staticmethod
-    def _crashed_lately(cell: Activation) -> bool:
-        """Its crashes still count: the cell that remembers them must stay."""
-        history = cell.history
-        return history is not None and trio.current_time() - history.times[-1] < cell.kind.restart.period_seconds
+    def forget(self, cell: Activation) -> None:
+        """Of the sweeper: drop a cell that is cold; what it counted stays."""
+        del self.activations[cell.address]
+        retired = self.retired[cell.kind.name]
+        retired[0] += cell.turns
+        retired[1] += cell.restarts
+        retired[2] += cell.mailbox.refused
 
     async def stop(self) -> None:
-        """Let every actor finish what it has, then end them, highest stop order first.
+        """Let every actor finish what it has, then end them in the reverse of the start order.
 
         Nothing new is accepted from now on, except by actors from each other. The caller's scope is the deadline:
         Cancelled, what is left is ended at once and listed in an event.
         """
         try:
             # Polled, because quiet is a fact about all actors at once, and only at the end of a process.
-            while any(not cell.is_quiet for cell in self.activations.values()) and not self.storage_is_away:  # noqa: ASYNC110
+            while any(not cell.is_quiet for cell in self.activations.values()) and not self.storage.is_away:  # noqa: ASYNC110
                 await trio.sleep(STOP_POLL_SECONDS)
         finally:
-            self._is_stopped = True
+            self.is_stopped = True
             left = [str(cell.address) for cell in self.activations.values() if not cell.is_quiet]
             if left:
                 self.event("system.stopped_busy", addresses=left[:20], count=len(left))
             reason = StopReason.DEADLINE if left else StopReason.NORMAL
-            for cell in sorted(self.activations.values(), key=_stop_order):
-                cell.stop(reason)
+            for leaf in reversed(self.tree.leaves()):
+                for cell in leaf.cells:
+                    stop_now(cell, reason)
 
     def statistics(self) -> SystemStatistics:
         """Counts by kind and of the whole. O(activations)."""
@@ -337,12 +289,12 @@ class ActorSystem:
         for cell in self.activations.values():
             by_kind[cell.address.kind].append(cell)
         return SystemStatistics(
-            kinds={name: _kind_statistics(cells, *self.retired[name]) for name, cells in by_kind.items()},
+            kinds={name: kind_statistics(cells, *self.retired[name]) for name, cells in by_kind.items()},
             crashes=self.crashes,
             passivated=self.passivated,
             dead_letters=self.dead_letters.counts.total(),
             asks_pending=len(self.deadlines),
-            storage_is_away=self.storage_is_away,
+            storage_is_away=self.storage.is_away,
         )
 
 
@@ -361,31 +313,13 @@ def _waits_for_itself(caller: Turn, envelope: Envelope) -> Activation | None:
     return None
 
 
-def _stop_order(activation: Activation) -> int:
-    """Sort key: kinds stop from the highest `stop_order` to the lowest."""
-    return -activation.kind.stop_order
-
-
-def _kind_statistics(cells: list[Activation], turns: int, restarts: int, refused: int) -> KindStatistics:
-    depths = [len(cell.mailbox) for cell in cells]
-    return KindStatistics(
-        loaded=sum(cell.actor is not None for cell in cells),
-        cold=sum(cell.actor is None for cell in cells),
-        depth=sum(depths),
-        depth_max=max(depths, default=0),
-        turns=turns + sum(cell.turns for cell in cells),
-        restarts=restarts + sum(cell.restarts for cell in cells),
-        refused=refused + sum(cell.mailbox.refused for cell in cells),
-    )
-
-
 def _no_event(name: str, **facts: object) -> None:
     """Where events go when nobody listens."""
 
 
 @asynccontextmanager
 async def open_system(
-    kinds: Iterable[Kind],
+    children: Iterable[Child] | Supervisor,
     *,
     committer: Committer,
     clock: Clock | None = None,
@@ -396,11 +330,16 @@ async def open_system(
 ) -> AsyncIterator[ActorSystem]:
     """Run a system of actors; at the end of the block its actors finish, within *stop_seconds_max*.
 
+    children: kinds, services and supervisors in start order, or the root of the tree. The block begins when every
+    service has started.
     event(name, **facts): told of everything that happens outside the ordinary; must not raise.
     passivates_at_once: a test mode in which every actor forgets everything after each command.
     """
+    root = children if isinstance(children, Supervisor) else Supervisor("system", list(children))
+    kinds = kinds_of(root)
     async with trio.open_nursery() as nursery:
         system = ActorSystem(
+            root,
             kinds,
             committer,
             nursery,
@@ -409,11 +348,16 @@ async def open_system(
             event,
             passivates_at_once=passivates_at_once,
         )
-        for service in (system.dispatcher.run, system.deadlines.run, system.sweep, system.watch_escalation):
+        for service in (system.dispatcher.run, system.deadlines.run, system.watch_escalation):
             nursery.start_soon(service)
+        nursery.start_soon(sweep, system)
+        outer = running_system.get()
+        running_system.set(system)
         try:
+            await system.tree.start()
             yield system
         finally:
+            running_system.set(outer)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + stop_seconds_max):
                 await system.stop()
             nursery.cancel_scope.cancel(reason="the actor system was closed")

@@ -94,6 +94,10 @@ def put_aside() -> None:
     """The effect that stands for "this command is put aside": seen where the turn ends, and never run."""
 
 
+def leave() -> None:
+    """The effect that stands for "this turn is the last of its activation": seen where the turn ends."""
+
+
 def current_turn() -> Turn | None:
     """The turn that the running code is part of, if it waits at all."""
     turn = _current.get()

@@ -1,7 +1,8 @@
 """Waking: an address that was told something becomes an actor that is ready.
 
 Own the address, make the actor, let it load. While storage is away nothing is tried and nobody spends restart
-intensity; a start that raises or takes too long is a crash like any other, and never loops.
+intensity; a start that raises or takes too long is a crash like any other, and never loops. A supervisor may have a
+start given up: then the address rests.
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import trio
 
 from greenroom.runtime.errors import StorageUnavailable
 from greenroom.runtime.faults import crashed
-from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.lifecycle import Phase, StopReason
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -18,17 +19,27 @@ if TYPE_CHECKING:
 
 async def load(cell: "Activation") -> None:
     """Make *cell* ready, or have its crash dealt with. Total: raises nothing but `Cancelled`."""
+    with trio.CancelScope() as cell.starting:
+        await _load(cell)
+    cell.starting = None
+    if cell.held is not None and cell.phase in (Phase.LOADING, Phase.READY):
+        cell.forget(StopReason.KILLED)
+        cell.rest_in(Phase.COLD)
+
+
+async def _load(cell: "Activation") -> None:
     system = cell.system
     while True:
-        await system.wait_storage()
+        await system.storage.wait()
         try:
             with trio.fail_after(cell.kind.start_seconds_max):
                 await _start_actor(cell)
         except StorageUnavailable as error:
-            system.storage_failed(str(error))
+            cell.actor = None  # what it has loaded so far may be stale when storage is back
+            system.storage.lost(str(error))
             await trio.lowlevel.checkpoint()
         except trio.TooSlowError as error:
-            if not system.storage_is_away:  # its own slowness
+            if not system.storage.is_away:  # its own slowness
                 cell.forget(StopReason.DEADLINE)
                 crashed(cell, error, "start")
                 return
@@ -44,7 +55,7 @@ async def load(cell: "Activation") -> None:
 
 
 async def _start_actor(cell: "Activation") -> None:
-    token: int | None = None
     if cell.kind.ownership != "none":
         token = await cell.system.committer.claim(cell.address, create=cell.kind.ownership == "create")
-    await cell.make_actor(token).start()
+        cell.make_actor(token)
+    await (cell.actor or cell.make_actor(None)).start()

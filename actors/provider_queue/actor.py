@@ -422,5 +422,5 @@ def provider_queue_kinds(
             mailbox_envelopes_max=4096,
             restart=RestartPolicy(mode="permanent"),
         ),
-        Kind(SENDER_KIND, sender, mailbox_envelopes_max=4, stop_order=1),
+        Kind(SENDER_KIND, sender, mailbox_envelopes_max=4),
     ]

@@ -375,7 +375,7 @@ def _sockets_max(settings: Settings) -> int:
 async def _check_messaging(system: ActorSystem) -> None:
     """Rooms can be woken: storage is there as far as the actors know."""
     await trio.lowlevel.checkpoint()
-    if system.storage_is_away:
+    if system.storage.is_away:
         raise StorageUnavailable("the actors wait for storage")
 
 

@@ -22,6 +22,7 @@ from greenroom.actors.providers.accounts import EmailSettings, accounts_from, op
 from greenroom.actors.providers.provider import Accepted, Sender
 from greenroom.actors.providers.transport import Limits
 from greenroom.runtime import Randomness, StopReason, StorageUnavailable, SystemClock, open_system
+from greenroom.runtime.endings import stop_now
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.outbox import KeyTaken, Outbox
@@ -124,8 +125,8 @@ async def open_house(
             yield House(system, office, outbox, postgres, events)
             if is_crash:
                 for cell in list(system.activations.values()):
-                    cell.stop(StopReason.KILLED)
-                system._is_stopped = True
+                    stop_now(cell, StopReason.KILLED)
+                system.is_stopped = True
             else:
                 office.drain()
         nursery.cancel_scope.cancel()

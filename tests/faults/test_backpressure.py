@@ -29,7 +29,7 @@ async def test_arrays_of_commands_keep_their_order_when_the_mailbox_is_full(live
                 ]
                 await sock.send_bytes(frame(json.dumps(commands)))
 
-        await wait_until(lambda: not system.storage_is_away and "the pause")
+        await wait_until(lambda: not system.storage.is_away and "the pause")
         async with trio.open_nursery() as floods:
             for user, sock in zip(users, socks, strict=True):
                 floods.start_soon(flood, user, sock)
@@ -50,7 +50,7 @@ async def hold_storage(system, until):
     """As if storage were away: the room sleeps, and what it is told waits in its mailbox."""
     for cell in list(system.activations.values()):
         cell.passivate_if_idle()
-    system._storage_back = back = trio.Event()
+    system.storage._back = back = trio.Event()
     await until.wait()
-    system._storage_back = None
+    system.storage._back = None
     back.set()

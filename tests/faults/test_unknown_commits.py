@@ -69,7 +69,7 @@ async def test_a_marker_whose_commit_is_unknown_may_be_moved_again(database, tmp
         (proxy.lose_answer_to if marker == b"COMMIT" else proxy.lose_question)(marker)
         reply = await listener.ask("read", room, seq=1)
         assert reply["type"] == "error"
-        await wait_until(lambda: house.house.system.storage_is_away and "storage", 5)
+        await wait_until(lambda: house.house.system.storage.is_away and "storage", 5)
         assert proxy.lost.is_set()
         assert (await listener.ask("read", room, seq=1))["data"]["seq"] == 1
 
@@ -78,7 +78,7 @@ async def ask_until_known(house, method, path, user, body=None):
     """As a client whose request failed: again, until the answer is one."""
     answer = await house.ask(method, path, user, body)
     assert answer.status == 503, "nobody knows yet what became of it"
-    await wait_until(lambda: house.house.system.storage_is_away and "storage", 5)
+    await wait_until(lambda: house.house.system.storage.is_away and "storage", 5)
     return await house.ask(method, path, user, body)
 
 
@@ -137,4 +137,4 @@ async def test_an_outage_that_nobody_asked_through_leaves_the_room_as_it_was(dat
 async def test_a_commit_that_fails_when_the_actors_have_stopped_ends_nothing(database, tmp_path):
     async with room_behind_a_proxy(database, tmp_path) as (_, house, _, _, _, _):
         system = house.house.system
-    system.storage_failed("the committer outlives the actors, and its last batch may fail")
+    system.storage.lost("the committer outlives the actors, and its last batch may fail")

@@ -365,7 +365,9 @@ async def test_an_escalation_ends_the_system_and_names_the_chain(autojump_clock:
         await fail_again_and_again(RULES, ZeroDivisionError("so many"), 1)
     (escalated,) = _leaves(caught.value)
     assert isinstance(escalated, Escalated)
-    assert str(escalated) == "worker/a → kind worker → the system: ZeroDivisionError is escalated by its kind"
+    assert str(escalated) == (
+        "worker/a → kind worker → supervisor system → the system ends: ZeroDivisionError is escalated by its kind"
+    )
     assert isinstance(escalated.__cause__, ZeroDivisionError)
 
 

@@ -1,0 +1,189 @@
+"""The context of a turn: what an actor may do besides thinking.
+
+A draft is what a turn has staged: writes, stored with the turn or not at all, and effects, run when they are stored. A
+turn of a plain `def` handler keeps its draft here, one that waits in its `Turn`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from greenroom.runtime.address import Address
+from greenroom.runtime.deadlines import Entry
+from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.errors import StashFull
+from greenroom.runtime.gate import Effect
+from greenroom.runtime.ports import CommitOutcome
+from greenroom.runtime.turn import Turn, current_turn, leave, put_aside
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+    from greenroom.runtime.actor import Command
+    from greenroom.runtime.ref import Ref
+
+
+class Context:
+    """What a turn may do besides thinking. One per activation; the draft is emptied before each turn."""
+
+    __slots__ = (
+        "_activation",
+        "_timers",
+        "_watched",
+        "address",
+        "awake_for",
+        "broken_by",
+        "effects",
+        "is_reading",
+        "is_redo",
+        "owns",
+        "token",
+        "writes",
+    )
+
+    def __init__(self, activation: "Activation", token: int | None) -> None:
+        self.address = activation.address
+        self.token = token  # of the ownership row; None when there is none to own
+        self.owns = token is not None
+        self.is_redo = False  # the command was decided before, on a draft that was not stored
+        self.is_reading = False  # the handler is @reads
+        self.broken_by: CommitOutcome | None = None  # what broke the gate, when that ends the activation
+        self._activation = activation
+        self.writes: list[object] | None = None
+        self.effects: list[Effect] | None = None
+        self._timers: set[Entry] | None = None
+        self._watched: set[Address] | None = None
+        self.awake_for: Sequence[str] = ()  # why the actor stays in memory, for who looks
+
+    def write(self, write: object) -> None:
+        """Stage a write. Shape: whatever the committer of the system encodes. Raises: RuntimeError in a @reads turn."""
+        assert self.owns, f"{self.address} wrote without owning its address"
+        turn = self._waiting_turn()
+        if turn.handler.is_reads if turn is not None else self.is_reading:
+            raise RuntimeError(f"{self.address}: a handler that is @reads must not write; take the mark away")
+        draft = turn if turn is not None else self
+        if draft.writes is None:
+            draft.writes = [write]
+        else:
+            draft.writes.append(write)
+
+    def after_commit(self, effect: Effect) -> None:
+        """Run *effect* when everything written so far is stored, after the reply. It must not wait."""
+        draft = self._waiting_turn() or self
+        if draft.effects is None:
+            draft.effects = [effect]
+        else:
+            draft.effects.append(effect)
+
+    def stash(self) -> None:
+        """Put the command of this turn aside: it is handled after `unstash`, before all that waits then.
+
+        The turn must let nothing out; what its handler returns is dropped. Commands that are aside keep an actor awake,
+        and go back to the mailbox when it crashes. Raises: StashFull.
+        """
+        held = self._activation.stash
+        if held is not None and len(held) >= self._activation.kind.stash_envelopes_max:
+            raise StashFull(self.address, len(held))
+        self.after_commit(put_aside)
+
+    def stop(self) -> None:
+        """End this activation, normally: this turn is its last one.
+
+        It ends when everything written so far is stored and let out. What waits in the mailbox stays there, for another
+        activation. Of a service the mode of its kind says whether there is one.
+        """
+        self.after_commit(leave)
+
+    def unstash(self) -> None:
+        """Put what was put aside back in front, in its old order."""
+        self._activation.unstash()
+
+    async def flushed(self) -> None:
+        """Store what this turn has written so far, and wait until it is stored.
+
+        The turn is then stored in parts. If storage breaks the gate meanwhile, the turn is cancelled; one that was
+        stored in part is not redone, and who asked is told `CommitUnknown`.
+        """
+        turn = self._waiting_turn()
+        assert turn is not None, f"{self.address}: only a handler that is async can wait for its writes"
+        assert self._activation.waiting is not None
+        await self._activation.waiting.flush(turn)
+
+    def tell(self, ref: "Ref", command: "Command[Any]") -> None:
+        """Tell another actor when everything written so far is stored. A full mailbox is a dead letter."""
+        self.after_commit(lambda: self._activation.system.tell_or_bury(ref.address, command))
+
+    def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Entry:
+        """Tell this actor *command* later, unless its activation ends before. Kept in memory only."""
+        # An entry that was cancelled is dropped here: an actor that moves its one timer often would keep them all.
+        self._timers = timers = {timer for timer in self._timers or () if timer.action is not None}
+
+        def fire() -> None:
+            timers.discard(entry)
+            self._activation.system.deliver_system(Envelope(self.address, command))
+
+        entry = self._activation.system.deadlines.after(delay_seconds, fire)
+        timers.add(entry)
+        return entry
+
+    def tell_next_activation(self, command: "Command[Any]") -> None:
+        """Of an actor that is stopping: have the address woken again, with *command* behind what waits already."""
+        self._activation.system.tell_or_bury(self.address, command)
+
+    def now_ms(self) -> int:
+        """Wall time, milliseconds since 1970."""
+        return self._activation.system.clock.wall_milliseconds()
+
+    def ref(self, kind: str, key: int | str) -> "Ref":
+        """The ref of another actor."""
+        return self._activation.system.ref(kind, key)
+
+    def service(self, name: str) -> "Ref":
+        """The ref of a service."""
+        return self._activation.system.service(name)
+
+    def take_draft(self) -> tuple[list[object] | None, list[Effect] | None]:
+        """Of the runtime: empty the draft and return it."""
+        draft = self.writes, self.effects
+        self.writes = self.effects = None
+        return draft
+
+    def _waiting_turn(self) -> Turn | None:
+        """The turn of this actor that the running code is part of, if it is one that waits."""
+        if self._activation.waiting is None:
+            return None
+        turn = current_turn()
+        return turn if turn is not None and turn.activation is self._activation else None
+
+    @contextmanager
+    def keep_awake(self, reason: str) -> Iterator[None]:
+        """Keep this activation in memory while the block lasts, however idle it is. *reason* is for who looks."""
+        reasons = self.awake_for = [*self.awake_for, reason]
+        try:
+            yield
+        finally:
+            reasons = list(self.awake_for)
+            reasons.remove(reason)
+            self.awake_for = reasons
+
+    def watch(self, ref: "Ref") -> None:
+        """Be told `Down` once, when the activation of *ref* that runs now ends; at once when none does."""
+        if not self._activation.system.watch(ref.address, self.address):
+            return
+        self._watched = {*(self._watched or ()), ref.address}
+
+    def unwatch(self, ref: "Ref") -> None:
+        """Be told nothing more of *ref*; a `Down` that is under way still comes."""
+        self._activation.system.unwatch(ref.address, self.address)
+
+    @property
+    def is_needed(self) -> bool:
+        """A timer runs, or something keeps the actor awake: it is not idle."""
+        return bool(self.awake_for) or any(timer.action is not None for timer in self._timers or ())
+
+    def end(self) -> None:
+        """Of the runtime: the activation ends, and with it its timers and what it watches."""
+        for entry in self._timers or ():
+            entry.cancel()
+        for address in self._watched or ():
+            self._activation.system.unwatch(address, self.address)
+        self._timers = self._watched = None

@@ -1,0 +1,86 @@
+"""How an activation ends other than by a fault: by itself, by its supervisor, with the system.
+
+stop_itself    `ctx.stop()`: normal, when everything written so far is stored
+hold, release  its supervisor restarts it with others: ended when all of it is settled, and the mailbox is kept
+close          a service that is not restarted
+stop_now       the end of the system: what still waits is told
+"""
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from greenroom.runtime.errors import ActorGone
+from greenroom.runtime.lifecycle import Phase, StopReason
+from greenroom.runtime.mailbox import ClosedMailbox
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+
+
+def hold(cell: "Activation") -> trio.Event:
+    """End the activation and begin none until `release`. The event is set when it has ended; commands wait."""
+    if cell.held is not None:
+        return cell.held
+    cell.held = trio.Event()
+    if cell.phase is Phase.LOADING:
+        assert cell.starting is not None
+        cell.starting.cancel(reason="its supervisor restarts it")
+    elif cell.phase in (Phase.READY, Phase.TURNING, Phase.READING):
+        if cell.waiting is not None:
+            cell.waiting.cancel("its supervisor restarts it")
+        cell.settle_then(lambda: cell.become_cold(StopReason.KILLED))
+    elif cell.phase is not Phase.SETTLING:
+        cell.rest_in(Phase.COLD)
+    return cell.held
+
+
+def release(cell: "Activation") -> None:
+    """Commands may wake it again."""
+    cell.held = None
+    if cell.phase in (Phase.HELD, Phase.WAITING, Phase.ENDED):
+        cell.phase = Phase.COLD
+        if isinstance(cell.mailbox, ClosedMailbox):
+            cell.mailbox = cell.kind.make_mailbox()
+        cell.reschedule()
+
+
+def stop_itself(cell: "Activation") -> None:
+    """The actor ends, normally."""
+    if cell.phase in (Phase.READY, Phase.TURNING, Phase.READING):
+        cell.settle_then(lambda: _stopped_itself(cell))
+
+
+def _stopped_itself(cell: "Activation") -> None:
+    if cell.waiting is not None:
+        cell.waiting.cancel("its actor has ended")
+    cell.forget(StopReason.NORMAL)
+    if cell.service is None:
+        cell.rest_in(Phase.COLD)
+        return
+    cell.rest_in(Phase.WAITING)
+    if cell.phase is Phase.WAITING:
+        cell.service.exited(cell, None, None)
+
+
+def close(cell: "Activation") -> None:
+    """Of a service that is not restarted: whoever waits or comes is told."""
+    gone = ActorGone(cell.address, "it is a service that has ended")
+    cell.phase = Phase.ENDED
+    cell.fail_mailbox(gone.reason)
+    cell.mailbox = ClosedMailbox(gone)
+
+
+def stop_now(cell: "Activation", reason: StopReason) -> None:
+    """End the activation now; commands that still wait are told."""
+    if cell.waiting is not None:
+        cell.waiting.cancel(f"it stops: {reason}")
+        for turn in cell.waiting.turns:
+            cell.fail_or_bury(turn.envelope, ActorGone(cell.address, reason.value), "actor_gone")
+    if cell.gate is not None:
+        for unit in cell.gate.pending:  # on their way to storage: nobody will hear how it ended
+            for outputs in unit.turns:
+                cell.fail_or_bury(outputs.envelope, ActorGone(cell.address, reason.value), "actor_gone")
+    cell.forget(reason)
+    cell.fail_mailbox(reason.value)
+    cell.phase = Phase.WAITING

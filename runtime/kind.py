@@ -1,0 +1,52 @@
+"""Kinds of actors, declared once with their limits and policies."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from greenroom.runtime.actor import Actor
+from greenroom.runtime.mailbox import Mailbox
+from greenroom.runtime.metered_mailbox import MeteredMailbox
+from greenroom.runtime.overflow import Meter, Overflow
+from greenroom.runtime.restarts import RestartPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of actor, declared once.
+
+    name: the first half of its addresses.
+    factory: makes the instance of one activation, from the key.
+    ownership: ``existing`` claims a row that must be there, ``create`` makes it, ``none`` has no durable state.
+    mailbox_envelopes_max: commands that may wait; what happens to more of them, *overflow* says.
+    meter: further bounds, in bytes and in age, and which commands replace each other.
+    stash_envelopes_max: commands that an actor may put aside at a time.
+    idle_seconds_max: without a command for so long, the activation is passivated.
+    start_seconds_max: a start that takes longer is a crash.
+    """
+
+    name: str
+    factory: Callable[[int | str], Actor]
+    ownership: str = "none"
+    mailbox_envelopes_max: int = 1024
+    overflow: Overflow = Overflow.REFUSE
+    meter: Meter | None = None
+    stash_envelopes_max: int = 256
+    idle_seconds_max: float = 60.0
+    start_seconds_max: float = 30.0
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+
+    def __post_init__(self) -> None:
+        if self.ownership not in ("none", "existing", "create"):
+            raise ValueError(f"kind {self.name}: ownership is none, existing or create, not {self.ownership!r}")
+        if self.stash_envelopes_max < 0:
+            raise ValueError(f"kind {self.name}: stash_envelopes_max is 0 or more, not {self.stash_envelopes_max}")
+        if self.mailbox_envelopes_max < 1 or self.idle_seconds_max <= 0 or self.start_seconds_max <= 0:
+            raise ValueError(
+                f"kind {self.name}: mailbox_envelopes_max, idle_seconds_max, start_seconds_max are above 0"
+            )
+
+    def make_mailbox(self) -> Mailbox:
+        """Of the runtime: the mailbox of one address."""
+        if self.meter is None:
+            return Mailbox(self.mailbox_envelopes_max)
+        return MeteredMailbox(self.mailbox_envelopes_max, self.meter)

@@ -1,0 +1,55 @@
+"""Turns whose writes were not stored: redone when that is certain and another try may succeed, else their callers told.
+
+    DUPLICATE, FENCED       certainly not stored: decided again after loading, REDO_ATTEMPTS_MAX times at most
+    REFUSED                 a value of theirs is at fault: each caller is told
+    UNAVAILABLE, UNKNOWN    each caller is told what is known; loading waits until storage is back
+
+In every case memory is ahead of storage and is dropped.
+"""
+
+from typing import TYPE_CHECKING
+
+from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.errors import CommitUnknown
+from greenroom.runtime.gate import Outputs, why_not_stored
+from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.ports import CommitOutcome
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+
+REDO_ATTEMPTS_MAX = 5
+
+
+def turns_lost(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs]) -> None:
+    """The gate of *cell* broke: nothing of *turns* was stored, or nobody knows."""
+    cell.system.event("gate.broken", address=str(cell.address), outcome=outcome.value, turns=len(turns))
+    envelopes = [turn.envelope for turn in turns if turn.envelope.command is not None]
+    if outcome in (CommitOutcome.DUPLICATE, CommitOutcome.FENCED):
+        redo(cell, envelopes)
+    else:
+        for envelope in envelopes:
+            cell.fail_or_bury(envelope, why_not_stored(outcome, cell.address, envelope), f"gate_{outcome.value}")
+    if outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN):
+        cell.system.storage.lost(outcome.value)
+    if cell.waiting is not None:
+        cell.waiting.cancel(f"the gate broke ({outcome.value})")
+    if cell.context is not None:
+        cell.context.broken_by = outcome
+    cell.become_cold(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED)
+
+
+def redo(cell: "Activation", envelopes: list[Envelope]) -> None:
+    """Put turns that were certainly not stored back in front, in order, to be decided again after loading."""
+    again: list[Envelope] = []
+    for envelope in [part for whole in envelopes for part in whole.parts or (whole,)]:
+        envelope.attempts += 1
+        if envelope.state == "settled":  # its caller was told that the outcome is unknown
+            continue
+        if envelope.attempts > REDO_ATTEMPTS_MAX:
+            what = type(envelope.command).__name__
+            cell.fail_or_bury(envelope, CommitUnknown(f"{cell.address} could not store {what}"), "redo_attempts")
+            continue
+        envelope.state = "queued"
+        again.append(envelope)
+    cell.mailbox.put_back(again)

@@ -1,0 +1,194 @@
+"""Supervisors at run time: the shell around the decisions of `restarts.py` and `strategies.py`.
+
+    child ended ──▶ within its own intensity? ──▶ within the supervisor's? ──▶ stop, wait, start a group
+                       └────────── no ───────────────┴──▶ the supervisor failed: the one above it decides
+                                                           └─ the root: the system ends
+
+The tree is data over one flat nursery. A group is stopped in the reverse order, each actor when all it has given to
+storage is settled; after the wait it is started in order, each service when the one before is ready. Mailboxes stay.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from greenroom.runtime.activation import Activation
+from greenroom.runtime.address import Address
+from greenroom.runtime.endings import close, hold, release
+from greenroom.runtime.errors import Escalated
+from greenroom.runtime.kind import Kind
+from greenroom.runtime.restarts import CrashHistory, GiveUp, Restart, RestartMode, decide
+from greenroom.runtime.strategies import Plan, Strategy, plan_exit
+from greenroom.runtime.tree import SERVICE_KEY, Service, Supervisor
+
+if TYPE_CHECKING:
+    from greenroom.runtime.system import ActorSystem
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one supervisor restarts together right now."""
+
+    plan: Plan
+    delay_seconds: float
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+class Leaf:
+    """A kind with its actors, or a service with its one."""
+
+    def __init__(self, system: "ActorSystem", branch: "Branch", index: int, spec: Kind | Service) -> None:
+        self.is_service = isinstance(spec, Service)
+        self.kind = spec.kind if isinstance(spec, Service) else spec
+        self.name = self.kind.name
+        self.branch = branch
+        self.index = index
+        self.mode: RestartMode = self.kind.restart.mode if self.is_service else "permanent"
+        self.is_held = False
+        self.is_over = False
+        self._system = system
+        self._ready = trio.Event()
+
+    @property
+    def cells(self) -> list[Activation]:
+        """Its actors that have a cell, oldest first."""
+        return [cell for cell in self._system.activations.values() if cell.address.kind == self.name]
+
+    async def start(self) -> None:
+        """Let its actors run; of a service, return when it is ready."""
+        self.is_held = False
+        if self.is_service and not self.is_over:
+            cell = self._system.activation(Address(self.name, SERVICE_KEY))
+            cell.service = self
+            release(cell)
+            cell.wake()
+            await self._ready.wait()
+        else:
+            for cell in self.cells:
+                release(cell)
+            await trio.lowlevel.checkpoint()
+
+    async def stop(self) -> None:
+        """End its actors, newest first, and let none begin until it is started again."""
+        self.is_held = True
+        self._ready = trio.Event() if self._ready.is_set() else self._ready
+        for event in [hold(cell) for cell in reversed(self.cells)]:
+            await event.wait()
+        await trio.lowlevel.checkpoint()
+
+    def is_ready(self) -> None:
+        """Of the activation: the service has started."""
+        self._ready.set()
+
+    def exited(self, cell: Activation, outcome: Restart | GiveUp | None, error: Exception | None) -> None:
+        """Of the activation: the service ended, normally when *error* is None. *outcome* is that of its own policy."""
+        self._ready = trio.Event() if self._ready.is_set() else self._ready
+        if isinstance(outcome, GiveUp) and self.mode != "temporary":
+            assert error is not None
+            self.branch.fail([str(cell.address)], error, outcome.reason)
+            return
+        delay = outcome.delay_seconds if isinstance(outcome, Restart) else 0.0
+        self.branch.child_exited(self.index, [str(cell.address)], error, delay)
+
+    def end(self, *, for_good: bool) -> None:
+        """The service is not restarted: what waits for it is told, and so is whoever comes."""
+        self.is_over = for_good
+        self._ready.set()  # what is started after it need not wait for it
+        close(self._system.activation(Address(self.name, SERVICE_KEY)))
+
+
+class Branch:
+    """One supervisor."""
+
+    mode: RestartMode = "permanent"
+
+    def __init__(self, system: "ActorSystem", spec: Supervisor, branch: "Branch | None" = None, index: int = 0) -> None:
+        self.name = spec.name
+        self.spec = spec
+        self.branch = branch
+        self.index = index
+        self.restarts = 0
+        self.children: list[Branch | Leaf] = [
+            Branch(system, child, self, place) if isinstance(child, Supervisor) else Leaf(system, self, place, child)
+            for place, child in enumerate(spec.children)
+        ]
+        self._system = system
+        self._history = CrashHistory()
+        self._groups: dict[int | None, _Group] = {}  # by the child, or one for all
+
+    def leaves(self) -> list[Leaf]:
+        """Everything below it that is not a supervisor, in start order."""
+        found: list[Leaf] = []
+        for child in self.children:
+            found.extend(child.leaves() if isinstance(child, Branch) else [child])
+        return found
+
+    async def start(self) -> None:
+        """Start its children, in order."""
+        for child in self.children:
+            await child.start()
+
+    async def stop(self) -> None:
+        """Stop its children, in the reverse order."""
+        self._give_up_groups()
+        for child in reversed(self.children):
+            await child.stop()
+
+    def child_exited(self, index: int, path: list[str], error: Exception | None, delay_seconds: float) -> None:
+        """A child ended, normally when *error* is None: restart what must be, or fail. *path* names who failed."""
+        plan = plan_exit(self.spec.strategy, [child.mode for child in self.children], index, is_normal=error is None)
+        if not plan.start:
+            self._end(index, for_good=bool(plan.forget))
+            return
+        verdict = decide(self.spec.policy, self._history, trio.current_time(), jitter=0)
+        if isinstance(verdict, GiveUp):
+            self.fail(path, error or RuntimeError(f"{path[0]} ended again and again"), verdict.reason)
+        else:
+            self._restart(index, plan, delay_seconds)
+
+    def fail(self, path: list[str], error: Exception, why: str) -> None:
+        """This supervisor cannot bear it: the one above decides, and above the root nobody does."""
+        path = [*path, f"supervisor {self.name}"]
+        self._give_up_groups()
+        if self.branch is None:
+            self._system.escalate(Escalated(path, why), error)
+            return
+        self._system.event("supervisor.failed", error=error, supervisor=self.name, path=path, why=why)
+        policy = self.branch.spec.policy
+        delay = self._system.randomness.uniform(0, policy.backoff_seconds_min)
+        self.branch.child_exited(self.index, path, error, delay)
+
+    def _restart(self, index: int, plan: Plan, delay_seconds: float) -> None:
+        key = index if self.spec.strategy is Strategy.ONE_FOR_ONE else None
+        earlier = self._groups.get(key)
+        if earlier is not None:  # it was still on its way up: both as one
+            earlier.scope.cancel(reason="another child of the group ended")
+            plan = plan.joined(earlier.plan)
+        self._groups[key] = group = _Group(plan, delay_seconds)
+        self.restarts += 1
+        names = [self.children[place].name for place in plan.start]
+        self._system.event("supervisor.restarted", supervisor=self.name, children=names, delay_seconds=delay_seconds)
+        self._system.spawn(self._run_group, key, group)
+
+    async def _run_group(self, key: int | None, group: _Group) -> None:
+        with group.scope:
+            for place in group.plan.stop:
+                await self.children[place].stop()
+            for place in group.plan.forget:
+                self._end(place, for_good=True)
+            await trio.sleep(group.delay_seconds)
+            for place in group.plan.start:
+                await self.children[place].start()
+            del self._groups[key]
+        await trio.lowlevel.checkpoint()
+
+    def _end(self, place: int, *, for_good: bool) -> None:
+        child = self.children[place]
+        assert isinstance(child, Leaf), f"supervisor {child.name} is permanent"
+        child.end(for_good=for_good)
+
+    def _give_up_groups(self) -> None:
+        for group in self._groups.values():
+            group.scope.cancel(reason=f"supervisor {self.name} stops")
+        self._groups.clear()

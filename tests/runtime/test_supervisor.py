@@ -1,0 +1,503 @@
+"""The tree: services, what is restarted with them, what escalates, and names that stand for one actor alone."""
+
+import pickle
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from greenroom.runtime import (
+    Actor,
+    ActorGone,
+    ActorSystem,
+    AskInStop,
+    Child,
+    Command,
+    CommitOutcome,
+    Directive,
+    Escalated,
+    Kind,
+    NoSystem,
+    Ref,
+    RestartPolicy,
+    Service,
+    StaticName,
+    StopReason,
+    Strategy,
+    Supervisor,
+    UnknownKind,
+    handles,
+    open_system,
+)
+from greenroom.runtime.restarts import RestartMode
+from greenroom.runtime.testing import MemoryCommitter
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Command[int]):
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fail(Command[None]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Leave(Command[str]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Command[str]):
+    until: trio.Event
+
+
+class Plain(Actor):
+    """It adds up what it is told, in memory and in storage; its life is in the log."""
+
+    def __init__(self, name: str, house: "House") -> None:
+        self.name, self.house, self.sum = name, house, 0
+
+    async def start(self) -> None:
+        await trio.sleep(0.001)
+        fault = self.house.start_faults.get(self.name)
+        if fault:
+            fault.pop()()
+        self.house.log.append(f"+{self.name}")
+
+    def stopping(self, reason: StopReason) -> None:
+        self.house.log.append(f"-{self.name} {reason}")
+
+    @handles(Add)
+    def add(self, command: Add) -> int:
+        self.sum += command.by
+        if self.ctx.owns:
+            self.ctx.write(command.by)
+        return self.sum
+
+    @handles(Fail)
+    def fail(self, _: Fail) -> None:
+        raise ZeroDivisionError(self.name)
+
+    @handles(Leave)
+    def leave(self, _: Leave) -> str:
+        self.ctx.stop()
+        return "bye"
+
+    @handles(Wait)
+    async def wait(self, command: Wait) -> str:
+        await command.until.wait()
+        return "waited"
+
+
+@dataclass
+class House:
+    committer: MemoryCommitter
+    log: list[str] = field(default_factory=list)
+    start_faults: dict[str, list[Any]] = field(default_factory=dict)
+    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    system: ActorSystem = field(init=False)
+
+    def kind(self, name: str, mode: RestartMode = "permanent", ownership: str = "none", **policy: Any) -> Kind:
+        def factory(key: int | str) -> Plain:
+            return Plain(name if key == "main" else f"{name}/{key}", self)
+
+        return Kind(name, factory, ownership, restart=RestartPolicy(mode, **policy))
+
+    def service(self, name: str, mode: RestartMode = "permanent", **options: Any) -> Service:
+        return Service(self.kind(name, mode, **options))
+
+    def named(self, event: str) -> list[dict[str, object]]:
+        return [facts for name, facts in self.events if name == event]
+
+
+@asynccontextmanager
+async def open_house(house: House, *children: Child) -> AsyncIterator[House]:
+    """The children, or the root of the tree."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.committer.run)
+
+        def event(name: str, **facts: object) -> None:
+            house.events.append((name, facts))
+
+        tree = children[0] if isinstance(children[0], Supervisor) and children[0].name == "house" else children
+        async with open_system(tree, committer=house.committer, event=event) as house.system:
+            yield house
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def house() -> House:
+    return House(MemoryCommitter())
+
+
+def soon() -> float:
+    return trio.current_time() + 50
+
+
+# -- services ---------------------------------------------------------------------------------------------------------
+
+
+async def test_services_start_in_order_before_the_block_and_stop_in_reverse(
+    house: House, autojump_clock: MockClock
+) -> None:
+    async with open_house(house, house.service("a"), house.service("b"), house.kind("room"), house.service("c")):
+        assert house.log == ["+a", "+b", "+c"]
+        await house.system.ref("room", 1).ask(Add(1), deadline=soon())
+    assert house.log[4:] == ["-c normal", "-room/1 normal", "-b normal", "-a normal"]
+
+
+async def test_a_service_is_never_passivated(house: House, autojump_clock: MockClock) -> None:
+    async with open_house(house, house.service("a")):
+        await trio.sleep(1000)
+        assert house.log == ["+a"]
+
+
+@pytest.mark.parametrize("mode", ["permanent", "transient"])
+async def test_a_service_that_crashed_starts_again_without_anybody_telling_it_anything(
+    house: House, autojump_clock: MockClock, mode: RestartMode
+) -> None:
+    async with open_house(house, house.service("a", mode), house.service("b")):
+        house.system.service("a").tell(Fail())
+        await trio.sleep(10)
+        assert house.log == ["+a", "+b", "-a crashed", "+a"]
+
+
+async def test_a_temporary_service_that_crashed_is_over_and_who_asks_it_is_told(
+    house: House, autojump_clock: MockClock
+) -> None:
+    async with open_house(house, house.service("a", "temporary")):
+        a = house.system.service("a")
+        a.tell(Fail())
+        await trio.sleep(10)
+        assert house.log == ["+a", "-a crashed"]
+        with pytest.raises(ActorGone, match="service that has ended"):
+            await a.ask(Add(1), deadline=soon())
+
+
+@pytest.mark.parametrize(("mode", "lives_again"), [("permanent", True), ("transient", False), ("temporary", False)])
+async def test_what_follows_when_a_service_stops_itself_is_its_mode(
+    house: House, autojump_clock: MockClock, mode: RestartMode, lives_again: bool
+) -> None:
+    async with open_house(house, house.service("a", mode)):
+        assert await house.system.service("a").ask(Leave(), deadline=soon()) == "bye"
+        await trio.sleep(10)
+        assert house.log == ["+a", "-a normal", "+a"][: 3 if lives_again else 2]
+
+
+async def test_an_actor_that_stops_itself_is_made_again_by_its_next_command(
+    house: House, autojump_clock: MockClock
+) -> None:
+    async with open_house(house, house.kind("room")):
+        room = house.system.ref("room", 1)
+        room.tell(Add(5))
+        assert await room.ask(Leave(), deadline=soon()) == "bye"
+        assert await room.ask(Add(1), deadline=soon()) == 1
+
+
+async def test_an_actor_stops_itself_only_when_what_it_wrote_is_stored(house: House, autojump_clock: MockClock) -> None:
+    async with open_house(house, house.kind("room", ownership="create")):
+        room = house.system.ref("room", 1)
+        await room.ask(Add(1), deadline=soon())
+        house.committer.hold()
+        room.tell(Add(2))
+        room.tell(Leave())
+        room.tell(Add(3))
+        await wait_all_tasks_blocked(0.001)
+        assert "-room/1 normal" not in house.log
+        house.committer.release()
+        assert await room.ask(Add(0), deadline=soon()) == 3
+        assert [write for _, write in house.committer.stored] == [1, 2, 3, 0]
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+async def test_one_for_all_stops_all_in_reverse_and_starts_all_in_order(
+    house: House, autojump_clock: MockClock
+) -> None:
+    group = Supervisor("group", [house.service("a"), house.service("b"), house.service("c")], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group, house.service("other")):
+        house.log.clear()
+        house.system.service("b").tell(Fail())
+        await trio.sleep(10)
+        assert house.log == ["-b crashed", "-c killed", "-a killed", "+a", "+b", "+c"]
+
+
+async def test_rest_for_one_leaves_what_was_started_before(house: House, autojump_clock: MockClock) -> None:
+    group = Supervisor("group", [house.service("a"), house.service("b"), house.service("c")], Strategy.REST_FOR_ONE)
+    async with open_house(house, group):
+        house.log.clear()
+        house.system.service("b").tell(Fail())
+        await trio.sleep(10)
+        assert house.log == ["-b crashed", "-c killed", "+b", "+c"]
+
+
+async def test_the_actors_of_a_kind_are_dropped_with_their_group_and_made_again_by_their_next_command(
+    house: House, autojump_clock: MockClock
+) -> None:
+    group = Supervisor("group", [house.service("ids"), house.kind("room")], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group):
+        room = house.system.ref("room", 1)
+        await room.ask(Add(5), deadline=soon())
+        house.log.clear()
+        house.system.service("ids").tell(Fail())
+        await trio.sleep(10)
+        assert house.log == ["-ids crashed", "-room/1 killed", "+ids"]
+        assert await room.ask(Add(1), deadline=soon()) == 1, "its memory is gone"
+
+
+async def test_commands_that_come_while_a_group_restarts_are_answered_after_it(
+    house: House, autojump_clock: MockClock
+) -> None:
+    group = Supervisor("group", [house.service("ids"), house.kind("room")], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group):
+        ids = house.system.service("ids")
+        ids.tell(Fail())
+        await wait_all_tasks_blocked()
+        ids.tell(Add(7))
+        assert await house.system.ref("room", 2).ask(Add(3), deadline=soon()) == 3
+        assert await ids.ask(Add(1), deadline=soon()) == 8
+        assert house.log.index("+ids", 2) < house.log.index("+room/2"), "what it depends on is there first"
+
+
+async def test_a_group_stops_only_when_everything_it_gave_to_storage_is_settled(
+    house: House, autojump_clock: MockClock
+) -> None:
+    group = Supervisor("group", [house.service("ids"), house.kind("room", ownership="create")], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group):
+        room = house.system.ref("room", 1)
+        await room.ask(Add(0), deadline=soon())
+        house.committer.hold()
+        answers: list[int] = []
+
+        async def add() -> None:
+            answers.append(await room.ask(Add(4), deadline=soon()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(add)
+            await wait_all_tasks_blocked(0.001)
+            house.system.service("ids").tell(Fail())
+            await wait_all_tasks_blocked(0.001)
+            assert "-room/1 killed" not in house.log
+            house.committer.release()
+        await trio.sleep(10)
+        assert answers == [4]
+        assert "-room/1 killed" in house.log
+
+
+async def test_a_turn_that_waits_when_its_group_restarts_is_decided_again(
+    house: House, autojump_clock: MockClock
+) -> None:
+    group = Supervisor("group", [house.service("ids"), house.kind("room")], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group):
+        until = trio.Event()
+        answers: list[str] = []
+
+        async def wait() -> None:
+            answers.append(await house.system.ref("room", 1).ask(Wait(until), deadline=soon()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(1)
+            house.system.service("ids").tell(Fail())
+            await trio.sleep(10)
+            until.set()
+        assert answers == ["waited"]
+        assert house.log.count("+room/1") == 2
+
+
+async def test_a_start_under_way_is_given_up_with_its_group_and_never_runs_twice_at_once(
+    house: House, autojump_clock: MockClock
+) -> None:
+    running: list[int] = [0, 0]
+
+    class Slow(Plain):
+        async def start(self) -> None:
+            running[0] += 1
+            running[1] = max(running)
+            try:
+                await trio.sleep(5)
+            finally:
+                running[0] -= 1
+
+    slow = Kind("slow", lambda _: Slow("slow", house))
+    group = Supervisor("group", [house.service("ids"), slow], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group):
+        ref = house.system.ref("slow", 1)
+        ref.tell(Add(1))
+        await trio.sleep(1)
+        house.system.service("ids").tell(Fail())
+        assert await ref.ask(Add(1), deadline=soon()) == 2
+        assert running == [0, 1]
+
+
+async def test_a_second_crash_while_the_group_is_on_its_way_up_restarts_it_as_one(
+    house: House, autojump_clock: MockClock
+) -> None:
+    group = Supervisor("group", [house.service("a"), house.service("b"), house.service("c")], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group):
+
+        def fail() -> None:
+            raise RuntimeError("not yet")
+
+        house.start_faults["b"] = [lambda: None, fail]
+        house.log.clear()
+        house.system.service("a").tell(Fail())
+        await trio.sleep(30)
+        assert house.log[-3:] == ["+a", "+b", "+c"]
+        assert house.log.count("+c") == 1, "it was not started before b was ready"
+
+
+async def test_a_service_whose_gate_storage_broke_loads_again_and_spends_no_intensity(
+    house: House, autojump_clock: MockClock
+) -> None:
+    async with open_house(house, house.service("a", ownership="create", intensity=0)):
+        a = house.system.service("a")
+        house.committer.fault = lambda _: CommitOutcome.FENCED
+        a.tell(Add(1))
+        await wait_all_tasks_blocked(0.01)
+        house.committer.fault = lambda _: CommitOutcome.COMMITTED
+        assert await a.ask(Add(1), deadline=soon()) == 2, "the command that was not stored was decided again"
+        assert not house.named("supervisor.restarted")
+
+
+# -- intensity and escalation -----------------------------------------------------------------------------------------
+
+
+async def test_a_service_over_its_own_intensity_fails_its_supervisor_which_its_own_one_restarts(
+    house: House, autojump_clock: MockClock
+) -> None:
+    inner = Supervisor("inner", [house.service("a", intensity=1), house.service("b")])
+    async with open_house(house, inner, house.service("c")):
+        house.log.clear()
+        for _ in range(2):
+            house.system.service("a").tell(Fail())
+            await trio.sleep(10)
+        assert house.log == ["-a crashed", "+a", "-a crashed", "-b killed", "+a", "+b"]
+        [failed] = house.named("supervisor.failed")
+        assert failed["path"] == ["a/main", "supervisor inner"]
+
+
+async def test_a_supervisor_over_its_intensity_fails_whoever_of_its_children_crashed(
+    house: House, autojump_clock: MockClock
+) -> None:
+    inner = Supervisor("inner", [house.service("a"), house.service("b")], intensity=1)
+    async with open_house(house, inner):
+        house.log.clear()
+        house.system.service("a").tell(Fail())
+        await trio.sleep(10)
+        house.system.service("b").tell(Fail())
+        await trio.sleep(10)
+        assert house.log == ["-a crashed", "+a", "-b crashed", "-a killed", "+a", "+b"]
+
+
+async def test_what_the_root_cannot_bear_ends_the_system_and_the_report_names_the_chain(
+    house: House, autojump_clock: MockClock
+) -> None:
+    inner = Supervisor("inner", [house.kind("room", on_error={ZeroDivisionError: Directive.ESCALATE})])
+    tree = Supervisor("house", [Supervisor("outer", [inner], intensity=0)], intensity=0)
+
+    async def run() -> None:
+        async with open_house(house, tree):
+            house.system.ref("room", 7).tell(Fail())
+            await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run()
+    [escalated] = [error for error in _leaves(caught.value) if isinstance(error, Escalated)]
+    way = "room/7 → kind room → supervisor inner → supervisor outer → supervisor house → the system ends"
+    assert way in str(escalated)
+    assert isinstance(escalated.__cause__, ZeroDivisionError)
+
+
+async def test_a_kind_that_escalates_takes_its_supervisor_down_and_the_rest_lives(
+    house: House, autojump_clock: MockClock
+) -> None:
+    inner = Supervisor(
+        "inner", [house.service("a"), house.kind("room", on_error={ZeroDivisionError: Directive.ESCALATE})]
+    )
+    async with open_house(house, inner, house.service("b")):
+        house.log.clear()
+        house.system.ref("room", 7).tell(Fail())
+        await trio.sleep(10)
+        assert house.log == ["+room/7", "-room/7 crashed", "-a killed", "+a"]
+        assert await house.system.ref("room", 7).ask(Add(2), deadline=soon()) == 2
+
+
+async def test_a_start_that_always_fails_escalates_and_never_loops(house: House, autojump_clock: MockClock) -> None:
+    class Broken(Plain):
+        async def start(self) -> None:
+            house.log.append("try")
+            raise RuntimeError("it cannot")
+
+    kind = Kind("broken", lambda _: Broken("broken", house), restart=RestartPolicy("permanent", intensity=3))
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with open_house(house, Service(kind)):
+            raise AssertionError("the block began though a service did not start")
+    assert any(isinstance(error, Escalated) for error in _leaves(caught.value))
+    assert [line for line in house.log if line == "try"] == ["try"] * 4
+
+
+# -- names and refs ---------------------------------------------------------------------------------------------------
+
+
+async def test_two_children_of_one_name_are_refused_before_anything_starts(
+    house: House, autojump_clock: MockClock
+) -> None:
+    with pytest.raises(StaticName, match="two children of this system are named 'a'"):
+        async with open_system([house.service("a"), Supervisor("s", [house.kind("a")])], committer=house.committer):
+            raise AssertionError("it began")
+    assert house.log == []
+
+
+async def test_a_second_actor_of_a_static_name_is_refused(house: House, autojump_clock: MockClock) -> None:
+    async with open_house(house, house.service("a")):
+        with pytest.raises(StaticName, match=r"a is a service: there is one, `system.service\('a'\)`, and no a/2"):
+            house.system.ref("a", 2)
+        with pytest.raises(UnknownKind):
+            house.system.service("b")
+
+
+async def test_a_pickled_ref_leads_to_the_actor_of_its_address_where_it_is_unpickled(
+    house: House, autojump_clock: MockClock
+) -> None:
+    async with open_house(house, house.kind("room")):
+        room = house.system.ref("room", 1)
+        copy: Ref = pickle.loads(pickle.dumps(room))
+        assert copy == room
+        assert str(copy) == "room/1"
+        await room.ask(Add(1), deadline=soon())
+        assert await copy.ask(Add(1), deadline=soon()) == 2
+        data = pickle.dumps(room)
+    away: Ref = pickle.loads(data)
+    assert away == room
+    with pytest.raises(NoSystem, match="no actor system runs here, so room/1 cannot be reached"):
+        away.tell(Add(1))
+
+
+async def test_an_ask_while_an_actor_ends_is_refused_with_what_to_do(house: House, autojump_clock: MockClock) -> None:
+    refused: list[str] = []
+
+    class Asker(Plain):
+        def stopping(self, reason: StopReason) -> None:
+            try:
+                _ = self.ctx.ref("room", 1).ask(Add(1), deadline=trio.current_time() + 1)
+            except AskInStop as error:
+                refused.append(str(error))
+
+    asker = Kind("asker", lambda _: Asker("asker", house))
+    async with open_house(house, house.kind("room"), asker):
+        await house.system.ref("asker", 1).ask(Leave(), deadline=soon())
+    assert refused == ["an actor asked room/1 Add in its `stopping`: tell it instead, or ask in a turn"]
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
