@@ -28,6 +28,7 @@ from greenroom.runtime.handlers import handles, reads, reentrant, shielded
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.overflow import Meter, Overflow
+from greenroom.runtime.passivation import MemoryLimit
 from greenroom.runtime.ports import (
     Clock,
     CommitOutcome,
@@ -72,6 +73,7 @@ __all__ = [
     "Kind",
     "KindStatistics",
     "MailboxFull",
+    "MemoryLimit",
     "Meter",
     "NoSystem",
     "Overflow",

@@ -35,8 +35,9 @@ from greenroom.runtime.faults import crashed, turn_failed
 from greenroom.runtime.gate import Effect, Gate, Outputs
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.kind import Kind
-from greenroom.runtime.lifecycle import DRAINED, Phase, StopReason
+from greenroom.runtime.lifecycle import AWAKE, DRAINED, Phase, StopReason
 from greenroom.runtime.lost_turns import redo, turns_lost
+from greenroom.runtime.passivation import passivate_if_idle
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.restarts import CrashHistory
 from greenroom.runtime.turn import Turn, leave, put_aside
@@ -195,6 +196,8 @@ class Activation:
         else:
             if is_last:
                 stop_itself(self)
+            elif writes and self.phase is Phase.READY:
+                self._set_phase()
 
     def _put_aside(self, envelope: Envelope, writes: list[object] | None, effects: list[Effect]) -> None:
         if writes or len(effects) > 1:
@@ -255,13 +258,13 @@ class Activation:
             redo(self, [turn.envelope])
 
     def _set_phase(self) -> None:
-        """From the turns that wait, unless something else is under way."""
-        if self.phase not in (Phase.READY, Phase.TURNING, Phase.READING):
+        """From the turns that wait and the writes that are pending, unless something else is under way."""
+        if self.phase not in AWAKE:
             return
         if self.waiting is not None and not self.waiting.turns:
             self.waiting = None
         if self.waiting is None:
-            self.phase = Phase.READY
+            self.phase = Phase.FULL if self.system.pending.is_too_much(self) else Phase.READY
         else:
             self.phase = Phase.READING if self.waiting.are_all_reads else Phase.TURNING
 
@@ -294,8 +297,15 @@ class Activation:
 
     def make_actor(self, token: int | None) -> Actor:
         """Begin a new activation: gate, context and actor."""
+        system = self.system
         self.gate = Gate(
-            self.address, token or 0, self.system.committer, self._gate_broken, self._gate_idle, self._effect_failed
+            self.address,
+            token or 0,
+            system.committer,
+            system.pending,
+            self._gate_broken,
+            self.unit_settled,
+            self._effect_failed,
         )
         self.context = Context(self, token)
         self.actor = self.kind.factory(self.address.key)
@@ -306,26 +316,14 @@ class Activation:
         """The mailbox is empty."""
         self.active_at = trio.current_time()
         if self.system.passivates_at_once:
-            self.passivate_if_idle()
-
-    def passivate_if_idle(self) -> bool:
-        """Drop memory if nothing is under way; the final check and the drop share one step of the loop."""
-        if self.phase is not Phase.READY or len(self.mailbox) or self.is_scheduled or self.service is not None:
-            return False  # a command that came meanwhile wins
-        assert self.gate is not None
-        assert self.context is not None
-        assert self.actor is not None
-        if self.gate.pending or self.stash or self.context.is_needed or not self.actor.may_passivate:
-            return False
-        self.forget(StopReason.PASSIVATED)
-        self.phase = Phase.COLD
-        return True
+            passivate_if_idle(self)
 
     def forget(self, reason: StopReason) -> None:
         """Drop everything that belongs to one activation."""
         if self.context is not None:
             self.context.end()
         if self.actor is not None:
+            self.system.event("actor.ended", address=str(self.address), reason=reason.value)
             self.system.stopping = self
             try:
                 self.actor.stopping(reason)
@@ -402,9 +400,13 @@ class Activation:
         else:
             settled()
 
-    def _gate_idle(self) -> None:
-        if self.system.passivates_at_once and self.phase is Phase.READY:
-            self.passivate_if_idle()
+    def unit_settled(self) -> None:
+        """Of the gate, and of `PendingBytes`: there is less on its way to storage."""
+        if self.phase is Phase.FULL:
+            self._set_phase()
+            self.reschedule()
+        elif self.system.passivates_at_once and self.phase is Phase.READY:
+            passivate_if_idle(self)
 
     def become_cold(self, reason: StopReason) -> None:
         """End the activation; the next command, or one that waits, begins another."""

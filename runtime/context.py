@@ -12,7 +12,7 @@ from greenroom.runtime.address import Address
 from greenroom.runtime.deadlines import Entry
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import StashFull
-from greenroom.runtime.gate import Effect
+from greenroom.runtime.gate import Effect, stage
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.turn import Turn, current_turn, leave, put_aside
 
@@ -54,17 +54,19 @@ class Context:
         self._watched: set[Address] | None = None
         self.awake_for: Sequence[str] = ()  # why the actor stays in memory, for who looks
 
-    def write(self, write: object) -> None:
-        """Stage a write. Shape: whatever the committer of the system encodes. Raises: RuntimeError in a @reads turn."""
+    def write(self, write: object, *, unconfirmed: bool = False) -> None:
+        """Stage a write. Shape: whatever the committer of the system encodes.
+
+        unconfirmed: what this turn lets out need not wait for it; if it is not stored, the gate breaks all the same and
+        the actor loads again. A turn that also writes something else waits for all. Raises: RuntimeError in a @reads
+        turn.
+        """
         assert self.owns, f"{self.address} wrote without owning its address"
         turn = self._waiting_turn()
         if turn.handler.is_reads if turn is not None else self.is_reading:
             raise RuntimeError(f"{self.address}: a handler that is @reads must not write; take the mark away")
         draft = turn if turn is not None else self
-        if draft.writes is None:
-            draft.writes = [write]
-        else:
-            draft.writes.append(write)
+        draft.writes = stage(draft.writes, write, unconfirmed=unconfirmed)
 
     def after_commit(self, effect: Effect) -> None:
         """Run *effect* when everything written so far is stored, after the reply. It must not wait."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from greenroom.runtime.errors import ActorGone
-from greenroom.runtime.lifecycle import Phase, StopReason
+from greenroom.runtime.lifecycle import AWAKE, Phase, StopReason
 from greenroom.runtime.mailbox import ClosedMailbox
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def hold(cell: "Activation") -> trio.Event:
     if cell.phase is Phase.LOADING:
         assert cell.starting is not None
         cell.starting.cancel(reason="its supervisor restarts it")
-    elif cell.phase in (Phase.READY, Phase.TURNING, Phase.READING):
+    elif cell.phase in AWAKE:
         if cell.waiting is not None:
             cell.waiting.cancel("its supervisor restarts it")
         cell.settle_then(lambda: cell.become_cold(StopReason.KILLED))
@@ -47,7 +47,7 @@ def release(cell: "Activation") -> None:
 
 def stop_itself(cell: "Activation") -> None:
     """The actor ends, normally."""
-    if cell.phase in (Phase.READY, Phase.TURNING, Phase.READING):
+    if cell.phase in AWAKE:
         cell.settle_then(lambda: _stopped_itself(cell))
 
 

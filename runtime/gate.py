@@ -5,8 +5,11 @@
                                    └──anything else──▶ the gate breaks
 
 Outputs wait for earlier writes and for no later ones; the next turn runs at once, so throughput is not one commit
-per message. When a unit is not committed, every later unit of the actor is void: its memory was ahead of storage.
-The gate then hands the turns back to its actor, which decides whether they are redone or their callers told.
+per message. Writes that are unconfirmed are waited for by nobody, but break the gate like all others.
+
+When a unit is not committed, every later unit of the actor is void: its memory was ahead of storage. The gate then
+hands the turns back to its actor, which decides whether they are redone or their callers told.
+
 The rules are those of workerd's io-gate.
 """
 
@@ -16,9 +19,26 @@ from collections.abc import Callable, Sequence
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorFailed, CommitUnknown, StorageUnavailable
+from greenroom.runtime.pending import PendingBytes
 from greenroom.runtime.ports import CommitOutcome, Committer
 
 Effect = Callable[[], None]
+
+
+class UnconfirmedWrites(list[object]):
+    """The writes of a turn whose outputs need not wait for them."""
+
+    __slots__ = ()
+
+
+def stage(writes: list[object] | None, write: object, *, unconfirmed: bool) -> list[object]:
+    """Add *write* to the writes of a draft. One that must be confirmed makes all of them so."""
+    if writes is None:
+        return UnconfirmedWrites((write,)) if unconfirmed else [write]
+    if not unconfirmed and isinstance(writes, UnconfirmedWrites):
+        return [*writes, write]
+    writes.append(write)
+    return writes
 
 
 class Outputs:
@@ -33,17 +53,18 @@ class Outputs:
 
 
 class Unit:
-    """The commit unit of one turn, and the turns after it that wrote nothing."""
+    """The commit unit of one turn, with the outputs that wait for it. size_bytes: as the committer counts it."""
 
-    __slots__ = ("address", "gate", "is_void", "token", "turns", "writes")
+    __slots__ = ("address", "gate", "is_void", "size_bytes", "token", "turns", "writes")
 
-    def __init__(self, gate: "Gate", writes: Sequence[object], turn: Outputs) -> None:
+    def __init__(self, gate: "Gate", writes: Sequence[object]) -> None:
         self.address = gate.address
         self.token = gate.token
         self.writes = writes
         self.gate = gate
-        self.turns = [turn]
+        self.turns: list[Outputs] = []
         self.is_void = False
+        self.size_bytes = 0
 
     def settle(self, outcome: CommitOutcome) -> None:
         """Called by the committer, once."""
@@ -55,28 +76,44 @@ class Gate:
     """The gate of one activation. A broken gate is never mended: the next activation has its own.
 
     on_broken(outcome, turns): called once, with every turn whose outputs were held, oldest first.
-    on_idle(): called each time the last pending unit was committed.
+    on_settled(): called each time a unit is not pending any more, after its outputs have left.
     on_fault(error): an effect raised; the others still run.
     """
 
-    __slots__ = ("_committer", "_on_broken", "_on_fault", "_on_idle", "address", "is_broken", "pending", "token")
+    __slots__ = (
+        "_all_pending",
+        "_committer",
+        "_newest",
+        "_on_broken",
+        "_on_fault",
+        "_on_settled",
+        "address",
+        "is_broken",
+        "pending",
+        "pending_bytes",
+        "token",
+    )
 
     def __init__(
         self,
         address: Address,
         token: int,
         committer: Committer,
+        all_pending: PendingBytes,
         on_broken: Callable[[CommitOutcome, list[Outputs]], None],
-        on_idle: Callable[[], None],
+        on_settled: Callable[[], None],
         on_fault: Callable[[Exception], None],
     ) -> None:
         self.address = address
         self.token = token
         self.pending: deque[Unit] | tuple[()] = ()  # a deque only while units are pending: an empty one takes 620 B
+        self.pending_bytes = 0
         self.is_broken = False
+        self._newest: Unit | None = None  # of those that outputs wait for
         self._committer = committer
+        self._all_pending = all_pending
         self._on_broken = on_broken
-        self._on_idle = on_idle
+        self._on_settled = on_settled
         self._on_fault = on_fault
 
     def close_turn(
@@ -87,20 +124,24 @@ class Gate:
         Raises: ValueError when a write cannot be encoded; nothing was queued and nothing left.
         """
         if writes:
-            unit = Unit(self, writes, Outputs(envelope, value, effects))
-            self._committer.submit(unit)
-            envelope.state = "committing"
+            unit = Unit(self, writes)
+            unit.size_bytes = self._committer.submit(unit)
+            self.pending_bytes += unit.size_bytes
+            self._all_pending.submitted(unit.size_bytes)
             if isinstance(self.pending, deque):
                 self.pending.append(unit)
             else:
                 self.pending = deque((unit,))
-        elif self.pending:
-            self.pending[-1].turns.append(Outputs(envelope, value, effects))
+            if type(writes) is not UnconfirmedWrites:
+                envelope.state = "committing"
+                self._newest = unit
+        if self._newest is not None:
+            self._newest.turns.append(Outputs(envelope, value, effects))
         else:
             self._release(envelope, value, effects)
 
     def run_after_pending(self, effect: Effect) -> None:
-        """Run *effect* when everything that is pending now is stored; never when the gate breaks before."""
+        """Run *effect* when everything that is pending now is stored, unconfirmed or not; never if the gate breaks."""
         assert isinstance(self.pending, deque), f"{self.address}: nothing is pending"
         self.pending[-1].turns.append(Outputs(Envelope(self.address, None), None, [effect]))
 
@@ -114,10 +155,13 @@ class Gate:
         self.pending.popleft()
         if not self.pending:
             self.pending = ()
+        if self._newest is unit:
+            self._newest = None
+        self.pending_bytes -= unit.size_bytes
+        self._all_pending.settled(unit.size_bytes)
         for turn in unit.turns:
             self._release(turn.envelope, turn.value, turn.effects)
-        if not self.pending:
-            self._on_idle()
+        self._on_settled()
 
     def _break(self, outcome: CommitOutcome) -> None:
         self.is_broken = True
@@ -125,6 +169,9 @@ class Gate:
         for unit in self.pending:
             unit.is_void = True
         self.pending = ()
+        self._newest = None
+        lost_bytes, self.pending_bytes = self.pending_bytes, 0
+        self._all_pending.settled(lost_bytes)
         self._on_broken(outcome, turns)
 
     def _release(self, envelope: Envelope, value: object, effects: list[Effect] | None) -> None:

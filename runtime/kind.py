@@ -20,7 +20,11 @@ class Kind:
     mailbox_envelopes_max: commands that may wait; what happens to more of them, *overflow* says.
     meter: further bounds, in bytes and in age, and which commands replace each other.
     stash_envelopes_max: commands that an actor may put aside at a time.
-    idle_seconds_max: without a command for so long, the activation is passivated.
+    idle_seconds_max: without a command for so long, the activation is passivated: its memory goes, its cell stays.
+    cold_seconds_max: so much longer, the cell goes too; what is stored is all that is left.
+    warm_max: idle actors of the kind that may be in memory; of more, those idle for longest are passivated.
+    pending_bytes_max: what an actor may have on its way to storage. With more its next turns wait, and so its mailbox
+    fills: who tells it is told.
     start_seconds_max: a start that takes longer is a crash.
     """
 
@@ -32,6 +36,9 @@ class Kind:
     meter: Meter | None = None
     stash_envelopes_max: int = 256
     idle_seconds_max: float = 60.0
+    cold_seconds_max: float = 10.0
+    warm_max: int | None = None
+    pending_bytes_max: int = 4 * 1024 * 1024
     start_seconds_max: float = 30.0
     restart: RestartPolicy = field(default_factory=RestartPolicy)
 
@@ -40,10 +47,12 @@ class Kind:
             raise ValueError(f"kind {self.name}: ownership is none, existing or create, not {self.ownership!r}")
         if self.stash_envelopes_max < 0:
             raise ValueError(f"kind {self.name}: stash_envelopes_max is 0 or more, not {self.stash_envelopes_max}")
-        if self.mailbox_envelopes_max < 1 or self.idle_seconds_max <= 0 or self.start_seconds_max <= 0:
-            raise ValueError(
-                f"kind {self.name}: mailbox_envelopes_max, idle_seconds_max, start_seconds_max are above 0"
-            )
+        for name in ("mailbox_envelopes_max", "idle_seconds_max", "start_seconds_max", "pending_bytes_max", "warm_max"):
+            limit = getattr(self, name)
+            if limit is not None and limit <= 0:
+                raise ValueError(f"kind {self.name}: {name} is above 0, not {limit}")
+        if self.cold_seconds_max < 0:
+            raise ValueError(f"kind {self.name}: cold_seconds_max is 0 or more, not {self.cold_seconds_max}")
 
     def make_mailbox(self) -> Mailbox:
         """Of the runtime: the mailbox of one address."""

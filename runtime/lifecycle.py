@@ -9,7 +9,6 @@ crashed        a handler raised on a tell; the restart policy decides what follo
 killed         somebody stopped it without letting it finish
 start_failed   `start` raised
 deadline       `start` or the orderly end took longer than it may
-gave_up        it crashed more often than the intensity of its kind allows
 """
 
 import enum
@@ -27,7 +26,6 @@ class StopReason(enum.Enum):
     KILLED = "killed"
     START_FAILED = "start_failed"
     DEADLINE = "deadline"
-    GAVE_UP = "gave_up"
 
     def __str__(self) -> str:
         return self.value
@@ -39,6 +37,7 @@ class Phase(enum.Enum):
     COLD = "cold"
     LOADING = "loading"
     READY = "ready"
+    FULL = "full"  # too much of it is on its way to storage
     TURNING = "turning"
     READING = "reading"
     SETTLING = "settling"
@@ -47,4 +46,5 @@ class Phase(enum.Enum):
     ENDED = "ended"  # a service that is not restarted
 
 
+AWAKE = frozenset((Phase.READY, Phase.FULL, Phase.TURNING, Phase.READING))
 DRAINED = frozenset((Phase.COLD, Phase.READY, Phase.READING))  # a command that comes may begin a turn at once

@@ -59,8 +59,8 @@ class Committer(Protocol):
     newest, one of whose unique keys exists, or one of whose values is refused is left out alone.
     """
 
-    def submit(self, unit: CommitUnit) -> None:
-        """Encode *unit* and queue it for the next batch. Never waits.
+    def submit(self, unit: CommitUnit) -> int:
+        """Encode *unit* and queue it for the next batch. Never waits. The bytes that it takes until it is settled.
 
         Raises: ValueError when a write cannot be encoded; nothing was queued.
         """

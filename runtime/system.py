@@ -36,11 +36,12 @@ from greenroom.runtime.errors import (
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import DRAINED, StopReason
 from greenroom.runtime.overflow import Overflow
+from greenroom.runtime.passivation import MemoryLimit, sweep
+from greenroom.runtime.pending import PendingBytes
 from greenroom.runtime.ports import Clock, Committer, Randomness, SystemClock, SystemRandomness
 from greenroom.runtime.ref import Ref, running_system
 from greenroom.runtime.storage_watch import StorageWatch
 from greenroom.runtime.supervisor import Branch, Leaf
-from greenroom.runtime.sweeper import sweep
 from greenroom.runtime.tree import SERVICE_KEY, Child, Supervisor, kinds_of
 from greenroom.runtime.turn import Turn, current_turn
 from greenroom.runtime.watch import Down
@@ -64,6 +65,8 @@ class ActorSystem:
         event: EventHook,
         *,
         passivates_at_once: bool,
+        memory: MemoryLimit | None,
+        pending_bytes_max: int,
     ) -> None:
         self.kinds = kinds
         self.committer = committer
@@ -71,6 +74,8 @@ class ActorSystem:
         self.randomness = randomness
         self.event = event
         self.passivates_at_once = passivates_at_once
+        self.memory = memory
+        self.pending = PendingBytes(pending_bytes_max)
         self.dispatcher = Dispatcher(clock)
         self.deadlines = DeadlineHeap(lambda error: event("deadline.failed", error=error))
         self.dead_letters = DeadLetters()
@@ -327,6 +332,8 @@ async def open_system(
     event: EventHook = _no_event,
     stop_seconds_max: float = 10.0,
     passivates_at_once: bool = False,
+    memory: MemoryLimit | None = None,
+    pending_bytes_max: int = 64 * 1024 * 1024,
 ) -> AsyncIterator[ActorSystem]:
     """Run a system of actors; at the end of the block its actors finish, within *stop_seconds_max*.
 
@@ -334,6 +341,8 @@ async def open_system(
     service has started.
     event(name, **facts): told of everything that happens outside the ordinary; must not raise.
     passivates_at_once: a test mode in which every actor forgets everything after each command.
+    memory: passivate idle actors early when the process uses most of what it may.
+    pending_bytes_max: of all that is on its way to storage; with more, actors that write wait.
     """
     root = children if isinstance(children, Supervisor) else Supervisor("system", list(children))
     kinds = kinds_of(root)
@@ -347,6 +356,8 @@ async def open_system(
             randomness or SystemRandomness(),
             event,
             passivates_at_once=passivates_at_once,
+            memory=memory,
+            pending_bytes_max=pending_bytes_max,
         )
         for service in (system.dispatcher.run, system.deadlines.run, system.watch_escalation):
             nursery.start_soon(service)

@@ -36,13 +36,14 @@ class MemoryCommitter(Committer):
         self._open = trio.Event()
         self._open.set()
 
-    def submit(self, unit: CommitUnit) -> None:
-        """Queue a unit. A write that is a ValueError cannot be encoded."""
+    def submit(self, unit: CommitUnit) -> int:
+        """Queue a unit. A write that is a ValueError cannot be encoded; text takes its length, all else nothing."""
         for write in unit.writes:
             if isinstance(write, ValueError):
                 raise write
         self._pending.append(unit)
         self._wake.set()
+        return sum(len(write) for write in unit.writes if isinstance(write, str | bytes))
 
     async def claim(self, address: Address, *, create: bool) -> int | None:
         """Bump the token of *address*."""
@@ -62,7 +63,8 @@ class MemoryCommitter(Committer):
 
     def hold(self) -> None:
         """Commit nothing until `release`."""
-        self._open = trio.Event()
+        if self._open.is_set():
+            self._open = trio.Event()
 
     def release(self) -> None:
         """Go on committing."""

@@ -70,6 +70,8 @@ ACTORS_STOP_SECONDS = 4.5
 LAST_SEEN_STOP_SECONDS = 0.5
 DESCRIPTORS_RESERVED = 512
 
+ORDINARY_ENDS = ("normal", "passivated", "reloaded")
+
 
 @dataclass(frozen=True, slots=True)
 class Storage:
@@ -231,7 +233,9 @@ def queue_policy(email: EmailSettings) -> QueuePolicy:
 
 def log_event(name: str, error: BaseException | None = None, **facts: object) -> None:
     """The runtime's events, as log lines."""
-    if error is not None:
+    if name == "actor.ended" and facts["reason"] in ORDINARY_ENDS:
+        log.debug(name, **facts)
+    elif error is not None:
         log.error(name, exc_info=error, **facts)
     else:
         log.warning(name, **facts)

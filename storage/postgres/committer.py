@@ -29,6 +29,7 @@ BATCH_BYTES_MAX = 16 * 1024 * 1024
 COMMIT_SECONDS_MAX = 15.0
 PLAN_BATCHES_MAX = 1024
 ID_MAX = 2**63 - 1
+WRITE_BYTES = 500  # of a write besides its text: its objects here, and its row on the way
 
 # What PostgreSQL says when a value of the batch, not the server, is at fault.
 REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.exceptions.ProgramLimitExceededError)
@@ -82,14 +83,16 @@ class PostgresCommitter(Committer):
 
     # -- the port -----------------------------------------------------------------------------------------------
 
-    def submit(self, unit: CommitUnit) -> None:
-        """Check and queue one unit. Raises: ValueError when a value cannot be encoded."""
+    def submit(self, unit: CommitUnit) -> int:
+        """Check and queue one unit; its size. Raises: ValueError when a value cannot be encoded."""
+        size = 0
         for write in unit.writes:
-            _check(write)
+            size += _check(write)
         self._queue.append(unit)
         if self._wake is not None:
             task, self._wake = self._wake, None
             trio.lowlevel.reschedule(task)
+        return size
 
     async def claim(self, address: Address, *, create: bool) -> int | None:
         """Become the owner. Claims that wait while another statement runs share the next one."""
@@ -253,8 +256,9 @@ class _Claim:
     error: StorageUnavailable | None = None
 
 
-def _check(write: object) -> None:
-    """Refuse what PostgreSQL could not take, before it joins a batch. Raises: ValueError."""
+def _check(write: object) -> int:
+    """Refuse what PostgreSQL could not take, before it joins a batch; about its size. Raises: ValueError."""
+    size = WRITE_BYTES
     if isinstance(write, InsertMessage):
         if "\0" in write.content or (write.client_id is not None and "\0" in write.client_id):
             raise ValueError("text with NUL cannot be stored")
@@ -262,6 +266,7 @@ def _check(write: object) -> None:
             write.content.encode()  # a lone surrogate is a ValueError
         if write.client_id is not None:
             write.client_id.encode()
+        size += len(write.content)
         numbers = (write.id, write.conversation_id, write.seq, write.sender_id, write.created_at_ms)
     elif isinstance(write, PutParticipant):
         numbers = (write.conversation_id, write.user_id, write.at_ms, write.removed_by_id or 0, 0)
@@ -271,6 +276,7 @@ def _check(write: object) -> None:
         raise ValueError(f"the committer does not know how to store {type(write).__name__}")  # noqa: TRY004
     if min(numbers) < 0 or max(numbers) > ID_MAX:
         raise ValueError(f"a number of {type(write).__name__} does not fit a bigint")
+    return size
 
 
 def _outcome(row: Any) -> CommitOutcome:

@@ -424,6 +424,8 @@ async def test_an_idle_actor_is_passivated_and_loads_again_unnoticed(autojump_cl
         await trio.sleep(13)
         assert house.log[-1] == "stop 1 passivated"
         assert house.system.statistics().kinds["counter"].loaded == 0
+        assert house.system.statistics().kinds["counter"].cold == 1
+        await trio.sleep(20)
         assert not house.system.activations, "a cold cell is forgotten"
         assert await house.counter().ask(Add(1), deadline=soon()) == 2
         assert house.system.statistics().kinds["counter"].turns == 2

@@ -1,0 +1,112 @@
+"""Passivation: what is idle goes down a tier, from memory to a cell, from the cell to what is stored.
+
+    warm   actor and cell         ──idle_seconds_max, warm_max, memory is short──▶  cold
+    cold   the cell: key, counts  ──cold_seconds_max, memory is short────────────▶  stored
+    stored nothing here           ◀──the next command wakes it, from any tier
+
+A command that comes in between wins: the last check and the drop share one step of the loop. Services, actors with a
+timer or a `keep_awake`, and those that have something pending stay.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from greenroom.runtime.lifecycle import Phase, StopReason
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+    from greenroom.runtime.system import ActorSystem
+
+SWEEP_SECONDS = 1.0
+SWEEP_CELLS_MAX = 1000  # cells looked at between two checkpoints
+SHED_ABOVE = 0.8  # of the memory that may be used
+SHED_PART = 0.1  # of the idle actors at a time: what they held is free only after they are gone
+
+
+def resident_bytes() -> int:
+    """The memory of this process that is in RAM; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * 4096
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLimit:
+    """What the process may use: above four fifths of *bytes_max*, actors that are idle are passivated early."""
+
+    bytes_max: int
+    used_bytes: Callable[[], int] = resident_bytes
+
+    def __post_init__(self) -> None:
+        if self.bytes_max <= 0:
+            raise ValueError(f"a memory limit is above 0 bytes, not {self.bytes_max}")
+
+    @property
+    def is_short(self) -> bool:
+        """Whether to shed."""
+        return self.used_bytes() > self.bytes_max * SHED_ABOVE
+
+
+def passivate_if_idle(cell: "Activation") -> bool:
+    """Drop the memory of an actor if nothing of it is under way."""
+    if cell.phase is not Phase.READY or len(cell.mailbox) or cell.is_scheduled or cell.service is not None:
+        return False  # a command that came meanwhile wins
+    assert cell.gate is not None
+    assert cell.context is not None
+    assert cell.actor is not None
+    if cell.gate.pending or cell.stash or cell.context.is_needed or not cell.actor.may_passivate:
+        return False
+    cell.forget(StopReason.PASSIVATED)
+    cell.phase = Phase.COLD
+    cell.system.passivated += 1
+    return True
+
+
+async def sweep(system: "ActorSystem") -> None:
+    """Serve for ever."""
+    while True:
+        await trio.sleep(SWEEP_SECONDS)
+        is_short = system.memory is not None and system.memory.is_short
+        warm: dict[str, list[Activation]] = {name: [] for name in system.kinds}
+        for count, cell in enumerate(list(system.activations.values())):
+            if count % SWEEP_CELLS_MAX == SWEEP_CELLS_MAX - 1:
+                await trio.lowlevel.checkpoint()
+            _sweep_one(system, cell, is_short=is_short)
+            if cell.phase is Phase.READY:
+                warm[cell.kind.name].append(cell)
+        for cells in warm.values():
+            limit = cells[0].kind.warm_max if cells else None
+            if limit is not None and len(cells) > limit:
+                _shed(cells, len(cells) - limit)
+        if is_short:
+            everyone = [cell for cells in warm.values() for cell in cells]
+            count = _shed(everyone, max(1, int(len(everyone) * SHED_PART)))
+            system.event("memory.shed", passivated=count, warm=len(everyone))
+
+
+def _sweep_one(system: "ActorSystem", cell: "Activation", *, is_short: bool) -> None:
+    idle_seconds, kind = trio.current_time() - cell.active_at, cell.kind
+    if idle_seconds >= kind.idle_seconds_max:
+        passivate_if_idle(cell)
+    if cell.phase is not Phase.COLD or len(cell.mailbox) or cell.is_scheduled or _crashed_lately(cell):
+        return
+    if is_short or idle_seconds >= kind.idle_seconds_max + kind.cold_seconds_max:
+        system.forget(cell)
+
+
+def _shed(cells: "Iterable[Activation]", count: int) -> int:
+    """Passivate *count* of them, those idle for longest first; how many it became."""
+    return sum(passivate_if_idle(cell) for cell in heapq.nsmallest(count, cells, key=lambda cell: cell.active_at))
+
+
+def _crashed_lately(cell: "Activation") -> bool:
+    """Its crashes still count: the cell that remembers them must stay."""
+    history = cell.history
+    return history is not None and trio.current_time() - history.times[-1] < cell.kind.restart.period_seconds

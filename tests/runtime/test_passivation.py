@@ -1,0 +1,253 @@
+"""The tiers: warm, cold, stored; what sends an actor down, what keeps it up, and that no command is lost on the way."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from greenroom.runtime import (
+    Actor,
+    ActorSystem,
+    Address,
+    Command,
+    Kind,
+    MemoryLimit,
+    StopReason,
+    handles,
+    open_system,
+)
+from greenroom.runtime.passivation import passivate_if_idle, resident_bytes
+from greenroom.runtime.testing import MemoryCommitter
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Command[int]):
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold(Command[None]):
+    until: trio.Event
+
+
+class Counter(Actor):
+    """It adds up what is stored. There is one of each key, or the assertions here fail."""
+
+    awake: set[int | str]
+
+    def __init__(self, key: int | str, committer: MemoryCommitter, log: list[str]) -> None:
+        self.key, self.committer, self.log = key, committer, log
+
+    async def start(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.sum = sum(write for to, write in self.committer.stored if to.key == self.key)  # type: ignore[misc]
+        self.log.append(f"+{self.key}")
+
+    def stopping(self, reason: StopReason) -> None:
+        self.log.append(f"-{self.key} {reason}")
+
+    @handles(Add)
+    def add(self, command: Add) -> int:
+        self.ctx.write(command.by)
+        self.sum += command.by
+        return self.sum
+
+    @handles(Hold)
+    async def hold(self, command: Hold) -> None:
+        with self.ctx.keep_awake("it is held"):
+            await command.until.wait()
+
+
+@dataclass
+class House:
+    system: ActorSystem
+    committer: MemoryCommitter
+    log: list[str]
+    events: list[tuple[str, dict[str, object]]]
+
+    async def add(self, key: int, by: int = 1) -> int:
+        return await self.system.ref("counter", key).ask(Add(by), deadline=trio.current_time() + 60)
+
+    def tiers(self) -> tuple[int, int]:
+        kind = self.system.statistics().kinds["counter"]
+        return kind.loaded, kind.cold
+
+
+@asynccontextmanager
+async def open_house(memory: MemoryLimit | None = None, **limits: Any) -> AsyncIterator[House]:
+    committer, log, events = MemoryCommitter(), list[str](), list[tuple[str, dict[str, object]]]()
+    kind = Kind("counter", lambda key: Counter(key, committer, log), ownership="create", **limits)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+
+        def event(name: str, **facts: object) -> None:
+            events.append((name, facts))
+
+        async with open_system([kind], committer=committer, memory=memory, event=event) as system:
+            yield House(system, committer, log, events)
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_idle_actor_goes_from_warm_to_cold_to_stored_and_wakes_from_each(autojump_clock: MockClock) -> None:
+    async with open_house(idle_seconds_max=10, cold_seconds_max=20) as house:
+        assert await house.add(1) == 1
+        assert house.tiers() == (1, 0)
+        await trio.sleep(12)
+        assert house.tiers() == (0, 1)
+        assert await house.add(1) == 2
+        await trio.sleep(12)
+        assert house.tiers() == (0, 1), "its counts are still there"
+        await trio.sleep(20)
+        assert house.tiers() == (0, 0)
+        assert await house.add(1) == 3
+        assert house.system.statistics().kinds["counter"].turns == 3, "what a forgotten cell counted is not forgotten"
+
+
+async def test_every_end_is_an_event_with_its_reason(autojump_clock: MockClock) -> None:
+    async with open_house(idle_seconds_max=10) as house:
+        await house.add(1)
+        await trio.sleep(12)
+        await house.add(2)
+    ends = [facts for name, facts in house.events if name == "actor.ended"]
+    assert ends == [
+        {"address": "counter/1", "reason": "passivated"},
+        {"address": "counter/2", "reason": "normal"},
+    ]
+
+
+async def test_of_more_idle_actors_than_a_kind_may_have_those_idle_for_longest_go(autojump_clock: MockClock) -> None:
+    async with open_house(idle_seconds_max=1000, warm_max=3) as house:
+        for key in range(6):
+            await house.add(key)
+            await trio.sleep(0.1)
+        await trio.sleep(2)
+        assert house.tiers() == (3, 3)
+        assert house.log[6:] == ["-0 passivated", "-1 passivated", "-2 passivated"]
+
+
+async def test_when_memory_is_short_idle_actors_go_early_a_part_at_a_time_and_cold_cells_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    used = [100]
+    memory = MemoryLimit(1000, used_bytes=lambda: used[0])
+    async with open_house(memory, idle_seconds_max=1000, cold_seconds_max=1000) as house:
+        for key in range(20):
+            await house.add(key)
+        await trio.sleep(5.5)  # between two sweeps
+        assert house.tiers() == (20, 0), "there is enough"
+        used[0] = 801
+        await trio.sleep(1)
+        assert house.tiers() == (18, 2)
+        await trio.sleep(1)
+        assert house.tiers() == (17, 1), "the two cells are gone, and a tenth of the rest is cold"
+        used[0] = 700
+        await trio.sleep(50)
+        assert house.tiers() == (17, 1)
+        assert [facts for name, facts in house.events if name == "memory.shed"] == [
+            {"passivated": 2, "warm": 20},
+            {"passivated": 1, "warm": 18},
+        ]
+
+
+async def test_an_actor_that_is_needed_stays_however_short_memory_is(autojump_clock: MockClock) -> None:
+    async with open_house(MemoryLimit(1000, used_bytes=lambda: 1000), idle_seconds_max=5) as house:
+        until = trio.Event()
+        house.system.ref("counter", 1).tell(Hold(until))
+        await trio.sleep(60)
+        assert house.tiers() == (1, 0)
+        context = house.system.activations[Address("counter", 1)].context
+        assert context is not None
+        assert list(context.awake_for) == ["it is held"]
+        until.set()
+        await trio.sleep(10)
+        assert house.tiers() == (0, 0)
+
+
+async def test_what_is_on_its_way_to_storage_keeps_an_actor_warm(autojump_clock: MockClock) -> None:
+    async with open_house(idle_seconds_max=5) as house:
+        await house.add(1)
+        house.committer.hold()
+        house.system.ref("counter", 1).tell(Add(1))
+        await trio.sleep(60)
+        assert house.tiers() == (1, 0)
+        house.committer.release()
+        assert await house.add(1) == 3
+
+
+def test_the_memory_of_this_process_is_known() -> None:
+    assert resident_bytes() > 1_000_000
+    with pytest.raises(ValueError, match="a memory limit is above 0 bytes, not 0"):
+        MemoryLimit(0)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("tell"), st.integers(0, 2)),
+        st.tuples(st.just("ask"), st.integers(0, 2)),
+        st.tuples(st.just("passivate"), st.integers(0, 2)),
+        st.tuples(st.just("checkpoints"), st.integers(1, 4)),
+        st.tuples(st.just("hold"), st.just(0)),
+        st.tuples(st.just("release"), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=STEPS)
+def test_whenever_actors_are_passivated_every_command_is_handled_once_and_in_order(
+    steps: list[tuple[str, int]],
+) -> None:
+    """Passivation strikes at any step of the loop; what was told is stored once, in the order told."""
+    told: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    answers: list[tuple[object, int]] = []
+
+    def take(house: House, number: int, step: str, key: int) -> None:
+        counter = house.system.ref("counter", key)
+        if step == "passivate":
+            cell = house.system.activations.get(counter.address)
+            if cell is not None:
+                passivate_if_idle(cell)
+        elif step == "hold":
+            house.committer.hold()
+        elif step == "release":
+            house.committer.release()
+        else:
+            told[key].append(number)
+            expected = sum(told[key])
+            if step == "tell":
+                counter.tell(Add(number))
+            else:
+                counter.request(Add(number), lambda value, _: answers.append((value, expected)), deadline=1e6)
+
+    async def main() -> None:
+        async with open_house(idle_seconds_max=1000) as house:
+            for number, (step, argument) in enumerate(steps, start=1):
+                if step == "checkpoints":
+                    for _ in range(argument):
+                        await trio.lowlevel.checkpoint()
+                else:
+                    take(house, number, step, argument)
+            house.committer.release()
+            for key, sent in told.items():
+                assert await house.add(key, 0) == sum(sent)
+                assert [write for to, write in house.committer.stored if to.key == key] == [*sent, 0]
+            assert len(answers) == sum(step == "ask" for step, _ in steps)
+            assert all(value == expected for value, expected in answers)
+            _assert_one_of_each_address(house.log)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def _assert_one_of_each_address(log: list[str]) -> None:
+    alive: set[str] = set()
+    for line in log:
+        key = line[1:].split()[0]
+        assert (line[0] == "+") == (key not in alive), f"two of {key}: {log}"
+        alive.symmetric_difference_update({key})
