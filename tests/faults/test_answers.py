@@ -8,6 +8,8 @@ import trio
 import trio_asyncio
 from wire import Socket, frame, open_sockets, wait_until
 
+from greenroom.runtime.passivation import passivate_if_idle
+
 
 async def execute(database, sql, *arguments):
     async with trio_asyncio.open_loop():
@@ -88,7 +90,7 @@ async def test_each_room_has_its_own_epoch_also_when_it_is_joined(live_house, da
         await wait_until(lambda: live_house.house.engine.total)
         await execute(database, "update conversations set epoch = 2 where id = $1", old)
         rooms = [cell for cell in live_house.house.system.activations.values() if cell.address.kind == "room"]
-        await wait_until(lambda: [cell for cell in rooms if cell.actor is not None and not cell.passivate_if_idle()])
+        await wait_until(lambda: [cell for cell in rooms if cell.actor is not None and not passivate_if_idle(cell)])
         back = await Socket.open(nursery, live_house, 1)
         at = {str(old): {"seq": 1, "epoch": 1}, str(new): {"seq": 1, "epoch": 1}}
         ready = await back.start(resume={"rooms": at})

@@ -5,6 +5,8 @@ import json
 import trio
 from wire import Socket, frame, open_sockets, wait_until
 
+from greenroom.runtime.passivation import passivate_if_idle
+
 SENDERS = 8
 FRAMES, COMMANDS = 14, 16  # 224 commands each, below the 256 that may wait; together more than the mailbox's 1,024
 
@@ -49,7 +51,7 @@ async def test_arrays_of_commands_keep_their_order_when_the_mailbox_is_full(live
 async def hold_storage(system, until):
     """As if storage were away: the room sleeps, and what it is told waits in its mailbox."""
     for cell in list(system.activations.values()):
-        cell.passivate_if_idle()
+        passivate_if_idle(cell)
     system.storage._back = back = trio.Event()
     await until.wait()
     system.storage._back = None
