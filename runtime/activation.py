@@ -338,6 +338,8 @@ class Activation:
         watchers, self.watchers = self.watchers, None
         for watcher in watchers or ():
             self.system.deliver_system(Envelope(watcher, Down(self.address, reason)))
+        if self.gate is not None:
+            self.system.late_replies += self.gate.late_replies
         self.actor = self.gate = self.context = self.waiting = None
 
     def reschedule(self) -> None:

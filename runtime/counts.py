@@ -29,6 +29,7 @@ class SystemStatistics:
     passivated: int
     dead_letters: int
     asks_pending: int
+    late_replies: int
     storage_is_away: bool
 
 

@@ -89,6 +89,7 @@ class Gate:
         "_on_settled",
         "address",
         "is_broken",
+        "late_replies",
         "pending",
         "pending_bytes",
         "token",
@@ -109,6 +110,7 @@ class Gate:
         self.pending: deque[Unit] | tuple[()] = ()  # a deque only while units are pending: an empty one takes 620 B
         self.pending_bytes = 0
         self.is_broken = False
+        self.late_replies = 0  # whose asker had given up
         self._newest: Unit | None = None  # of those that outputs wait for
         self._committer = committer
         self._all_pending = all_pending
@@ -176,7 +178,7 @@ class Gate:
 
     def _release(self, envelope: Envelope, value: object, effects: list[Effect] | None) -> None:
         try:
-            envelope.resolve(value)
+            self.late_replies += not envelope.resolve(value)
         except Exception as error:
             self._on_fault(error)
         for effect in effects or ():

@@ -82,6 +82,7 @@ class ActorSystem:
         self.activations: dict[Address, Activation] = {}
         self.crashes = 0
         self.passivated = 0
+        self.late_replies = 0  # of activations that have ended
         self.retired: dict[str, list[int]] = {name: [0, 0, 0] for name in self.kinds}  # turns, restarts, refused
         self._nursery = nursery
         self.is_stopped = False
@@ -299,6 +300,8 @@ class ActorSystem:
             passivated=self.passivated,
             dead_letters=self.dead_letters.counts.total(),
             asks_pending=len(self.deadlines),
+            late_replies=self.late_replies
+            + sum(cell.gate.late_replies for cell in self.activations.values() if cell.gate is not None),
             storage_is_away=self.storage.is_away,
         )
 

@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from greenroom.runtime import (
     Actor,
     ActorSystem,
+    AskTimeout,
     Command,
     CommitOutcome,
     CommitUnknown,
@@ -167,6 +168,19 @@ async def test_flushed_waits_for_unconfirmed_writes_too(autojump_clock: MockCloc
         await wait_all_tasks_blocked(0.01)
         assert house.answers == ["flushed"]
         assert house.stored() == ["x"]
+
+
+async def test_a_reply_that_comes_after_its_deadline_is_counted_and_dropped(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        house.committer.hold()
+        await house.ask(Note("slow"))
+        assert isinstance(house.answers[0], AskTimeout)
+        assert house.system.statistics().late_replies == 0
+        house.committer.release()
+        await wait_all_tasks_blocked(0.01)
+        assert house.system.statistics().late_replies == 1
+        await house.ask(Look())
+        assert house.answers[1:] == [1]
 
 
 # -- bounds -----------------------------------------------------------------------------------------------------------
