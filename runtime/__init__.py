@@ -1,7 +1,10 @@
 """The actor runtime: knows trio and nothing of the product. These are its public names."""
 
 from greenroom.runtime.actor import Actor, Command, Stream
+from greenroom.runtime.actor_state import ActorState
 from greenroom.runtime.address import Address
+from greenroom.runtime.alarm_rules import Tick
+from greenroom.runtime.codec import decode_command, encodable, encode_command
 from greenroom.runtime.context import Context
 from greenroom.runtime.counts import KindStatistics, SystemStatistics
 from greenroom.runtime.dead_letters import DeadLetter, DeadLetters
@@ -17,6 +20,8 @@ from greenroom.runtime.errors import (
     Escalated,
     MailboxFull,
     NoSystem,
+    NotDecodable,
+    NotEncodable,
     StashFull,
     StaticName,
     StorageUnavailable,
@@ -28,13 +33,17 @@ from greenroom.runtime.handlers import handles, reads, reentrant, shielded
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.overflow import Meter, Overflow
+from greenroom.runtime.parcel import Parcel, decode_envelope, encode_envelope
 from greenroom.runtime.passivation import MemoryLimit
 from greenroom.runtime.ports import (
+    AlarmStore,
     Clock,
     CommitOutcome,
     Committer,
     CommitUnit,
+    Ownership,
     Randomness,
+    StateStore,
     SystemClock,
     SystemRandomness,
 )
@@ -51,8 +60,10 @@ __all__ = [
     "ActorError",
     "ActorFailed",
     "ActorGone",
+    "ActorState",
     "ActorSystem",
     "Address",
+    "AlarmStore",
     "AskInStop",
     "AskTimeout",
     "CallCycle",
@@ -76,12 +87,17 @@ __all__ = [
     "MemoryLimit",
     "Meter",
     "NoSystem",
+    "NotDecodable",
+    "NotEncodable",
     "Overflow",
+    "Ownership",
+    "Parcel",
     "Randomness",
     "Ref",
     "RestartPolicy",
     "Service",
     "StashFull",
+    "StateStore",
     "StaticName",
     "StopReason",
     "StorageUnavailable",
@@ -91,9 +107,15 @@ __all__ = [
     "SystemClock",
     "SystemRandomness",
     "SystemStatistics",
+    "Tick",
     "UnknownCommand",
     "UnknownKind",
     "WrongKindOfAnswer",
+    "decode_command",
+    "decode_envelope",
+    "encodable",
+    "encode_command",
+    "encode_envelope",
     "handles",
     "open_system",
     "reads",

@@ -18,6 +18,7 @@ restart policy of its kind decides.
 import inspect
 from typing import Any, ClassVar, Generic, TypeVar
 
+from greenroom.runtime.actor_alarms import ALARM_HANDLERS
 from greenroom.runtime.context import Context
 from greenroom.runtime.handlers import Handler, handlers_of
 from greenroom.runtime.lifecycle import StopReason
@@ -44,7 +45,7 @@ class Actor:
     """Base of all actors. Made by the factory of its kind, one instance for each activation."""
 
     ctx: Context
-    handlers: ClassVar[dict[type[Command[Any]] | type[Stream[Any]], Handler]] = {}
+    handlers: ClassVar[dict[type[Command[Any]] | type[Stream[Any]], Handler]] = ALARM_HANDLERS
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

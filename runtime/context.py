@@ -8,7 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from greenroom.runtime.actor_alarms import ActorAlarms, AlarmDue
+from greenroom.runtime.actor_state import ActorState
 from greenroom.runtime.address import Address
+from greenroom.runtime.alarm_rules import Tick
 from greenroom.runtime.deadlines import Entry
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import StashFull
@@ -35,6 +38,8 @@ class Context:
         "effects",
         "is_reading",
         "is_redo",
+        "own_alarms",
+        "own_state",
         "owns",
         "token",
         "writes",
@@ -52,6 +57,8 @@ class Context:
         self.effects: list[Effect] | None = None
         self._timers: set[Entry] | None = None
         self._watched: set[Address] | None = None
+        self.own_alarms: ActorAlarms | None = None  # of a kind that keeps them
+        self.own_state: ActorState | None = None  # likewise
         self.awake_for: Sequence[str] = ()  # why the actor stays in memory, for who looks
 
     def write(self, write: object, *, unconfirmed: bool = False) -> None:
@@ -126,6 +133,57 @@ class Context:
         entry = self._activation.system.deadlines.after(delay_seconds, fire)
         timers.add(entry)
         return entry
+
+    @property
+    def state(self) -> ActorState:
+        """What a kind that keeps_state keeps of this actor. Raises: RuntimeError for another kind."""
+        if self.own_state is None:
+            raise RuntimeError(f"{self.address} keeps no state: declare its kind with keeps_state=True")
+        return self.own_state
+
+    def set_alarm(
+        self,
+        name: str,
+        command: "Command[Any]",
+        *,
+        at_ms: int | None = None,
+        after_seconds: float | None = None,
+        every_seconds: float | None = None,
+    ) -> None:
+        """Tell this actor *command* at a time, whatever happens until then; one of that name is replaced.
+
+        at_ms: milliseconds since 1970; in the past is at once. every_seconds: it comes again, in step with its first
+        time, which without another is after that long. *command* is @encodable, and has a handler here. Stored with
+        the turn or not at all. A handler that fails is tried again, six times (alarm_rules.py).
+        Raises: ValueError, UnknownCommand, NotEncodable; RuntimeError in a @reads turn and for a kind that keeps none.
+        """
+        self._alarms().set(name, command, at_ms, after_seconds, every_seconds)
+
+    def move_alarm(self, name: str, *, at_ms: int | None = None, after_seconds: float | None = None) -> None:
+        """Have the alarm come at another time. Raises: ValueError when there is none; RuntimeError as `set_alarm`."""
+        self._alarms().move(name, at_ms, after_seconds)
+
+    def cancel_alarm(self, name: str) -> bool:
+        """Forget the alarm. False when there is none. Raises: RuntimeError as `set_alarm`."""
+        return self._alarms().cancel(name)
+
+    def alarms(self) -> dict[str, int]:
+        """When each alarm of this actor comes, milliseconds since 1970, by name. One that is under way is there too."""
+        return self._alarms().times()
+
+    @property
+    def tick(self) -> Tick | None:
+        """The coming of an alarm that this turn handles: how many were missed, how often it has failed."""
+        turn = self._waiting_turn()
+        if turn is None:
+            return None if self.own_alarms is None else self.own_alarms.tick
+        command = turn.envelope.command
+        return command.tick if isinstance(command, AlarmDue) else None
+
+    def _alarms(self) -> ActorAlarms:
+        if self.own_alarms is None:
+            raise RuntimeError(f"{self.address} keeps no alarms: declare its kind with keeps_alarms=True")
+        return self.own_alarms
 
     def tell_next_activation(self, command: "Command[Any]") -> None:
         """Of an actor that is stopping: have the address woken again, with *command* behind what waits already."""

@@ -7,6 +7,8 @@ ActorError
 │   ├── NoSystem             a ref was used where no system runs
 │   ├── AskInStop            an actor that ends asked another one
 │   ├── UnknownCommand       the kind has no handler for the command
+│   ├── NotEncodable         a value that cannot leave memory was to be stored or sent
+│   ├── NotDecodable         what was stored or sent names something that is not there any more
 │   ├── WrongKindOfAnswer    a stream was asked, or a single answer followed
 │   ├── CallCycle            an ask whose answer waits, directly or not, for the asker itself
 │   └── MailboxFull          tell to an actor that holds its limit
@@ -70,6 +72,14 @@ class UnknownCommand(ActorError):
             f"{address} has no handler for {type(command).__name__}: "
             f"decorate a method of its actor with @handles({type(command).__name__})"
         )
+
+
+class NotEncodable(ActorError):
+    """A command, or something in it, has no form outside of memory."""
+
+
+class NotDecodable(ActorError):
+    """A text is not, or is no longer, the form of a command."""
 
 
 class WrongKindOfAnswer(ActorError):

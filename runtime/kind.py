@@ -26,6 +26,8 @@ class Kind:
     pending_bytes_max: what an actor may have on its way to storage. With more its next turns wait, and so its mailbox
     fills: who tells it is told.
     start_seconds_max: a start that takes longer is a crash.
+    keeps_state: its actors have `ctx.state`, loaded before they start.
+    keeps_alarms: its actors may set alarms.
     """
 
     name: str
@@ -40,11 +42,17 @@ class Kind:
     warm_max: int | None = None
     pending_bytes_max: int = 4 * 1024 * 1024
     start_seconds_max: float = 30.0
+    keeps_state: bool = False
+    keeps_alarms: bool = False
     restart: RestartPolicy = field(default_factory=RestartPolicy)
 
     def __post_init__(self) -> None:
         if self.ownership not in ("none", "existing", "create"):
             raise ValueError(f"kind {self.name}: ownership is none, existing or create, not {self.ownership!r}")
+        if self.ownership == "none" and (self.keeps_state or self.keeps_alarms):
+            raise ValueError(
+                f'kind {self.name}: what keeps state or alarms must own its address: ownership="create", or "existing"'
+            )
         if self.stash_envelopes_max < 0:
             raise ValueError(f"kind {self.name}: stash_envelopes_max is 0 or more, not {self.stash_envelopes_max}")
         for name in ("mailbox_envelopes_max", "idle_seconds_max", "start_seconds_max", "pending_bytes_max", "warm_max"):

@@ -1,6 +1,10 @@
-"""What the runtime needs from outside: the committer, the clock and randomness.
+"""What the runtime needs from outside: the committer, the clock and randomness, and what has a file of its own.
 
-Everything that is not deterministic stands behind one of these three, so that tests can replay a schedule.
+    ownership.py    who may write for an address
+    alarm_store.py  alarms, read and written
+    state_store.py  the small state of an actor, read and written
+
+Everything that is not deterministic stands behind one of these, so that tests can replay a schedule.
 """
 
 import enum
@@ -9,8 +13,19 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from greenroom.runtime.address import Address
+from greenroom.runtime.address import Address as Address
+from greenroom.runtime.alarm_store import AlarmStore as AlarmStore
+from greenroom.runtime.alarm_store import DeleteAlarm as DeleteAlarm
+from greenroom.runtime.alarm_store import DueAlarm as DueAlarm
+from greenroom.runtime.alarm_store import StoredAlarm as StoredAlarm
 from greenroom.runtime.errors import StorageUnavailable as StorageUnavailable
+from greenroom.runtime.ownership import Ownership as Ownership
+from greenroom.runtime.state_store import DeleteValue as DeleteValue
+from greenroom.runtime.state_store import StateStore as StateStore
+from greenroom.runtime.state_store import StoredValue as StoredValue
+
+KeptWrite = StoredAlarm | DeleteAlarm | StoredValue | DeleteValue
+"""What the runtime itself stages; a committer stores these beside what actors write."""
 
 
 class CommitOutcome(enum.Enum):
@@ -57,21 +72,15 @@ class Committer(Protocol):
 
     Units of one actor that share a batch are committed together or not at all; an actor whose token is not the
     newest, one of whose unique keys exists, or one of whose values is refused is left out alone.
+    ownership: whose tokens it checks where it stores.
     """
+
+    ownership: Ownership
 
     def submit(self, unit: CommitUnit) -> int:
         """Encode *unit* and queue it for the next batch. Never waits. The bytes that it takes until it is settled.
 
         Raises: ValueError when a write cannot be encoded; nothing was queued.
-        """
-        ...
-
-    async def claim(self, address: Address, *, create: bool) -> int | None:
-        """Become the owner of *address* and return the new token, or None when there is no row and not *create*.
-
-        Concurrent claims share one statement.
-
-        Raises: StorageUnavailable.
         """
         ...
 

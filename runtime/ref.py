@@ -18,6 +18,7 @@ import trio
 
 from greenroom.runtime.actor import Command, Stream
 from greenroom.runtime.address import Address
+from greenroom.runtime.codec import add_form, address_of
 from greenroom.runtime.envelope import Envelope, Question, ReplyTo
 from greenroom.runtime.errors import AskInStop, NoSystem
 from greenroom.runtime.turn import current_turn
@@ -187,6 +188,9 @@ def ref_here(address: Address) -> Ref:
     Outside of any system it is a value still, and whoever sends something to it gets NoSystem.
     """
     return Ref(address, running_system.get() or cast("ActorSystem", _Nowhere(address)))
+
+
+add_form(Ref, "$ref", lambda ref: list(ref.address), lambda parts: ref_here(address_of(parts)))
 
 
 class _Nowhere:

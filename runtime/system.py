@@ -17,6 +17,7 @@ import trio
 from greenroom.runtime.activation import Activation
 from greenroom.runtime.actor import Command
 from greenroom.runtime.address import Address
+from greenroom.runtime.alarms import AlarmClock
 from greenroom.runtime.context import Context
 from greenroom.runtime.counts import SystemStatistics, kind_statistics
 from greenroom.runtime.dead_letters import DeadLetters
@@ -38,7 +39,7 @@ from greenroom.runtime.lifecycle import DRAINED, StopReason
 from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
 from greenroom.runtime.pending import PendingBytes
-from greenroom.runtime.ports import Clock, Committer, Randomness, SystemClock, SystemRandomness
+from greenroom.runtime.ports import AlarmStore, Clock, Committer, Randomness, StateStore, SystemClock, SystemRandomness
 from greenroom.runtime.ref import Ref, running_system
 from greenroom.runtime.storage_watch import StorageWatch
 from greenroom.runtime.supervisor import Branch, Leaf
@@ -67,6 +68,8 @@ class ActorSystem:
         passivates_at_once: bool,
         memory: MemoryLimit | None,
         pending_bytes_max: int,
+        alarms: AlarmStore | None,
+        states: StateStore | None,
     ) -> None:
         self.kinds = kinds
         self.committer = committer
@@ -77,6 +80,8 @@ class ActorSystem:
         self.memory = memory
         self.pending = PendingBytes(pending_bytes_max)
         self.dispatcher = Dispatcher(clock)
+        self.alarms = None if alarms is None else AlarmClock(self, alarms)
+        self.states = states
         self.deadlines = DeadlineHeap(lambda error: event("deadline.failed", error=error))
         self.dead_letters = DeadLetters()
         self.activations: dict[Address, Activation] = {}
@@ -275,6 +280,8 @@ class ActorSystem:
         Nothing new is accepted from now on, except by actors from each other. The caller's scope is the deadline:
         Cancelled, what is left is ended at once and listed in an event.
         """
+        if self.alarms is not None:
+            self.alarms.stop()
         try:
             # Polled, because quiet is a fact about all actors at once, and only at the end of a process.
             while any(not cell.is_quiet for cell in self.activations.values()) and not self.storage.is_away:  # noqa: ASYNC110
@@ -337,6 +344,8 @@ async def open_system(
     passivates_at_once: bool = False,
     memory: MemoryLimit | None = None,
     pending_bytes_max: int = 64 * 1024 * 1024,
+    alarms: AlarmStore | None = None,
+    states: StateStore | None = None,
 ) -> AsyncIterator[ActorSystem]:
     """Run a system of actors; at the end of the block its actors finish, within *stop_seconds_max*.
 
@@ -346,9 +355,12 @@ async def open_system(
     passivates_at_once: a test mode in which every actor forgets everything after each command.
     memory: passivate idle actors early when the process uses most of what it may.
     pending_bytes_max: of all that is on its way to storage; with more, actors that write wait.
+    alarms, states: where kinds that keep alarms and state keep them.
+    Raises: ValueError when a kind keeps what there is no store for.
     """
     root = children if isinstance(children, Supervisor) else Supervisor("system", list(children))
     kinds = kinds_of(root)
+    _check_stores(kinds.values(), alarms, states)
     async with trio.open_nursery() as nursery:
         system = ActorSystem(
             root,
@@ -361,7 +373,12 @@ async def open_system(
             passivates_at_once=passivates_at_once,
             memory=memory,
             pending_bytes_max=pending_bytes_max,
+            alarms=alarms,
+            states=states,
         )
+        if any(kind.keeps_alarms for kind in kinds.values()):
+            assert system.alarms is not None
+            nursery.start_soon(system.alarms.run)
         for service in (system.dispatcher.run, system.deadlines.run, system.watch_escalation):
             nursery.start_soon(service)
         nursery.start_soon(sweep, system)
@@ -375,3 +392,11 @@ async def open_system(
             with trio.CancelScope(shield=True, deadline=trio.current_time() + stop_seconds_max):
                 await system.stop()
             nursery.cancel_scope.cancel(reason="the actor system was closed")
+
+
+def _check_stores(kinds: Iterable[Kind], alarms: AlarmStore | None, states: StateStore | None) -> None:
+    """Raises: ValueError."""
+    for kind in kinds:
+        for keeps, what, store in ((kind.keeps_alarms, "alarms", alarms), (kind.keeps_state, "states", states)):
+            if keeps and store is None:
+                raise ValueError(f"kind {kind.name} keeps {what}: open the system with {what}=, the store of them")

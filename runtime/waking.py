@@ -1,14 +1,17 @@
 """Waking: an address that was told something becomes an actor that is ready.
 
-Own the address, make the actor, let it load. While storage is away nothing is tried and nobody spends restart
-intensity; a start that raises or takes too long is a crash like any other, and never loops. A supervisor may have a
-start given up: then the address rests.
+Own the address, make the actor, give it what its kind keeps, let it load. While storage is away nothing is tried and
+nobody spends restart intensity; a start that raises or takes too long is a crash like any other, and never loops. A
+supervisor may have a start given up: then the address rests.
 """
 
 from typing import TYPE_CHECKING
 
 import trio
 
+from greenroom.runtime.actor_alarms import ActorAlarms
+from greenroom.runtime.actor_state import ActorState
+from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import StorageUnavailable
 from greenroom.runtime.faults import crashed
 from greenroom.runtime.lifecycle import Phase, StopReason
@@ -56,6 +59,27 @@ async def _load(cell: "Activation") -> None:
 
 async def _start_actor(cell: "Activation") -> None:
     if cell.kind.ownership != "none":
-        token = await cell.system.committer.claim(cell.address, create=cell.kind.ownership == "create")
+        token = await cell.system.committer.ownership.claim(cell.address, create=cell.kind.ownership == "create")
         cell.make_actor(token)
+        await _load_kept(cell)
     await (cell.actor or cell.make_actor(None)).start()
+    _store_draft(cell)
+
+
+async def _load_kept(cell: "Activation") -> None:
+    context, system = cell.context, cell.system
+    assert context is not None
+    if cell.kind.keeps_state:
+        assert system.states is not None
+        context.own_state = ActorState(await system.states.of(cell.address), context.write)
+    if cell.kind.keeps_alarms:
+        assert system.alarms is not None
+        context.own_alarms = ActorAlarms(cell, await system.alarms.store.of(cell.address))
+
+
+def _store_draft(cell: "Activation") -> None:
+    """What the actor staged while it started is a unit of its own. Raises: ValueError."""
+    assert cell.context is not None
+    assert cell.gate is not None
+    if cell.context.writes or cell.context.effects:
+        cell.gate.close_turn(Envelope(cell.address, None), None, *cell.context.take_draft())

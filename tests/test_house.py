@@ -43,9 +43,7 @@ MAY_IMPORT = {
     "settings_table": ("greenroom.settings",),
     "client": (),
 }
-KNOWN_DIRECTIONS = {
-    ("storage/postgres/committer.py", "greenroom.runtime.address"): "ports has no name for the address of an actor",
-}
+KNOWN_DIRECTIONS: dict[tuple[str, str], str] = {}
 # Only the name `greenroom.runtime` itself is public; these reach below it.
 KNOWN_BELOW_RUNTIME = {
     ("actors/provider_queue/actor.py", "greenroom.runtime.deadlines"): "timers that one queue moves often",

@@ -1,6 +1,7 @@
 """A committer that keeps everything in memory and can be told to fail, to be slow, or to wait.
 
-It obeys the contract of `Committer`: batches, order, tokens, all or nothing for each actor.
+It obeys the contract of `Committer`: batches, order, tokens, all or nothing for each actor. A second one on the same
+tables is the same storage after the process was killed, or seen from another node.
 """
 
 from collections import deque
@@ -9,7 +10,8 @@ from collections.abc import Callable
 import trio
 
 from greenroom.runtime.address import Address
-from greenroom.runtime.ports import CommitOutcome, Committer, CommitUnit, StorageUnavailable
+from greenroom.runtime.ports import CommitOutcome, Committer, CommitUnit, KeptWrite, StorageUnavailable
+from greenroom.runtime.testing.memory_tables import MemoryAlarmStore, MemoryOwnership, MemoryStateStore, MemoryTables
 
 Fault = Callable[[CommitUnit], CommitOutcome]
 
@@ -19,41 +21,46 @@ def _commits(_: CommitUnit) -> CommitOutcome:
 
 
 class MemoryCommitter(Committer):
-    """Run `run` in a nursery. `stored` holds (address, write) in the order committed.
+    """Run `run` in a nursery. `stored` holds (address, write) in the order committed, without alarms and state.
 
+    ownership, alarms, states: the other ports on the same tables.
     fault: decides the outcome of each unit. hold(): no batch is committed until release().
-    is_away: claims, probes and commits find no storage.
+    is_away: claims, reads, probes and commits find no storage.
     """
 
-    def __init__(self) -> None:
-        self.stored: list[tuple[Address, object]] = []
-        self.tokens: dict[Address, int] = {}
+    def __init__(self, tables: MemoryTables | None = None) -> None:
+        self.tables = tables or MemoryTables()
+        self.stored = self.tables.stored
+        self.tokens = self.tables.tokens
+        self.ownership = MemoryOwnership(self.tables)
+        self.alarms = MemoryAlarmStore(self.tables)
+        self.states = MemoryStateStore(self.tables)
         self.batches = 0
         self.fault: Fault = _commits
-        self.is_away = False
         self._pending: deque[CommitUnit] = deque()
         self._wake = trio.Event()
         self._open = trio.Event()
         self._open.set()
+
+    @property
+    def is_away(self) -> bool:
+        """Nobody finds the storage."""
+        return self.tables.is_away
+
+    @is_away.setter
+    def is_away(self, is_away: bool) -> None:
+        self.tables.is_away = is_away
 
     def submit(self, unit: CommitUnit) -> int:
         """Queue a unit. A write that is a ValueError cannot be encoded; text takes its length, all else nothing."""
         for write in unit.writes:
             if isinstance(write, ValueError):
                 raise write
+            if isinstance(write, KeptWrite):
+                write.check()
         self._pending.append(unit)
         self._wake.set()
         return sum(len(write) for write in unit.writes if isinstance(write, str | bytes))
-
-    async def claim(self, address: Address, *, create: bool) -> int | None:
-        """Bump the token of *address*."""
-        await trio.lowlevel.checkpoint()
-        if self.is_away:
-            raise StorageUnavailable("memory storage is away")
-        if address not in self.tokens and not create:
-            return None
-        self.tokens[address] = self.tokens.get(address, 0) + 1
-        return self.tokens[address]
 
     async def probe(self) -> None:
         """Storage answers unless it is away."""
@@ -90,7 +97,7 @@ class MemoryCommitter(Committer):
                 outcomes[unit.address] = outcome
         for unit in batch:
             if outcomes[unit.address] is CommitOutcome.COMMITTED:
-                self.stored.extend((unit.address, write) for write in unit.writes)
+                self.tables.store(unit.address, unit.writes)
         for unit in batch:
             if not unit.is_void:
                 unit.settle(outcomes[unit.address])

@@ -53,6 +53,7 @@ from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.data_directory import choose_data_directory, make_data_directory
 from greenroom.storage.postgres.embedded import EmbeddedServer, open_embedded
 from greenroom.storage.postgres.ids import Ids, object_ids, user_ids
+from greenroom.storage.postgres.kept import PostgresAlarmStore, PostgresStateStore
 from greenroom.storage.postgres.last_seen import LastSeen
 from greenroom.storage.postgres.migrate import apply_migrations, require_migrated
 from greenroom.storage.postgres.outbox import Outbox
@@ -260,6 +261,8 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
             async with open_system(
                 kinds,
                 committer=storage.committer,
+                alarms=PostgresAlarmStore(storage.postgres),
+                states=PostgresStateStore(storage.postgres),
                 clock=clock,
                 event=log_event,
                 stop_seconds_max=ACTORS_STOP_SECONDS,

@@ -7,7 +7,8 @@
 Measured on 2 cores: a commit per message gives 1-4 thousand writes/s at 40-180 ms, one group committer 39-56 thousand
 at 3-5 ms. Batches form by themselves while the one before is being written; no timer. An actor's units of one batch
 are committed together or not at all, because each was decided on top of the one before. Messages alone, the common
-case, are one statement and its own transaction; membership and markers add their statements inside an explicit one.
+case, are one statement and its own transaction; membership, markers, alarms and state add their statements inside an
+explicit one.
 """
 
 from collections import deque
@@ -18,8 +19,18 @@ from typing import Any
 import asyncpg
 import trio
 
-from greenroom.runtime.address import Address
-from greenroom.runtime.ports import CommitOutcome, Committer, CommitUnit, StorageUnavailable
+from greenroom.runtime.ports import (
+    Address,
+    CommitOutcome,
+    Committer,
+    CommitUnit,
+    KeptWrite,
+    StorageUnavailable,
+    StoredAlarm,
+    StoredValue,
+)
+from greenroom.storage.postgres.kept import write_kept
+from greenroom.storage.postgres.ownership import PostgresOwnership
 from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant
@@ -72,12 +83,11 @@ class PostgresCommitter(Committer):
     """One per process. Run `run` in a nursery that outlives the actors'."""
 
     def __init__(self, postgres: Postgres) -> None:
+        self.ownership = PostgresOwnership(postgres)
         self._postgres = postgres
         self._queue: deque[CommitUnit] = deque()
         self._wake: trio.lowlevel.Task | None = None
         self._connection: Any = None
-        self._claims: dict[tuple[Address, bool], _Claim] = {}
-        self._claiming = trio.Lock()
         self._plan_batches_left = self._plan_batches = 1
         self._batches = self._committed = self._not_committed = self._batch_units_peak = 0
 
@@ -93,18 +103,6 @@ class PostgresCommitter(Committer):
             task, self._wake = self._wake, None
             trio.lowlevel.reschedule(task)
         return size
-
-    async def claim(self, address: Address, *, create: bool) -> int | None:
-        """Become the owner. Claims that wait while another statement runs share the next one."""
-        claim = self._claims.setdefault((address, create), _Claim())
-        async with self._claiming:
-            if not claim.is_done:
-                self._claims[address, create] = claim  # whoever took it before may have been cancelled
-                taken, self._claims = self._claims, {}
-                await self._claim_all(taken)
-        if claim.error is not None:
-            raise StorageUnavailable(str(claim.error)) from claim.error
-        return claim.token
 
     async def probe(self) -> None:
         """A round trip."""
@@ -138,7 +136,7 @@ class PostgresCommitter(Committer):
             unit = self._queue.popleft()
             if not unit.is_void:
                 batch.add(unit)
-                size += sum(len(write.content) for write in unit.writes if isinstance(write, InsertMessage))
+                size += sum(map(_text_bytes, unit.writes))
         self._batch_units_peak = max(self._batch_units_peak, len(batch.units))
         return batch
 
@@ -227,33 +225,14 @@ class PostgresCommitter(Committer):
             self._connection.terminate()
             self._connection = None
 
-    # -- claims -------------------------------------------------------------------------------------------------
 
-    async def _claim_all(self, claims: dict[tuple[Address, bool], "_Claim"]) -> None:
-        for create, name in ((False, "claim_existing"), (True, "claim_or_create")):
-            group = {address: claim for (address, is_new), claim in claims.items() if is_new is create}
-            if group:
-                await self._claim_group(name, group)
-
-    async def _claim_group(self, name: str, group: dict[Address, "_Claim"]) -> None:
-        kinds = [address.kind for address in group]
-        keys = [str(address.key) for address in group]
-        try:
-            rows = await self._postgres.fetch(name, kinds, keys)
-        except StorageUnavailable as error:
-            for claim in group.values():
-                claim.is_done, claim.error = True, error
-            return
-        tokens = {(row["kind"], row["key"]): row["token"] for row in rows}
-        for address, claim in group.items():
-            claim.is_done, claim.token = True, tokens.get((address.kind, str(address.key)))
-
-
-@dataclass(slots=True)
-class _Claim:
-    is_done: bool = False
-    token: int | None = None
-    error: StorageUnavailable | None = None
+def _text_bytes(write: object) -> int:
+    """Of a write, its text, about."""
+    if isinstance(write, InsertMessage):
+        return len(write.content)
+    if isinstance(write, StoredAlarm):
+        return len(write.command)
+    return len(write.json) if isinstance(write, StoredValue) else 0
 
 
 def _check(write: object) -> int:
@@ -272,6 +251,9 @@ def _check(write: object) -> int:
         numbers = (write.conversation_id, write.user_id, write.at_ms, write.removed_by_id or 0, 0)
     elif isinstance(write, AdvanceMarker):
         numbers = (write.conversation_id, write.user_id, write.read_seq, write.at_ms, 0)
+    elif isinstance(write, KeptWrite):
+        write.check()
+        return WRITE_BYTES + _text_bytes(write)
     else:
         raise ValueError(f"the committer does not know how to store {type(write).__name__}")  # noqa: TRY004
     if min(numbers) < 0 or max(numbers) > ID_MAX:
@@ -297,14 +279,11 @@ async def _write(connection: Any, batch: Batch) -> list[Any]:
     async with connection.transaction():
         rows = await _write_messages(connection, batch, messages)
         committed = {(row["kind"], row["key"]) for row in rows if row["is_committed"]}
-        accepted = [
-            write
-            for unit in batch.units
-            if (unit.address.kind, str(unit.address.key)) in committed
-            for write in unit.writes
-        ]
+        units = [unit for unit in batch.units if (unit.address.kind, str(unit.address.key)) in committed]
+        accepted = [write for unit in units for write in unit.writes]
         await _write_participants(connection, [write for write in accepted if isinstance(write, PutParticipant)])
         await _write_markers(connection, [write for write in accepted if isinstance(write, AdvanceMarker)])
+        await write_kept(connection, units)
     return rows
 
 

@@ -88,7 +88,7 @@ async def open_shop(database):
         for room in range(1, 6):
             await conversations.create(NewConversation(room, 1, (2,), True, False, "", 0))
         committer = PostgresCommitter(postgres)
-        tokens = {room: await committer.claim(Address("room", room), create=False) for room in range(1, 6)}
+        tokens = {room: await committer.ownership.claim(Address("room", room), create=False) for room in range(1, 6)}
         nursery.start_soon(committer.run)
         yield Shop(committer, postgres, tokens)
         nursery.cancel_scope.cancel()
@@ -154,7 +154,7 @@ async def test_however_many_actors_bring_such_a_value_the_others_commit(database
 
 async def test_a_fenced_actor_stores_nothing_and_the_others_commit(database):
     async with open_shop(database) as shop:
-        newer = await shop.committer.claim(Address("room", 3), create=False)
+        newer = await shop.committer.ownership.claim(Address("room", 3), create=False)
         assert newer == shop.tokens[3] + 1
         stale = [shop.unit(3, message(3, seq)) for seq in (1, 2)]
         outcomes = await shop.commit(
@@ -198,7 +198,7 @@ async def test_the_same_client_id_of_two_senders_or_rooms_is_two_messages(databa
 async def test_refused_fenced_and_duplicate_in_one_batch_each_hurt_one_actor(database):
     async with open_shop(database) as shop:
         await shop.commit(shop.unit(2, message(2, 1, client_id="a")))
-        await shop.committer.claim(Address("room", 3), create=False)
+        await shop.committer.ownership.claim(Address("room", 3), create=False)
         outcomes = await shop.commit(
             shop.unit(1, message(1, 1)),
             shop.unit(2, message(2, 2, client_id="a")),
@@ -278,7 +278,7 @@ async def test_a_claim_of_what_is_not_there_is_none_and_many_claims_share_a_stat
         found = {}
 
         async def claim(room):
-            found[room] = await shop.committer.claim(Address("room", room), create=False)
+            found[room] = await shop.committer.ownership.claim(Address("room", room), create=False)
 
         async with trio.open_nursery() as nursery:
             for room in range(1, 60):
@@ -293,7 +293,7 @@ async def test_two_owners_at_once_never_both_commit(database):
             old = shop.tokens[1]
 
             async def claim(_=None):
-                shop.tokens[1] = await shop.committer.claim(Address("room", 1), create=False)
+                shop.tokens[1] = await shop.committer.ownership.claim(Address("room", 1), create=False)
 
             unit = shop.unit(1, message(1, round_number), token=old)
             async with trio.open_nursery() as nursery:

@@ -1,0 +1,201 @@
+"""The alarm clock of a system: it knows which alarms come next, and tells their actors.
+
+    storage ──the next WINDOW_SECONDS, a page at a time──▶ queue ──wall time──▶ AlarmDue to the actor ──▶ answered
+                          actor: set, moved, cancelled ──▶ │ ◀────── not stored, storage away: again, later ──┘
+
+An alarm beyond the window costs nothing here: no task, no entry, no query of its own. One within it is an entry in
+one heap. The armed time is never later than the stored one: an earlier time is armed before it is stored and a later
+one after, an answer that did not come is asked for again, and what an actor loads is armed. Too early does no harm:
+the actor, which owns its alarms, sees whether it is time. What was overdue at the start comes in the order of time,
+PASS_ALARMS_MAX at once, and the next when those have answered or a second is over.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from greenroom.runtime.actor_alarms import AlarmDue, AlarmFailed
+from greenroom.runtime.alarm_queue import AlarmKey, AlarmQueue
+from greenroom.runtime.alarm_rules import retry_seconds
+from greenroom.runtime.alarm_store import AlarmStore, DueAlarm
+from greenroom.runtime.envelope import Question
+from greenroom.runtime.errors import ActorError, ActorFailed, ActorGone, StorageUnavailable
+
+if TYPE_CHECKING:
+    from greenroom.runtime.system import ActorSystem
+
+WINDOW_SECONDS: Final = 60.0
+RELOAD_SECONDS: Final = 30.0
+PAGE_ALARMS_MAX: Final = 10_000
+PASS_ALARMS_MAX: Final = 1_000
+PASS_SECONDS_MAX: Final = 1.0
+LOOK_SECONDS_MAX: Final = 1.0  # the wall clock may have been set
+
+
+class AlarmClock:
+    """Of one system. Times are wall times in milliseconds."""
+
+    def __init__(self, system: "ActorSystem", store: AlarmStore) -> None:
+        self.store = store
+        self._system = system
+        self._queue = AlarmQueue()
+        self._asked: set[AlarmKey] = set()  # told to their actors, and not answered
+        self._failures: dict[AlarmKey, AlarmFailed] = {}  # to be counted by their actors
+        self._setbacks: dict[AlarmKey, int] = {}  # answers that did not come, in a row
+        self._unknown: set[str] = set()  # kinds that alarms are stored for and nobody declares
+        self._window_ends_ms = 0
+        self._after: DueAlarm | None = None  # the last one of a page that was full
+        self._reload_at = float("-inf")  # trio time
+        self._changed = trio.Event()
+        self._pass = _Pass()
+        self._is_over = False
+
+    def __len__(self) -> int:
+        """Alarms within the window."""
+        return len(self._queue)
+
+    def arm_earlier(self, key: AlarmKey, due_ms: int) -> None:
+        """It may be due at *due_ms*; what is armed for before that stays."""
+        if due_ms < self._window_ends_ms:
+            self._queue.put_earlier(key, due_ms)
+            self._changed.set()
+
+    def arm(self, key: AlarmKey, due_ms: int) -> None:
+        """It is due at *due_ms*, and that is stored."""
+        self._queue.forget(key)
+        self.arm_earlier(key, due_ms)
+
+    def disarm(self, key: AlarmKey) -> None:
+        """It is no more, and that is stored."""
+        self._queue.forget(key)
+
+    def stop(self) -> None:
+        """Tell nobody anything more: the system stops. What is stored comes at the next start."""
+        self._is_over = True
+
+    async def run(self) -> None:
+        """Serve for ever."""
+        while not self._is_over:
+            if trio.current_time() >= self._reload_at or self._now_ms() >= self._window_ends_ms:
+                await self._load()
+            self._changed = trio.Event()
+            self._pass = _Pass()
+            due = self._queue.pop_due(self._now_ms(), PASS_ALARMS_MAX)
+            for key in due:
+                self._tell(key)
+            if len(due) == PASS_ALARMS_MAX and self._pass.waiting:
+                with trio.move_on_after(PASS_SECONDS_MAX):
+                    await self._pass.all_answered.wait()
+            with trio.move_on_after(self._idle_seconds()):
+                await self._changed.wait()
+
+    # -- the window ---------------------------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        """Arm what is due in the next while. Whatever is set while storage answers is within the window already."""
+        until_ms = max(self._window_ends_ms if self._after else 0, self._now_ms() + int(WINDOW_SECONDS * 1000))
+        self._window_ends_ms = until_ms
+        try:
+            page = await self.store.due_before(until_ms, self._after, PAGE_ALARMS_MAX)
+        except StorageUnavailable as error:
+            self._system.storage.lost(str(error))
+            await self._system.storage.wait()
+            return
+        for due in page:
+            key = due.address, due.name
+            if key not in self._asked and not (key in self._setbacks and key in self._queue):
+                self._queue.put_earlier(key, due.due_ms)
+        self._after = page[-1] if len(page) == PAGE_ALARMS_MAX else None
+        self._reload_at = trio.current_time() + RELOAD_SECONDS
+
+    def _idle_seconds(self) -> float:
+        """Until the next thing to do, as far as anybody knows."""
+        now_ms, seconds = self._now_ms(), min(LOOK_SECONDS_MAX, self._reload_at - trio.current_time())
+        next_ms = self._queue.next_ms()
+        if self._after is not None and (next_ms is None or next_ms >= self._after.due_ms):
+            self._reload_at = trio.current_time()  # the page is told: the next one
+            return 0.0
+        if next_ms is not None:
+            seconds = min(seconds, (next_ms - now_ms) / 1000)
+        return max(0.0, seconds)
+
+    def _now_ms(self) -> int:
+        return self._system.clock.wall_milliseconds()
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    def _tell(self, key: AlarmKey) -> None:
+        """Tell the actor of *key*, ahead of what others tell it. Its answer comes when what it did is stored."""
+        address, name = key
+        command = self._failures.get(key) or AlarmDue(name)
+        current = self._pass
+
+        def answered(_: object, error: BaseException | None) -> None:
+            current.answered_one()
+            self._answered(key, command, error)
+
+        try:
+            cell = self._system.activation(address)
+        except ActorError as error:
+            self._report_unknown(address.kind, str(error))
+            return
+        if not cell.kind.keeps_alarms:
+            self._report_unknown(address.kind, f"kind {address.kind} keeps no alarms any more (keeps_alarms)")
+            return
+        self._asked.add(key)
+        if cell.mailbox.put_system(Question(address, command, answered)):
+            current.waiting += 1
+            cell.reschedule()
+        else:
+            self._answered(key, command, ActorGone(address, "its system lane is full"))
+
+    def _answered(self, key: AlarmKey, command: AlarmDue | AlarmFailed, error: BaseException | None) -> None:
+        self._asked.discard(key)
+        if self._is_over:
+            return
+        tick = command.tick if isinstance(command, AlarmDue) else None
+        if error is None:
+            self._setbacks.pop(key, None)
+            self._failures.pop(key, None)
+        elif isinstance(error, ActorFailed) and tick is not None:
+            self._failures[key] = AlarmFailed(tick, _why(error))
+            self._put_back(key, self._now_ms())
+        else:
+            self._postpone(key, error)
+
+    def _postpone(self, key: AlarmKey, error: BaseException) -> None:
+        """Its actor could not be asked, or what it did was not stored: nothing that its author is to blame for."""
+        setbacks = self._setbacks.get(key, 0)
+        self._setbacks[key] = setbacks + 1
+        delay = retry_seconds(setbacks, self._system.randomness.uniform(-1, 1))
+        self._put_back(key, self._now_ms() + int(delay * 1000))
+        address, name = key
+        self._system.event("alarm.postponed", address=str(address), alarm=name, seconds=delay, why=str(error))
+
+    def _put_back(self, key: AlarmKey, due_ms: int) -> None:
+        """Whatever the window: nobody else knows that this one is still to be asked."""
+        self._queue.put_earlier(key, due_ms)
+        self._changed.set()
+
+    def _report_unknown(self, kind: str, why: str) -> None:
+        if kind not in self._unknown:
+            self._unknown.add(kind)
+            self._system.event("alarm.unknown_kind", kind=kind, why=why)
+
+
+class _Pass:
+    """Those that were told at once."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.all_answered = trio.Event()
+
+    def answered_one(self) -> None:
+        self.waiting -= 1
+        if not self.waiting:
+            self.all_answered.set()
+
+
+def _why(error: ActorFailed) -> str:
+    cause = error.__cause__
+    return str(error) if cause is None else f"{type(cause).__name__}: {cause}"

@@ -1,0 +1,31 @@
+"""Ownership in PostgreSQL: a row per address, whose token each claim bumps."""
+
+from collections.abc import Callable
+from typing import Any
+
+from greenroom.runtime.ports import Address, Ownership
+from greenroom.storage.postgres.pool import Postgres
+from greenroom.storage.postgres.together import Together
+
+
+class PostgresOwnership(Ownership):
+    """Claims that wait while another statement runs share the next one."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self._existing = Together(self._claims_by("claim_existing"))
+        self._created = Together(self._claims_by("claim_or_create"))
+
+    async def claim(self, address: Address, *, create: bool) -> int | None:
+        """Become the owner."""
+        return await (self._created if create else self._existing).get(address)
+
+    def _claims_by(self, name: str) -> Callable[[list[Address]], Any]:
+        async def claim_all(addresses: list[Address]) -> dict[Address, int]:
+            kinds = [address.kind for address in addresses]
+            rows = await self._postgres.fetch(name, kinds, [str(address.key) for address in addresses])
+            tokens = {(row["kind"], row["key"]): row["token"] for row in rows}
+            found = {address: tokens.get((address.kind, str(address.key))) for address in addresses}
+            return {address: token for address, token in found.items() if token is not None}
+
+        return claim_all
