@@ -59,7 +59,7 @@ class ActorAlarms:
         clock = cell.system.alarms
         assert clock is not None
         for row in rows:
-            clock.arm_earlier((cell.address, row.name), row.due_ms)
+            clock.loaded((cell.address, row.name), row.due_ms)
 
     def __len__(self) -> int:
         return len(self._rows)

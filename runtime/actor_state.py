@@ -9,6 +9,7 @@ gone with it. Values are kept as text: what `get` returns is a copy, and changin
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from greenroom.runtime.state_store import STATE_KEYS_MAX, DeleteValue, StoredValue
 
@@ -28,12 +29,12 @@ class ActorState:
     def __contains__(self, key: object) -> bool:
         return key in self._texts
 
-    def get(self, key: str, default: object = None) -> object:
+    def get(self, key: str, default: Any = None) -> Any:
         """The value of *key*, a copy of its own; *default* when there is none."""
         text = self._texts.get(key)
         return default if text is None else json.loads(text)
 
-    def items(self) -> Iterator[tuple[str, object]]:
+    def items(self) -> Iterator[tuple[str, Any]]:
         """Every key with its value, in the order of the keys. What is put meanwhile does not show."""
         for key, text in sorted(self._texts.items()):
             yield key, json.loads(text)

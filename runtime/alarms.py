@@ -40,6 +40,7 @@ class AlarmClock:
         self._system = system
         self._queue = AlarmQueue()
         self._asked: set[AlarmKey] = set()  # told to their actors, and not answered
+        self._again: set[AlarmKey] = set()  # of these, what came due meanwhile
         self._failures: dict[AlarmKey, AlarmFailed] = {}  # to be counted by their actors
         self._setbacks: dict[AlarmKey, int] = {}  # answers that did not come, in a row
         self._unknown: set[str] = set()  # kinds that alarms are stored for and nobody declares
@@ -59,6 +60,11 @@ class AlarmClock:
         if due_ms < self._window_ends_ms:
             self._queue.put_earlier(key, due_ms)
             self._changed.set()
+
+    def loaded(self, key: AlarmKey, due_ms: int) -> None:
+        """It is stored that it is due at *due_ms*. One whose actor is asked already is not asked twice for that."""
+        if key not in self._asked and not (key in self._setbacks and key in self._queue):
+            self.arm_earlier(key, due_ms)
 
     def arm(self, key: AlarmKey, due_ms: int) -> None:
         """It is due at *due_ms*, and that is stored."""
@@ -102,9 +108,7 @@ class AlarmClock:
             await self._system.storage.wait()
             return
         for due in page:
-            key = due.address, due.name
-            if key not in self._asked and not (key in self._setbacks and key in self._queue):
-                self._queue.put_earlier(key, due.due_ms)
+            self.loaded((due.address, due.name), due.due_ms)
         self._after = page[-1] if len(page) == PAGE_ALARMS_MAX else None
         self._reload_at = trio.current_time() + RELOAD_SECONDS
 
@@ -126,6 +130,9 @@ class AlarmClock:
 
     def _tell(self, key: AlarmKey) -> None:
         """Tell the actor of *key*, ahead of what others tell it. Its answer comes when what it did is stored."""
+        if key in self._asked:
+            self._again.add(key)
+            return
         address, name = key
         command = self._failures.get(key) or AlarmDue(name)
         current = self._pass
@@ -153,6 +160,9 @@ class AlarmClock:
         self._asked.discard(key)
         if self._is_over:
             return
+        if key in self._again:
+            self._again.discard(key)
+            self._put_back(key, self._now_ms())
         tick = command.tick if isinstance(command, AlarmDue) else None
         if error is None:
             self._setbacks.pop(key, None)
