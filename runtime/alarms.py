@@ -10,6 +10,7 @@ the actor, which owns its alarms, sees whether it is time. What was overdue at t
 PASS_ALARMS_MAX at once, and the next when those have answered or a second is over.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -32,6 +33,15 @@ PASS_SECONDS_MAX: Final = 1.0
 LOOK_SECONDS_MAX: Final = 1.0  # the wall clock may have been set
 
 
+@dataclass(frozen=True, slots=True)
+class AlarmStatistics:
+    """Alarms due within the window; those whose actors were told and have not answered; those to be asked again."""
+
+    armed: int
+    asked: int
+    postponed: int
+
+
 class AlarmClock:
     """Of one system. Times are wall times in milliseconds."""
 
@@ -50,10 +60,6 @@ class AlarmClock:
         self._changed = trio.Event()
         self._pass = _Pass()
         self._is_over = False
-
-    def __len__(self) -> int:
-        """Alarms within the window."""
-        return len(self._queue)
 
     def arm_earlier(self, key: AlarmKey, due_ms: int) -> None:
         """It may be due at *due_ms*; what is armed for before that stays."""
@@ -78,6 +84,10 @@ class AlarmClock:
     def stop(self) -> None:
         """Tell nobody anything more: the system stops. What is stored comes at the next start."""
         self._is_over = True
+
+    def statistics(self) -> "AlarmStatistics":
+        """Counts now."""
+        return AlarmStatistics(len(self._queue), len(self._asked), len(self._setbacks))
 
     async def run(self) -> None:
         """Serve for ever."""
@@ -106,6 +116,10 @@ class AlarmClock:
         except StorageUnavailable as error:
             self._system.storage.lost(str(error))
             await self._system.storage.wait()
+            return
+        except Exception as error:  # of the adapter: one task serves all actors, and must not end of it
+            self._system.event("alarm.window_failed", error=error)
+            self._reload_at = trio.current_time() + LOOK_SECONDS_MAX
             return
         for due in page:
             self.loaded((due.address, due.name), due.due_ms)

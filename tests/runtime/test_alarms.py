@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-import greenroom.runtime.alarms
 from greenroom.runtime import (
     Actor,
     ActorFailed,
@@ -34,6 +33,10 @@ from greenroom.runtime import (
     open_system,
     reads,
 )
+from greenroom.runtime import alarms as clock
+from greenroom.runtime.actor_alarms import ActorAlarms
+from greenroom.runtime.alarms import AlarmClock, AlarmStatistics
+from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.ports import DeleteAlarm, StoredAlarm
 from greenroom.runtime.testing import MemoryCommitter, MemoryTables
 
@@ -517,13 +520,13 @@ async def test_moved_later_it_is_armed_for_that_once_it_is_stored(autojump_clock
 @pytest.mark.parametrize("change", [Move("a", 10), Move("a", 50), Cancel("a"), Set("a", Ring("new"), after_seconds=10)])
 async def test_a_change_that_was_not_stored_leaves_the_alarm_where_it_was(autojump_clock: MockClock, change, outcome):
     async with open_house() as house:
-        await house.ask(Set(after_seconds=30))
+        await house.ask(Set(after_seconds=20))
         house.committer.fault = lambda _: outcome
         with pytest.raises(Exception, match=r"bell/1"):
             await house.ask(change)
         house.committer.fault = lambda _: CommitOutcome.COMMITTED
         await at(100)
-        assert (house.times, house.stored, house.rows) == ([30], ["rung"], {})
+        assert (house.times, house.stored, house.rows) == ([20], ["rung"], {})
 
 
 @pytest.mark.parametrize(("change", "times"), [(Move("a", 10), [10]), (Move("a", 50), [50]), (Cancel("a"), [])])
@@ -795,7 +798,7 @@ async def test_a_hundred_thousand_pending_alarms_cost_no_task_and_no_query_of_th
         tasks = trio.lowlevel.current_statistics().tasks_living
         await at(600)
         assert house.times == [100, 200, 599]
-        assert len(house.system.alarms) == 0
+        assert house.system.alarms.statistics() == AlarmStatistics(armed=0, asked=0, postponed=0)
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         assert house.committer.alarms.queries <= 600 / 30 + 1 + 3  # the windows, and what three actors loaded
         assert len(house.system.activations) <= 3
@@ -805,8 +808,8 @@ async def test_a_hundred_thousand_pending_alarms_cost_no_task_and_no_query_of_th
 async def test_what_is_overdue_at_the_start_comes_in_the_order_of_time_some_at_once(
     autojump_clock: MockClock, monkeypatch
 ):
-    monkeypatch.setattr(greenroom.runtime.alarms, "PAGE_ALARMS_MAX", 70)
-    monkeypatch.setattr(greenroom.runtime.alarms, "PASS_ALARMS_MAX", 20)
+    monkeypatch.setattr(clock, "PAGE_ALARMS_MAX", 70)
+    monkeypatch.setattr(clock, "PASS_ALARMS_MAX", 20)
     tables = MemoryTables()
     for key in range(500):
         tables.alarms[Address("bell", key), "a"] = alarm(-key * 10)
@@ -840,7 +843,7 @@ def count_loading(of, loading):
 async def test_actors_that_do_not_answer_hold_up_the_others_for_a_second_at_most(
     autojump_clock: MockClock, monkeypatch
 ):
-    monkeypatch.setattr(greenroom.runtime.alarms, "PASS_ALARMS_MAX", 5)
+    monkeypatch.setattr(clock, "PASS_ALARMS_MAX", 5)
     slow = '{"$":"tests.alarms.ring_slowly"}'
     tables = MemoryTables()
     for key in range(20):
@@ -848,6 +851,22 @@ async def test_actors_that_do_not_answer_hold_up_the_others_for_a_second_at_most
     async with open_house(tables) as house:
         await at(3.5)
         assert len(house.rings) == 5
+
+
+async def test_a_window_that_cannot_be_read_is_told_and_read_a_second_later(autojump_clock: MockClock):
+    async with open_house() as house:
+        due_before = house.committer.alarms.due_before
+
+        async def broken(*_):
+            house.committer.alarms.due_before = due_before
+            raise KeyError("broken on purpose")
+
+        await wait_all_tasks_blocked()
+        house.committer.alarms.due_before = broken
+        house.committer.tables.alarms[ONE, "a"] = alarm(30_500)
+        await at(40)
+        assert [type(facts["error"]) for facts in house.named("alarm.window_failed")] == [KeyError]
+        assert house.times == [31]
 
 
 # -- what cannot be ---------------------------------------------------------------------------------------------------
@@ -1001,3 +1020,77 @@ class Journal(MemoryTables):
                 self.faults.append(f"{note} was stored beside {row} and {writes}")
         self.gone_unrung += ends and not notes
         super().store(address, writes)
+
+
+# -- that these tests would notice ------------------------------------------------------------------------------------
+
+
+def _nothing(*_):
+    """In the place of what should have been done."""
+
+
+def _told_at_once(alarms, name):
+    row = alarms._rows.get(name)
+    if row is not None:
+        alarms._cell.system.alarms.arm((alarms._cell.address, name), row.due_ms)
+
+
+def _before_its_handler(alarms, name):
+    """As `due`, and the row is gone with whatever is committed next."""
+    row = alarms._rows.get(name)
+    if row is not None and row.due_ms <= alarms._now_ms():
+        alarms._cell.gate.close_turn(Envelope(ONE, None), None, [DeleteAlarm(name)], None)
+    return row
+
+
+PLANTED = {
+    "the row stays when its handler is done": (
+        ActorAlarms, "succeeded", _nothing, test_killed_between_the_handler_and_the_commit_it_is_done_once, (),
+    ),
+    "the row goes before its handler is done": (
+        ActorAlarms, "due", _before_its_handler, test_a_turn_stored_in_parts_keeps_its_alarm_until_the_last, (),
+    ),
+    "an earlier time is armed once it is stored": (
+        AlarmClock, "arm_earlier", _nothing, test_moved_earlier_it_is_armed_before_that_is_stored, (),
+    ),
+    "a later time is armed before it is stored": (
+        ActorAlarms, "_tell_clock", _told_at_once, test_a_change_that_was_not_stored_leaves_the_alarm_where_it_was,
+        (Move("a", 50), CommitOutcome.UNAVAILABLE),
+    ),
+    "nobody looks whether it is time": (
+        ActorAlarms, "due", lambda alarms, name: alarms._rows.get(name),
+        test_moved_later_it_is_armed_for_that_once_it_is_stored, (),
+    ),
+    "the handler does not win": (
+        ActorAlarms, "succeeded", lambda alarms, row, _: alarms._put_or_delete(row.name, None),
+        test_what_its_handler_does_to_an_alarm_wins_over_the_end_of_it, (Ring, "sets", {"a": 12_000}),
+    ),
+    "a try is not counted": (
+        ActorAlarms, "failed", _nothing, test_after_six_tries_it_is_a_dead_letter_and_gone_and_said_so, (),
+    ),
+    "what storage is to blame for is counted": (
+        clock, "ActorFailed", Exception, test_a_tick_whose_commit_failed_comes_again_and_counts_no_try,
+        (CommitOutcome.UNAVAILABLE,),
+    ),
+    "one whose actor was asked is asked again": (
+        AlarmClock, "_asked", property(lambda _: set(), _nothing),
+        test_all_of_it_holds_when_actors_forget_everything_after_each_command, (),
+    ),
+    "the wall clock is not read again": (
+        AlarmClock, "_now_ms", lambda _: START_MS + round(trio.current_time() * 1000),
+        test_a_wall_clock_set_forward_brings_what_is_due_within_a_second, (),
+    ),
+    "what is overdue comes all at once": (
+        AlarmClock, "_pass", property(lambda _: clock._Pass(), _nothing),
+        test_what_is_overdue_at_the_start_comes_in_the_order_of_time_some_at_once, None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+async def test_a_planted_bug_is_noticed(autojump_clock: MockClock, monkeypatch, bug):
+    where, name, planted, scenario, arguments = PLANTED[bug]
+    monkeypatch.setattr(where, name, planted, raising=False)
+    arguments = (monkeypatch,) if arguments is None else arguments
+    with pytest.RaisesGroup(AssertionError, allow_unwrapped=True, flatten_subgroups=True):
+        await scenario(autojump_clock, *arguments)
