@@ -25,6 +25,7 @@ from greenroom.runtime.errors import (
     StashFull,
     StaticName,
     StorageUnavailable,
+    TracedAlready,
     UnknownCommand,
     UnknownKind,
     WrongKindOfAnswer,
@@ -35,6 +36,7 @@ from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.overflow import Meter, Overflow
 from greenroom.runtime.parcel import Parcel, decode_envelope, encode_envelope
 from greenroom.runtime.passivation import MemoryLimit
+from greenroom.runtime.patience import Patience
 from greenroom.runtime.ports import (
     AlarmStore,
     Clock,
@@ -51,6 +53,7 @@ from greenroom.runtime.ref import Items, Ref
 from greenroom.runtime.restarts import Directive, RestartPolicy
 from greenroom.runtime.strategies import Strategy
 from greenroom.runtime.system import ActorSystem, open_system
+from greenroom.runtime.tracing import Trace, TraceEntry
 from greenroom.runtime.tree import Child, Service, Supervisor
 from greenroom.runtime.watch import Down
 
@@ -92,6 +95,7 @@ __all__ = [
     "Overflow",
     "Ownership",
     "Parcel",
+    "Patience",
     "Randomness",
     "Ref",
     "RestartPolicy",
@@ -108,6 +112,9 @@ __all__ = [
     "SystemRandomness",
     "SystemStatistics",
     "Tick",
+    "Trace",
+    "TraceEntry",
+    "TracedAlready",
     "UnknownCommand",
     "UnknownKind",
     "WrongKindOfAnswer",

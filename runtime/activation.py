@@ -33,6 +33,7 @@ from greenroom.runtime.errors import (
 )
 from greenroom.runtime.faults import crashed, turn_failed
 from greenroom.runtime.gate import Effect, Gate, Outputs
+from greenroom.runtime.gauges import Gauges
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import AWAKE, DRAINED, Phase, StopReason
@@ -59,6 +60,7 @@ class Activation:
         "address",
         "context",
         "gate",
+        "gauges",
         "held",
         "history",
         "is_scheduled",
@@ -85,6 +87,7 @@ class Activation:
         self.gate: Gate | None = None
         self.context: Context | None = None
         self.is_scheduled = False
+        self.gauges = Gauges()
         self.active_at = 0.0
         self.turns = 0
         self.restarts = 0
@@ -121,6 +124,7 @@ class Activation:
                 continue
             self._begin(envelope)
             if busy_seconds() > until:
+                self.gauges.last_begun = type(envelope.command)
                 break
         if len(mailbox):
             self.reschedule()

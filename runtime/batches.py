@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from greenroom.runtime.address import Address
-from greenroom.runtime.envelope import Envelope, Question
+from greenroom.runtime.envelope import Envelope, EnvelopeState, Question
 from greenroom.runtime.mailbox import Mailbox
 
 
@@ -22,13 +22,26 @@ class Batch:
 class BatchEnvelope(Question):
     """Several envelopes as one. parts: in the order of the mailbox."""
 
-    __slots__ = ("parts",)
+    __slots__ = ("_state", "parts")
 
     def __init__(self, to: Address, parts: list[Envelope]) -> None:
         super().__init__(to, Batch([part.command for part in parts]), self._answer)
         self.parts: Sequence[Envelope] = parts
         for part in parts:
             part.state = "running"
+
+    @property
+    def state(self) -> EnvelopeState:
+        """Of the whole; its parts are stored with it, and may be settled before it."""
+        return self._state
+
+    @state.setter
+    def state(self, state: EnvelopeState) -> None:
+        self._state = state
+        if state == "committing":
+            for part in self.parts:
+                if part.state == "running":
+                    part.state = state
 
     @property
     def is_ask(self) -> bool:

@@ -119,7 +119,8 @@ class Context:
 
     def tell(self, ref: "Ref", command: "Command[Any]") -> None:
         """Tell another actor when everything written so far is stored. A full mailbox is a dead letter."""
-        self.after_commit(lambda: self._activation.system.tell_or_bury(ref.address, command))
+        sender = self._waiting_turn() or self
+        self.after_commit(lambda: self._activation.system.tell_or_bury(ref.address, command, sender))
 
     def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Entry:
         """Tell this actor *command* later, unless its activation ends before. Kept in memory only."""

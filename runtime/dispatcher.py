@@ -4,9 +4,12 @@ An actor with plain `def` handlers needs no task of its own, neither idle nor at
 as the whole turn (about 5 µs), and a parked one 2.8 KB. Actors that have commands stand in a queue; each drains for
 at most DRAIN_SECONDS_MAX and goes to the end of the queue; after PASS_SECONDS_MAX everything else of the process
 gets its turn. Bounded by time, not by count: with a count, 50 saturated actors gave a bystander a p99 of 134 ms.
+What each actor costs is taken here, once per drain.
 """
 
+import math
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -21,10 +24,15 @@ PASS_SECONDS_MAX = 500e-6
 
 
 class Dispatcher:
-    """The queue of actors that have something to do."""
+    """The queue of actors that have something to do.
+
+    on_slow(activation, seconds): told of each drain that took longer than *slow_seconds*.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.ready: deque[Activation] = deque()
+        self.slow_seconds = math.inf
+        self.on_slow: Callable[[Activation, float], None] = lambda _, __: None
         self.passes = 0
         self._clock = clock
         self._parked: trio.lowlevel.Task | None = None
@@ -34,6 +42,7 @@ class Dispatcher:
         if activation.is_scheduled:
             return
         activation.is_scheduled = True
+        activation.gauges.scheduled_at = self._clock.busy_seconds()
         self.ready.append(activation)
         if self._parked is not None:
             task, self._parked = self._parked, None
@@ -49,8 +58,18 @@ class Dispatcher:
             while self.ready and started < pass_ends:
                 activation = self.ready.popleft()
                 activation.is_scheduled = False
+                gauges = activation.gauges
+                gauges.drains += 1
+                gauges.waited_seconds += started - gauges.scheduled_at
+                gauges.last_begun = None
                 activation.drain(started + DRAIN_SECONDS_MAX)
-                started = busy_seconds()
+                took = (ended := busy_seconds()) - started
+                gauges.busy_seconds += took
+                if took > gauges.drain_seconds_max:
+                    gauges.drain_seconds_max = took
+                if took > self.slow_seconds:
+                    self.on_slow(activation, took)
+                started = ended
             self.passes += 1
             await trio.lowlevel.checkpoint()
 

@@ -10,6 +10,7 @@ ActorError
 │   ├── NotEncodable         a value that cannot leave memory was to be stored or sent
 │   ├── NotDecodable         what was stored or sent names something that is not there any more
 │   ├── WrongKindOfAnswer    a stream was asked, or a single answer followed
+│   ├── TracedAlready        a second trace of one actor
 │   ├── CallCycle            an ask whose answer waits, directly or not, for the asker itself
 │   └── MailboxFull          tell to an actor that holds its limit
 │       └── ActorBusy        … because its oldest command waits for too long
@@ -161,11 +162,18 @@ class ActorGone(ActorError):
         self.reason = reason
 
 
+class TracedAlready(ActorError):
+    """Somebody traces that actor; each command can tell one trace of its life."""
+
+    def __init__(self, address: Address, left_seconds: float) -> None:
+        super().__init__(f"{address} is traced already: wait {left_seconds:.0f} s, or end that trace")
+
+
 class AskTimeout(ActorError):
     """The deadline of an ask passed.
 
     state: ``queued`` the handler never saw the command and never will; ``running`` its turn had begun and may
-    still take effect; ``committing`` its writes were on their way to storage.
+    still take effect; ``committing`` its turn was over, and its answer waited for writes on their way to storage.
     """
 
     def __init__(self, address: Address, command: object, state: AskState) -> None:

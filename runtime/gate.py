@@ -135,9 +135,9 @@ class Gate:
             else:
                 self.pending = deque((unit,))
             if type(writes) is not UnconfirmedWrites:
-                envelope.state = "committing"
                 self._newest = unit
         if self._newest is not None:
+            envelope.state = "committing"
             self._newest.turns.append(Outputs(envelope, value, effects))
         else:
             self._release(envelope, value, effects)

@@ -28,6 +28,7 @@ class Kind:
     start_seconds_max: a start that takes longer is a crash.
     keeps_state: its actors have `ctx.state`, loaded before they start.
     keeps_alarms: its actors may set alarms.
+    waiting_turn_seconds_max: a turn that waits for longer is told of, not ended; None for the system's `Patience`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Kind:
     keeps_state: bool = False
     keeps_alarms: bool = False
     restart: RestartPolicy = field(default_factory=RestartPolicy)
+    waiting_turn_seconds_max: float | None = None
 
     def __post_init__(self) -> None:
         if self.ownership not in ("none", "existing", "create"):
@@ -61,6 +63,8 @@ class Kind:
                 raise ValueError(f"kind {self.name}: {name} is above 0, not {limit}")
         if self.cold_seconds_max < 0:
             raise ValueError(f"kind {self.name}: cold_seconds_max is 0 or more, not {self.cold_seconds_max}")
+        if self.waiting_turn_seconds_max is not None and self.waiting_turn_seconds_max <= 0:
+            raise ValueError(f"kind {self.name}: waiting_turn_seconds_max is above 0, or None")
 
     def make_mailbox(self) -> Mailbox:
         """Of the runtime: the mailbox of one address."""

@@ -10,7 +10,7 @@ backpressure reaches TCP instead of another actor.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import trio
@@ -46,6 +46,11 @@ class Mailbox:
 
     def __len__(self) -> int:
         return (len(self._user) if self._user else 0) + (len(self._system) if self._system else 0)
+
+    def __iter__(self) -> Iterator[Envelope]:
+        """What waits, in the order in which it will be taken."""
+        yield from self._system or ()
+        yield from self._user or ()
 
     def put_nowait(self, envelope: Envelope) -> bool:
         """Queue a command. False when the mailbox is full: nothing was queued."""
@@ -114,6 +119,11 @@ class Mailbox:
         if self._system:
             return self._system[0]
         return self._user[0] if self._user else None
+
+    def peek_last(self) -> Envelope | None:
+        """The command that has all others before it, left where it is."""
+        lane = self._user or self._system
+        return lane[-1] if lane else None
 
     def drain(self) -> list[Envelope]:
         """Take everything, in order."""

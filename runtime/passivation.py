@@ -5,7 +5,8 @@
     stored nothing here           ◀──the next command wakes it, from any tier
 
 A command that comes in between wins: the last check and the drop share one step of the loop. Services, actors with a
-timer or a `keep_awake`, and those that have something pending stay.
+timer or a `keep_awake`, and those that have something pending stay. What comes by every cell here also shows those in
+which something waits to the watchdog.
 """
 
 import heapq
@@ -73,6 +74,7 @@ async def sweep(system: "ActorSystem") -> None:
     """Serve for ever."""
     while True:
         await trio.sleep(SWEEP_SECONDS)
+        system.watchdog.begin_round()
         is_short = system.memory is not None and system.memory.is_short
         warm: dict[str, list[Activation]] = {name: [] for name in system.kinds}
         for count, cell in enumerate(list(system.activations.values())):
@@ -95,7 +97,10 @@ def _sweep_one(system: "ActorSystem", cell: "Activation", *, is_short: bool) -> 
     idle_seconds, kind = trio.current_time() - cell.active_at, cell.kind
     if idle_seconds >= kind.idle_seconds_max:
         passivate_if_idle(cell)
-    if cell.phase is not Phase.COLD or len(cell.mailbox) or cell.is_scheduled or _crashed_lately(cell):
+    if len(cell.mailbox):
+        system.watchdog.look_at(cell)
+        return
+    if cell.phase is not Phase.COLD or cell.is_scheduled or _is_remembered(cell):
         return
     if is_short or idle_seconds >= kind.idle_seconds_max + kind.cold_seconds_max:
         system.forget(cell)
@@ -106,7 +111,8 @@ def _shed(cells: "Iterable[Activation]", count: int) -> int:
     return sum(passivate_if_idle(cell) for cell in heapq.nsmallest(count, cells, key=lambda cell: cell.active_at))
 
 
-def _crashed_lately(cell: "Activation") -> bool:
-    """Its crashes still count: the cell that remembers them must stay."""
+def _is_remembered(cell: "Activation") -> bool:
+    """The cell must stay: its crashes still count, or somebody traces it."""
     history = cell.history
-    return history is not None and trio.current_time() - history.times[-1] < cell.kind.restart.period_seconds
+    crashed_lately = history is not None and trio.current_time() - history.times[-1] < cell.kind.restart.period_seconds
+    return crashed_lately or cell.gauges.trace is not None

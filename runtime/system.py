@@ -39,13 +39,16 @@ from greenroom.runtime.lifecycle import DRAINED, StopReason
 from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
 from greenroom.runtime.pending import PendingBytes
+from greenroom.runtime.patience import Patience
 from greenroom.runtime.ports import AlarmStore, Clock, Committer, Randomness, StateStore, SystemClock, SystemRandomness
 from greenroom.runtime.ref import Ref, running_system
 from greenroom.runtime.storage_watch import StorageWatch
 from greenroom.runtime.supervisor import Branch, Leaf
+from greenroom.runtime.tracing import Trace, start_trace
 from greenroom.runtime.tree import SERVICE_KEY, Child, Supervisor, kinds_of
-from greenroom.runtime.turn import Turn, current_turn
+from greenroom.runtime.turn import Turn, current_turn, senders_of
 from greenroom.runtime.watch import Down
+from greenroom.runtime.watchdog import Watchdog
 
 STOP_POLL_SECONDS = 0.01
 
@@ -65,6 +68,7 @@ class ActorSystem:
         randomness: Randomness,
         event: EventHook,
         *,
+        patience: Patience,
         passivates_at_once: bool,
         memory: MemoryLimit | None,
         pending_bytes_max: int,
@@ -83,7 +87,7 @@ class ActorSystem:
         self.alarms = None if alarms is None else AlarmClock(self, alarms)
         self.states = states
         self.deadlines = DeadlineHeap(lambda error: event("deadline.failed", error=error))
-        self.dead_letters = DeadLetters()
+        self.dead_letters = DeadLetters(self.deadlines, event)
         self.activations: dict[Address, Activation] = {}
         self.crashes = 0
         self.passivated = 0
@@ -92,9 +96,10 @@ class ActorSystem:
         self._nursery = nursery
         self.is_stopped = False
         self.storage = StorageWatch(self)
+        self.watchdog = Watchdog(self, patience)
         self.acting: Activation | None = None  # whose plain `def` handler runs right now
         self.stopping: Activation | None = None  # whose `stopping` runs right now
-        self.waiting_turns = 0
+        self.waiting_turns: dict[Turn, None] = {}  # oldest first
         self.has_escalated = trio.Event()
         self._escalated: Escalated | None = None
         self.tree = Branch(self, tree)
@@ -158,6 +163,7 @@ class ActorSystem:
         victim = cell.mailbox.take_oldest_tell()
         if victim is None or not cell.mailbox.put_nowait(envelope):
             raise cell.mailbox.why_full(envelope.to)
+        victim.state = "settled"
         self.bury(victim, "dropped_oldest")
 
     def deliver_system(self, envelope: Envelope) -> None:
@@ -179,7 +185,7 @@ class ActorSystem:
             self.deliver(Envelope(address, command))
             return
         self.check(address)
-        turn.effects = [*(turn.effects or ()), lambda: self.tell_or_bury(address, command)]
+        turn.effects = [*(turn.effects or ()), lambda: self.tell_or_bury(address, command, turn)]
 
     async def deliver_from(self, caller: Turn, envelope: Envelope) -> None:
         """Queue what the turn *caller* asks. Raises: CallCycle, and as `deliver`."""
@@ -190,6 +196,8 @@ class ActorSystem:
         if nests_in is None:
             self.deliver(envelope)
         else:
+            if nests_in.gauges.trace is not None:
+                nests_in.gauges.trace.follow(envelope)
             nests_in.nest(envelope)
 
     async def deliver_when_room(self, envelope: Envelope) -> None:
@@ -202,15 +210,15 @@ class ActorSystem:
                 continue
             return
 
-    def tell_or_bury(self, address: Address, command: Command[Any]) -> None:
+    def tell_or_bury(self, address: Address, command: Command[Any], sender: Turn | Context | None = None) -> None:
         """A tell between actors: it never waits and never raises; what cannot be queued is a dead letter."""
         envelope = Envelope(address, command)
         try:
             self.deliver(envelope)
         except MailboxFull:
-            self.bury(envelope, "mailbox_full")
+            self.bury(envelope, "mailbox_full", sender)
         except ActorGone:
-            self.bury(envelope, "stopped")
+            self.bury(envelope, "stopped", sender)
 
     def expire_at(self, envelope: Question, deadline: float) -> None:
         """Settle *envelope* with an error at trio time *deadline* unless it was answered before."""
@@ -254,11 +262,10 @@ class ActorSystem:
         assert self._escalated is not None
         raise self._escalated
 
-    def bury(self, envelope: Envelope, reason: str) -> None:
-        """Make a dead letter of a command that will not be handled."""
-        self.dead_letters.add(envelope.to, envelope.command, reason, self.clock.wall_milliseconds())
-        what = type(envelope.command).__name__
-        self.event("dead_letter.buried", address=str(envelope.to), command=what, reason=reason)
+    def bury(self, envelope: Envelope, reason: str, sender: Turn | Context | None = None) -> None:
+        """Make a dead letter of a command that will not be handled. sender: the turn that told it, if that is known."""
+        senders = senders_of(sender or envelope.caller)
+        self.dead_letters.add(envelope.to, envelope.command, reason, self.clock.wall_milliseconds(), senders)
 
     # -- tasks --------------------------------------------------------------------------------------------------
 
@@ -295,6 +302,15 @@ class ActorSystem:
             for leaf in reversed(self.tree.leaves()):
                 for cell in leaf.cells:
                     stop_now(cell, reason)
+            self.dead_letters.close()
+            self.watchdog.close()
+
+    def trace(self, ref: Ref, *, seconds: float, events_max: int = 256) -> Trace:
+        """Keep of each command that the actor of *ref* is told what became of it, for *seconds*. It wakes nobody.
+
+        events_max: the newest that are kept. Raises: ValueError, UnknownKind, TracedAlready.
+        """
+        return start_trace(self, ref.address, seconds, events_max)
 
     def statistics(self) -> SystemStatistics:
         """Counts by kind and of the whole. O(activations)."""
@@ -341,6 +357,7 @@ async def open_system(
     randomness: Randomness | None = None,
     event: EventHook = _no_event,
     stop_seconds_max: float = 10.0,
+    patience: Patience | None = None,
     passivates_at_once: bool = False,
     memory: MemoryLimit | None = None,
     pending_bytes_max: int = 64 * 1024 * 1024,
@@ -351,7 +368,9 @@ async def open_system(
 
     children: kinds, services and supervisors in start order, or the root of the tree. The block begins when every
     service has started.
-    event(name, **facts): told of everything that happens outside the ordinary; must not raise.
+    event(name, **facts): told of everything that happens outside the ordinary; must not raise. `loop.held` comes from a
+    thread of its own, because the loop cannot tell it.
+    patience: how long turns and commands may take before that is an event.
     passivates_at_once: a test mode in which every actor forgets everything after each command.
     memory: passivate idle actors early when the process uses most of what it may.
     pending_bytes_max: of all that is on its way to storage; with more, actors that write wait.
@@ -370,6 +389,7 @@ async def open_system(
             clock or SystemClock(),
             randomness or SystemRandomness(),
             event,
+            patience=patience or Patience(),
             passivates_at_once=passivates_at_once,
             memory=memory,
             pending_bytes_max=pending_bytes_max,
@@ -379,7 +399,7 @@ async def open_system(
         if any(kind.keeps_alarms for kind in kinds.values()):
             assert system.alarms is not None
             nursery.start_soon(system.alarms.run)
-        for service in (system.dispatcher.run, system.deadlines.run, system.watch_escalation):
+        for service in (system.dispatcher.run, system.deadlines.run, system.watch_escalation, system.watchdog.run):
             nursery.start_soon(service)
         nursery.start_soon(sweep, system)
         outer = running_system.get()

@@ -19,21 +19,27 @@ from greenroom.runtime.handlers import Handler
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
+    from greenroom.runtime.context import Context
 
 _current: ContextVar["Turn | None"] = ContextVar("greenroom_turn", default=None)
 
 
 class Turn:
-    """One turn that waits. writes, effects: its draft. was_flushed: a part of it is stored already."""
+    """One turn that waits. writes, effects: its draft. was_flushed: a part of it is stored already.
+
+    began_at: trio time.
+    """
 
     __slots__ = (
         "_is_abandoned",
         "_scope",
         "activation",
+        "began_at",
         "effects",
         "envelope",
         "handler",
         "is_over",
+        "task",
         "was_flushed",
         "writes",
     )
@@ -46,6 +52,8 @@ class Turn:
         self.effects: list[Effect] | None = None
         self.is_over = False
         self.was_flushed = False
+        self.began_at = trio.current_time()
+        self.task: trio.lowlevel.Task | None = None  # that it runs in, while it does
         self._is_abandoned = False
         self._scope: trio.CancelScope | None = None
 
@@ -58,6 +66,7 @@ class Turn:
     def enter(self) -> trio.CancelScope:
         """In the turn's own task: code from here on runs in this turn. The scope to run it in."""
         _current.set(self)
+        self.task = trio.lowlevel.current_task()
         self._scope = trio.CancelScope()
         if self._is_abandoned:
             self._scope.cancel(reason=f"{self}: nobody waits for it any more")
@@ -66,6 +75,7 @@ class Turn:
     def leave(self) -> None:
         """The handler has ended. Tasks that it left behind are in no turn from now on."""
         _current.set(None)
+        self.task = None
         self.is_over = True
 
     def abandon(self) -> None:
@@ -88,6 +98,13 @@ class Turn:
 
     def __str__(self) -> str:
         return f"{self.activation.address}.{type(self.envelope.command).__name__}"
+
+
+def senders_of(sender: "Turn | Context | None") -> tuple[str, ...]:
+    """Which turns led to what *sender* sends, as text, the first one first. Of a plain handler its actor alone."""
+    if isinstance(sender, Turn):
+        return tuple(str(turn) for turn in sender.chain())[::-1]
+    return () if sender is None else (str(sender.address),)
 
 
 def put_aside() -> None:

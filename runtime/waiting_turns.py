@@ -46,7 +46,7 @@ class WaitingTurns:
         if isinstance(turn.envelope, Question):
             turn.envelope.turn = turn
         self.turns.append(turn)
-        self._activation.system.waiting_turns += 1
+        self._activation.system.waiting_turns[turn] = None
         awaitable = self._pump(turn, value) if isinstance(value, AsyncGenerator) else value
         self._activation.system.spawn(self._run, turn, awaitable)
 
@@ -87,7 +87,7 @@ class WaitingTurns:
                 error = fault
         turn.leave()
         self.turns.remove(turn)
-        self._activation.system.waiting_turns -= 1
+        del self._activation.system.waiting_turns[turn]
         if isinstance(turn.envelope, Question):
             turn.envelope.turn = None
         self._activation.waiting_turn_ended(self, turn, value, error, is_done=is_done)

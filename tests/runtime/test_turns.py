@@ -439,7 +439,7 @@ async def test_a_stream_runs_no_further_ahead_than_its_credit(autojump_clock: Mo
             assert house.book.yielded == 18
         await wait_all_tasks_blocked()
         assert house.book.ended == ["count"], "leaving the block ends the handler"
-        assert house.system.waiting_turns == 0
+        assert not house.system.waiting_turns
 
 
 async def test_a_stream_that_fails_or_takes_too_long_says_so_after_its_items(autojump_clock: MockClock) -> None:

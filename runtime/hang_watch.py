@@ -1,0 +1,178 @@
+"""A thread that notices when the loop does not move, and says whose code holds it while it still does.
+
+    ask the loop for a sign ──answered──▶ ask again a little later
+              └── none for loop_seconds_max ──▶ tell, with the stack of the loop's thread; again at 2, 4, 8 … times that
+
+A handler that never yields cannot be ended from outside, and nothing in the loop can report it: only another thread
+can. It costs the loop four empty calls a second. It sees nothing while code holds Python's own lock (a regular
+expression that explodes): that is told as `turn.slow` when it is over. A pause of the whole process (a debugger, a
+laptop that sleeps) holds up the thread too, and is not counted.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import CodeType, FrameType
+
+import trio
+
+from greenroom.runtime.activation import Activation
+from greenroom.runtime.address import Address
+from greenroom.runtime.gate import Gate
+from greenroom.runtime.handlers import Handler
+from greenroom.runtime.sampling import Sampling
+from greenroom.runtime.stacks import call_stack, lines_of
+from greenroom.runtime.turn import Turn
+from greenroom.runtime.waiting_turns import WaitingTurns
+from greenroom.runtime.waking import _start_actor
+
+ASK_SECONDS_MAX = 0.25
+JOIN_SECONDS_MAX = 0.1
+WINDOW_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """The loop does not move, or has moved again. address, handler: None when it is not an actor that holds it.
+
+    stack: from the handler on, else from where the program began; the innermost call last. untold: hangs that were
+    left out before this one, because there were too many of them.
+    """
+
+    seconds: float
+    address: str | None
+    handler: str | None
+    stack: list[str]
+    untold: int = 0
+    is_over: bool = False
+
+
+class HangWatch:
+    """Of one loop. tell(hang): called in the thread while it hangs, in the loop when it is over; must not raise."""
+
+    def __init__(
+        self,
+        token: trio.lowlevel.TrioToken,
+        thread_ident: int,
+        seconds_max: float,
+        tellings_max: int,
+        tell: Callable[[Hang], None],
+    ) -> None:
+        self._token = token
+        self._thread_ident = thread_ident
+        self._seconds_max = seconds_max
+        self._tell = tell
+        self._sampling = Sampling(tellings_max, WINDOW_SECONDS)
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="greenroom hang watch", daemon=True)
+        self._is_answered = True
+        self._asked_at = 0.0
+        self._last: Hang | None = None  # of the hang that is under way
+
+    def start(self) -> None:
+        """Watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more. It does not wait for a thread that is about to tell something."""
+        self._ends.set()
+        self._thread.join(JOIN_SECONDS_MAX)
+
+    @property
+    def is_running(self) -> bool:
+        """The thread is there."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        pause = min(ASK_SECONDS_MAX, self._seconds_max / 4)
+        tell_after, woke_at = self._seconds_max, time.monotonic()
+        while not self._ends.wait(pause):
+            before, woke_at = woke_at, time.monotonic()
+            if self._is_answered:
+                tell_after = self._seconds_max
+                if not self._ask(woke_at):
+                    return
+            elif woke_at - before > pause + self._seconds_max / 2:  # this thread stood still too
+                self._asked_at = woke_at
+            elif woke_at - self._asked_at >= tell_after:
+                tell_after *= 2
+                self._look(woke_at - self._asked_at)
+
+    def _ask(self, now: float) -> bool:
+        self._is_answered, self._asked_at = False, now
+        try:
+            self._token.run_sync_soon(self._answer)
+        except trio.RunFinishedError:
+            return False
+        return True
+
+    def _answer(self) -> None:
+        """In the loop: it moves."""
+        last, self._last = self._last, None
+        if last is not None:
+            self._tell(replace(last, seconds=time.monotonic() - self._asked_at, stack=[], is_over=True))
+        self._is_answered = True
+
+    def _look(self, seconds: float) -> None:
+        innermost = sys._current_frames().get(self._thread_ident)
+        if innermost is None or self._is_answered:
+            return
+        frames = call_stack(innermost)
+        place, address, handler = whose(frames)
+        if self._last is not None or self._sampling.is_told("hang", time.monotonic()):
+            untold = self._sampling.close("hang") if self._last is None and self._sampling.has_untold("hang") else 0
+            self._last = Hang(seconds, address, handler, lines_of(frames[place:]), untold)
+            self._tell(self._last)
+
+
+def whose(frames: list[FrameType]) -> tuple[int, str | None, str | None]:
+    """(index of the first frame below the runtime's, address, handler) of a stack, the outermost frame first."""
+    for index in reversed(range(len(frames))):
+        reader = _READERS.get(frames[index].f_code)
+        if reader is not None:
+            address, handler = reader(frames[index].f_locals)
+            return index + 1, str(address), handler
+    return 0, None, None
+
+
+def _plain_turn(variables: dict[str, object]) -> tuple[Address, str]:
+    cell, handler = variables["self"], variables["handler"]
+    assert isinstance(cell, Activation)
+    assert isinstance(handler, Handler)
+    return cell.address, handler.method.__qualname__
+
+
+def _waiting_turn(variables: dict[str, object]) -> tuple[Address, str]:
+    turn = variables["turn"]
+    assert isinstance(turn, Turn)
+    return turn.activation.address, turn.handler.method.__qualname__
+
+
+def _start(variables: dict[str, object]) -> tuple[Address, str]:
+    cell = variables["cell"]
+    assert isinstance(cell, Activation)
+    return cell.address, f"the start of {type(cell.actor).__qualname__}"
+
+
+def _stopping(variables: dict[str, object]) -> tuple[Address, str]:
+    cell = variables["self"]
+    assert isinstance(cell, Activation)
+    return cell.address, f"{type(cell.actor).__qualname__}.stopping"
+
+
+def _output(variables: dict[str, object]) -> tuple[Address, str]:
+    gate = variables["self"]
+    assert isinstance(gate, Gate)
+    return gate.address, "an effect or a reply"
+
+
+# Where the runtime calls the code of an actor, and what the variables there tell of whose it is.
+_READERS: dict[CodeType, Callable[[dict[str, object]], tuple[Address, str]]] = {
+    Activation._begin.__code__: _plain_turn,
+    WaitingTurns._run.__code__: _waiting_turn,
+    _start_actor.__code__: _start,
+    Activation.forget.__code__: _stopping,
+    Gate._release.__code__: _output,
+}
