@@ -121,8 +121,9 @@ class HangWatch:
             return
         frames = call_stack(innermost)
         place, address, handler = whose(frames)
-        if self._last is not None or self._sampling.is_told("hang", time.monotonic()):
-            untold = self._sampling.close("hang") if self._last is None and self._sampling.has_untold("hang") else 0
+        now = time.monotonic()
+        untold = self._sampling.close_if_over("hang", now) if self._last is None else 0
+        if self._last is not None or self._sampling.is_told("hang", now):
             self._last = Hang(seconds, address, handler, lines_of(frames[place:]), untold)
             self._tell(self._last)
 

@@ -47,6 +47,11 @@ class Sampling:
         window = self._windows.pop(key, None)
         return 0 if window is None else window.untold
 
+    def close_if_over(self, key: str, now: float) -> int:
+        """End the window of *key* if its time is over; how many were not told in it. The next one is told."""
+        window = self._windows.get(key)
+        return self.close(key) if window is not None and now >= window.ends_at else 0
+
     def untold_keys(self) -> list[str]:
         """The keys that have a sum."""
         return [key for key, window in self._windows.items() if window.untold]

@@ -20,6 +20,7 @@ from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope, EnvelopeState
 from greenroom.runtime.errors import ActorFailed, TracedAlready
 from greenroom.runtime.mailbox import Mailbox
+from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.turn import senders_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 TRACE_SECONDS_MAX = 3600.0
 TRACE_EVENTS_MAX = 10_000
+_REFUSED = {Overflow.REFUSE: "mailbox_full", Overflow.DROP_NEWEST: "dropped_newest"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ class TraceEntry:
     number: counts from 0, without a gap. at_ms: when it was told, milliseconds since 1970.
     wait_seconds: in the mailbox; of what waited there already, since the trace began.
     turn_seconds: of a turn that waits its waits too. commit_seconds: from the end of the turn until its outputs left.
-    outcome: `handled`, `redone`, `put_aside`, `abandoned` by its asker, `coalesced`, `dropped_oldest`, `mailbox_full`,
-    or the error that was answered. attempts: how often it was redone before. senders: as of a dead letter.
+    outcome: `handled`, `redone`, `put_aside`, `abandoned` by its asker, `coalesced`, `dropped_oldest`,
+    `dropped_newest`, `mailbox_full`, or the error that was answered. attempts: how often it was redone before.
+    senders: as of a dead letter.
     """
 
     number: int
@@ -70,6 +73,7 @@ class Trace:
 
     def __init__(self, system: "ActorSystem", cell: "Activation", seconds: float, events_max: int) -> None:
         self.address: Address = cell.address
+        self.overflow = cell.kind.overflow
         self.newest: deque[TraceEntry] = deque(maxlen=events_max)
         self.count = 0
         self.is_over = False
@@ -191,11 +195,14 @@ def start_trace(system: "ActorSystem", address: Address, seconds: float, events_
 
 def _telling(kind: type[Mailbox], trace: Trace) -> type[Mailbox]:
     """The class of the traced mailbox: *kind*, which also tells *trace* what is put into it."""
+    refused: list[Envelope] = []  # the newest, while an older one may still make room for it
 
     def put(into: Callable[[Mailbox, Envelope], bool]) -> Callable[[Mailbox, Envelope], bool]:
         def put_and_tell(self: Mailbox, envelope: Envelope) -> bool:
             if not into(self, envelope):
-                trace.refused(envelope, "mailbox_full")
+                refused[:] = [envelope]
+                if trace.overflow is not Overflow.DROP_OLDEST or envelope.is_ask:
+                    trace.refused(envelope, _REFUSED[trace.overflow if not envelope.is_ask else Overflow.REFUSE])
                 return False
             if envelope.state == "settled":
                 trace.refused(envelope, "coalesced")
@@ -209,6 +216,8 @@ def _telling(kind: type[Mailbox], trace: Trace) -> type[Mailbox]:
         victim = kind.take_oldest_tell(self)
         if victim is not None:
             trace.refused(victim, "dropped_oldest")
+        elif refused:
+            trace.refused(refused[0], "mailbox_full")
         return victim
 
     methods: dict[str, Any] = {

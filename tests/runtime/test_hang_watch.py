@@ -1,0 +1,193 @@
+"""The hang watch: real time and a real thread. What hangs is let go by the warning itself, so no test sleeps."""
+
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from greenroom.runtime import Actor, ActorSystem, Command, Kind, Patience, StopReason, handles, open_system
+from greenroom.runtime.hang_watch import Hang, HangWatch
+from greenroom.runtime.testing import MemoryCommitter
+
+HANG_SECONDS = 0.06
+HANG_SECONDS_MAX = 10.0
+THREAD = "greenroom hang watch"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold(Command[str]):
+    """Keep the loop until the warning comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAfterWaiting(Command[str]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class HoldInEffect(Command[str]):
+    pass
+
+
+class Hanging(Actor):
+    def __init__(self, where: str, warned: threading.Event) -> None:
+        self.where = where
+        self.warned = warned
+
+    async def start(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.where == "start":
+            self.hang()
+
+    def stopping(self, reason: StopReason) -> None:
+        if self.where == "stopping":
+            self.hang()
+
+    @handles(Hold)
+    def hold(self, _: Hold) -> str:
+        self.hang()
+        return "let go"
+
+    @handles(HoldAfterWaiting)
+    async def hold_after_waiting(self, _: HoldAfterWaiting) -> str:
+        await trio.lowlevel.checkpoint()
+        self.hang()
+        return "let go"
+
+    @handles(HoldInEffect)
+    def hold_in_effect(self, _: HoldInEffect) -> str:
+        self.ctx.after_commit(self.hang)
+        return "let go"
+
+    def hang(self) -> None:
+        assert self.warned.wait(HANG_SECONDS_MAX), "nobody warned"
+
+
+@dataclass
+class House:
+    system: ActorSystem
+    warned: threading.Event
+    events: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
+
+    def held(self) -> dict[str, Any]:
+        [(facts, thread)] = [(facts, thread) for name, facts, thread in self.events if name == "loop.held"]
+        assert thread == THREAD
+        return facts
+
+
+@asynccontextmanager
+async def open_house() -> AsyncIterator[House]:
+    committer, warned, events = MemoryCommitter(), threading.Event(), []
+
+    def event(name: str, **facts: Any) -> None:
+        events.append((name, facts, threading.current_thread().name))
+        if name == "loop.held":
+            warned.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system(
+            [Kind("hanging", lambda key: Hanging(str(key), warned))],
+            committer=committer,
+            event=event,
+            patience=Patience(loop_seconds_max=HANG_SECONDS),
+        ) as system:
+            yield House(system, warned, events)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("command", "handler"),
+    [(Hold(), "Hanging.hold"), (HoldAfterWaiting(), "Hanging.hold_after_waiting")],
+    ids=["plain", "waiting"],
+)
+async def test_a_handler_that_never_yields_is_named_while_it_hangs(command: Command[str], handler: str):
+    async with open_house() as house:
+        assert await house.system.ref("hanging", 1).ask(command, deadline=trio.current_time() + 60) == "let go"
+        facts = house.held()
+        assert (facts["address"], facts["handler"]) == ("hanging/1", handler)
+        assert facts["seconds"] >= HANG_SECONDS
+        assert facts["stack"][0].startswith(f"{handler} (runtime/test_hang_watch.py:")
+        assert facts["stack"][1].startswith("Hanging.hang (runtime/test_hang_watch.py:")
+
+
+async def test_a_start_that_never_yields_is_named():
+    async with open_house() as house:
+        await house.system.ref("hanging", "start").ask(Hold(), deadline=trio.current_time() + 60)
+        assert (house.held()["address"], house.held()["handler"]) == ("hanging/start", "the start of Hanging")
+
+
+async def test_an_effect_that_never_ends_is_named():
+    async with open_house() as house:
+        await house.system.ref("hanging", 1).ask(HoldInEffect(), deadline=trio.current_time() + 60)
+        await trio.lowlevel.checkpoint()
+        facts = house.held()
+        assert (facts["address"], facts["handler"]) == ("hanging/1", "an effect or a reply")
+
+
+async def test_code_that_is_no_actor_is_shown_by_its_stack():
+    async with open_house() as house:
+        await wait_all_tasks_blocked()
+        house.warned.wait(HANG_SECONDS_MAX)
+        facts = house.held()
+        assert (facts["address"], facts["handler"]) == (None, None)
+        assert any("test_code_that_is_no_actor_is_shown_by_its_stack" in line for line in facts["stack"])
+
+
+async def test_it_says_when_the_loop_moves_again():
+    async with open_house() as house:
+        await house.system.ref("hanging", 1).ask(Hold(), deadline=trio.current_time() + 60)
+        while not (moved := [facts for name, facts, _ in house.events if name == "loop.moved"]):
+            await trio.lowlevel.checkpoint()
+        assert (moved[0]["address"], moved[0]["handler"]) == ("hanging/1", "Hanging.hold")
+        assert moved[0]["seconds"] >= house.held()["seconds"]
+
+
+async def test_the_thread_ends_with_the_system():
+    async with open_house():
+        await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
+        assert THREAD in {thread.name for thread in threading.enumerate()}
+    assert THREAD not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_one_hang_is_told_at_ever_longer_distances():
+    token, told, enough = trio.lowlevel.current_trio_token(), [], threading.Event()
+
+    def tell(hang: Hang) -> None:
+        told.append(hang)
+        if len(told) == 3:
+            enough.set()
+
+    watch = HangWatch(token, threading.get_ident(), HANG_SECONDS, 10, tell)
+    watch.start()
+    assert enough.wait(HANG_SECONDS_MAX)
+    watch.stop()
+    first, second, third = (hang.seconds for hang in told[:3])
+    assert first >= HANG_SECONDS
+    assert second >= 2 * HANG_SECONDS
+    assert third >= 4 * HANG_SECONDS
+
+
+async def test_more_hangs_than_may_be_told_are_counted_and_told_with_the_next(monkeypatch: pytest.MonkeyPatch):
+    token, told, now = trio.lowlevel.current_trio_token(), [], [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    watch = HangWatch(token, threading.get_ident(), HANG_SECONDS, 1, told.append)
+
+    def hang() -> None:
+        watch._is_answered = False
+        watch._look(1.0)
+        watch._answer()
+
+    for _ in range(3):
+        hang()
+    assert [hang.is_over for hang in told] == [False, True], "the other two were not told"
+    now[0] += 61
+    hang()
+    assert [hang.untold for hang in told] == [0, 0, 2, 2]
