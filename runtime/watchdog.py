@@ -107,11 +107,11 @@ class Watchdog:
     # -- mailboxes ----------------------------------------------------------------------------------------------
 
     def begin_round(self) -> None:
-        """Of the sweeper: it comes by every cell again, and shows those in which something waits."""
+        """Of `passivation`: it comes by every cell again, and shows those in which something waits."""
         self._marks_before, self._marks = self._marks, {}
 
     def look_at(self, cell: "Activation") -> None:
-        """Of the sweeper. What was last in the mailbox a round ago, and still waits, is as old as that, and so is all
+        """Of `passivation`. What was last in the mailbox a round ago, and still waits, is as old as that, and so is all
         before it: no command needs a time of its own for that.
         """
         now, last = trio.current_time(), cell.mailbox.peek_last()

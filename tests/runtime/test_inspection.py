@@ -142,7 +142,7 @@ async def test_looking_wakes_nobody_and_keeps_nobody_awake(autojump_clock: MockC
             await house.look.tree()
             await house.look.actors("user")
             await house.look.top(seconds=0.1)
-        await trio.sleep(10)
+        await trio.sleep(20)
         _, _, user = messaging(await house.look.tree())
         assert (user.counts.loaded, user.counts.cold, user.actors) == (0, 0, ())
         assert Worker.made == made
