@@ -8,7 +8,7 @@ taken; then the actors, which finish what they have; then the committer, which s
 """
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,9 @@ from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.actors.provider_queue.state import QueuePolicy
 from greenroom.actors.providers.accounts import EmailSettings, accounts_from, open_providers
+from greenroom.control.console import console_operation, why_not_attach
+from greenroom.control.operations import operations_of
+from greenroom.control.server import Operations
 from greenroom.http.app import OPERATIONS, make_app
 from greenroom.http.auth import Authenticator
 from greenroom.http.checkup import Checkup
@@ -43,7 +46,7 @@ from greenroom.http.ws.replay import Replayer
 from greenroom.http.ws.revocation import Revocations
 from greenroom.http.ws.route import Admission, add_socket_route
 from greenroom.http.ws.services import SocketLimits, SocketServices
-from greenroom.runtime import ActorSystem, StorageUnavailable, SystemClock, open_system
+from greenroom.runtime import ActorSystem, Inspection, StorageUnavailable, SystemClock, open_system
 from greenroom.secret_file import jwt_secret
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import AsyncioBridge, open_asyncio_bridge
@@ -397,6 +400,19 @@ def _close_session(engine: SocketEngine, session_id: str) -> None:
     """A session was ended: its sockets end with it."""
     for connection in engine.connections_of_session(session_id):
         connection.close(FORBIDDEN)
+
+
+def control_of(house: House) -> Callable[[], Operations]:
+    """What the control socket of *house* can be asked, of each connection."""
+    system, settings = house.system, house.settings
+    why_not = why_not_attach(
+        environment=settings.environment,
+        is_development=settings.is_development,
+        is_loopback=settings.is_loopback,
+        host=settings.host,
+    )
+    names = {"house": house, "system": system, "ref": system.ref, "service": system.service, "look": Inspection(system)}
+    return lambda: {**operations_of(system), "attach": console_operation(dict(names), why_not)}
 
 
 @asynccontextmanager

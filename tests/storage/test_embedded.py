@@ -24,10 +24,11 @@ from greenroom.storage.errors import (
     PostgresStartFailed,
 )
 from greenroom.storage.postgres.account import ensure_account
-from greenroom.storage.postgres.cluster import LOG_BYTES_MAX, SOCKET_PATH_BYTES_MAX, wheel_program
+from greenroom.storage.postgres.cluster import LOG_BYTES_MAX, wheel_program
 from greenroom.storage.postgres.data_directory import ABANDONED_SECONDS_MIN, LOCATION_NAME, LOCK_NAME, SYSTEM_HOME
 from greenroom.storage.postgres.embedded import ServerAddress, ServerEvent, ServerState, log_event, open_embedded
 from greenroom.storage.postgres.left_behind import postgres_on
+from greenroom.storage.postgres.socket_folder import SOCKET_PATH_BYTES_MAX
 
 AS_ROOT = os.geteuid() == 0
 NOBODY = 65534

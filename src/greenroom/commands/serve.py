@@ -22,7 +22,8 @@ import typer
 from greenroom import __version__
 from greenroom.commands.failure import CommandFailed, run_or_exit, settings_or_exit
 from greenroom.commands.outlet import STANDARD_ERROR, STANDARD_OUTPUT, Outlet
-from greenroom.compose import House, compose_app, open_front, open_house
+from greenroom.compose import House, compose_app, control_of, open_front, open_house
+from greenroom.control.server import open_control
 from greenroom.http.development import DevelopmentGate
 from greenroom.http.listener import ListenError, close_listeners, inherited_descriptors, open_listeners
 from greenroom.log import set_up_logging
@@ -94,7 +95,10 @@ async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event, run
     except ListenError as fault:
         raise CommandFailed(str(fault)) from None
     try:
-        async with open_house(settings, migrates=migrates) as house:
+        async with (
+            open_house(settings, migrates=migrates) as house,
+            open_control(house.storage.directory, control_of(house)),
+        ):
             running.append(house)
             port = listeners[0].socket.getsockname()[1]
             app, development = compose_app(house, port)
