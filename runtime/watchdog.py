@@ -138,7 +138,7 @@ class Watchdog:
             return found
         turn = cell.waiting.turns[0]
         about_turn = _facts_of(turn, trio.current_time() - turn.began_at)
-        return found | {"turn": about_turn["command"], "handler": about_turn["handler"], "stack": about_turn["stack"]}
+        return found | {"turn": about_turn["command"], "handler": about_turn["handler"], "calls": about_turn["calls"]}
 
     # -- the loop, from the thread and after it --------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Watchdog:
         if hang.is_over:
             self._system.event("loop.moved", **facts)
         else:
-            self._system.event("loop.held", **facts, stack=hang.stack, untold=hang.untold)
+            self._system.event("loop.held", **facts, calls=hang.stack, untold=hang.untold)
 
 
 def has_system_clock() -> bool:
@@ -162,5 +162,5 @@ def _facts_of(turn: Turn, age: float) -> dict[str, object]:
         "command": type(turn.envelope.command).__name__,
         "handler": turn.handler.method.__qualname__,
         "seconds": round(age, 3),
-        "stack": [] if turn.task is None else await_stack(turn.task)[1:],  # without the runtime's own first call
+        "calls": [] if turn.task is None else await_stack(turn.task)[1:],  # without the runtime's own first call
     }

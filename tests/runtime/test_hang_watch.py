@@ -113,8 +113,8 @@ async def test_a_handler_that_never_yields_is_named_while_it_hangs(command: Comm
         facts = house.held()
         assert (facts["address"], facts["handler"]) == ("hanging/1", handler)
         assert facts["seconds"] >= HANG_SECONDS
-        assert facts["stack"][0].startswith(f"{handler} (runtime/test_hang_watch.py:")
-        assert facts["stack"][1].startswith("Hanging.hang (runtime/test_hang_watch.py:")
+        assert facts["calls"][0].startswith(f"{handler} (runtime/test_hang_watch.py:")
+        assert facts["calls"][1].startswith("Hanging.hang (runtime/test_hang_watch.py:")
 
 
 async def test_a_start_that_never_yields_is_named():
@@ -137,7 +137,7 @@ async def test_code_that_is_no_actor_is_shown_by_its_stack():
         house.warned.wait(HANG_SECONDS_MAX)
         facts = house.held()
         assert (facts["address"], facts["handler"]) == (None, None)
-        assert any("test_code_that_is_no_actor_is_shown_by_its_stack" in line for line in facts["stack"])
+        assert any("test_code_that_is_no_actor_is_shown_by_its_stack" in line for line in facts["calls"])
 
 
 async def test_it_says_when_the_loop_moves_again():

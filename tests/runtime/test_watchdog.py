@@ -147,9 +147,9 @@ async def test_a_waiting_turn_that_takes_too_long_is_told_with_where_it_waits(au
         [told] = house.of("turn.stuck")
         assert (told["address"], told["command"], told["handler"]) == ("worker/1", "Nap", "Worker.nap")
         assert 10 <= told["seconds"] < 11.5
-        assert told["stack"][0].startswith("Worker.nap (runtime/test_watchdog.py:")
-        assert told["stack"][1].startswith("Worker.rest (runtime/test_watchdog.py:")
-        assert told["stack"][2].startswith("sleep (trio/")
+        assert told["calls"][0].startswith("Worker.nap (runtime/test_watchdog.py:")
+        assert told["calls"][1].startswith("Worker.rest (runtime/test_watchdog.py:")
+        assert told["calls"][2].startswith("sleep (trio/")
 
 
 async def test_it_is_told_again_only_when_it_has_taken_twice_as_long(autojump_clock: MockClock):
@@ -184,7 +184,7 @@ async def test_commands_that_wait_too_long_are_told_with_what_they_wait_for(auto
         assert (told["command"], told["depth"], told["phase"]) == ("Note", 1, "turning")
         assert 1.0 <= told["seconds_min"] <= 2.5
         assert (told["turn"], told["handler"]) == ("Nap", "Worker.nap")
-        assert told["stack"][0].startswith("Worker.nap ")
+        assert told["calls"][0].startswith("Worker.nap ")
 
 
 async def test_a_mailbox_that_moves_is_not_old_however_full_it_always_is(autojump_clock: MockClock):

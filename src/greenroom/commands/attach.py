@@ -37,11 +37,13 @@ class _Attached(code.InteractiveConsole):
         self.compile.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         self.is_terminal = sys.stdin.isatty()
         self._running = running
+        self._is_leaving = False
 
     def runsource(self, source: str, filename: str = "<attach>", symbol: str = "single") -> bool:
         """True when more lines are needed."""
         if source.strip() in LEAVING:
-            raise EOFError
+            self._is_leaving = True
+            return False
         try:
             if self.compile(source, filename, symbol) is None:
                 return True
@@ -62,6 +64,8 @@ class _Attached(code.InteractiveConsole):
 
     def raw_input(self, prompt: str = "") -> str:
         """Raises: EOFError."""
+        if self._is_leaving:
+            raise EOFError
         if self.is_terminal:
             return input(prompt)
         try:

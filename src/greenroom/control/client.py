@@ -79,11 +79,10 @@ class Running:
         return message["ok"]
 
     def follow(self, do: str, **arguments: object) -> Iterator[Any]:
-        """Each item, as it comes. Raises: ControlError."""
+        """Ask at once, and get each item as it comes. Raises: ControlError."""
         self._begin(do, arguments)
         self._door.settimeout(None)
-        while "ok" not in (message := self._next()):
-            yield message["item"]
+        return self._items()
 
     def cancel(self) -> None:
         """End what was asked last, and wait until it has ended. Raises: ControlError."""
@@ -100,6 +99,10 @@ class Running:
         self._write(
             {"id": self._number, "do": do, "with": {name: it for name, it in arguments.items() if it is not None}}
         )
+
+    def _items(self) -> Iterator[Any]:
+        while "ok" not in (message := self._next()):
+            yield message["item"]
 
     def _next(self) -> dict[str, Any]:
         while True:

@@ -1,0 +1,200 @@
+"""`greenroom tree, top, trace, attach`: real processes, a real server, pipes and a real terminal."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+SECONDS_MAX = 30.0
+SAY = "import structlog; structlog.get_logger().warning('attached', by="
+
+
+class Terminal:
+    """A command in a terminal of 24 lines of 100 columns. text: all that it has shown."""
+
+    def __init__(self, greenroom, *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "greenroom", *arguments],
+            env={**kept, "GREENROOM_DATA_DIR": str(greenroom.data), "TERM": "xterm", "LINES": "24", "COLUMNS": "100"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.text = ""
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with suppress(OSError):  # how a terminal tells that nobody is at the other end
+            while data := os.read(self._ours, 4096):
+                with self._changed:
+                    self.text += data.decode(errors="replace")
+                    self._changed.notify_all()
+
+    def wait_for(self, pattern: str, count: int = 1) -> None:
+        deadline = time.monotonic() + SECONDS_MAX
+        with self._changed:
+            while len(re.findall(pattern, self.text)) < count:
+                left = deadline - time.monotonic()
+                assert left > 0, f"{pattern!r} not {count} times in:\n{self.text}"
+                self._changed.wait(left)
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def ended(self) -> int:
+        code = self.popen.wait(SECONDS_MAX)
+        self._reader.join(SECONDS_MAX)
+        return code
+
+
+@contextmanager
+def terminal(greenroom, *arguments: str) -> Iterator[Terminal]:
+    shown = Terminal(greenroom, *arguments)
+    try:
+        yield shown
+    finally:
+        if shown.popen.poll() is None:
+            shown.popen.kill()
+            shown.popen.wait()
+        os.close(shown._ours)
+
+
+def said(greenroom, *arguments: str) -> str:
+    process = greenroom.start(*arguments)
+    assert process.ended() == 0, process.text
+    return process.text
+
+
+@pytest.mark.parametrize("command", ["top --once", "tree", "trace room/1", "attach"])
+def test_when_nothing_runs_it_says_what_to_do(greenroom, command: str):
+    process = greenroom.start(*command.split())
+    assert process.ended() == 1
+    assert process.text == (
+        f"greenroom: no greenroom runs with the data in {greenroom.data}: start it with `greenroom serve`, or name the "
+        "folder of one that runs with GREENROOM_DATA_DIR\n"
+    )
+    assert not greenroom.data.exists(), "looking makes no data directory"
+
+
+def test_each_explains_itself_and_refuses_what_it_does_not_know(greenroom):
+    for command in ("top", "tree", "trace", "attach"):
+        assert "Usage" in said(greenroom, command, "--help")
+    for wrong in (["top", "--by", "size"], ["trace"]):
+        assert greenroom.start(*wrong).ended() == 2
+
+
+def test_a_server_can_be_looked_into_and_outside_development_not_attached_to(greenroom):
+    server = greenroom.serve()
+    text = said(greenroom, "tree")
+    assert text.splitlines()[0] == "system  one_for_one, 0 restarts"
+    assert "├─ provider_queue  1 in memory" in text
+    assert "│  └─ provider_queue/folder  ready" in text
+    tree = json.loads(said(greenroom, "tree", "--json", "--kind", "room"))["tree"]
+    assert [child["name"] for child in tree["children"]][-1] == "room"
+    assert all(child["actors"] == [] for child in tree["children"])
+    assert "by depth, over" in said(greenroom, "top", "--once", "--by", "depth", "--seconds", "0.1")
+    assert json.loads(said(greenroom, "top", "--json", "--seconds", "0.1"))["cells"] >= 1
+    assert said(greenroom, "trace", "room/1", "--seconds", "0.1") == ""
+    for wrong, why in (("nobody/1", "no kind named 'nobody'"), ("room", "an address is a kind and a key")):
+        process = greenroom.start("trace", wrong)
+        assert process.ended() == 1
+        assert process.text.startswith(f"greenroom: {why}")
+    attach = greenroom.start("attach")
+    assert attach.ended() == 1
+    assert attach.text == (
+        "greenroom: attach is for development alone, and this greenroom runs with ENVIRONMENT=production\n"
+    )
+    server.signal(signal.SIGINT)
+    assert server.ended() == 0
+    assert greenroom.start("tree").ended() == 1
+    assert "Traceback" not in server.text
+
+
+def test_python_can_be_typed_into_a_server_in_development_and_harms_it_not(greenroom):
+    server = greenroom.serve(ENVIRONMENT="development")
+    attach = greenroom.start("attach")
+    for line in (
+        "import os",
+        f"os.getpid() == {server.popen.pid}",
+        "for n in range(2):",
+        "    await trio.sleep(0.01)",
+        "    print('n is', n)",
+        "",
+        "(await look.tree()).name",
+        "house.system is system",
+        "1 / 0",
+        "x = = 1",
+        "raise SystemExit(3)",
+        "exit()",
+    ):
+        attach.type(line)
+    assert attach.ended() == 0
+    assert "True\nn is 0\nn is 1\n'system'\nTrue\nTraceback" in attach.text
+    assert "ZeroDivisionError: division by zero" in attach.text
+    assert "SyntaxError" in attach.text
+    assert "SystemExit: 3" in attach.text
+
+    with terminal(greenroom, "attach") as shown:  # with a prompt, a history, and Ctrl-C for what takes too long
+        shown.wait_for(r">>> ")
+        shown.type(f"{SAY} 'first'); await trio.sleep_forever()\n")
+        server.wait_for(r"attached.*first")
+        shown.popen.send_signal(signal.SIGINT)
+        shown.wait_for(r"cancelled\r?\n[^\n]*>>> ")
+        shown.type("6 * 7\n")
+        shown.wait_for(r"42\r?\n[^\n]*>>> ")
+        shown.type("\x04")
+        assert shown.ended() == 0
+
+    with terminal(greenroom, "attach") as shown:  # one that is killed in the middle
+        shown.wait_for(r">>> ")
+        shown.type(f"{SAY} 'second'); await trio.sleep_forever()\n")
+        server.wait_for(r"attached.*second")
+        shown.popen.kill()
+        assert shown.ended() == -signal.SIGKILL
+
+    attach = greenroom.start("attach")  # what holds the server up is named while it does
+    attach.type("import time; time.sleep(1.8)")
+    attach.end_input()
+    assert attach.ended() == 0
+    server.wait_for(r"loop\.held")
+    server.wait_for(r"<attach>")
+    assert said(greenroom, "tree").startswith("system")
+    server.signal(signal.SIGINT)
+    assert server.ended() == 0
+
+
+def test_top_refreshes_in_place_and_ctrl_c_gives_the_terminal_back(greenroom):
+    server = greenroom.serve()
+    with terminal(greenroom, "top", "--seconds", "0.1") as shown:
+        shown.wait_for(r"by busy, over", count=3)
+        shown.popen.send_signal(signal.SIGINT)
+        assert shown.ended() == 0
+        assert shown.text.startswith("\x1b[?1049h\x1b[?25l")
+        assert shown.text.endswith("\x1b[?25h\x1b[?1049l")
+    with terminal(greenroom, "top", "--seconds", "0.1") as shown:
+        shown.wait_for(r"by busy, over")
+        server.kill()
+        assert shown.ended() == 1
+        assert "greenroom: the greenroom that was asked has gone" in shown.text
+
+    process = greenroom.start("top", "--once")  # its socket is still there, and nobody behind it
+    assert (greenroom.data / "control" / "socket").exists()
+    assert process.ended() == 1
+    assert process.text.startswith("greenroom: no greenroom runs with the data in")
+    greenroom.serve()
+    assert "actors" in said(greenroom, "top", "--once", "--seconds", "0.1")

@@ -1,0 +1,124 @@
+"""What `top`, `tree` and `trace` make of an answer, as text."""
+
+from typing import Any
+
+import pytest
+
+from greenroom.commands import top, tracing, tree
+from greenroom.commands.table import span, table
+
+
+def actor(address: str, **facts: Any) -> dict[str, Any]:
+    return {
+        "address": address,
+        "phase": "ready",
+        "depth": 0,
+        "depth_peak": 1,
+        "turns": 5,
+        "restarts": 0,
+        "refused": 0,
+        "awake_for": [],
+        "units_pending": 0,
+        "turn_seconds": None,
+        "drain_seconds_max": 0.0001,
+        "is_traced": False,
+        **facts,
+    }
+
+
+def test_columns_are_as_wide_as_they_must_be():
+    assert table(("NAME", "KIND", "N"), [("a", "b", "100"), ("longer", "c", "7")]) == [
+        "NAME    KIND    N",
+        "a       b     100",
+        "longer  c       7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (0.0, "0 µs"),
+        (17e-6, "17 µs"),
+        (0.0025, "2.5 ms"),
+        (0.25, "250 ms"),
+        (3.14, "3.1 s"),
+        (600, "10 min"),
+    ],
+)
+def test_spans_are_short(seconds: float | None, text: str):
+    assert span(seconds) == text
+
+
+def test_the_tree_is_drawn():
+    counts = {"loaded": 2, "cold": 1, "depth": 4, "turns": 9, "restarts": 0, "refused": 0}
+    busy = actor("room/1", depth=4, turn_seconds=2.0, units_pending=1, awake_for=["a call"], is_traced=True)
+    clock = actor("clock/main", restarts=2)
+    root = {
+        "type": "supervisor",
+        "name": "system",
+        "strategy": "one_for_one",
+        "restarts": 1,
+        "children": [
+            {"type": "service", "name": "clock", "mode": "permanent", "is_over": False, "actor": clock},
+            {
+                "type": "supervisor",
+                "name": "messaging",
+                "strategy": "one_for_all",
+                "restarts": 0,
+                "children": [
+                    {
+                        "type": "kind",
+                        "name": "room",
+                        "counts": counts,
+                        "is_held": False,
+                        "actors": [busy],
+                        "has_more": True,
+                    }
+                ],
+            },
+        ],
+    }
+    assert tree.lines_of(root) == [
+        "system  one_for_one, 1 restarts",
+        "├─ clock  service, permanent: ready, 0 waiting (most 1), 5 turns, 2 restarts",
+        "└─ messaging  one_for_all, 0 restarts",
+        "   └─ room  2 in memory, 1 cold, 4 waiting, 9 turns, 0 restarts, 0 refused",
+        "      ├─ room/1  ready, 4 waiting (most 1), 5 turns, a turn of 2.0 s, 1 on their way to storage, awake for a "
+        "call, traced",
+        "      └─ … and more: greenroom tree --kind room --limit 1000",
+    ]
+
+
+def test_the_top_is_a_table():
+    system = {"asks_pending": 3, "crashes": 1, "dead_letters": 2, "storage_is_away": True}
+    line = {"actor": actor("room/1"), "busy_share": 0.25, "turns_per_second": 10.0, "wait_seconds": 0.002}
+    found = {"cells": 7, "system": system, "by": "busy", "seconds": 1.0, "lines": [line]}
+    lines = top.lines_of(found)
+    assert lines[0] == "7 actors, 3 deadlines and timers, 1 crashes, 2 dead letters  STORAGE IS AWAY"
+    assert lines[3].split() == list(top.HEADER)
+    assert lines[4].split() == ["room/1", "ready", "25.0%", "10.0", "2", "ms", "0", "1", "5", "0", "0", "100", "µs"]
+    assert top.lines_of({**found, "lines": []})[-1] == "nobody did anything"
+
+
+def test_an_address_cannot_talk_to_the_terminal():
+    line = {"actor": actor("user/\x1b[2Jx"), "busy_share": 0.0, "turns_per_second": 0.0, "wait_seconds": 0.0}
+    system = {"asks_pending": 0, "crashes": 0, "dead_letters": 0, "storage_is_away": False}
+    found = {"cells": 1, "system": system, "by": "busy", "seconds": 1.0, "lines": [line]}
+    assert "\x1b" not in "".join(top.lines_of(found))
+
+
+def test_an_entry_of_a_trace_is_a_line():
+    entry = {
+        "number": 3,
+        "command": "Post",
+        "wait_seconds": 0.001,
+        "turn_seconds": 2e-05,
+        "commit_seconds": None,
+        "outcome": "handled",
+        "attempts": 1,
+        "senders": ["relay/7.Forward", "sender/1.Forward"],
+    }
+    assert " ".join(tracing.line_of(entry).split()) == (
+        "3 Post waited 1 ms turn 20 µs commit - handled redone 1 times from relay/7.Forward > sender/1.Forward"
+    )
