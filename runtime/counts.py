@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KindStatistics:
-    """Of one kind. Counts of activations by phase; depth in envelopes; turns and restarts since the start."""
+    """Of one kind. Counts of activations by phase; depth in envelopes; all from turns on since the start.
+
+    waited_seconds, busy_seconds: in the queue of those that have something to do, and at work, for all drains together:
+    divided by drains and by turns they are the mean wait and the mean turn. Turns that wait are not in it.
+    """
 
     loaded: int
     cold: int
@@ -18,6 +22,31 @@ class KindStatistics:
     turns: int
     restarts: int
     refused: int
+    drains: int
+    waited_seconds: float
+    busy_seconds: float
+    drain_seconds_max: float
+
+
+class Retired:
+    """What the cells of one kind had counted that were forgotten."""
+
+    __slots__ = ("busy_seconds", "drain_seconds_max", "drains", "refused", "restarts", "turns", "waited_seconds")
+
+    def __init__(self) -> None:
+        self.turns = self.restarts = self.refused = self.drains = 0
+        self.waited_seconds = self.busy_seconds = self.drain_seconds_max = 0.0
+
+    def add(self, cell: "Activation") -> None:
+        """One more is forgotten."""
+        gauges = cell.gauges
+        self.turns += cell.turns
+        self.restarts += cell.restarts
+        self.refused += cell.mailbox.refused
+        self.drains += gauges.drains
+        self.waited_seconds += gauges.waited_seconds
+        self.busy_seconds += gauges.busy_seconds
+        self.drain_seconds_max = max(self.drain_seconds_max, gauges.drain_seconds_max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +62,7 @@ class SystemStatistics:
     storage_is_away: bool
 
 
-def kind_statistics(cells: "list[Activation]", turns: int, restarts: int, refused: int) -> KindStatistics:
+def kind_statistics(cells: "list[Activation]", retired: Retired) -> KindStatistics:
     """Of the *cells* of one kind, and of those that were forgotten."""
     depths = [len(cell.mailbox) for cell in cells]
     return KindStatistics(
@@ -41,7 +70,11 @@ def kind_statistics(cells: "list[Activation]", turns: int, restarts: int, refuse
         cold=sum(cell.actor is None for cell in cells),
         depth=sum(depths),
         depth_max=max(depths, default=0),
-        turns=turns + sum(cell.turns for cell in cells),
-        restarts=restarts + sum(cell.restarts for cell in cells),
-        refused=refused + sum(cell.mailbox.refused for cell in cells),
+        turns=retired.turns + sum(cell.turns for cell in cells),
+        restarts=retired.restarts + sum(cell.restarts for cell in cells),
+        refused=retired.refused + sum(cell.mailbox.refused for cell in cells),
+        drains=retired.drains + sum(cell.gauges.drains for cell in cells),
+        waited_seconds=retired.waited_seconds + sum(cell.gauges.waited_seconds for cell in cells),
+        busy_seconds=retired.busy_seconds + sum(cell.gauges.busy_seconds for cell in cells),
+        drain_seconds_max=max([retired.drain_seconds_max, *(cell.gauges.drain_seconds_max for cell in cells)]),
     )

@@ -19,7 +19,7 @@ import trio
 
 from greenroom.runtime.activation import Activation
 from greenroom.runtime.address import Address
-from greenroom.runtime.counts import KindStatistics, kind_statistics
+from greenroom.runtime.counts import KindStatistics, Retired, kind_statistics
 from greenroom.runtime.supervisor import Branch, Leaf
 from greenroom.runtime.tree import SERVICE_KEY
 
@@ -150,10 +150,10 @@ class Inspection:
         _check("actors_max", actors_max, PAGE_ACTORS_MAX)
         self._check_kind(kind)
         first: dict[str, list[Activation]] = defaultdict(list)
-        counts = {name: kind_statistics([], *retired) for name, retired in self._system.retired.items()}
+        counts = {name: kind_statistics([], retired) for name, retired in self._system.retired.items()}
         async for cells in self._slices():
             for name, of_kind in _by_kind(cells).items():
-                counts[name] = _joined(counts[name], kind_statistics(of_kind, 0, 0, 0))
+                counts[name] = _joined(counts[name], kind_statistics(of_kind, Retired()))
                 if kind in (None, name):
                     first[name] = heapq.nsmallest(actors_max + 1, [*first[name], *of_kind], key=_place)
         return self._branch(self._system.tree, counts, first, actors_max)

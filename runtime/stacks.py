@@ -14,8 +14,21 @@ LINES_MAX = 30
 
 
 def await_stack(task: trio.lowlevel.Task) -> list[str]:
-    """Where a task waits, from what it was started with to what it waits for. At most LINES_MAX, the innermost ones."""
-    return [line_of(frame, number) for frame, number in task.iter_await_frames()][-LINES_MAX:]
+    """Where a task waits, from what it was started with to what it waits for, and where the tasks wait that it started.
+
+    At most LINES_MAX lines of each task, the innermost ones, and as many tasks.
+    """
+    lines: list[str] = []
+    tasks, count = [(task, "")], 0
+    while tasks and count < LINES_MAX:
+        (waiting, margin), *tasks = tasks
+        count += 1
+        if margin:
+            lines.append(f"{margin[:-2]}in a task that it started, {waiting.name}:")
+        lines += [f"{margin}{line_of(*place)}" for place in waiting.iter_await_frames()][-LINES_MAX:]
+        children = [child for nursery in waiting.child_nurseries for child in nursery.child_tasks]
+        tasks = [*((child, f"{margin}  ") for child in sorted(children, key=lambda child: child.name)), *tasks]
+    return lines
 
 
 def call_stack(innermost: FrameType) -> list[FrameType]:

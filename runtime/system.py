@@ -19,7 +19,7 @@ from greenroom.runtime.actor import Command
 from greenroom.runtime.address import Address
 from greenroom.runtime.alarms import AlarmClock
 from greenroom.runtime.context import Context
-from greenroom.runtime.counts import SystemStatistics, kind_statistics
+from greenroom.runtime.counts import Retired, SystemStatistics, kind_statistics
 from greenroom.runtime.dead_letters import DeadLetters
 from greenroom.runtime.deadlines import DeadlineHeap
 from greenroom.runtime.dispatcher import Dispatcher
@@ -92,7 +92,7 @@ class ActorSystem:
         self.crashes = 0
         self.passivated = 0
         self.late_replies = 0  # of activations that have ended
-        self.retired: dict[str, list[int]] = {name: [0, 0, 0] for name in self.kinds}  # turns, restarts, refused
+        self.retired = {name: Retired() for name in self.kinds}
         self._nursery = nursery
         self.is_stopped = False
         self.storage = StorageWatch(self)
@@ -276,10 +276,7 @@ class ActorSystem:
     def forget(self, cell: Activation) -> None:
         """Of the sweeper: drop a cell that is cold; what it counted stays."""
         del self.activations[cell.address]
-        retired = self.retired[cell.kind.name]
-        retired[0] += cell.turns
-        retired[1] += cell.restarts
-        retired[2] += cell.mailbox.refused
+        self.retired[cell.kind.name].add(cell)
 
     async def stop(self) -> None:
         """Let every actor finish what it has, then end them in the reverse of the start order.
@@ -318,7 +315,7 @@ class ActorSystem:
         for cell in self.activations.values():
             by_kind[cell.address.kind].append(cell)
         return SystemStatistics(
-            kinds={name: kind_statistics(cells, *self.retired[name]) for name, cells in by_kind.items()},
+            kinds={name: kind_statistics(cells, self.retired[name]) for name, cells in by_kind.items()},
             crashes=self.crashes,
             passivated=self.passivated,
             dead_letters=self.dead_letters.counts.total(),

@@ -213,6 +213,23 @@ async def test_counts_agree_with_the_statistics_of_the_system(autojump_clock: Mo
         assert user.counts.depth_max == 3
 
 
+async def test_what_was_counted_outlives_the_cells(autojump_clock: MockClock):
+    async with open_house() as house:
+        house.system.ref("user", 1).tell(Compute(0.25))
+        house.system.ref("user", 2).tell(Compute(0.5))
+        await wait_all_tasks_blocked()
+        before = house.system.statistics().kinds["user"]
+        assert (before.drains, before.busy_seconds, before.waited_seconds) == (2, 0.75, 0.25)
+        assert before.drain_seconds_max == 0.5
+        await trio.sleep(200)
+        assert not [address for address in house.system.activations if address.kind == "user"]
+        after = house.system.statistics().kinds["user"]
+        assert (after.drains, after.busy_seconds, after.waited_seconds) == (2, 0.75, 0.25)
+        assert after.drain_seconds_max == 0.5
+        _, _, user = messaging(await house.look.tree())
+        assert user.counts == after
+
+
 async def test_the_loop_goes_on_between_slices(autojump_clock: MockClock):
     async with open_house() as house:
         for key in range(4 * SLICE_CELLS_MAX):

@@ -24,6 +24,13 @@ class Nap(Command[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Hire(Command[None]):
+    """Wait for a task."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Note(Command[None]):
     pass
 
@@ -57,6 +64,11 @@ class Worker(Actor):
     @handles(Nap)
     async def nap(self, command: Nap) -> None:
         await self.rest(command.seconds)
+
+    @handles(Hire)
+    async def hire(self, command: Hire) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.rest, command.seconds)
 
     async def rest(self, seconds: float) -> None:
         await trio.sleep(seconds)
@@ -150,6 +162,18 @@ async def test_a_waiting_turn_that_takes_too_long_is_told_with_where_it_waits(au
         assert told["calls"][0].startswith("Worker.nap (runtime/test_watchdog.py:")
         assert told["calls"][1].startswith("Worker.rest (runtime/test_watchdog.py:")
         assert told["calls"][2].startswith("sleep (trio/")
+
+
+async def test_it_is_told_where_the_tasks_wait_that_a_handler_waits_for(autojump_clock: MockClock):
+    async with open_house(waiting_turn_seconds_max=10.0) as house:
+        house.system.ref("worker", 1).tell(Hire(15))
+        await trio.sleep(11.5)
+        [told] = house.of("turn.stuck")
+        calls = told["calls"]
+        assert calls[0].startswith("Worker.hire ")
+        started = next(place for place, line in enumerate(calls) if "in a task that it started" in line)
+        assert calls[started + 1].startswith("  Worker.rest (runtime/test_watchdog.py:")
+        assert calls[started + 2].startswith("  sleep (trio/")
 
 
 async def test_it_is_told_again_only_when_it_has_taken_twice_as_long(autojump_clock: MockClock):
