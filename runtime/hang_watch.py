@@ -139,10 +139,9 @@ def whose(frames: list[FrameType]) -> tuple[int, str | None, str | None]:
 
 
 def _plain_turn(variables: dict[str, object]) -> tuple[Address, str]:
-    cell, handler = variables["self"], variables["handler"]
+    cell, handler = variables["self"], variables.get("handler")
     assert isinstance(cell, Activation)
-    assert isinstance(handler, Handler)
-    return cell.address, handler.method.__qualname__
+    return cell.address, handler.method.__qualname__ if isinstance(handler, Handler) else "a command without a handler"
 
 
 def _waiting_turn(variables: dict[str, object]) -> tuple[Address, str]:
@@ -154,13 +153,18 @@ def _waiting_turn(variables: dict[str, object]) -> tuple[Address, str]:
 def _start(variables: dict[str, object]) -> tuple[Address, str]:
     cell = variables["cell"]
     assert isinstance(cell, Activation)
-    return cell.address, f"the start of {type(cell.actor).__qualname__}"
+    return cell.address, f"the start of {_name_of(cell)}"
 
 
 def _stopping(variables: dict[str, object]) -> tuple[Address, str]:
     cell = variables["self"]
     assert isinstance(cell, Activation)
-    return cell.address, f"{type(cell.actor).__qualname__}.stopping"
+    return cell.address, f"the end of {_name_of(cell)}"
+
+
+def _name_of(cell: Activation) -> str:
+    """The class of its actor, or its kind while there is none."""
+    return cell.kind.name if cell.actor is None else type(cell.actor).__qualname__
 
 
 def _output(variables: dict[str, object]) -> tuple[Address, str]:

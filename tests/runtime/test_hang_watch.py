@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from greenroom.runtime import Actor, ActorSystem, Command, Kind, Patience, StopReason, handles, open_system
 from greenroom.runtime.hang_watch import Hang, HangWatch
+from greenroom.runtime.passivation import passivate_if_idle
 from greenroom.runtime.testing import MemoryCommitter
 
 HANG_SECONDS = 0.06
@@ -31,14 +32,19 @@ class HoldAfterWaiting(Command[str]):
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown(Command[str]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
 class HoldInEffect(Command[str]):
     pass
 
 
 class Hanging(Actor):
-    def __init__(self, where: str, warned: threading.Event) -> None:
+    def __init__(self, where: str, hang: Callable[[], None]) -> None:
         self.where = where
-        self.warned = warned
+        self.wait_for_warning = hang
 
     async def start(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -66,39 +72,48 @@ class Hanging(Actor):
         return "let go"
 
     def hang(self) -> None:
-        assert self.warned.wait(HANG_SECONDS_MAX), "nobody warned"
+        self.wait_for_warning()
 
 
 @dataclass
 class House:
-    system: ActorSystem
-    warned: threading.Event
+    """address: whose hang ends with its warning; others are those of a busy machine."""
+
+    address: str | None
+    warned: threading.Event = field(default_factory=threading.Event)
     events: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
+    system: ActorSystem = field(init=False)
+
+    def event(self, name: str, **facts: Any) -> None:
+        self.events.append((name, facts, threading.current_thread().name))
+        if name == "loop.held" and facts["address"] == self.address:
+            self.warned.set()
+
+    def wait_for_warning(self) -> None:
+        assert self.warned.wait(HANG_SECONDS_MAX), "nobody warned"
+
+    def of(self, name: str) -> list[tuple[dict[str, Any], str]]:
+        found = [(facts, thread) for event, facts, thread in self.events if event == name]
+        return [(facts, thread) for facts, thread in found if facts["address"] == self.address]
 
     def held(self) -> dict[str, Any]:
-        [(facts, thread)] = [(facts, thread) for name, facts, thread in self.events if name == "loop.held"]
+        facts, thread = self.of("loop.held")[0]
         assert thread == THREAD
         return facts
 
 
 @asynccontextmanager
-async def open_house() -> AsyncIterator[House]:
-    committer, warned, events = MemoryCommitter(), threading.Event(), []
-
-    def event(name: str, **facts: Any) -> None:
-        events.append((name, facts, threading.current_thread().name))
-        if name == "loop.held":
-            warned.set()
-
+async def open_house(address: str | None) -> AsyncIterator[House]:
+    committer, house = MemoryCommitter(), House(address)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
         async with open_system(
-            [Kind("hanging", lambda key: Hanging(str(key), warned))],
+            [Kind("hanging", lambda key: Hanging(str(key), house.wait_for_warning))],
             committer=committer,
-            event=event,
+            event=house.event,
             patience=Patience(loop_seconds_max=HANG_SECONDS),
-        ) as system:
-            yield House(system, warned, events)
+        ) as house.system:
+            yield house
         nursery.cancel_scope.cancel()
 
 
@@ -108,7 +123,7 @@ async def open_house() -> AsyncIterator[House]:
     ids=["plain", "waiting"],
 )
 async def test_a_handler_that_never_yields_is_named_while_it_hangs(command: Command[str], handler: str):
-    async with open_house() as house:
+    async with open_house("hanging/1") as house:
         assert await house.system.ref("hanging", 1).ask(command, deadline=trio.current_time() + 60) == "let go"
         facts = house.held()
         assert (facts["address"], facts["handler"]) == ("hanging/1", handler)
@@ -118,13 +133,34 @@ async def test_a_handler_that_never_yields_is_named_while_it_hangs(command: Comm
 
 
 async def test_a_start_that_never_yields_is_named():
-    async with open_house() as house:
+    async with open_house("hanging/start") as house:
         await house.system.ref("hanging", "start").ask(Hold(), deadline=trio.current_time() + 60)
         assert (house.held()["address"], house.held()["handler"]) == ("hanging/start", "the start of Hanging")
 
 
+async def test_an_end_that_never_comes_is_named():
+    async with open_house("hanging/stopping") as house:
+        house.system.ref("hanging", "stopping").tell(Hold())
+        house.warned.set()
+        await wait_all_tasks_blocked()
+        house.warned.clear()
+        cell = house.system.activation(house.system.ref("hanging", "stopping").address)
+        assert passivate_if_idle(cell)
+        facts = house.held()
+        assert (facts["address"], facts["handler"]) == ("hanging/stopping", "the end of Hanging")
+
+
+async def test_an_answer_that_never_ends_is_named_though_there_is_no_handler():
+    async with open_house("hanging/1") as house:
+        asked = house.system.ref("hanging", 1)
+        asked.request(Unknown(), lambda *_: house.wait_for_warning(), deadline=trio.current_time() + 60)
+        await wait_all_tasks_blocked()
+        facts = house.held()
+        assert (facts["address"], facts["handler"]) == ("hanging/1", "a command without a handler")
+
+
 async def test_an_effect_that_never_ends_is_named():
-    async with open_house() as house:
+    async with open_house("hanging/1") as house:
         await house.system.ref("hanging", 1).ask(HoldInEffect(), deadline=trio.current_time() + 60)
         await trio.lowlevel.checkpoint()
         facts = house.held()
@@ -132,25 +168,25 @@ async def test_an_effect_that_never_ends_is_named():
 
 
 async def test_code_that_is_no_actor_is_shown_by_its_stack():
-    async with open_house() as house:
+    async with open_house(None) as house:
         await wait_all_tasks_blocked()
-        house.warned.wait(HANG_SECONDS_MAX)
+        house.wait_for_warning()
         facts = house.held()
         assert (facts["address"], facts["handler"]) == (None, None)
         assert any("test_code_that_is_no_actor_is_shown_by_its_stack" in line for line in facts["calls"])
 
 
 async def test_it_says_when_the_loop_moves_again():
-    async with open_house() as house:
+    async with open_house("hanging/1") as house:
         await house.system.ref("hanging", 1).ask(Hold(), deadline=trio.current_time() + 60)
-        while not (moved := [facts for name, facts, _ in house.events if name == "loop.moved"]):
+        while not (moved := house.of("loop.moved")):
             await trio.lowlevel.checkpoint()
-        assert (moved[0]["address"], moved[0]["handler"]) == ("hanging/1", "Hanging.hold")
-        assert moved[0]["seconds"] >= house.held()["seconds"]
+        assert (moved[0][0]["address"], moved[0][0]["handler"]) == ("hanging/1", "Hanging.hold")
+        assert moved[0][0]["seconds"] >= house.held()["seconds"]
 
 
 async def test_the_thread_ends_with_the_system():
-    async with open_house():
+    async with open_house("hanging/1"):
         await trio.lowlevel.checkpoint()
         await wait_all_tasks_blocked()
         assert THREAD in {thread.name for thread in threading.enumerate()}
