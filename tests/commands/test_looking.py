@@ -157,6 +157,8 @@ def test_python_can_be_typed_into_a_server_in_development_and_harms_it_not(green
         shown.wait_for(r"cancelled\r?\n[^\n]*>>> ")
         shown.type("6 * 7\n")
         shown.wait_for(r"42\r?\n[^\n]*>>> ")
+        shown.type("system.is_stop\t\n")
+        shown.wait_for(r"system\.is_stopped\r?\n[^\n]*False\r?\n[^\n]*>>> ")
         shown.type("\x04")
         assert shown.ended() == 0
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from greenroom.control.console import OUTPUT_CHARACTERS_MAX, Console, console_operation, why_not_attach
+from greenroom.control.console import COMPLETIONS_MAX, OUTPUT_CHARACTERS_MAX, Console, console_operation, why_not_attach
 from greenroom.control.server import OperationRefused
 
 
@@ -73,6 +73,19 @@ async def test_a_statement_that_waits_is_cancelled(autojump_clock: MockClock):
         await console.run("try:\n    await trio.sleep_forever()\nfinally:\n    1 / 0\n")
     assert scope.cancelled_caught, "what it raises instead does not hide the cancellation"
     assert await console.run("1") == "1\n"
+
+
+async def test_names_are_completed_by_what_there_is():
+    console = Console({"system": trio})
+    await console.run("systematic = 1")
+    assert console.completions("syst") == ["system", "systematic"]
+    [found] = console.completions("system.sleep_f")  # with one bracket or two, as the version of Python has it
+    assert found.startswith("system.sleep_forever(")
+    assert console.completions("nobody.x") == []
+    assert len(console.completions("system.")) <= COMPLETIONS_MAX
+    attach = console_operation({"system": 1}, "not here")
+    with pytest.raises(OperationRefused, match="not here"):
+        await attach({"complete": "syst"}, nothing)
 
 
 async def test_what_is_printed_is_bounded():

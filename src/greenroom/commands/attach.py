@@ -23,8 +23,7 @@ def attach() -> None:
         running.ask("attach", source="")  # whether it may be
         attached = _Attached(running)
         if attached.is_terminal:
-            with suppress(ImportError):
-                import readline  # noqa: F401 - input() has a history and can be edited once it is there
+            attached.edit_lines()
         banner = BANNER.format(version=running.version, pid=running.pid) if attached.is_terminal else ""
         attached.interact(banner=banner, exitmsg="")
 
@@ -38,6 +37,22 @@ class _Attached(code.InteractiveConsole):
         self.is_terminal = sys.stdin.isatty()
         self._running = running
         self._is_leaving = False
+        self._found: list[str] = []
+
+    def edit_lines(self) -> None:
+        """Have a history, and Tab ask the server what a name may go on to be. Without readline there is neither."""
+        with suppress(ImportError):
+            import readline
+
+            readline.set_completer(self._complete)
+            readline.set_completer_delims(" \t\n`~!@#$%^&*()-=+[{]}\\|;:'\",<>/?")
+            readline.parse_and_bind("tab: complete")
+
+    def _complete(self, text: str, state: int) -> str | None:
+        """As readline wants it: the first call asks, the next ones go on in what was found."""
+        if state == 0:
+            self._found = self._running.ask("attach", complete=text) if text.strip() else ["\t"]
+        return self._found[state] if state < len(self._found) else None
 
     def runsource(self, source: str, filename: str = "<attach>", symbol: str = "single") -> bool:
         """True when more lines are needed."""

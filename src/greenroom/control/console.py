@@ -9,6 +9,8 @@ import ast
 import builtins
 import inspect
 import io
+import itertools
+import rlcompleter
 import traceback
 from functools import partial
 from types import CodeType
@@ -19,6 +21,7 @@ import trio
 from greenroom.control.server import Operation, OperationRefused, SendItem
 
 OUTPUT_CHARACTERS_MAX: Final = 64 * 1024
+COMPLETIONS_MAX: Final = 200
 FILE_NAME: Final = "<attach>"
 
 
@@ -41,6 +44,12 @@ class Console:
             await trio.lowlevel.checkpoint_if_cancelled()
             printed.write(_story(error))
         return _bounded(printed.getvalue())
+
+    def completions(self, text: str) -> list[str]:
+        """What *text*, a name or a dotted name, may go on to be. At most COMPLETIONS_MAX."""
+        completer = rlcompleter.Completer(self._names)
+        found = itertools.islice(itertools.count(), COMPLETIONS_MAX)
+        return list(itertools.takewhile(bool, (completer.complete(text, state) or "" for state in found)))
 
     async def _run(self, source: str) -> object:
         tree = compile(source, FILE_NAME, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -69,9 +78,10 @@ def console_operation(names: dict[str, object], why_not: str | None) -> Operatio
         source = arguments.get("source", "")
         if why_not is not None:
             raise OperationRefused(why_not)
-        if not isinstance(source, str):
-            raise OperationRefused("what is run is a text")
-        return await console.run(source)
+        begun = arguments.get("complete")
+        if not isinstance(source, str) or not isinstance(begun, str | None):
+            raise OperationRefused("what is run, or completed, is a text")
+        return await console.run(source) if begun is None else console.completions(begun)
 
     return attach
 
