@@ -39,7 +39,7 @@ from greenroom.runtime.lifecycle import DRAINED, StopReason
 from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
 from greenroom.runtime.patience import Patience
-from greenroom.runtime.patience import Patience
+from greenroom.runtime.pending import PendingBytes
 from greenroom.runtime.ports import AlarmStore, Clock, Committer, Randomness, StateStore, SystemClock, SystemRandomness
 from greenroom.runtime.ref import Ref, running_system
 from greenroom.runtime.storage_watch import StorageWatch
