@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS: Final = 60.0
 RELOAD_SECONDS: Final = 30.0
-PAGE_ALARMS_MAX: Final = 10_000
-PASS_ALARMS_MAX: Final = 1_000
+PAGE_ALARMS_MAX: Final = 2_000
+PASS_ALARMS_MAX: Final = 256
 PASS_SECONDS_MAX: Final = 1.0
 LOOK_SECONDS_MAX: Final = 1.0  # the wall clock may have been set
 
@@ -58,6 +58,7 @@ class AlarmClock:
         self._after: DueAlarm | None = None  # the last one of a page that was full
         self._reload_at = float("-inf")  # trio time
         self._changed = trio.Event()
+        self._page_is_told = trio.Event()
         self._pass = _Pass()
         self._is_over = False
 
@@ -74,12 +75,14 @@ class AlarmClock:
 
     def arm(self, key: AlarmKey, due_ms: int) -> None:
         """It is due at *due_ms*, and that is stored."""
-        self._queue.forget(key)
+        self.disarm(key)
         self.arm_earlier(key, due_ms)
 
     def disarm(self, key: AlarmKey) -> None:
         """It is no more, and that is stored."""
         self._queue.forget(key)
+        self._setbacks.pop(key, None)
+        self._failures.pop(key, None)
 
     def stop(self) -> None:
         """Tell nobody anything more: the system stops. What is stored comes at the next start."""
@@ -90,22 +93,22 @@ class AlarmClock:
         return AlarmStatistics(len(self._queue), len(self._asked), len(self._setbacks))
 
     async def run(self) -> None:
-        """Serve for ever."""
-        while not self._is_over:
-            if trio.current_time() >= self._reload_at or self._now_ms() >= self._window_ends_ms:
-                await self._load()
-            self._changed = trio.Event()
-            self._pass = _Pass()
-            due = self._queue.pop_due(self._now_ms(), PASS_ALARMS_MAX)
-            for key in due:
-                self._tell(key)
-            if len(due) == PASS_ALARMS_MAX and self._pass.waiting:
-                with trio.move_on_after(PASS_SECONDS_MAX):
-                    await self._pass.all_answered.wait()
-            with trio.move_on_after(self._idle_seconds()):
-                await self._changed.wait()
+        """Serve until `stop`. Two tasks, so that nobody's alarm waits for the look at those to come."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._load_windows)
+            await self._tell_due()
+            nursery.cancel_scope.cancel(reason="the alarm clock was stopped")
 
     # -- the window ---------------------------------------------------------------------------------------------
+
+    async def _load_windows(self) -> None:
+        while True:
+            await self._load()
+            while trio.current_time() < self._reload_at and self._now_ms() < self._window_ends_ms:
+                self._page_is_told = trio.Event()
+                with trio.move_on_after(min(LOOK_SECONDS_MAX, self._reload_at - trio.current_time())):
+                    await self._page_is_told.wait()
+                    break
 
     async def _load(self) -> None:
         """Arm what is due in the next while. Whatever is set while storage answers is within the window already."""
@@ -116,8 +119,9 @@ class AlarmClock:
         except StorageUnavailable as error:
             self._system.storage.lost(str(error))
             await self._system.storage.wait()
+            self._reload_at = trio.current_time()
             return
-        except Exception as error:  # of the adapter: one task serves all actors, and must not end of it
+        except Exception as error:  # of the adapter: these tasks serve all actors, and must not end of it
             self._system.event("alarm.window_failed", error=error)
             self._reload_at = trio.current_time() + LOOK_SECONDS_MAX
             return
@@ -126,21 +130,34 @@ class AlarmClock:
         self._after = page[-1] if len(page) == PAGE_ALARMS_MAX else None
         self._reload_at = trio.current_time() + RELOAD_SECONDS
 
-    def _idle_seconds(self) -> float:
-        """Until the next thing to do, as far as anybody knows."""
-        now_ms, seconds = self._now_ms(), min(LOOK_SECONDS_MAX, self._reload_at - trio.current_time())
-        next_ms = self._queue.next_ms()
-        if self._after is not None and (next_ms is None or next_ms >= self._after.due_ms):
-            self._reload_at = trio.current_time()  # the page is told: the next one
-            return 0.0
-        if next_ms is not None:
-            seconds = min(seconds, (next_ms - now_ms) / 1000)
-        return max(0.0, seconds)
+    def _ask_for_page(self, next_ms: int | None) -> None:
+        """Have the next page read when there is one, and little is left of this one."""
+        if self._after is None:
+            return
+        if next_ms is None or next_ms >= self._after.due_ms or len(self._queue) < PAGE_ALARMS_MAX // 2:
+            self._page_is_told.set()
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    async def _tell_due(self) -> None:
+        while not self._is_over:
+            self._changed = trio.Event()
+            self._pass = _Pass()
+            due = self._queue.pop_due(self._now_ms(), PASS_ALARMS_MAX)
+            for key in due:
+                self._tell(key)
+            if len(due) == PASS_ALARMS_MAX and self._pass.waiting:
+                with trio.move_on_after(PASS_SECONDS_MAX):
+                    await self._pass.all_answered.wait()
+            next_ms, seconds = self._queue.next_ms(), LOOK_SECONDS_MAX
+            self._ask_for_page(next_ms)
+            if next_ms is not None:
+                seconds = max(0.0, min(seconds, (next_ms - self._now_ms()) / 1000))
+            with trio.move_on_after(seconds):
+                await self._changed.wait()
 
     def _now_ms(self) -> int:
         return self._system.clock.wall_milliseconds()
-
-    # -- telling ------------------------------------------------------------------------------------------------
 
     def _tell(self, key: AlarmKey) -> None:
         """Tell the actor of *key*, ahead of what others tell it. Its answer comes when what it did is stored."""

@@ -795,6 +795,7 @@ async def test_a_hundred_thousand_pending_alarms_cost_no_task_and_no_query_of_th
     for key, seconds in ((1, 100), (2, 200), (3, 599)):
         tables.alarms[Address("bell", key), "a"] = alarm(seconds * 1000)
     async with open_house(tables) as house:
+        await wait_all_tasks_blocked()
         tasks = trio.lowlevel.current_statistics().tasks_living
         await at(600)
         assert house.times == [100, 200, 599]
@@ -867,6 +868,22 @@ async def test_a_window_that_cannot_be_read_is_told_and_read_a_second_later(auto
         await at(40)
         assert [type(facts["error"]) for facts in house.named("alarm.window_failed")] == [KeyError]
         assert house.times == [31]
+
+
+async def test_no_alarm_waits_for_a_storage_that_is_slow_to_say_what_comes(autojump_clock: MockClock):
+    async with open_house() as house:
+        await house.ask(Set(after_seconds=35))
+        due_before = house.committer.alarms.due_before
+
+        async def slow(*arguments):
+            await trio.sleep(20)
+            return await due_before(*arguments)
+
+        house.committer.alarms.due_before = slow
+        await at(31)
+        await house.ask(Set("b", Ring("b"), after_seconds=50))  # beyond the window that is known, within the next
+        await at(100)
+        assert house.times == [35, 81]
 
 
 # -- what cannot be ---------------------------------------------------------------------------------------------------
