@@ -963,23 +963,25 @@ STEPS = st.lists(
 
 
 @settings(max_examples=25, deadline=None)
-@given(steps=STEPS, fails=st.integers(0, 3))
-def test_whatever_happens_an_alarm_that_is_stored_comes_and_is_done_once(steps, fails):
-    trio.run(whatever_happens, steps, fails, clock=MockClock(autojump_threshold=0))
+@given(steps=STEPS, fails=st.integers(0, 3), passivates=st.booleans())
+def test_whatever_happens_an_alarm_that_is_stored_comes_and_is_done_once(steps, fails, passivates):
+    trio.run(whatever_happens, steps, fails, passivates, clock=MockClock(autojump_threshold=0))
 
 
 @pytest.mark.slow(40)
 @settings(max_examples=300, deadline=None)
-@given(steps=STEPS, fails=st.integers(0, 3))
-def test_whatever_happens_at_length(steps, fails):
-    trio.run(whatever_happens, steps, fails, clock=MockClock(autojump_threshold=0))
+@given(steps=STEPS, fails=st.integers(0, 3), passivates=st.booleans())
+def test_whatever_happens_at_length(steps, fails, passivates):
+    trio.run(whatever_happens, steps, fails, passivates, clock=MockClock(autojump_threshold=0))
 
 
-async def whatever_happens(steps, fails):
-    """Each set has a note of its own. In the end no row is left, and none went without its note or a reason."""
+async def whatever_happens(steps, fails, passivates):
+    """Each set has a note of its own. At every time no alarm is armed for later than storage has it; in the end no row
+    is left, and none went without its note or a reason.
+    """
     tables, done, gave_up = Journal(), 0, 0
     while done <= len(steps):
-        async with open_house(tables, fails=fails) as house:
+        async with open_house(tables, fails=fails, kind={"passivates_at_once": passivates}) as house:
             fails = 0
             while done < len(steps):
                 what, seconds, outcome, pause = steps[done]
@@ -988,15 +990,30 @@ async def whatever_happens(steps, fails):
                     break
                 await one_step(house, what, seconds, outcome, done)
                 await trio.sleep(pause)
+                await wait_all_tasks_blocked()
+                assert armed_too_late(house) == []
             else:
                 done += 1
                 house.committer.fault = lambda _: CommitOutcome.COMMITTED
                 house.committer.release()
-                await trio.sleep(1300)  # the longest wait there is, and what follows it
+                await trio.sleep(150)
+                if tables.alarms:
+                    await trio.sleep(1200)  # the longest wait there is, and what follows it
             gave_up += len(house.named("alarm.gave_up"))
     assert tables.alarms == {}
     assert tables.faults == []
     assert tables.gone_unrung <= gave_up + sum(what == "cancel" for what, *_ in steps)
+
+
+def armed_too_late(house):
+    """The alarms of the window that the clock has for later than storage, or not at all, and has not told either."""
+    clock = house.system.alarms
+    return [
+        (key, row, clock._queue.due_of(key))
+        for key, row in house.committer.tables.alarms.items()
+        if row.due_ms < clock._window_ends_ms and key not in clock._asked and key not in clock._setbacks
+        if (clock._queue.due_of(key) or row.due_ms + 1) > row.due_ms
+    ]
 
 
 async def one_step(house, what, seconds, outcome, number):
