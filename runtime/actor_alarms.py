@@ -124,10 +124,14 @@ class ActorAlarms:
             self._put_or_delete(row.name, after_success(row, tick))
 
     def failed(self, failure: AlarmFailed) -> None:
-        """In a turn of its own: the try of that tick is counted, unless the alarm is another one by now."""
+        """In a turn of its own: the try of that tick is counted, unless the alarm is another one by now.
+
+        It is another one when what had set it was lost with the tick.
+        """
         tick = failure.tick
         row = self._rows.get(tick.name)
         if row is None or (row.scheduled_ms, row.tries) != (tick.scheduled_ms, tick.tries):
+            self._tell_clock(tick.name)
             return
         system, address = self._cell.system, self._cell.address
         verdict = after_failure(row, self._now_ms(), system.randomness.uniform(-1, 1))

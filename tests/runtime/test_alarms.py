@@ -572,6 +572,22 @@ async def test_a_tick_whose_commit_was_stored_though_nobody_knew_is_done_once(au
         assert (len(house.rings), house.stored, house.rows) == (1, ["rung"], {})
 
 
+async def test_refused_together_with_the_tick_it_brought_a_move_leaves_the_alarm_where_it_was(
+    autojump_clock: MockClock,
+):
+    async with open_house() as house:
+        await house.ask(Set(after_seconds=20))
+        left = [CommitOutcome.REFUSED]
+        house.committer.fault = lambda _: left.pop() if left else CommitOutcome.COMMITTED
+        house.committer.hold()
+        house.bell().tell(Move("a", 0))
+        await wait_all_tasks_blocked()
+        assert len(house.rings) == 1
+        house.committer.release()
+        await at(100)
+        assert (house.times, house.stored, house.rows) == ([0, 20], ["rung"], {})
+
+
 async def test_an_alarm_set_in_a_turn_that_fails_was_never_set(autojump_clock: MockClock):
     async with open_house() as house:
         with pytest.raises(ActorFailed):
@@ -955,7 +971,7 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(["set", "set", "move", "cancel", "fail", "hold", "release", "fence", "kill", "skew"]),
         st.integers(0, 90),
-        st.sampled_from([None, None, None, *CommitOutcome]),
+        st.sampled_from([None, None, None, *CommitOutcome, "stored, and nobody knows"]),
         st.floats(0, 20),
     ),
     max_size=14,
@@ -1018,7 +1034,15 @@ def armed_too_late(house):
 
 async def one_step(house, what, seconds, outcome, number):
     left = [] if outcome is None else [outcome]
-    house.committer.fault = lambda _: left.pop() if left else CommitOutcome.COMMITTED
+
+    def fault(unit):
+        outcome = left.pop() if left else CommitOutcome.COMMITTED
+        if isinstance(outcome, CommitOutcome):
+            return outcome
+        house.committer.tables.store(unit.address, unit.writes)
+        return CommitOutcome.UNKNOWN
+
+    house.committer.fault = fault
     if what == "set":
         house.bell().tell(Set(command=Ring(f"note {number}"), after_seconds=seconds))
     elif what == "move":
