@@ -312,7 +312,7 @@ class Activation:
             self._effect_failed,
         )
         self.context = Context(self, token)
-        self.actor = self.kind.factory(self.address.key)
+        self.actor = self.kind.make_actor(self.address.key)
         self.actor.ctx = self.context
         return self.actor
 
@@ -355,7 +355,8 @@ class Activation:
 
     def _refuse(self, envelope: Envelope, handler: Handler | None) -> None:
         if handler is None:
-            self.fail_or_bury(envelope, UnknownCommand(self.address, envelope.command), "unknown_command")
+            handled = self.actor.handlers if self.actor is not None else ()
+            self.fail_or_bury(envelope, UnknownCommand(self.address, envelope.command, handled), "unknown_command")
         else:
             misuse = WrongKindOfAnswer(self.address, envelope.command, handler.is_stream)
             self.fail_or_bury(envelope, misuse, "misused")

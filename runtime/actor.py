@@ -15,30 +15,14 @@ draft held something already, memory is loaded again from storage. A handler tha
 restart policy of its kind decides.
 """
 
-import inspect
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 from greenroom.runtime.actor_alarms import ALARM_HANDLERS
+from greenroom.runtime.command import Command as Command
+from greenroom.runtime.command import Stream as Stream
 from greenroom.runtime.context import Context
-from greenroom.runtime.handlers import Handler, handlers_of
+from greenroom.runtime.handlers import Handler, handlers_of, refuse_hooks
 from greenroom.runtime.lifecycle import StopReason
-
-R = TypeVar("R")
-
-
-class Command(Generic[R]):
-    """What an actor is told. *R* is the type of its reply. Subclasses are frozen slotted dataclasses."""
-
-    __slots__ = ()
-
-
-class Stream(Generic[R]):
-    """What an actor is asked to answer with many values, one after the other. *R* is the type of each.
-
-    Its handler is an async generator. Subclasses are frozen slotted dataclasses.
-    """
-
-    __slots__ = ()
 
 
 class Actor:
@@ -49,9 +33,7 @@ class Actor:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        for hook in ("stopping", "may_passivate"):
-            if inspect.iscoroutinefunction(vars(cls).get(hook)):
-                raise TypeError(f"{cls.__name__}.{hook} is plain def: nothing can be waited for there")
+        refuse_hooks(cls)
         cls.handlers = {**cls.handlers, **handlers_of(cls)}
 
     async def start(self) -> None:

@@ -4,7 +4,7 @@ A draft is what a turn has staged: writes, stored with the turn or not at all, a
 turn of a plain `def` handler keeps its draft here, one that waits in its `Turn`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from greenroom.runtime.deadlines import Entry
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import StashFull
 from greenroom.runtime.gate import Effect, stage
+from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.turn import Turn, current_turn, leave, put_aside
 
@@ -36,6 +37,7 @@ class Context:
         "awake_for",
         "broken_by",
         "effects",
+        "is_over",
         "is_reading",
         "is_redo",
         "own_alarms",
@@ -49,6 +51,7 @@ class Context:
         self.address = activation.address
         self.token = token  # of the ownership row; None when there is none to own
         self.owns = token is not None
+        self.is_over = False
         self.is_redo = False  # the command was decided before, on a draft that was not stored
         self.is_reading = False  # the handler is @reads
         self.broken_by: CommitOutcome | None = None  # what broke the gate, when that ends the activation
@@ -68,7 +71,8 @@ class Context:
         the actor loads again. A turn that also writes something else waits for all. Raises: RuntimeError in a @reads
         turn.
         """
-        assert self.owns, f"{self.address} wrote without owning its address"
+        if not self.owns:
+            raise RuntimeError(self._why_not_stored())
         turn = self._waiting_turn()
         if turn.handler.is_reads if turn is not None else self.is_reading:
             raise RuntimeError(f"{self.address}: a handler that is @reads must not write; take the mark away")
@@ -76,7 +80,15 @@ class Context:
         draft.writes = stage(draft.writes, write, unconfirmed=unconfirmed)
 
     def after_commit(self, effect: Effect) -> None:
-        """Run *effect* when everything written so far is stored, after the reply. It must not wait."""
+        """Run *effect* when everything written so far is stored, after the reply. It must not wait.
+
+        Raises: TypeError for a coroutine; RuntimeError when the activation has ended, as in `stopping`.
+        """
+        refuse_coroutine("what `ctx.after_commit` is given", effect)
+        if self.is_over:
+            raise RuntimeError(
+                f"{self.address}: its activation has ended and lets nothing out any more; tell through a ref"
+            )
         draft = self._waiting_turn() or self
         if draft.effects is None:
             draft.effects = [effect]
@@ -106,16 +118,19 @@ class Context:
         """Put what was put aside back in front, in its old order."""
         self._activation.unstash()
 
-    async def flushed(self) -> None:
+    def flushed(self) -> Coroutine[Any, Any, None]:
         """Store what this turn has written so far, and wait until it is stored.
 
         The turn is then stored in parts. If storage breaks the gate meanwhile, the turn is cancelled; one that was
-        stored in part is not redone, and who asked is told `CommitUnknown`.
+        stored in part is not redone, and who asked is told `CommitUnknown`. Raises: RuntimeError in a plain `def`
+        handler, when called.
         """
-        turn = self._waiting_turn()
-        assert turn is not None, f"{self.address}: only a handler that is async can wait for its writes"
-        assert self._activation.waiting is not None
-        await self._activation.waiting.flush(turn)
+        turn, waiting = self._waiting_turn(), self._activation.waiting
+        if turn is None or waiting is None:
+            raise RuntimeError(
+                f"{self.address}: `flushed` waits, so it is for a handler that is `async def`, in its turn"
+            )
+        return waiting.flush(turn)
 
     def tell(self, ref: "Ref", command: "Command[Any]") -> None:
         """Tell another actor when everything written so far is stored. A full mailbox is a dead letter."""
@@ -208,6 +223,14 @@ class Context:
         self.writes = self.effects = None
         return draft
 
+    def _why_not_stored(self) -> str:
+        if self.is_over:
+            return f"{self.address}: its activation has ended and stores nothing any more; write in a turn"
+        kind = self._activation.kind
+        if kind.ownership == "none":
+            return f'{self.address} wrote and owns no row: declare its kind with ownership="create" or "existing"'
+        return f"{self.address} wrote and there is no row of it to own: look at `ctx.owns`, or make the row first"
+
     def _waiting_turn(self) -> Turn | None:
         """The turn of this actor that the running code is part of, if it is one that waits."""
         if self._activation.waiting is None:
@@ -243,6 +266,7 @@ class Context:
 
     def end(self) -> None:
         """Of the runtime: the activation ends, and with it its timers and what it watches."""
+        self.is_over, self.owns = True, False
         for entry in self._timers or ():
             entry.cancel()
         for address in self._watched or ():

@@ -17,11 +17,12 @@ import trio
 from greenroom.runtime.address import Address
 from greenroom.runtime.deadlines import Entry
 from greenroom.runtime.errors import AskState, AskTimeout
+from greenroom.runtime.misuse import refuse_awaitable
 
 if TYPE_CHECKING:
     from greenroom.runtime.turn import Turn
 
-ReplyTo = Callable[[object, BaseException | None], None]
+ReplyTo = Callable[[Any, BaseException | None], None]
 EnvelopeState = Literal["queued", "running", "committing", "settled"]
 
 
@@ -89,7 +90,7 @@ class Question(Envelope):
         if self.state == "settled":
             return
         known: AskState = self.state
-        self.fail(AskTimeout(self.to, self.command, known))
+        self.fail(AskTimeout(self.to, self.command, known, late_seconds=trio.current_time() - self.ends_at))
         self._give_up_turn()
 
     def abandon(self) -> None:
@@ -111,5 +112,6 @@ class Question(Envelope):
         reply_to, self.reply_to = self.reply_to, None
         if reply_to is None:
             return error is None
-        reply_to(value, error)
+        if (given := reply_to(value, error)) is not None:
+            refuse_awaitable(f"the reply_to of {self.to} {type(self.command).__name__}", given)
         return True

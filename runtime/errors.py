@@ -27,9 +27,12 @@ ActorError
     └── CommitUnknown        storage went away during the commit: it may or may not be stored
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 from greenroom.runtime.address import Address
+
+DEADLINE_PAST_SECONDS = 60.0  # deadlines run out on time: so late, it was a number of seconds and no time
 
 AskState = Literal["queued", "running", "committing"]
 
@@ -68,11 +71,8 @@ class AskInStop(ActorError):
 class UnknownCommand(ActorError):
     """The caller sent a command that the kind has no handler for."""
 
-    def __init__(self, address: Address, command: object) -> None:
-        super().__init__(
-            f"{address} has no handler for {type(command).__name__}: "
-            f"decorate a method of its actor with @handles({type(command).__name__})"
-        )
+    def __init__(self, address: Address, command: object, handled: Iterable[type] = ()) -> None:
+        super().__init__(f"{address} {_why_unheard(command, list(handled))}")
 
 
 class NotEncodable(ActorError):
@@ -176,8 +176,11 @@ class AskTimeout(ActorError):
     still take effect; ``committing`` its turn was over, and its answer waited for writes on their way to storage.
     """
 
-    def __init__(self, address: Address, command: object, state: AskState) -> None:
-        super().__init__(f"{address} did not answer {type(command).__name__} before the deadline (it was {state})")
+    def __init__(self, address: Address, command: object, state: AskState, late_seconds: float = 0.0) -> None:
+        what = f"{address} did not answer {type(command).__name__} before the deadline (it was {state})"
+        if late_seconds > DEADLINE_PAST_SECONDS:
+            what += ": that was over when it was asked. A deadline is a trio time, such as trio.current_time() + 5"
+        super().__init__(what)
         self.state: AskState = state
 
 
@@ -191,3 +194,17 @@ class CommitUnknown(ActorError):
     Whether the writes are stored is not known until the actor has loaded again; send the same command with
     the same idempotency key.
     """
+
+
+def _why_unheard(command: object, handled: list[type]) -> str:
+    if isinstance(command, type):
+        return f"was given the class {command.__name__} and not a command: make one, {command.__name__}(...)"
+    name = type(command).__name__
+    if any(known.__name__ == name for known in handled):
+        other = next(known for known in handled if known.__name__ == name)
+        return (
+            f"handles {other.__module__}.{name}, and this is a {type(command).__module__}.{name}, another class: "
+            "import the one that its actor names"
+        )
+    names = ", ".join(sorted(known.__name__ for known in handled)) or "nothing"
+    return f"has no handler for {name}: decorate a method of its actor with @handles({name}). It handles {names}"

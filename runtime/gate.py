@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorFailed, CommitUnknown, StorageUnavailable
+from greenroom.runtime.misuse import refuse_awaitable
 from greenroom.runtime.pending import PendingBytes
 from greenroom.runtime.ports import CommitOutcome, Committer
 
@@ -183,7 +184,8 @@ class Gate:
             self._on_fault(error)
         for effect in effects or ():
             try:
-                effect()
+                if (given := effect()) is not None:
+                    refuse_awaitable(f"{self.address}: what `after_commit` was given", given)
             except Exception as error:
                 self._on_fault(error)
 

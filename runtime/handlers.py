@@ -5,16 +5,17 @@
     @reentrant @handles(Ask)           may run inside a turn of this actor that waits, directly or not, for its answer
     @shielded @handles(Pay)            its turn is not cancelled when nobody waits for the answer any more
 
-The table of a class is made once, when the class is; what cannot work is refused there.
+The table of a class is made once, when the class is; what cannot work is refused there. Type checkers see earlier
+that a method takes its command and returns what that is answered with: `marks.py`.
 """
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, overload
 
-if TYPE_CHECKING:
-    from greenroom.runtime.actor import Command, Stream
+from greenroom.runtime.command import Command, Stream
+from greenroom.runtime.marks import BatchMark, C, Mark, S, StreamMark
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -34,21 +35,36 @@ class Handler:
     batch_max: int = 0
 
 
-def handles(command: "type[Command[Any]] | type[Stream[Any]]", *, batch: int = 0) -> Callable[[F], F]:
+@overload
+def handles(command: type[C]) -> Mark[C]: ...
+@overload
+def handles(command: type[C], *, batch: int) -> BatchMark[C]: ...
+@overload
+def handles(command: type[S]) -> StreamMark[S]: ...
+def handles(command: type, *, batch: int | None = None) -> object:
     """Mark the method that receives *command*. Plain `def` unless it must wait for something.
 
     batch: the method receives a list of at most so many commands that waited together, and returns one reply for all
     of them or a list with one for each.
+    Raises: TypeError for what is no class of commands, ValueError for a batch that is none.
     """
-    if not 0 <= batch <= BATCH_COMMANDS_MAX:
-        raise ValueError(f"handles({command.__name__}): batch is a number from 0 to {BATCH_COMMANDS_MAX}, not {batch}")
-
-    def mark(method: F) -> F:
-        method.__handles__ = command  # type: ignore[attr-defined]
-        method.__batch__ = batch  # type: ignore[attr-defined]
-        return method
-
-    return mark
+    if not isinstance(command, type):
+        raise TypeError(f"@handles takes a class of commands, as in @handles(Add), not {command!r}")
+    if not issubclass(command, Command | Stream):
+        name = command.__name__
+        raise TypeError(
+            f"@handles({name}): nobody can be told a {name}. Write `class {name}(Command[...])` with the type of its "
+            "reply, or `class ...(Stream[...])` with that of each answer"
+        )
+    if issubclass(command, Stream):
+        if batch is not None:
+            raise TypeError(f"@handles({command.__name__}): a Stream is answered one at a time: leave out batch")
+        return StreamMark(command)
+    if batch is None:
+        return Mark(command)
+    if not 1 <= batch <= BATCH_COMMANDS_MAX:
+        raise ValueError(f"handles({command.__name__}): batch is a number from 1 to {BATCH_COMMANDS_MAX}, not {batch}")
+    return BatchMark(command, batch)
 
 
 def reads(method: F) -> F:
@@ -72,19 +88,47 @@ def shielded(method: F) -> F:
     return method
 
 
-def handlers_of(cls: type) -> "dict[type[Command[Any]] | type[Stream[Any]], Handler]":
+def handlers_of(cls: type) -> dict[type[Command[Any]] | type[Stream[Any]], Handler]:
     """The rows that *cls* itself adds. Raises: TypeError for what cannot work."""
     found: dict[type[Command[Any]] | type[Stream[Any]], Handler] = {}
     for name, method in vars(cls).items():
-        command = getattr(method, "__handles__", None)
+        command = getattr(getattr(method, "__func__", method), "__handles__", None)
         if command is None:
             if any(hasattr(method, mark) for mark in ("__reads__", "__reentrant__", "__shielded__")):
                 raise TypeError(f"{cls.__name__}.{name} is marked and handles nothing: add @handles(Command)")
             continue
         if command in found:
             raise TypeError(f"{cls.__name__} handles {command.__name__} twice: keep one of the methods")
+        _refuse_form(f"{cls.__name__}.{name}", method, command)
         found[command] = _row(method)
     return found
+
+
+def refuse_hooks(cls: type) -> None:
+    """What *cls* itself says of its life must be of the form that the runtime calls. Raises: TypeError."""
+    own, name = vars(cls), cls.__name__
+    passivation = own.get("may_passivate", True)
+    if inspect.isfunction(passivation):
+        raise TypeError(f"{name}.may_passivate is a property, read and not called: add @property above it")
+    for hook, method in (("stopping", own.get("stopping")), ("may_passivate", getattr(passivation, "fget", None))):
+        if inspect.iscoroutinefunction(method):
+            raise TypeError(f"{name}.{hook} is plain def: nothing can be waited for there")
+    if inspect.isfunction(own.get("start")) and not inspect.iscoroutinefunction(own["start"]):
+        raise TypeError(f"{name}.start is awaited, so it must be `async def`; what waits for nothing fits in __init__")
+
+
+def _refuse_form(where: str, method: Callable[..., object], command: type) -> None:
+    if not inspect.isfunction(method):
+        raise TypeError(f"{where}: a handler is a plain method, (self, command); it is a {type(method).__name__}")
+    try:
+        inspect.signature(method).bind(None, None)
+    except TypeError as misfit:
+        raise TypeError(f"{where}: a handler takes (self, command) and nothing more: {misfit}") from None
+    is_stream, what = issubclass(command, Stream), command.__name__
+    if is_stream and not inspect.isasyncgenfunction(method):
+        raise TypeError(f"{where}: {what} is a Stream, so make it an async generator: `async def` with `yield`")
+    if not is_stream and inspect.isasyncgenfunction(method):
+        raise TypeError(f"{where} yields many answers and {what} is a Command: make it a Stream, or return one answer")
 
 
 def _returns_plainly(method: Callable[..., object]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from greenroom.runtime.actor import Actor
 from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.metered_mailbox import MeteredMailbox
+from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.overflow import Meter, Overflow
 from greenroom.runtime.restarts import RestartPolicy
 
@@ -59,12 +60,22 @@ class Kind:
             raise ValueError(f"kind {self.name}: stash_envelopes_max is 0 or more, not {self.stash_envelopes_max}")
         for name in ("mailbox_envelopes_max", "idle_seconds_max", "start_seconds_max", "pending_bytes_max", "warm_max"):
             limit = getattr(self, name)
-            if limit is not None and limit <= 0:
+            if limit is not None and not limit > 0:  # so that nan is refused too
                 raise ValueError(f"kind {self.name}: {name} is above 0, not {limit}")
-        if self.cold_seconds_max < 0:
+        if not self.cold_seconds_max >= 0:
             raise ValueError(f"kind {self.name}: cold_seconds_max is 0 or more, not {self.cold_seconds_max}")
         if self.waiting_turn_seconds_max is not None and self.waiting_turn_seconds_max <= 0:
             raise ValueError(f"kind {self.name}: waiting_turn_seconds_max is above 0, or None")
+        refuse_coroutine(f"kind {self.name}: its factory", self.factory)
+
+    def make_actor(self, key: int | str) -> Actor:
+        """Of the runtime: make the instance of one activation. Raises: TypeError when it is none, and as the factory."""
+        actor = self.factory(key)
+        if not isinstance(actor, Actor):
+            raise TypeError(f"the factory of kind {self.name} made a {type(actor).__name__}: it must return an Actor")
+        if hasattr(actor, "ctx"):
+            raise TypeError(f"the factory of kind {self.name} gave the same actor twice: make one for each activation")
+        return actor
 
     def make_mailbox(self) -> Mailbox:
         """Of the runtime: the mailbox of one address."""

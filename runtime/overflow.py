@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from greenroom.runtime.misuse import refuse_coroutine
+
 
 class Overflow(enum.Enum):
     """The module's docstring says what each does."""
@@ -37,7 +39,13 @@ class Meter:
     coalesce_by: Callable[[object], Hashable | None] | None = None
 
     def __post_init__(self) -> None:
-        if self.bytes_max < 0 or self.head_seconds_max <= 0:
-            raise ValueError("a meter needs bytes_max >= 0 and head_seconds_max > 0")
+        if self.bytes_max < 0 or not self.head_seconds_max > 0:
+            raise ValueError(
+                f"a meter needs bytes_max >= 0 and head_seconds_max > 0, not {self.bytes_max} and "
+                f"{self.head_seconds_max}"
+            )
         if self.bytes_max and self.size_of is None:
             raise ValueError("a bound in bytes needs size_of, which says how many a command has")
+        for name, given in (("size_of", self.size_of), ("coalesce_by", self.coalesce_by)):
+            if given is not None:
+                refuse_coroutine(f"the {name} of a meter", given)

@@ -19,8 +19,9 @@ import trio
 from greenroom.runtime.actor import Command, Stream
 from greenroom.runtime.address import Address
 from greenroom.runtime.codec import add_form, address_of
-from greenroom.runtime.envelope import Envelope, Question, ReplyTo
+from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import AskInStop, NoSystem
+from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.turn import current_turn
 
 if TYPE_CHECKING:
@@ -61,12 +62,16 @@ class Ref:
         """
         self._system.tell(self.address, command)
 
-    def request(self, command: Command[R], reply_to: ReplyTo, *, deadline: float) -> None:
+    def request(
+        self, command: Command[R], reply_to: Callable[[R | None, BaseException | None], None], *, deadline: float
+    ) -> None:
         """Queue *command* and have *reply_to* called with (reply, None) or (None, error), exactly once.
 
         An ask without a task: for edges that serve thousands of callers. *reply_to* must not wait; what it raises
-        is logged. deadline: absolute trio time. Raises as `tell`; then *reply_to* is not called.
+        is logged. deadline: absolute trio time. Raises as `tell`, and TypeError for a coroutine; then *reply_to* is not
+        called.
         """
+        refuse_coroutine("the reply_to of a request", reply_to)
         self._refuse_in_stop(command)
         envelope = Question(self.address, command, reply_to)
         self._system.deliver(envelope)

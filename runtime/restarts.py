@@ -44,9 +44,15 @@ class RestartPolicy:
 
     def __post_init__(self) -> None:
         if self.intensity < 0 or self.period_seconds <= 0:
-            raise ValueError("a restart policy needs intensity >= 0 and period_seconds > 0")
+            raise ValueError(
+                f"a restart policy needs intensity >= 0 and period_seconds > 0, not {self.intensity} and "
+                f"{self.period_seconds}"
+            )
         if not 0 < self.backoff_seconds_min <= self.backoff_seconds_max:
-            raise ValueError("a restart policy needs 0 < backoff_seconds_min <= backoff_seconds_max")
+            raise ValueError(
+                "a restart policy needs 0 < backoff_seconds_min <= backoff_seconds_max, not "
+                f"{self.backoff_seconds_min} and {self.backoff_seconds_max}"
+            )
 
 
 @dataclass(slots=True)

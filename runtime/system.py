@@ -36,6 +36,7 @@ from greenroom.runtime.errors import (
 )
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import DRAINED, StopReason
+from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
 from greenroom.runtime.patience import Patience
@@ -374,6 +375,9 @@ async def open_system(
     alarms, states: where kinds that keep alarms and state keep them.
     Raises: ValueError when a kind keeps what there is no store for.
     """
+    refuse_coroutine("the event hook of a system", event)
+    if not stop_seconds_max >= 0:
+        raise ValueError(f"stop_seconds_max is 0 or more, not {stop_seconds_max}")
     root = children if isinstance(children, Supervisor) else Supervisor("system", list(children))
     kinds = kinds_of(root)
     _check_stores(kinds.values(), alarms, states)

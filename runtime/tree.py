@@ -75,6 +75,10 @@ def kinds_of(root: Supervisor) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
     for leaf in root.leaves():
         kind = leaf.kind if isinstance(leaf, Service) else leaf
+        if not isinstance(kind, Kind):
+            raise TypeError(
+                f"{kind!r} is no child: a tree is made of Kind, Service and Supervisor, as in Kind('room', RoomActor)"
+            )
         if kind.name in kinds:
             raise StaticName(f"two children of this system are named {kind.name!r}: give each a name of its own")
         kinds[kind.name] = kind

@@ -492,7 +492,7 @@ def test_what_cannot_work_is_refused_when_the_class_is_made() -> None:
         class Waits(Actor):
             async def stopping(self, reason: object) -> None: ...  # type: ignore[override]
 
-    with pytest.raises(ValueError, match="batch is a number from 0"):
+    with pytest.raises(ValueError, match="batch is a number from 1"):
         handles(Note, batch=-1)
 
 
