@@ -69,7 +69,7 @@ class Kind:
         refuse_coroutine(f"kind {self.name}: its factory", self.factory)
 
     def make_actor(self, key: int | str) -> Actor:
-        """Of the runtime: the instance of one activation. Raises: TypeError when it is none, and as the factory does."""
+        """Of the runtime: the instance of one activation. Raises: TypeError when it is none, else as the factory."""
         actor = self.factory(key)
         if not isinstance(actor, Actor):
             raise TypeError(f"the factory of kind {self.name} made a {type(actor).__name__}: it must return an Actor")
