@@ -37,6 +37,7 @@ from greenroom.runtime.errors import (
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import DRAINED, StopReason
 from greenroom.runtime.misuse import refuse_coroutine
+from greenroom.runtime.nursery import open_nurseries
 from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
 from greenroom.runtime.patience import Patience
@@ -258,7 +259,7 @@ class ActorSystem:
             self.has_escalated.set()
 
     async def watch_escalation(self) -> None:
-        """Raise what was escalated, into the nursery: here alone may a task of the runtime raise."""
+        """Raise what was escalated, into the block: here alone may a task of the runtime raise."""
         await self.has_escalated.wait()
         assert self._escalated is not None
         raise self._escalated
@@ -362,7 +363,7 @@ async def open_system(
     alarms: AlarmStore | None = None,
     states: StateStore | None = None,
 ) -> AsyncIterator[ActorSystem]:
-    """Run a system of actors; at the end of the block its actors finish, within *stop_seconds_max*.
+    """Run a system of actors; at the end of the block its actors finish, within *stop_seconds_max*: cancelled too.
 
     children: kinds, services and supervisors in start order, or the root of the tree. The block begins when every
     service has started.
@@ -381,7 +382,7 @@ async def open_system(
     root = children if isinstance(children, Supervisor) else Supervisor("system", list(children))
     kinds = kinds_of(root)
     _check_stores(kinds.values(), alarms, states)
-    async with trio.open_nursery() as nursery:
+    async with open_nurseries() as (block, nursery):
         system = ActorSystem(
             root,
             kinds,
@@ -400,8 +401,9 @@ async def open_system(
         if any(kind.keeps_alarms for kind in kinds.values()):
             assert system.alarms is not None
             nursery.start_soon(system.alarms.run)
-        for service in (system.dispatcher.run, system.deadlines.run, system.watch_escalation, system.watchdog.run):
+        for service in (system.dispatcher.run, system.deadlines.run, system.watchdog.run):
             nursery.start_soon(service)
+        block.start_soon(system.watch_escalation)
         nursery.start_soon(sweep, system)
         outer = running_system.get()
         running_system.set(system)
@@ -412,7 +414,7 @@ async def open_system(
             running_system.set(outer)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + stop_seconds_max):
                 await system.stop()
-            nursery.cancel_scope.cancel(reason="the actor system was closed")
+            block.cancel_scope.cancel(reason="the actor system was closed")
 
 
 def _check_stores(kinds: Iterable[Kind], alarms: AlarmStore | None, states: StateStore | None) -> None:

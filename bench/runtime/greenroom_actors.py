@@ -1,0 +1,450 @@
+"""greenroom's side of the runtime's scenarios: one scenario in one process, its numbers as JSON on the last line.
+
+    python bench/runtime/greenroom_actors.py ask --quick
+
+What each number means stands in scenarios.py. Nothing is tuned for the bench: public API, default limits, a trio as it
+comes. Memory alone needs to look inside, so that cold cells are counted before the sweeper forgets them.
+"""
+
+import gc
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from greenroom.runtime import (
+    Actor,
+    ActorSystem,
+    Command,
+    Kind,
+    MailboxFull,
+    Meter,
+    Ref,
+    handles,
+    open_system,
+    sweeper,
+)
+from greenroom.runtime.testing import MemoryCommitter
+
+Numbers = dict[str, float]
+
+BURST = 64
+BUSY_SECONDS = 20e-6
+SATURATED_ACTORS = 50
+WRITERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Command[int]):
+    """The shared or fresh command of most scenarios."""
+
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Command[int]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class AskOften(Command[float]):
+    """Ask `other` so often in one turn; the reply is asks a second."""
+
+    other: Ref
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crash(Command[None]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Command[None]):
+    """A turn that would never end."""
+
+
+class Counter(Actor):
+    """Plain `def` handlers alone: it needs no task."""
+
+    def __init__(self, key: int | str) -> None:
+        self.total = 0
+
+    @handles(Add)
+    def add(self, command: Add) -> int:
+        self.total += command.by
+        return self.total
+
+    @handles(Look)
+    def look(self, _: Look) -> int:
+        return self.total
+
+    @handles(AskOften)
+    async def ask_often(self, command: AskOften) -> float:
+        began = time.perf_counter()
+        for _ in range(command.count):
+            await command.other.ask(Look(), deadline=trio.current_time() + 5)
+        return command.count / (time.perf_counter() - began)
+
+    @handles(Crash)
+    def crash(self, _: Crash) -> None:
+        raise RuntimeError("on purpose")
+
+    @handles(Wait)
+    async def wait(self, _: Wait) -> None:
+        await trio.sleep_forever()
+
+
+@asynccontextmanager
+async def system_of(*kinds: Kind, **options: object) -> AsyncIterator[ActorSystem]:
+    """A system without storage."""
+    async with open_system(kinds, committer=MemoryCommitter(), **options) as system:  # type: ignore[arg-type]
+        yield system
+
+
+def soon() -> float:
+    return trio.current_time() + 30
+
+
+# -- telling ---------------------------------------------------------------------------------------------------------
+
+
+async def tell(scale: float) -> Numbers:
+    async with system_of(Kind("counter", Counter)) as system:
+        ref, command = system.ref("counter", 1), Add(1)
+        return await _tell_in_bursts(ref, lambda: command, int(4_000_000 * scale))
+
+
+async def tell_bounded(scale: float) -> Numbers:
+    meter = Meter(size_of=lambda _: 64, bytes_max=1 << 20, head_seconds_max=10.0)
+    async with system_of(Kind("counter", Counter, meter=meter)) as system:
+        return await _tell_in_bursts(system.ref("counter", 1), lambda: Add(1), int(1_000_000 * scale))
+
+
+async def _tell_in_bursts(ref: Ref, command: Callable[[], Add], count: int) -> Numbers:
+    bursts = max(1, count // BURST)
+    began = time.perf_counter()
+    for _ in range(bursts):
+        for _ in range(BURST):
+            ref.tell(command())
+        await trio.lowlevel.checkpoint()
+    total = await ref.ask(Look(), deadline=soon())
+    seconds = time.perf_counter() - began
+    assert total == bursts * BURST, "lost"
+    return {"per_second": total / seconds}
+
+
+# -- asking ----------------------------------------------------------------------------------------------------------
+
+
+async def ask(scale: float) -> Numbers:
+    async with system_of(Kind("counter", Counter)) as system:
+        return {"per_second": await _ask_from(system.ref("counter", 1), 1, int(300_000 * scale))}
+
+
+async def ask_100(scale: float) -> Numbers:
+    async with system_of(Kind("counter", Counter)) as system:
+        return {"per_second": await _ask_from(system.ref("counter", 1), 100, int(600_000 * scale))}
+
+
+async def ask_in_turn(scale: float) -> Numbers:
+    async with system_of(Kind("counter", Counter)) as system:
+        often = AskOften(system.ref("counter", 2), int(200_000 * scale))
+        return {"per_second": await system.ref("counter", 1).ask(often, deadline=trio.current_time() + 600)}
+
+
+async def _ask_from(ref: Ref, callers: int, count: int) -> float:
+    each = count // callers
+
+    async def caller() -> None:
+        for _ in range(each):
+            await ref.ask(Look(), deadline=trio.current_time() + 5)
+
+    began = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for _ in range(callers):
+            nursery.start_soon(caller)
+    return callers * each / (time.perf_counter() - began)
+
+
+# -- lives -----------------------------------------------------------------------------------------------------------
+
+
+async def spawn(scale: float) -> Numbers:
+    count = int(100_000 * scale)
+    async with system_of(Kind("counter", Counter)) as system:
+        began = time.perf_counter()
+        await _wake(system, count)
+        seconds = time.perf_counter() - began
+        assert system.statistics().kinds["counter"].turns == count
+    return {"per_second": count / seconds}
+
+
+async def _wake(system: ActorSystem, count: int) -> None:
+    """First commands to so many addresses, and all of them handled."""
+    command = Add(1)
+    for key in range(1000, 1000 + count):
+        system.ref("counter", key).tell(command)
+        if key % BURST == 0:
+            await trio.lowlevel.checkpoint()
+    while system.dispatcher.ready:
+        await trio.lowlevel.checkpoint()
+
+
+async def memory_warm(scale: float) -> Numbers:
+    return await _memory(int(100_000 * scale), passivates=False)
+
+
+async def memory_cold(scale: float) -> Numbers:
+    return await _memory(int(100_000 * scale), passivates=True)
+
+
+async def _memory(count: int, *, passivates: bool) -> Numbers:
+    sweeper.SWEEP_SECONDS = 3600.0  # a cold cell is forgotten with the next sweep: count it before
+    async with system_of(Kind("counter", Counter), passivates_at_once=passivates) as system:
+        await _wake(system, 1000)
+        gc.collect()
+        before = _memory_kb()
+        for key in range(10_000, 10_000 + count):
+            system.ref("counter", key).tell(Add(1))
+            if key % BURST == 0:
+                await trio.lowlevel.checkpoint()
+        while system.dispatcher.ready:
+            await trio.lowlevel.checkpoint()
+        gc.collect()
+        used = _memory_kb() - before
+        counted = system.statistics().kinds["counter"]
+        assert (counted.cold if passivates else counted.loaded) == count + 1000
+    return {"kb_each": used / count}
+
+
+async def drain(scale: float) -> Numbers:
+    """Every second actor has a command queued, every other a turn that waits and has to be cancelled."""
+    count = int(100_000 * scale)
+    with trio.CancelScope() as scope:
+        async with system_of(Kind("counter", Counter), stop_seconds_max=1.0) as system:
+            for key in range(count):
+                system.ref("counter", key).tell(Wait() if key % 2 else Add(1))
+                if key % BURST == 0:
+                    await trio.lowlevel.checkpoint()
+            while system.dispatcher.ready:
+                await trio.lowlevel.checkpoint()
+            for key in range(0, count, 2):
+                system.ref("counter", key).tell(Add(1))
+            began = time.perf_counter()
+            scope.cancel(reason="the bench ends it")
+    seconds = time.perf_counter() - began
+    assert system.statistics().kinds["counter"].turns == count + count // 2
+    return {"seconds": seconds, "per_second": count / seconds}
+
+
+async def crash(scale: float) -> Numbers:
+    """Each actor crashes, waits as its policy says, and handles one command of its next life."""
+    count = int(50_000 * scale)
+    async with system_of(Kind("counter", Counter)) as system:
+        await _wake(system, count)
+        replies: list[object] = []
+        done = trio.Event()
+
+        def reply_to(value: object, error: BaseException | None) -> None:
+            replies.append(error or value)
+            if len(replies) == count:
+                done.set()
+
+        began = time.perf_counter()
+        for key in range(1000, 1000 + count):
+            ref = system.ref("counter", key)
+            ref.tell(Crash())
+            ref.request(Add(1), reply_to, deadline=soon())
+            if key % BURST == 0:
+                await trio.lowlevel.checkpoint()
+        await done.wait()
+        seconds = time.perf_counter() - began
+        assert replies == [1] * count, "a life that did not begin anew"
+        assert system.statistics().kinds["counter"].restarts == count
+    return {"per_second": count / seconds}
+
+
+# -- fairness --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Burn(Command[None]):
+    pass
+
+
+class Burner(Actor):
+    """Busy for BUSY_SECONDS with each command."""
+
+    @handles(Burn)
+    def burn(self, _: Burn) -> None:
+        until = time.perf_counter() + BUSY_SECONDS
+        while time.perf_counter() < until:
+            pass
+
+
+async def bystander(scale: float) -> Numbers:
+    async with system_of(Kind("burner", lambda _: Burner()), Kind("counter", Counter)) as system:
+        burners = [system.ref("burner", key) for key in range(SATURATED_ACTORS)]
+        ref, latencies = system.ref("counter", 1), []
+
+        async def saturate() -> None:
+            """Keep every mailbox full: who is refused is full."""
+            command = Burn()
+            while True:
+                for burner in burners:
+                    try:
+                        while True:
+                            burner.tell(command)
+                    except MailboxFull:
+                        pass
+                await trio.sleep(0.005)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(saturate)
+            await trio.sleep(0.1)
+            ends = time.perf_counter() + 10 * scale
+            while time.perf_counter() < ends:
+                began = time.perf_counter()
+                await ref.ask(Look(), deadline=soon())
+                latencies.append(1000 * (time.perf_counter() - began))
+                await trio.sleep(0.002)
+            assert all(len(system.activation(burner.address).mailbox) for burner in burners), "not saturated"
+            nursery.cancel_scope.cancel()
+        for burner in burners:
+            system.activation(burner.address).mailbox.drain()
+    latencies.sort()
+    return {"p50_ms": latencies[len(latencies) // 2], "p99_ms": latencies[int(len(latencies) * 0.99)]}
+
+
+# -- storage ---------------------------------------------------------------------------------------------------------
+
+
+async def commit(scale: float) -> Numbers:
+    """200 actors, one write under way in each, on greenroom's own committer and PostgreSQL, fsync on."""
+    from greenroom.storage.asyncio_bridge import open_asyncio_bridge
+    from greenroom.storage.postgres.committer import PostgresCommitter
+    from greenroom.storage.postgres.conversations import Conversations, NewConversation
+    from greenroom.storage.postgres.embedded import open_embedded
+    from greenroom.storage.postgres.ids import user_ids
+    from greenroom.storage.postgres.migrate import apply_migrations
+    from greenroom.storage.postgres.pool import open_postgres
+    from greenroom.storage.postgres.users import UserChange, Users
+    from greenroom.storage.writes import InsertMessage
+
+    @dataclass(frozen=True, slots=True)
+    class Post(Command[int]):
+        content: str
+
+    ids = itertools.count(1)
+
+    class Room(Actor):
+        def __init__(self, key: int | str) -> None:
+            assert isinstance(key, int)
+            self.key, self.seq = key, 0
+
+        @handles(Post)
+        def post(self, command: Post) -> int:
+            seq, content = self.seq + 1, command.content
+            digest = content[:16].encode()
+            self.ctx.write(InsertMessage(next(ids), self.key, seq, 1, None, content, digest, self.ctx.now_ms()))
+            self.seq = seq
+            return seq
+
+    latencies: list[float] = []
+    rooms = range(1, WRITERS + 1)
+    with tempfile.TemporaryDirectory(prefix="greenroom-bench-commit-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)  # noqa: ASYNC240 (PostgreSQL may run as a user of its own)
+        async with (
+            open_embedded(Path(folder) / "data") as server,
+            open_asyncio_bridge() as bridge,
+            open_postgres(bridge, dict(server.address.connect_arguments())) as postgres,
+            trio.open_nursery() as nursery,
+        ):
+            await apply_migrations(postgres)
+            await Users(postgres, user_ids(postgres)).put(1, UserChange(name="one"))
+            conversations = Conversations(postgres)
+            for room in rooms:
+                await conversations.create(NewConversation(room, 1, (), True, False, "", 0))
+            committer = PostgresCommitter(postgres)
+            nursery.start_soon(committer.run)
+            async with open_system([Kind("room", Room, ownership="existing")], committer=committer) as system:
+                errors: list[BaseException] = []
+                refs, is_measured, goes_on = [system.ref("room", room) for room in rooms], False, True
+                in_flight, quiet, post = 0, trio.Event(), Post("x" * 100)
+
+                def send(ref: Ref) -> None:
+                    nonlocal in_flight
+                    began = time.perf_counter()
+
+                    def stored(_: int | None, error: BaseException | None) -> None:
+                        nonlocal in_flight
+                        in_flight -= 1
+                        if error is not None:
+                            errors.append(error)
+                        elif is_measured:
+                            latencies.append(time.perf_counter() - began)
+                        if goes_on and not errors:
+                            send(ref)
+                        elif not in_flight:
+                            quiet.set()
+
+                    in_flight += 1
+                    ref.request(post, stored, deadline=soon())
+
+                for ref in refs:
+                    send(ref)
+                await trio.sleep(2)  # PostgreSQL's plans are renewed, its files have grown
+                seconds, is_measured = 10 * scale, True
+                began = time.perf_counter()
+                await trio.sleep(seconds)
+                is_measured, seconds = False, time.perf_counter() - began
+                goes_on = False
+                await quiet.wait()
+                assert not errors, errors[0]
+            stored_count = await postgres.transaction(lambda c: c.fetchval("select count(*) from messages"))
+            assert stored_count == committer.statistics().committed >= len(latencies), "acknowledged and not stored"
+            nursery.cancel_scope.cancel()
+    latencies.sort()
+    return {
+        "per_second": len(latencies) / seconds,
+        "p50_ms": 1000 * latencies[len(latencies) // 2],
+        "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
+    }
+
+
+def _memory_kb() -> float:
+    """The proportional set size of this process."""
+    for line in Path(f"/proc/{os.getpid()}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return float(line.split()[1])
+    raise RuntimeError("this kernel has no smaps_rollup")
+
+
+SCENARIOS = {
+    "tell": tell,
+    "tell-bounded": tell_bounded,
+    "ask": ask,
+    "ask-100": ask_100,
+    "ask-in-turn": ask_in_turn,
+    "spawn": spawn,
+    "memory-warm": memory_warm,
+    "memory-cold": memory_cold,
+    "bystander": bystander,
+    "drain": drain,
+    "crash": crash,
+    "commit": commit,
+}
+
+
+if __name__ == "__main__":
+    scale = 0.1 if "--quick" in sys.argv else 1.0
+    print(json.dumps(trio.run(SCENARIOS[sys.argv[1]], scale)))

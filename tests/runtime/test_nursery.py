@@ -1,0 +1,90 @@
+"""A block that is cancelled ends as any other: its actors finish first."""
+
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from greenroom.runtime import Actor, Command, Kind, StopReason, handles, open_system
+from greenroom.runtime.testing import MemoryCommitter
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Command[None]):
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Command[None]):
+    seconds: float
+
+
+class Counter(Actor):
+    def __init__(self, log: list[object]) -> None:
+        self.log = log
+
+    @handles(Add)
+    def add(self, command: Add) -> None:
+        self.ctx.write(command.by)
+        self.ctx.after_commit(lambda: self.log.append(command.by))
+
+    @handles(Wait)
+    async def wait(self, command: Wait) -> None:
+        await trio.sleep(command.seconds)
+        self.log.append("waited")
+
+    def stopping(self, reason: StopReason) -> None:
+        self.log.append(reason)
+
+
+async def run_until_cancelled(log: list[object], *commands: Command[None]) -> float:
+    """Tell one actor all of it, and cancel the block in the same step. How long its end takes, in seconds."""
+    committer = MemoryCommitter()
+    kinds = [Kind("counter", lambda _: Counter(log), ownership="create")]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        with trio.CancelScope() as scope:
+            async with open_system(kinds, committer=committer, stop_seconds_max=5.0) as system:
+                for command in commands:
+                    system.ref("counter", 1).tell(command)
+                scope.cancel(reason="the test ends the block")
+                began = trio.current_time()
+                await trio.sleep_forever()
+        seconds = trio.current_time() - began
+        nursery.cancel_scope.cancel()
+    assert [write for _, write in committer.stored] == [entry for entry in log if isinstance(entry, int)]
+    return seconds
+
+
+async def test_what_was_queued_is_handled_stored_and_let_out(autojump_clock):
+    log: list[object] = []
+    assert await run_until_cancelled(log, Add(1), Add(2)) < 0.1
+    assert log == [1, 2, StopReason.NORMAL]
+
+
+async def test_a_turn_that_waits_is_waited_for(autojump_clock):
+    log: list[object] = []
+    assert 1 <= await run_until_cancelled(log, Wait(1.0), Add(1)) < 1.1
+    assert log == ["waited", 1, StopReason.NORMAL]
+
+
+async def test_a_turn_that_waits_for_longer_than_the_end_may_take_is_cancelled(autojump_clock):
+    log: list[object] = []
+    assert 5 <= await run_until_cancelled(log, Wait(60.0), Add(1)) < 5.1
+    assert log == [StopReason.DEADLINE]
+
+
+async def test_an_error_of_the_block_leaves_it_when_the_actors_have_finished(autojump_clock):
+    log: list[object] = []
+    committer = MemoryCommitter()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        with pytest.RaisesGroup(pytest.RaisesExc(KeyError)):
+            async with open_system(
+                [Kind("counter", lambda _: Counter(log), ownership="create")],
+                committer=committer,
+            ) as system:
+                system.ref("counter", 1).tell(Add(1))
+                raise KeyError("of the block")
+        nursery.cancel_scope.cancel()
+    assert log == [1, StopReason.NORMAL]
