@@ -51,8 +51,12 @@ check: _venv_dev  ## lint, format and types only
 	@$(BIN)/ruff format --check --quiet || { echo "these are not formatted: run $(BIN)/ruff format"; $(BIN)/ruff format --check; exit 1; }
 	@$(BIN)/mypy
 
-bench: _venv_dev  ## greenroom beside its peers, about 20 minutes; ONLY=fanout for one scenario
-	@$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
+bench: _venv_dev  ## greenroom beside its peers, about 30 minutes; ONLY=fanout for one scenario, ONLY=runtime for the actors
+	@failed=0; \
+	$(if $(filter runtime,$(ONLY)),,$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY)) $(ARGS) || failed=$$?;) \
+	if [ $$failed = 130 ]; then exit 130; fi; \
+	$(if $(filter-out runtime,$(ONLY)),,$(BIN)/python bench/runtime/run.py $(ARGS) || failed=$$?;) \
+	exit $$failed
 
 clean:  ## remove what was installed and built; data in .greenroom/ stays
 	@rm -rf $(VENV) build dist src/greenroom.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/.build

@@ -15,13 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from document import write_servers
 from metrics import Metrics
 from rows import ROWS, Run, Verdict, judge
 from scenarios import Scenario
 from servers import BENCH, Server
 
 RESULTS = BENCH / "results"
-DOCUMENT = BENCH.parent / "docs" / "benchmarks.md"
 
 # metric: heading, format
 COLUMNS = {
@@ -108,9 +108,9 @@ def print_results(results: Results) -> None:
     for scenario in results.scenarios:
         if len(lines := scenario_lines(results, scenario)) > 1:
             print(f"\n{scenario.title}")
-            print(_aligned(lines))
+            print(aligned(lines))
     print("\nRows of DESIGN §9, median of the runs")
-    print(_aligned(verdict_lines(results.verdicts())))
+    print(aligned(verdict_lines(results.verdicts())))
     for fault in results.faults:
         print(f"  {fault}")
 
@@ -122,7 +122,7 @@ def write_json(results: Results) -> Path:
     content = {
         "began": results.began.isoformat(),
         "command": results.command,
-        "commit": _commit(),
+        "commit": commit(),
         "machine": machine(),
         "scenarios": [asdict(scenario) for scenario in results.scenarios],
         "servers": {server.name: server.note for server in results.servers},
@@ -147,30 +147,28 @@ def write_json(results: Results) -> Path:
 
 
 def write_document(results: Results) -> Path:
-    """docs/benchmarks.md from this bench alone."""
+    """docs/benchmarks.md from this bench alone, but for the part of the runtime's."""
     runs = max((len(each) for each in results.runs.values()), default=0)
     parts = [
         "# Benchmarks",
         "Written by `make bench` (`bench/run.py --write-docs`); do not edit by hand. The scenarios are in "
         "`bench/scenarios.py`, the peers in `bench/peers/`, the limits in `bench/rows.py`.",
-        f"{results.began:%Y-%m-%d}, commit `{_commit()}`, `{results.command}`. "
+        f"{results.began:%Y-%m-%d}, commit `{commit()}`, `{results.command}`. "
         f"A cell is the median of {runs} interleaved runs.",
         "\n".join(f"- {name}: {value}" for name, value in machine().items()),
         "The server has one core to itself. The load client and greenroom's PostgreSQL share the other; the CPU of "
         "each stands apart. A star marks a server that was saturated: it did not deliver everything in time.",
         "\n".join(f"- **{server.name}**: {server.note}" for server in results.servers),
         "## Rows held",
-        _markdown(verdict_lines(results.verdicts())),
+        markdown(verdict_lines(results.verdicts())),
         *(
             part
             for scenario in results.scenarios
-            for part in (f"## {scenario.title}", _markdown(scenario_lines(results, scenario)))
+            for part in (f"## {scenario.title}", markdown(scenario_lines(results, scenario)))
         ),
     ]
     parts += [f"Not as it should be: {fault}" for fault in results.faults]
-    DOCUMENT.parent.mkdir(exist_ok=True)
-    DOCUMENT.write_text("\n\n".join(parts) + "\n")
-    return DOCUMENT
+    return write_servers("\n\n".join(parts))
 
 
 def machine() -> dict[str, str]:
@@ -181,7 +179,7 @@ def machine() -> dict[str, str]:
         "kernel": platform.release(),
         "Python": platform.python_version(),
         "libraries": ", ".join(f"{name} {version(name)}" for name in ("trio", "quart-trio", "hypercorn", "asyncpg")),
-        "peers": f"node {_output('node', '--version')}, " + ", ".join(_peer_versions()),
+        "peers": f"node {output('node', '--version')}, " + ", ".join(_peer_versions()),
     }
 
 
@@ -191,13 +189,13 @@ def _peer_versions() -> Iterable[str]:
             yield f"{name} {exact}"
 
 
-def _commit() -> str:
+def commit() -> str:
     git = ("git", "-C", str(BENCH))
-    changed = _output(*git, "status", "--porcelain", "--untracked-files=no")
-    return _output(*git, "rev-parse", "--short", "HEAD") + (" and uncommitted changes" if changed else "")
+    changed = output(*git, "status", "--porcelain", "--untracked-files=no")
+    return output(*git, "rev-parse", "--short", "HEAD") + (" and uncommitted changes" if changed else "")
 
 
-def _output(*command: str) -> str:
+def output(*command: str) -> str:
     if shutil.which(command[0]) is None:
         return "absent"
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
@@ -210,7 +208,7 @@ def _line_value(path: str, key: str) -> str:
     return "0 unknown"
 
 
-def _aligned(lines: list[list[str]]) -> str:
+def aligned(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     numeric = [all(cell[:1].isdigit() or cell == "-" for cell in column[1:]) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -220,7 +218,7 @@ def _aligned(lines: list[list[str]]) -> str:
     )  # fmt: skip
 
 
-def _markdown(lines: list[list[str]]) -> str:
+def markdown(lines: list[list[str]]) -> str:
     heading, *body = lines
     rows = [heading, ["---"] * len(heading), *body]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -2,7 +2,7 @@
 
     python bench/runtime/greenroom_actors.py ask --quick
 
-What each number means stands in scenarios.py. Nothing is tuned for the bench: public API, default limits, a trio as it
+What each number means stands in actor_scenarios.py. Nothing is tuned for the bench: public API, default limits, a trio as it
 comes. Memory alone needs to look inside, so that cold cells are counted before the sweeper forgets them.
 """
 

@@ -1,0 +1,75 @@
+"""The benches as far as they can be wrong without being run: who takes part in what, and who writes which part."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCH = Path(__file__).parent.parent / "bench"
+
+
+def module(path: str) -> ModuleType:
+    """A file of bench/, which is no package."""
+    name = f"bench_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, BENCH / path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+@pytest.fixture
+def document():
+    return module("document.py")
+
+
+def test_each_bench_leaves_the_part_of_the_other_as_it_stands(document, tmp_path):
+    page = tmp_path / "benchmarks.md"
+    document.write_servers("# Benchmarks\n\nfanout 1", page)
+    document.write_runtime("## The actor runtime\n\ntell 1", page)
+    document.write_servers("# Benchmarks\n\nfanout 2", page)
+    document.write_runtime("## The actor runtime\n\ntell 2", page)
+    mark = document.RUNTIME_MARK
+    assert page.read_text() == f"# Benchmarks\n\nfanout 2\n\n{mark}\n\n## The actor runtime\n\ntell 2\n"
+
+
+def test_the_page_has_its_heading_when_the_runtime_is_written_first(document, tmp_path):
+    page = tmp_path / "benchmarks.md"
+    document.write_runtime("## The actor runtime", page)
+    assert page.read_text().startswith("# Benchmarks\n")
+
+
+def test_every_contestant_has_what_the_scenarios_ask_of_it():
+    scenarios = module("runtime/actor_scenarios.py")
+    can = {
+        "greenroom": set(module("runtime/greenroom_actors.py").SCENARIOS),
+        "pykka": set(module("runtime/pykka_actors.py").SCENARIOS),
+        "erlang": set(
+            re.findall(r'^scenario\("([a-z0-9-]+)"', (BENCH / "runtime/erlang_actors.escript").read_text(), re.M)
+        ),
+    }
+    for scenario in scenarios.SCENARIOS:
+        for contestant in scenario.contestants:
+            assert scenario.name in can[contestant], (scenario.name, contestant)
+    for row in scenarios.ROWS:
+        assert row.scenario in can["greenroom"]
+        assert row.peer is None or row.peer in can
+
+
+def test_a_row_is_judged_on_the_best_run_and_in_its_own_direction():
+    scenarios = module("runtime/actor_scenarios.py")
+    assert scenarios.best_of([{"p50_ms": 2, "per_second": 10}, {"p50_ms": 1, "per_second": 9}]) == {
+        "p50_ms": 1,
+        "per_second": 10,
+    }
+    rows = {(row.scenario, row.unit): row for row in scenarios.ROWS}
+    slow = {"greenroom": {"per_second": 29_000.0, "p50_ms": 6.1}}
+    fast = {"greenroom": {"per_second": 31_000.0, "p50_ms": 5.9}}
+    for unit in ("k/s", "ms"):
+        row = rows["commit", unit]
+        assert not row.holds(row.value(slow))
+        assert row.holds(row.value(fast))
