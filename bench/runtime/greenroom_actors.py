@@ -2,8 +2,8 @@
 
     python bench/runtime/greenroom_actors.py ask --quick
 
-What each number means stands in actor_scenarios.py. Nothing is tuned for the bench: public API, default limits, a trio as it
-comes. Memory alone needs to look inside, so that cold cells are counted before the sweeper forgets them.
+What each number means stands in actor_scenarios.py. Nothing is tuned for the bench: public API, default limits, a trio
+as it comes.
 """
 
 import gc
@@ -30,7 +30,6 @@ from greenroom.runtime import (
     Ref,
     handles,
     open_system,
-    sweeper,
 )
 from greenroom.runtime.testing import MemoryCommitter
 
@@ -208,8 +207,8 @@ async def memory_cold(scale: float) -> Numbers:
 
 
 async def _memory(count: int, *, passivates: bool) -> Numbers:
-    sweeper.SWEEP_SECONDS = 3600.0  # a cold cell is forgotten with the next sweep: count it before
-    async with system_of(Kind("counter", Counter), passivates_at_once=passivates) as system:
+    kind = Kind("counter", Counter, cold_seconds_max=3600.0)
+    async with system_of(kind, passivates_at_once=passivates) as system:
         await _wake(system, 1000)
         gc.collect()
         before = _memory_kb()

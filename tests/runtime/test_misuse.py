@@ -277,6 +277,9 @@ def test_a_hook_of_the_wrong_form_is_refused_with_the_class(hook, given, lesson)
         ("idle_seconds_max", -0.5),
         ("start_seconds_max", math.nan),
         ("stash_envelopes_max", -1),
+        ("pending_bytes_max", 0),
+        ("warm_max", 0),
+        ("cold_seconds_max", -1.0),
     ],
 )
 def test_a_limit_of_a_kind_that_is_none_is_refused_by_its_name(limit, value):
@@ -386,7 +389,9 @@ async def test_a_factory_that_gives_one_actor_twice_is_told_as_the_cause_of_the_
     shared = Counter(1)
     kinds = [Kind("counter", lambda _: shared)]
     async with open_system(
-        kinds, committer=MemoryCommitter(), event=lambda name, **facts: crashes.append(facts.get("error"))
+        kinds,
+        committer=MemoryCommitter(),
+        event=lambda name, **facts: name == "actor.crashed" and crashes.append(facts["error"]),
     ) as system:
         assert await system.ref("counter", 1).ask(Add(), deadline=soon()) == 1
         system.ref("counter", 2).tell(Add())
@@ -466,7 +471,9 @@ async def test_what_an_actor_that_ends_can_no_longer_do_is_told_in_an_event(what
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
         async with open_system(
-            children, committer=committer, event=lambda _, **facts: faults.append(facts.get("error"))
+            children,
+            committer=committer,
+            event=lambda name, **facts: name == "effect.failed" and faults.append(facts["error"]),
         ) as system:
             leaver: Ref = system.ref("leaver", 1)
             assert await leaver.ask(Add(), deadline=soon()) == 1
