@@ -100,6 +100,16 @@ async def house() -> AsyncIterator[House]:
         nursery.cancel_scope.cancel()
 
 
+def errors_of(event: str, into: list[Any]) -> Callable[..., None]:
+    """An event hook that keeps the errors of one event."""
+
+    def hook(name: str, **facts: Any) -> None:
+        if name == event:
+            into.append(facts["error"])
+
+    return hook
+
+
 def for_ever(_: Actor) -> object:
     return trio.sleep_forever()  # noqa: ASYNC105 (a handler that gives back what it waits for)
 
@@ -391,7 +401,7 @@ async def test_a_factory_that_gives_one_actor_twice_is_told_as_the_cause_of_the_
     async with open_system(
         kinds,
         committer=MemoryCommitter(),
-        event=lambda name, **facts: name == "actor.crashed" and crashes.append(facts["error"]),
+        event=errors_of("actor.crashed", crashes),
     ) as system:
         assert await system.ref("counter", 1).ask(Add(), deadline=soon()) == 1
         system.ref("counter", 2).tell(Add())
@@ -473,7 +483,7 @@ async def test_what_an_actor_that_ends_can_no_longer_do_is_told_in_an_event(what
         async with open_system(
             children,
             committer=committer,
-            event=lambda name, **facts: name == "effect.failed" and faults.append(facts["error"]),
+            event=errors_of("effect.failed", faults),
         ) as system:
             leaver: Ref = system.ref("leaver", 1)
             assert await leaver.ask(Add(), deadline=soon()) == 1
