@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from greenroom.runtime.command import Command, Stream
-from greenroom.runtime.marks import BatchMark, C, Mark, S, StreamMark
+from greenroom.runtime.marks import BatchMark, Mark, StreamMark
 
 F = TypeVar("F", bound=Callable[..., object])
+C = TypeVar("C", bound=Command[Any])
+S = TypeVar("S", bound=Stream[Any])
 
 BATCH_COMMANDS_MAX = 4096
 

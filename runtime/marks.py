@@ -5,19 +5,18 @@
     @handles(Follow)            Follow is Stream[str]  (self, Follow) -> AsyncIterator[str], with `yield`
 
 A command names its reply in its base, and a decorator knows the command alone. So each mark is generic in the command
-and asks in the type of its own `self` what that is answered with: a `Mark[Add]` is a `Mark[Command[int]]`.
+and asks in the type of its own `self` what that is answered with: a `Mark[Add]` is a `Mark[AnsweredWith[int]]`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar, overload
 
-from greenroom.runtime.command import Command, Stream
+from greenroom.runtime.command import AnsweredWith
 
 A = TypeVar("A")
 R = TypeVar("R")
 M = TypeVar("M", bound=Callable[..., object])
-C = TypeVar("C", bound=Command[Any], covariant=True)
-S = TypeVar("S", bound=Stream[Any], covariant=True)
+C = TypeVar("C", covariant=True)
 
 
 class Mark(Generic[C]):
@@ -27,14 +26,14 @@ class Mark(Generic[C]):
         self._command = command
 
     @overload
-    def __call__(self: "Mark[Command[R]]", method: Callable[[A, C], R]) -> Callable[[A, C], R]: ...
+    def __call__(self: "Mark[AnsweredWith[R]]", method: Callable[[A, C], R]) -> Callable[[A, C], R]: ...
     @overload
     def __call__(
-        self: "Mark[Command[R]]", method: Callable[[A, C], Coroutine[Any, Any, R]]
+        self: "Mark[AnsweredWith[R]]", method: Callable[[A, C], Coroutine[Any, Any, R]]
     ) -> Callable[[A, C], Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(
-        self: "Mark[Command[R]]", method: Callable[[A, C], R | Awaitable[R]]
+        self: "Mark[AnsweredWith[R]]", method: Callable[[A, C], R | Awaitable[R]]
     ) -> Callable[[A, C], R | Awaitable[R]]: ...
     def __call__(self, method: Callable[..., object]) -> Callable[..., object]:
         """Mark *method*. The same comes back."""
@@ -50,26 +49,26 @@ class BatchMark(Generic[C]):
 
     @overload
     def __call__(
-        self: "BatchMark[Command[R]]", method: Callable[[A, list[C]], R | list[R]]
+        self: "BatchMark[AnsweredWith[R]]", method: Callable[[A, list[C]], R | list[R]]
     ) -> Callable[[A, list[C]], R | list[R]]: ...
     @overload
     def __call__(
-        self: "BatchMark[Command[R]]", method: Callable[[A, list[C]], Coroutine[Any, Any, R | list[R]]]
+        self: "BatchMark[AnsweredWith[R]]", method: Callable[[A, list[C]], Coroutine[Any, Any, R | list[R]]]
     ) -> Callable[[A, list[C]], Coroutine[Any, Any, R | list[R]]]: ...
     def __call__(self, method: Callable[..., object]) -> Callable[..., object]:
         """Mark *method*. The same comes back."""
         return marked(method, self._command, self._batch_max)
 
 
-class StreamMark(Generic[S]):
+class StreamMark(Generic[C]):
     """Of an async generator that yields the answers."""
 
-    def __init__(self, command: type[S]) -> None:
+    def __init__(self, command: type[C]) -> None:
         self._command = command
 
     def __call__(
-        self: "StreamMark[Stream[R]]", method: Callable[[A, S], AsyncIterator[R]]
-    ) -> Callable[[A, S], AsyncIterator[R]]:
+        self: "StreamMark[AnsweredWith[R]]", method: Callable[[A, C], AsyncIterator[R]]
+    ) -> Callable[[A, C], AsyncIterator[R]]:
         """Mark *method*. The same comes back."""
         return marked(method, self._command)
 

@@ -204,6 +204,9 @@ async def use(committer: Committer) -> None:
             assert_type(items, Items[Member])
             async for member in items:
                 assert_type(member, Member)
+        print(await room.ask(Count(), deadline=0.0))
+        perhaps: int | None = await room.ask(Count(), deadline=0.0)
+        print(perhaps)
         room.tell(Join(User("a")))
         await room.offer(Join(User("a")))
         room.request(Join(User("a")), told, deadline=0.0)
