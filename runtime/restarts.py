@@ -93,7 +93,8 @@ def decide(policy: RestartPolicy, history: CrashHistory, now: float, jitter: flo
     history.times.append(now)
     crashes = len(history.times)
     if crashes > policy.intensity:
-        return GiveUp(f"{crashes} {'crash' if crashes == 1 else 'crashes'} within {policy.period_seconds:g} s (intensity {policy.intensity})")
+        many = "1 crash" if crashes == 1 else f"{crashes} crashes"
+        return GiveUp(f"{many} within {policy.period_seconds:g} s (intensity {policy.intensity})")
     exponent = min(crashes - 1, 32)  # 2**32 passes any ceiling; larger powers would overflow a float one day
     ceiling = min(policy.backoff_seconds_min * 2**exponent, policy.backoff_seconds_max)
     return Restart(ceiling * jitter)
