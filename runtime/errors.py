@@ -31,6 +31,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from greenroom.runtime.address import Address
+from greenroom.runtime.command import Command, Stream
 
 DEADLINE_PAST_SECONDS = 60.0  # deadlines run out on time: so late, it was a number of seconds and no time
 
@@ -72,7 +73,8 @@ class UnknownCommand(ActorError):
     """The caller sent a command that the kind has no handler for."""
 
     def __init__(self, address: Address, command: object, handled: Iterable[type] = ()) -> None:
-        super().__init__(f"{address} {_why_unheard(command, list(handled))}")
+        known = [one for one in handled if issubclass(one, Command | Stream)]
+        super().__init__(f"{address} {_why_unheard(command, known)}")
 
 
 class NotEncodable(ActorError):
@@ -206,5 +208,5 @@ def _why_unheard(command: object, handled: list[type]) -> str:
             f"handles {other.__module__}.{name}, and this is a {type(command).__module__}.{name}, another class: "
             "import the one that its actor names"
         )
-    names = ", ".join(sorted(known.__name__ for known in handled)) or "nothing"
+    names = ", ".join(sorted(known.__name__ for known in handled)) or "no command"
     return f"has no handler for {name}: decorate a method of its actor with @handles({name}). It handles {names}"
