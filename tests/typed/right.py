@@ -24,6 +24,8 @@ from greenroom.runtime import (
     Strategy,
     Stream,
     Supervisor,
+    Tick,
+    encodable,
     handles,
     open_system,
     reads,
@@ -48,6 +50,7 @@ class Join(Command[Member]):
     user: User
 
 
+@encodable("typed.leave")
 @dataclass(frozen=True, slots=True)
 class Leave(Command[None]):
     user: User
@@ -109,6 +112,14 @@ class Room(Actor):
         self.ctx.watch(other)
         with self.ctx.keep_awake("somebody is here"):
             assert_type(self.ctx.awake_for[0], str)
+        self.ctx.state.put("names", ["a", "b"])
+        names: list[str] = self.ctx.state.get("names", [])
+        assert_type(names, list[str])
+        self.ctx.set_alarm("leave", command, after_seconds=60.0, every_seconds=60.0)
+        assert_type(self.ctx.cancel_alarm("leave"), bool)
+        assert_type(self.ctx.alarms(), dict[str, int])
+        assert_type(self.ctx.tick, Tick | None)
+        self.ctx.write(command, unconfirmed=True)
 
     @reads
     @handles(Find)

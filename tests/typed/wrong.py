@@ -196,6 +196,7 @@ async def use(ref: Ref, actor: Plain, committer: Committer) -> None:
             item.upper()  # error: attr-defined reportAttributeAccessIssue
     actor.ctx.after_commit(waits)  # error: arg-type reportArgumentType
     actor.ctx.tell(ref, NotACommand())  # error: arg-type reportArgumentType
+    actor.ctx.set_alarm("a", NotACommand(), after_seconds=1.0)  # error: arg-type reportArgumentType
     actor.ctx.tell_self_after("1", Add(1))  # error: arg-type reportArgumentType
     ref.address = ref.address  # error: misc reportAttributeAccessIssue
     async with open_system([Plain], committer=committer):  # error: list-item reportArgumentType
