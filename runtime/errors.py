@@ -202,6 +202,8 @@ def _why_unheard(command: object, handled: list[type]) -> str:
     if isinstance(command, type):
         return f"was given the class {command.__name__} and not a command: make one, {command.__name__}(...)"
     name = type(command).__name__
+    if not isinstance(command, Command | Stream):
+        return f"was given a {name}, which is no command: tell it a value of a class that is a Command[...]"
     if any(known.__name__ == name for known in handled):
         other = next(known for known in handled if known.__name__ == name)
         return (

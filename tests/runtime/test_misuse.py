@@ -171,6 +171,12 @@ async def test_a_class_in_the_place_of_a_command_is_told(house):
         await house.system.ref("counter", 1).ask(Add, deadline=soon())
 
 
+@pytest.mark.parametrize("given", ["add", None, 1])
+async def test_what_is_no_command_at_all_is_told(house, given):
+    with pytest.raises(UnknownCommand, match=f"was given a {type(given).__name__}, which is no command"):
+        await house.system.ref("counter", 1).ask(given, deadline=soon())
+
+
 async def test_another_class_of_the_same_name_is_told_apart(house):
     other = type("Add", (Command,), {"__module__": "elsewhere"})
     with pytest.raises(
