@@ -355,8 +355,7 @@ class Activation:
 
     def _refuse(self, envelope: Envelope, handler: Handler | None) -> None:
         if handler is None:
-            handled = self.actor.handlers if self.actor is not None else ()
-            self.fail_or_bury(envelope, UnknownCommand(self.address, envelope.command, handled), "unknown_command")
+            self.fail_or_bury(envelope, UnknownCommand(self.address, envelope.command, self.actor), "unknown_command")
         else:
             misuse = WrongKindOfAnswer(self.address, envelope.command, handler.is_stream)
             self.fail_or_bury(envelope, misuse, "misused")

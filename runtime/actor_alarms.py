@@ -211,7 +211,7 @@ def handler_of(actor: "Actor", command: object) -> Handler:
     """The handler that an alarm's command comes to. Raises: UnknownCommand, WrongKindOfAnswer."""
     handler = actor.handlers.get(type(command))  # type: ignore[arg-type]
     if handler is None or type(command) in ALARM_HANDLERS:
-        raise UnknownCommand(actor.ctx.address, command, actor.handlers)
+        raise UnknownCommand(actor.ctx.address, command, actor)
     if handler.is_stream:
         raise WrongKindOfAnswer(actor.ctx.address, command, is_stream=True)
     return handler

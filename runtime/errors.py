@@ -27,7 +27,6 @@ ActorError
     └── CommitUnknown        storage went away during the commit: it may or may not be stored
 """
 
-from collections.abc import Iterable
 from typing import Literal
 
 from greenroom.runtime.address import Address
@@ -72,8 +71,8 @@ class AskInStop(ActorError):
 class UnknownCommand(ActorError):
     """The caller sent a command that the kind has no handler for."""
 
-    def __init__(self, address: Address, command: object, handled: Iterable[type] = ()) -> None:
-        known = [one for one in handled if issubclass(one, Command | Stream)]
+    def __init__(self, address: Address, command: object, actor: object) -> None:
+        known = [one for one in getattr(actor, "handlers", ()) if issubclass(one, Command | Stream)]
         super().__init__(f"{address} {_why_unheard(command, known)}")
 
 
