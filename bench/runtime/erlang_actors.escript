@@ -11,6 +11,7 @@ main([Name | Options]) ->
 
 scenario("tell", Scale) -> tell_in_bursts(round(4000000 * Scale));
 scenario("tell-bounded", Scale) -> tell_in_bursts(round(4000000 * Scale));
+scenario("tell-traced", Scale) -> tell_in_bursts(round(4000000 * Scale));
 scenario("ask", Scale) -> #{per_second => ask_from(1, round(600000 * Scale))};
 scenario("ask-100", Scale) -> #{per_second => ask_from(100, round(600000 * Scale))};
 scenario("spawn", Scale) ->

@@ -122,10 +122,22 @@ async def tell(scale: float) -> Numbers:
         return await _tell_in_bursts(ref, lambda: command, int(4_000_000 * scale))
 
 
+ALL_BOUNDS = Meter(size_of=lambda _: 64, bytes_max=1 << 20, head_seconds_max=10.0)
+
+
 async def tell_bounded(scale: float) -> Numbers:
-    meter = Meter(size_of=lambda _: 64, bytes_max=1 << 20, head_seconds_max=10.0)
-    async with system_of(Kind("counter", Counter, meter=meter)) as system:
+    async with system_of(Kind("counter", Counter, meter=ALL_BOUNDS)) as system:
         return await _tell_in_bursts(system.ref("counter", 1), lambda: Add(1), int(1_000_000 * scale))
+
+
+async def tell_traced(scale: float) -> Numbers:
+    async with system_of(Kind("counter", Counter, meter=ALL_BOUNDS)) as system:
+        ref = system.ref("counter", 1)
+        trace = system.trace(ref, seconds=600.0)
+        numbers = await _tell_in_bursts(ref, lambda: Add(1), int(500_000 * scale))
+        assert trace.count > int(500_000 * scale) // BURST * BURST, "a message that has no times"
+        trace.end()
+        return numbers
 
 
 async def _tell_in_bursts(ref: Ref, command: Callable[[], Add], count: int) -> Numbers:
@@ -431,6 +443,7 @@ def _memory_kb() -> float:
 SCENARIOS = {
     "tell": tell,
     "tell-bounded": tell_bounded,
+    "tell-traced": tell_traced,
     "ask": ask,
     "ask-100": ask_100,
     "ask-in-turn": ask_in_turn,

@@ -166,6 +166,7 @@ def _memory_kb() -> float:
 SCENARIOS = {
     "tell": tell,
     "tell-bounded": tell_fresh,
+    "tell-traced": tell_fresh,
     "ask": ask,
     "ask-100": ask_100,
     "spawn": spawn,
