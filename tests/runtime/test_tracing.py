@@ -372,12 +372,12 @@ async def test_entries_come_as_they_are_there_and_end_with_the_trace(autojump_cl
 
 async def test_a_cold_cell_that_is_traced_is_not_forgotten(autojump_clock: MockClock):
     async with open_house() as house:
-        trace = house.trace(seconds=30)
-        await trio.sleep(10)
+        trace = house.trace(seconds=200)
+        await trio.sleep(150)
         house.ref().tell(Note())
         await wait_all_tasks_blocked()
         assert outcomes(trace) == [("Note", "handled")]
-        await trio.sleep(120)
+        await trio.sleep(300)
         assert trace.address not in house.system.activations
 
 
