@@ -46,6 +46,13 @@ Put = Callable[[ASGIReceiveEvent], Awaitable[None]]
 DISCARDED_BYTES_MAX: Final = 256 * 1024
 DISCARD_SECONDS_MAX: Final = 1.0
 REFUSAL_SECONDS_MAX: Final = 1.0
+_CLOSING_HEADERS: Final = {
+    HTTPStatus.UPGRADE_REQUIRED: (
+        (b"connection", b"close, upgrade"),
+        (b"upgrade", b"websocket"),
+        (b"sec-websocket-version", b"13"),
+    )
+}
 LAST_REQUEST_SECONDS_MAX: Final = 1.0  # while draining: for a request that is on its way
 
 
@@ -304,7 +311,7 @@ class FrontProtocol(H11Protocol):
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"x-request-id", request_id.encode()),
-            (b"connection", b"close"),
+            *_CLOSING_HEADERS.get(status, ((b"connection", b"close"),)),
             *self.config.response_headers("h11"),
         ]
         with_body = not (self._asked_for_head and self.connection.our_state is h11.SEND_RESPONSE)

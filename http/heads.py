@@ -117,6 +117,10 @@ def _handshake_fault(request: h11.Request) -> Refusal | None:
         return HTTPStatus.BAD_REQUEST, "an upgrade request must not have a body"
     if not all(value.isascii() for name, value in request.headers if name in _HANDSHAKE_FIELDS):
         return HTTPStatus.BAD_REQUEST, "the handshake of a WebSocket is ASCII"  # wsproto raises UnicodeDecodeError
+    if request.http_version == b"1.0":
+        return HTTPStatus.BAD_REQUEST, "a WebSocket begins with a request of HTTP/1.1 (RFC 6455 section 4.1)"
+    if _last(request, b"sec-websocket-version") != "13":
+        return HTTPStatus.UPGRADE_REQUIRED, "Sec-WebSocket-Version is 13 (RFC 6455 section 4.4)"
     if not _WEBSOCKET_KEY.fullmatch(_last(request, b"sec-websocket-key")):
         return HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Key is 16 bytes in base64 (RFC 6455 section 4.2.1)"
     return None

@@ -59,7 +59,6 @@ from greenroom.runtime import (
 )
 from greenroom.runtime.deadlines import Entry
 from greenroom.storage.postgres.outbox import (
-    CLAIM_MAILS_MAX,
     GIVE_UP_MAILS_MAX,
     HAND_OVER_MAILS_MAX,
     NOT_THERE,
@@ -239,7 +238,7 @@ class ProviderQueue(Actor):
         if self._is_draining:
             return 0
         slots = min(slots_free(self._standing, self._policy, len(self._in_flight), now_ms), len(self._free))
-        return self._windows.room(now_ms, min(slots, CLAIM_MAILS_MAX))
+        return self._windows.room(now_ms, min(slots, self._policy.claims_max))
 
     def _hand_over(self, now_ms: int) -> HandOver | None:
         """Who takes the due mails of this account while it is away: all of them, or one to see whether it is there."""

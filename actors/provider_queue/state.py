@@ -50,6 +50,7 @@ class QueuePolicy:
     """The settings of the queues. accounts: all of them, first choice first.
 
     tries_max: of one mail at one account. windows: (span_ms, limit) pairs. concurrent: calls at a time per account.
+    claims_max: mails of one claim.
     mail_ms_max: a mail that has been due for longer is given up while no account is there.
     """
 
@@ -59,6 +60,7 @@ class QueuePolicy:
     retry_ms_max: int = 30_000
     mail_ms_max: int = MAIL_MS_MAX
     concurrent: int = 5
+    claims_max: int = 100
     poll_ms: int = 10_000
     windows: tuple[tuple[int, int], ...] = ((60_000, 50), (3_600_000, 1_000), (86_400_000, 10_000))
 

@@ -41,6 +41,7 @@ class EmailSettings:
     email_retry_delay: int = 1_000
     email_retry_max_delay: int = 30_000
     email_queue_concurrent: int = 5
+    email_batch_size: int = 20
     email_queue_interval: int = 10_000
     email_queue_ttl: int = 259_200
 

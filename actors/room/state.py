@@ -131,7 +131,15 @@ def apply_send(room: RoomState, insert: InsertMessage, sender_name: str) -> None
     """Remember the message."""
     room.top_seq = insert.seq
     room.ring.append(
-        StoredMessage(insert.id, insert.seq, insert.sender_id, insert.client_id, insert.content, insert.created_at_ms)
+        StoredMessage(
+            insert.id,
+            insert.seq,
+            insert.sender_id,
+            insert.client_id,
+            insert.content,
+            insert.created_at_ms,
+            sender_name,
+        )
     )
     if insert.client_id is not None:
         room.client_ids[insert.sender_id, insert.client_id] = SentBefore(

@@ -49,7 +49,7 @@ class CompatSession(SocketSession):
         self._typing_in: set[int] = set()
         self._was_told_of_limit = 0.0
         services.hub.compat.setdefault(self.user_id, []).append(connection)
-        fields = {"sessionId": f"{id(connection):x}", "userId": self.user_id, "portalType": principal.role}
+        fields = {"sessionId": f"{connection.number:x}", "userId": self.user_id, "portalType": principal.role}
         self._tell("connected", fields)
         services.engine.spawn(self._watch_small_rooms)
 

@@ -9,8 +9,10 @@ send. Classes: CONTROL and DURABLE are never dropped from an open connection; EP
 the queue is half full. Nothing here waits.
 """
 
+import secrets
 import socket
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -30,6 +32,9 @@ LINGER_BYTES_MAX: Final = 64 * 1024  # how much of what it still says is read an
 SEND_BYTES_MAX: Final = 256 * 1024  # handed to the kernel at once
 
 NEVER: Final = 2**62  # turns of the wheel
+
+# What clients are told a connection is. It begins anywhere, so that it is another one after a restart.
+_numbers: Final = count(secrets.randbits(48))
 
 CONTROL: Final = 0
 DURABLE: Final = 1
@@ -93,6 +98,7 @@ class Connection:
         "is_paused",
         "linger_bytes",
         "lingers_until",
+        "number",
         "pending",
         "reader",
         "session",
@@ -118,6 +124,7 @@ class Connection:
         self.is_paused = False
         self.lingers_until = 0.0
         self.linger_bytes = 0
+        self.number = next(_numbers)
         self.beats_at = NEVER  # the turn of the wheel at which its session is called
         self.heard_at = self.spoken_at = trio.current_time()
 
@@ -142,6 +149,13 @@ class Connection:
             self._send(frame)
         else:
             self.write(frame)
+
+    def answer(self, frame: bytes) -> None:
+        """Send what only the peer's library sees, a pong: it is not spoken to, and still has its pings of JSON."""
+        if self.is_clear:
+            self._send(frame)
+        else:
+            self.write(frame, CONTROL)
 
     def flush(self) -> None:
         """Send what was collected."""

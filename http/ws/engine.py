@@ -19,7 +19,7 @@ import trio
 
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER, CloseCode
-from greenroom.http.ws.connection import CONTROL, LINGER_BYTES_MAX, NEVER, Connection, Session
+from greenroom.http.ws.connection import LINGER_BYTES_MAX, NEVER, Connection, Session
 from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
@@ -256,7 +256,7 @@ class SocketEngine:
             elif isinstance(frame, BinaryFrame):
                 session.refuse_binary()
         if reader.replies:
-            connection.write(reader.replies, CONTROL)
+            connection.answer(reader.replies)
             reader.replies = b""
 
     def _session_failed(self, connection: Connection, error: Exception) -> None:

@@ -6,6 +6,7 @@ at top level and inside `data`, because two generations of its code read differe
 
 import itertools
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
@@ -19,6 +20,7 @@ from greenroom.storage.postgres.conversations import StoredMessage
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _quote: Final = encode_basestring
 _serial: Final = itertools.count(1)
+_BOOT: Final = str(uuid.uuid4())[:24]  # of every id of this run: the client drops what it has seen by its id
 
 Json = dict[str, Any]
 
@@ -144,7 +146,9 @@ def _iso_seconds(seconds: int) -> str:
 def compat(kind: str, fields: Json, at_ms: int) -> bytes:
     """Any compat frame: fields flat and under `data`, with the hub's envelope."""
     timestamp = fields.get("timestamp", iso(at_ms))
-    return frame_of({**fields, "type": kind, "data": fields, "timestamp": timestamp, "id": f"gr-{next(_serial)}"})
+    return frame_of(
+        {**fields, "type": kind, "data": fields, "timestamp": timestamp, "id": f"{_BOOT}{next(_serial):012x}"}
+    )
 
 
 def compat_message(event: MessageCommitted) -> bytes:

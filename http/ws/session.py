@@ -36,6 +36,10 @@ def commands_in(text: str) -> list[Json]:
     return [item for item in items if isinstance(item, dict)]
 
 
+FLOOD_SECONDS: Final = 10.0
+FLOOD_BUDGETS: Final = 3  # minutes' worth of commands that were refused
+
+
 class SocketSession:
     """Base of `V1Session` and `CompatSession`."""
 
@@ -43,6 +47,7 @@ class SocketSession:
         "_backlog",
         "_faults",
         "_held",
+        "_refused",
         "connection",
         "device",
         "is_present",
@@ -63,6 +68,7 @@ class SocketSession:
         self._backlog: deque[str] | None = None
         self._held: deque[tuple[Ref, Command[Any], ReplyTo]] | None = None
         self._faults = 0
+        self._refused: tuple[float, int] | None = None  # since when, and how many commands over the limit
 
     # -- the engine's side --------------------------------------------------------------------------------------
 
@@ -126,6 +132,15 @@ class SocketSession:
                 self._held.popleft()
         self._held = None
         self.catch_up_backlog()
+
+    def floods(self) -> bool:
+        """Count a command over the limit. True when it goes on, however often it is refused."""
+        now = trio.current_time()
+        since, refused = self._refused or (now, 0)
+        if now - since > FLOOD_SECONDS:
+            since, refused = now, 0
+        self._refused = (since, refused + 1)
+        return refused >= FLOOD_BUDGETS * self.services.limits.commands.per_minute
 
     def pause_for(self, seconds: float) -> None:
         """Stop reading this connection for a while: it says more than it may, or takes more than its share.

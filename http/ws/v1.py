@@ -25,6 +25,7 @@ from greenroom.http.ws.codes import (
     AUTH_TIMEOUT,
     BAD_FRAME,
     BAD_JSON,
+    FLOODING,
     RATE_LIMITED,
     TOO_MANY_INFLIGHT,
     TOO_MANY_ROOMS,
@@ -76,7 +77,7 @@ class V1Session(SocketSession):
         self._first_ping_at = trio.current_time() + random.uniform(1, PING_SECONDS)
         self._inflight = 0
         self._opened_at = trio.current_time()
-        connection.write(hello(services, id(connection)), CONTROL)
+        connection.write(hello(services, connection.number), CONTROL)
 
     # -- the engine's side --------------------------------------------------------------------------------------
 
@@ -170,6 +171,9 @@ class V1Session(SocketSession):
         retry_after = self.services.limits.commands.take(self.user_id, trio.current_time())
         if retry_after is None:
             return True
+        if self.floods():
+            self.connection.close(FLOODING)
+            return False
         self.error(command_id, RATE_LIMITED, "too many commands in a minute", retry_after)
         self.pause_for(1)
         return False

@@ -156,7 +156,7 @@ class Start:
             "user": session.user_id,
             "name": session.name,
             "device": session.device,
-            "session": f"{id(session.connection):x}",
+            "session": f"{session.connection.number:x}",
             "userEpoch": 1,
             "useq": 0,
             "resumed": wanted.is_resume and is_whole,

@@ -72,9 +72,8 @@ HTTP_DRAIN_SECONDS = 1.0
 HTTP_STOP_SECONDS = 0.5
 ACTORS_STOP_SECONDS = 4.5
 LAST_SEEN_STOP_SECONDS = 0.5
+STOP_SECONDS_MAX = 9.4  # when PostgreSQL is told to hurry
 DESCRIPTORS_RESERVED = 512
-
-ORDINARY_ENDS = ("normal", "passivated", "reloaded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +210,7 @@ def email_settings(settings: Settings, directory: Path) -> EmailSettings:
         email_retry_delay=settings.email_retry_delay,
         email_retry_max_delay=settings.email_retry_max_delay,
         email_queue_concurrent=settings.email_queue_concurrent,
+        email_batch_size=settings.email_batch_size,
         email_queue_interval=settings.email_queue_interval,
         email_queue_ttl=settings.email_queue_ttl,
     )
@@ -230,6 +230,7 @@ def queue_policy(email: EmailSettings) -> QueuePolicy:
         retry_ms_max=email.email_retry_max_delay,
         mail_ms_max=email.email_queue_ttl * 1000,
         concurrent=email.email_queue_concurrent,
+        claims_max=email.email_batch_size,
         poll_ms=email.email_queue_interval,
         windows=tuple((span, limit) for span, limit in windows if limit),
     )
@@ -237,7 +238,7 @@ def queue_policy(email: EmailSettings) -> QueuePolicy:
 
 def log_event(name: str, error: BaseException | None = None, **facts: object) -> None:
     """The runtime's events, as log lines."""
-    if name == "actor.ended" and facts["reason"] in ORDINARY_ENDS:
+    if name == "actor.ended":  # what it ended of has told of itself, if it is out of the ordinary
         log.debug(name, **facts)
     elif error is not None:
         log.error(name, exc_info=error, **facts)
@@ -424,6 +425,8 @@ async def open_front(house: House, app: Any, listeners: list[trio.SocketListener
             yield server
         finally:
             server.stop_accepting()
+            if house.storage.embedded is not None:
+                house.storage.embedded.stop_by = trio.current_time() + STOP_SECONDS_MAX
             with trio.move_on_after(SOCKETS_STOP_SECONDS, shield=True):
                 await house.engine.close_all(DRAINING)
             with trio.move_on_after(HTTP_DRAIN_SECONDS, shield=True):

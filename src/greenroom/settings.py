@@ -301,7 +301,7 @@ class Settings(BaseSettings):
     email_queue_interval: Annotated[
         Milliseconds, About("how often the outbox is looked at without a nudge", "10000", "ms")
     ] = 10_000
-    email_batch_size: Annotated[int, Ge(1), Le(1000), About("mails claimed at once", "20", "mails", later=_MAIL)] = 20
+    email_batch_size: Annotated[int, Ge(1), Le(1000), About("mails claimed at once", "20", "mails")] = 20
     enable_email_template_cache: Annotated[bool, About("compiled templates are kept", "true", later=_MAIL)] = True
 
     # -- notifications --

@@ -25,6 +25,7 @@ Nothing here speaks SQL, so it needs no driver and no asyncio. The database `gre
 """
 
 import enum
+import math
 import os
 import random
 import shlex
@@ -57,7 +58,9 @@ LOG_CHECK_SECONDS = 5.0
 ABANDONED_NAMED_MAX = 20  # in one event; the others are counted
 _READY_POLL_SECONDS = 0.01
 _EXPECTED = ("postgres.placed", "postgres.started", "postgres.stopped")
-_STOP_SECONDS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 6.0), (signal.SIGKILL, 5.0))
+# What it is told, one after the other: for how long at most, and in a hurry. It loses nothing that was committed by
+# being killed: the next start recovers it.
+_STOP_SECONDS = ((signal.SIGINT, 20.0, 0.3), (signal.SIGQUIT, 6.0, 0.2), (signal.SIGKILL, 5.0, 1.0))
 
 
 class ServerState(enum.Enum):
@@ -142,6 +145,7 @@ class EmbeddedServer:
         self._restarts = 0
         self._restarts_failed = 0
         self._exit_code_last: int | None = None
+        self.stop_by = math.inf  # trio time from which on its stop is in a hurry
         self._start_seconds = 0.0
 
     @property
@@ -207,7 +211,7 @@ class EmbeddedServer:
             if size != seen:
                 seen, moved = size, trio.current_time()
             elif trio.current_time() - moved > self._start_stall_seconds:
-                await _stop(process)
+                await _stop(process, self.stop_by)
                 raise self._failed(f"PostgreSQL showed no progress for {self._start_stall_seconds:g} s", since)
             await trio.sleep(_READY_POLL_SECONDS)
 
@@ -248,7 +252,7 @@ class EmbeddedServer:
         self._state, self._ready = ServerState.STOPPING, trio.Event()
         with trio.CancelScope(shield=True):
             if self._process is not None:
-                self._exit_code_last = await _stop(self._process)
+                self._exit_code_last = await _stop(self._process, self.stop_by)
                 self._tell("postgres.stopped", pid=self._process.pid)
             await trio.to_thread.run_sync(self._cluster.forget_socket_folder)
         self._state = ServerState.STOPPED
@@ -339,9 +343,11 @@ def _unpin(pid: int) -> None:
         os.sched_setaffinity(pid, range(os.sysconf("SC_NPROCESSORS_CONF")))
 
 
-async def _stop(process: trio.Process) -> int:
-    for number, seconds in _STOP_SECONDS:
+async def _stop(process: trio.Process, by: float) -> int:
+    """Stop it in order; what hangs is made to end. by: trio time; from then on in a hurry."""
+    for number, seconds, hurried_seconds in _STOP_SECONDS:
         process.send_signal(number)
-        with trio.move_on_after(seconds):
+        now = trio.current_time()
+        with trio.move_on_at(max(now + hurried_seconds, min(now + seconds, by))):
             return await process.wait()
     return await process.wait()

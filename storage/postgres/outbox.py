@@ -21,7 +21,7 @@ from greenroom.storage.postgres.idempotency import IdempotencyClaim, KeptAnswer,
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
 
-CLAIM_MAILS_MAX = 100
+CLAIM_MAILS_MAX = 1_000
 HAND_OVER_MAILS_MAX = 1000
 GIVE_UP_MAILS_MAX = 1000
 # A probe is the first mail, for so many attempts; then the next of so many gets as many. A mail that fails wherever it

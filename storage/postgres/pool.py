@@ -149,7 +149,11 @@ async def open_postgres(
     }
 
     async def make_pool() -> Any:
-        return await asyncpg.create_pool(min_size=1, max_size=connections_max, **arguments)
+        # Without its timer for idle connections: one is armed at each release, and a cancelled one keeps everything
+        # that its context holds, a whole request, for the 300 s that it would have run.
+        return await asyncpg.create_pool(
+            min_size=1, max_size=connections_max, max_inactive_connection_lifetime=0, **arguments
+        )
 
     async def connect() -> Any:
         return await asyncpg.connect(**arguments)

@@ -30,6 +30,7 @@ import asyncpg
 import jwt
 import trio
 
+from greenroom.control.client import connect
 from greenroom.storage.postgres.cluster import DATABASE, SUPERUSER
 
 SECRET = "the acceptance tests sign their tokens with these bytes, of which there are enough"
@@ -46,6 +47,14 @@ UNLIMITED = {
     "WS_MAX_PER_ADDRESS": "0",  # a listener from outside is not known to be of loopback
     "LOG_LEVEL": "info",
 }
+
+COUNT_TASKS = """
+count, waiting = 0, [trio.lowlevel.current_root_task()]
+while waiting:
+    count, task = count + 1, waiting.pop()
+    waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+count
+"""
 
 # Moves the listener to descriptor 3, where LISTEN_FDS wants it, and becomes the server.
 WITH_LISTENER = """
@@ -76,6 +85,7 @@ class ServerProcess:
         self.folder.chmod(0o711)
         (self.folder / "owner").write_text(str(os.getpid()))
         self.data = self.folder / "data"
+        self._paused: tuple[int, ...] = ()
         self.data.mkdir(mode=0o711)
         self.data.chmod(0o711)
         self.port = 0
@@ -185,6 +195,8 @@ class ServerProcess:
 
     def pause_postgres(self) -> None:
         """SIGSTOP the postmaster and every worker: a server that hangs."""
+        assert self.postmaster_pid is not None
+        self._paused = (self.postmaster_pid, *_children(self.postmaster_pid))
         self._signal_postgres(signal.SIGSTOP)
 
     def continue_postgres(self) -> None:
@@ -199,6 +211,9 @@ class ServerProcess:
                     os.kill(one, number)
 
     def _end_postgres(self) -> None:
+        for paused in self._paused:  # of a postmaster that is gone: they end as soon as they may look
+            with suppress(ProcessLookupError):
+                os.kill(paused, signal.SIGCONT)
         pid = self.postmaster_pid
         if pid is None:
             return
@@ -282,6 +297,11 @@ class ServerProcess:
             descriptors=len(os.listdir(f"/proc/{self.pid}/fd")),
             threads=int(re.search(r"Threads:\s+(\d+)", status)[1]),  # type: ignore[index]
         )
+
+    def tasks(self) -> int:
+        """How many trio tasks the server process has now."""
+        with connect(self.data) as running:
+            return int(running.ask("attach", source=COUNT_TASKS))
 
     @property
     def log(self) -> Path:

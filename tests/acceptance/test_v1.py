@@ -304,6 +304,57 @@ async def test_over_the_limit_says_in_whole_seconds_when_and_duplicates_are_free
         assert len(await server.log_of(room)) == 6
 
 
+async def test_who_goes_on_however_often_it_is_refused_is_closed_and_its_neighbour_is_not():
+    with ServerProcess(WS_COMMANDS_PER_MINUTE=20) as server:
+        await trio.to_thread.run_sync(server.start)
+        room = await server.make_room(1, [1, 2])
+        async with open_sockets() as nursery:
+            flood, other = await Socket.open(nursery, server, 1), await Socket.open(nursery, server, 2)
+            await flood.start(room)
+            await other.start(room)
+            for number in range(90):
+                await flood.send({"type": "typing", "id": str(number), "room": room, "data": {"on": False}})
+            await wait_until(lambda: flood.close_code is None and "open", 10)
+            assert flood.close_code == 4102
+            refused = [event for event in flood.of("error") if event["data"]["code"] == 4291]
+            assert 50 < len(refused) <= 60
+            assert (await other.ask("send", room, body="still here"))["type"] == "ack"
+
+
+async def test_what_is_replayed_says_who_wrote_it_as_what_was_heard_live(server, fresh):
+    room = await server.make_room(fresh, [fresh, fresh + 1])
+    async with open_sockets() as nursery:
+        ann, ben = await Socket.open(nursery, server, fresh), await Socket.open(nursery, server, fresh + 1)
+        await ann.start(room)
+        await ben.start(room)
+        await ann.ask("send", room, body="hello Ben")
+        heard = await ben.expect("message")
+        again = await Socket.open(nursery, server, fresh + 1)
+        await again.start(resume={"rooms": {str(room): {"seq": 0}}})
+        replayed = await again.expect("message")
+        joins = await Socket.open(nursery, server, fresh + 1)
+        await joins.start()
+        await joins.ask("join", room, after=0)
+        joined = await joins.expect("message")
+        assert heard["data"]["senderName"] == f"user {fresh}"
+        assert replayed["data"] == heard["data"]
+        assert joined["data"] == heard["data"]
+
+
+async def test_what_a_connection_is_called_is_no_address_and_another_one_each_time(server, fresh):
+    async with open_sockets() as nursery:
+        numbers = []
+        for _ in range(3):
+            sock = await Socket.open(nursery, server, fresh)
+            hello = await sock.expect("hello")
+            ready = await sock.start()
+            assert ready["data"]["session"] == hello["data"]["conn"]
+            numbers.append(int(hello["data"]["conn"], 16))
+            await sock.close()
+        assert len(set(numbers)) == 3
+        assert numbers == sorted(numbers)
+
+
 async def test_several_commands_in_one_frame_and_their_order(server, fresh):
     room = await server.make_room(fresh, [fresh])
     async with open_sockets() as nursery:

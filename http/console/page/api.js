@@ -93,12 +93,13 @@ export class Api {
 }
 
 const first = (...values) => values.find((value) => value !== undefined && value !== null);
+const firstText = (...values) => values.find((value) => typeof value === "string" && value.trim());
 
 function roomOf(row) {
   const count = first(row.participantCount, row.participant_count);
   return {
     id: Number(row.id),
-    title: first(row.title, row.name, row.participantName, row.participant_name) || `Room ${row.id}`,
+    title: firstText(row.title, row.name, row.participantName, row.participant_name) || `Room ${row.id}`,
     isGroup: first(row.isGroup, row.is_group, true),
     preview: first(row.lastMessage?.content, row.lastMessage, row.last_message) || "",
     at: Date.parse(first(row.lastMessageAt, row.last_message_time, row.last_message_at, row.updatedAt, row.updated_at) || "") || 0,
