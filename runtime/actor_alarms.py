@@ -79,7 +79,7 @@ class ActorAlarms:
         """As `Context.set_alarm`."""
         assert self._cell.actor is not None
         handler_of(self._cell.actor, command)
-        if every_seconds is not None and not every_seconds >= EVERY_SECONDS_MIN:
+        if every_seconds is not None and not EVERY_SECONDS_MIN <= every_seconds < float("inf"):
             raise ValueError(
                 f"alarm {name}: every_seconds is {EVERY_SECONDS_MIN:g} or more, not {every_seconds}: each coming is a "
                 "commit; a beat in memory is ctx.tell_self_after"

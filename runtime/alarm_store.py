@@ -33,8 +33,9 @@ class StoredAlarm:
     def check(self) -> None:
         """Raises: ValueError for what no storage could keep."""
         check_name("the name of an alarm", self.name, ALARM_NAME_BYTES_MAX)
-        if not 0 <= self.scheduled_ms <= ALARM_MS_MAX or not 0 <= self.due_ms <= ALARM_MS_MAX:
-            raise ValueError(f"alarm {self.name}: its time is in milliseconds since 1970, up to the year 9999")
+        for at_ms in (self.scheduled_ms, self.due_ms):
+            if not isinstance(at_ms, int) or not 0 <= at_ms <= ALARM_MS_MAX:
+                raise ValueError(f"alarm {self.name}: its time is whole milliseconds since 1970, up to the year 9999")
         if self.every_ms is not None and not 0 < self.every_ms <= EVERY_MS_MAX:
             raise ValueError(f"alarm {self.name}: it comes again within ten years, not every {self.every_ms} ms")
         if not self.command.isascii() or len(self.command) > ALARM_COMMAND_BYTES_MAX:
@@ -79,7 +80,7 @@ class AlarmStore(Protocol):
 
 def check_name(what: str, name: str, bytes_max: int) -> None:
     """Raises: ValueError for a text that is empty, too long, or that PostgreSQL could not keep."""
-    if not name or "\0" in name:
+    if not isinstance(name, str) or not name or "\0" in name:
         raise ValueError(f"{what} is a text of at least one character without NUL, not {name!r}")
     if len(name) > bytes_max or len(name.encode()) > bytes_max:  # a lone surrogate is a ValueError
         raise ValueError(f"{what} takes at most {bytes_max} bytes: {name[:40]!r}… is longer")

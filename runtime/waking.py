@@ -15,6 +15,7 @@ from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import StorageUnavailable
 from greenroom.runtime.faults import crashed
 from greenroom.runtime.lifecycle import Phase, StopReason
+from greenroom.runtime.turn import leave, put_aside
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -78,8 +79,9 @@ async def _load_kept(cell: "Activation") -> None:
 
 
 def _store_draft(cell: "Activation") -> None:
-    """What the actor staged while it started is a unit of its own. Raises: ValueError."""
+    """What the actor staged while it started leaves as of a turn. Marks for a turn stay for one. Raises: ValueError."""
     assert cell.context is not None
     assert cell.gate is not None
-    if cell.context.writes or cell.context.effects:
+    effects = cell.context.effects or ()
+    if (cell.context.writes or effects) and leave not in effects and put_aside not in effects:
         cell.gate.close_turn(Envelope(cell.address, None), None, *cell.context.take_draft())

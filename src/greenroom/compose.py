@@ -50,13 +50,14 @@ from greenroom.runtime import ActorSystem, Inspection, StorageUnavailable, Syste
 from greenroom.secret_file import jwt_secret
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import AsyncioBridge, open_asyncio_bridge
+from greenroom.storage.postgres.actor_state import PostgresStateStore
+from greenroom.storage.postgres.alarms import PostgresAlarmStore
 from greenroom.storage.postgres.api_keys import ApiKeys
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.data_directory import choose_data_directory, make_data_directory
 from greenroom.storage.postgres.embedded import EmbeddedServer, open_embedded
 from greenroom.storage.postgres.ids import Ids, object_ids, user_ids
-from greenroom.storage.postgres.kept import PostgresAlarmStore, PostgresStateStore
 from greenroom.storage.postgres.last_seen import LastSeen
 from greenroom.storage.postgres.migrate import apply_migrations, require_migrated
 from greenroom.storage.postgres.outbox import Outbox

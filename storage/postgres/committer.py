@@ -29,7 +29,8 @@ from greenroom.runtime.ports import (
     StoredAlarm,
     StoredValue,
 )
-from greenroom.storage.postgres.kept import write_kept
+from greenroom.storage.postgres.actor_state import write_state
+from greenroom.storage.postgres.alarms import write_alarms
 from greenroom.storage.postgres.ownership import PostgresOwnership
 from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
 from greenroom.storage.postgres.queries import query
@@ -283,7 +284,8 @@ async def _write(connection: Any, batch: Batch) -> list[Any]:
         accepted = [write for unit in units for write in unit.writes]
         await _write_participants(connection, [write for write in accepted if isinstance(write, PutParticipant)])
         await _write_markers(connection, [write for write in accepted if isinstance(write, AdvanceMarker)])
-        await write_kept(connection, units)
+        await write_alarms(connection, units)
+        await write_state(connection, units)
     return rows
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from greenroom.runtime.ports import Address, Ownership
+from greenroom.storage.postgres.addresses import columns_of, texts_of
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.together import Together
 
@@ -22,10 +23,8 @@ class PostgresOwnership(Ownership):
 
     def _claims_by(self, name: str) -> Callable[[list[Address]], Any]:
         async def claim_all(addresses: list[Address]) -> dict[Address, int]:
-            kinds = [address.kind for address in addresses]
-            rows = await self._postgres.fetch(name, kinds, [str(address.key) for address in addresses])
+            rows = await self._postgres.fetch(name, *columns_of(addresses))
             tokens = {(row["kind"], row["key"]): row["token"] for row in rows}
-            found = {address: tokens.get((address.kind, str(address.key))) for address in addresses}
-            return {address: token for address, token in found.items() if token is not None}
+            return {address: tokens[texts_of(address)] for address in addresses if texts_of(address) in tokens}
 
         return claim_all

@@ -9,8 +9,9 @@ from postgres_proxy import open_proxy
 
 from greenroom.runtime import Actor, Address, Command, CommitUnknown, Kind, encodable, handles, open_system
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
+from greenroom.storage.postgres.actor_state import PostgresStateStore
+from greenroom.storage.postgres.alarms import PostgresAlarmStore
 from greenroom.storage.postgres.committer import PostgresCommitter
-from greenroom.storage.postgres.kept import PostgresAlarmStore, PostgresStateStore
 from greenroom.storage.postgres.pool import open_postgres
 
 ONE = Address("bell", 1)

@@ -28,10 +28,11 @@ from greenroom.runtime import (
 from greenroom.runtime.ports import DeleteAlarm, DeleteValue, DueAlarm, StoredAlarm, StoredValue
 from greenroom.runtime.testing import MemoryCommitter
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
+from greenroom.storage.postgres.actor_state import PostgresStateStore
+from greenroom.storage.postgres.alarms import PostgresAlarmStore
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations, NewConversation
 from greenroom.storage.postgres.ids import user_ids
-from greenroom.storage.postgres.kept import PostgresAlarmStore, PostgresStateStore
 from greenroom.storage.postgres.pool import open_postgres
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.postgres.together import Together
