@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -403,3 +403,56 @@ async def test_a_full_mailbox_drops_tells_as_its_kind_says(
         await wait_all_tasks_blocked()
         assert [line for line in house.log if "in:" in line] == [f"in: {name}" for name in kept]
         assert house.system.dead_letters.counts == {overflow.value.replace("drop", "dropped"): 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Wake(Command[str]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Command[None]):
+    whose: str
+
+
+class Starter(Actor):
+    """Tells and stops while it starts; `heard` is what the one named listener was told."""
+
+    heard: ClassVar[list[str]] = []
+    ends: ClassVar[list[StopReason]] = []
+
+    def __init__(self, key) -> None:
+        self.key = key
+
+    async def start(self) -> None:
+        if self.key != "listener":
+            self.ctx.tell(self.ctx.ref("starter", "listener"), Hello(self.key))
+        if self.key == "stops":
+            self.ctx.stop()
+
+    def stopping(self, reason: StopReason) -> None:
+        self.ends.append(reason)
+
+    @handles(Hello)
+    def hello(self, command: Hello) -> None:
+        self.heard.append(command.whose)
+
+    @handles(Wake)
+    async def wake(self, _: Wake) -> str:
+        await trio.sleep(5)
+        return "awake"
+
+
+async def test_what_an_actor_tells_while_it_starts_leaves_when_it_has_started(autojump_clock):
+    async with open_system([Kind("starter", Starter)], committer=MemoryCommitter()) as system:
+        Starter.heard.clear()
+        system.ref("starter", "a").tell(Wake())
+        await trio.sleep(1)  # its first turn is still at work
+        assert Starter.heard == ["a"]
+
+
+async def test_an_actor_that_stops_while_it_starts_handles_one_command(autojump_clock):
+    async with open_system([Kind("starter", Starter)], committer=MemoryCommitter()) as system:
+        Starter.ends.clear()
+        assert await system.ref("starter", "stops").ask(Wake(), deadline=trio.current_time() + 9) == "awake"
+        assert Starter.ends == [StopReason.NORMAL]
