@@ -38,7 +38,6 @@ from greenroom.http.ws.services import SocketServices, failure_of, send_over_lim
 from greenroom.http.ws.session import SocketSession, commands_in
 from greenroom.http.ws.v1_commands import (
     COMMANDS_MAX,
-    ID_CHARACTERS_MAX,
     INFLIGHT_MAX,
     ROOMS_MAX,
     BadCommand,
@@ -47,6 +46,7 @@ from greenroom.http.ws.v1_commands import (
     data_of,
     gap_in,
     id_in,
+    message_in,
     optional_seq,
     room_item,
     room_of,
@@ -69,8 +69,7 @@ class V1Session(SocketSession):
 
     def __init__(self, services: SocketServices, connection: Connection, principal: Principal | None) -> None:
         super().__init__(services, connection, principal)
-        # Joined; None until ready. A tuple, because nearly everybody joins one room and a set takes 216 bytes.
-        self._rooms: tuple[int, ...] | None = None
+        self._rooms: tuple[int, ...] | None = None  # joined; None until ready. A set would take 216 bytes
         self.starting: Start | None = None
         self._types_in: set[int] | None = None  # rooms where others believe that this user types
         # The first ping comes at a random moment, so that connections of one storm are not pinged together.
@@ -173,19 +172,14 @@ class V1Session(SocketSession):
             return True
         if self.floods():
             self.connection.close(FLOODING)
-            return False
-        self.error(command_id, RATE_LIMITED, "too many commands in a minute", retry_after)
-        self.pause_for(1)
+        else:
+            self.error(command_id, RATE_LIMITED, "too many commands in a minute", retry_after)
+            self.pause_for(1)
         return False
 
     def _send(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = room_of(frame), data_of(frame)
-        content = data.get("body", data.get("content"))
-        client_id = data.get("clientId", command_id)
-        if not isinstance(content, str):
-            raise BadCommand("send needs data.body, a text of 1 to 10,000 characters")
-        if not isinstance(client_id, str) or not 0 < len(client_id) <= ID_CHARACTERS_MAX:
-            raise BadCommand("send needs an id or data.clientId of 1 to 64 characters")
+        room_id = room_of(frame)
+        content, client_id = message_in(data_of(frame), command_id)
         if not self._may_command(command_id):
             return
         user_id = self.user_id

@@ -120,6 +120,18 @@ def command_id_of(frame: dict[str, Any]) -> str | None:
     raise BadCommand("id is a text of 1 to 64 characters")
 
 
+def message_in(data: dict[str, Any], command_id: str | None) -> tuple[str, str]:
+    """The content and the client id of a send. Raises: BadCommand, also for what would be lost in silence."""
+    content, client_id = data.get("body", data.get("content")), data.get("clientId", command_id)
+    if not isinstance(content, str):
+        raise BadCommand("send needs data.body, a text of 1 to 10,000 characters")
+    if not isinstance(client_id, str) or not 0 < len(client_id) <= ID_CHARACTERS_MAX:
+        raise BadCommand("send needs an id or data.clientId of 1 to 64 characters")
+    if data.get("attachments") or data.get("replyTo") is not None:
+        raise BadCommand("messages have no attachments and answer no other message yet: send the text alone")
+    return content, client_id
+
+
 def id_in(frame: dict[str, Any]) -> str | None:
     """The id of a command that is refused whatever it says; None when that cannot be sent back."""
     command_id = frame.get("id")

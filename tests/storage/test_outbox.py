@@ -215,7 +215,8 @@ async def test_claims_come_by_priority_then_age_and_only_what_is_due_for_that_ac
         assert (await bench.claim(await bench.own(), at_ms=NOW + 5_000)).claimed[0].email_id == later
 
 
-async def test_a_claim_takes_no_more_than_asked_and_never_more_than_a_hundred(database):
+async def test_a_claim_takes_no_more_than_asked_and_never_more_than_its_bound(database, monkeypatch):
+    monkeypatch.setattr("greenroom.storage.postgres.outbox.CLAIM_MAILS_MAX", 100)
     async with open_bench(database) as bench:
         await bench.put(120)
         owner = await bench.own()
