@@ -95,6 +95,7 @@ class ActorSystem:
         self.passivated = 0
         self.late_replies = 0  # of activations that have ended
         self.retired = {name: Retired() for name in self.kinds}
+        self.carry: Callable[[Envelope], None] = self.deliver  # between actors: where a network would stand
         self._nursery = nursery
         self.is_stopped = False
         self.storage = StorageWatch(self)
@@ -216,7 +217,7 @@ class ActorSystem:
         """A tell between actors: it never waits and never raises; what cannot be queued is a dead letter."""
         envelope = Envelope(address, command)
         try:
-            self.deliver(envelope)
+            self.carry(envelope)
         except MailboxFull:
             self.bury(envelope, "mailbox_full", sender)
         except ActorGone:

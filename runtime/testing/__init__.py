@@ -1,5 +1,13 @@
-"""A kit for tests of actors: ports kept in memory, with faults on demand."""
+"""A kit for tests of actors: ports kept in memory, virtual time, probes, faults, seeds that repeat, and shrinking.
 
+docs/testing-actors.md shows how they are used.
+"""
+
+from greenroom.runtime.testing.commit_fault import CommitFault
+from greenroom.runtime.testing.faults import ActorFaults, InjectedFault
+from greenroom.runtime.testing.interposition import Interposition
+from greenroom.runtime.testing.leaks import LeakCheck, Leaked
+from greenroom.runtime.testing.ledger import CommandLost, Ledger
 from greenroom.runtime.testing.memory_committer import MemoryCommitter
 from greenroom.runtime.testing.memory_tables import (
     MemoryAlarmStore,
@@ -7,5 +15,46 @@ from greenroom.runtime.testing.memory_tables import (
     MemoryStateStore,
     MemoryTables,
 )
+from greenroom.runtime.testing.probe import Probe, Told, UnexpectedCommand
+from greenroom.runtime.testing.seeded import (
+    CannotSeed,
+    SeededClock,
+    SeededRandomness,
+    SeededRun,
+    ThreadRefused,
+    run_seeded,
+)
+from greenroom.runtime.testing.shrink import DoesNotFail, Plan, Simplifiable, shrink
+from greenroom.runtime.testing.unreliable_network import UnreliableNetwork
+from greenroom.runtime.testing.virtual_clock import VirtualClock
 
-__all__ = ["MemoryAlarmStore", "MemoryCommitter", "MemoryOwnership", "MemoryStateStore", "MemoryTables"]
+__all__ = [
+    "ActorFaults",
+    "CannotSeed",
+    "CommandLost",
+    "CommitFault",
+    "DoesNotFail",
+    "InjectedFault",
+    "Interposition",
+    "LeakCheck",
+    "Leaked",
+    "Ledger",
+    "MemoryAlarmStore",
+    "MemoryCommitter",
+    "MemoryOwnership",
+    "MemoryStateStore",
+    "MemoryTables",
+    "Plan",
+    "Probe",
+    "SeededClock",
+    "SeededRandomness",
+    "SeededRun",
+    "Simplifiable",
+    "ThreadRefused",
+    "Told",
+    "UnexpectedCommand",
+    "UnreliableNetwork",
+    "VirtualClock",
+    "run_seeded",
+    "shrink",
+]

@@ -2,6 +2,9 @@
 
 It obeys the contract of `Committer`: batches, order, tokens, all or nothing for each actor. A second one on the same
 tables is the same storage after the process was killed, or seen from another node.
+
+    statement ──commit_seconds──▶ commit ──▶ settled
+                    └ claim_elsewhere, is_away: what happens here is seen by the commit, as in a real one
 """
 
 from collections import deque
@@ -11,6 +14,7 @@ import trio
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.ports import CommitOutcome, Committer, CommitUnit, KeptWrite, StorageUnavailable
+from greenroom.runtime.testing.commit_fault import CommitFault
 from greenroom.runtime.testing.memory_tables import MemoryAlarmStore, MemoryOwnership, MemoryStateStore, MemoryTables
 
 Fault = Callable[[CommitUnit], CommitOutcome]
@@ -24,8 +28,9 @@ class MemoryCommitter(Committer):
     """Run `run` in a nursery. `stored` holds (address, write) in the order committed, without alarms and state.
 
     ownership, alarms, states: the other ports on the same tables.
-    fault: decides the outcome of each unit. hold(): no batch is committed until release().
-    is_away: claims, reads, probes and commits find no storage.
+    fault: decides the outcome of each unit. fail_unit(3, CommitFault.REFUSED): so ends the third from now.
+    commit_seconds: a batch takes so long between its statement and its commit. hold(): none is committed until
+    release(). is_away: claims, reads, probes and commits find no storage.
     """
 
     def __init__(self, tables: MemoryTables | None = None) -> None:
@@ -37,7 +42,11 @@ class MemoryCommitter(Committer):
         self.states = MemoryStateStore(self.tables)
         self.batches = 0
         self.fault: Fault = _commits
+        self.commit_seconds = 0.0
+        self._planned: dict[int, CommitFault] = {}
+        self._decided = 0  # units whose outcome was looked for
         self._pending: deque[CommitUnit] = deque()
+        self._in_flight: list[CommitUnit] = []
         self._wake = trio.Event()
         self._open = trio.Event()
         self._open.set()
@@ -68,6 +77,30 @@ class MemoryCommitter(Committer):
         if self.is_away:
             raise StorageUnavailable("memory storage is away")
 
+    def claim_elsewhere(self, address: Address) -> int:
+        """Have another owner claim *address* now: what the one before it sends from now on is fenced. The new token."""
+        return self.ownership.claimed_elsewhere(address)
+
+    def fail_unit(self, number: int, fault: CommitFault) -> None:
+        """Have the unit *number* from now, 1 for the next, end with *fault*. Those of its actor in its batch end so too.
+
+        Raises: ValueError for a number below 1.
+        """
+        if number < 1:
+            raise ValueError(f"units are counted from 1, the next one, so there is none of number {number}")
+        self._planned[self._decided + number] = fault
+
+    def forget_faults(self) -> None:
+        """Storage is well from now on: what was planned does not happen, nothing is held, slow or away."""
+        self._planned.clear()
+        self.fault, self.commit_seconds, self.is_away = _commits, 0.0, False
+        self.release()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is queued or on its way to be stored."""
+        return not self._in_flight and all(unit.is_void for unit in self._pending)
+
     def hold(self) -> None:
         """Commit nothing until `release`."""
         if self._open.is_set():
@@ -84,27 +117,38 @@ class MemoryCommitter(Committer):
             await self._open.wait()
             await trio.lowlevel.checkpoint()
             self._wake = trio.Event()
-            batch = [unit for unit in self._pending if not unit.is_void]
+            self._in_flight = [unit for unit in self._pending if not unit.is_void]
             self._pending.clear()
+            if self.commit_seconds > 0:
+                await trio.sleep(self.commit_seconds)
+            batch, self._in_flight = self._in_flight, []
             self._commit(batch)
 
     def _commit(self, batch: list[CommitUnit]) -> None:
         self.batches += bool(batch)
-        outcomes: dict[Address, CommitOutcome] = {}
+        ends: dict[Address, tuple[CommitOutcome, bool]] = {}
         for unit in batch:  # the worst unit of an actor decides for all of them
-            outcome = self._outcome(unit)
-            if outcomes.get(unit.address, CommitOutcome.COMMITTED) is CommitOutcome.COMMITTED:
-                outcomes[unit.address] = outcome
+            end = self._end_of(unit)
+            if ends.get(unit.address, (CommitOutcome.COMMITTED,))[0] is CommitOutcome.COMMITTED:
+                ends[unit.address] = end
         for unit in batch:
-            if outcomes[unit.address] is CommitOutcome.COMMITTED:
+            if ends[unit.address][1]:
                 self.tables.store(unit.address, unit.writes)
         for unit in batch:
             if not unit.is_void:
-                unit.settle(outcomes[unit.address])
+                unit.settle(ends[unit.address][0])
 
-    def _outcome(self, unit: CommitUnit) -> CommitOutcome:
+    def _end_of(self, unit: CommitUnit) -> tuple[CommitOutcome, bool]:
+        """The outcome, and whether the writes are stored."""
+        self._decided += 1
+        planned = self._planned.pop(self._decided, None)
         if self.is_away:
-            return CommitOutcome.UNAVAILABLE
+            return CommitOutcome.UNAVAILABLE, False
         if self.tokens.get(unit.address) != unit.token:
-            return CommitOutcome.FENCED
-        return self.fault(unit)
+            return CommitOutcome.FENCED, False
+        if planned is CommitFault.FENCED:
+            self.claim_elsewhere(unit.address)
+        if planned is not None:
+            return planned.outcome, planned.is_stored
+        outcome = self.fault(unit)
+        return outcome, outcome is CommitOutcome.COMMITTED
