@@ -24,8 +24,8 @@ def hold(cell: "Activation") -> trio.Event:
         return cell.held
     cell.held = trio.Event()
     if cell.phase is Phase.LOADING:
-        assert cell.starting is not None
-        cell.starting.cancel(reason="its supervisor restarts it")
+        if cell.starting is not None:  # else its task has not begun yet, and sees that it is held
+            cell.starting.cancel(reason="its supervisor restarts it")
     elif cell.phase in AWAKE:
         if cell.waiting is not None:
             cell.waiting.cancel("its supervisor restarts it")

@@ -180,7 +180,8 @@ class Branch:
             await trio.sleep(group.delay_seconds)
             for place in group.plan.start:
                 await self.children[place].start()
-            del self._groups[key]
+            if self._groups.get(key) is group:  # it may be given up without waiting for anything any more
+                del self._groups[key]
         await trio.lowlevel.checkpoint()
 
     def _end(self, place: int, *, for_good: bool) -> None:

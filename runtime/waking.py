@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 async def load(cell: "Activation") -> None:
     """Make *cell* ready, or have its crash dealt with. Total: raises nothing but `Cancelled`."""
     with trio.CancelScope() as cell.starting:
+        if cell.held is not None:
+            cell.starting.cancel(reason="its supervisor restarts it")
         await _load(cell)
     cell.starting = None
     if cell.held is not None and cell.phase in (Phase.LOADING, Phase.READY):

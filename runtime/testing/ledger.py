@@ -34,14 +34,18 @@ class CommandLost(AssertionError):
 
 
 class Ledger(Interposition):
-    """Follows what is sent to the kinds given to `on`. counts: accepted, refused, handled, dead, told, coalesced."""
+    """Follows what is sent to the kinds given to `on`. counts: accepted, refused, handled, dead, told, coalesced.
+
+    dead: every command that became a dead letter, in order.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
         self._open: list[Envelope] = []
         self._handled: dict[int, object] = {}  # by id, with the command: an id is only good while its object lives
-        self._dead: dict[int, object] = {}
+        self.dead: list[object] = []
+        self._dead: set[int] = set()
 
     def on(self, kind: Kind) -> Kind:
         """The same kind, followed."""
@@ -71,7 +75,6 @@ class Ledger(Interposition):
         self._open = still_open
         if not still_open:
             self._handled.clear()
-            self._dead.clear()
 
     @property
     def waiting(self) -> int:
@@ -97,7 +100,8 @@ class Ledger(Interposition):
 
     def buried(self, command: object) -> None:
         """Of the dead letters: one more."""
-        self._dead[id(command)] = command
+        self.dead.append(command)
+        self._dead.add(id(command))
 
     def _close(self, envelope: Envelope) -> None:
         key = id(envelope.command)

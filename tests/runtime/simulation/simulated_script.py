@@ -1,0 +1,383 @@
+"""The script of the simulation: what is done to the world, and what befalls it. One seed makes one script.
+
+A step has a `repr` that makes it again, so a plan that fails can be written down: `Plan(seed=3, steps=(Do(...), ...))`.
+Two stages, as in TigerBeetle's: first anything may fail, then the faults end and everything must come to rest.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+from simulated_world import (
+    ACCOUNTS,
+    BOARDS,
+    PLACES,
+    Asked,
+    Bounce,
+    Fail,
+    Follow,
+    Hold,
+    Knock,
+    Later,
+    Look,
+    OpenDoor,
+    Pass,
+    Pay,
+    Put,
+    PutMany,
+    Quit,
+    Spread,
+    Violation,
+    Watch,
+    World,
+)
+
+from greenroom.runtime import ActorError, Address, open_system
+from greenroom.runtime.testing import CommitFault, Plan, SeededRandomness, SeededRun, run_seeded
+
+STEPS = 60
+SETTLE_SECONDS = 40.0  # longer than any wait of the runtime and than the rest after too many crashes
+IDLE_SECONDS = 10.0  # longer than any kind may be idle, and than the sweeper takes
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Something is sent to *to*. how: tell, request (an ask without a task), ask, follow; patience in seconds."""
+
+    how: str
+    to: str
+    command: Any
+    patience: float = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Some task that asks is cancelled."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """The tasks of the world run for so many rounds."""
+
+    rounds: int
+
+    def simpler(self) -> Sequence[object]:
+        return [Yield(self.rounds // 2), Yield(self.rounds - 1)] if self.rounds > 1 else []
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Time passes."""
+
+    seconds: float
+
+    def simpler(self) -> Sequence[object]:
+        return [Wait(round(self.seconds))] if self.seconds != round(self.seconds) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Actors:
+    """A fault of actors: crash_at_command, crash_in_start, crash_in_stop, crash_while_cancelled."""
+
+    plan: str
+    count: int
+
+    def simpler(self) -> Sequence[object]:
+        return [Actors(self.plan, self.count - 1)] if self.count > 1 else []
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A unit ends with a fault: a number from now, and the name of the fault."""
+
+    number: int
+    fault: str
+
+    def simpler(self) -> Sequence[object]:
+        return [Commit(self.number - 1, self.fault)] if self.number > 1 else []
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Storage takes so long from the statement to the commit, or is away."""
+
+    seconds: float
+    is_away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Steal:
+    """Another owner claims an address."""
+
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What actors tell each other is lost, doubled and late."""
+
+    lost: float
+    doubled: float
+    delay_seconds_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Passivate:
+    """All who can be are passivated now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassivateAlways:
+    """Of the whole run: actors forget everything after each command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """The wall clock is stepped, and its rate changes."""
+
+    seconds: float
+    rate: float
+
+
+# -- making one ------------------------------------------------------------------------------------------------------
+
+
+def plan_of(seed: int, steps: int = STEPS) -> Plan[Any]:
+    """The plan that *seed* stands for."""
+    chance = SeededRandomness(f"{seed} script")
+    made: list[Any] = [PassivateAlways()] if chance.random() < 0.2 else []
+    heat = chance.choice([0.0, 0.1, 0.25, 0.5])  # how often something goes wrong
+    for number in range(steps):
+        made.append(_fault(chance) if chance.random() < heat else _work(chance, number))
+        if chance.random() < 0.5:
+            made.append(Yield(chance.randint(1, 8)) if chance.random() < 0.7 else Wait(round(chance.uniform(0, 2), 2)))
+    return Plan(seed, tuple(made))
+
+
+def _work(chance: SeededRandomness, number: int) -> Any:
+    place = chance.choice(PLACES)
+    ordered, other, streamed = f"t{chance.randint(0, 2)}:{number}", f"q:{number}", f"s:{number}"
+    some = tuple(f"account/{key}" for key in chance.choices(ACCOUNTS, k=chance.randint(0, 3)))
+    seconds = round(chance.uniform(0, 3), 2)
+    patience = chance.choice([0.0, 0.05, 1.0, 8.0])
+    writes: list[tuple[float, Callable[[], Any]]] = [
+        (8, lambda: Do("tell", place, Put(ordered))),
+        (6, lambda: Do("request", place, Put(ordered), patience)),
+        (3, lambda: Do("tell", place, PutMany(ordered))),
+        (2, lambda: Do("request", place, PutMany(ordered), patience)),
+        (2, lambda: Do("tell", chance.choice(BOARDS), Put(ordered))),
+        (1, lambda: Do("ask", chance.choice(BOARDS), Hold(other, seconds), patience)),
+        (3, lambda: Do("ask", place, Put(other), patience)),
+        (3, lambda: Do(chance.choice(["tell", "ask"]), place, Spread(other, some), patience)),
+        (3, lambda: Do("ask", place, Pass(other, some), patience)),
+        (2, lambda: Do("ask", place, Bounce(other, chance.choice(PLACES)), patience)),
+        (3, lambda: Do("ask", place, Look(seconds / 10), patience)),
+        (2, lambda: Do("follow", place, Follow(streamed, chance.randint(1, 5)), patience)),
+        (2, lambda: Do(chance.choice(["tell", "ask"]), place, Knock(other), patience)),
+        (1, lambda: Do("tell", place, OpenDoor())),
+        (1, lambda: Do("tell", place, Later(other, seconds))),
+        (2, lambda: Do(chance.choice(["tell", "ask"]), place, Hold(other, seconds), patience)),
+        (1, lambda: Do("ask", place, Pay(other, seconds), patience)),
+        (1, lambda: Do(chance.choice(["tell", "ask"]), place, Quit(other), patience)),
+        (1, lambda: Do(chance.choice(["tell", "ask"]), place, Fail(other), patience)),
+        (1, lambda: Do("tell", place, Watch(chance.choice(PLACES)))),
+        (1, lambda: GiveUp(chance.randint(0, 9))),
+    ]
+    return chance.choices([make for _, make in writes], [weight for weight, _ in writes])[0]()
+
+
+def _fault(chance: SeededRandomness) -> Any:
+    makers: list[Callable[[], Any]] = [
+        lambda: Actors("crash_at_command", chance.randint(1, 8)),
+        lambda: Actors("crash_in_start", chance.randint(1, 2)),
+        lambda: Actors("crash_in_stop", 1),
+        lambda: Actors("crash_while_cancelled", 1),
+        lambda: Commit(chance.randint(1, 4), chance.choice(list(CommitFault)).name),
+        lambda: Commit(chance.randint(1, 4), chance.choice(list(CommitFault)).name),
+        lambda: Storage(chance.choice([0.0, 0.0, 0.1, 1.0])),
+        lambda: Storage(0.0, is_away=True),
+        lambda: Storage(0.0),
+        lambda: Steal(chance.choice(PLACES)),
+        lambda: Network(chance.choice([0, 0.3]), chance.choice([0, 0.5]), chance.choice([0, 0.5])),
+        lambda: Passivate(),
+        lambda: Wall(round(chance.uniform(-3600, 3600)), chance.choice([0.5, 1.0, 2.0])),
+    ]
+    return chance.choice(makers)()
+
+
+# -- running one -----------------------------------------------------------------------------------------------------
+
+
+def simulate(plan: Plan[Any]) -> World:
+    """Run *plan*. Raises: Violation, CommandLost, and what the runtime itself raises."""
+
+    async def seeded(run: SeededRun) -> World:
+        return await _simulate(run, plan.steps)
+
+    return run_seeded(seeded, plan.seed, replay=f"the plan of seed {plan.seed}, tests/runtime/simulation/")
+
+
+async def _simulate(run: SeededRun, steps: Sequence[Any]) -> World:
+    world = World(run)
+    async with trio.open_nursery() as outside:
+        outside.start_soon(world.committer.run)
+        async with open_system(
+            world.tree(),
+            committer=world.committer,
+            clock=run.clock,
+            randomness=run.randomness,
+            event=world.event,
+            passivates_at_once=PassivateAlways() in steps,
+        ) as system:
+            world.begin(system)
+            async with trio.open_nursery() as clients:
+                script = Script(world, clients)
+                for step in steps:
+                    await script.take(step)
+                    world.check()
+                await script.heal()
+            await _come_to_rest(world)
+        outside.cancel_scope.cancel()
+    if world.active:
+        raise Violation(f"activations: {list(map(str, world.active))} have not been told that they end")
+    return world
+
+
+async def _come_to_rest(world: World) -> None:
+    """Everything that was begun ends, everybody can be asked, and who is idle is forgotten."""
+    await trio.sleep(SETTLE_SECONDS)
+    there = [place for place in PLACES if not world.has_ended(place)]
+    for _ in range(3):  # an actor that is fenced when it opens has forgotten that it is open
+        for place in there:
+            world.account_of(place).tell(OpenDoor())
+        await trio.sleep(SETTLE_SECONDS)
+    world.check_at_rest()
+    for place in there:
+        seen = await world.account_of(place).ask(Look(), deadline=trio.current_time() + 5)
+        kind, _, key = place.partition("/")
+        if list(seen) != world.journal(Address(kind, key)):
+            raise Violation(f"memory: {place} answers {seen} and {world.journal(Address(kind, key))} are stored")
+    lost = [op for op in world.acknowledged if not world.is_stored(op)]
+    if lost:
+        raise Violation(f"acknowledged writes: {lost} are gone")
+    await trio.sleep(IDLE_SECONDS)
+    world.check_at_rest()
+    world.check_forgotten()
+
+
+class Script:
+    """Takes steps. Tasks that ask live in *clients*."""
+
+    def __init__(self, world: World, clients: trio.Nursery) -> None:
+        self._world = world
+        self._clients = clients
+        self._scopes: list[trio.CancelScope] = []
+
+    async def take(self, step: Any) -> None:
+        """Do what *step* says; it returns as soon as the world is to be looked at."""
+        world = self._world
+        match step:
+            case Do():
+                self._do(step)
+            case GiveUp(number):
+                if self._scopes:
+                    self._scopes[number % len(self._scopes)].cancel()
+            case Yield(rounds):
+                for _ in range(rounds):
+                    await trio.lowlevel.checkpoint()
+                    world.check()
+            case Wait(seconds):
+                await trio.sleep(seconds)
+            case Actors(plan, count):
+                getattr(world.faults, plan)(count)
+            case Commit(number, fault):
+                world.committer.fail_unit(number, CommitFault[fault])
+            case Storage(seconds, is_away):
+                world.committer.commit_seconds, world.committer.is_away = seconds, is_away
+            case Steal(place):
+                kind, _, key = place.partition("/")
+                world.committer.claim_elsewhere(Address(kind, key))
+            case Network(lost, doubled, delay):
+                world.network.lost, world.network.doubled, world.network.delay_seconds_max = lost, doubled, delay
+            case Passivate():
+                for cell in list(world.system.activations.values()):
+                    cell.passivate_if_idle()
+            case Wall(seconds, rate):
+                world.run.clock.step_wall(seconds)
+                world.run.clock.skew_wall(rate)
+            case PassivateAlways():
+                pass
+            case _:
+                raise TypeError(f"{step!r} is no step")
+
+    async def heal(self) -> None:
+        """No fault happens any more."""
+        world = self._world
+        world.committer.forget_faults()
+        world.faults.forget()
+        world.network.lost = world.network.doubled = world.network.delay_seconds_max = 0.0
+        await trio.lowlevel.checkpoint()
+
+    def _do(self, step: Do) -> None:
+        world, ref, deadline = self._world, self._world.account_of(step.to), trio.current_time() + step.patience
+        try:
+            if step.how == "tell":
+                ref.tell(step.command)
+                if isinstance(step.command, Put | PutMany) and step.to not in BOARDS:
+                    world.told.append(step.command)
+            elif step.how == "request":
+                asked = Asked(step.command)
+                ref.request(step.command, lambda value, error: self._heard(asked, step.to, error), deadline=deadline)
+                world.asked.append(asked)
+            else:
+                run = self._ask if step.how == "ask" else self._follow
+                self._clients.start_soon(run, ref, step, deadline)
+        except ActorError as error:  # it was refused: that is told to the sender
+            if world.is_stored(getattr(step.command, "op", "")):
+                world.violate("answers", f"{step.command} is stored, and its sender was told {error!r}")
+
+    def _heard(self, asked: Asked, place: str, error: BaseException | None) -> None:
+        asked.answers += 1
+        asked.error = error
+        if error is None and getattr(asked.command, "op", None) is not None and place not in BOARDS:
+            self._world.told_edge(asked.command.op, place)
+
+    async def _ask(self, ref: Any, step: Do, deadline: float) -> None:
+        world = self._world
+        asked = Asked(step.command)
+        with self._scope():
+            acknowledged = {op for op, place in world.acknowledged.items() if place == step.to}
+            try:
+                value = await ref.ask(step.command, deadline=deadline)
+            except ActorError as error:
+                self._heard(asked, step.to, error)
+            else:
+                self._heard(asked, step.to, None)
+                if isinstance(step.command, Look):
+                    self._check_look(step.to, value, acknowledged)
+            world.asked.append(asked)
+
+    def _check_look(self, place: str, seen: tuple[str, ...], acknowledged: set[str]) -> None:
+        for op in seen:
+            if not self._world.is_stored(op):
+                self._world.violate("reply before commit", f"{op} is seen at {place} and is not stored")
+        if not acknowledged <= set(seen):
+            gone = sorted(acknowledged - set(seen))
+            self._world.violate("acknowledged writes", f"{place} does not know {gone}")
+
+    async def _follow(self, ref: Any, step: Do, deadline: float) -> None:
+        with self._scope():
+            try:
+                async with ref.stream(step.command, deadline=deadline) as items:
+                    async for op in items:
+                        self._world.told_edge(op, step.to)
+            except ActorError:
+                return
+
+    def _scope(self) -> trio.CancelScope:
+        scope = trio.CancelScope()
+        self._scopes.append(scope)
+        return scope
