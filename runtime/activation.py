@@ -255,7 +255,9 @@ class Activation:
 
     def _redo_or_tell(self, turn: Turn) -> None:
         """The gate broke while *turn* waited: nothing of it was stored, unless it asked for that."""
-        if turn.was_flushed:
+        if self.system.is_stopped:  # it was cancelled before, and the end of the system did not see it
+            self.fail_or_bury(turn.envelope, ActorGone(self.address, "the system stops"), "stopped")
+        elif turn.was_flushed:
             what = f"{self.address} lost storage in the middle of {type(turn.envelope.command).__name__}"
             self.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
         else:
@@ -420,7 +422,8 @@ class Activation:
         self.rest_in(Phase.COLD)
 
     def _gate_broken(self, outcome: CommitOutcome, turns: list[Outputs]) -> None:
-        turns_lost(self, outcome, turns)
+        if not self.system.is_stopped:  # then everybody has been told, and nothing may be begun
+            turns_lost(self, outcome, turns)
 
     def rest_in(self, phase: Phase) -> None:
         """The activation is over: be COLD or WAITING, unless the supervisor holds it."""

@@ -76,15 +76,20 @@ class WaitingTurns:
         value: object = None
         error: Exception | None = None
         is_done = False
-        with turn.enter():
-            try:
-                value = await awaitable
-                is_done = True
-            except Exception as fault:
-                if trio.current_effective_deadline() == float("-inf"):
-                    self._activation.failed_while_cancelled(fault)
-                    await trio.lowlevel.checkpoint()
-                error = fault
+        try:
+            with turn.enter():
+                try:
+                    value = await awaitable
+                    is_done = True
+                except Exception as fault:
+                    if trio.current_effective_deadline() == float("-inf"):
+                        self._activation.failed_while_cancelled(fault)
+                        await trio.lowlevel.checkpoint()
+                    error = fault
+        finally:  # also when the system ends: whoever asked must hear of it
+            self._end(turn, value, error, is_done=is_done)
+
+    def _end(self, turn: Turn, value: object, error: Exception | None, *, is_done: bool) -> None:
         turn.leave()
         self.turns.remove(turn)
         del self._activation.system.waiting_turns[turn]

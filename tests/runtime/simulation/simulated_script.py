@@ -12,6 +12,7 @@ import trio
 from simulated_world import (
     ACCOUNTS,
     BOARDS,
+    BUGS,
     PLACES,
     Asked,
     Bounce,
@@ -38,6 +39,7 @@ from greenroom.runtime.testing import CommitFault, Plan, SeededRandomness, Seede
 
 STEPS = 60
 SETTLE_SECONDS = 40.0  # longer than any wait of the runtime and than the rest after too many crashes
+RUN_SECONDS_MAX = 3600.0
 IDLE_SECONDS = 10.0  # longer than any kind may be idle, and than the sweeper takes
 
 
@@ -49,6 +51,21 @@ class Do:
     to: str
     command: Any
     patience: float = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """So many are told at once, numbered from *first*."""
+
+    to: str
+    sender: str
+    first: int
+    count: int
+    is_batch: bool
+
+    def simpler(self) -> Sequence[object]:
+        less = [Burst(self.to, self.sender, self.first, self.count // 2, self.is_batch)] if self.count > 2 else []
+        return [*less, Do("tell", self.to, Put(f"{self.sender}:{self.first}"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +152,11 @@ class PassivateAlways:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseBusy:
+    """Of the whole run: the system is closed after the last step, whatever is under way and broken then."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wall:
     """The wall clock is stepped, and its rate changes."""
 
@@ -148,7 +170,7 @@ class Wall:
 def plan_of(seed: int, steps: int = STEPS) -> Plan[Any]:
     """The plan that *seed* stands for."""
     chance = SeededRandomness(f"{seed} script")
-    made: list[Any] = [PassivateAlways()] if chance.random() < 0.2 else []
+    made: list[Any] = [flag for flag in (PassivateAlways(), CloseBusy()) if chance.random() < 0.2]
     heat = chance.choice([0.0, 0.1, 0.25, 0.5])  # how often something goes wrong
     for number in range(steps):
         made.append(_fault(chance) if chance.random() < heat else _work(chance, number))
@@ -159,7 +181,8 @@ def plan_of(seed: int, steps: int = STEPS) -> Plan[Any]:
 
 def _work(chance: SeededRandomness, number: int) -> Any:
     place = chance.choice(PLACES)
-    ordered, other, streamed = f"t{chance.randint(0, 2)}:{number}", f"q:{number}", f"s:{number}"
+    sender = f"t{chance.randint(0, 2)}"
+    ordered, other, streamed = f"{sender}:{number * 100}", f"q:{number}", f"s:{number}"
     some = tuple(f"account/{key}" for key in chance.choices(ACCOUNTS, k=chance.randint(0, 3)))
     seconds = round(chance.uniform(0, 3), 2)
     patience = chance.choice([0.0, 0.05, 1.0, 8.0])
@@ -168,7 +191,9 @@ def _work(chance: SeededRandomness, number: int) -> Any:
         (6, lambda: Do("request", place, Put(ordered), patience)),
         (3, lambda: Do("tell", place, PutMany(ordered))),
         (2, lambda: Do("request", place, PutMany(ordered), patience)),
-        (2, lambda: Do("tell", chance.choice(BOARDS), Put(ordered))),
+        (1, lambda: Do("tell", chance.choice(BOARDS), Put(ordered))),
+        (2, lambda: Burst(chance.choice(BOARDS), sender, number * 100, chance.randint(2, 8), is_batch=False)),
+        (3, lambda: Burst(place, sender, number * 100, chance.randint(2, 30), is_batch=chance.random() < 0.4)),
         (1, lambda: Do("ask", chance.choice(BOARDS), Hold(other, seconds), patience)),
         (3, lambda: Do("ask", place, Put(other), patience)),
         (3, lambda: Do(chance.choice(["tell", "ask"]), place, Spread(other, some), patience)),
@@ -182,7 +207,7 @@ def _work(chance: SeededRandomness, number: int) -> Any:
         (2, lambda: Do(chance.choice(["tell", "ask"]), place, Hold(other, seconds), patience)),
         (1, lambda: Do("ask", place, Pay(other, seconds), patience)),
         (1, lambda: Do(chance.choice(["tell", "ask"]), place, Quit(other), patience)),
-        (1, lambda: Do(chance.choice(["tell", "ask"]), place, Fail(other), patience)),
+        (2, lambda: Do(chance.choice(["tell", "ask"]), place, Fail(other, chance.choice(list(BUGS))), patience)),
         (1, lambda: Do("tell", place, Watch(chance.choice(PLACES)))),
         (1, lambda: GiveUp(chance.randint(0, 9))),
     ]
@@ -215,7 +240,9 @@ def simulate(plan: Plan[Any]) -> World:
     """Run *plan*. Raises: Violation, CommandLost, and what the runtime itself raises."""
 
     async def seeded(run: SeededRun) -> World:
-        return await _simulate(run, plan.steps)
+        with trio.move_on_after(RUN_SECONDS_MAX):
+            return await _simulate(run, plan.steps)
+        raise Violation(f"answers: somebody still waits after {RUN_SECONDS_MAX:g} s")
 
     return run_seeded(seeded, plan.seed, replay=f"the plan of seed {plan.seed}, tests/runtime/simulation/")
 
@@ -224,25 +251,28 @@ async def _simulate(run: SeededRun, steps: Sequence[Any]) -> World:
     world = World(run)
     async with trio.open_nursery() as outside:
         outside.start_soon(world.committer.run)
-        async with open_system(
-            world.tree(),
-            committer=world.committer,
-            clock=run.clock,
-            randomness=run.randomness,
-            event=world.event,
-            passivates_at_once=PassivateAlways() in steps,
-        ) as system:
+        async with (
+            trio.open_nursery() as clients,
+            open_system(
+                world.tree(),
+                committer=world.committer,
+                clock=run.clock,
+                randomness=run.randomness,
+                event=world.event,
+                stop_seconds_max=2.0,
+                passivates_at_once=PassivateAlways() in steps,
+            ) as system,
+        ):
             world.begin(system)
-            async with trio.open_nursery() as clients:
-                script = Script(world, clients)
-                for step in steps:
-                    await script.take(step)
-                    world.check()
-                await script.heal()
-            await _come_to_rest(world)
+            script = Script(world, clients)
+            for step in steps:
+                await script.take(step)
+                world.check()
+            if CloseBusy() not in steps:
+                script.heal()
+                await _come_to_rest(world)
         outside.cancel_scope.cancel()
-    if world.active:
-        raise Violation(f"activations: {list(map(str, world.active))} have not been told that they end")
+    world.check_closed()
     return world
 
 
@@ -308,18 +338,21 @@ class Script:
             case Wall(seconds, rate):
                 world.run.clock.step_wall(seconds)
                 world.run.clock.skew_wall(rate)
-            case PassivateAlways():
+            case Burst(to, sender, first, count, is_batch):
+                for number in range(first, first + count):
+                    op = f"{sender}:{number}"
+                    self._do(Do("tell", to, PutMany(op) if is_batch else Put(op)))
+            case PassivateAlways() | CloseBusy():
                 pass
             case _:
                 raise TypeError(f"{step!r} is no step")
 
-    async def heal(self) -> None:
+    def heal(self) -> None:
         """No fault happens any more."""
         world = self._world
         world.committer.forget_faults()
         world.faults.forget()
         world.network.lost = world.network.doubled = world.network.delay_seconds_max = 0.0
-        await trio.lowlevel.checkpoint()
 
     def _do(self, step: Do) -> None:
         world, ref, deadline = self._world, self._world.account_of(step.to), trio.current_time() + step.patience

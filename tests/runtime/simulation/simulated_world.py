@@ -4,10 +4,12 @@ Every write is an *op*, a text of its own in the whole run: `t1:14` was sent by 
 by it, through another actor. An op is stored once or never, at the address it was sent to.
 
     reply before commit    nobody hears of an op that is not stored, in whatever way
+    acknowledged writes    what somebody was told is done stays stored, and who looks later sees it
     memory                 an actor at rest remembers what is stored at its address, in that order
     order                  ops of one sender are stored in the order sent
     activations            one actor for each address, and one writable epoch
     account                what was accepted is stored, told of, or a dead letter
+    timers                 none outlives the activation that set it; nobody is told twice that another ended
     leaks                  at rest nothing is left of anybody
     answers                every ask has one answer, and an answer that says "not stored" is true
 """
@@ -27,6 +29,7 @@ from greenroom.runtime import (
     Address,
     AskTimeout,
     Command,
+    Directive,
     Down,
     Kind,
     MailboxFull,
@@ -45,6 +48,7 @@ from greenroom.runtime import (
     shielded,
 )
 from greenroom.runtime.lifecycle import Phase
+from greenroom.runtime.restarts import RestartMode
 from greenroom.runtime.testing import (
     ActorFaults,
     InjectedFault,
@@ -61,7 +65,22 @@ class Violation(AssertionError):
 
 
 class Bug(Exception):
-    """What a command of the script has an actor raise."""
+    """What a command of the script has an actor raise. One that is told has it restarted."""
+
+
+class Shrug(Bug):
+    """The actor lives on."""
+
+
+class Halt(Bug):
+    """The actor ends."""
+
+
+class Rise(Bug):
+    """A failure of its supervisor. Kinds without one of their own below the root just restart."""
+
+
+BUGS = {error.__name__: error for error in (Bug, Shrug, Halt, Rise)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +162,15 @@ class Later(Command[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Fired(Command[None]):
+    """What that timer tells: *epoch* is that of the activation that set it, *at* the trio time it was set to."""
+
+    op: str
+    epoch: int | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hold(Command[str]):
     """Written, then the turn waits and keeps the actor awake, then written again."""
 
@@ -170,6 +198,7 @@ class Fail(Command[None]):
     """Raised, after a write that must not be stored."""
 
     op: str
+    error: str = "Bug"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +213,13 @@ class Account(Actor):
         self.world = world
         self.seen: list[str] = []
         self.is_open = False
+        self.began_at = 0.0
 
     async def start(self) -> None:
         await trio.lowlevel.checkpoint()
         self.seen = list(self.world.journal(self.ctx.address))
         self.world.activated(self)
+        self.began_at = trio.current_time()
 
     def stopping(self, reason: StopReason) -> None:
         self.world.deactivated(self)
@@ -271,7 +302,13 @@ class Account(Actor):
 
     @handles(Later)
     def later(self, command: Later) -> None:
-        self.ctx.tell_self_after(command.seconds, Put(command.op))
+        self.ctx.tell_self_after(command.seconds, Fired(command.op, self.ctx.token, trio.current_time() + command.seconds))
+
+    @handles(Fired)
+    def fired(self, command: Fired) -> None:
+        if command.epoch != self.ctx.token and self.began_at < command.at:  # else it waited here when this one began
+            self.world.violate("timers", f"{command.op} outlived the activation that set it")
+        self.put(command.op)
 
     @handles(Hold)
     async def hold(self, command: Hold) -> str:
@@ -298,7 +335,7 @@ class Account(Actor):
     @handles(Fail)
     def fail(self, command: Fail) -> None:
         self.put(command.op)
-        raise Bug(command.op)
+        raise BUGS[command.error](command.op)
 
     @handles(Watch)
     def watch(self, command: Watch) -> None:
@@ -308,6 +345,7 @@ class Account(Actor):
     @handles(Down)
     def down(self, command: Down) -> None:
         self.world.downs += 1
+        self.world.redone_downs += self.ctx.is_redo
         self.put(f"down:{self.world.downs}")
 
 
@@ -319,7 +357,7 @@ class Board(Actor):
 
     @handles(Put)
     def one(self, command: Put) -> None:
-        self.world.posted[self.ctx.address].append(command.op)
+        self.world.posted_on(self.ctx.address, command.op)
 
     @handles(Hold)
     async def hold(self, command: Hold) -> str:
@@ -361,6 +399,7 @@ class World:
     events: Counter[str] = field(default_factory=Counter)
     watches: int = 0
     downs: int = 0
+    redone_downs: int = 0
     system: ActorSystem = field(init=False)
     network: UnreliableNetwork = field(init=False)
     leaks: LeakCheck = field(init=False)
@@ -371,33 +410,31 @@ class World:
         self._places: dict[str, Address] = {}
         self._epochs: dict[Address, int] = {}
 
-    def tree(self) -> list[Any]:
-        """Everything that there is, in start order."""
-        return [
-            Supervisor(
-                "core",
-                [self.service("index"), self.service("relay"), self.kind("member")],
-                Strategy.ONE_FOR_ALL,
-                intensity=1000,
-            ),
-            Supervisor(
-                "edge",
-                [self.service("first"), self.service("second", "transient", mailbox_envelopes_max=4)],
-                Strategy.REST_FOR_ONE,
-                intensity=1000,
-            ),
-            self.kind("account", mailbox_envelopes_max=12, stash_envelopes_max=3),
+    def tree(self) -> Supervisor:
+        """Everything that there is, in start order. Who fails here is restarted as often as the script likes."""
+        core = [self.service("index"), self.service("relay"), self.kind("member", self.policy(Directive.ESCALATE))]
+        edge = [self.service("first"), self.service("second", "transient", mailbox_envelopes_max=4)]
+        rest = [
+            self.kind("account", self.policy(Directive.RESTART), mailbox_envelopes_max=12, stash_envelopes_max=3),
             self.board("board", mailbox_envelopes_max=3, overflow=Overflow.DROP_OLDEST),
             self.board("wall", meter=Meter(coalesce_by=lambda command: getattr(command, "op", "")[:3])),
         ]
+        groups = [
+            Supervisor("core", core, Strategy.ONE_FOR_ALL, intensity=1000),
+            Supervisor("edge", edge, Strategy.REST_FOR_ONE, intensity=1000),
+        ]
+        return Supervisor("root", [*groups, *rest], intensity=1000)
 
-    def kind(self, name: str, **limits: Any) -> Kind:
-        made = Kind(name, lambda key: Account(key, self), ownership="create", idle_seconds_max=3, **limits)
-        return self.ledger.on(self.faults.on(made))
+    def policy(self, rise: Directive, mode: RestartMode = "permanent", intensity: int = 3) -> RestartPolicy:
+        rules = {Shrug: Directive.RESUME, Halt: Directive.STOP, Rise: rise}
+        return RestartPolicy(mode, intensity, on_error=rules)
 
-    def service(self, name: str, mode: Any = "permanent", **limits: Any) -> Service:
-        """One that may crash as often as the script likes: what escalates ends the run, and has tests of its own."""
-        return Service(self.kind(name, restart=RestartPolicy(mode, intensity=1000), **limits))
+    def kind(self, name: str, restart: RestartPolicy, **limits: Any) -> Kind:
+        limits = {"ownership": "create", "idle_seconds_max": 3, "restart": restart} | limits
+        return self.ledger.on(self.faults.on(Kind(name, lambda key: Account(key, self), **limits)))
+
+    def service(self, name: str, mode: RestartMode = "permanent", **limits: Any) -> Service:
+        return Service(self.kind(name, self.policy(Directive.RESTART, mode, intensity=1000), **limits))
 
     def board(self, name: str, **limits: Any) -> Kind:
         return self.ledger.on(Kind(name, lambda key: Board(key, self), idle_seconds_max=3, **limits))
@@ -449,9 +486,14 @@ class World:
                 self.violate("activations", f"{address} of epoch {token} wrote {op} after {self._epochs[address]}")
             self._places[op] = address
             self._epochs[address] = token
-            self._check_order(address, op)
+            self._check_order(address, op, self._journals[address])
             self._journals[address].append(op)
         self._read = len(self.committer.stored)
+
+    def posted_on(self, address: Address, op: str) -> None:
+        """A board was handed *op*."""
+        self._check_order(address, op, self.posted[address])
+        self.posted[address].append(op)
 
     def activated(self, actor: Actor) -> None:
         address = actor.ctx.address
@@ -489,6 +531,8 @@ class World:
         waiting = sum(len(cell.waiting.turns) for cell in self.system.activations.values() if cell.waiting is not None)
         if self.system.waiting_turns < waiting:
             self.violate("leaks", f"{waiting} turns wait and {self.system.waiting_turns} are counted")
+        if self.downs > self.watches + self.redone_downs:
+            self.violate("timers", f"{self.downs} ends were told, and {self.watches} were asked for")
         self.ledger.check(self.system)
         if self.violations:
             raise Violation(self.violations[0])
@@ -502,6 +546,10 @@ class World:
             self.leaks.check()
         except AssertionError as error:
             raise Violation(f"leaks: {error}") from error
+        self.check_accounts()
+
+    def check_accounts(self) -> None:
+        """When nobody will say anything any more."""
         if self.ledger.waiting:
             self.violate("account", f"{self.ledger.waiting} commands wait at rest")
         for asked in self.asked:
@@ -509,6 +557,13 @@ class World:
         self._check_told()
         if self.violations:
             raise Violation(self.violations[0])
+
+    def check_closed(self) -> None:
+        """When the system is no more."""
+        if self.active:
+            self.violate("activations", f"{list(map(str, self.active))} have not been told that they end")
+        self.ledger.check(self.system)
+        self.check_accounts()
 
     def check_forgotten(self) -> None:
         """When everybody has been idle for long enough, only services are left."""
@@ -521,16 +576,16 @@ class World:
         if isinstance(actor, Account) and actor.seen != journal:
             self.violate("memory", f"{address} remembers {actor.seen} and {journal} are stored")
 
-    def _check_order(self, address: Address, op: str) -> None:
+    def _check_order(self, address: Address, op: str, journal: list[str]) -> None:
         """Ops of one sender, which are told or requested one after the other, and what one actor told another."""
         sender, _, number = op.partition(":")
         if not sender.startswith("t") or not number.isdecimal():
             return
-        for earlier in reversed(self._journals[address]):
+        for earlier in reversed(journal):
             other, _, its = earlier.partition(":")
             if other == sender and its.isdecimal():
                 if int(its) > int(number):
-                    self.violate("order", f"{address} stored {op} after {earlier}")
+                    self.violate("order", f"{address} took {op} after {earlier}")
                 return
 
     def _check_answer(self, asked: Asked) -> None:

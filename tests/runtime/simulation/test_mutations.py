@@ -1,0 +1,358 @@
+"""Each invariant of the simulation can fail: a bug planted in the mechanism that keeps it is found within a few seeds."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from simulated_script import plan_of, simulate
+from simulated_world import Violation
+
+from greenroom.runtime import CommitOutcome, activation, context, endings, faults, lost_turns, sweeper, waiting_turns
+from greenroom.runtime.activation import Activation
+from greenroom.runtime.context import Context
+from greenroom.runtime.envelope import Envelope, Question
+from greenroom.runtime.gate import Gate
+from greenroom.runtime.lifecycle import Phase
+from greenroom.runtime.mailbox import Mailbox
+from greenroom.runtime.system import ActorSystem
+from greenroom.runtime.testing import CommandLost, MemoryCommitter
+
+SEEDS_MAX = 120
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+MUTATIONS: list[Any] = []
+
+
+def caught_by(*invariants: str) -> Callable[[Plant], Plant]:
+    """Plant this bug and one of *invariants* is broken."""
+
+    def note(plant: Plant) -> Plant:
+        MUTATIONS.append(pytest.param(plant, invariants, id=plant.__name__))
+        return plant
+
+    return note
+
+
+@pytest.mark.parametrize(("plant", "invariants"), MUTATIONS)
+def test_a_planted_bug_is_found(plant: Plant, invariants: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    seen = set()
+    for seed in range(SEEDS_MAX):
+        try:
+            simulate(plan_of(seed))
+        except BaseException as error:
+            found = invariant_of(error)
+            seen.add(found)
+            if found in invariants:
+                return
+    pytest.fail(f"{SEEDS_MAX} seeds have not found it; what they found: {seen or 'nothing'}")
+
+
+def invariant_of(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, CommandLost):
+        return "account"
+    return str(error).partition(":")[0] if isinstance(error, Violation) else repr(error)
+
+
+# -- no reply before its commit ---------------------------------------------------------------------------------------
+
+
+@caught_by("reply before commit")
+def a_reply_leaves_before_its_commit(patch: pytest.MonkeyPatch) -> None:
+    close_turn = Gate.close_turn
+
+    def early(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
+        close_turn(gate, envelope, value, writes, effects)
+        envelope.resolve(value)
+
+    patch.setattr(Gate, "close_turn", early)
+
+
+@caught_by("reply before commit")
+def what_a_turn_tells_leaves_before_its_commit(patch: pytest.MonkeyPatch) -> None:
+    close_turn = Gate.close_turn
+
+    def early(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
+        now = [effect for effect in effects or () if effect not in (activation.leave, activation.put_aside)]
+        for effect in now:
+            effect()
+        close_turn(gate, envelope, value, writes, [effect for effect in effects or () if effect not in now] or None)
+
+    patch.setattr(Gate, "close_turn", early)
+
+
+@caught_by("reply before commit")
+def a_read_does_not_wait_for_what_it_has_seen(patch: pytest.MonkeyPatch) -> None:
+    close_turn = Gate.close_turn
+
+    def overtaking(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
+        if writes:
+            close_turn(gate, envelope, value, writes, effects)
+        else:
+            gate._release(envelope, value, effects)
+
+    patch.setattr(Gate, "close_turn", overtaking)
+
+
+@caught_by("reply before commit")
+def an_ask_does_not_wait_until_its_own_turn_is_stored(patch: pytest.MonkeyPatch) -> None:
+    async def at_once(*_: object) -> None:
+        pass
+
+    patch.setattr(waiting_turns.WaitingTurns, "flush", at_once)
+
+
+@caught_by("reply before commit")
+def an_unknown_commit_counts_as_done(patch: pytest.MonkeyPatch) -> None:
+    settle = Gate.settle
+
+    def hopeful(gate: Gate, unit: Any, outcome: CommitOutcome) -> None:
+        settle(gate, unit, CommitOutcome.COMMITTED if outcome is CommitOutcome.UNKNOWN else outcome)
+
+    patch.setattr(Gate, "settle", hopeful)
+
+
+# -- memory is what is stored; acknowledged writes are there ----------------------------------------------------------
+
+
+@caught_by("memory")
+def memory_ahead_of_a_dropped_draft_is_kept(patch: pytest.MonkeyPatch) -> None:
+    turn_failed = faults.turn_failed
+
+    def careless(cell: Any, envelope: Any, error: Exception, *, memory_is_ahead: bool) -> None:
+        turn_failed(cell, envelope, error, memory_is_ahead=False)
+
+    patch.setattr(activation, "turn_failed", careless)
+
+
+@caught_by("memory", "acknowledged writes", "account")
+def an_actor_loads_again_before_its_last_writes_are_stored(patch: pytest.MonkeyPatch) -> None:
+    def hasty(cell: Activation, action: Callable[[], None]) -> None:
+        cell.phase = Phase.SETTLING
+        action()
+
+    patch.setattr(Activation, "settle_then", hasty)
+
+
+@caught_by("memory", "acknowledged writes", "account")
+def an_actor_is_passivated_before_its_last_writes_are_stored(patch: pytest.MonkeyPatch) -> None:
+    passivate = Activation.passivate_if_idle
+
+    def hasty(cell: Activation) -> bool:
+        if cell.gate is not None and cell.gate.pending and cell.phase is Phase.READY and not len(cell.mailbox):
+            cell.forget(activation.StopReason.PASSIVATED)
+            cell.phase = Phase.COLD
+            return True
+        return passivate(cell)
+
+    patch.setattr(Activation, "passivate_if_idle", hasty)
+
+
+# -- order ------------------------------------------------------------------------------------------------------------
+
+
+@caught_by("order")
+def a_mailbox_hands_out_the_newest_first(patch: pytest.MonkeyPatch) -> None:
+    pop = Mailbox.pop
+
+    def newest(mailbox: Mailbox) -> Envelope | None:
+        if mailbox._user and len(mailbox._user) > 2:
+            mailbox._user.rotate(1)
+        return pop(mailbox)
+
+    patch.setattr(Mailbox, "pop", newest)
+
+
+@caught_by("order")
+def turns_that_are_redone_come_back_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
+    redo = lost_turns.redo
+    patch.setattr(lost_turns, "redo", lambda cell, envelopes: redo(cell, envelopes[::-1]))
+
+
+@caught_by("order")
+def turns_that_are_redone_come_back_behind_the_others(patch: pytest.MonkeyPatch) -> None:
+    def behind(mailbox: Mailbox, envelopes: Any) -> None:
+        for envelope in envelopes:
+            (mailbox._user or mailbox.__setattr__("_user", activation.deque()) or mailbox._user).append(envelope)
+
+    patch.setattr(Mailbox, "put_back", behind)
+
+
+# -- one activation ---------------------------------------------------------------------------------------------------
+
+
+@caught_by("activations")
+def the_sweeper_forgets_a_cell_that_is_awake(patch: pytest.MonkeyPatch) -> None:
+    def careless(system: ActorSystem, cell: Activation) -> None:
+        if cell.service is None and not cell.is_scheduled:
+            system.forget(cell)
+
+    patch.setattr(sweeper, "_sweep_one", careless)
+
+
+@caught_by("activations")
+def who_is_fenced_writes_on(patch: pytest.MonkeyPatch) -> None:
+    def unfenced(committer: MemoryCommitter, unit: Any) -> tuple[CommitOutcome, bool]:
+        return CommitOutcome.COMMITTED, True
+
+    def late(gate: Gate, outcome: CommitOutcome) -> None:
+        """Each gate that breaks leaves its units to be stored."""
+
+    patch.setattr(MemoryCommitter, "_end_of", unfenced)
+    patch.setattr(ActorSystem, "activation", _second_cell(ActorSystem.activation))
+
+
+def _second_cell(first: Callable[..., Activation]) -> Callable[..., Activation]:
+    """Every fourth look at an address that is awake makes one more activation of it."""
+    looks = [0]
+
+    def activation_of(system: ActorSystem, address: Any) -> Activation:
+        looks[0] += 1
+        cell = system.activations.get(address)
+        if cell is not None and cell.actor is not None and cell.service is None and looks[0] % 4 == 0:
+            del system.activations[address]
+        return first(system, address)
+
+    return activation_of
+
+
+# -- accepted = handled + refused + dead-lettered ---------------------------------------------------------------------
+
+
+@caught_by("account")
+def a_redo_loses_a_turn(patch: pytest.MonkeyPatch) -> None:
+    redo = lost_turns.redo
+    patch.setattr(lost_turns, "redo", lambda cell, envelopes: redo(cell, envelopes[:-1]))
+
+
+@caught_by("account")
+def a_crash_loses_the_mailbox_in_silence(patch: pytest.MonkeyPatch) -> None:
+    crashed = faults.crashed
+
+    def losing(cell: Activation, error: Exception, where: str) -> None:
+        cell.mailbox.drain()
+        crashed(cell, error, where)
+
+    patch.setattr(faults, "crashed", losing)
+
+
+@caught_by("account")
+def a_poisoned_tell_is_no_dead_letter(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ActorSystem, "bury", lambda _system, envelope, _reason: setattr(envelope, "state", "settled"))
+
+
+@caught_by("account")
+def what_was_put_aside_is_lost_with_its_actor(patch: pytest.MonkeyPatch) -> None:
+    forget = Activation.forget
+
+    def losing(cell: Activation, reason: Any) -> None:
+        cell.stash = None
+        forget(cell, reason)
+
+    patch.setattr(Activation, "forget", losing)
+
+
+@caught_by("account")
+def a_batch_forgets_its_last_part(patch: pytest.MonkeyPatch) -> None:
+    gather = activation.gather
+
+    def losing(first: Envelope, mailbox: Mailbox, count_max: int) -> Any:
+        if mailbox.peek() is not None and isinstance(mailbox.peek().command, type(first.command)):
+            mailbox.pop()
+        return gather(first, mailbox, count_max)
+
+    patch.setattr(activation, "gather", losing)
+
+
+@caught_by("account")
+def a_turn_is_stored_twice(patch: pytest.MonkeyPatch) -> None:
+    commit = MemoryCommitter._commit
+
+    def doubling(committer: MemoryCommitter, batch: list[Any]) -> None:
+        before = len(committer.stored)
+        commit(committer, batch)
+        if len(batch) > 2:
+            committer.stored.extend(committer.stored[before : before + 1])
+
+    patch.setattr(MemoryCommitter, "_commit", doubling)
+
+
+# -- every ask has one answer, and it is true -------------------------------------------------------------------------
+
+
+@caught_by("answers")
+def an_ask_is_answered_again_after_its_deadline(patch: pytest.MonkeyPatch) -> None:
+    def expire(question: Question) -> None:
+        if question.state != "settled" and question.reply_to is not None:
+            question.reply_to(None, activation.ActorGone(question.to, "late"))
+
+    patch.setattr(Question, "expire", expire)
+
+
+@caught_by("answers")
+def an_ask_without_an_answer_waits_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ActorSystem, "expire_at", lambda *_: None)
+    patch.setattr(Activation, "fail_mailbox", lambda cell, _reason: cell.mailbox.drain())
+
+
+@caught_by("answers")
+def who_asked_is_told_that_nothing_is_stored_when_nobody_knows(patch: pytest.MonkeyPatch) -> None:
+    def sure(outcome: CommitOutcome, address: Any, envelope: Envelope) -> Exception:
+        return activation.ActorGone(address, "x") if outcome is None else faults.ActorFailed("nothing was stored")
+
+    patch.setattr(lost_turns, "why_not_stored", sure)
+
+
+# -- nothing is left --------------------------------------------------------------------------------------------------
+
+
+@caught_by("leaks")
+def a_reason_to_stay_awake_is_never_taken_back(patch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def keep_awake(ctx: Context, reason: str) -> Any:
+        ctx.awake_for = [*ctx.awake_for, reason]
+        yield
+
+    patch.setattr(Context, "keep_awake", keep_awake)
+
+
+@caught_by("leaks")
+def turns_that_are_over_are_still_counted(patch: pytest.MonkeyPatch) -> None:
+    begin = waiting_turns.WaitingTurns.begin
+
+    def counting_twice(waiting: Any, turn: Any, value: Any) -> None:
+        waiting._activation.system.waiting_turns += 1
+        begin(waiting, turn, value)
+
+    patch.setattr(waiting_turns.WaitingTurns, "begin", counting_twice)
+
+
+@caught_by("leaks")
+def nobody_is_passivated(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Activation, "passivate_if_idle", lambda _: False)
+
+
+@caught_by("leaks")
+def a_group_that_is_stopped_is_never_started_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(endings, "release", lambda cell: None)
+    patch.setattr("greenroom.runtime.supervisor.release", lambda cell: setattr(cell, "phase", Phase.HELD))
+
+
+@caught_by("timers", "leaks")
+def a_timer_outlives_its_actor(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(context.Context, "end", lambda _: None)
+
+
+@caught_by("timers")
+def somebody_is_told_twice_that_another_has_ended(patch: pytest.MonkeyPatch) -> None:
+    deliver_system = ActorSystem.deliver_system
+
+    def twice(system: ActorSystem, envelope: Envelope) -> None:
+        deliver_system(system, envelope)
+        if isinstance(envelope.command, activation.Down):
+            deliver_system(system, Envelope(envelope.to, envelope.command))
+
+    patch.setattr(ActorSystem, "deliver_system", twice)
