@@ -1,0 +1,147 @@
+"""Actors under a seeded script of faults: what must hold does, after every step, for every seed.
+
+A seed that fails is shrunk, and the failure says the plan: put it into PLANS_THAT_FAILED when the bug is mended.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulated_script import Commit, Do, Steal, Storage, Wait, Yield, plan_of, simulate
+from simulated_script import CloseBusy, Burst
+from simulated_world import Bounce, Fail, Put, PutMany
+
+from greenroom.runtime.testing import Plan, shrink
+
+SEEDS = 40
+SLOW_SEEDS = 6000
+SLOW_CHUNK = 500
+
+
+def run(plan: Plan[Any]) -> None:
+    try:
+        simulate(plan)
+    except BaseException as error:
+        smaller = shrink(plan, simulate)
+        error.add_note(f"the smallest plan that fails so:\n{smaller.again()}")
+        raise
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_all_that_must_hold_holds(seed: int) -> None:
+    run(plan_of(seed))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(first, marks=pytest.mark.slow(seconds=25))
+        for first in range(SEEDS, SEEDS + SLOW_SEEDS, SLOW_CHUNK)
+    ],
+)
+def test_all_that_must_hold_holds_for_thousands(first: int) -> None:
+    for seed in range(first, first + SLOW_CHUNK):
+        run(plan_of(seed))
+
+
+def test_long_scripts_hold_too() -> None:
+    for seed in range(3):
+        run(plan_of(seed, steps=400))
+
+
+# -- what the simulation has found, as it was shrunk ------------------------------------------------------------------
+
+PLANS_THAT_FAILED = {
+    "a service is held whose start has not begun": Plan(
+        seed=0,
+        steps=(
+            Do("tell", "relay/main", Fail("q:3")),
+            Do("tell", "member/m", PutMany("t1:6")),
+            Wait(2),
+        ),
+    ),
+    "a tell that is dropped for a newer one is settled": Plan(seed=0, steps=(Burst("board/x", "t0", 1, 4, False),)),
+    "a gate breaks when the system is over": Plan(
+        seed=0,
+        steps=(
+            CloseBusy(),
+            Do("tell", "account/a", Fail("q:0", "Shrug"), 0.0),
+            Yield(1),
+            Storage(0.0, is_away=True),
+            Wait(1),
+            Do("ask", "first/main", Put("q:57"), 0.05),
+            Do("request", "relay/main", Put("t2:5900"), 0.0),
+            Yield(1),
+        ),
+    ),
+    "a turn that is being cancelled when the system ends is told of": Plan(
+        seed=0,
+        steps=(
+            CloseBusy(),
+            Do("request", "account/c", Put("t1:0"), 0.05),
+            Commit(1, "UNKNOWN_LOST"),
+            Yield(2),
+            Do("ask", "account/c", Bounce("q:57", via="account/b")),
+            Yield(8),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANS_THAT_FAILED)
+def test_what_was_found_once_stays_mended(name: str) -> None:
+    simulate(PLANS_THAT_FAILED[name])
+
+
+# -- the simulation itself --------------------------------------------------------------------------------------------
+
+
+def test_a_plan_has_one_trace() -> None:
+    assert len({simulate(plan_of(7)).run.trace for _ in range(5)}) == 1
+    assert simulate(plan_of(7)).run.trace != simulate(plan_of(8)).run.trace
+
+
+def test_a_plan_has_one_trace_in_every_process() -> None:
+    traces = "from simulated_script import *; print([simulate(plan_of(seed)).run.trace for seed in range(12)])"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", traces],
+            cwd=Path(__file__).parent,
+            env=os.environ | {"PYTHONHASHSEED": str(hash_seed)},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for hash_seed in range(3)
+    }
+    assert len(said) == 1
+
+
+def test_the_script_reaches_every_kind_of_fault() -> None:
+    events = sum((simulate(plan_of(seed)).events for seed in range(SEEDS)), start=simulate(Plan(0, (Steal("member/m"),))).events)
+    expected = "gate.broken actor.crashed actor.gave_up actor.stopped supervisor.failed supervisor.restarted storage.lost"
+    assert set(expected.split()) <= set(events)
+
+
+def test_a_plan_that_fails_is_shrunk_to_what_its_failure_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from greenroom.runtime import lost_turns
+
+    redo = lost_turns.redo
+    monkeypatch.setattr(lost_turns, "redo", lambda cell, envelopes: redo(cell, envelopes[:-1]))
+    plan = next(plan for plan in map(plan_of, range(100)) if fails(plan))
+    smaller = shrink(plan, simulate)
+    assert len(smaller.steps) <= 4 < len(plan.steps)
+    assert eval(smaller.again()) == smaller  # noqa: S307 (the text is the plan)
+    assert fails(smaller)
+    monkeypatch.undo()
+    assert not fails(smaller)
+
+
+def fails(plan: Plan[Any]) -> bool:
+    try:
+        simulate(plan)
+    except BaseException:
+        return True
+    return False
