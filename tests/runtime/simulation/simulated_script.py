@@ -321,6 +321,23 @@ class Script:
                     world.check()
             case Wait(seconds):
                 await trio.sleep(seconds)
+            case Burst(to, sender, first, count, is_batch):
+                for number in range(first, first + count):
+                    op = f"{sender}:{number}"
+                    self._do(Do("tell", to, PutMany(op) if is_batch else Put(op)))
+            case _:
+                self._befall(step)
+
+    def heal(self) -> None:
+        """No fault happens any more."""
+        world = self._world
+        world.committer.forget_faults()
+        world.faults.forget()
+        world.network.lost = world.network.doubled = world.network.delay_seconds_max = 0.0
+
+    def _befall(self, step: Any) -> None:
+        world = self._world
+        match step:
             case Actors(plan, count):
                 getattr(world.faults, plan)(count)
             case Commit(number, fault):
@@ -338,21 +355,10 @@ class Script:
             case Wall(seconds, rate):
                 world.run.clock.step_wall(seconds)
                 world.run.clock.skew_wall(rate)
-            case Burst(to, sender, first, count, is_batch):
-                for number in range(first, first + count):
-                    op = f"{sender}:{number}"
-                    self._do(Do("tell", to, PutMany(op) if is_batch else Put(op)))
             case PassivateAlways() | CloseBusy():
                 pass
             case _:
                 raise TypeError(f"{step!r} is no step")
-
-    def heal(self) -> None:
-        """No fault happens any more."""
-        world = self._world
-        world.committer.forget_faults()
-        world.faults.forget()
-        world.network.lost = world.network.doubled = world.network.delay_seconds_max = 0.0
 
     def _do(self, step: Do) -> None:
         world, ref, deadline = self._world, self._world.account_of(step.to), trio.current_time() + step.patience

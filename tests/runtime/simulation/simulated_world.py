@@ -1,7 +1,7 @@
 """The world of the simulation: actors that keep a journal, and what must hold of them after every step.
 
-Every write is an *op*, a text of its own in the whole run: `t1:14` was sent by sender t1 in step 14, `t1:14>0` was caused
-by it, through another actor. An op is stored once or never, at the address it was sent to.
+Every write is an *op*, a text of its own in the whole run: `t1:14` was sent by t1 as number 14, `t1:14>0` was caused by
+it, through another actor. An op is stored once or never, at the address it was sent to.
 
     reply before commit    nobody hears of an op that is not stored, in whatever way
     acknowledged writes    what somebody was told is done stays stored, and who looks later sees it
@@ -17,7 +17,7 @@ by it, through another actor. An op is stored once or never, at the address it w
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -247,6 +247,7 @@ class Account(Actor):
         self.put(command.op)
         for number, key in enumerate(command.to):
             self.world.account_of(key).tell(Put(f"{command.op}>{number}"))
+        self.ctx.after_commit(lambda: self.world.spread.append(command))
 
     @handles(Pass)
     async def pass_on(self, command: Pass) -> str:
@@ -302,7 +303,9 @@ class Account(Actor):
 
     @handles(Later)
     def later(self, command: Later) -> None:
-        self.ctx.tell_self_after(command.seconds, Fired(command.op, self.ctx.token, trio.current_time() + command.seconds))
+        self.ctx.tell_self_after(
+            command.seconds, Fired(command.op, self.ctx.token, trio.current_time() + command.seconds)
+        )
 
     @handles(Fired)
     def fired(self, command: Fired) -> None:
@@ -394,6 +397,7 @@ class World:
     posted: dict[Address, list[str]] = field(default_factory=lambda: defaultdict(list))
     asked: list[Asked] = field(default_factory=list)
     told: list[Put] = field(default_factory=list)
+    spread: list[Spread] = field(default_factory=list)  # what they told has left
     acknowledged: dict[str, str] = field(default_factory=dict)  # op: address
     violations: list[str] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
@@ -479,7 +483,7 @@ class World:
     def read_storage(self) -> None:
         """Look at what was stored since the last time, as each of it is."""
         for address, write in self.committer.stored[self._read :]:
-            op, token = write  # type: ignore[misc]
+            op, token = cast("tuple[str, int]", write)
             if op in self._places:
                 self.violate("account", f"{op} is stored twice, at {self._places[op]} and {address}")
             if token < self._epochs.get(address, 0):
@@ -506,12 +510,14 @@ class World:
             del self.active[actor.ctx.address]
 
     def handling(self, actor: Actor, op: str) -> None:
-        """An actor is about to write *op*. A turn that waits may be cancelled and not know it yet; its draft is void."""
+        """An actor is about to write *op*. A turn that waits may be over and not know it yet: its draft is void."""
         acting = self.system.acting
         if acting is not None and not (acting.actor is actor is self.active.get(actor.ctx.address)):
             self.violate("activations", f"{actor.ctx.address} handles {op} after its end")
         cause = op.rpartition(">")[0]
-        if cause and not op.startswith("s") and not self.is_stored(cause):  # what is streamed has its own actor as cause
+        if (
+            cause and not op.startswith("s") and not self.is_stored(cause)
+        ):  # what is streamed has its own actor as cause
             self.violate("reply before commit", f"{op} arrived, and its cause is not stored")
 
     def told_edge(self, op: str, address: str) -> None:
@@ -546,6 +552,7 @@ class World:
             self.leaks.check()
         except AssertionError as error:
             raise Violation(f"leaks: {error}") from error
+        self._check_spread()
         self.check_accounts()
 
     def check_accounts(self) -> None:
@@ -591,17 +598,24 @@ class World:
     def _check_answer(self, asked: Asked) -> None:
         if asked.answers != 1:
             self.violate("answers", f"{asked.command} was answered {asked.answers} times")
-        op, error = getattr(asked.command, "op", None), asked.error
+        op, error = getattr(asked.command, "op", ""), asked.error
         never_begun = isinstance(error, AskTimeout) and error.state == "queued"
-        if isinstance(asked.command, Put | PutMany) and op and (isinstance(error, NOT_STORED) or never_begun):
-            if self.is_stored(op):
-                self.violate("answers", f"{op} is stored, and its asker was told {error!r}")
+        is_sure = isinstance(asked.command, Put | PutMany) and (isinstance(error, NOT_STORED) or never_begun)
+        if is_sure and self.is_stored(op):
+            self.violate("answers", f"{op} is stored, and its asker was told {error!r}")
         if error is not None and not isinstance(error, ActorError):
             self.violate("answers", f"{asked.command} was answered with {error!r}")
+
+    def _check_spread(self) -> None:
+        """What actors told each other is stored or dead, but for what the network has lost."""
+        dead = {getattr(command, "op", "") for command in self.ledger.dead}
+        told = {f"{spread.op}>{number}" for spread in self.spread for number in range(len(spread.to))}
+        missing = {op for op in told - dead if not self.is_stored(op)}
+        if len(missing) > self.network.counts["lost"]:
+            self.violate("account", f"{sorted(missing)} were told, and the network lost {self.network.counts['lost']}")
 
     def _check_told(self) -> None:
         dead = {id(command) for command in self.ledger.dead}
         for command in self.told:
             if not self.is_stored(command.op) and id(command) not in dead:
                 self.violate("account", f"{command.op} was accepted, and is neither stored nor a dead letter")
-

@@ -1,15 +1,29 @@
-"""Each invariant of the simulation can fail: a bug planted in the mechanism that keeps it is found within a few seeds."""
+"""Each invariant of the simulation can fail: a bug planted in what keeps it is found within a few seeds."""
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from simulated_script import plan_of, simulate
 from simulated_world import Violation, World
 
-from greenroom.runtime import CommitOutcome, activation, context, faults, lost_turns, sweeper, waiting_turns
+from greenroom.runtime import (
+    ActorFailed,
+    ActorGone,
+    CommitOutcome,
+    Down,
+    MailboxFull,
+    StopReason,
+    activation,
+    batches,
+    context,
+    faults,
+    lost_turns,
+    sweeper,
+    waiting_turns,
+)
 from greenroom.runtime.activation import Activation
 from greenroom.runtime.context import Context
 from greenroom.runtime.envelope import Envelope, Question
@@ -18,6 +32,7 @@ from greenroom.runtime.lifecycle import Phase
 from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.system import ActorSystem
 from greenroom.runtime.testing import CommandLost, MemoryCommitter
+from greenroom.runtime.turn import leave, put_aside
 
 SEEDS_MAX = 120
 
@@ -77,7 +92,7 @@ def what_a_turn_tells_leaves_before_its_commit(patch: pytest.MonkeyPatch) -> Non
     close_turn = Gate.close_turn
 
     def early(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
-        now = [effect for effect in effects or () if effect not in (activation.leave, activation.put_aside)]
+        now = [effect for effect in effects or () if effect not in (leave, put_aside)]
         for effect in now:
             effect()
         close_turn(gate, envelope, value, writes, [effect for effect in effects or () if effect not in now] or None)
@@ -144,7 +159,7 @@ def an_actor_is_passivated_before_its_last_writes_are_stored(patch: pytest.Monke
 
     def hasty(cell: Activation) -> bool:
         if cell.gate is not None and cell.gate.pending and cell.phase is Phase.READY and not len(cell.mailbox):
-            cell.forget(activation.StopReason.PASSIVATED)
+            cell.forget(StopReason.PASSIVATED)
             cell.phase = Phase.COLD
             return True
         return passivate(cell)
@@ -238,6 +253,15 @@ def a_crash_loses_the_mailbox_in_silence(patch: pytest.MonkeyPatch) -> None:
 
 
 @caught_by("account")
+def what_one_actor_tells_another_that_is_full_is_lost_in_silence(patch: pytest.MonkeyPatch) -> None:
+    def silent(system: ActorSystem, address: Any, command: Any) -> None:
+        with suppress(MailboxFull):
+            system.carry(Envelope(address, command))
+
+    patch.setattr(ActorSystem, "tell_or_bury", silent)
+
+
+@caught_by("account")
 def a_poisoned_tell_is_no_dead_letter(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ActorSystem, "bury", lambda _system, envelope, _reason: setattr(envelope, "state", "settled"))
 
@@ -255,7 +279,7 @@ def what_was_put_aside_is_lost_with_its_actor(patch: pytest.MonkeyPatch) -> None
 
 @caught_by("account")
 def a_batch_forgets_its_last_part(patch: pytest.MonkeyPatch) -> None:
-    gather = activation.gather
+    gather = batches.gather
 
     def losing(first: Envelope, mailbox: Mailbox, count_max: int) -> Any:
         if mailbox.peek() is not None and isinstance(mailbox.peek().command, type(first.command)):
@@ -289,7 +313,7 @@ def an_ask_is_answered_again_after_its_deadline(patch: pytest.MonkeyPatch) -> No
         if question.state == "settled" or question.reply_to is None or "Script" not in question.reply_to.__qualname__:
             expire(question)  # a task that waits would be woken twice, which trio itself does not survive
         else:
-            question.reply_to(None, activation.ActorGone(question.to, "late"))
+            question.reply_to(None, ActorGone(question.to, "late"))
 
     patch.setattr(Question, "expire", not_settling)
 
@@ -302,7 +326,7 @@ def an_ask_without_an_answer_waits_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 @caught_by("answers")
 def who_asked_is_told_that_nothing_is_stored_when_nobody_knows(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lost_turns, "why_not_stored", lambda *_: faults.ActorFailed("nothing was stored"))
+    patch.setattr(lost_turns, "why_not_stored", lambda *_: ActorFailed("nothing was stored"))
 
 
 # -- nothing is left --------------------------------------------------------------------------------------------------
@@ -350,7 +374,7 @@ def somebody_is_told_twice_that_another_has_ended(patch: pytest.MonkeyPatch) -> 
 
     def twice(system: ActorSystem, envelope: Envelope) -> None:
         deliver_system(system, envelope)
-        if isinstance(envelope.command, activation.Down):
+        if isinstance(envelope.command, Down):
             deliver_system(system, Envelope(envelope.to, envelope.command))
 
     patch.setattr(ActorSystem, "deliver_system", twice)
