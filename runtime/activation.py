@@ -94,7 +94,7 @@ class Activation:
         self.history: CrashHistory | None = None
         self.waiting: WaitingTurns | None = None
         self.stash: deque[Envelope] | None = None  # put aside by the actor, oldest first
-        self.watchers: set[Address] | None = None
+        self.watchers: dict[Address, None] | None = None  # in the order in which they came
         self.service: Leaf | None = None  # that it is, if it is one
         self.starting: trio.CancelScope | None = None
         self.held: trio.Event | None = None  # set when it has ended for its supervisor; there until it is released

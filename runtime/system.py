@@ -241,15 +241,15 @@ class ActorSystem:
         if cell.actor is None:
             self.deliver_system(Envelope(watcher, Down(address, None)))
             return False
-        cell.watchers = cell.watchers or set()
-        cell.watchers.add(watcher)
+        cell.watchers = cell.watchers or {}
+        cell.watchers[watcher] = None
         return True
 
     def unwatch(self, address: Address, watcher: Address) -> None:
         """Have *watcher* told nothing of *address*."""
         cell = self.activations.get(address)
         if cell is not None and cell.watchers is not None:
-            cell.watchers.discard(watcher)
+            cell.watchers.pop(watcher, None)
 
     def escalate(self, report: Escalated, error: Exception) -> None:
         """End the system: `open_system` raises *report*, with *error* as its cause."""

@@ -6,6 +6,7 @@ A seed that fails is shrunk, and the failure says the plan: put it into PLANS_TH
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
