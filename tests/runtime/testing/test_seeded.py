@@ -15,7 +15,7 @@ import pytest
 import trio
 from seeded_scenario import broken, race
 
-from greenroom.runtime.testing import CannotSeed, SeededRun, ThreadRefused, run_seeded, seeded
+from greenroom.runtime.testing import CannotSeed, SeededRun, ThreadRefused, run_seeded
 
 HERE = Path(__file__).parent
 
@@ -123,7 +123,7 @@ def test_trio_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_trio_that_schedules_otherwise_is_refused(other: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeded.trio._core, "_run", other)
+    monkeypatch.setattr(trio._core, "_run", other)
     with pytest.raises(CannotSeed, match=r"mend seeded\.py"):
         run_seeded(race, 1)
 
