@@ -4,7 +4,7 @@ docs/testing-actors.md shows how they are used.
 """
 
 from greenroom.runtime.testing.commit_fault import CommitFault
-from greenroom.runtime.testing.faults import ActorFaults, InjectedFault
+from greenroom.runtime.testing.faults import ActorFaults, InjectedFault, passivate
 from greenroom.runtime.testing.interposition import Interposition
 from greenroom.runtime.testing.leaks import LeakCheck, Leaked
 from greenroom.runtime.testing.ledger import CommandLost, Ledger
@@ -55,6 +55,7 @@ __all__ = [
     "UnexpectedCommand",
     "UnreliableNetwork",
     "VirtualClock",
+    "passivate",
     "run_seeded",
     "shrink",
 ]

@@ -8,21 +8,36 @@
         faults.crash_while_cancelled()   # the next turn that is cancelled raises something else instead
 
 What else can go wrong stands where it happens: `MemoryCommitter` has the storage that refuses, forgets to answer, is
-slow, away or claimed by another owner; `UnreliableNetwork` loses and doubles what actors tell each other;
-`open_system(passivates_at_once=True)` forgets everything after each command; `VirtualClock` has wall clocks that are
-wrong; a mailbox that is full is a `Kind` with a small bound.
+slow, away or claimed by another owner; `UnreliableNetwork` loses and doubles what actors tell each other; `passivate`
+sends actors to sleep now, `open_system(passivates_at_once=True)` after each command; `VirtualClock` has wall clocks
+that are wrong; a mailbox that is full is a `Kind` with a small bound.
 
 A kind without faults costs nothing for them: the actors of `faults.on(kind)` are of a class of their own.
 """
 
 import inspect
 from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 import trio
 
 from greenroom.runtime.actor import Actor
 from greenroom.runtime.handlers import Handler
+from greenroom.runtime.passivation import passivate_if_idle
+from greenroom.runtime.ref import Ref
 from greenroom.runtime.testing.interposition import Interposition
+
+if TYPE_CHECKING:
+    from greenroom.runtime.system import ActorSystem
+
+
+def passivate(system: "ActorSystem", *refs: Ref) -> int:
+    """Passivate the actors at *refs* now, all there are without any; how many it became.
+
+    One that has something under way, a timer or a reason to stay awake, stays: what could not happen is not made to.
+    """
+    cells = [system.activation(ref.address) for ref in refs] if refs else list(system.activations.values())
+    return sum(passivate_if_idle(cell) for cell in cells)
 
 
 class InjectedFault(Exception):

@@ -50,6 +50,8 @@ class LeakCheck:
             yield f"{system.waiting_turns} turns are said to wait, and none does"
         if system.storage.is_away:
             yield "storage is said to be away"
+        if system.pending.bytes:
+            yield f"{system.pending.bytes} bytes are said to be on their way to storage"
         owned = sum(_deadlines_of(cell) for cell in self._cells())
         if len(system.deadlines) > owned:
             yield f"{len(system.deadlines)} deadlines are kept, and actors own {owned} of them"

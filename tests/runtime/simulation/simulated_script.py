@@ -26,6 +26,7 @@ from simulated_world import (
     Pass,
     Pay,
     Put,
+    PutLoosely,
     PutMany,
     Quit,
     Spread,
@@ -35,7 +36,7 @@ from simulated_world import (
 )
 
 from greenroom.runtime import ActorError, Address, open_system
-from greenroom.runtime.testing import CommitFault, Plan, SeededRandomness, SeededRun, run_seeded
+from greenroom.runtime.testing import CommitFault, Plan, SeededRandomness, SeededRun, passivate, run_seeded
 
 STEPS = 60
 SETTLE_SECONDS = 40.0  # longer than any wait of the runtime and than the rest after too many crashes
@@ -196,6 +197,7 @@ def _work(chance: SeededRandomness, number: int) -> Any:
         (3, lambda: Burst(place, sender, number * 100, chance.randint(2, 30), is_batch=chance.random() < 0.4)),
         (1, lambda: Do("ask", chance.choice(BOARDS), Hold(other, seconds), patience)),
         (3, lambda: Do("ask", place, Put(other), patience)),
+        (2, lambda: Do(chance.choice(["tell", "ask"]), place, PutLoosely(f"loose:{number}"), patience)),
         (3, lambda: Do(chance.choice(["tell", "ask"]), place, Spread(other, some), patience)),
         (3, lambda: Do("ask", place, Pass(other, some), patience)),
         (2, lambda: Do("ask", place, Bounce(other, chance.choice(PLACES)), patience)),
@@ -260,6 +262,7 @@ async def _simulate(run: SeededRun, steps: Sequence[Any]) -> World:
                 randomness=run.randomness,
                 event=world.event,
                 stop_seconds_max=2.0,
+                pending_bytes_max=120,
                 passivates_at_once=PassivateAlways() in steps,
             ) as system,
         ):
@@ -350,8 +353,7 @@ class Script:
             case Network(lost, doubled, delay):
                 world.network.lost, world.network.doubled, world.network.delay_seconds_max = lost, doubled, delay
             case Passivate():
-                for cell in list(world.system.activations.values()):
-                    cell.passivate_if_idle()
+                passivate(world.system)
             case Wall(seconds, rate):
                 world.run.clock.step_wall(seconds)
                 world.run.clock.skew_wall(rate)
@@ -381,7 +383,8 @@ class Script:
     def _heard(self, asked: Asked, place: str, error: BaseException | None) -> None:
         asked.answers += 1
         asked.error = error
-        if error is None and getattr(asked.command, "op", None) is not None and place not in BOARDS:
+        is_vague = place in BOARDS or isinstance(asked.command, PutLoosely)
+        if error is None and getattr(asked.command, "op", None) is not None and not is_vague:
             self._world.told_edge(asked.command.op, place)
 
     async def _ask(self, ref: Any, step: Do, deadline: float) -> None:
@@ -401,7 +404,7 @@ class Script:
 
     def _check_look(self, place: str, seen: tuple[str, ...], acknowledged: set[str]) -> None:
         for op in seen:
-            if not self._world.is_stored(op):
+            if not self._world.is_stored(op) and not op.startswith("loose:"):
                 self._world.violate("reply before commit", f"{op} is seen at {place} and is not stored")
         if not acknowledged <= set(seen):
             gone = sorted(acknowledged - set(seen))

@@ -17,7 +17,7 @@ it, through another actor. An op is stored once or never, at the address it was 
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import trio
 
@@ -85,6 +85,13 @@ BUGS = {error.__name__: error for error in (Bug, Shrug, Halt, Rise)}
 
 @dataclass(frozen=True, slots=True)
 class Put(Command[int]):
+    op: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutLoosely(Command[int]):
+    """Written, and nobody waits until it is stored."""
+
     op: str
 
 
@@ -224,16 +231,21 @@ class Account(Actor):
     def stopping(self, reason: StopReason) -> None:
         self.world.deactivated(self)
 
-    def put(self, op: str) -> None:
+    def put(self, op: str, *, unconfirmed: bool = False) -> None:
         """Write *op*, unless it is a double."""
         self.world.handling(self, op)
         if op not in self.seen:
-            self.ctx.write((op, self.ctx.token))
+            self.ctx.write(f"{op} {self.ctx.token}", unconfirmed=unconfirmed)
             self.seen.append(op)
 
     @handles(Put)
     def one(self, command: Put) -> int:
         self.put(command.op)
+        return len(self.seen)
+
+    @handles(PutLoosely)
+    def loosely(self, command: PutLoosely) -> int:
+        self.put(command.op, unconfirmed=True)
         return len(self.seen)
 
     @handles(PutMany, batch=4)
@@ -418,8 +430,9 @@ class World:
         """Everything that there is, in start order. Who fails here is restarted as often as the script likes."""
         core = [self.service("index"), self.service("relay"), self.kind("member", self.policy(Directive.ESCALATE))]
         edge = [self.service("first"), self.service("second", "transient", mailbox_envelopes_max=4)]
+        small = {"mailbox_envelopes_max": 12, "stash_envelopes_max": 3, "pending_bytes_max": 30, "warm_max": 2}
         rest = [
-            self.kind("account", self.policy(Directive.RESTART), mailbox_envelopes_max=12, stash_envelopes_max=3),
+            self.kind("account", self.policy(Directive.RESTART), **small),
             self.board("board", mailbox_envelopes_max=3, overflow=Overflow.DROP_OLDEST),
             self.board("wall", meter=Meter(coalesce_by=lambda command: getattr(command, "op", "")[:3])),
         ]
@@ -483,7 +496,8 @@ class World:
     def read_storage(self) -> None:
         """Look at what was stored since the last time, as each of it is."""
         for address, write in self.committer.stored[self._read :]:
-            op, token = cast("tuple[str, int]", write)
+            op, epoch = str(write).split(" ")
+            token = int(epoch)
             if op in self._places:
                 self.violate("account", f"{op} is stored twice, at {self._places[op]} and {address}")
             if token < self._epochs.get(address, 0):

@@ -21,7 +21,7 @@ from greenroom.runtime import (
     context,
     faults,
     lost_turns,
-    sweeper,
+    passivation,
     waiting_turns,
 )
 from greenroom.runtime.activation import Activation
@@ -155,16 +155,15 @@ def an_actor_loads_again_before_its_last_writes_are_stored(patch: pytest.MonkeyP
 
 @caught_by("memory", "acknowledged writes", "account")
 def an_actor_is_passivated_before_its_last_writes_are_stored(patch: pytest.MonkeyPatch) -> None:
-    passivate = Activation.passivate_if_idle
-
     def hasty(cell: Activation) -> bool:
-        if cell.gate is not None and cell.gate.pending and cell.phase is Phase.READY and not len(cell.mailbox):
-            cell.forget(StopReason.PASSIVATED)
-            cell.phase = Phase.COLD
-            return True
-        return passivate(cell)
+        if cell.phase is not Phase.READY or len(cell.mailbox) or cell.is_scheduled or cell.service is not None:
+            return False
+        cell.forget(StopReason.PASSIVATED)
+        cell.phase = Phase.COLD
+        return True
 
-    patch.setattr(Activation, "passivate_if_idle", hasty)
+    patch.setattr(passivation, "passivate_if_idle", hasty)
+    patch.setattr(activation, "passivate_if_idle", hasty)
 
 
 # -- order ------------------------------------------------------------------------------------------------------------
@@ -201,11 +200,11 @@ def turns_that_are_redone_come_back_behind_the_others(patch: pytest.MonkeyPatch)
 
 @caught_by("activations")
 def the_sweeper_forgets_a_cell_that_is_awake(patch: pytest.MonkeyPatch) -> None:
-    def careless(system: ActorSystem, cell: Activation) -> None:
+    def careless(system: ActorSystem, cell: Activation, **_: object) -> None:
         if cell.service is None and not cell.is_scheduled:
             system.forget(cell)
 
-    patch.setattr(sweeper, "_sweep_one", careless)
+    patch.setattr(passivation, "_sweep_one", careless)
 
 
 @caught_by("activations")
@@ -355,12 +354,24 @@ def turns_that_are_over_are_still_counted(patch: pytest.MonkeyPatch) -> None:
 
 @caught_by("leaks")
 def nobody_is_passivated(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Activation, "passivate_if_idle", lambda _: False)
+    patch.setattr(passivation, "passivate_if_idle", lambda _: False)
+    patch.setattr(activation, "passivate_if_idle", lambda _: False)
 
 
 @caught_by("answers")
 def a_group_that_is_stopped_is_never_started_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("greenroom.runtime.supervisor.release", lambda cell: setattr(cell, "phase", Phase.HELD))
+
+
+@caught_by("leaks")
+def bytes_that_were_lost_are_still_counted(patch: pytest.MonkeyPatch) -> None:
+    break_ = Gate._break
+
+    def forgetting(gate: Gate, outcome: CommitOutcome) -> None:
+        gate.pending_bytes = 0
+        break_(gate, outcome)
+
+    patch.setattr(Gate, "_break", forgetting)
 
 
 @caught_by("timers", "leaks")
