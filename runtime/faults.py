@@ -57,12 +57,18 @@ def crashed(cell: "Activation", error: Exception, where: str) -> None:
         cell.service.exited(cell, plan, error)
         return
     if not isinstance(plan, GiveUp):
-        system.deadlines.after(plan.delay_seconds, cell.wait_over)
+        _wait(cell, plan.delay_seconds)
         return
     cell.fail_mailbox(plan.reason)
     if policy.when_exhausted == "escalate":
         system.leaf_of(cell).branch.fail(path_of(cell), error, plan.reason)
-    system.deadlines.after(policy.period_seconds, cell.wait_over)
+    _wait(cell, policy.period_seconds)
+
+
+def _wait(cell: "Activation", seconds: float) -> None:
+    """Let it rest in WAITING. If a supervisor starts it earlier, the end of this wait is not that of a later one."""
+    crash = cell.restarts
+    cell.system.deadlines.after(seconds, lambda: cell.wait_over() if cell.restarts == crash else None)
 
 
 def _failure_of(cell: "Activation", envelope: Envelope, error: Exception) -> Exception:

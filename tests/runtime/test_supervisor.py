@@ -497,6 +497,22 @@ async def test_an_ask_while_an_actor_ends_is_refused_with_what_to_do(house: Hous
     assert refused == ["an actor asked room/1 Add in its `stopping`: tell it instead, or ask in a turn"]
 
 
+async def test_a_rest_is_not_cut_short_by_the_end_of_one_that_the_supervisor_ended(
+    house: House, autojump_clock: MockClock
+) -> None:
+    room = house.kind("room", intensity=0, period_seconds=30)
+    async with open_house(house, Supervisor("all", [house.service("a"), room], Strategy.ONE_FOR_ALL)) as it:
+        began = trio.current_time()
+        it.system.ref("room", 1).tell(Fail())  # one is too many: it would rest until 30
+        await trio.sleep(20)
+        it.system.service("a").tell(Fail())  # its supervisor starts it anew
+        await trio.sleep(5)
+        it.system.ref("room", 1).tell(Fail())  # it rests until 55
+        await trio.sleep(1)
+        assert await it.system.ref("room", 1).ask(Add(1), deadline=soon()) == 1
+        assert 55 <= trio.current_time() - began < 56
+
+
 def _leaves(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         return [leaf for inner in error.exceptions for leaf in _leaves(inner)]

@@ -17,6 +17,7 @@ from simulated_world import (
     Asked,
     Bounce,
     Fail,
+    Flush,
     Follow,
     Hold,
     Knock,
@@ -29,6 +30,7 @@ from simulated_world import (
     PutLoosely,
     PutMany,
     Quit,
+    QuitSlowly,
     Spread,
     Violation,
     Watch,
@@ -46,7 +48,9 @@ IDLE_SECONDS = 10.0  # longer than any kind may be idle, and than the sweeper ta
 
 @dataclass(frozen=True, slots=True)
 class Do:
-    """Something is sent to *to*. how: tell, request (an ask without a task), ask, follow; patience in seconds."""
+    """Something is sent to *to*. how: tell, request (an ask without a task), ask, follow or taste (a stream
+    to its end, or its first item); patience in seconds.
+    """
 
     how: str
     to: str
@@ -124,6 +128,13 @@ class Storage:
 
     seconds: float
     is_away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Every start takes so long; more than two seconds are too much."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +219,9 @@ def _work(chance: SeededRandomness, number: int) -> Any:
         (1, lambda: Do("tell", place, Later(other, seconds))),
         (2, lambda: Do(chance.choice(["tell", "ask"]), place, Hold(other, seconds), patience)),
         (1, lambda: Do("ask", place, Pay(other, seconds), patience)),
+        (1, lambda: Do("taste", place, Follow(streamed, chance.randint(1, 40)), patience)),
+        (2, lambda: Do(chance.choice(["tell", "ask"]), place, Flush(other), patience)),
+        (1, lambda: Do(chance.choice(["tell", "ask"]), place, QuitSlowly(other, seconds), patience)),
         (1, lambda: Do(chance.choice(["tell", "ask"]), place, Quit(other), patience)),
         (2, lambda: Do(chance.choice(["tell", "ask"]), place, Fail(other, chance.choice(list(BUGS))), patience)),
         (1, lambda: Do("tell", place, Watch(chance.choice(PLACES)))),
@@ -227,6 +241,7 @@ def _fault(chance: SeededRandomness) -> Any:
         lambda: Storage(chance.choice([0.0, 0.0, 0.1, 1.0])),
         lambda: Storage(0.0, is_away=True),
         lambda: Storage(0.0),
+        lambda: Starts(chance.choice([0.0, 0.0, 0.5, 3.0])),
         lambda: Steal(chance.choice(PLACES)),
         lambda: Network(chance.choice([0, 0.3]), chance.choice([0, 0.5]), chance.choice([0, 0.5])),
         lambda: Passivate(),
@@ -336,6 +351,7 @@ class Script:
         world = self._world
         world.committer.forget_faults()
         world.faults.forget()
+        world.start_seconds = 0.0
         world.network.lost = world.network.doubled = world.network.delay_seconds_max = 0.0
 
     def _befall(self, step: Any) -> None:
@@ -347,6 +363,8 @@ class Script:
                 world.committer.fail_unit(number, CommitFault[fault])
             case Storage(seconds, is_away):
                 world.committer.commit_seconds, world.committer.is_away = seconds, is_away
+            case Starts(seconds):
+                world.start_seconds = seconds
             case Steal(place):
                 kind, _, key = place.partition("/")
                 world.committer.claim_elsewhere(Address(kind, key))
@@ -416,6 +434,8 @@ class Script:
                 async with ref.stream(step.command, deadline=deadline) as items:
                     async for op in items:
                         self._world.told_edge(op, step.to)
+                        if step.how == "taste":
+                            break
             except ActorError:
                 return
 

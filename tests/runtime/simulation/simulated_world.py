@@ -194,6 +194,21 @@ class Pay(Command[str]):
 
 
 @dataclass(frozen=True, slots=True)
+class Flush(Command[str]):
+    """Written, stored in the middle of the turn, and written again."""
+
+    op: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuitSlowly(Command[str]):
+    """Written; the actor ends with this turn, which waits."""
+
+    op: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Quit(Command[str]):
     """Written, and the actor ends."""
 
@@ -223,13 +238,17 @@ class Account(Actor):
         self.began_at = 0.0
 
     async def start(self) -> None:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.world.start_seconds)
         self.seen = list(self.world.journal(self.ctx.address))
         self.world.activated(self)
         self.began_at = trio.current_time()
 
     def stopping(self, reason: StopReason) -> None:
         self.world.deactivated(self)
+        if reason is StopReason.PASSIVATED and self.ctx.address not in self.world.last_words:
+            op = f"wake:{len(self.world.last_words)}"
+            self.world.last_words[self.ctx.address] = op
+            self.ctx.tell_next_activation(Put(op))
 
     def put(self, op: str, *, unconfirmed: bool = False) -> None:
         """Write *op*, unless it is a double."""
@@ -341,6 +360,20 @@ class Account(Actor):
             self.put(f"{op}!")
         return op
 
+    @handles(Flush)
+    async def flush(self, command: Flush) -> str:
+        self.put(command.op)
+        await self.ctx.flushed()
+        self.world.told_edge(command.op, str(self.ctx.address))
+        self.put(f"{command.op}!")
+        return command.op
+
+    @handles(QuitSlowly)
+    async def quit_slowly(self, command: QuitSlowly) -> str:
+        self.put(command.op)
+        self.ctx.stop()
+        return await self._hold(f"{command.op}?", command.seconds)
+
     @handles(Quit)
     def quit(self, command: Quit) -> str:
         self.put(command.op)
@@ -413,6 +446,8 @@ class World:
     acknowledged: dict[str, str] = field(default_factory=dict)  # op: address
     violations: list[str] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
+    start_seconds: float = 0.0
+    last_words: dict[Address, str] = field(default_factory=dict)  # what was told on being passivated first
     watches: int = 0
     downs: int = 0
     redone_downs: int = 0
@@ -447,7 +482,7 @@ class World:
         return RestartPolicy(mode, intensity, on_error=rules)
 
     def kind(self, name: str, restart: RestartPolicy, **limits: Any) -> Kind:
-        limits = {"ownership": "create", "idle_seconds_max": 3, "restart": restart} | limits
+        limits = {"ownership": "create", "idle_seconds_max": 3, "restart": restart, "start_seconds_max": 2} | limits
         return self.ledger.on(self.faults.on(Kind(name, lambda key: Account(key, self), **limits)))
 
     def service(self, name: str, mode: RestartMode = "permanent", **limits: Any) -> Service:
@@ -470,6 +505,8 @@ class World:
 
     def event(self, name: str, **facts: Any) -> None:
         self.events[name] += 1
+        if name in ("actor.ended", "dead_letter.buried", "gate.broken"):
+            self.events[f"{name}: {facts.get('reason', facts.get('outcome'))}"] += 1
         error = facts.get("error")
         self.run.note(name, facts.get("address"), type(error).__name__)
         if name in ("deadline.failed", "effect.failed") and not isinstance(error, InjectedFault):
@@ -624,6 +661,7 @@ class World:
         """What actors told each other is stored or dead, but for what the network has lost."""
         dead = {getattr(command, "op", "") for command in self.ledger.dead}
         told = {f"{spread.op}>{number}" for spread in self.spread for number in range(len(spread.to))}
+        told.update(self.last_words.values())
         missing = {op for op in told - dead if not self.is_stored(op)}
         if len(missing) > self.network.counts["lost"]:
             self.violate("account", f"{sorted(missing)} were told, and the network lost {self.network.counts['lost']}")
