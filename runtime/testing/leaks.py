@@ -52,6 +52,8 @@ class LeakCheck:
             yield "storage is said to be away"
         if system.pending.bytes:
             yield f"{system.pending.bytes} bytes are said to be on their way to storage"
+        if system.alarms is not None and system.alarms.statistics().asked:
+            yield f"{system.alarms.statistics().asked} alarms were told to their actors, and none answers"
         owned = sum(_deadlines_of(cell) for cell in self._cells())
         if len(system.deadlines) > owned:
             yield f"{len(system.deadlines)} deadlines are kept, and actors own {owned} of them"

@@ -82,7 +82,8 @@ class MemoryCommitter(Committer):
         return self.ownership.claimed_elsewhere(address)
 
     def fail_unit(self, number: int, fault: CommitFault) -> None:
-        """Have the unit *number* from now, 1 for the next, end with *fault*. Those of its actor in its batch end so too.
+        """Have the unit *number* from now, 1 for the next, end with *fault*. Those of its actor in its batch end so
+        too.
 
         Raises: ValueError for a number below 1.
         """

@@ -16,6 +16,7 @@ from simulated_world import (
     PLACES,
     Asked,
     Bounce,
+    CancelAlarm,
     Fail,
     Flush,
     Follow,
@@ -31,6 +32,7 @@ from simulated_world import (
     PutMany,
     Quit,
     QuitSlowly,
+    SetAlarm,
     Spread,
     Violation,
     Watch,
@@ -43,6 +45,7 @@ from greenroom.runtime.testing import CommitFault, Plan, SeededRandomness, Seede
 STEPS = 60
 SETTLE_SECONDS = 40.0  # longer than any wait of the runtime and than the rest after too many crashes
 RUN_SECONDS_MAX = 3600.0
+HEALED_WALL_SECONDS = 2e9  # later than any fault of the wall clock has set it: every alarm is due
 IDLE_SECONDS = 10.0  # longer than any kind may be idle, and than the sweeper takes
 
 
@@ -217,6 +220,8 @@ def _work(chance: SeededRandomness, number: int) -> Any:
         (2, lambda: Do(chance.choice(["tell", "ask"]), place, Knock(other), patience)),
         (1, lambda: Do("tell", place, OpenDoor())),
         (1, lambda: Do("tell", place, Later(other, seconds))),
+        (4, lambda: Do(chance.choice(["tell", "ask"]), place, SetAlarm(f"alarm:{number}", seconds * 3), patience)),
+        (1, lambda: Do("ask", place, CancelAlarm(other, f"alarm:{chance.randint(0, number)}"), patience)),
         (2, lambda: Do(chance.choice(["tell", "ask"]), place, Hold(other, seconds), patience)),
         (1, lambda: Do("ask", place, Pay(other, seconds), patience)),
         (1, lambda: Do("taste", place, Follow(streamed, chance.randint(1, 40)), patience)),
@@ -273,6 +278,8 @@ async def _simulate(run: SeededRun, steps: Sequence[Any]) -> World:
             open_system(
                 world.tree(),
                 committer=world.committer,
+                alarms=world.committer.alarms,
+                states=world.committer.states,
                 clock=run.clock,
                 randomness=run.randomness,
                 event=world.event,
@@ -352,6 +359,8 @@ class Script:
         world.committer.forget_faults()
         world.faults.forget()
         world.start_seconds = 0.0
+        world.run.clock.skew_wall(1.0)
+        world.run.clock.set_wall(HEALED_WALL_SECONDS)
         world.network.lost = world.network.doubled = world.network.delay_seconds_max = 0.0
 
     def _befall(self, step: Any) -> None:

@@ -8,6 +8,7 @@ it, through another actor. An op is stored once or never, at the address it was 
     memory                 an actor at rest remembers what is stored at its address, in that order
     order                  ops of one sender are stored in the order sent
     activations            one actor for each address, and one writable epoch
+    alarms                 each that is stored comes, not early, and what its handler does is done once
     account                what was accepted is stored, told of, or a dead letter
     timers                 none outlives the activation that set it; nobody is told twice that another ended
     leaks                  at rest nothing is left of anybody
@@ -42,6 +43,7 @@ from greenroom.runtime import (
     Strategy,
     Stream,
     Supervisor,
+    encodable,
     handles,
     reads,
     reentrant,
@@ -178,6 +180,30 @@ class Fired(Command[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class SetAlarm(Command[None]):
+    """Written, and an alarm of that name is set."""
+
+    op: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAlarm(Command[bool]):
+    """Written; the alarm *name* does not come any more, if it has not come."""
+
+    op: str
+    name: str
+
+
+@encodable("tests.simulation.ring")
+@dataclass(frozen=True, slots=True)
+class Ring(Command[None]):
+    """What an alarm tells: written without looking whether it is a double."""
+
+    op: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hold(Command[str]):
     """Written, then the turn waits and keeps the actor awake, then written again."""
 
@@ -254,8 +280,13 @@ class Account(Actor):
         """Write *op*, unless it is a double."""
         self.world.handling(self, op)
         if op not in self.seen:
-            self.ctx.write(f"{op} {self.ctx.token}", unconfirmed=unconfirmed)
-            self.seen.append(op)
+            self._write(op, unconfirmed=unconfirmed)
+
+    def _write(self, op: str, *, unconfirmed: bool = False) -> None:
+        self.ctx.write(f"{op} {self.ctx.token}", unconfirmed=unconfirmed)
+        if not unconfirmed:  # what is kept for an actor is always confirmed
+            self.ctx.state.put("count", self.ctx.state.get("count", 0) + 1)
+        self.seen.append(op)
 
     @handles(Put)
     def one(self, command: Put) -> int:
@@ -343,6 +374,22 @@ class Account(Actor):
         if command.epoch != self.ctx.token and self.began_at < command.at:  # else it waited here when this one began
             self.world.violate("timers", f"{command.op} outlived the activation that set it")
         self.put(command.op)
+
+    @handles(SetAlarm)
+    def set_alarm(self, command: SetAlarm) -> None:
+        self.put(command.op)
+        self.ctx.set_alarm(command.op, Ring(f"{command.op}~"), after_seconds=command.seconds)
+
+    @handles(CancelAlarm)
+    def cancel_alarm(self, command: CancelAlarm) -> bool:
+        self.put(command.op)
+        self.world.cancelled.add(command.name)
+        return self.ctx.cancel_alarm(command.name)
+
+    @handles(Ring)
+    def ring(self, command: Ring) -> None:
+        self.world.ringing(self.ctx.address, command.op, self.ctx.now_ms())
+        self._write(command.op)
 
     @handles(Hold)
     async def hold(self, command: Hold) -> str:
@@ -448,6 +495,7 @@ class World:
     events: Counter[str] = field(default_factory=Counter)
     start_seconds: float = 0.0
     last_words: dict[Address, str] = field(default_factory=dict)  # what was told on being passivated first
+    cancelled: set[str] = field(default_factory=set)  # alarms that were, or may have been
     watches: int = 0
     downs: int = 0
     redone_downs: int = 0
@@ -483,6 +531,7 @@ class World:
 
     def kind(self, name: str, restart: RestartPolicy, **limits: Any) -> Kind:
         limits = {"ownership": "create", "idle_seconds_max": 3, "restart": restart, "start_seconds_max": 2} | limits
+        limits |= {"keeps_alarms": True, "keeps_state": True}
         return self.ledger.on(self.faults.on(Kind(name, lambda key: Account(key, self), **limits)))
 
     def service(self, name: str, mode: RestartMode = "permanent", **limits: Any) -> Service:
@@ -532,18 +581,17 @@ class World:
 
     def read_storage(self) -> None:
         """Look at what was stored since the last time, as each of it is."""
-        for address, write in self.committer.stored[self._read :]:
+        new, self._read = self.committer.stored[self._read :], len(self.committer.stored)
+        for address, write in new:
             op, epoch = str(write).split(" ")
-            token = int(epoch)
             if op in self._places:
-                self.violate("account", f"{op} is stored twice, at {self._places[op]} and {address}")
-            if token < self._epochs.get(address, 0):
-                self.violate("activations", f"{address} of epoch {token} wrote {op} after {self._epochs[address]}")
-            self._places[op] = address
-            self._epochs[address] = token
+                invariant = "alarms" if op.endswith("~") else "account"
+                self.violate(invariant, f"{op} is stored twice, at {self._places[op]} and {address}")
+            if int(epoch) < self._epochs.get(address, 0):
+                self.violate("activations", f"{address} of epoch {epoch} wrote {op} after {self._epochs[address]}")
+            self._places[op], self._epochs[address] = address, int(epoch)
             self._check_order(address, op, self._journals[address])
             self._journals[address].append(op)
-        self._read = len(self.committer.stored)
 
     def posted_on(self, address: Address, op: str) -> None:
         """A board was handed *op*."""
@@ -570,6 +618,12 @@ class World:
             cause and not op.startswith("s") and not self.is_stored(cause)
         ):  # what is streamed has its own actor as cause
             self.violate("reply before commit", f"{op} arrived, and its cause is not stored")
+
+    def ringing(self, address: Address, op: str, now_ms: int) -> None:
+        """An alarm has come. It may be on its way to storage still: then what its handler does is behind it."""
+        row = self.committer.tables.alarms.get((address, op[:-1]))
+        if row is not None and now_ms < row.due_ms:
+            self.violate("alarms", f"{op} came {row.due_ms - now_ms} ms early")
 
     def told_edge(self, op: str, address: str) -> None:
         """Somebody outside learns that *op* is done."""
@@ -604,6 +658,7 @@ class World:
         except AssertionError as error:
             raise Violation(f"leaks: {error}") from error
         self._check_spread()
+        self._check_alarms()
         self.check_accounts()
 
     def check_accounts(self) -> None:
@@ -631,8 +686,14 @@ class World:
 
     def _check_memory(self, address: Address, actor: Any) -> None:
         journal = self._journals[address]
-        if isinstance(actor, Account) and actor.seen != journal:
+        if not isinstance(actor, Account):
+            return
+        if actor.seen != journal:
             self.violate("memory", f"{address} remembers {actor.seen} and {journal} are stored")
+        count, confirmed = actor.ctx.state.get("count", 0), [op for op in journal if not op.startswith("loose:")]
+        stored = int(self.committer.tables.values.get((address, "count"), "0"))
+        if not count == stored == len(confirmed):
+            self.violate("memory", f"the state of {address} says {count}, {stored} is stored, and {confirmed} are")
 
     def _check_order(self, address: Address, op: str, journal: list[str]) -> None:
         """Ops of one sender, which are told or requested one after the other, and what one actor told another."""
@@ -665,6 +726,19 @@ class World:
         missing = {op for op in told - dead if not self.is_stored(op)}
         if len(missing) > self.network.counts["lost"]:
             self.violate("account", f"{sorted(missing)} were told, and the network lost {self.network.counts['lost']}")
+
+    def _check_alarms(self) -> None:
+        """Each that was stored has come, unless it was cancelled: what is done twice is seen where it is stored."""
+        left = [key for key in self.committer.tables.alarms if not self.has_ended(str(key[0]))]
+        if left:
+            self.violate("alarms", f"{left} have not come")
+        silent = []
+        for op, address in self._places.items():
+            is_set = op.startswith("alarm:") and op[-1] != "~" and op not in self.cancelled
+            if is_set and not self.is_stored(f"{op}~") and not self.has_ended(str(address)):
+                silent.append(op)
+        if len(silent) > self.events["alarm.gave_up"]:
+            self.violate("alarms", f"{silent} were set and never came")
 
     def _check_told(self) -> None:
         dead = {id(command) for command in self.ledger.dead}

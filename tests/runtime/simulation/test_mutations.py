@@ -1,6 +1,6 @@
 """Each invariant of the simulation can fail: a bug planted in what keeps it is found within a few seeds."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -17,6 +17,7 @@ from greenroom.runtime import (
     MailboxFull,
     StopReason,
     activation,
+    actor_alarms,
     batches,
     context,
     faults,
@@ -25,13 +26,16 @@ from greenroom.runtime import (
     waiting_turns,
 )
 from greenroom.runtime.activation import Activation
+from greenroom.runtime.actor_alarms import ActorAlarms
+from greenroom.runtime.alarms import AlarmClock
 from greenroom.runtime.context import Context
 from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.gate import Gate
 from greenroom.runtime.lifecycle import Phase
 from greenroom.runtime.mailbox import Mailbox
+from greenroom.runtime.ports import StoredAlarm, StoredValue
 from greenroom.runtime.system import ActorSystem
-from greenroom.runtime.testing import CommandLost, MemoryCommitter
+from greenroom.runtime.testing import CommandLost, MemoryCommitter, MemoryTables
 from greenroom.runtime.turn import leave, put_aside
 
 SEEDS_MAX = 120
@@ -229,6 +233,56 @@ def who_is_fenced_writes_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(World, "handling", lambda *_: None)
     patch.setattr(World, "_check_memory", lambda *_: None)
     patch.setattr("greenroom.runtime.testing.Ledger.check", lambda *_: None)
+
+
+# -- alarms come, and what they do is done once ------------------------------------------------------------------------
+
+
+@caught_by("alarms")
+def an_alarm_stays_when_it_was_handled(patch: pytest.MonkeyPatch) -> None:
+    comings: Counter[str] = Counter()
+
+    def once_more(alarm: StoredAlarm, _: object) -> StoredAlarm | None:
+        comings[alarm.name] += 1
+        return alarm if comings[alarm.name] == 1 else None
+
+    patch.setattr(actor_alarms, "after_success", once_more)
+
+
+@caught_by("alarms")
+def an_alarm_is_given_up_when_storage_is_away(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AlarmClock, "_postpone", lambda *_: None)
+    patch.setattr(AlarmClock, "loaded", lambda *_: None)
+
+
+@caught_by("alarms")
+def an_alarm_is_set_and_never_stored(patch: pytest.MonkeyPatch) -> None:
+    store = MemoryTables.store
+
+    def forgetful(tables: MemoryTables, address: Any, writes: Any) -> None:
+        store(tables, address, [write for write in writes if not isinstance(write, StoredAlarm)])
+
+    patch.setattr(MemoryTables, "store", forgetful)
+    patch.setattr(AlarmClock, "arm_earlier", lambda *_: None)
+
+
+@caught_by("alarms")
+def an_alarm_comes_early(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AlarmClock, "_now_ms", lambda clock: clock._system.clock.wall_milliseconds() + 1000)
+    patch.setattr(ActorAlarms, "_now_ms", lambda alarms: alarms._cell.system.clock.wall_milliseconds() + 1000)
+
+
+@caught_by("memory")
+def state_is_stored_without_its_turn(patch: pytest.MonkeyPatch) -> None:
+    close_turn = Gate.close_turn
+
+    def splitting(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
+        for write in writes or ():
+            if isinstance(write, StoredValue):
+                gate._committer.tables.store(gate.address, [write])  # type: ignore[attr-defined]
+        close_turn(gate, envelope, value, writes, effects)
+
+    patch.setattr(Gate, "close_turn", splitting)
 
 
 # -- accepted = handled + refused + dead-lettered ---------------------------------------------------------------------
