@@ -27,7 +27,6 @@ from greenroom.runtime.endings import stop_itself
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import (
     ActorGone,
-    CommitUnknown,
     UnknownCommand,
     WrongKindOfAnswer,
 )
@@ -37,7 +36,7 @@ from greenroom.runtime.gauges import Gauges
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import AWAKE, DRAINED, Phase, StopReason
-from greenroom.runtime.lost_turns import redo, turns_lost
+from greenroom.runtime.lost_turns import turn_lost, turns_lost
 from greenroom.runtime.passivation import passivate_if_idle
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.restarts import CrashHistory
@@ -236,7 +235,7 @@ class Activation:
         """Of `WaitingTurns`: the handler of *turn* gave back *value*, raised *error*, or was cancelled."""
         envelope, (writes, effects) = turn.envelope, turn.take_draft()
         if waiting.is_over:
-            self._redo_or_tell(turn)
+            turn_lost(self, turn)
         else:
             self._set_phase()
             if is_done:
@@ -252,16 +251,6 @@ class Activation:
     def failed_while_cancelled(self, error: Exception) -> None:
         """Of `WaitingTurns`: what a handler raised instead of `Cancelled`."""
         self.system.event("actor.failed_while_cancelled", address=str(self.address), error=repr(error))
-
-    def _redo_or_tell(self, turn: Turn) -> None:
-        """The gate broke while *turn* waited: nothing of it was stored, unless it asked for that."""
-        if self.system.is_stopped:  # it was cancelled before, and the end of the system did not see it
-            self.fail_or_bury(turn.envelope, ActorGone(self.address, "the system stops"), "stopped")
-        elif turn.was_flushed:
-            what = f"{self.address} lost storage in the middle of {type(turn.envelope.command).__name__}"
-            self.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
-        else:
-            redo(self, [turn.envelope])
 
     def _set_phase(self) -> None:
         """From the turns that wait and the writes that are pending, unless something else is under way."""

@@ -10,13 +10,14 @@ In every case memory is ahead of storage and is dropped.
 from typing import TYPE_CHECKING
 
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.errors import CommitUnknown
+from greenroom.runtime.errors import ActorGone, CommitUnknown
 from greenroom.runtime.gate import Outputs, why_not_stored
 from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.ports import CommitOutcome
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
+    from greenroom.runtime.turn import Turn
 
 REDO_ATTEMPTS_MAX = 5
 
@@ -37,6 +38,17 @@ def turns_lost(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
     if cell.context is not None:
         cell.context.broken_by = outcome
     cell.become_cold(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED)
+
+
+def turn_lost(cell: "Activation", turn: "Turn") -> None:
+    """The gate broke while *turn* waited: nothing of it was stored, unless it asked for that."""
+    if cell.system.is_stopped:  # it was cancelled before, and the end of the system did not see it
+        cell.fail_or_bury(turn.envelope, ActorGone(cell.address, "the system stops"), "stopped")
+    elif turn.was_flushed:
+        what = f"{cell.address} lost storage in the middle of {type(turn.envelope.command).__name__}"
+        cell.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
+    else:
+        redo(cell, [turn.envelope])
 
 
 def redo(cell: "Activation", envelopes: list[Envelope]) -> None:

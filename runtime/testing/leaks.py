@@ -47,7 +47,7 @@ class LeakCheck:
         if system.acting is not None or system.stopping is not None:
             yield f"{system.acting or system.stopping} is said to act, and nobody does"
         if system.waiting_turns:
-            yield f"{system.waiting_turns} turns are said to wait, and none does"
+            yield f"{len(system.waiting_turns)} turns are said to wait, and none does"
         if system.storage.is_away:
             yield "storage is said to be away"
         if system.pending.bytes:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from greenroom.runtime.actor import Actor
+from greenroom.runtime.address import Address
 from greenroom.runtime.dead_letters import DeadLetters
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.handlers import Handler
@@ -54,7 +55,7 @@ class Ledger(Interposition):
 
     def follow_dead_letters(self, system: "ActorSystem") -> None:
         """Hear of the dead letters of *system*. Call it before anything is sent."""
-        system.dead_letters = _FollowedDeadLetters(self)
+        system.dead_letters = _FollowedDeadLetters(self, system)
 
     def check(self, system: "ActorSystem") -> None:
         """Close the account of what has been settled. Raises: CommandLost.
@@ -63,13 +64,15 @@ class Ledger(Interposition):
         """
         still_open: list[Envelope] = []
         held = {id(envelope) for cell in system.activations.values() for envelope in held_by(cell)}
-        turns = sum(len(cell.waiting.turns) for cell in system.activations.values() if cell.waiting is not None)
+        for (
+            turn
+        ) in system.waiting_turns:  # also one that was cancelled, cleans up, and belongs to no activation any more
+            held.update(map(id, (turn.envelope, *turn.envelope.parts)))
         for envelope in self._open:
             if envelope.state == "settled":
                 self._close(envelope)
                 continue
-            # A turn that was cancelled and still cleans up has its command, and belongs to no activation any more.
-            if id(envelope) not in held and system.waiting_turns == turns:
+            if id(envelope) not in held:
                 raise CommandLost(f"{_name(envelope)} was accepted, is {envelope.state}, and is nowhere")
             still_open.append(envelope)
         self._open = still_open
@@ -189,10 +192,10 @@ class _FollowedKind(Kind):
 
 
 class _FollowedDeadLetters(DeadLetters):
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__()
+    def __init__(self, ledger: Ledger, system: "ActorSystem") -> None:
+        super().__init__(system.deadlines, system.event)
         self._ledger = ledger
 
-    def add(self, to: Any, command: object, reason: str, at_ms: int) -> None:
-        super().add(to, command, reason, at_ms)
+    def add(self, to: Address, command: object, reason: str, at_ms: int, senders: tuple[str, ...] = ()) -> None:
+        super().add(to, command, reason, at_ms, senders)
         self._ledger.buried(command)

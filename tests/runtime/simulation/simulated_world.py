@@ -639,9 +639,9 @@ class World:
         for address, cell in self.system.activations.items():
             if cell.phase is Phase.READY and cell.gate is not None and not cell.gate.pending:
                 self._check_memory(address, cell.actor)
-        waiting = sum(len(cell.waiting.turns) for cell in self.system.activations.values() if cell.waiting is not None)
-        if self.system.waiting_turns < waiting:
-            self.violate("leaks", f"{waiting} turns wait and {self.system.waiting_turns} are counted")
+        waiting = {turn for cell in self.system.activations.values() if cell.waiting for turn in cell.waiting.turns}
+        if not waiting <= set(self.system.waiting_turns):
+            self.violate("leaks", f"{len(waiting)} turns wait and {len(self.system.waiting_turns)} are known")
         if self.downs > self.watches + self.redone_downs:
             self.violate("timers", f"{self.downs} ends were told, and {self.watches} were asked for")
         self.ledger.check(self.system)

@@ -38,7 +38,7 @@ from greenroom.runtime.system import ActorSystem
 from greenroom.runtime.testing import CommandLost, MemoryCommitter, MemoryTables
 from greenroom.runtime.turn import leave, put_aside
 
-SEEDS_MAX = 120
+SEEDS_MAX = 300
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 MUTATIONS: list[Any] = []
@@ -307,7 +307,7 @@ def a_crash_loses_the_mailbox_in_silence(patch: pytest.MonkeyPatch) -> None:
 
 @caught_by("account")
 def what_one_actor_tells_another_that_is_full_is_lost_in_silence(patch: pytest.MonkeyPatch) -> None:
-    def silent(system: ActorSystem, address: Any, command: Any) -> None:
+    def silent(system: ActorSystem, address: Any, command: Any, _: object = None) -> None:
         with suppress(MailboxFull):
             system.carry(Envelope(address, command))
 
@@ -396,14 +396,18 @@ def a_reason_to_stay_awake_is_never_taken_back(patch: pytest.MonkeyPatch) -> Non
 
 
 @caught_by("leaks")
-def turns_that_are_over_are_still_counted(patch: pytest.MonkeyPatch) -> None:
-    begin = waiting_turns.WaitingTurns.begin
+def turns_that_are_over_are_still_listed(patch: pytest.MonkeyPatch) -> None:
+    class NeverForgetting(dict[Any, None]):
+        def __delitem__(self, _: object) -> None:
+            pass
 
-    def counting_twice(waiting: Any, turn: Any, value: Any) -> None:
-        waiting._activation.system.waiting_turns += 1
-        begin(waiting, turn, value)
+    begin = ActorSystem.__init__
 
-    patch.setattr(waiting_turns.WaitingTurns, "begin", counting_twice)
+    def forgetting_nothing(system: ActorSystem, *args: Any, **kwargs: Any) -> None:
+        begin(system, *args, **kwargs)
+        system.waiting_turns = NeverForgetting()
+
+    patch.setattr(ActorSystem, "__init__", forgetting_nothing)
 
 
 @caught_by("leaks")

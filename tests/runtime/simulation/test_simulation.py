@@ -21,7 +21,7 @@ from greenroom.runtime.testing import CommitFault, Plan, shrink
 
 SEEDS = 40
 SLOW_SEEDS = 6000
-SLOW_CHUNK = 500
+SLOW_CHUNK = 250
 
 
 def run(plan: Plan[Any]) -> None:
