@@ -266,11 +266,7 @@ class ActorSystem:
         raise self._escalated
 
     def bury(self, envelope: Envelope, reason: str, sender: Turn | Context | None = None) -> None:
-        """Make a dead letter of a command that will not be handled: it is settled, and nobody is told.
-
-        sender: the turn that told it, if that is known.
-        """
-        envelope.state = "settled"
+        """Make a dead letter of a command that will not be handled. sender: the turn that told it, if that is known."""
         senders = senders_of(sender or envelope.caller)
         self.dead_letters.add(envelope.to, envelope.command, reason, self.clock.wall_milliseconds(), senders)
 
