@@ -18,6 +18,7 @@ from greenroom.runtime.testing.memory_tables import (
 from greenroom.runtime.testing.probe import Probe, Told, UnexpectedCommand
 from greenroom.runtime.testing.seeded import (
     CannotSeed,
+    NeverEnds,
     SeededClock,
     SeededRandomness,
     SeededRun,
@@ -44,6 +45,7 @@ __all__ = [
     "MemoryOwnership",
     "MemoryStateStore",
     "MemoryTables",
+    "NeverEnds",
     "Plan",
     "Probe",
     "SeededClock",

@@ -30,6 +30,7 @@ from greenroom.runtime.testing.virtual_clock import VirtualClock
 T = TypeVar("T")
 
 TRIO_MIN = (0, 30)
+STEPS_MAX = 2_000_000  # of tasks: some hundred times what a long test needs
 BUSY_STEPS_SECONDS = (1e-6, 60e-6)  # a look costs so much: drains of a single turn and of fifty both occur
 
 
@@ -39,6 +40,10 @@ class CannotSeed(Exception):
 
 class ThreadRefused(Exception):
     """A thread was to be started in a seeded run: nobody could say when it gets its turn."""
+
+
+class NeverEnds(Exception):
+    """A seeded run took STEPS_MAX steps of tasks: something is told again and again, and no time passes."""
 
 
 class SeededRandomness(random.Random, Randomness):
@@ -59,7 +64,7 @@ class SeededClock(VirtualClock):
 
 
 class SeededRun:
-    """What a run is given. seed: its number. randomness, clock: the ports of its system.
+    """What a run is given. seed: its number. randomness, clock: the ports of its system. scope: of the whole run.
 
     choices: drawn from by the test itself, apart from *randomness*, so that a test that draws more does not change what
     the runtime draws.
@@ -70,6 +75,7 @@ class SeededRun:
         self.randomness = SeededRandomness(f"{seed} runtime")
         self.choices = SeededRandomness(f"{seed} test")
         self.clock = SeededClock(SeededRandomness(f"{seed} busy"))
+        self.scope = trio.CancelScope()  # of the whole run
         self._digest = hashlib.blake2b(digest_size=16)
 
     def note(self, *facts: object) -> None:
@@ -87,12 +93,18 @@ def run_seeded(fn: Callable[[SeededRun], Awaitable[T]], seed: int, *, replay: st
 
     replay: the command that runs it again, `{seed}` stands for the number; it and the seed become a note of whatever is
     raised. Without it: `python -m greenroom.runtime.testing FILE:FUNCTION SEED`.
-    Raises: CannotSeed, ThreadRefused (where the thread was to be started), and what *fn* raises.
+    Raises: CannotSeed, ThreadRefused (where the thread was to be started), NeverEnds, and what *fn* raises.
     """
     run = SeededRun(seed)
+
+    async def bounded() -> T:
+        with run.scope:
+            return await fn(run)
+        raise NeverEnds(f"it is not over after {STEPS_MAX} steps of its tasks, at {trio.current_time():g} s")
+
     with _scheduled_by(seed), _no_threads():
         try:
-            return trio.run(fn, run, clock=run.clock.trio_clock, instruments=[_Tracer(run)])
+            return trio.run(bounded, clock=run.clock.trio_clock, instruments=[_Tracer(run)])
         except BaseException as error:
             command = (replay or _replay_of(fn)).replace("{seed}", str(seed))
             error.add_note(f"seed {seed}; again: {command}")
@@ -106,6 +118,7 @@ class _Tracer(trio.abc.Instrument):
         self._run = run
         self._numbers: dict[trio.lowlevel.Task, int] = {}
         self._count = 0
+        self._steps = 0
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         self._count += 1
@@ -113,6 +126,9 @@ class _Tracer(trio.abc.Instrument):
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._run.note(self._numbers.get(task, 0), task.name)
+        self._steps += 1
+        if self._steps == STEPS_MAX:
+            self._run.scope.cancel(reason="it never ends")
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         self._numbers.pop(task, None)

@@ -272,6 +272,16 @@ async def test_a_watcher_is_told_once_with_the_reason_and_at_once_when_nobody_is
         assert [line for line in house.log if "saw" in line] == ["a saw worker/b crashed", "a saw worker/nobody None"]
 
 
+async def test_watchers_are_told_in_the_order_in_which_they_came(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.worker("b").ask(Open(), deadline=soon())
+        for key in "qzkwjxvgup":
+            await house.worker(key).ask(Watch("b"), deadline=soon())
+        house.worker("b").tell(Fail(ValueError("x")))
+        await wait_all_tasks_blocked()
+        assert [line[0] for line in house.log if "saw" in line] == list("qzkwjxvgup")
+
+
 async def test_a_watcher_that_has_ended_is_not_woken(autojump_clock: MockClock) -> None:
     async with open_house(idle_seconds_max=5) as house:
         gate = trio.Event()

@@ -15,7 +15,7 @@ import pytest
 import trio
 from seeded_scenario import broken, race
 
-from greenroom.runtime.testing import CannotSeed, SeededRun, ThreadRefused, run_seeded
+from greenroom.runtime.testing import CannotSeed, NeverEnds, SeededRun, ThreadRefused, run_seeded
 
 HERE = Path(__file__).parent
 
@@ -83,6 +83,17 @@ def test_threads_are_refused() -> None:
             run_seeded(fn, 1)
     trio.run(trio.to_thread.run_sync, int)
     threading.Thread(target=int).start()
+
+
+def test_a_run_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenroom.runtime.testing.seeded.STEPS_MAX", 1000)
+
+    async def busy(_: SeededRun) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+
+    with pytest.raises(NeverEnds, match="not over after 1000 steps"):
+        run_seeded(busy, 1)
 
 
 def test_time_is_virtual() -> None:

@@ -42,6 +42,7 @@ def test_the_page_names_all_that_the_kit_offers() -> None:
         "InjectedFault",
         "Interposition",
         "Leaked",
+        "NeverEnds",
         "SeededClock",
         "Simplifiable",
         "ThreadRefused",
