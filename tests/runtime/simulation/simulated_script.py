@@ -258,15 +258,27 @@ def _fault(chance: SeededRandomness) -> Any:
 # -- running one -----------------------------------------------------------------------------------------------------
 
 
+REPLAY = "python -m greenroom.runtime.testing tests/runtime/simulation/simulated_script.py:by_seed {seed}"
+
+
 def simulate(plan: Plan[Any]) -> World:
     """Run *plan*. Raises: Violation, CommandLost, and what the runtime itself raises."""
 
     async def seeded(run: SeededRun) -> World:
-        with trio.move_on_after(RUN_SECONDS_MAX):
-            return await _simulate(run, plan.steps)
-        raise Violation(f"answers: somebody still waits after {RUN_SECONDS_MAX:g} s")
+        return await _bounded(run, plan.steps)
 
-    return run_seeded(seeded, plan.seed, replay=f"the plan of seed {plan.seed}, tests/runtime/simulation/")
+    return run_seeded(seeded, plan.seed, replay=f"{REPLAY} (if the plan is that of its seed)")
+
+
+async def by_seed(run: SeededRun) -> World:
+    """The plan of the run's own seed: what REPLAY runs."""
+    return await _bounded(run, plan_of(run.seed).steps)
+
+
+async def _bounded(run: SeededRun, steps: Sequence[Any]) -> World:
+    with trio.move_on_after(RUN_SECONDS_MAX):
+        return await _simulate(run, steps)
+    raise Violation(f"answers: somebody still waits after {RUN_SECONDS_MAX:g} s")
 
 
 async def _simulate(run: SeededRun, steps: Sequence[Any]) -> World:
