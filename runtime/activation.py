@@ -199,8 +199,8 @@ class Activation:
         else:
             if is_last:
                 stop_itself(self)
-            elif writes and self.phase is Phase.READY:
-                self._set_phase()
+            elif writes and self.phase is Phase.READY and self.system.pending.is_too_much(self):
+                self.phase = Phase.FULL
 
     def _put_aside(self, envelope: Envelope, writes: list[object] | None, effects: list[Effect]) -> None:
         if writes or len(effects) > 1:

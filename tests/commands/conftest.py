@@ -23,6 +23,11 @@ STOP_SECONDS_MAX = 12.0
 _FOLDER_PREFIX = "greenroom-commands-"
 
 
+def _heed_hangup() -> None:
+    """Whoever runs the tests may ignore it (nohup), and what they start would too."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Process:
     """One `greenroom …`, with what it has printed so far. Both outputs go into one text."""
 
@@ -36,6 +41,7 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,  # Ctrl-C of who runs the tests is not theirs
+            preexec_fn=_heed_hangup,
         )
         self.text = ""
         self._changed = threading.Condition()

@@ -313,10 +313,10 @@ async def test_a_message_and_an_alarm_of_one_turn_are_stored_together_or_not_at_
         await Conversations(postgres).create(NewConversation(1, 1, (2,), True, False, "", 0))
         room = Address("room", 1)
         token = await storage.own(room)
-        unknown_sender = InsertMessage(1, 1, 1, 777, None, "hello", b"x" * 16, 1000)
+        refused = InsertMessage(1, 1, 0, 1, None, "hello", b"x" * 16, 1000)  # no message is the zeroth
         other = await storage.own(TWO)
         outcomes = await storage.commit(
-            Unit(room, token, [alarm("a"), StoredValue("k", "1")]), Unit(room, token, [unknown_sender, alarm("b")]),
+            Unit(room, token, [alarm("a"), StoredValue("k", "1")]), Unit(room, token, [refused, alarm("b")]),
             Unit(TWO, other, [alarm("c")]),
         )  # fmt: skip
         assert outcomes == [REFUSED, REFUSED, COMMITTED]
