@@ -1,12 +1,14 @@
 """A thread that notices when the loop does not move, and says whose code holds it while it still does.
 
-    ask the loop for a sign ──answered──▶ ask again a little later
-              └── none for loop_seconds_max ──▶ tell, with the stack of the loop's thread; again at 2, 4, 8 … times that
+    it waits? ──no──▶ ask the loop for a sign ──answered──▶ look again a little later
+                          └── none for loop_seconds_max ──▶ tell, with the stack of the loop's thread;
+                                                            again at 2, 4, 8 … times that
 
 A handler that never yields cannot be ended from outside, and nothing in the loop can report it: only another thread
-can. It costs the loop four empty calls a second. It sees nothing while code holds Python's own lock (a regular
-expression that explodes): that is told as `turn.slow` when it is over. A pause of the whole process (a debugger, a
-laptop that sleeps) holds up the thread too, and is not counted.
+can. A loop that waits for something to happen is seen from outside and left alone; one at work has an empty call four
+times a second. It sees nothing while code holds Python's own lock (a regular expression that explodes): that is told
+as `turn.slow` when it is over. A pause of the whole process (a debugger, a laptop that sleeps) holds up the thread too,
+and is not counted.
 """
 
 import sys
@@ -30,6 +32,7 @@ from greenroom.runtime.waking import _start_actor
 
 ASK_SECONDS_MAX = 0.25
 JOIN_SECONDS_MAX = 0.1
+WAITS_IN = "get_events"  # of each of trio's ways to wait; by another name, the loop is only asked more often
 WINDOW_SECONDS = 60.0
 
 
@@ -92,13 +95,18 @@ class HangWatch:
             before, woke_at = woke_at, time.monotonic()
             if self._is_answered:
                 tell_after = self._seconds_max
-                if not self._ask(woke_at):
+                if not self._is_waiting() and not self._ask(woke_at):
                     return
             elif woke_at - before > pause + self._seconds_max / 2:  # this thread stood still too
                 self._asked_at = woke_at
             elif woke_at - self._asked_at >= tell_after:
                 tell_after *= 2
                 self._look(woke_at - self._asked_at)
+
+    def _is_waiting(self) -> bool:
+        """Whether the loop waits for the system to tell it something: to be woken for our sake would cost it more."""
+        innermost = sys._current_frames().get(self._thread_ident)
+        return innermost is not None and innermost.f_code.co_name == WAITS_IN
 
     def _ask(self, now: float) -> bool:
         self._is_answered, self._asked_at = False, now
