@@ -76,15 +76,15 @@ async def test_a_frame_on_receipt_of_the_101_and_one_in_the_segment_of_the_reque
             async with limit:
                 protocol, is_early = (V1, None)[number % 2], number % 4 < 2
                 said = frame(f'{{"type":"ping","id":"{number}","timestamp":"x"}}')
+                asked_at = trio.current_time()  # a busy client reads the 101 late: the work would be half over
                 sock = await Socket.open(nursery, server, 1, protocol=protocol, early=said if is_early else b"")
-                upgraded_at = trio.current_time()
                 if not is_early:
                     await sock.send_bytes(said)
                 try:
                     await wait_until(lambda: not sock.of("pong") and f"the pong; closed with {sock.close_code}", 5)
                 except AssertionError as error:
                     unanswered.append((number, protocol, is_early, str(error)))
-                waited.append(trio.current_time() - upgraded_at)
+                waited.append(trio.current_time() - asked_at)
                 sock.cut()
 
         async with open_sockets() as nursery:
@@ -95,4 +95,4 @@ async def test_a_frame_on_receipt_of_the_101_and_one_in_the_segment_of_the_reque
         assert not unanswered, f"{len(unanswered)} of {CONNECTS}: {unanswered[:3]}"
         assert not server.faults(), server.faults()[0]
         assert len(waited) == CONNECTS
-        assert sorted(waited)[len(waited) // 2] > 0.04, "the work was not done where it should have been"
+        assert min(waited) > 0.04, "the work was not done where it should have been"
