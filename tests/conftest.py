@@ -6,6 +6,8 @@
   in about 30 ms and dropped afterwards, also when connections are still open. Use it as
   `asyncpg.connect(**database.connect_arguments())`, or give it to whatever takes a ServerAddress.
 - `house` and `live_house` (one per test): all of greenroom on such a database; house_fixture.py says how to ask it.
+- `seed` (one per test): the number its chances follow from. The same each time, so that a red run is of the code and
+  not of the day; GREENROOM_SEED=random (or a number) tries others, hypothesis included. It is printed with a failure.
 - `open_folder` (one per test): an empty folder that the user who runs PostgreSQL can enter. As root `tmp_path` is not
   one: pytest makes its parents 0700.
 """
@@ -13,10 +15,12 @@
 import asyncio
 import os
 import queue
+import random
 import shutil
 import sys
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +29,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import trio
+from hypothesis import settings
 
 from greenroom.storage.postgres.embedded import ServerAddress, open_embedded
 from greenroom.storage.postgres.left_behind import clear_left_behind
@@ -36,6 +41,21 @@ from house_fixture import house, house_settings, live_house  # type: ignore[impo
 
 TEMPLATE = "greenroom_template"
 _FOLDER_PREFIX = "greenroom-tests-"
+_SEED = os.environ.get("GREENROOM_SEED", "")
+
+settings.register_profile("greenroom", derandomize=not _SEED)
+settings.load_profile("greenroom")
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Where the chances of this test begin; see the top of this file."""
+    if _SEED.isdecimal():
+        value = int(_SEED)
+    else:
+        value = random.randrange(2**32) if _SEED else zlib.crc32(request.node.name.encode())
+    print(f"seed {value}")
+    return value
 
 
 @pytest.fixture(scope="session")

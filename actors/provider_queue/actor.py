@@ -154,8 +154,9 @@ class ProviderQueue(Actor):
     @handles(Stands)
     def stands(self, command: Stands) -> None:
         """Remember how another account stands; if it takes mail again, it may take that of this one."""
+        now_ms = self._now_ms()  # first: a jump of the clock moves what was known, not what is said after it
         self._stands[command.account] = command.stand
-        if self._hand_over(self._now_ms()) is not None:
+        if self._hand_over(now_ms) is not None:
             self._turn_soon()
 
     @handles(Drain)
@@ -342,9 +343,12 @@ class ProviderQueue(Actor):
             )
         elif was_away:
             self._event("provider_queue.reopened", account=self._account, away_seconds=away_ms // 1000)
+        self._tell_others()
+
+    def _tell_others(self) -> None:
         for other in self._policy.accounts:
             if other != self._account:
-                self.ctx.tell(self.ctx.ref(QUEUE_KIND, other), Stands(self._account, standing.stand()))
+                self.ctx.tell(self.ctx.ref(QUEUE_KIND, other), Stands(self._account, self._standing.stand()))
 
     # -- when ---------------------------------------------------------------------------------------------------
 
@@ -373,6 +377,7 @@ class ProviderQueue(Actor):
             }
             self._is_stand_unwritten = True
             self._is_clock_back |= step_ms < 0
+            self._tell_others()  # they may have shifted what was said of the new time already
         return now_ms
 
     def _sleep_until_due(self, now_ms: int, exchanged: Exchanged, *, could_take_more: bool) -> None:

@@ -76,7 +76,10 @@ class QueuePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """How an account stands, as the others know it. is_proven: it takes mail; else one may try from opens_ms on."""
+    """How an account stands, as the others know it. is_proven: it takes mail; else one may try from opens_ms on.
+
+    opens_ms is 0 for one that takes mail, so that no jump of a clock can close it.
+    """
 
     opens_ms: int = 0
     is_proven: bool = True
@@ -336,7 +339,7 @@ class Standing:
 
     def stand(self) -> Stand:
         """What the others need to know."""
-        return Stand(self.parked_until_ms, not self.is_away)
+        return Stand(self.parked_until_ms, is_proven=False) if self.is_away else Stand()
 
     def kept(self) -> Away:
         """What is stored of it."""

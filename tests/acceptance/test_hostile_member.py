@@ -146,9 +146,7 @@ def is_of(event, user):
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
-async def test_who_is_out_gets_nothing_of_what_is_said_meanwhile_whatever_they_try(server, fresh, is_open):
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
+async def test_who_is_out_gets_nothing_of_what_is_said_meanwhile_whatever_they_try(server, fresh, is_open, seed):
     admin, talker, guest = fresh, fresh + 1, fresh + 2
     room = await server.make_room(fresh, [admin, talker, guest], is_open=is_open)
     intruder = Intruder(server, guest, room, [admin, talker], random.Random(seed))

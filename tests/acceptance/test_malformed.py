@@ -338,9 +338,7 @@ async def test_asking_without_reading_costs_at_most_the_outbox(server, fresh, da
         assert grown < 3 * MIB
 
 
-async def test_random_bytes_end_connections_and_nothing_else(server, fresh):
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
+async def test_random_bytes_end_connections_and_nothing_else(server, fresh, seed):
     chance = random.Random(seed)
     await server.make_people(fresh)
     samples = [data for data, _ in BAD_FRAMES.values() if len(data) < 1000]

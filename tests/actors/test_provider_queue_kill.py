@@ -38,9 +38,7 @@ async def acknowledged_until_killed(database, folder, fake, count):
     return [line.decode() for line in received.split(b"\n")[:-1]]
 
 
-async def test_acknowledged_mails_survive_kill_9_and_none_is_sent_twice(database, tmp_path):
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
+async def test_acknowledged_mails_survive_kill_9_and_none_is_sent_twice(database, tmp_path, seed):
     chance = random.Random(seed)
     async with open_fake_sendgrid() as fake:
         acknowledged = []

@@ -206,13 +206,6 @@ class World:
 
 
 @pytest.fixture
-def seed():
-    value = random.randrange(2**32)
-    print(f"seed {value}")
-    return value
-
-
-@pytest.fixture
 def world(mock_clock, database, monkeypatch, seed):
     made = World(mock_clock, database, random.Random(seed))
     original = AsyncioBridge.run
@@ -389,6 +382,8 @@ async def test_what_a_provider_asks_for_is_kept_to_the_second_also_across_a_kill
     assert -0.001 <= world.calls[1].at - until <= 0.1
 
 
+# With the second seed, an account says after the jump that it takes mail, to one that has not looked at the clock yet.
+@pytest.mark.parametrize("seed", [1, 838348736])
 @pytest.mark.parametrize("jump", [-HOUR, HOUR, -100 * HOUR, 100 * HOUR])
 async def test_a_clock_that_jumps_delays_nothing_and_loses_nothing(mock_clock, world, jump):
     policy = replace(POLICY, windows=((60_000, 30),))

@@ -7,9 +7,7 @@ from server_process import ServerProcess  # type: ignore[import-not-found]
 from wire import Member, check_rooms, fellow_holes, wait_until  # type: ignore[import-not-found]
 
 
-async def test_sockets_that_come_and_go_around_the_size_of_a_walk_leave_no_hole_in_anybodys_log():
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
+async def test_sockets_that_come_and_go_around_the_size_of_a_walk_leave_no_hole_in_anybodys_log(seed):
     chance = random.Random(seed)
     with ServerProcess() as server:
         await trio.to_thread.run_sync(server.start)
