@@ -26,6 +26,7 @@ from hypercorn.utils import LifespanFailureError
 
 from greenroom.http.adoption import Hand
 from greenroom.http.connection import Connection, HttpLimits, Overdue, hypercorn_config
+from greenroom.runtime import sleep_to_tick
 
 log = structlog.get_logger()
 
@@ -231,7 +232,7 @@ class HttpServer:
             limits.idle_seconds_max, limits.head_seconds_max, limits.stalled_seconds_max, limits.upgrade_seconds_max
         )
         while True:
-            await trio.sleep(min(SWEEP_SECONDS, shortest / 4))
+            await sleep_to_tick(min(SWEEP_SECONDS, shortest / 4))
             now = trio.current_time()
             for connection in tuple(self._connections):
                 why = connection.overdue(now)

@@ -59,6 +59,7 @@ from greenroom.runtime.ports import (
     StateStore,
     SystemClock,
     SystemRandomness,
+    sleep_to_tick,
 )
 from greenroom.runtime.ref import Items, Ref
 from greenroom.runtime.restarts import Directive, RestartPolicy
@@ -148,4 +149,5 @@ __all__ = [
     "reads",
     "reentrant",
     "shielded",
+    "sleep_to_tick",
 ]

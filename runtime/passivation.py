@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from greenroom.runtime.lifecycle import Phase, StopReason
+from greenroom.runtime.ports import sleep_to_tick
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -73,7 +74,7 @@ def passivate_if_idle(cell: "Activation") -> bool:
 async def sweep(system: "ActorSystem") -> None:
     """Serve for ever."""
     while True:
-        await trio.sleep(SWEEP_SECONDS)
+        await sleep_to_tick(SWEEP_SECONDS)
         system.watchdog.begin_round()
         is_short = system.memory is not None and system.memory.is_short
         warm: dict[str, list[Activation]] = {name: [] for name in system.kinds}

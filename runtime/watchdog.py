@@ -19,6 +19,7 @@ import trio
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.hang_watch import Hang, HangWatch
 from greenroom.runtime.patience import Patience
+from greenroom.runtime.ports import sleep_to_tick
 from greenroom.runtime.sampled_events import SampledEvents
 from greenroom.runtime.stacks import await_stack
 from greenroom.runtime.turn import Turn
@@ -63,7 +64,7 @@ class Watchdog:
             if watch is not None:
                 watch.start()
             while True:
-                await trio.sleep(LOOK_SECONDS)
+                await sleep_to_tick(LOOK_SECONDS)
                 self._look_at_turns()
         finally:
             if watch is not None:

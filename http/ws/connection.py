@@ -150,8 +150,8 @@ class Connection:
         else:
             self.write(frame)
 
-    def answer(self, frame: bytes) -> None:
-        """Send what only the peer's library sees, a pong: it is not spoken to, and still has its pings of JSON."""
+    def signal(self, frame: bytes) -> None:
+        """Send a ping or a pong, at once and for itself: who gets nothing else is not spoken to."""
         if self.is_clear:
             self._send(frame)
         else:

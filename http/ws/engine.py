@@ -256,7 +256,7 @@ class SocketEngine:
             elif isinstance(frame, BinaryFrame):
                 session.refuse_binary()
         if reader.replies:
-            connection.answer(reader.replies)
+            connection.signal(reader.replies)
             reader.replies = b""
 
     def _session_failed(self, connection: Connection, error: Exception) -> None:
@@ -336,12 +336,12 @@ class SocketEngine:
 
     async def _tick(self) -> None:
         """Turn the wheel by one slot a second."""
-        due_at = trio.current_time()
+        due_at = trio.current_time() // TICK_SECONDS * TICK_SECONDS  # with all else that recurs
         while True:
             due_at += TICK_SECONDS
             await trio.sleep_until(due_at)
             self.now = now = trio.current_time()
-            due_at = max(due_at, now - WHEEL_SLOTS)
+            due_at = max(due_at, (now - WHEEL_SLOTS) // TICK_SECONDS * TICK_SECONDS)
             self._ticks += 1
             at = self._ticks % WHEEL_SLOTS
             slot, self._wheel[at] = self._wheel[at], set()
@@ -349,7 +349,7 @@ class SocketEngine:
                 # Whoever was given an earlier turn stands in two slots; the later one counts only if given again.
                 if connection.is_open and not connection.is_closing and connection.beats_at <= self._ticks:
                     self._beat(connection, now)
-                if count % 256 == 255:
+                if count % 64 == 63:
                     await trio.lowlevel.checkpoint()
             self._end_stuck(now)
 

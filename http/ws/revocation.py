@@ -27,7 +27,7 @@ from greenroom.http.auth import ACT_AS_SCOPE, Authenticator, Principal
 from greenroom.http.ws.codes import FORBIDDEN, TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.credentials import Credentials
-from greenroom.runtime import Clock, StorageUnavailable
+from greenroom.runtime import Clock, StorageUnavailable, sleep_to_tick
 from greenroom.storage.postgres.api_keys import ApiKeys
 from greenroom.storage.postgres.sessions import SessionInUse, Sessions
 
@@ -75,7 +75,6 @@ class Revocations:
     async def run(self) -> None:
         """Look, round after round, for ever."""
         while True:
-            next_at = trio.current_time() + ROUND_SECONDS
             try:
                 await self._look()
             except StorageUnavailable as error:
@@ -84,7 +83,7 @@ class Revocations:
                 self._is_blind = True
             except Exception:  # a fault here must not end every room; nor may it go unseen
                 log.exception("revocations.failed")
-            await trio.sleep_until(next_at)
+            await sleep_to_tick(ROUND_SECONDS)
 
     async def _look(self) -> None:
         """One round. Keys first: they are few, and each may act for many."""

@@ -90,7 +90,6 @@ class Walker:
             if current_time() > slice_ends:
                 await trio.lowlevel.checkpoint()
                 slice_ends = current_time() + WALK_SLICE_SECONDS_MAX
-        await trio.lowlevel.checkpoint()
 
     @staticmethod
     def _shared(channel: Channel, seq: int) -> tuple[bytes, int, frozenset[int]]:

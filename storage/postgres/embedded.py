@@ -40,6 +40,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from greenroom.runtime.ports import sleep_to_tick
 from greenroom.storage.errors import PostgresStartFailed, StorageError
 from greenroom.storage.postgres.account import ensure_account
 from greenroom.storage.postgres.cluster import DATABASE, PORT, SUPERUSER, Cluster, initialise, lay_out
@@ -244,7 +245,7 @@ class EmbeddedServer:
 
     async def _keep_log_bounded(self) -> None:
         while True:
-            await trio.sleep(LOG_CHECK_SECONDS)
+            await sleep_to_tick(LOG_CHECK_SECONDS)
             with suppress(OSError):  # a full disk: the next round may find room
                 await trio.to_thread.run_sync(self._cluster.bound_log)
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import structlog
 import trio
 
-from greenroom.runtime.ports import StorageUnavailable
+from greenroom.runtime.ports import StorageUnavailable, sleep_to_tick
 from greenroom.storage.postgres.pool import Postgres
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ class LastSeen:
                 await self._postgres.execute("touch_node_run", self._run_id)
             except StorageUnavailable as error:
                 log.warning("last_seen.not_written", waiting=len(self._changes), why=str(error))
-            await trio.sleep(FLUSH_SECONDS)
+            await sleep_to_tick(FLUSH_SECONDS)
 
     async def flush(self) -> None:
         """Write what waits. Raises: StorageUnavailable; nothing is lost then."""
