@@ -37,7 +37,7 @@ def decode(data: bytes | bytearray | str, *, string_characters_max: int = STRING
     text, octets = _both_forms(data)
     decoder = _CHECKED if _SHORTEST_LARGE in octets.translate(_AS_ZEROES) else _QUICK
     try:
-        value: object = decoder.decode(text)
+        value: object = _scan(decoder, text)
     except JSONDecodeError as fault:
         what = fault.msg.lower().removesuffix(" at")
         raise BadJson(f"this is not JSON: {what} at character {fault.pos + 1}") from None
@@ -46,6 +46,15 @@ def decode(data: bytes | bytearray | str, *, string_characters_max: int = STRING
     if text.count("[") + text.count("{") > DEPTH_MAX or "\\u" in text or len(text) > string_characters_max:
         _walk(value, string_characters_max)
     return value
+
+
+def _scan(decoder: JSONDecoder, text: str) -> object:
+    """As `decoder.decode`, which looks for white space with a regular expression, twice: there is none as a rule."""
+    try:
+        value, end = decoder.raw_decode(text)
+    except JSONDecodeError:
+        end = -1
+    return value if end == len(text) else decoder.decode(text)
 
 
 def decode_object(

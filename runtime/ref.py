@@ -11,7 +11,6 @@ in parts, split where it asks.
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import trio
@@ -34,24 +33,34 @@ STREAM_ITEMS_MAX: Final = 16
 running_system: ContextVar["ActorSystem | None"] = ContextVar("greenroom_system", default=None)
 
 
-@dataclass(frozen=True, slots=True)
 class Ref:
     """The way to one actor: equal, hashed and printed by its address, `room/42`."""
 
-    address: Address
-    _system: "ActorSystem"
+    __slots__ = ("_address", "_system")
+
+    def __init__(self, address: Address, system: "ActorSystem") -> None:
+        self._address = address
+        self._system = system
+
+    @property
+    def address(self) -> Address:
+        """Whose ref it is; it never changes."""
+        return self._address
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ref) and other.address == self.address
+        return isinstance(other, Ref) and other._address == self._address
 
     def __hash__(self) -> int:
-        return hash(self.address)
+        return hash(self._address)
+
+    def __repr__(self) -> str:
+        return f"Ref({self._address})"
 
     def __str__(self) -> str:
-        return str(self.address)
+        return str(self._address)
 
     def __reduce__(self) -> "tuple[Callable[[Address], Ref], tuple[Address]]":
-        return ref_here, (self.address,)
+        return ref_here, (self._address,)
 
     def tell(self, command: Command[Any]) -> None:
         """Queue *command*. Never waits; inside a turn it leaves when everything written so far is stored.
@@ -60,7 +69,7 @@ class Ref:
         Raises: MailboxFull, UnknownKind, ActorGone (the system stops). Inside a turn only UnknownKind: what cannot be
         queued later is a dead letter.
         """
-        self._system.tell(self.address, command)
+        self._system.tell(self._address, command)
 
     def request(
         self, command: Command[R], reply_to: Callable[[R | None, BaseException | None], None], *, deadline: float
@@ -73,13 +82,13 @@ class Ref:
         """
         refuse_coroutine("the reply_to of a request", reply_to)
         self._refuse_in_stop(command)
-        envelope = Question(self.address, command, reply_to)
+        envelope = Question(self._address, command, reply_to)
         self._system.deliver(envelope)
         self._system.expire_at(envelope, deadline)
 
     def _refuse_in_stop(self, command: object) -> None:
         if self._system.stopping is not None:
-            raise AskInStop(self.address, command)
+            raise AskInStop(self._address, command)
 
     def ask(self, command: Command[R], *, deadline: float) -> Coroutine[Any, Any, R]:
         """Queue *command* and wait for the reply.
@@ -104,7 +113,7 @@ class Ref:
             if is_waiting:
                 trio.lowlevel.reschedule(task)
 
-        envelope = Question(self.address, command, reply_to, caller)
+        envelope = Question(self._address, command, reply_to, caller)
         if caller is None:
             self._system.deliver(envelope)
         else:
@@ -139,7 +148,7 @@ class Ref:
             items.error = error
             sender.close()
 
-        envelope = Question(self.address, command, reply_to, caller)
+        envelope = Question(self._address, command, reply_to, caller)
         envelope.stream = sender
         if caller is None:
             self._system.deliver(envelope)
@@ -158,12 +167,12 @@ class Ref:
 
         Cancelled: the command was not queued. Raises: UnknownKind, ActorGone.
         """
-        envelope = Envelope(self.address, command)
+        envelope = Envelope(self._address, command)
         await self._system.deliver_when_room(envelope)
 
     async def wait_room(self) -> None:
         """Wait until the mailbox could take a command. Another sender may be quicker."""
-        await self._system.activation(self.address).mailbox.wait_room()
+        await self._system.activation(self._address).mailbox.wait_room()
 
 
 class Items(Generic[R]):

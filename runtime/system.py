@@ -110,8 +110,9 @@ class ActorSystem:
 
     def ref(self, kind: str, key: int | str) -> Ref:
         """The ref of an address. Raises: UnknownKind, StaticName for an address of a service but its own."""
-        self.check(Address(kind, key))
-        return Ref(Address(kind, key), self)
+        address = Address(kind, key)
+        self.check(address)
+        return Ref(address, self)
 
     def service(self, name: str) -> Ref:
         """The ref of a service. Raises: UnknownKind."""

@@ -12,6 +12,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Final
 
 import structlog
@@ -195,18 +196,20 @@ class SocketEngine:
         try:
             while True:
                 await trio.lowlevel.wait_readable(descriptor)
-                began = trio.current_time()
+                self.now = trio.current_time()
+                began = perf_counter()
                 slice_ends = began + SLICE_SECONDS_MAX
                 for fd, events in self._readiness.poll():
                     connection = self._connections.get(fd)
                     if connection is not None:
                         self._serve(connection, events)
-                    ended = trio.current_time()
+                    ended = perf_counter()
                     if ended - began > TURN_SECONDS_MAX and connection is not None and not connection.is_closing:
                         connection.session.pause_for(min(REST * (ended - began), REST_SECONDS_MAX))
                     if ended > slice_ends:
                         await trio.lowlevel.checkpoint()
-                        ended = trio.current_time()
+                        self.now = trio.current_time()
+                        ended = perf_counter()
                         slice_ends = ended + SLICE_SECONDS_MAX
                     began = ended
         finally:
@@ -238,7 +241,7 @@ class SocketEngine:
             if connection.linger_bytes > LINGER_BYTES_MAX:
                 connection.abort()
             return
-        connection.heard_at = trio.current_time()
+        connection.heard_at = self.now
         self._feed(connection, data)
 
     def _feed(self, connection: Connection, data: bytes) -> None:
@@ -303,13 +306,13 @@ class SocketEngine:
             if not self._dirty:
                 await self._park_flusher()
             dirty, self._dirty = self._dirty, []
-            self.now = now = trio.current_time()
-            slice_ends = now + SLICE_SECONDS_MAX
+            self.now = trio.current_time()
+            slice_ends = perf_counter() + SLICE_SECONDS_MAX
             for connection in dirty:
                 connection.flush()
-                if trio.current_time() > slice_ends:
+                if perf_counter() > slice_ends:
                     await trio.lowlevel.checkpoint()
-                    slice_ends = trio.current_time() + SLICE_SECONDS_MAX
+                    slice_ends = perf_counter() + SLICE_SECONDS_MAX
             await trio.lowlevel.checkpoint()
 
     async def _park_flusher(self) -> None:

@@ -26,6 +26,7 @@ FRAGMENTS_MAX: Final = 1024  # of one message: empty ones would never reach its 
 _SMALL_BYTES: Final = 126  # lengths below need no extension
 _TEXT_HEAD: Final = 0x81
 _CLOSE_HEAD: Final = 0x88
+_SMALL_HEADS: Final = tuple(bytes((_TEXT_HEAD, size)) for size in range(_SMALL_BYTES))
 _NO_CODE: Final = (1005).to_bytes(2, "big")  # stands for a close without a code, and is never sent
 _QUICK_HEADS: Final = frozenset((_TEXT_HEAD, _CLOSE_HEAD))  # FIN and text, FIN and close: nearly all there are
 
@@ -176,7 +177,7 @@ def text_frame(payload: bytes) -> bytes:
     """The frame of one text message, from server to client."""
     size = len(payload)
     if size < _SMALL_BYTES:
-        return b"\x81" + bytes((size,)) + payload
+        return _SMALL_HEADS[size] + payload
     if size < 65536:
         return b"\x81\x7e" + size.to_bytes(2, "big") + payload
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload

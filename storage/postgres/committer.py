@@ -12,7 +12,6 @@ explicit one.
 """
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,7 +155,7 @@ class PostgresCommitter(Committer):
             return
         try:
             with trio.fail_after(COMMIT_SECONDS_MAX):
-                rows = await self._postgres.bridge.run(_write, self._connection, batch)
+                outcomes = await self._postgres.bridge.run(_write, self._connection, batch)
         except REFUSALS:
             await self._bisect(batch)
         except AWAY_ERRORS:
@@ -166,7 +165,7 @@ class PostgresCommitter(Committer):
             self._settle_all(batch, CommitOutcome.UNAVAILABLE)
         else:
             self._batches += 1
-            self._settle_by_row(batch, rows)
+            self._settle_by_actor(batch, outcomes)
 
     async def _open_connection(self) -> Any:
         connection = await self._postgres.connect()
@@ -196,10 +195,12 @@ class PostgresCommitter(Committer):
         for half in batch.halves():
             await self._commit(half)
 
-    def _settle_by_row(self, batch: Batch, rows: Sequence[Any]) -> None:
-        outcomes = {(row["kind"], row["key"]): _outcome(row) for row in rows}
+    def _settle_by_actor(self, batch: Batch, outcomes: dict[Address, CommitOutcome] | None) -> None:
+        if outcomes is None:
+            self._settle_all(batch, CommitOutcome.COMMITTED)
+            return
         for unit in batch.units:
-            self._settle(unit, outcomes[unit.address.kind, str(unit.address.key)])
+            self._settle(unit, outcomes[unit.address])
 
     def _settle_all(self, batch: Batch, outcome: CommitOutcome) -> None:
         for unit in batch.units:
@@ -262,36 +263,33 @@ def _check(write: object) -> int:
     return size
 
 
-def _outcome(row: Any) -> CommitOutcome:
-    if row["is_committed"]:
-        return CommitOutcome.COMMITTED
-    return CommitOutcome.DUPLICATE if row["is_duplicate"] else CommitOutcome.FENCED
-
-
 # -- the asyncio side -------------------------------------------------------------------------------------------------
 
 
-async def _write(connection: Any, batch: Batch) -> list[Any]:
-    """One transaction for the whole batch; the rows of `commit_messages`. An asyncio coroutine."""
+async def _write(connection: Any, batch: Batch) -> dict[Address, CommitOutcome] | None:
+    """One transaction for the whole batch; what became of each actor, None: all committed. An asyncio coroutine."""
     writes = [write for unit in batch.units for write in unit.writes]
     messages = [write for write in writes if isinstance(write, InsertMessage)]
     if len(messages) == len(writes):
         return await _write_messages(connection, batch, messages)
     async with connection.transaction():
-        rows = await _write_messages(connection, batch, messages)
-        committed = {(row["kind"], row["key"]) for row in rows if row["is_committed"]}
-        units = [unit for unit in batch.units if (unit.address.kind, str(unit.address.key)) in committed]
+        outcomes = await _write_messages(connection, batch, messages)
+        units = batch.units
+        if outcomes is not None:
+            units = [unit for unit in units if outcomes[unit.address] is CommitOutcome.COMMITTED]
         accepted = [write for unit in units for write in unit.writes]
         await _write_participants(connection, [write for write in accepted if isinstance(write, PutParticipant)])
         await _write_markers(connection, [write for write in accepted if isinstance(write, AdvanceMarker)])
         await write_alarms(connection, units)
         await write_state(connection, units)
-    return rows
+    return outcomes
 
 
-async def _write_messages(connection: Any, batch: Batch, messages: list[InsertMessage]) -> list[Any]:
+async def _write_messages(
+    connection: Any, batch: Batch, messages: list[InsertMessage]
+) -> dict[Address, CommitOutcome] | None:
     actors = batch.by_actor
-    rows: list[Any] = await connection.fetch(
+    (row,) = await connection.fetch(
         query("commit_messages"),
         [address.kind for address in actors],
         [str(address.key) for address in actors],
@@ -305,7 +303,16 @@ async def _write_messages(connection: Any, batch: Batch, messages: list[InsertMe
         [message.digest for message in messages],
         [message.created_at_ms for message in messages],
     )
-    return rows
+    committed = set(row["committed"])
+    if len(committed) == len(actors):
+        return None
+    outcomes = {}
+    for place, address in enumerate(actors, start=1):
+        if place in committed:
+            outcomes[address] = CommitOutcome.COMMITTED
+        else:
+            outcomes[address] = CommitOutcome.DUPLICATE if place in row["duplicates"] else CommitOutcome.FENCED
+    return outcomes
 
 
 async def _write_participants(connection: Any, puts: list[PutParticipant]) -> None:

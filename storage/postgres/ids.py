@@ -34,7 +34,7 @@ class Ids:
         self._query = query
         self._blocks = blocks
         self._low = BLOCK_IDS * blocks // 2
-        self._ranges: deque[range] = deque()
+        self._ranges: deque[list[int]] = deque()  # [first, last], both still to be given
         self._left = 0
         self._lock = trio.Lock()
         self._is_low = trio.Event()
@@ -49,14 +49,15 @@ class Ids:
         if not self._ranges:
             raise NoIdsLeft
         first = self._ranges[0]
-        if len(first) == 1:
+        taken = first[0]
+        if taken == first[1]:
             self._ranges.popleft()
         else:
-            self._ranges[0] = first[1:]
+            first[0] += 1
         self._left -= 1
         if self._left < self._low:
             self._is_low.set()
-        return first.start
+        return taken
 
     async def take(self) -> int:
         """An id, fetched when none is left. Raises StorageUnavailable."""
@@ -73,7 +74,7 @@ class Ids:
             if self._left < self._low or self._left == 0:
                 arguments = (self._blocks,) if self._blocks > 1 else ()
                 for row in await self._postgres.fetch(self._query, *arguments):
-                    self._ranges.append(range(row[0], row[0] + BLOCK_IDS))
+                    self._ranges.append([row[0], row[0] + BLOCK_IDS - 1])
                     self._left += BLOCK_IDS
 
     async def keep_filled(self) -> None:

@@ -1,9 +1,9 @@
 -- name: commit_messages
 -- Commit the messages of many rooms at once. Ownership rows are bumped in address order, in the same statement; a
--- room whose token is not the newest, or one of whose client ids exists already, is left out whole. Returns one row
--- per actor: whether it was committed, and if not, whether that was for a duplicate.
+-- room whose token is not the newest, or one of whose client ids exists already, is left out whole. Returns one row:
+-- which actors were committed and which were not because of a duplicate, by their places in the arrays, from 1.
 with units as (
-    select * from unnest($1::text[], $2::text[], $3::bigint[]) as u (kind, key, token)
+    select * from unnest($1::text[], $2::text[], $3::bigint[]) with ordinality as u (kind, key, token, place)
 ),
 drafts as (
     select * from unnest(
@@ -56,10 +56,9 @@ topped as (
     where c.id = t.conversation_id
         and exists (select 1 from accepted a where a.kind = 'room' and a.key = t.conversation_id::text)
 )
-select u.kind, u.key,
-    exists (select 1 from accepted a where a.kind = u.kind and a.key = u.key) as is_committed,
-    u.kind = 'room' and u.key in (select key from duplicates) as is_duplicate
-from units u;
+select
+    array(select u.place from units u join accepted a on a.kind = u.kind and a.key = u.key) as committed,
+    array(select u.place from units u where u.kind = 'room' and u.key in (select key from duplicates)) as duplicates;
 
 -- name: commit_participants
 -- Put membership rows; runs in the transaction that bumped their rooms. Joining again keeps the read marker, and a new
