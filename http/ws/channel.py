@@ -10,22 +10,34 @@ from typing import Final
 
 from greenroom.http.ws import events
 from greenroom.http.ws.connection import Connection
+from greenroom.http.ws.ranks import Ranks
 from greenroom.storage.postgres.conversations import StoredMessage
 
 RECENT_MESSAGES_MAX: Final = 512
 
 
 class Attachment:
-    """One v1 socket in one room. seq: the last message it was given; is_live: events reach it as they happen."""
+    """One v1 socket in one room. is_live: events reach it as they happen.
 
-    __slots__ = ("connection", "is_attached", "is_live", "seq", "user_id")
+    seq: the last message it was given, while it stands outside of the ranks. place: in the ranks, -1 outside of them.
+    """
 
-    def __init__(self, connection: Connection, user_id: int, seq: int) -> None:
+    __slots__ = ("connection", "is_attached", "is_live", "place", "ranks", "seq", "user_id")
+
+    def __init__(self, connection: Connection, user_id: int, seq: int, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.place = -1
         self.connection = connection
         self.user_id = user_id
         self.seq = seq
         self.is_live = False
         self.is_attached = True
+        ranks.strays[self] = None
+
+    def fall_out(self) -> None:
+        """Be a stray: what it is given is its own again."""
+        if self.place >= 0:
+            self.ranks.fall_out(self)
 
 
 class Recent:
@@ -43,7 +55,7 @@ class Recent:
 class Channel:
     """One room that somebody on this process listens to. top_seq: the newest message published."""
 
-    __slots__ = ("attachments", "compat_typing", "id", "is_walking", "recent", "rests_until", "top_seq")
+    __slots__ = ("attachments", "compat_typing", "id", "is_walking", "ranks", "recent", "rests_until", "top_seq")
 
     def __init__(self, room_id: int, top_seq: int) -> None:
         self.id = room_id
@@ -51,13 +63,16 @@ class Channel:
         self.attachments: dict[Connection, Attachment] = {}
         self.compat_typing: dict[Connection, int] = {}  # sockets that asked for typing, with their user
         self.recent: deque[Recent] = deque(maxlen=RECENT_MESSAGES_MAX)
+        self.ranks = Ranks()
         self.is_walking = False
         self.rests_until = 0.0
 
-    def frames_after(self, seq: int, user_id: int, bytes_max: int) -> tuple[bytes, int] | None:
+    def frames_after(
+        self, seq: int, user_id: int, bytes_max: int, up_to: int | None = None
+    ) -> tuple[bytes, int] | None:
         """(frames joined, the seq they reach) of what follows *seq*, or None when it is not remembered.
 
-        At least one message and at most *bytes_max* bytes if there are more.
+        At least one message and at most *bytes_max* bytes if there are more. up_to: the last seq, if not the newest.
         """
         recent = self.recent
         if not recent or seq + 1 < recent[0].seq:
@@ -65,7 +80,8 @@ class Channel:
         parts: list[bytes] = []
         size = 0
         start = len(recent) - (self.top_seq - seq)
-        for index in range(start, len(recent)):
+        end = len(recent) if up_to is None else len(recent) - (self.top_seq - up_to)
+        for index in range(start, end):
             item = recent[index]
             frame = item.own_frame if item.sender_id == user_id else item.frame
             if parts and size + len(frame) > bytes_max:

@@ -41,6 +41,14 @@ DURABLE: Final = 1
 EPHEMERAL: Final = 2
 
 
+class Ranked(Protocol):
+    """Somebody in a room who is told things past the outbox, while that is empty."""
+
+    def fall_out(self) -> None:
+        """The outbox is in use: nothing may pass it by."""
+        ...
+
+
 class Session(Protocol):
     """The protocol that a connection speaks. None of these may wait."""
 
@@ -100,6 +108,7 @@ class Connection:
         "lingers_until",
         "number",
         "pending",
+        "ranked",
         "reader",
         "session",
         "sock",
@@ -121,6 +130,7 @@ class Connection:
         self.is_open = True
         self.is_closing = False
         self.is_clear = True  # nothing waits and it may be written to: a frame may go straight to the kernel
+        self.ranked: tuple[Ranked, ...] = ()  # only while it is clear
         self.is_paused = False
         self.lingers_until = 0.0
         self.linger_bytes = 0
@@ -138,7 +148,7 @@ class Connection:
             self._enqueue(frame, kind)
         elif self.pending is None:
             self.pending = [frame]
-            self.is_clear = False
+            self._not_clear()
             self.engine.flush_soon(self)
         else:
             self.pending.append(frame)
@@ -168,6 +178,11 @@ class Connection:
             self._send(pending[0])
         else:
             self._send_all(pending)
+
+    def _not_clear(self) -> None:
+        self.is_clear = False
+        for place in self.ranked:
+            place.fall_out()
 
     def _send_all(self, frames: list[bytes]) -> None:
         """Send *frames* in few large pieces; what the kernel does not take is queued frame by frame, and bounded."""
@@ -205,7 +220,7 @@ class Connection:
 
     def block(self, rest: bytes) -> None:
         """The kernel takes no more: keep the rest and wait until it does."""
-        self.is_clear = False
+        self._not_clear()
         self._queue = deque([rest])
         self._queued_bytes = len(rest)
         self._blocked_at = trio.current_time()
@@ -283,7 +298,7 @@ class Connection:
         if not self.is_open:
             return
         self.is_closing = True
-        self.is_clear = False
+        self._not_clear()
         self.engine.count_close(code)
         self.session.closed()
         self.lingers_until = trio.current_time() + LINGER_SECONDS
@@ -319,7 +334,8 @@ class Connection:
             self.is_closing = True
             self.engine.count_close(1006)
             self.session.closed()
-        self.is_open = self.is_clear = False
+        self.is_open = False
+        self._not_clear()
         self.pending = self._queue = None
         self._queued_bytes = 0
         self.engine.forget(self)

@@ -106,6 +106,10 @@ class SocketEngine:
         """The user's connections, oldest first."""
         return self._by_user.get(user_id, [])
 
+    def connection_at(self, fd: int) -> Connection | None:
+        """The connection that a descriptor belongs to now."""
+        return self._connections.get(fd)
+
     def connections_of_session(self, session_id: str) -> list[Connection]:
         """Connections that were opened under one session of the application."""
         return list(self.credentials.sessions.get(session_id, ()))

@@ -57,10 +57,11 @@ class Hub(Audience):
         channel = self._channel(view.room_id, view.top_seq)
         if not channel.recent:
             channel.recent.extend(recents(view.room_id, recent))
-        attachment = Attachment(connection, user_id, after_seq)
+        attachment = Attachment(connection, user_id, after_seq, channel.ranks)
         old = channel.attachments.get(connection)
         if old is not None:
             old.is_attached = False
+            channel.ranks.leave(old)
         else:
             self.small_rooms.watch(view.room_id, view.members)
         channel.attachments[connection] = attachment
@@ -68,6 +69,7 @@ class Hub(Audience):
 
     def go_live(self, channel: Channel, attachment: Attachment) -> bool:
         """From now on events reach the socket as they happen. False when it still lies behind."""
+        attachment.fall_out()
         if attachment.seq < channel.top_seq:
             return False
         attachment.is_live = True
@@ -82,6 +84,7 @@ class Hub(Audience):
         if attachment is None:
             return False
         attachment.is_attached = attachment.is_live = False
+        channel.ranks.leave(attachment)
         self.small_rooms.unwatch(room_id)
         self._drop_if_empty(channel)
         return True
@@ -173,6 +176,7 @@ class Hub(Audience):
     def _hold_back(channel: Channel) -> list[Attachment]:
         """Messages were stored that nobody here was told: whoever is live reads them from storage first."""
         channel.recent.clear()
+        channel.ranks.disband()
         behind = [attachment for attachment in channel.attachments.values() if attachment.is_live]
         for attachment in behind:
             attachment.is_live = False
@@ -180,6 +184,8 @@ class Hub(Audience):
 
     @staticmethod
     def _tell_live(channel: Channel, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
+        if channel.ranks:  # it was a large room
+            channel.ranks.disband()
         # A copy: a message may be what closes a slow reader, and with it takes it out of the room.
         for connection, attachment in list(channel.attachments.items()):
             if attachment.is_live:
@@ -250,6 +256,7 @@ class Hub(Audience):
             connection.write(frame, EPHEMERAL)
 
     def _fell_behind(self, channel: Channel, attachment: Attachment) -> None:
+        attachment.fall_out()
         attachment.is_live = False
         self.on_fallen_behind(channel, attachment)
 

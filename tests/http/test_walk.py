@@ -1,0 +1,230 @@
+"""The walk over a large room, on real sockets: whatever befalls some of them, everybody gets everything once, in order.
+
+The walk is made to look at the clock after every two sockets and to yield each time, and a room is large from the fifth
+socket on, so that a few hundred steps hold what takes a day otherwise.
+"""
+
+import json
+import math
+import random
+import socket
+from itertools import count
+
+import pytest
+import trio
+
+from greenroom.actors.events import MessageCommitted
+from greenroom.actors.room.commands import RoomView
+from greenroom.http.adoption import Adopted
+from greenroom.http.ws import channel as channels
+from greenroom.http.ws import hub as hubs
+from greenroom.http.ws import walk
+from greenroom.http.ws.connection import EPHEMERAL
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.frames import text_frame
+from greenroom.http.ws.hub import Hub
+from greenroom.runtime import SystemClock
+
+ROOM = 7
+EPHEMERA = text_frame(b'{"type":"typing"}')
+
+
+class Listener:
+    """Both ends of one socket in the room, and what came out at the far one."""
+
+    is_v1 = True
+    is_present = False
+    device = ""
+    principal = None
+    first_beat_seconds = math.inf
+
+    def __init__(self, world, user_id):
+        self.world, self.user_id = world, user_id
+        near, self.far = socket.socketpair()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        self.far.setblocking(False)
+        near.setblocking(False)
+        self.received, self.is_reading, self.is_over = b"", True, False
+        self.connection = world.engine.adopt(Adopted(near, b"", ("here", 1), None), self.open, "here")
+        self.join()
+
+    def open(self, connection):
+        return self
+
+    def join(self):
+        self.joined_at = self.world.top
+        self.skipped = len(self.messages())
+        view = RoomView(ROOM, 1, self.world.top, 0, 9, frozenset())
+        self.attachment = self.world.hub.attach(self.connection, self.user_id, view, self.world.top)
+        assert self.world.hub.go_live(self.world.hub.channels[ROOM], self.attachment)
+
+    def closed(self):
+        self.is_over = True
+        self.world.hub.detach(self.connection, ROOM)
+
+    def seconds_left(self):
+        return math.inf
+
+    def beat(self, now):
+        return 60.0
+
+    def receive(self, text):
+        raise AssertionError(text)
+
+    def read(self):
+        while self.is_reading:
+            try:
+                data = self.far.recv(65536)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self.received += data
+
+    def messages(self):
+        self.read()
+        data, found = self.received, []
+        while len(data) >= 2:
+            size, start = data[1], 2
+            if size == 126:
+                size, start = int.from_bytes(data[2:4], "big"), 4
+            if len(data) < start + size:
+                break
+            value = json.loads(data[start : start + size])
+            if value["type"] == "message":
+                found.append((value["seq"], value["data"]["sender"], "clientId" in value["data"]))
+            data = data[start + size :]
+        return found
+
+
+class World:
+    """A hub with one room, its log, and who listens."""
+
+    def __init__(self, nursery, seed):
+        self.engine = SocketEngine(nursery)
+        self.hub = Hub(self.engine, SystemClock())
+        self.hub.on_fallen_behind = lambda channel, attachment: self.engine.spawn(self.replay, channel, attachment)
+        self.chance = random.Random(seed)
+        self.log, self.users, self.listeners = [], count(1), []
+
+    @property
+    def top(self):
+        return len(self.log)
+
+    def publish(self, sender_id):
+        content = "x" * self.chance.choice([10, 200, 3000])
+        event = MessageCommitted(
+            ROOM, self.top + 100, self.top + 1, sender_id, "n", "c", content, 1, is_from_rest=False
+        )
+        self.log.append(event)
+        self.hub.publish(event, {})
+
+    async def replay(self, channel, attachment):
+        while attachment.is_attached and not self.hub.go_live(channel, attachment):
+            for event in self.log[attachment.seq : attachment.seq + 5]:
+                frames = channels.events.v1_message(event)
+                attachment.connection.write(frames[event.sender_id == attachment.user_id])
+                attachment.seq = event.seq
+            await trio.lowlevel.checkpoint()
+
+    async def settle(self):
+        with trio.fail_after(20):
+            for listener in self.listeners:
+                listener.is_reading = True
+                while (
+                    not listener.is_over and len(listener.messages()) - listener.skipped < self.top - listener.joined_at
+                ):
+                    await trio.sleep(0.001)
+
+    def check(self):
+        for listener in self.listeners:
+            seqs = [(event.seq, event.sender_id, event.sender_id == listener.user_id) for event in self.log]
+            expected = seqs[listener.joined_at :]
+            got = listener.messages()[listener.skipped :]
+            if listener.is_over:
+                expected = expected[: len(got)]
+            assert got == expected, f"user {listener.user_id}, who joined at {listener.joined_at}"
+
+
+@pytest.fixture
+def quick_walks(monkeypatch):
+    monkeypatch.setattr(walk, "WALK_SOCKETS_AT_ONCE", 2)
+    monkeypatch.setattr(walk, "WALK_SLICE_SECONDS_MAX", -1.0)
+    monkeypatch.setattr(walk, "WALK_REST", 0.0)
+    monkeypatch.setattr(walk, "WALK_BYTES_MAX", 5000)
+    monkeypatch.setattr(walk, "WALK_SOCKETS_MIN", 4)
+    monkeypatch.setattr(hubs, "WALK_SOCKETS_MIN", 4)
+    monkeypatch.setattr(channels, "RECENT_MESSAGES_MAX", 12)
+
+
+@pytest.mark.parametrize("number", range(12))
+async def test_whatever_befalls_some_everybody_else_gets_everything_once_in_order(quick_walks, seed, number):
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed + number)
+        nursery.start_soon(world.engine.run)
+        chance, people = world.chance, world.listeners
+        for _ in range(9):
+            people.append(Listener(world, next(world.users)))
+        for _ in range(300):
+            someone = chance.choice(people)
+            match chance.choice(
+                ["say", "say", "say", "yield", "yield", "stall", "go on", "type", "come", "go", "again"]
+            ):
+                case "say":
+                    world.publish(someone.user_id)
+                case "yield":
+                    for _ in range(chance.randint(1, 6)):
+                        await trio.lowlevel.checkpoint()
+                case "stall":
+                    someone.is_reading = False
+                case "go on":
+                    someone.is_reading = True
+                    someone.read()
+                case "type":
+                    someone.connection.write(EPHEMERA, EPHEMERAL)
+                case "come" if len(people) < 14:
+                    people.append(Listener(world, next(world.users)))
+                case "go" if len(people) > 3:
+                    people.remove(someone)
+                    someone.connection.abort()
+                case "again":
+                    await world.settle()
+                    someone.join()
+        await world.settle()
+        world.check()
+        channel = world.hub.channels[ROOM]
+        assert len(channel.ranks) + len(channel.ranks.strays) == len(channel.attachments) == len(people)
+        await _until_nothing_is_pending(world)
+        if len(people) > 4:
+            world.publish(people[0].user_id)
+            await world.settle()
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+            assert {attachment.user_id for attachment in channel.ranks.strays} <= {people[0].user_id}
+        nursery.cancel_scope.cancel()
+
+
+async def _until_nothing_is_pending(world):
+    with trio.fail_after(5):
+        while not all(person.connection.is_clear for person in world.listeners):
+            await trio.sleep(0.001)
+
+
+async def test_who_is_removed_while_a_walk_is_under_way_is_told_nothing_of_it(quick_walks, seed):
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed)
+        nursery.start_soon(world.engine.run)
+        people = world.listeners
+        people.extend(Listener(world, next(world.users)) for _ in range(12))
+        world.publish(1)
+        await world.settle()
+        world.publish(1)
+        while world.hub.channels[ROOM].ranks.walked == 0:
+            await trio.lowlevel.checkpoint()
+        last = people.pop()
+        assert last.attachment.place >= 0
+        world.hub.detach(last.connection, ROOM)
+        await world.settle()
+        world.check()
+        assert [seq for seq, _, _ in last.messages()] == [1]
+        nursery.cancel_scope.cancel()
