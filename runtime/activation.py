@@ -383,19 +383,23 @@ class Activation:
     # -- the gate -----------------------------------------------------------------------------------------------
 
     def settle_then(self, action: Callable[[], None]) -> None:
-        """Run *action* when no unit is pending: what was sent to storage must not be overtaken by a reload."""
+        """Run *action* when no unit is pending: what was sent to storage must not be overtaken by a reload.
+
+        Nor what a turn sends that is being cancelled and does not know it yet.
+        """
         gate = self.gate
         assert gate is not None
 
         def settled() -> None:
-            if self.phase is Phase.SETTLING and self.gate is gate:
+            if self.phase is not Phase.SETTLING or self.gate is not gate:
+                return
+            if gate.pending:
+                gate.run_after_pending(settled)
+            else:
                 action()
 
         self.phase = Phase.SETTLING
-        if gate.pending:
-            gate.run_after_pending(settled)
-        else:
-            settled()
+        settled()
 
     def unit_settled(self) -> None:
         """Of the gate, and of `PendingBytes`: there is less on its way to storage."""

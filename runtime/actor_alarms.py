@@ -111,10 +111,16 @@ class ActorAlarms:
     # -- the turns of the runtime -------------------------------------------------------------------------------
 
     def due(self, name: str) -> StoredAlarm | None:
-        """The alarm, if it is time for it. If not, the clock is told when it is, if it ever is."""
+        """The alarm, if it is time for it. If not, the clock is told when it is, if it ever is.
+
+        The clock may have heard from storage what another owner has set since: what is known here is written again, and
+        refused then, and this is asked again of an actor that has loaded.
+        """
         row = self._rows.get(name)
-        if row is None or row.due_ms <= self._now_ms():
+        if row is not None and row.due_ms <= self._now_ms():
             return row
+        if self._context.owns:
+            self._context.write(DeleteAlarm(name) if row is None else row)
         self._tell_clock(name)
         return None
 

@@ -45,7 +45,7 @@ class Leaf:
         self.branch = branch
         self.index = index
         self.mode: RestartMode = self.kind.restart.mode if self.is_service else "permanent"
-        self.is_held = False
+        self.is_held = self.is_service  # until it is its turn to start: what comes before that waits
         self.is_over = False
         self._system = system
         self._ready = trio.Event()

@@ -28,9 +28,10 @@ async def load(cell: "Activation") -> None:
             cell.starting.cancel(reason="its supervisor restarts it")
         await _load(cell)
     cell.starting = None
-    if cell.held is not None and cell.phase in (Phase.LOADING, Phase.READY):
-        cell.forget(StopReason.KILLED)
-        cell.rest_in(Phase.COLD)
+    if cell.held is not None and cell.phase is Phase.LOADING:
+        cell.become_cold(StopReason.KILLED)
+    elif cell.held is not None and cell.phase is Phase.READY:  # what it wrote in its start is on its way
+        cell.settle_then(lambda: cell.become_cold(StopReason.KILLED))
 
 
 async def _load(cell: "Activation") -> None:

@@ -54,8 +54,12 @@ class Ledger(Interposition):
         return _FollowedKind(**{field.name: getattr(armed, field.name) for field in fields(Kind)}, ledger=self)
 
     def follow_dead_letters(self, system: "ActorSystem") -> None:
-        """Hear of the dead letters of *system*. Call it before anything is sent."""
+        """Hear of the dead letters of *system* from now on. Call it before anything is sent.
+
+        What alarms told while the system began is not in the account: a dead letter of it was not heard.
+        """
         system.dead_letters = _FollowedDeadLetters(self, system)
+        self._open.clear()
 
     def check(self, system: "ActorSystem") -> None:
         """Close the account of what has been settled. Raises: CommandLost.

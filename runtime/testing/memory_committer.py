@@ -9,6 +9,7 @@ tables is the same storage after the process was killed, or seen from another no
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import trio
 
@@ -18,6 +19,7 @@ from greenroom.runtime.testing.commit_fault import CommitFault
 from greenroom.runtime.testing.memory_tables import MemoryAlarmStore, MemoryOwnership, MemoryStateStore, MemoryTables
 
 Fault = Callable[[CommitUnit], CommitOutcome]
+Ends = dict[Address, tuple[CommitOutcome, bool]]  # the outcome, and whether the writes are stored
 
 
 def _commits(_: CommitUnit) -> CommitOutcome:
@@ -97,6 +99,20 @@ class MemoryCommitter(Committer):
         self.fault, self.commit_seconds, self.is_away = _commits, 0.0, False
         self.release()
 
+    def die(self, *, stores_in_flight: bool = False) -> None:
+        """The process that uses this committer was killed: it stores nothing more, and its ports find no storage.
+
+        stores_in_flight: what was on its way is stored first, as far as its tokens allow. In no case is anybody told.
+        Others on the same tables go on.
+        """
+        batch, self._in_flight = self._in_flight, []
+        self._pending.clear()
+        if stores_in_flight:
+            self._store(batch, self._ends_of(batch))
+        self.tables = dead = replace(self.tables, is_away=True)  # the same rows, out of its reach
+        for port in (self.ownership, self.alarms, self.states):
+            port.tables = dead
+
     @property
     def is_idle(self) -> bool:
         """Nothing is queued or on its way to be stored."""
@@ -127,17 +143,25 @@ class MemoryCommitter(Committer):
 
     def _commit(self, batch: list[CommitUnit]) -> None:
         self.batches += bool(batch)
-        ends: dict[Address, tuple[CommitOutcome, bool]] = {}
-        for unit in batch:  # the worst unit of an actor decides for all of them
-            end = self._end_of(unit)
-            if ends.get(unit.address, (CommitOutcome.COMMITTED,))[0] is CommitOutcome.COMMITTED:
-                ends[unit.address] = end
-        for unit in batch:
-            if ends[unit.address][1]:
-                self.tables.store(unit.address, unit.writes)
+        ends = self._ends_of(batch)
+        self._store(batch, ends)
         for unit in batch:
             if not unit.is_void:
                 unit.settle(ends[unit.address][0])
+
+    def _ends_of(self, batch: list[CommitUnit]) -> "Ends":
+        """The worst unit of an actor decides for all of its units."""
+        ends: Ends = {}
+        for unit in batch:
+            end = self._end_of(unit)
+            if ends.get(unit.address, (CommitOutcome.COMMITTED,))[0] is CommitOutcome.COMMITTED:
+                ends[unit.address] = end
+        return ends
+
+    def _store(self, batch: list[CommitUnit], ends: "Ends") -> None:
+        for unit in batch:
+            if ends[unit.address][1]:
+                self.tables.store(unit.address, unit.writes)
 
     def _end_of(self, unit: CommitUnit) -> tuple[CommitOutcome, bool]:
         """The outcome, and whether the writes are stored."""

@@ -57,21 +57,21 @@ class MemoryOwnership(Ownership):
     """Tokens in memory."""
 
     def __init__(self, tables: MemoryTables) -> None:
-        self._tables = tables
+        self.tables = tables
         self.claims = 0
 
     async def claim(self, address: Address, *, create: bool) -> int | None:
         """Make the token of *address* one greater."""
-        await self._tables.ask()
+        await self.tables.ask()
         self.claims += 1
-        if address not in self._tables.tokens and not create:
+        if address not in self.tables.tokens and not create:
             return None
         return self.claimed_elsewhere(address)
 
     def claimed_elsewhere(self, address: Address) -> int:
         """The fault: another node claims *address* now, and has this token. Whoever owned it is fenced."""
-        token = self._tables.tokens.get(address, 0) + 1
-        self._tables.tokens[address] = token
+        token = self.tables.tokens.get(address, 0) + 1
+        self.tables.tokens[address] = token
         return token
 
 
@@ -79,16 +79,16 @@ class MemoryAlarmStore(AlarmStore):
     """Alarms in memory."""
 
     def __init__(self, tables: MemoryTables) -> None:
-        self._tables = tables
+        self.tables = tables
         self.queries = 0
 
     async def due_before(self, until_ms: int, after: DueAlarm | None, alarms_max: int) -> list[DueAlarm]:
         """As the port says. O(alarms)."""
-        await self._tables.ask()
+        await self.tables.ask()
         self.queries += 1
         due = [
             DueAlarm(alarm.due_ms, address, name)
-            for (address, name), alarm in self._tables.alarms.items()
+            for (address, name), alarm in self.tables.alarms.items()
             if alarm.due_ms < until_ms
         ]
         due.sort(key=_place)
@@ -96,21 +96,21 @@ class MemoryAlarmStore(AlarmStore):
 
     async def of(self, address: Address) -> list[StoredAlarm]:
         """As the port says. O(alarms)."""
-        await self._tables.ask()
+        await self.tables.ask()
         self.queries += 1
-        return [alarm for (owner, _), alarm in self._tables.alarms.items() if owner == address]
+        return [alarm for (owner, _), alarm in self.tables.alarms.items() if owner == address]
 
 
 class MemoryStateStore(StateStore):
     """State in memory."""
 
     def __init__(self, tables: MemoryTables) -> None:
-        self._tables = tables
+        self.tables = tables
 
     async def of(self, address: Address) -> dict[str, str]:
         """As the port says. O(values)."""
-        await self._tables.ask()
-        return {key: json for (owner, key), json in self._tables.values.items() if owner == address}
+        await self.tables.ask()
+        return {key: json for (owner, key), json in self.tables.values.items() if owner == address}
 
 
 def _place(due: DueAlarm) -> tuple[int, str, str, str]:

@@ -1079,7 +1079,7 @@ class Journal(MemoryTables):
         for note in notes:
             if row is None or f'"{note}"' not in row.command or not ends:
                 self.faults.append(f"{note} was stored beside {row} and {writes}")
-        self.gone_unrung += ends and not notes
+        self.gone_unrung += ends and not notes and row is not None
         super().store(address, writes)
 
 

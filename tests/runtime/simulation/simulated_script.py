@@ -6,15 +6,16 @@ Two stages, as in TigerBeetle's: first anything may fail, then the faults end an
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import trio
+from simulated_node import Asked, Node
 from simulated_world import (
     ACCOUNTS,
     BOARDS,
     BUGS,
     PLACES,
-    Asked,
     Bounce,
     CancelAlarm,
     Fail,
@@ -33,13 +34,14 @@ from simulated_world import (
     Quit,
     QuitSlowly,
     SetAlarm,
+    SetBeat,
     Spread,
     Violation,
     Watch,
     World,
 )
 
-from greenroom.runtime import ActorError, Address, open_system
+from greenroom.runtime import ActorError, Address
 from greenroom.runtime.testing import CommitFault, Plan, SeededRandomness, SeededRun, passivate, run_seeded
 
 STEPS = 60
@@ -148,6 +150,24 @@ class Steal:
 
 
 @dataclass(frozen=True, slots=True)
+class Crash:
+    """The node dies, and another takes over. is_stored: what was on its way to storage is stored."""
+
+    is_stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Another node takes over, and the one before it lives on for so long, or thaws at the end of that, and dies."""
+
+    seconds: float
+    is_frozen: bool
+
+    def simpler(self) -> Sequence[object]:
+        return [Crash(is_stored=False), *([] if self.seconds in (0, 1) else [TakeOver(1, self.is_frozen)])]
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """What actors tell each other is lost, doubled and late."""
 
@@ -221,7 +241,8 @@ def _work(chance: SeededRandomness, number: int) -> Any:
         (1, lambda: Do("tell", place, OpenDoor())),
         (1, lambda: Do("tell", place, Later(other, seconds))),
         (4, lambda: Do(chance.choice(["tell", "ask"]), place, SetAlarm(f"alarm:{number}", seconds * 3), patience)),
-        (1, lambda: Do("ask", place, CancelAlarm(other, f"alarm:{chance.randint(0, number)}"), patience)),
+        (1, lambda: Do("ask", place, CancelAlarm(other, _some_alarm(chance, number)), patience)),
+        (1, lambda: Do(chance.choice(["tell", "ask"]), place, SetBeat(f"beat:{number}", 1 + seconds), patience)),
         (2, lambda: Do(chance.choice(["tell", "ask"]), place, Hold(other, seconds), patience)),
         (1, lambda: Do("ask", place, Pay(other, seconds), patience)),
         (1, lambda: Do("taste", place, Follow(streamed, chance.randint(1, 40)), patience)),
@@ -233,6 +254,11 @@ def _work(chance: SeededRandomness, number: int) -> Any:
         (1, lambda: GiveUp(chance.randint(0, 9))),
     ]
     return chance.choices([make for _, make in writes], [weight for weight, _ in writes])[0]()
+
+
+def _some_alarm(chance: SeededRandomness, number: int) -> str:
+    """Of one that may have been set before."""
+    return f"{chance.choice(['alarm', 'beat'])}:{chance.randint(0, number)}"
 
 
 def _fault(chance: SeededRandomness) -> Any:
@@ -248,6 +274,9 @@ def _fault(chance: SeededRandomness) -> Any:
         lambda: Storage(0.0),
         lambda: Starts(chance.choice([0.0, 0.0, 0.5, 3.0])),
         lambda: Steal(chance.choice(PLACES)),
+        lambda: chance.choice(
+            [Crash(False), Crash(True), TakeOver(0.5, False), TakeOver(3.0, False), TakeOver(3.0, True)]
+        ),
         lambda: Network(chance.choice([0, 0.3]), chance.choice([0, 0.5]), chance.choice([0, 0.5])),
         lambda: Passivate(),
         lambda: Wall(round(chance.uniform(-3600, 3600)), chance.choice([0.5, 1.0, 2.0])),
@@ -283,47 +312,37 @@ async def _bounded(run: SeededRun, steps: Sequence[Any]) -> World:
 
 async def _simulate(run: SeededRun, steps: Sequence[Any]) -> World:
     world = World(run)
-    async with trio.open_nursery() as outside:
-        outside.start_soon(world.committer.run)
-        async with (
-            trio.open_nursery() as clients,
-            open_system(
-                world.tree(),
-                committer=world.committer,
-                alarms=world.committer.alarms,
-                states=world.committer.states,
-                clock=run.clock,
-                randomness=run.randomness,
-                event=world.event,
-                stop_seconds_max=2.0,
-                pending_bytes_max=120,
-                passivates_at_once=PassivateAlways() in steps,
-            ) as system,
-        ):
-            world.begin(system)
-            script = Script(world, clients)
-            for step in steps:
-                await script.take(step)
-                world.check()
-            if CloseBusy() not in steps:
-                script.heal()
-                await _come_to_rest(world)
-        outside.cancel_scope.cancel()
-    world.check_closed()
+    async with trio.open_nursery() as nodes:
+        script = Script(world, nodes, passivates_at_once=PassivateAlways() in steps)
+        await script.begin_node()
+        for step in steps:
+            await script.take(step)
+            world.check()
+        await script.bury_displaced()
+        if CloseBusy() not in steps:
+            script.heal()
+            await _come_to_rest(world)
+        await world.node.close()
+    world.node.check_closed()
     return world
 
 
 async def _come_to_rest(world: World) -> None:
     """Everything that was begun ends, everybody can be asked, and who is idle is forgotten."""
     await trio.sleep(SETTLE_SECONDS)
-    there = [place for place in PLACES if not world.has_ended(place)]
-    for _ in range(3):  # an actor that is fenced when it opens has forgotten that it is open
+    world.check_beats()
+    for address, name in list(world.tables.alarms):  # beats would go on for ever
+        if not world.node.has_ended(str(address)):
+            world.node.account_of(str(address)).tell(CancelAlarm(f"end:{name}", name))
+    there = [place for place in PLACES if not world.node.has_ended(place)]
+    for turn in range(3):  # an actor that is fenced when it opens has forgotten that it is open
         for place in there:
-            world.account_of(place).tell(OpenDoor())
+            world.node.account_of(place).tell(Put(f"rest:{turn}.{place}"))  # who was displaced learns it by this
+            world.node.account_of(place).tell(OpenDoor())
         await trio.sleep(SETTLE_SECONDS)
     world.check_at_rest()
     for place in there:
-        seen = await world.account_of(place).ask(Look(), deadline=trio.current_time() + 5)
+        seen = await world.node.account_of(place).ask(Look(), deadline=trio.current_time() + 5)
         kind, _, key = place.partition("/")
         if list(seen) != world.journal(Address(kind, key)):
             raise Violation(f"memory: {place} answers {seen} and {world.journal(Address(kind, key))} are stored")
@@ -332,16 +351,28 @@ async def _come_to_rest(world: World) -> None:
         raise Violation(f"acknowledged writes: {lost} are gone")
     await trio.sleep(IDLE_SECONDS)
     world.check_at_rest()
-    world.check_forgotten()
+    world.node.check_forgotten()
 
 
 class Script:
-    """Takes steps. Tasks that ask live in *clients*."""
+    """Takes steps. Each node is a task of *nodes*; those who ask die with the node that they ask."""
 
-    def __init__(self, world: World, clients: trio.Nursery) -> None:
+    def __init__(self, world: World, nodes: trio.Nursery, *, passivates_at_once: bool) -> None:
         self._world = world
-        self._clients = clients
+        self._nodes = nodes
+        self._passivates_at_once = passivates_at_once
+        self._count = 0
         self._scopes: list[trio.CancelScope] = []
+
+    async def begin_node(self) -> None:
+        """Have another node serve."""
+        self._count += 1
+        await self._nodes.start(Node(self._world, self._count, self._passivates_at_once).run)
+
+    async def bury_displaced(self) -> None:
+        """Have those die that are not to serve any more."""
+        for node in self._world.nodes[:-1]:
+            await node.die(is_stored=False)
 
     async def take(self, step: Any) -> None:
         """Do what *step* says; it returns as soon as the world is to be looked at."""
@@ -362,18 +393,32 @@ class Script:
                 for number in range(first, first + count):
                     op = f"{sender}:{number}"
                     self._do(Do("tell", to, PutMany(op) if is_batch else Put(op)))
+            case Crash(is_stored):
+                self._be_able_to_start()
+                await world.node.die(is_stored=is_stored)
+                await self.begin_node()
+            case TakeOver(seconds, is_frozen):
+                self._be_able_to_start()
+                before = world.node
+                await self.begin_node()
+                self._nodes.start_soon(partial(before.live_on, seconds, is_frozen=is_frozen))
             case _:
                 self._befall(step)
+
+    def _be_able_to_start(self) -> None:
+        """A node serves when its services have started: the script would wait for ever if they cannot."""
+        self._world.tables.is_away, self._world.start_seconds = False, 0.0
 
     def heal(self) -> None:
         """No fault happens any more."""
         world = self._world
-        world.committer.forget_faults()
+        world.node.committer.forget_faults()
         world.faults.forget()
         world.start_seconds = 0.0
         world.run.clock.skew_wall(1.0)
         world.run.clock.set_wall(HEALED_WALL_SECONDS)
-        world.network.lost = world.network.doubled = world.network.delay_seconds_max = 0.0
+        network = world.node.network
+        network.lost = network.doubled = network.delay_seconds_max = 0.0
 
     def _befall(self, step: Any) -> None:
         world = self._world
@@ -381,18 +426,19 @@ class Script:
             case Actors(plan, count):
                 getattr(world.faults, plan)(count)
             case Commit(number, fault):
-                world.committer.fail_unit(number, CommitFault[fault])
+                world.node.committer.fail_unit(number, CommitFault[fault])
             case Storage(seconds, is_away):
-                world.committer.commit_seconds, world.committer.is_away = seconds, is_away
+                world.node.committer.commit_seconds, world.node.committer.is_away = seconds, is_away
             case Starts(seconds):
                 world.start_seconds = seconds
             case Steal(place):
                 kind, _, key = place.partition("/")
-                world.committer.claim_elsewhere(Address(kind, key))
+                world.node.committer.claim_elsewhere(Address(kind, key))
             case Network(lost, doubled, delay):
-                world.network.lost, world.network.doubled, world.network.delay_seconds_max = lost, doubled, delay
+                network = world.node.network
+                network.lost, network.doubled, network.delay_seconds_max = lost, doubled, delay
             case Passivate():
-                passivate(world.system)
+                passivate(world.node.system)
             case Wall(seconds, rate):
                 world.run.clock.step_wall(seconds)
                 world.run.clock.skew_wall(rate)
@@ -402,44 +448,47 @@ class Script:
                 raise TypeError(f"{step!r} is no step")
 
     def _do(self, step: Do) -> None:
-        world, ref, deadline = self._world, self._world.account_of(step.to), trio.current_time() + step.patience
+        world, node, deadline = self._world, self._world.node, trio.current_time() + step.patience
+        ref, op = node.account_of(step.to), getattr(step.command, "op", "")
+        world.sent_by[op] = node.number
         try:
             if step.how == "tell":
                 ref.tell(step.command)
                 if isinstance(step.command, Put | PutMany) and step.to not in BOARDS:
-                    world.told.append(step.command)
+                    node.told.append(step.command)
             elif step.how == "request":
                 asked = Asked(step.command)
-                ref.request(step.command, lambda value, error: self._heard(asked, step.to, error), deadline=deadline)
-                world.asked.append(asked)
+                ref.request(
+                    step.command, lambda value, error: self._heard(node, asked, step.to, error), deadline=deadline
+                )
+                node.asked.append(asked)
             else:
                 run = self._ask if step.how == "ask" else self._follow
-                self._clients.start_soon(run, ref, step, deadline)
+                node.clients.start_soon(run, node, ref, step, deadline)
         except ActorError as error:  # it was refused: that is told to the sender
-            if world.is_stored(getattr(step.command, "op", "")):
+            if world.is_stored(op):
                 world.violate("answers", f"{step.command} is stored, and its sender was told {error!r}")
 
-    def _heard(self, asked: Asked, place: str, error: BaseException | None) -> None:
+    def _heard(self, node: Node, asked: Asked, place: str, error: BaseException | None) -> None:
         asked.answers += 1
         asked.error = error
         is_vague = place in BOARDS or isinstance(asked.command, PutLoosely)
         if error is None and getattr(asked.command, "op", None) is not None and not is_vague:
-            self._world.told_edge(asked.command.op, place)
+            node.told_edge(asked.command.op, place)
 
-    async def _ask(self, ref: Any, step: Do, deadline: float) -> None:
-        world = self._world
+    async def _ask(self, node: Node, ref: Any, step: Do, deadline: float) -> None:
         asked = Asked(step.command)
         with self._scope():
-            acknowledged = {op for op, place in world.acknowledged.items() if place == step.to}
+            acknowledged = {op for op, place in node.acknowledged.items() if place == step.to}
             try:
                 value = await ref.ask(step.command, deadline=deadline)
             except ActorError as error:
-                self._heard(asked, step.to, error)
+                self._heard(node, asked, step.to, error)
             else:
-                self._heard(asked, step.to, None)
+                self._heard(node, asked, step.to, None)
                 if isinstance(step.command, Look):
                     self._check_look(step.to, value, acknowledged)
-            world.asked.append(asked)
+            node.asked.append(asked)
 
     def _check_look(self, place: str, seen: tuple[str, ...], acknowledged: set[str]) -> None:
         for op in seen:
@@ -449,12 +498,12 @@ class Script:
             gone = sorted(acknowledged - set(seen))
             self._world.violate("acknowledged writes", f"{place} does not know {gone}")
 
-    async def _follow(self, ref: Any, step: Do, deadline: float) -> None:
+    async def _follow(self, node: Node, ref: Any, step: Do, deadline: float) -> None:
         with self._scope():
             try:
                 async with ref.stream(step.command, deadline=deadline) as items:
                     async for op in items:
-                        self._world.told_edge(op, step.to)
+                        node.told_edge(op, step.to)
                         if step.how == "taste":
                             break
             except ActorError:

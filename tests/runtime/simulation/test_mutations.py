@@ -3,10 +3,12 @@
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from simulated_script import plan_of, simulate
+from simulated_node import Node
+from simulated_script import Storage, TakeOver, plan_of, simulate
 from simulated_world import Violation, World
 
 from greenroom.runtime import (
@@ -16,6 +18,7 @@ from greenroom.runtime import (
     Down,
     MailboxFull,
     StopReason,
+    Tick,
     activation,
     actor_alarms,
     batches,
@@ -24,9 +27,11 @@ from greenroom.runtime import (
     lost_turns,
     passivation,
     waiting_turns,
+    waking,
 )
 from greenroom.runtime.activation import Activation
 from greenroom.runtime.actor_alarms import ActorAlarms
+from greenroom.runtime.alarm_rules import after_success, tick_of
 from greenroom.runtime.alarms import AlarmClock
 from greenroom.runtime.context import Context
 from greenroom.runtime.envelope import Envelope, Question
@@ -35,7 +40,14 @@ from greenroom.runtime.lifecycle import Phase
 from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.ports import StoredAlarm, StoredValue
 from greenroom.runtime.system import ActorSystem
-from greenroom.runtime.testing import CommandLost, MemoryCommitter, MemoryTables
+from greenroom.runtime.testing import (
+    CommandLost,
+    MemoryAlarmStore,
+    MemoryCommitter,
+    MemoryOwnership,
+    MemoryTables,
+    Plan,
+)
 from greenroom.runtime.turn import leave, put_aside
 
 SEEDS_MAX = 300
@@ -44,18 +56,28 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 MUTATIONS: list[Any] = []
 
 
-def caught_by(*invariants: str) -> Callable[[Plant], Plant]:
-    """Plant this bug and one of *invariants* is broken."""
+def caught_by(*invariants: str, plan_of: Callable[[int], Plan[Any]] = plan_of) -> Callable[[Plant], Plant]:
+    """Plant this bug and one of *invariants* is broken, by a plan of *plan_of*."""
 
     def note(plant: Plant) -> Plant:
-        MUTATIONS.append(pytest.param(plant, invariants, id=plant.__name__))
+        MUTATIONS.append(pytest.param(plant, invariants, plan_of, id=plant.__name__))
         return plant
 
     return note
 
 
-@pytest.mark.parametrize(("plant", "invariants"), MUTATIONS)
-def test_a_planted_bug_is_found(plant: Plant, invariants: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def restless(seed: int) -> Plan[Any]:
+    """The plan of *seed*, in which no node serves for long, and storage is slow."""
+    steps = list(plan_of(seed).steps)
+    for place in range(8, len(steps), 9):
+        steps[place : place + 1] = Storage(0.1), TakeOver(2.0, is_frozen=bool(place % 2))
+    return Plan(seed, tuple(steps))
+
+
+@pytest.mark.parametrize(("plant", "invariants", "plan_of"), MUTATIONS)
+def test_a_planted_bug_is_found(
+    plant: Plant, invariants: tuple[str, ...], plan_of: Callable[[int], Plan[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch)
     seen = set()
     for seed in range(SEEDS_MAX):
@@ -160,7 +182,8 @@ def an_actor_loads_again_before_its_last_writes_are_stored(patch: pytest.MonkeyP
 @caught_by("memory", "acknowledged writes", "account")
 def an_actor_is_passivated_before_its_last_writes_are_stored(patch: pytest.MonkeyPatch) -> None:
     def hasty(cell: Activation) -> bool:
-        if cell.phase is not Phase.READY or len(cell.mailbox) or cell.is_scheduled or cell.service is not None:
+        is_at_work = cell.phase is not Phase.READY or len(cell.mailbox) or cell.is_scheduled or cell.stash
+        if is_at_work or cell.service is not None:
             return False
         cell.forget(StopReason.PASSIVATED)
         cell.phase = Phase.COLD
@@ -229,10 +252,66 @@ def who_is_fenced_writes_on(patch: pytest.MonkeyPatch) -> None:
     """Storage looks at no token, and the owner that was displaced goes on."""
     patch.setattr(MemoryCommitter, "_end_of", lambda *_: (CommitOutcome.COMMITTED, True))
     two_first_commands_make_two_activations(patch)
-    patch.setattr(World, "activated", lambda *_: None)
-    patch.setattr(World, "handling", lambda *_: None)
-    patch.setattr(World, "_check_memory", lambda *_: None)
+    patch.setattr(Node, "activated", lambda *_: None)
+    patch.setattr(Node, "handling", lambda *_: None)
+    patch.setattr(World, "check_memory", lambda *_: None)
     patch.setattr("greenroom.runtime.testing.Ledger.check", lambda *_: None)
+
+
+# -- a node takes over from another -----------------------------------------------------------------------------------
+
+
+@caught_by("memory", "sequence", plan_of=restless)
+def a_claim_displaces_nobody(patch: pytest.MonkeyPatch) -> None:
+    """The node that takes over has the token of the one before, whose late writes are stored beside its own."""
+    claimed = MemoryOwnership.claimed_elsewhere
+    patch.setattr(
+        MemoryOwnership, "claimed_elsewhere", lambda own, who: own.tables.tokens.get(who) or claimed(own, who)
+    )
+
+
+@caught_by("sequence", "account", "memory", plan_of=restless)
+def an_actor_loads_before_it_claims(patch: pytest.MonkeyPatch) -> None:
+    """What the owner before it had under way is stored after it has looked."""
+
+    async def hasty(cell: Activation) -> None:
+        if cell.kind.ownership == "none":
+            await start_actor(cell)
+            return
+        actor = cell.make_actor(0)
+        await waking._load_kept(cell)
+        await actor.start()
+        token = await cell.system.committer.ownership.claim(cell.address, create=True)
+        assert cell.gate is not None
+        assert cell.context is not None
+        cell.gate.token = token or 0
+        cell.context.token = token
+
+    start_actor = waking._start_actor
+    patch.setattr(waking, "_start_actor", hasty)
+
+
+@caught_by("sequence", plan_of=restless)
+def a_node_that_was_displaced_stores_what_it_had_under_way(patch: pytest.MonkeyPatch) -> None:
+    end_of = MemoryCommitter._end_of
+
+    def late(committer: MemoryCommitter, unit: Any) -> Any:
+        end = end_of(committer, unit)
+        return (CommitOutcome.COMMITTED, True) if end[0] is CommitOutcome.FENCED else end
+
+    patch.setattr(MemoryCommitter, "_end_of", late)
+    patch.setattr(World, "is_owner", lambda *_: False)  # it remembers what is stored as much as ever
+
+
+@caught_by("alarms", "beats", plan_of=restless)
+def a_node_does_not_look_for_the_alarms_of_the_one_before(patch: pytest.MonkeyPatch) -> None:
+    due_before = MemoryAlarmStore.due_before
+
+    async def none(store: MemoryAlarmStore, until_ms: int, after: Any, alarms_max: int) -> Any:
+        await due_before(store, until_ms, after, alarms_max)
+        return []
+
+    patch.setattr(MemoryAlarmStore, "due_before", none)
 
 
 # -- alarms come, and what they do is done once ------------------------------------------------------------------------
@@ -249,7 +328,7 @@ def an_alarm_stays_when_it_was_handled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(actor_alarms, "after_success", once_more)
 
 
-@caught_by("alarms")
+@caught_by("alarms", "beats")
 def an_alarm_is_given_up_when_storage_is_away(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AlarmClock, "_postpone", lambda *_: None)
     patch.setattr(AlarmClock, "loaded", lambda *_: None)
@@ -270,6 +349,46 @@ def an_alarm_is_set_and_never_stored(patch: pytest.MonkeyPatch) -> None:
 def an_alarm_comes_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AlarmClock, "_now_ms", lambda clock: clock._system.clock.wall_milliseconds() + 1000)
     patch.setattr(ActorAlarms, "_now_ms", lambda alarms: alarms._cell.system.clock.wall_milliseconds() + 1000)
+
+
+@caught_by("beats")
+def missed_ticks_come_one_by_one(patch: pytest.MonkeyPatch) -> None:
+
+    def one_by_one(alarm: StoredAlarm, tick: Tick) -> StoredAlarm | None:  # few of them: the script heals after years
+        return after_success(alarm, replace(tick, missed=0) if tick.missed < 9 else tick)
+
+    patch.setattr(actor_alarms, "after_success", one_by_one)
+
+
+@caught_by("beats")
+def a_beat_is_set_again_from_when_it_came(patch: pytest.MonkeyPatch) -> None:
+    """So it drifts."""
+    now = []
+
+    def noting(alarm: StoredAlarm, now_ms: int) -> Any:
+        now[:] = [now_ms]
+        return tick_of(alarm, now_ms)
+
+    def drifting(alarm: StoredAlarm, _: object) -> StoredAlarm | None:
+        if alarm.every_ms is None:
+            return None
+        return replace(alarm, scheduled_ms=now[0] + alarm.every_ms, due_ms=now[0] + alarm.every_ms, tries=0)
+
+    patch.setattr(actor_alarms, "tick_of", noting)
+    patch.setattr(actor_alarms, "after_success", drifting)
+
+
+@caught_by("beats")
+def a_beat_is_stored_and_not_armed_again(patch: pytest.MonkeyPatch) -> None:
+    """It comes all the same, when the clock next looks at what is stored."""
+    patch.setattr(AlarmClock, "arm", lambda clock, key, _due_ms: clock.disarm(key))
+    patch.setattr(AlarmClock, "arm_earlier", lambda *_: None)
+    patch.setattr(AlarmClock, "loaded", lambda clock, key, due_ms: clock._put_back(key, due_ms))
+
+
+@caught_by("beats")
+def a_beat_comes_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(actor_alarms, "after_success", lambda *_: None)
 
 
 @caught_by("memory")

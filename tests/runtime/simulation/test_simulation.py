@@ -13,8 +13,21 @@ from typing import Any
 import pytest
 import simulated_script
 import simulated_world
-from simulated_script import Burst, CloseBusy, Commit, Do, Storage, Wait, Yield, plan_of, simulate
-from simulated_world import Bounce, Fail, Put, PutMany
+from simulated_script import (
+    Burst,
+    CloseBusy,
+    Commit,
+    Crash,
+    Do,
+    Storage,
+    TakeOver,
+    Wait,
+    Wall,
+    Yield,
+    plan_of,
+    simulate,
+)
+from simulated_world import Bounce, Fail, Put, PutMany, SetBeat
 
 from greenroom.runtime import StopReason, lost_turns
 from greenroom.runtime.testing import CommitFault, Plan, shrink
@@ -89,6 +102,24 @@ PLANS_THAT_FAILED = {
             Yield(2),
             Do("ask", "account/c", Bounce("q:57", via="account/b")),
             Yield(8),
+        ),
+    ),
+    "a service has an alarm that is overdue when its node begins": Plan(
+        seed=0,
+        steps=(
+            Do("ask", "second/main", SetBeat("beat:5", 1.33)),
+            Yield(6),
+            Wall(2810, 2.0),
+            Crash(is_stored=False),
+        ),
+    ),
+    "an alarm was set by a node that was displaced, of an actor that is displaced since": Plan(
+        seed=0,
+        steps=(
+            Storage(0.1),
+            Do("tell", "first/main", SetBeat("beat:12", 2.95), 0.0),
+            TakeOver(1, is_frozen=False),
+            Wait(1),
         ),
     ),
 }
