@@ -43,7 +43,10 @@ class Actor:
         """
 
     def stopping(self, reason: StopReason) -> None:
-        """The activation ends. Nothing can be asked or waited for here. Not called when the process dies."""
+        """The activation ends. Nothing can be written, asked or waited for here; what is told leaves at once.
+
+        Not called when the process dies.
+        """
 
     @property
     def may_passivate(self) -> bool:

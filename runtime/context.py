@@ -133,8 +133,14 @@ class Context:
         return waiting.flush(turn)
 
     def tell(self, ref: "Ref", command: "Command[Any]") -> None:
-        """Tell another actor when everything written so far is stored. A full mailbox is a dead letter."""
+        """Tell another actor when everything written so far is stored. A full mailbox is a dead letter.
+
+        In `stopping` it leaves at once: what could be stored is stored by then. Raises: RuntimeError later than that.
+        """
         sender = self._waiting_turn() or self
+        if self._is_stopping:
+            self._activation.system.tell_or_bury(ref.address, command, sender)
+            return
         self.after_commit(lambda: self._activation.system.tell_or_bury(ref.address, command, sender))
 
     def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Entry:
@@ -237,6 +243,11 @@ class Context:
             return None
         turn = current_turn()
         return turn if turn is not None and turn.activation is self._activation else None
+
+    @property
+    def _is_stopping(self) -> bool:
+        """The running code is the `stopping` of this activation."""
+        return self._activation.system.stopping is self._activation and self._activation.context is self
 
     @contextmanager
     def keep_awake(self, reason: str) -> Iterator[None]:

@@ -30,7 +30,7 @@ from greenroom.runtime import (
     handles,
     open_system,
 )
-from greenroom.runtime.testing import MemoryCommitter
+from greenroom.runtime.testing import MemoryCommitter, passivate
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,3 +466,61 @@ async def test_an_actor_that_stops_while_it_starts_handles_one_command(autojump_
         Starter.ends.clear()
         assert await system.ref("starter", "stops").ask(Wake(), deadline=trio.current_time() + 9) == "awake"
         assert Starter.ends == [StopReason.NORMAL]
+
+
+class Parting(Actor):
+    """Tells the listener in its `stopping`, in its own way."""
+
+    heard: ClassVar[list[str]] = []
+
+    def __init__(self, key) -> None:
+        self.key = key
+
+    def stopping(self, reason: StopReason) -> None:
+        if self.key == "ctx":
+            self.ctx.tell(self.ctx.ref("parting", "listener"), Hello(f"ctx {reason}"))
+        elif self.key == "ref":
+            self.ctx.ref("parting", "listener").tell(Hello(f"ref {reason}"))
+
+    @handles(Hello)
+    def hello(self, command: Hello) -> None:
+        self.heard.append(command.whose)
+
+    @handles(Wake)
+    def wake(self, _: Wake) -> str:
+        self.ctx.stop()
+        return "awake"
+
+    @handles(Fail)
+    def fail(self, command: Fail) -> None:
+        raise command.error
+
+
+@pytest.mark.parametrize("way", ["ctx", "ref"])
+async def test_what_an_actor_tells_in_its_stopping_leaves_at_once(way, autojump_clock):
+    async with open_system([Kind("parting", Parting)], committer=MemoryCommitter()) as system:
+        Parting.heard.clear()
+        actor = system.ref("parting", way)
+        await actor.ask(Wake(), deadline=trio.current_time() + 9)
+        actor.tell(Fail(ValueError("x")))
+        await trio.sleep(1)
+        assert Parting.heard == [f"{way} normal", f"{way} crashed"]
+
+
+async def test_what_it_tells_when_the_system_stops_is_a_dead_letter(autojump_clock):
+    async with open_system([Kind("parting", Parting)], committer=MemoryCommitter()) as system:
+        system.ref("parting", "ctx").tell(Hello("x"))
+        await wait_all_tasks_blocked()
+    assert [letter.reason for letter in system.dead_letters.newest] == ["stopped"]
+
+
+async def test_who_has_ended_tells_nothing_more_through_its_context(autojump_clock):
+    async with open_system([Kind("parting", Parting)], committer=MemoryCommitter()) as system:
+        await system.ref("parting", "x").ask(Wake(), deadline=trio.current_time() + 9)
+        actor = system.activation(Address("parting", "x"))
+        system.ref("parting", "x").tell(Hello("x"))
+        await wait_all_tasks_blocked()
+        context = actor.context
+        passivate(system)
+        with pytest.raises(RuntimeError, match="its activation has ended and lets nothing out"):
+            context.tell(system.ref("parting", "listener"), Hello("late"))

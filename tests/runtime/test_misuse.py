@@ -467,8 +467,8 @@ def writes(actor: Leaver) -> None:
     actor.ctx.write("x")
 
 
-def tells_after_the_commit(actor: Leaver) -> None:
-    actor.ctx.tell(actor.ctx.ref("leaver", 2), Add())
+def acts_after_the_commit(actor: Leaver) -> None:
+    actor.ctx.after_commit(lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def tells_after_the_commit(actor: Leaver) -> None:
         (asks, AskInStop, "an actor asked leaver/2 Add in its `stopping`: tell it instead, or ask in a turn"),
         (requests, AskInStop, "in its `stopping`"),
         (writes, RuntimeError, "leaver/1: its activation has ended and stores nothing any more; write in a turn"),
-        (tells_after_the_commit, RuntimeError, "its activation has ended and lets nothing out any more"),
+        (acts_after_the_commit, RuntimeError, "its activation has ended and lets nothing out any more"),
     ],
 )
 async def test_what_an_actor_that_ends_can_no_longer_do_is_told_in_an_event(what, kind, lesson):
