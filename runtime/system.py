@@ -189,7 +189,9 @@ class ActorSystem:
             self.deliver(Envelope(address, command))
             return
         self.check(address)
-        turn.effects = [*(turn.effects or ()), lambda: self.tell_or_bury(address, command, turn)]
+        if turn.effects is None:
+            turn.effects = []  # the turn's own until it is taken: what runs the effects of a draft has taken it
+        turn.effects.append(lambda: self.tell_or_bury(address, command, turn))
 
     async def deliver_from(self, caller: Turn, envelope: Envelope) -> None:
         """Queue what the turn *caller* asks. Raises: CallCycle, and as `deliver`."""

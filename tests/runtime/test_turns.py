@@ -29,7 +29,9 @@ from greenroom.runtime import (
     reentrant,
     shielded,
 )
+from greenroom.runtime.context import Context
 from greenroom.runtime.testing import MemoryCommitter
+from greenroom.runtime.turn import Turn, current_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,3 +517,75 @@ async def test_the_end_of_the_system_ends_waiting_turns_and_tells_who_waits() ->
             await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert told == ["deadline"]
+
+
+@dataclass(frozen=True, slots=True)
+class TellMany(Command[int]):
+    """Answered with how many lists of effects the turn has had."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TellManySlowly(TellMany):
+    """As that, in a turn that waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellWhileStoring(Command[None]):
+    """The effect of one part of the turn tells more, while the turn goes on."""
+
+
+class Teller(Actor):
+    heard: list[str]
+
+    def __init__(self, heard: list[str]) -> None:
+        self.heard = heard
+
+    @handles(TellMany)
+    def tell_many(self, command: TellMany) -> int:
+        return self._tell(command.count, self.ctx)
+
+    @handles(TellManySlowly)
+    async def tell_many_slowly(self, command: TellManySlowly) -> int:
+        await trio.lowlevel.checkpoint()
+        turn = current_turn()
+        assert turn is not None
+        return self._tell(command.count, turn)
+
+    def _tell(self, count: int, draft: Context | Turn) -> int:
+        lists: dict[int, object] = {}  # kept, so that an id stays that of one list
+        for number in range(count):
+            self.ctx.ref("teller", "other").tell(Note(str(number)))
+            lists[id(draft.effects)] = draft.effects
+        return len(lists)
+
+    @handles(TellWhileStoring)
+    async def tell_while_storing(self, _: TellWhileStoring) -> None:
+        other = self.ctx.ref("teller", "other")
+        other.tell(Note("first"))
+        self.ctx.after_commit(lambda: other.tell(Note("by an effect")))
+        await self.ctx.flushed()
+        other.tell(Note("last"))
+
+    @handles(Note)
+    def note(self, command: Note) -> list[str]:
+        self.heard.append(command.text)
+        return []
+
+
+@pytest.mark.parametrize("command", [TellMany(500), TellManySlowly(500)])
+async def test_what_a_turn_tells_is_put_into_one_list_however_much_it_is(command: TellMany) -> None:
+    heard: list[str] = []
+    async with open_system([Kind("teller", lambda _: Teller(heard))], committer=MemoryCommitter()) as system:
+        assert await system.ref("teller", 1).ask(command, deadline=soon()) == 1
+        await wait_all_tasks_blocked()
+    assert heard == [str(number) for number in range(500)]
+
+
+async def test_what_an_effect_tells_while_its_turn_goes_on_is_told_once() -> None:
+    heard: list[str] = []
+    async with open_system([Kind("teller", lambda _: Teller(heard))], committer=MemoryCommitter()) as system:
+        await system.ref("teller", 1).ask(TellWhileStoring(), deadline=soon())
+        await wait_all_tasks_blocked()
+    assert sorted(heard) == ["by an effect", "first", "last"]
