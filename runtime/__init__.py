@@ -4,6 +4,7 @@ from greenroom.runtime.actor import Actor, Command, Stream
 from greenroom.runtime.actor_state import ActorState
 from greenroom.runtime.address import Address
 from greenroom.runtime.alarm_rules import Tick
+from greenroom.runtime.alarms import AlarmStatistics
 from greenroom.runtime.codec import decode_command, encodable, encode_command
 from greenroom.runtime.context import Context
 from greenroom.runtime.counts import KindStatistics, SystemStatistics
@@ -79,6 +80,7 @@ __all__ = [
     "ActorState",
     "ActorSystem",
     "Address",
+    "AlarmStatistics",
     "AlarmStore",
     "AskInStop",
     "AskTimeout",

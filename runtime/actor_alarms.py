@@ -33,10 +33,19 @@ EVERY_SECONDS_MIN = 0.1
 
 @dataclass(slots=True)
 class AlarmDue:
-    """Of the system's clock: it may be time for the alarm *name*. tick: what its handler was told, once it was."""
+    """Of the system's clock: it may be time for the alarm *name*.
+
+    tick, carried: what its handler was told, once it was, and the class of the alarm's command.
+    """
 
     name: str
     tick: Tick | None = None
+    carried: str | None = None
+
+    @property
+    def shown_as(self) -> str:
+        """As `name_of`."""
+        return f"{self.carried or 'AlarmDue'} (alarm {self.name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,11 @@ class AlarmFailed:
 
     tick: Tick
     why: str
+
+    @property
+    def shown_as(self) -> str:
+        """As `name_of`."""
+        return f"AlarmFailed (alarm {self.tick.name})"
 
 
 class ActorAlarms:
@@ -240,6 +254,7 @@ def _alarm_due(actor: "Actor", due: AlarmDue) -> object:
         return None
     tick = due.tick = tick_of(row, actor.ctx.now_ms())
     command = decode_command(row.command)
+    due.carried = type(command).__name__
     handler = handler_of(actor, command)
     alarms.tick = tick
     try:
@@ -263,6 +278,11 @@ def _alarm_failed(actor: "Actor", failure: AlarmFailed) -> None:
     alarms = actor.ctx.own_alarms
     assert alarms is not None
     alarms.failed(failure)
+
+
+def name_of(command: object) -> str:
+    """For traces and events: the class of *command*; of an alarm its own command and its name, as far as it came."""
+    return command.shown_as if isinstance(command, AlarmDue | AlarmFailed) else type(command).__name__
 
 
 ALARM_HANDLERS: dict[Any, Handler] = {

@@ -59,6 +59,16 @@ class AlarmQueue:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
+    def count_due(self, now_ms: int) -> int:
+        """How many are due. O(of those): what is due stands at the top of the heap."""
+        count, places = 0, [0]
+        while places:
+            place = places.pop()
+            if place < len(self._heap) and self._heap[place][0] <= now_ms:
+                count += not self._is_old(self._heap[place])
+                places += (2 * place + 1, 2 * place + 2)
+        return count
+
     def pop_due(self, now_ms: int, keys_max: int) -> list[AlarmKey]:
         """Take out at most *keys_max* that are due, the first first; of one time, in the order put."""
         due: list[AlarmKey] = []

@@ -35,11 +35,20 @@ LOOK_SECONDS_MAX: Final = 1.0  # the wall clock may have been set
 
 @dataclass(frozen=True, slots=True)
 class AlarmStatistics:
-    """Alarms due within the window; those whose actors were told and have not answered; those to be asked again."""
+    """Alarms now, and comings since the start.
+
+    armed: they come within the window, so are loaded. due: of these, it is time. asked: their actors were told and have
+    not answered. postponed: to be asked again, because they could not be asked or nothing was stored.
+    fired: handled, and stored. failed: a handler raised. put_off: how often something was postponed.
+    """
 
     armed: int
+    due: int
     asked: int
     postponed: int
+    fired: int
+    failed: int
+    put_off: int
 
 
 class AlarmClock:
@@ -61,6 +70,7 @@ class AlarmClock:
         self._page_is_told = trio.Event()
         self._pass = _Pass()
         self._is_over = False
+        self._fired = self._failed = self._put_off = 0
 
     def arm_earlier(self, key: AlarmKey, due_ms: int) -> None:
         """It may be due at *due_ms*; what is armed for before that stays."""
@@ -89,8 +99,16 @@ class AlarmClock:
         self._is_over = True
 
     def statistics(self) -> "AlarmStatistics":
-        """Counts now."""
-        return AlarmStatistics(len(self._queue), len(self._asked), len(self._setbacks))
+        """Counts. O(alarms that are due)."""
+        return AlarmStatistics(
+            armed=len(self._queue),
+            due=self._queue.count_due(self._now_ms()),
+            asked=len(self._asked),
+            postponed=len(self._setbacks),
+            fired=self._fired,
+            failed=self._failed,
+            put_off=self._put_off,
+        )
 
     async def run(self) -> None:
         """Serve until `stop`. Two tasks, so that nobody's alarm waits for the look at those to come."""
@@ -196,9 +214,11 @@ class AlarmClock:
             self._put_back(key, self._now_ms())
         tick = command.tick if isinstance(command, AlarmDue) else None
         if error is None:
+            self._fired += tick is not None
             self._setbacks.pop(key, None)
             self._failures.pop(key, None)
         elif isinstance(error, ActorFailed) and tick is not None:
+            self._failed += 1
             self._failures[key] = AlarmFailed(tick, _why(error))
             self._put_back(key, self._now_ms())
         else:
@@ -208,6 +228,7 @@ class AlarmClock:
         """Its actor could not be asked, or what it did was not stored: nothing that its author is to blame for."""
         setbacks = self._setbacks.get(key, 0)
         self._setbacks[key] = setbacks + 1
+        self._put_off += 1
         delay = retry_seconds(setbacks, self._system.randomness.uniform(-1, 1))
         self._put_back(key, self._now_ms() + int(delay * 1000))
         address, name = key

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
+    from greenroom.runtime.alarms import AlarmStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Retired:
 
 @dataclass(frozen=True, slots=True)
 class SystemStatistics:
-    """Of the whole system."""
+    """Of the whole system. alarms: None when there is no store of them."""
 
     kinds: dict[str, KindStatistics]
     crashes: int
@@ -60,6 +61,7 @@ class SystemStatistics:
     asks_pending: int
     late_replies: int
     storage_is_away: bool
+    alarms: "AlarmStatistics | None"
 
 
 def kind_statistics(cells: "list[Activation]", retired: Retired) -> KindStatistics:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from greenroom.runtime.actor_alarms import name_of
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorFailed, StorageUnavailable
 from greenroom.runtime.lifecycle import Phase, StopReason
@@ -75,7 +76,7 @@ def _failure_of(cell: "Activation", envelope: Envelope, error: Exception) -> Exc
     """What the asker is told: a storage that is away is nobody's bug and goes through as it is."""
     if isinstance(error, StorageUnavailable):
         return error
-    what = type(envelope.command).__name__
+    what = name_of(envelope.command)
     if envelope.is_ask:
         cell.system.event("turn.failed", error=error, address=str(cell.address), command=what)
     failure = ActorFailed(f"{cell.address} failed on {what}: {error}")

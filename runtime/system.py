@@ -329,6 +329,7 @@ class ActorSystem:
             late_replies=self.late_replies
             + sum(cell.gate.late_replies for cell in self.activations.values() if cell.gate is not None),
             storage_is_away=self.storage.is_away,
+            alarms=None if self.alarms is None else self.alarms.statistics(),
         )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from greenroom.runtime.actor_alarms import name_of
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope, EnvelopeState
 from greenroom.runtime.errors import ActorFailed, TracedAlready
@@ -165,7 +166,7 @@ class Trace:
         begun_at, ended_at = life.begun_at, life.ended_at
         entry = TraceEntry(
             self.count,
-            type(envelope.command).__name__,
+            name_of(envelope.command),
             life.at_ms,
             wait_seconds=(now if begun_at is None else begun_at) - life.told_at,
             turn_seconds=None if begun_at is None else (now if ended_at is None else ended_at) - begun_at,

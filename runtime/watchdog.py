@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from greenroom.runtime.actor_alarms import name_of
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.hang_watch import Hang, HangWatch
 from greenroom.runtime.patience import Patience
@@ -160,7 +161,7 @@ def has_system_clock() -> bool:
 def _facts_of(turn: Turn, age: float) -> dict[str, object]:
     return {
         "address": str(turn.activation.address),
-        "command": type(turn.envelope.command).__name__,
+        "command": name_of(turn.envelope.command),
         "handler": turn.handler.method.__qualname__,
         "seconds": round(age, 3),
         "calls": [] if turn.task is None else await_stack(turn.task)[1:],  # without the runtime's own first call

@@ -91,7 +91,7 @@ def test_the_tree_is_drawn():
 
 
 def test_the_top_is_a_table():
-    system = {"asks_pending": 3, "crashes": 1, "dead_letters": 2, "storage_is_away": True}
+    system = {"asks_pending": 3, "crashes": 1, "dead_letters": 2, "storage_is_away": True, "alarms": None}
     line = {"actor": actor("room/1"), "busy_share": 0.25, "turns_per_second": 10.0, "wait_seconds": 0.002}
     found = {"cells": 7, "system": system, "by": "busy", "seconds": 1.0, "lines": [line]}
     lines = top.lines_of(found)
@@ -99,11 +99,14 @@ def test_the_top_is_a_table():
     assert lines[3].split() == list(top.HEADER)
     assert lines[4].split() == ["room/1", "ready", "25.0%", "10.0", "2", "ms", "0", "1", "5", "0", "0", "100", "µs"]
     assert top.lines_of({**found, "lines": []})[-1] == "nobody did anything"
+    alarms = {"armed": 9, "due": 2, "asked": 1, "postponed": 3, "fired": 70, "failed": 4, "put_off": 5}
+    lines = top.lines_of({**found, "system": system | {"alarms": alarms}})
+    assert lines[1] == "9 alarms within a minute, 2 due, 1 at work, 3 postponed; 70 have fired, 4 tries failed"
 
 
 def test_an_address_cannot_talk_to_the_terminal():
     line = {"actor": actor("user/\x1b[2Jx"), "busy_share": 0.0, "turns_per_second": 0.0, "wait_seconds": 0.0}
-    system = {"asks_pending": 0, "crashes": 0, "dead_letters": 0, "storage_is_away": False}
+    system = {"asks_pending": 0, "crashes": 0, "dead_letters": 0, "storage_is_away": False, "alarms": None}
     found = {"cells": 1, "system": system, "by": "busy", "seconds": 1.0, "lines": [line]}
     assert "\x1b" not in "".join(top.lines_of(found))
 

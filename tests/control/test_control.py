@@ -77,7 +77,7 @@ async def open_house(directory: Path) -> AsyncIterator[House]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
         kinds = [Kind("room", lambda _: Room()), Kind("door", lambda _: Door())]
-        async with open_system(kinds, committer=committer) as system:
+        async with open_system(kinds, committer=committer, alarms=committer.alarms) as system:
             names = {"system": system, "seen": seen}
             made = lambda: {**operations_of(system), "attach": console_operation(names, None)}  # noqa: E731
             async with open_control(directory, made) as is_served:
@@ -109,6 +109,7 @@ async def test_the_tree_the_top_and_pages_can_be_asked_for(directory: Path):
         assert [actor["address"] for actor in page["actors"]] == ["room/3", "room/4"]
         top = await house.ask("top", by="turns", seconds=0.1)
         assert (top["by"], top["cells"], top["system"]["storage_is_away"]) == ("turns", 5, False)
+        assert set(top["system"]["alarms"]) == {"armed", "due", "asked", "postponed", "fired", "failed", "put_off"}
 
 
 async def test_a_trace_comes_bit_by_bit_and_shows_no_values(directory: Path):

@@ -47,3 +47,15 @@ def test_one_that_is_moved_for_ever_takes_room_once():
     assert len(queue._heap) <= REBUILD_ENTRIES_MIN + 1
     assert queue.pop_due(10**6, 10) == [key(1)]
     assert queue.pop_due(10**6, 10) == []
+
+
+def test_what_is_due_is_counted_without_being_taken():
+    queue = AlarmQueue()
+    for number in range(50):
+        queue.put(key(number), number % 10)
+    queue.put(key(0), 99)
+    queue.forget(key(1))
+    assert queue.count_due(-1) == 0
+    assert queue.count_due(4) == 23
+    assert len(queue.pop_due(4, 100)) == 23
+    assert queue.count_due(4) == 0

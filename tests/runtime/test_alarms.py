@@ -38,7 +38,7 @@ from greenroom.runtime.actor_alarms import ActorAlarms
 from greenroom.runtime.alarms import AlarmClock, AlarmStatistics
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.ports import DeleteAlarm, StoredAlarm
-from greenroom.runtime.testing import MemoryCommitter, MemoryTables
+from greenroom.runtime.testing import CommitFault, MemoryCommitter, MemoryTables
 
 START_MS = 1_700_000_000_000
 ONE = Address("bell", 1)
@@ -797,6 +797,53 @@ async def test_a_beat_goes_on_in_step_when_the_wall_clock_jumps(autojump_clock: 
         assert house.rows["a"] % 60_000 == 0
 
 
+# -- who looks --------------------------------------------------------------------------------------------------------
+
+
+async def test_who_looks_sees_what_is_armed_due_at_work_and_has_fired(autojump_clock: MockClock):
+    async with open_house() as house:
+
+        def counts() -> AlarmStatistics | None:
+            return house.system.statistics().alarms
+
+        await house.ask(Set(after_seconds=5))
+        await house.ask(Set("slow", RingSlowly("slow"), after_seconds=8))
+        await house.ask(Set("later", Ring("later"), after_seconds=3000))
+        await at(2)
+        assert counts() == AlarmStatistics(armed=2, due=0, asked=0, postponed=0, fired=0, failed=0, put_off=0)
+        house.fails = 1
+        await at(6)
+        assert counts() == AlarmStatistics(armed=2, due=0, asked=0, postponed=0, fired=0, failed=1, put_off=0)
+        await at(9)
+        assert counts() == AlarmStatistics(armed=0, due=0, asked=1, postponed=0, fired=1, failed=1, put_off=0)
+        house.may_go_on.set()
+        await wait_all_tasks_blocked()
+        assert counts() == AlarmStatistics(armed=0, due=0, asked=0, postponed=0, fired=2, failed=1, put_off=0)
+
+
+async def test_a_storage_that_is_away_puts_off(autojump_clock: MockClock):
+    async with open_house() as house:
+        await house.ask(Set(after_seconds=5))
+        house.committer.fail_unit(1, CommitFault.UNAVAILABLE)
+        await at(6)
+        found = house.system.statistics().alarms
+        assert (found.postponed, found.put_off, found.fired, found.failed) == (1, 1, 0, 0)
+
+
+async def test_traces_and_events_name_the_alarm_and_what_it_tells(autojump_clock: MockClock):
+    async with open_house() as house:
+        await house.ask(Set("tea", after_seconds=5))
+        trace = house.system.trace(house.bell(), seconds=60)
+        house.fails = 1
+        await at(20)
+        assert [entry.command for entry in trace.newest] == [
+            "Ring (alarm tea)",
+            "AlarmFailed (alarm tea)",
+            "Ring (alarm tea)",
+        ]
+        assert [facts["command"] for facts in house.named("turn.failed")] == ["Ring (alarm tea)"]
+
+
 # -- what they cost ---------------------------------------------------------------------------------------------------
 
 
@@ -815,7 +862,9 @@ async def test_a_hundred_thousand_pending_alarms_cost_no_task_and_no_query_of_th
         tasks = trio.lowlevel.current_statistics().tasks_living
         await at(600)
         assert house.times == [100, 200, 599]
-        assert house.system.alarms.statistics() == AlarmStatistics(armed=0, asked=0, postponed=0)
+        assert house.system.alarms.statistics() == AlarmStatistics(
+            armed=0, due=0, asked=0, postponed=0, fired=3, failed=0, put_off=0
+        )
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         assert house.committer.alarms.queries <= 600 / 30 + 1 + 3  # the windows, and what three actors loaded
         assert len(house.system.activations) <= 3

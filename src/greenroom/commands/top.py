@@ -82,15 +82,22 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     """What was found, as text."""
     system = found["system"]
     away = "  STORAGE IS AWAY" if system["storage_is_away"] else ""
+    alarms = system["alarms"]
     head = [
         f"{found['cells']} actors, {system['asks_pending']} deadlines and timers, {system['crashes']} crashes, "
         f"{system['dead_letters']} dead letters{away}",
+        *([] if alarms is None else [_line_of_alarms(alarms)]),
         f"by {found['by']}, over {span(found['seconds'])}",
         "",
     ]
     if not found["lines"]:
         return [*head, "nobody did anything"]
     return [*head, *table(HEADER, [_row(line) for line in found["lines"]])]
+
+
+def _line_of_alarms(alarms: dict[str, Any]) -> str:
+    now = f"{alarms['armed']} alarms within a minute, {alarms['due']} due, {alarms['asked']} at work"
+    return f"{now}, {alarms['postponed']} postponed; {alarms['fired']} have fired, {alarms['failed']} tries failed"
 
 
 def _row(line: dict[str, Any]) -> tuple[str, ...]:

@@ -114,6 +114,7 @@ def about(system: ActorSystem) -> dict[str, Any]:
         "dead_letters": system.dead_letters.counts.total(),
         "asks_pending": len(system.deadlines),
         "storage_is_away": system.storage.is_away,
+        "alarms": None if system.alarms is None else as_json(system.alarms.statistics()),
     }
 
 
