@@ -1,16 +1,21 @@
 """A thread that notices when the loop does not move, and says whose code holds it while it still does.
 
     it waits? ──no──▶ ask the loop for a sign ──answered──▶ look again a little later
+                          ├── none for slow_seconds: look whose step it is, to be told when it is over
                           └── none for loop_seconds_max ──▶ tell, with the stack of the loop's thread;
                                                             again at 2, 4, 8 … times that
 
 A handler that never yields cannot be ended from outside, and nothing in the loop can report it: only another thread
-can. A loop that waits for something to happen is seen from outside and left alone; one at work has an empty call four
+can. A loop that waits for something to happen is seen from outside and left alone; one at work has an empty call ten
 times a second. It sees nothing while code holds Python's own lock (a regular expression that explodes): that is told
 as `turn.slow` when it is over. A pause of the whole process (a debugger, a laptop that sleeps) holds up the thread too,
 and is not counted.
+
+Steps are seen by samples, so a healthy one costs nothing: one that takes three times slow_seconds is not missed, a
+shorter one may be. What the dispatcher drains is left out, for it measures that itself.
 """
 
+import math
 import sys
 import threading
 import time
@@ -21,6 +26,7 @@ from types import CodeType, FrameType
 import trio
 
 from greenroom.runtime.activation import Activation
+from greenroom.runtime.actor_alarms import name_of
 from greenroom.runtime.address import Address
 from greenroom.runtime.gate import Gate
 from greenroom.runtime.handlers import Handler
@@ -41,7 +47,7 @@ class Hang:
     """The loop does not move, or has moved again. address, handler: None when it is not an actor that holds it.
 
     stack: from the handler on, else from where the program began; the innermost call last. untold: hangs that were
-    left out before this one, because there were too many of them.
+    left out before this one, because there were too many of them. command: of a turn that waits between its steps.
     """
 
     seconds: float
@@ -50,10 +56,14 @@ class Hang:
     stack: list[str]
     untold: int = 0
     is_over: bool = False
+    command: str | None = None
 
 
 class HangWatch:
-    """Of one loop. tell(hang): called in the thread while it hangs, in the loop when it is over; must not raise."""
+    """Of one loop. tell(hang): called in the thread while it hangs, in the loop when it is over; must not raise.
+
+    tell_slow(hang): called in the loop after a step of an actor that took *slow_seconds* at least, and was no hang.
+    """
 
     def __init__(
         self,
@@ -62,17 +72,24 @@ class HangWatch:
         seconds_max: float,
         tellings_max: int,
         tell: Callable[[Hang], None],
+        *,
+        slow_seconds: float = math.inf,
+        tell_slow: Callable[[Hang], None] = lambda _: None,
     ) -> None:
         self._token = token
         self._thread_ident = thread_ident
         self._seconds_max = seconds_max
         self._tell = tell
+        self._slow_seconds = slow_seconds
+        self._tell_slow = tell_slow
         self._sampling = Sampling(tellings_max, WINDOW_SECONDS)
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="greenroom hang watch", daemon=True)
         self._is_answered = True
         self._asked_at = 0.0
         self._last: Hang | None = None  # of the hang that is under way
+        self._slow: Hang | None = None  # of the step that is under way, when it is slow
+        self._has_looked = False  # at the step that is under way
 
     def start(self) -> None:
         """Watch."""
@@ -89,7 +106,7 @@ class HangWatch:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        pause = min(ASK_SECONDS_MAX, self._seconds_max / 4)
+        pause = min(ASK_SECONDS_MAX, self._seconds_max / 4, self._slow_seconds)
         tell_after, woke_at = self._seconds_max, time.monotonic()
         while not self._ends.wait(pause):
             before, woke_at = woke_at, time.monotonic()
@@ -102,6 +119,8 @@ class HangWatch:
             elif woke_at - self._asked_at >= tell_after:
                 tell_after *= 2
                 self._look(woke_at - self._asked_at)
+            elif woke_at - self._asked_at >= self._slow_seconds and not self._has_looked:
+                self._look_at_step()
 
     def _is_waiting(self) -> bool:
         """Whether the loop waits for the system to tell it something: to be woken for our sake would cost it more."""
@@ -109,7 +128,7 @@ class HangWatch:
         return innermost is not None and innermost.f_code.co_name == WAITS_IN
 
     def _ask(self, now: float) -> bool:
-        self._is_answered, self._asked_at = False, now
+        self._is_answered, self._has_looked, self._asked_at, self._slow = False, False, now, None
         try:
             self._token.run_sync_soon(self._answer)
         except trio.RunFinishedError:
@@ -119,9 +138,29 @@ class HangWatch:
     def _answer(self) -> None:
         """In the loop: it moves."""
         last, self._last = self._last, None
+        slow, self._slow = self._slow, None
+        seconds = time.monotonic() - self._asked_at
         if last is not None:
-            self._tell(replace(last, seconds=time.monotonic() - self._asked_at, stack=[], is_over=True))
+            self._tell(replace(last, seconds=seconds, stack=[], is_over=True))
+        elif slow is not None:
+            self._tell_slow(replace(slow, seconds=seconds, is_over=True))
         self._is_answered = True
+
+    def _look_at_step(self) -> None:
+        """Note whose step it is. One that becomes a hang is told as that."""
+        self._has_looked = True
+        innermost = sys._current_frames().get(self._thread_ident)
+        if innermost is None or self._is_answered:
+            return
+        frames = call_stack(innermost)
+        place, address, handler = whose(frames)
+        if address is None or any(frame.f_code is Activation.drain.__code__ for frame in frames):
+            return
+        turn = frames[place - 1].f_locals.get("turn")
+        command = name_of(turn.envelope.command) if isinstance(turn, Turn) else None
+        slow = Hang(self._slow_seconds, address, handler, lines_of(frames[place:]), command=command)
+        if not self._is_answered:
+            self._slow = slow
 
     def _look(self, seconds: float) -> None:
         innermost = sys._current_frames().get(self._thread_ident)

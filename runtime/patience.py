@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Patience:
     """Of one system.
 
-    plain_turn_seconds_max: the turn of a plain `def` handler, during which nothing else of the process runs.
+    plain_turn_seconds_max: the turn of a plain `def` handler, or what another does between two waits. Nothing else of
+    the process runs meanwhile.
     waiting_turn_seconds_max: a turn that waits; `Kind.waiting_turn_seconds_max` goes before it.
     head_seconds_max: what waits longest in a mailbox; seen once a second.
     loop_seconds_max: code that does not let the loop go on, of an actor or of anything else.

@@ -1,6 +1,6 @@
 """The watchdog: tells of what takes too long, while it does where that is possible. It never ends anything.
 
-    turn.slow      a plain turn kept the loop: address, command, handler, how long
+    turn.slow      a plain turn, or one step of another, kept the loop: address, command, handler, how long
     turn.stuck     a waiting turn is not over: and where it waits; again each time it has taken twice as long
     mailbox.old    what waits longest in a mailbox is old: and where the turn waits that it waits for
     loop.held      the loop does not move at all: told by a thread, hang_watch.py
@@ -60,7 +60,15 @@ class Watchdog:
         watch = None
         if has_system_clock():
             token, here = trio.lowlevel.current_trio_token(), threading.get_ident()
-            watch = HangWatch(token, here, self.patience.loop_seconds_max, self.patience.tellings_max, self._held)
+            watch = HangWatch(
+                token,
+                here,
+                self.patience.loop_seconds_max,
+                self.patience.tellings_max,
+                self._held,
+                slow_seconds=self.patience.plain_turn_seconds_max,
+                tell_slow=self._slow_step,
+            )
         try:
             if watch is not None:
                 watch.start()
@@ -151,6 +159,12 @@ class Watchdog:
             self._system.event("loop.moved", **facts)
         else:
             self._system.event("loop.held", **facts, calls=hang.stack, untold=hang.untold)
+
+    def _slow_step(self, hang: Hang) -> None:
+        """In the loop: a step of a turn that waits, of a start or of an effect is over, and was slow."""
+        facts = {"address": hang.address, "command": hang.command, "handler": hang.handler}
+        facts_of_step = facts | {"seconds": round(hang.seconds, 3), "calls": hang.stack}
+        self._events.tell("turn.slow", "turn.slow", lambda: facts_of_step)
 
 
 def has_system_clock() -> bool:

@@ -227,3 +227,62 @@ async def test_more_hangs_than_may_be_told_are_counted_and_told_with_the_next(mo
     now[0] += 61
     hang()
     assert [hang.untold for hang in told] == [0, 0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("key", "command", "handler", "name"),
+    [
+        ("1", HoldAfterWaiting(), "Hanging.hold_after_waiting", "HoldAfterWaiting"),
+        ("start", HoldAfterWaiting(), "the start of Hanging", None),
+    ],
+)
+async def test_a_step_that_is_slow_and_no_hang_is_told_when_it_is_over(
+    key: str, command: Command[str], handler: str, name: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    """The loop is let go as soon as the thread has seen whose step it is."""
+    events: list[dict[str, Any]] = []
+    seen, look = threading.Event(), HangWatch._look_at_step
+    waits = lambda: None if seen.wait(HANG_SECONDS_MAX) else pytest.fail("nobody looked")  # noqa: E731
+
+    def look_and_say(watch: HangWatch) -> None:
+        look(watch)
+        if watch._slow is not None:
+            seen.set()
+
+    monkeypatch.setattr(HangWatch, "_look_at_step", look_and_say)
+    async with open_system(
+        [Kind("hanging", lambda key: Hanging(str(key), waits))],
+        committer=MemoryCommitter(),
+        event=lambda _, **facts: events.append({"event": _, **facts}),
+        patience=Patience(plain_turn_seconds_max=HANG_SECONDS, loop_seconds_max=60.0),
+    ) as system:
+        await system.ref("hanging", key).ask(command, deadline=trio.current_time() + 60)
+        with trio.fail_after(HANG_SECONDS_MAX):
+            while not (told := [facts for facts in events if facts.get("handler") == handler]):  # noqa: ASYNC110
+                await trio.sleep(0.01)  # until the loop has answered the thread, in real time
+    assert (told[0]["event"], told[0]["address"], told[0]["command"]) == ("turn.slow", f"hanging/{key}", name)
+    assert told[0]["seconds"] >= HANG_SECONDS
+    assert any(call.startswith("Hanging.hang (runtime/test_hang_watch.py:") for call in told[0]["calls"])
+
+
+async def test_a_slow_plain_handler_is_told_once(monkeypatch: pytest.MonkeyPatch):
+    """By the dispatcher, which has measured it; the thread looks and leaves it out."""
+    events: list[str] = []
+    seen, look = threading.Event(), HangWatch._look_at_step
+
+    def look_and_say(watch: HangWatch) -> None:
+        look(watch)
+        assert watch._slow is None
+        seen.set()
+
+    monkeypatch.setattr(HangWatch, "_look_at_step", look_and_say)
+    async with open_system(
+        [Kind("hanging", lambda _: Hanging("here", lambda: seen.wait(HANG_SECONDS_MAX) and None))],
+        committer=MemoryCommitter(),
+        event=lambda name, **facts: events.append(name) if facts.get("address") == "hanging/1" else None,
+        patience=Patience(plain_turn_seconds_max=HANG_SECONDS, loop_seconds_max=60.0),
+    ) as system:
+        await system.ref("hanging", 1).ask(Hold(), deadline=trio.current_time() + 60)
+        await trio.lowlevel.checkpoint()
+    assert seen.is_set()
+    assert events.count("turn.slow") == 1
