@@ -1,6 +1,7 @@
 """Addresses: the name of an actor that outlives each of its activations.
 
-An address is a pure value (kind, key). Making one does no I/O; it prints as ``room/42``.
+An address is a pure value (kind, key). Making one does no I/O; it prints as ``room/42``. The key 42 and the key "42"
+print alike and are two actors, in memory and in storage: what comes in as a text and means a number is made one there.
 """
 
 from typing import NamedTuple

@@ -14,7 +14,7 @@ from greenroom.runtime.address import Address
 
 
 class Ownership(Protocol):
-    """Claims. One adapter decides for all nodes that share a storage."""
+    """Claims. One adapter decides for all nodes that share a storage. The keys 42 and "42" are two addresses."""
 
     async def claim(self, address: Address, *, create: bool) -> int | None:
         """Become the owner of *address* and return the new token, or None when there is no row and not *create*.

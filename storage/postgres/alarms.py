@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from greenroom.runtime.ports import Address, AlarmStore, CommitUnit, DeleteAlarm, DueAlarm, StoredAlarm
-from greenroom.storage.postgres.addresses import columns_of, texts_of
+from greenroom.storage.postgres.addresses import address_of, columns_of, texts_of
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.postgres.together import Together
@@ -70,4 +70,4 @@ async def _put(connection: Any, alarms: dict[tuple[Address, str], StoredAlarm]) 
 
 
 def _address(row: Any) -> Address:
-    return Address(row["kind"], int(row["key"]) if row["is_number"] else row["key"])
+    return address_of(row["kind"], row["key"], is_number=row["is_number"])

@@ -29,6 +29,7 @@ from greenroom.runtime.ports import (
     StoredValue,
 )
 from greenroom.storage.postgres.actor_state import write_state
+from greenroom.storage.postgres.addresses import columns_of
 from greenroom.storage.postgres.alarms import write_alarms
 from greenroom.storage.postgres.ownership import PostgresOwnership
 from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
@@ -291,8 +292,7 @@ async def _write_messages(
     actors = batch.by_actor
     (row,) = await connection.fetch(
         query("commit_messages"),
-        [address.kind for address in actors],
-        [str(address.key) for address in actors],
+        *columns_of(actors),
         [units[0].token for units in actors.values()],
         [message.id for message in messages],
         [message.conversation_id for message in messages],

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from greenroom.runtime.ports import Address
+from greenroom.storage.postgres.addresses import texts_of
 from greenroom.storage.postgres.idempotency import IdempotencyClaim, KeptAnswer, answer_once
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
@@ -329,7 +331,8 @@ async def _take_key(connection: Any, principal: str, keyed: Keyed, at_ms: int) -
 
 async def _fence(connection: Any, owner: Owner) -> None:
     """Hold the ownership row until the end of the transaction. Raises: Fenced."""
-    if await connection.fetchval(query("email_fence"), OWNER_KIND, owner.account, owner.token) is None:
+    row = texts_of(Address(OWNER_KIND, owner.account))
+    if await connection.fetchval(query("email_fence"), *row, owner.token) is None:
         raise Fenced(owner)
 
 

@@ -218,6 +218,33 @@ async def test_a_key_that_is_a_number_comes_back_as_one(database, open_storage):
         ]
 
 
+ALIKE = [Address("bell", key) for key in (42, "42", "'42", "''42", -42, "-42", "٤٢", "42a", "'", "", "--1")]
+
+
+@both
+async def test_keys_that_print_alike_are_two_actors(database, open_storage):
+    async with open_storage(database) as storage:
+        tokens = {address: await storage.own(address) for address in ALIKE}
+        assert list(tokens.values()) == [1] * len(ALIKE)
+        outcomes = await storage.commit(
+            *(
+                Unit(address, 1, [alarm("a", number), StoredValue("key", str(number))])
+                for number, address in enumerate(ALIKE)
+            )
+        )
+        assert outcomes == [COMMITTED] * len(ALIKE)
+        for number, address in enumerate(ALIKE):
+            assert await storage.alarms_of(address) == {"a": alarm("a", number)}
+            assert await storage.states.of(address) == {"key": str(number)}
+        due = await storage.alarms.due_before(100, None, 100)
+        assert [one.address for one in due] == ALIKE
+        assert await storage.own(ALIKE[0]) == 2
+        assert await storage.commit(Unit(ALIKE[1], 1, [alarm("b")]), Unit(ALIKE[0], 1, [alarm("b")])) == [
+            COMMITTED,
+            FENCED,
+        ]
+
+
 UNSTORABLE = [
     alarm(""), alarm("a\0b"), alarm("\ud800"), alarm("x" * 129), alarm(at_ms=-1), alarm(at_ms=YEAR_9999 + 1),
     alarm(due_ms=2**70), alarm(every_ms=0), alarm(every_ms=2**63), alarm(command="ü"), alarm(command="x" * 16_385),
