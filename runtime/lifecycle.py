@@ -3,12 +3,13 @@
 normal         the actor stopped itself, or was told to stop
 passivated     it was idle, or memory was needed; the next command wakes it again
 reloaded       its memory was ahead of storage (a draft was lost, a commit failed): it loads again at once
-moved          another node owns the address now
+moved          another node owns the address now; reserved: nothing places actors on nodes yet, so nobody is told it,
+               and who was displaced learns it as fenced
 fenced         another activation wrote with a newer token
 crashed        a handler raised on a tell; the restart policy decides what follows
-killed         somebody stopped it without letting it finish
+killed         its supervisor restarts it with others
 start_failed   `start` raised
-deadline       `start` or the orderly end took longer than it may
+deadline       `start` took longer than it may, or the orderly end of the system did
 """
 
 import enum
