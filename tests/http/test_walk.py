@@ -17,8 +17,8 @@ from greenroom.actors.events import MessageCommitted
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws import channel as channels
+from greenroom.http.ws import events, walk
 from greenroom.http.ws import hub as hubs
-from greenroom.http.ws import walk
 from greenroom.http.ws.connection import EPHEMERAL
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.frames import text_frame
@@ -128,7 +128,7 @@ class World:
     async def replay(self, channel, attachment):
         while attachment.is_attached and not self.hub.go_live(channel, attachment):
             for event in self.log[attachment.seq : attachment.seq + 5]:
-                frames = channels.events.v1_message(event)
+                frames = events.v1_message(event)
                 attachment.connection.write(frames[event.sender_id == attachment.user_id])
                 attachment.seq = event.seq
             await trio.lowlevel.checkpoint()
