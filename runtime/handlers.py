@@ -26,7 +26,10 @@ BATCH_COMMANDS_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One row of the table. batch_max: commands handed over at once as a list; 0 for one at a time."""
+    """One row of the table. batch_max: commands handed over at once as a list; 0 for one at a time.
+
+    is_plain: it takes one command, may write, and answers once if it answers at all.
+    """
 
     method: Callable[..., object]
     is_reads: bool = False
@@ -35,6 +38,7 @@ class Handler:
     is_stream: bool = False
     may_wait: bool = True  # False when the method says that it returns nothing to wait for
     batch_max: int = 0
+    is_plain: bool = False
 
 
 @overload
@@ -142,12 +146,15 @@ def _returns_plainly(method: Callable[..., object]) -> bool:
 
 
 def _row(method: Callable[..., object]) -> Handler:
+    is_reads, batch_max = hasattr(method, "__reads__"), getattr(method, "__batch__", 0)
+    is_stream = inspect.isasyncgenfunction(method)
     return Handler(
         method,
-        is_reads=hasattr(method, "__reads__"),
+        is_reads=is_reads,
         is_reentrant=hasattr(method, "__reentrant__"),
         is_shielded=hasattr(method, "__shielded__"),
-        is_stream=inspect.isasyncgenfunction(method),
+        is_stream=is_stream,
         may_wait=not _returns_plainly(method),
-        batch_max=getattr(method, "__batch__", 0),
+        batch_max=batch_max,
+        is_plain=not (is_reads or batch_max or is_stream or inspect.iscoroutinefunction(method)),
     )

@@ -12,6 +12,7 @@ backpressure reaches TCP instead of another actor.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
@@ -40,7 +41,7 @@ class Mailbox:
         self.envelopes_max = envelopes_max
         self.depth_peak = 0
         self.refused = 0
-        self._user: deque[Envelope] | None = None
+        self._user: deque[Any] | None = None  # of envelopes here
         self._system: deque[Envelope] | None = None
         self._room_waiters: deque[trio.lowlevel.Task] | None = None
 
@@ -65,6 +66,22 @@ class Mailbox:
             self.refused += 1
             return False
         user.append(envelope)
+        if depth >= self.depth_peak:
+            self.depth_peak = depth + 1
+        return True
+
+    def put_tell(self, to: Address, command: object) -> bool:
+        """Queue what *to*, whose mailbox it is, is told. False: nothing was queued nor counted; try `put_nowait`."""
+        user = self._user
+        if user is None:
+            self._user = deque((Envelope(to, command),))
+            if not self.depth_peak:
+                self.depth_peak = 1
+            return True
+        depth = len(user)
+        if depth >= self.envelopes_max:
+            return False
+        user.append(Envelope(to, command))
         if depth >= self.depth_peak:
             self.depth_peak = depth + 1
         return True
@@ -172,6 +189,10 @@ class ClosedMailbox(Mailbox):
     def __init__(self, why: ActorGone) -> None:
         super().__init__(envelopes_max=0)
         self._why = why
+
+    def put_tell(self, to: Address, command: object) -> bool:
+        """False: `put_nowait` says why."""
+        return False
 
     def put_nowait(self, envelope: Envelope) -> bool:
         """Raises: ActorGone."""

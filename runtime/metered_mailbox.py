@@ -1,23 +1,26 @@
 """A mailbox that knows of each command how large it is, since when it waits, and which it would replace.
 
-The facts of a command are a tuple and its clock is asked directly: a class for them and `trio.current_time` took a
-tenth of what a tell to such a mailbox costs.
+    told ──▶ bare: (command, size, since) ──▶ handled by a plain turn that lets nothing out
+               └── looked at, written by, failed, … ──▶ sealed: an envelope in its place, and from then on that
+
+An envelope is what a command is followed by on its way; making one takes a tenth of what a tell costs, and most tells
+go no further than from the mailbox into a plain handler. So a tell lies bare until somebody needs more of it than that.
 """
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
-
-import trio
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorBusy, MailboxFull
 from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.overflow import Meter
+from greenroom.runtime.stopwatch import stopwatch
 
-Fact = tuple[int, float, Hashable | None]
-"""Of one command that waits: its size, since when (trio time), its key. Of one with a key the size may be older."""
+Entry = tuple[Any, int, float, Hashable | None]
+"""What waits: a bare command or an envelope, its size, since when, its key. Of one with a key the size may be older."""
 
 
 class _Keyed:
@@ -31,36 +34,81 @@ class _Keyed:
 
 
 class MeteredMailbox(Mailbox):
-    """The user lane is metered; the system lane is not. Statistics as of `Mailbox`."""
+    """The user lane is metered; the system lane is not. Statistics as of `Mailbox`. now: its `stopwatch`."""
 
-    __slots__ = ("_by_key", "_bytes_max", "_facts", "_meter", "_now", "_size_of", "bytes", "coalesced")
+    __slots__ = (
+        "_by_key",
+        "_bytes_max",
+        "_head_seconds_max",
+        "_key_of",
+        "_meter",
+        "_size_of",
+        "_to",
+        "bytes",
+        "coalesced",
+        "now",
+    )
+
+    _user: deque[Entry] | None
 
     def __init__(self, envelopes_max: int, meter: Meter) -> None:
         super().__init__(envelopes_max)
         self._meter = meter
-        self._size_of = meter.size_of
+        self._size_of = meter.size_of or _no_size
         self._bytes_max = meter.bytes_max or math.inf
-        self._facts: deque[Fact] = deque()  # in the order of the user lane
+        self._head_seconds_max = meter.head_seconds_max
+        self._key_of = meter.coalesce_by
         self._by_key: dict[Hashable, _Keyed] = {}
-        self._now: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        self._to: Address | None = None  # whose it is: known as soon as something lies bare
+        self.now: Callable[[], float] = stopwatch()
         self.bytes = 0
         self.coalesced = 0
 
+    def __iter__(self) -> Iterator[Envelope]:
+        """What waits, in the order in which it will be taken."""
+        if self._user:
+            self._user = deque(self._sealed(entry) for entry in self._user)
+        yield from self._system or ()
+        for envelope, _, _, _ in self._user or ():
+            yield envelope
+
+    def put_tell(self, to: Address, command: object) -> bool:
+        """Queue what *to* is told, bare. False: nothing was queued nor counted; try `put_nowait`."""
+        if self._key_of is not None:
+            return False
+        lane = self._user
+        if lane is None:
+            lane = self._user = deque()
+        size, now, depth = self._size_of(command), self.now(), len(lane)
+        taken = self.bytes + size
+        if (
+            depth >= self.envelopes_max
+            or taken > self._bytes_max
+            or (depth and now - lane[0][2] > self._head_seconds_max)
+        ):
+            return False
+        self._to = to
+        lane.append((command, size, now, None))
+        self.bytes = taken
+        if depth >= self.depth_peak:
+            self.depth_peak = depth + 1
+        return True
+
     def put_nowait(self, envelope: Envelope) -> bool:
         """Queue a command, or let it take the place of the one with its key. False when the mailbox is full."""
-        meter, facts, size_of, key = self._meter, self._facts, self._size_of, None
-        size = 0 if size_of is None else size_of(envelope.command)
-        if meter.coalesce_by is not None and not envelope.is_ask:
-            key = meter.coalesce_by(envelope.command)
+        size, key = self._size_of(envelope.command), None
+        if self._key_of is not None and not envelope.is_ask:
+            key = self._key_of(envelope.command)
             if key is not None and self._has_replaced(key, envelope, size):
                 return True
-        now = self._now()
-        if self.bytes + size > self._bytes_max or (facts and now - facts[0][1] > meter.head_seconds_max):
+        now, lane = self.now(), self._user
+        is_late = bool(lane) and now - lane[0][2] > self._head_seconds_max  # type: ignore[index]
+        if is_late or self.bytes + size > self._bytes_max:
             self.refused += 1
             return False
         if not super().put_nowait(envelope):
             return False
-        facts.append((size, now, key))
+        self._user[-1] = (envelope, size, now, key)  # type: ignore[index]
         self.bytes += size
         if key is not None:
             self._by_key[key] = _Keyed(envelope, size)
@@ -68,47 +116,78 @@ class MeteredMailbox(Mailbox):
 
     def pop(self) -> Envelope | None:
         """Take the next command, system lane first; None when there is none."""
-        is_system = bool(self._system)
-        envelope = super().pop()
-        if envelope is not None and not is_system:
-            size, _, key = self._facts.popleft()
-            self.bytes -= size if key is None else self._by_key.pop(key).size
-        return envelope
+        if self._system:
+            return self._system.popleft()
+        entry = super().pop()
+        if entry is None:
+            return None
+        return self._leaves(entry)  # type: ignore[arg-type]
+
+    def peek(self) -> Envelope | None:
+        """The next command, left where it is."""
+        if self._system or not self._user:
+            return super().peek()
+        entry = self._user[0] = self._sealed(self._user[0])
+        return entry[0]
+
+    def peek_last(self) -> Envelope | None:
+        """The command that has all others before it, left where it is."""
+        if not self._user:
+            return super().peek_last()
+        entry = self._user[-1] = self._sealed(self._user[-1])
+        return entry[0]
 
     def why_full(self, address: Address) -> MailboxFull:
         """The error for who was refused just now."""
-        head_seconds = self._now() - self._facts[0][1] if self._facts else 0.0
-        if head_seconds > self._meter.head_seconds_max:
+        lane = self._user or ()
+        head_seconds = self.now() - lane[0][2] if lane else 0.0
+        if head_seconds > self._head_seconds_max:
             return ActorBusy(address, head_seconds)
-        if len(self._facts) >= self.envelopes_max:
+        if len(lane) >= self.envelopes_max:
             return super().why_full(address)
         return MailboxFull(address, f"{self.bytes} of {self._meter.bytes_max} bytes", "bytes_max of its meter")
 
     def put_back(self, envelopes: Iterable[Envelope]) -> None:
         """Put commands that must be redone in front of all others, in their old order, past the bounds."""
-        envelopes, now = list(envelopes), self._now()
-        super().put_back(envelopes)
-        for envelope in reversed(envelopes):
-            size = 0 if self._size_of is None else self._size_of(envelope.command)
-            self._facts.appendleft((size, now, None))
-            self.bytes += size
+        now = self.now()
+        entries: list[Any] = [(envelope, self._size_of(envelope.command), now, None) for envelope in envelopes]
+        super().put_back(entries)
+        self.bytes += sum(entry[1] for entry in entries)
 
     def take_oldest_tell(self) -> Envelope | None:
         """Take out the oldest command that nobody waits for. O(asks before it)."""
-        place = next((place for place, one in enumerate(self._user or ()) if not one.is_ask), 0)
-        victim = super().take_oldest_tell()
-        if victim is not None:
-            size, _, key = self._facts[place]
-            del self._facts[place]
-            self.bytes -= size if key is None else self._by_key.pop(key).size
-        return victim
+        for place, entry in enumerate(self._user or ()):
+            if not isinstance(entry[0], Envelope) or not entry[0].is_ask:
+                assert self._user is not None
+                del self._user[place]
+                return self._leaves(entry)
+        return None
 
     def drain(self) -> list[Envelope]:
         """Take everything, in order."""
-        self._facts.clear()
+        taken = list(self)
+        super().drain()
         self._by_key.clear()
         self.bytes = 0
-        return super().drain()
+        return taken
+
+    def bare(self) -> int:
+        """How many have no envelope. O(depth)."""
+        return sum(not isinstance(entry[0], Envelope) for entry in self._user or ())
+
+    def seal(self, command: object, since: float) -> Envelope:
+        """The envelope of what was told *since*."""
+        assert self._to is not None
+        return Envelope(self._to, command)
+
+    def _sealed(self, entry: Entry) -> Entry:
+        what, size, since, key = entry
+        return entry if isinstance(what, Envelope) else (self.seal(what, since), size, since, key)
+
+    def _leaves(self, entry: Entry) -> Envelope:
+        envelope, size, _, key = self._sealed(entry)
+        self.bytes -= size if key is None else self._by_key.pop(key).size
+        return envelope  # type: ignore[no-any-return]
 
     def _has_replaced(self, key: Hashable, envelope: Envelope, size: int) -> bool:
         """Whether a command of that key waits, whose place the new one has taken."""
@@ -120,3 +199,8 @@ class MeteredMailbox(Mailbox):
         older.size = size
         self.coalesced += 1
         return True
+
+
+def _no_size(_: object) -> int:
+    """Of a kind that declares none."""
+    return 0

@@ -37,6 +37,7 @@ from greenroom.runtime.errors import (
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import DRAINED, StopReason
 from greenroom.runtime.misuse import refuse_coroutine
+from greenroom.runtime.metered_activation import MeteredActivation
 from greenroom.runtime.nursery import open_nurseries
 from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
@@ -138,7 +139,8 @@ class ActorSystem:
         if cell is None:
             self.check(address)
             leaf = self._leaves[address.kind]
-            cell = self.activations[address] = Activation(self, leaf.kind, address)
+            of_kind = Activation if leaf.kind.meter is None else MeteredActivation
+            cell = self.activations[address] = of_kind(self, leaf.kind, address)
             if leaf.is_held:
                 hold(cell)
         return cell
@@ -185,13 +187,17 @@ class ActorSystem:
             turn = self.acting.context
         elif self.waiting_turns:
             turn = current_turn()
-        if turn is None:
-            self.deliver(Envelope(address, command))
+        if turn is not None:
+            self.check(address)
+            if turn.effects is None:
+                turn.effects = []  # the turn's own until it is taken: what runs the effects of a draft has taken it
+            turn.effects.append(lambda: self.tell_or_bury(address, command, turn))
             return
-        self.check(address)
-        if turn.effects is None:
-            turn.effects = []  # the turn's own until it is taken: what runs the effects of a draft has taken it
-        turn.effects.append(lambda: self.tell_or_bury(address, command, turn))
+        cell = self.activations.get(address)
+        if cell is None or self.is_stopped or not cell.mailbox.put_tell(address, command):
+            self.deliver(Envelope(address, command))
+        elif not cell.is_scheduled and cell.phase in DRAINED:
+            self.dispatcher.schedule(cell)
 
     async def deliver_from(self, caller: Turn, envelope: Envelope) -> None:
         """Queue what the turn *caller* asks. Raises: CallCycle, and as `deliver`."""

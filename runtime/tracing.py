@@ -5,14 +5,16 @@
 
 Who is not traced pays nothing, not even a test. A traced mailbox, and each envelope that goes into it, is given a class
 of the same layout that tells the trace of what happens to it: so every way that a command can take is seen, and when
-the trace is over the mailbox gets its own class back.
+the trace is over the mailbox gets its own class back. A tell that lies bare in a metered mailbox knows since when, and
+when its turn lets nothing out, four times of the clock are all there is to tell: they become an entry when somebody
+looks.
 """
 
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
@@ -21,7 +23,9 @@ from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope, EnvelopeState
 from greenroom.runtime.errors import ActorFailed, TracedAlready
 from greenroom.runtime.mailbox import Mailbox
+from greenroom.runtime.metered_mailbox import MeteredMailbox
 from greenroom.runtime.overflow import Overflow
+from greenroom.runtime.stopwatch import stopwatch
 from greenroom.runtime.turn import senders_of
 
 if TYPE_CHECKING:
@@ -56,9 +60,16 @@ class TraceEntry:
     senders: tuple[str, ...]
 
 
+Wall = tuple[int, float]
+"""What the wall showed, milliseconds since 1970, when the stopwatch showed that."""
+
+BareTurn = tuple[type, float, float, float, Wall]
+"""Of a command that was handled without an envelope: its type, when it was told, begun and ended, and the wall."""
+
+
 @dataclass(slots=True)
 class _Life:
-    """Of one command under way. envelope: kept so that its id stays its own."""
+    """Of one command under way. envelope: kept so that its id stays its own. Times are of the stopwatch."""
 
     envelope: Envelope
     at_ms: int
@@ -70,20 +81,22 @@ class _Life:
 
 
 class Trace:
-    """Made by `ActorSystem.trace`. newest: the ring, oldest entry first. count: of all entries there were."""
+    """Made by `ActorSystem.trace`."""
 
     def __init__(self, system: "ActorSystem", cell: "Activation", seconds: float, events_max: int) -> None:
         self.address: Address = cell.address
         self.overflow = cell.kind.overflow
-        self.newest: deque[TraceEntry] = deque(maxlen=events_max)
-        self.count = 0
+        self._ring: deque[TraceEntry | BareTurn] = deque(maxlen=events_max)
+        self._burst: list[BareTurn] = []  # of the drain under way: not in the ring yet
+        self._count = 0
         self.is_over = False
         self.ends_at = trio.current_time() + seconds
         self._system = system
         self._cell = cell
         self._lives: dict[int, _Life] = {}
         self._classes: dict[type[Envelope], type[Envelope]] = {}
-        self._changed = trio.Event()
+        self._changed: trio.Event | None = None  # there while somebody waits for the next entry
+        self._now = stopwatch()
         self._mailbox, self._mailbox_class = cell.mailbox, type(cell.mailbox)
         self._end = system.deadlines.at(self.ends_at, self.end)
         for envelope in cell.mailbox:
@@ -92,9 +105,26 @@ class Trace:
         cell.gauges.trace = self
 
     @property
+    def newest(self) -> list[TraceEntry]:
+        """What the ring holds, oldest entry first."""
+        self._empty_burst()
+        ring, first = self._ring, self._count - len(self._ring)
+        for place, turn in enumerate(ring):
+            if isinstance(turn, tuple):
+                ring[place] = _entry_of(first + place, *turn)
+        return list(ring)  # type: ignore[arg-type]
+
+    @property
+    def count(self) -> int:
+        """Of all entries there were."""
+        return self._count + len(self._burst)
+
+    @property
     def under_way(self) -> int:
         """Commands that wait, run or are being stored."""
-        return len(self._lives)
+        if self.is_over or not isinstance(self._mailbox, MeteredMailbox):
+            return len(self._lives)
+        return len(self._lives) + self._mailbox.bare()
 
     async def entries(self) -> AsyncIterator[TraceEntry]:
         """Each entry, when it is there, until the trace is over. What the ring has lost meanwhile is left out."""
@@ -106,6 +136,7 @@ class Trace:
             if self.is_over and number >= self.count:
                 return
             if number >= self.count:
+                self._changed = self._changed or trio.Event()
                 await self._changed.wait()
 
     def end(self) -> None:
@@ -117,25 +148,39 @@ class Trace:
         self._mailbox.__class__ = self._mailbox_class
         self._cell.gauges.trace = None
         self._lives.clear()
-        self._changed.set()
+        self._empty_burst()
+        self._burst = []  # what a drain under way still adds to the old one is seen by nobody
+        self._tell_change()
 
     # -- told by what is traced ---------------------------------------------------------------------------------
 
-    def follow(self, envelope: Envelope) -> None:
-        """Of the runtime: the actor was told *envelope*."""
+    def begin_burst(self) -> tuple[Callable[[BareTurn], None], Wall]:
+        """Of the runtime: what to call for each bare command that was handled, and the wall now."""
+        return self._burst.append, (self._system.clock.wall_milliseconds(), self._now())
+
+    def burst_is_over(self) -> None:
+        """Of the runtime: the drain has ended."""
+        if self._burst:
+            self._empty_burst()
+            self._tell_change()
+
+    def follow(self, envelope: Envelope, told_at: float | None = None, begun_at: float | None = None) -> None:
+        """Of the runtime: the actor was told *envelope*, now or before, and its turn may have begun."""
         kind = type(envelope)
         if kind in self._classes.values():  # put back: its life goes on
             return
         if kind not in self._classes:
             self._classes[kind] = _following(kind, self)
         envelope.__class__ = self._classes[kind]
-        now_ms = self._system.clock.wall_milliseconds()
-        self._lives[id(envelope)] = _Life(envelope, now_ms, trio.current_time(), envelope.attempts)
+        now, now_ms = self._now(), self._system.clock.wall_milliseconds()
+        told_at = now if told_at is None else told_at
+        at_ms = _at_ms(told_at, (now_ms, now))
+        self._lives[id(envelope)] = _Life(envelope, at_ms, told_at, envelope.attempts, begun_at)
 
     def refused(self, envelope: Envelope, outcome: str) -> None:
         """It is not, or no longer, in the mailbox, and will not be handled."""
         now_ms = self._system.clock.wall_milliseconds()
-        life = self._lives.pop(id(envelope), None) or _Life(envelope, now_ms, trio.current_time(), envelope.attempts)
+        life = self._lives.pop(id(envelope), None) or _Life(envelope, now_ms, self._now(), envelope.attempts)
         self._note(life, outcome)
 
     def answered(self, envelope: Envelope, outcome: str) -> None:
@@ -149,7 +194,7 @@ class Trace:
         life = self._lives.get(id(envelope))
         if life is None:
             return
-        now = trio.current_time()
+        now = self._now()
         if state == "running":
             life.begun_at = now
         elif state == "committing":
@@ -162,10 +207,11 @@ class Trace:
             self._note(life, life.outcome or "handled")
 
     def _note(self, life: _Life, outcome: str) -> None:
-        now, envelope = trio.current_time(), life.envelope
+        self._empty_burst()
+        now, envelope = self._now(), life.envelope
         begun_at, ended_at = life.begun_at, life.ended_at
         entry = TraceEntry(
-            self.count,
+            self._count,
             name_of(envelope.command),
             life.at_ms,
             wait_seconds=(now if begun_at is None else begun_at) - life.told_at,
@@ -175,10 +221,39 @@ class Trace:
             attempts=life.attempts,
             senders=senders_of(envelope.caller),
         )
-        self.count += 1
-        self.newest.append(entry)
-        self._changed.set()
-        self._changed = trio.Event()
+        self._count += 1
+        self._ring.append(entry)
+        self._tell_change()
+
+    def _empty_burst(self) -> None:
+        self._ring.extend(self._burst)
+        self._count += len(self._burst)
+        self._burst.clear()
+
+    def _tell_change(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+
+def _at_ms(told_at: float, wall: Wall) -> int:
+    """When it was on the wall."""
+    wall_ms, seen_at = wall
+    return wall_ms - round(1000 * (seen_at - told_at))
+
+
+def _entry_of(number: int, command: type, told_at: float, begun_at: float, ended_at: float, wall: Wall) -> TraceEntry:
+    return TraceEntry(
+        number,
+        command.__name__,
+        _at_ms(told_at, wall),
+        wait_seconds=begun_at - told_at,
+        turn_seconds=ended_at - begun_at,
+        commit_seconds=None,
+        outcome="handled",
+        attempts=0,
+        senders=(),
+    )
 
 
 def start_trace(system: "ActorSystem", address: Address, seconds: float, events_max: int) -> Trace:
@@ -221,11 +296,20 @@ def _telling(kind: type[Mailbox], trace: Trace) -> type[Mailbox]:
             trace.refused(refused[0], "mailbox_full")
         return victim
 
+    def seal(self: MeteredMailbox, command: object, since: float) -> Envelope:
+        envelope = cast("type[MeteredMailbox]", kind).seal(self, command, since)
+        trace.follow(envelope, since)
+        return envelope
+
     methods: dict[str, Any] = {
         "put_nowait": put(kind.put_nowait),
         "put_system": put(kind.put_system),
         "take_oldest_tell": take_oldest_tell,
     }
+    if issubclass(kind, MeteredMailbox):
+        methods["seal"] = seal
+    else:
+        methods["put_tell"] = lambda *_: False  # in an envelope, so that it is seen
     return type(kind.__name__, (kind,), {"__slots__": (), **methods})
 
 

@@ -23,6 +23,7 @@ from greenroom.runtime.patience import Patience
 from greenroom.runtime.ports import sleep_to_tick
 from greenroom.runtime.sampled_events import SampledEvents
 from greenroom.runtime.stacks import await_stack
+from greenroom.runtime.stopwatch import has_system_clock
 from greenroom.runtime.turn import Turn
 
 if TYPE_CHECKING:
@@ -165,11 +166,6 @@ class Watchdog:
         facts = {"address": hang.address, "command": hang.command, "handler": hang.handler}
         facts_of_step = facts | {"seconds": round(hang.seconds, 3), "calls": hang.stack}
         self._events.tell("turn.slow", "turn.slow", lambda: facts_of_step)
-
-
-def has_system_clock() -> bool:
-    """Whether the loop's time is the machine's. A thread that measures that one knows nothing of a virtual one."""
-    return type(trio.lowlevel.current_clock()).__name__ == "SystemClock"  # trio has no public name for it
 
 
 def _facts_of(turn: Turn, age: float) -> dict[str, object]:

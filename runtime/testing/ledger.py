@@ -130,7 +130,7 @@ def held_by(cell: "Activation") -> Iterator[Envelope]:
 
 
 def _held_whole(cell: "Activation") -> Iterator[Envelope]:
-    yield from cell.mailbox.held() if isinstance(cell.mailbox, _Followed) else ()
+    yield from cell.mailbox
     yield from cell.stash or ()
     if cell.waiting is not None:
         yield from cell.waiting.nested
@@ -153,15 +153,14 @@ class _Followed(Mailbox):
 
     ledger: Ledger
 
+    def put_tell(self, to: Address, command: object) -> bool:
+        return False  # what is followed is an envelope
+
     def put_nowait(self, envelope: Envelope) -> bool:
         return self._tell(envelope, is_in=super().put_nowait(envelope))
 
     def put_system(self, envelope: Envelope) -> bool:
         return self._tell(envelope, is_in=super().put_system(envelope))
-
-    def held(self) -> Iterator[Envelope]:
-        yield from self._system or ()
-        yield from self._user or ()
 
     def _tell(self, envelope: Envelope, *, is_in: bool) -> bool:
         if is_in:

@@ -1,0 +1,101 @@
+"""The cell of a kind whose mailbox is metered: it runs bare tells as they lie there.
+
+A turn of a plain handler that lets nothing out needs no envelope: nobody waits for it, and nothing of it is on its way
+anywhere. One that writes, has effects, waits or raises is given one, and goes on as every turn does. The end of a turn
+is the begin of the next, so that one look at the clock serves both, the trace and the bound of the drain.
+"""
+
+from typing import cast
+
+from greenroom.runtime.activation import Activation
+from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.faults import turn_failed
+from greenroom.runtime.handlers import Handler
+from greenroom.runtime.lifecycle import Phase
+from greenroom.runtime.metered_mailbox import MeteredMailbox
+from greenroom.runtime.turn import Turn
+
+
+class MeteredActivation(Activation):
+    """As an `Activation`, for a `MeteredMailbox`."""
+
+    __slots__ = ()
+
+    def drain(self, until: float) -> None:
+        """Run turns until the mailbox is empty, the clock passes *until*, or a handler has to wait."""
+        trace = self.gauges.trace
+        is_time_up = self.phase is Phase.READY and self._run_bare(until)
+        if trace is not None:
+            trace.burst_is_over()
+        if not is_time_up:
+            super().drain(until)
+        elif len(self.mailbox):
+            self.reschedule()
+        elif self.phase is Phase.READY:
+            self._rest()
+
+    def _run_bare(self, until: float) -> bool:
+        """Run what lies bare at the head of the mailbox, as long as that is all. True when the clock passes *until*."""
+        context, actor, mailbox, gauges = self.context, self.actor, cast("MeteredMailbox", self.mailbox), self.gauges
+        assert context is not None
+        assert actor is not None
+        if not mailbox._user:
+            return False
+        system, handlers, trace, ready = self.system, actor.handlers, gauges.trace, Phase.READY
+        now, busy_seconds = mailbox.now, system.clock.busy_seconds
+        is_same = now is busy_seconds
+        note, wall = (None, None) if trace is None else trace.begin_burst()
+        context.is_redo = context.is_reading = False
+        began = now()
+        while self.phase is ready and gauges.trace is trace and (lane := mailbox._user) and not mailbox._system:
+            command, size, since, _ = entry = lane.popleft()
+            handler = handlers.get(type(command))
+            if handler is None or not handler.is_plain:
+                lane.appendleft(entry)
+                return False
+            mailbox.bytes -= size
+            if mailbox._room_waiters:
+                mailbox._wake_room_waiter()
+            self.turns += 1
+            system.acting = self
+            try:
+                value = handler.method(actor, command)
+            except Exception as error:
+                system.acting = None
+                envelope = self._sealed(command, since, began)
+                turn_failed(self, envelope, error, memory_is_ahead=any(context.take_draft()))
+                ended = now()
+            else:
+                system.acting = None
+                if (
+                    context.writes is None
+                    and context.effects is None
+                    and (value is None or not handler.may_wait or not hasattr(value, "__await__"))
+                ):
+                    ended = now()
+                    if note is not None:
+                        note((type(command), since, began, ended, wall))
+                else:
+                    self._goes_on(self._sealed(command, since, began), handler, value)
+                    ended = now()
+            if (ended if is_same else busy_seconds()) > until:
+                gauges.last_begun = type(command)
+                return True
+            began = ended
+        return False
+
+    def _goes_on(self, envelope: Envelope, handler: Handler, value: object) -> None:
+        """The handler has returned, and there is more to do."""
+        assert self.context is not None
+        if value is not None and handler.may_wait and hasattr(value, "__await__"):
+            self._wait_for(Turn(self, envelope, handler), value)
+        else:
+            self._turn_done(envelope, value, *self.context.take_draft())
+
+    def _sealed(self, command: object, since: float, began: float) -> Envelope:
+        """The envelope of a turn that has begun."""
+        envelope = Envelope(self.address, command)
+        envelope.state = "running"
+        if self.gauges.trace is not None:
+            self.gauges.trace.follow(envelope, since, began)
+        return envelope
