@@ -49,7 +49,7 @@ class Dispatcher:
             trio.lowlevel.reschedule(task)
 
     async def run(self) -> None:
-        """Serve for ever. Always checkpoints after a pass, so that a flood of commands cannot starve the loop."""
+        """Serve for ever. Each pass ends in a checkpoint or parked, so that a flood of commands cannot starve the loop."""
         busy_seconds = self._clock.busy_seconds
         while True:
             if not self.ready:
@@ -71,7 +71,8 @@ class Dispatcher:
                     self.on_slow(activation, took)
                 started = ended
             self.passes += 1
-            await trio.lowlevel.checkpoint()
+            if self.ready:
+                await trio.lowlevel.checkpoint()
 
     async def _park(self) -> None:
         self._parked = trio.lowlevel.current_task()

@@ -47,19 +47,22 @@ class MeteredActivation(Activation):
         note, wall = (None, None) if trace is None else trace.begin_burst()
         context.is_redo = context.is_reading = False
         began = now()
+        kind = method = None
         while self.phase is ready and gauges.trace is trace and (lane := mailbox._user) and not mailbox._system:
             command, size, since, _ = entry = lane.popleft()
-            handler = handlers.get(type(command))
-            if handler is None or not handler.is_plain:
-                lane.appendleft(entry)
-                return False
+            if type(command) is not kind:
+                kind, handler = type(command), handlers.get(type(command))
+                if handler is None or not handler.is_plain:
+                    lane.appendleft(entry)
+                    return False
+                method, may_wait = handler.method, handler.may_wait
             mailbox.bytes -= size
             if mailbox._room_waiters:
                 mailbox._wake_room_waiter()
             self.turns += 1
             system.acting = self
             try:
-                value = handler.method(actor, command)
+                value = method(actor, command)
             except Exception as error:
                 system.acting = None
                 envelope = self._sealed(command, since, began)
@@ -70,16 +73,16 @@ class MeteredActivation(Activation):
                 if (
                     context.writes is None
                     and context.effects is None
-                    and (value is None or not handler.may_wait or not hasattr(value, "__await__"))
+                    and (value is None or not may_wait or not hasattr(value, "__await__"))
                 ):
                     ended = now()
                     if note is not None:
-                        note((type(command), since, began, ended, wall))
+                        note((kind, since, began, ended, wall))
                 else:
                     self._goes_on(self._sealed(command, since, began), handler, value)
                     ended = now()
             if (ended if is_same else busy_seconds()) > until:
-                gauges.last_begun = type(command)
+                gauges.last_begun = kind
                 return True
             began = ended
         return False

@@ -41,6 +41,7 @@ class MeteredMailbox(Mailbox):
         "_bytes_max",
         "_head_seconds_max",
         "_key_of",
+        "_late_at",
         "_meter",
         "_size_of",
         "_to",
@@ -57,6 +58,7 @@ class MeteredMailbox(Mailbox):
         self._size_of = meter.size_of or _no_size
         self._bytes_max = meter.bytes_max or math.inf
         self._head_seconds_max = meter.head_seconds_max
+        self._late_at = -math.inf  # until then no head can have waited for too long: set by `_is_late`
         self._key_of = meter.coalesce_by
         self._by_key: dict[Hashable, _Keyed] = {}
         self._to: Address | None = None  # whose it is: known as soon as something lies bare
@@ -79,13 +81,10 @@ class MeteredMailbox(Mailbox):
         lane = self._user
         if lane is None:
             lane = self._user = deque()
-        size, now, depth = self._size_of(command), self.now(), len(lane)
+        size_of, clock, depth = self._size_of, self.now, len(lane)  # called as locals: twice as fast in CPython 3.11
+        size, now = size_of(command), clock()
         taken = self.bytes + size
-        if (
-            depth >= self.envelopes_max
-            or taken > self._bytes_max
-            or (depth and now - lane[0][2] > self._head_seconds_max)
-        ):
+        if depth >= self.envelopes_max or taken > self._bytes_max or (now > self._late_at and self._is_late(now)):
             return False
         self._to = to
         lane.append((command, size, now, None))
@@ -101,9 +100,8 @@ class MeteredMailbox(Mailbox):
             key = self._key_of(envelope.command)
             if key is not None and self._has_replaced(key, envelope, size):
                 return True
-        now, lane = self.now(), self._user
-        is_late = bool(lane) and now - lane[0][2] > self._head_seconds_max  # type: ignore[index]
-        if is_late or self.bytes + size > self._bytes_max:
+        now = self.now()
+        if self.bytes + size > self._bytes_max or (now > self._late_at and self._is_late(now)):
             self.refused += 1
             return False
         if not super().put_nowait(envelope):
@@ -148,9 +146,12 @@ class MeteredMailbox(Mailbox):
         return MailboxFull(address, f"{self.bytes} of {self._meter.bytes_max} bytes", "bytes_max of its meter")
 
     def put_back(self, envelopes: Iterable[Envelope]) -> None:
-        """Put commands that must be redone in front of all others, in their old order, past the bounds."""
-        now = self.now()
-        entries: list[Any] = [(envelope, self._size_of(envelope.command), now, None) for envelope in envelopes]
+        """Put commands that must be redone in front of all others, in their old order, past the bounds.
+
+        They wait no less long than those behind them, so that the head is always the oldest.
+        """
+        since = self._user[0][2] if self._user else self.now()
+        entries: list[Any] = [(envelope, self._size_of(envelope.command), since, None) for envelope in envelopes]
         super().put_back(entries)
         self.bytes += sum(entry[1] for entry in entries)
 
@@ -179,6 +180,14 @@ class MeteredMailbox(Mailbox):
         """The envelope of what was told *since*."""
         assert self._to is not None
         return Envelope(self._to, command)
+
+    def _is_late(self, now: float) -> bool:
+        """Whether the head has waited for too long, of a mailbox that was last asked a while ago.
+
+        Each later head has come later: so the time at which this one would be late holds for all of them.
+        """
+        self._late_at = (self._user[0][2] if self._user else now) + self._head_seconds_max
+        return now > self._late_at
 
     def _sealed(self, entry: Entry) -> Entry:
         what, size, since, key = entry

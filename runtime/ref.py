@@ -20,6 +20,7 @@ from greenroom.runtime.address import Address
 from greenroom.runtime.codec import add_form, address_of
 from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import AskInStop, NoSystem
+from greenroom.runtime.lifecycle import DRAINED
 from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.turn import current_turn
 
@@ -69,7 +70,15 @@ class Ref:
         Raises: MailboxFull, UnknownKind, ActorGone (the system stops). Inside a turn only UnknownKind: what cannot be
         queued later is a dead letter.
         """
-        self._system.tell(self._address, command)
+        system, address = self._system, self._address
+        if system.acting is not None or system.waiting_turns or system.is_stopped:
+            system.tell(address, command)
+            return
+        cell = system.activations.get(address)
+        if cell is None or not cell.mailbox.put_tell(address, command):
+            system.deliver(Envelope(address, command))
+        elif not cell.is_scheduled and cell.phase in DRAINED:
+            system.dispatcher.schedule(cell)
 
     def request(
         self, command: Command[R], reply_to: Callable[[R | None, BaseException | None], None], *, deadline: float
