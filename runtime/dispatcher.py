@@ -49,7 +49,7 @@ class Dispatcher:
             trio.lowlevel.reschedule(task)
 
     async def run(self) -> None:
-        """Serve for ever. Each pass ends in a checkpoint or parked, so that a flood of commands cannot starve the loop."""
+        """Serve for ever. After each pass it lets the loop go on or parks, so that no flood of commands starves it."""
         busy_seconds = self._clock.busy_seconds
         while True:
             if not self.ready:

@@ -105,6 +105,7 @@ class Mailbox:
 
     def take_oldest_tell(self) -> Envelope | None:
         """Take out the oldest command that nobody waits for. O(asks before it)."""
+        envelope: Envelope
         for envelope in self._user or ():
             if not envelope.is_ask:
                 assert self._user is not None
@@ -126,7 +127,7 @@ class Mailbox:
         if not user:
             self._user = self._system = None
             return None
-        envelope = user.popleft()
+        envelope: Envelope = user.popleft()
         if self._room_waiters:
             self._wake_room_waiter()
         return envelope
@@ -135,7 +136,8 @@ class Mailbox:
         """The next command, left where it is."""
         if self._system:
             return self._system[0]
-        return self._user[0] if self._user else None
+        head: Envelope | None = self._user[0] if self._user else None
+        return head
 
     def peek_last(self) -> Envelope | None:
         """The command that has all others before it, left where it is."""

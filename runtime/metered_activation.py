@@ -5,7 +5,7 @@ anywhere. One that writes, has effects, waits or raises is given one, and goes o
 is the begin of the next, so that one look at the clock serves both, the trace and the bound of the drain.
 """
 
-from typing import cast
+from typing import Any, cast
 
 from greenroom.runtime.activation import Activation
 from greenroom.runtime.envelope import Envelope
@@ -13,6 +13,7 @@ from greenroom.runtime.faults import turn_failed
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.lifecycle import Phase
 from greenroom.runtime.metered_mailbox import MeteredMailbox
+from greenroom.runtime.tracing import NO_WALL
 from greenroom.runtime.turn import Turn
 
 
@@ -36,18 +37,18 @@ class MeteredActivation(Activation):
 
     def _run_bare(self, until: float) -> bool:
         """Run what lies bare at the head of the mailbox, as long as that is all. True when the clock passes *until*."""
-        context, actor, mailbox, gauges = self.context, self.actor, cast("MeteredMailbox", self.mailbox), self.gauges
+        context, actor, gauges, mailbox = self.context, self.actor, self.gauges, cast("MeteredMailbox", self.mailbox)
         assert context is not None
         assert actor is not None
         if not mailbox._user:
             return False
         system, handlers, trace, ready = self.system, actor.handlers, gauges.trace, Phase.READY
         now, busy_seconds = mailbox.now, system.clock.busy_seconds
-        is_same = now is busy_seconds
-        note, wall = (None, None) if trace is None else trace.begin_burst()
+        is_same_clock = now is busy_seconds
+        note, wall = (None, NO_WALL) if trace is None else trace.begin_burst()
         context.is_redo = context.is_reading = False
+        kind, method, may_wait = None, cast("Any", None), True  # of the handler: looked up when the command is another
         began = now()
-        kind = method = None
         while self.phase is ready and gauges.trace is trace and (lane := mailbox._user) and not mailbox._system:
             command, size, since, _ = entry = lane.popleft()
             if type(command) is not kind:
@@ -65,32 +66,29 @@ class MeteredActivation(Activation):
                 value = method(actor, command)
             except Exception as error:
                 system.acting = None
-                envelope = self._sealed(command, since, began)
-                turn_failed(self, envelope, error, memory_is_ahead=any(context.take_draft()))
+                memory_is_ahead = any(context.take_draft())
+                turn_failed(self, self._sealed(command, since, began), error, memory_is_ahead=memory_is_ahead)
                 ended = now()
             else:
                 system.acting = None
-                if (
-                    context.writes is None
-                    and context.effects is None
-                    and (value is None or not may_wait or not hasattr(value, "__await__"))
-                ):
+                waits = value is not None and may_wait and hasattr(value, "__await__")
+                if waits or context.writes is not None or context.effects is not None:
+                    self._goes_on(self._sealed(command, since, began), handlers[kind], value, waits=waits)
+                    ended = now()
+                else:
                     ended = now()
                     if note is not None:
                         note((kind, since, began, ended, wall))
-                else:
-                    self._goes_on(self._sealed(command, since, began), handler, value)
-                    ended = now()
-            if (ended if is_same else busy_seconds()) > until:
+            if (ended if is_same_clock else busy_seconds()) > until:
                 gauges.last_begun = kind
                 return True
             began = ended
         return False
 
-    def _goes_on(self, envelope: Envelope, handler: Handler, value: object) -> None:
+    def _goes_on(self, envelope: Envelope, handler: Handler, value: Any, *, waits: bool) -> None:
         """The handler has returned, and there is more to do."""
         assert self.context is not None
-        if value is not None and handler.may_wait and hasattr(value, "__await__"):
+        if waits:
             self._wait_for(Turn(self, envelope, handler), value)
         else:
             self._turn_done(envelope, value, *self.context.take_draft())

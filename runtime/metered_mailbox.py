@@ -10,7 +10,7 @@ go no further than from the mailbox into a plain handler. So a tell lies bare un
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
@@ -116,24 +116,22 @@ class MeteredMailbox(Mailbox):
         """Take the next command, system lane first; None when there is none."""
         if self._system:
             return self._system.popleft()
-        entry = super().pop()
-        if entry is None:
-            return None
-        return self._leaves(entry)  # type: ignore[arg-type]
+        entry = cast("Entry | None", super().pop())
+        return None if entry is None else self._leaves(entry)
 
     def peek(self) -> Envelope | None:
         """The next command, left where it is."""
         if self._system or not self._user:
             return super().peek()
         entry = self._user[0] = self._sealed(self._user[0])
-        return entry[0]
+        return cast("Envelope", entry[0])
 
     def peek_last(self) -> Envelope | None:
         """The command that has all others before it, left where it is."""
         if not self._user:
             return super().peek_last()
         entry = self._user[-1] = self._sealed(self._user[-1])
-        return entry[0]
+        return cast("Envelope", entry[0])
 
     def why_full(self, address: Address) -> MailboxFull:
         """The error for who was refused just now."""
@@ -196,7 +194,7 @@ class MeteredMailbox(Mailbox):
     def _leaves(self, entry: Entry) -> Envelope:
         envelope, size, _, key = self._sealed(entry)
         self.bytes -= size if key is None else self._by_key.pop(key).size
-        return envelope  # type: ignore[no-any-return]
+        return cast("Envelope", envelope)
 
     def _has_replaced(self, key: Hashable, envelope: Envelope, size: int) -> bool:
         """Whether a command of that key waits, whose place the new one has taken."""

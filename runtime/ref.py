@@ -71,11 +71,11 @@ class Ref:
         queued later is a dead letter.
         """
         system, address = self._system, self._address
-        if system.acting is not None or system.waiting_turns or system.is_stopped:
+        if system.acting is not None or (system.waiting_turns and current_turn() is not None):
             system.tell(address, command)
             return
         cell = system.activations.get(address)
-        if cell is None or not cell.mailbox.put_tell(address, command):
+        if cell is None or system.is_stopped or not cell.mailbox.put_tell(address, command):
             system.deliver(Envelope(address, command))
         elif not cell.is_scheduled and cell.phase in DRAINED:
             system.dispatcher.schedule(cell)

@@ -36,8 +36,8 @@ from greenroom.runtime.errors import (
 )
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import DRAINED, StopReason
-from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.metered_activation import MeteredActivation
+from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.nursery import open_nurseries
 from greenroom.runtime.overflow import Overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
@@ -187,17 +187,13 @@ class ActorSystem:
             turn = self.acting.context
         elif self.waiting_turns:
             turn = current_turn()
-        if turn is not None:
-            self.check(address)
-            if turn.effects is None:
-                turn.effects = []  # the turn's own until it is taken: what runs the effects of a draft has taken it
-            turn.effects.append(lambda: self.tell_or_bury(address, command, turn))
-            return
-        cell = self.activations.get(address)
-        if cell is None or self.is_stopped or not cell.mailbox.put_tell(address, command):
+        if turn is None:
             self.deliver(Envelope(address, command))
-        elif not cell.is_scheduled and cell.phase in DRAINED:
-            self.dispatcher.schedule(cell)
+            return
+        self.check(address)
+        if turn.effects is None:
+            turn.effects = []  # the turn's own until it is taken: what runs the effects of a draft has taken it
+        turn.effects.append(lambda: self.tell_or_bury(address, command, turn))
 
     async def deliver_from(self, caller: Turn, envelope: Envelope) -> None:
         """Queue what the turn *caller* asks. Raises: CallCycle, and as `deliver`."""

@@ -63,6 +63,9 @@ class TraceEntry:
 Wall = tuple[int, float]
 """What the wall showed, milliseconds since 1970, when the stopwatch showed that."""
 
+NO_WALL: Wall = (0, 0.0)
+"""For who is not traced."""
+
 BareTurn = tuple[type, float, float, float, Wall]
 """Of a command that was handled without an envelope: its type, when it was told, begun and ended, and the wall."""
 
