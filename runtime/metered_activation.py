@@ -24,12 +24,16 @@ class MeteredActivation(Activation):
 
     def drain(self, until: float) -> None:
         """Run turns until the mailbox is empty, the clock passes *until*, or a handler has to wait."""
+        if self.phase is not Phase.READY:
+            super().drain(until)
+            return
         trace = self.gauges.trace
-        is_time_up = self.phase is Phase.READY and self._run_bare(until)
+        is_time_up = self._run_bare(until)
         if trace is not None:
             trace.burst_is_over()
         if not is_time_up:
-            super().drain(until)
+            if self.phase is Phase.READY or self.phase is Phase.READING:  # else this drain is over
+                super().drain(until)
         elif len(self.mailbox):
             self.reschedule()
         elif self.phase is Phase.READY:

@@ -7,8 +7,8 @@ incomparable: say so in docs/benchmarks.md.
     tell          bursts of 64 to one actor with a plain `def` handler, one shared command; each burst is handled before
                   the next one
     tell-bounded  the same with a fresh command each, to a kind that is bounded in count, in bytes and in age
-    tell-traced   the same, and the actor is traced: of each message the time it waited and that of its turn are kept.
-                  pykka and Erlang keep no times: they do what they do for tell-bounded
+    tell-traced   the same, and the actor is traced: of each message the time it waited and that of its turn are taken,
+                  and the newest 256 kept. pykka and Erlang take no times: they do what they do for tell-bounded
     ask           one caller, one ask after the other; each has a deadline
     ask-100       100 callers at once. From a turn (ask-in-turn) each ask also walks the chain of its callers
     spawn         the first command of an address: a new actor, awake, and the command handled

@@ -83,6 +83,81 @@ def test_it_holds_what_a_plain_list_would(steps: list[tuple[str, str, int]], cou
     trio.run(main)
 
 
+TIMED_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["tell", "tell", "enveloped", "ask"]), st.integers(0, 5)),
+        st.tuples(st.sampled_from(["pop", "drop", "back", "look", "look last", "walk", "system"]), st.just(0)),
+        st.tuples(st.just("wait"), st.integers(1, 9)),
+    ),
+    max_size=80,
+)
+
+
+@given(TIMED_STEPS, st.integers(1, 8), st.integers(0, 15), st.sampled_from([3.5, 8.5, math.inf]))
+def test_a_tell_that_lies_bare_counts_as_one_in_an_envelope(
+    steps: list[tuple[str, int]], count_max: int, bytes_max: int, head_seconds_max: float
+) -> None:
+    clock = MockClock()
+
+    async def main() -> None:
+        mailbox = MeteredMailbox(count_max, Meter(size_of, bytes_max, head_seconds_max))
+        model, system, refused = list[tuple[Item, float, bool]](), list[Item](), 0
+        popped: Item | None = None
+        for number, (kind, amount) in enumerate(steps):
+            item, now = (str(number), amount), clock.current_time()
+            if kind == "wait":
+                clock.jump(amount)
+            elif kind in ("tell", "enveloped", "ask"):
+                used = sum(size for (_, size), _, _ in model)
+                fits = len(model) < count_max and not (bytes_max and used + amount > bytes_max)
+                fits = fits and not (model and now - model[0][1] > head_seconds_max)
+                if kind == "tell":
+                    assert mailbox.put_tell(ADDRESS, item) is fits
+                else:
+                    is_ask = kind == "ask"
+                    assert mailbox.put_nowait(Question(ADDRESS, item, print) if is_ask else tell(item)) is fits
+                    refused += not fits
+                if fits:
+                    model.append((item, now, kind == "ask"))
+            elif kind == "system":
+                system.append(item)
+                assert mailbox.put_system(tell(item))
+            elif kind == "pop":
+                envelope = mailbox.pop()
+                expected = system.pop(0) if system else model.pop(0)[0] if model else None
+                assert (envelope and envelope.command) == expected
+                popped = expected or popped
+            elif kind == "drop":
+                place = next((place for place, (_, _, is_ask) in enumerate(model) if not is_ask), None)
+                victim = mailbox.take_oldest_tell()
+                assert (victim and victim.command) == (None if place is None else model.pop(place)[0])
+            elif kind == "back" and popped is not None:
+                mailbox.put_back([tell(popped)])
+                model.insert(0, (popped, model[0][1] if model else now, False))
+                popped = None
+            elif kind == "look":
+                head = mailbox.peek()
+                assert (head and head.command) == (system[0] if system else model[0][0] if model else None)
+                assert head is mailbox.peek()
+            elif kind == "look last":
+                last = mailbox.peek_last()
+                assert (last and last.command) == (model[-1][0] if model else system[-1] if system else None)
+                assert last is mailbox.peek_last()
+            elif kind == "walk":
+                assert [envelope.command for envelope in mailbox] == [*system, *(item for item, _, _ in model)]
+                assert mailbox.bare() == 0
+            assert len(mailbox) == len(system) + len(model)
+            assert mailbox.bytes == sum(size for (_, size), _, _ in model)
+        assert mailbox.refused == refused
+        taken = mailbox.drain()
+        assert [envelope.command for envelope in taken] == [*system, *(item for item, _, _ in model)]
+        assert [envelope.is_ask for envelope in taken] == [False] * len(system) + [is_ask for _, _, is_ask in model]
+        assert {envelope.to for envelope in taken} <= {ADDRESS}
+        assert (mailbox.bytes, len(mailbox)) == (0, 0)
+
+    trio.run(main, clock=clock)
+
+
 async def test_nothing_is_taken_behind_a_command_that_waits_for_too_long(autojump_clock: MockClock) -> None:
     mailbox = MeteredMailbox(10, Meter(head_seconds_max=5))
     assert mailbox.put_nowait(tell(("-", 1)))
