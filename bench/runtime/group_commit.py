@@ -1,4 +1,4 @@
-"""greenroom's side of the scenario `commit`: actors whose messages are stored in PostgreSQL, through its own committer."""
+"""greenroom's side of the scenario `commit`: actors whose messages are stored, through its own committer."""
 
 import itertools
 import tempfile
