@@ -144,7 +144,15 @@ class Context:
         self.after_commit(lambda: self._activation.system.tell_or_bury(ref.address, command, sender))
 
     def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Entry:
-        """Tell this actor *command* later, unless its activation ends before. Kept in memory only."""
+        """Tell this actor *command* later, unless its activation ends before. Kept in memory only.
+
+        Raises: RuntimeError when the activation has ended, as in `stopping`.
+        """
+        if self.is_over:
+            raise RuntimeError(
+                f"{self.address}: its activation has ended, and its timers with it: `ctx.tell_next_activation` has the "
+                "address woken again, and an alarm comes at a time"
+            )
         # An entry that was cancelled is dropped here: an actor that moves its one timer often would keep them all.
         self._timers = timers = {timer for timer in self._timers or () if timer.action is not None}
 
@@ -261,7 +269,12 @@ class Context:
             self.awake_for = reasons
 
     def watch(self, ref: "Ref") -> None:
-        """Be told `Down` once, when the activation of *ref* that runs now ends; at once when none does."""
+        """Be told `Down` once, when the activation of *ref* that runs now ends; at once when none does.
+
+        Raises: RuntimeError when the activation has ended, as in `stopping`.
+        """
+        if self.is_over:
+            raise RuntimeError(f"{self.address}: its activation has ended and watches nobody any more; watch in a turn")
         if not self._activation.system.watch(ref.address, self.address):
             return
         self._watched = {*(self._watched or ()), ref.address}

@@ -43,6 +43,8 @@ async def _load(cell: "Activation") -> None:
                 await _start_actor(cell)
         except StorageUnavailable as error:
             cell.actor = None  # what it has loaded so far may be stale when storage is back
+            if cell.context is not None:
+                cell.context.end()
             system.storage.lost(str(error))
             await trio.lowlevel.checkpoint()
         except trio.TooSlowError as error:
