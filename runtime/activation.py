@@ -125,10 +125,7 @@ class Activation:
             if busy_seconds() > until:
                 self.gauges.last_begun = type(envelope.command)
                 break
-        if len(mailbox):
-            self.reschedule()
-        elif self.phase is Phase.READY:
-            self._rest()
+        self._go_on()
 
     def nest(self, envelope: Envelope) -> None:
         """Take a command that one of this activation's own waiting turns waits for."""
@@ -246,7 +243,7 @@ class Activation:
                 self.fail_or_bury(envelope, ActorGone(self.address, "its turn was cancelled"), "cancelled")
                 if writes or effects:
                     self.settle_then(lambda: self.become_cold(StopReason.RELOADED))
-        self.reschedule()
+        self._go_on()
 
     def failed_while_cancelled(self, error: Exception) -> None:
         """Of `WaitingTurns`: what a handler raised instead of `Cancelled`."""
@@ -306,6 +303,13 @@ class Activation:
         self.actor = self.kind.make_actor(self.address.key)
         self.actor.ctx = self.context
         return self.actor
+
+    def _go_on(self) -> None:
+        """A turn is over, or there is room for one: take the next command, or rest."""
+        if len(self.mailbox):
+            self.reschedule()
+        elif self.phase is Phase.READY:
+            self._rest()
 
     def _rest(self) -> None:
         """The mailbox is empty."""
@@ -405,7 +409,7 @@ class Activation:
         """Of the gate, and of `PendingBytes`: there is less on its way to storage."""
         if self.phase is Phase.FULL:
             self._set_phase()
-            self.reschedule()
+            self._go_on()
         elif self.system.passivates_at_once and self.phase is Phase.READY:
             passivate_if_idle(self)
 

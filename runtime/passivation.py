@@ -5,7 +5,8 @@
     stored nothing here           ◀──the next command wakes it, from any tier
 
 A command that comes in between wins: the last check and the drop share one step of the loop. Services, actors with a
-timer or a `keep_awake`, and those that have something pending stay. What comes by every cell here also shows those in
+timer or a `keep_awake`, and those that have something pending stay; so does one whose `may_passivate` raises, which is
+an event, and as long as `used_bytes` does nobody is shed. What comes by every cell here also shows those in
 which something waits to the watchdog.
 """
 
@@ -22,6 +23,7 @@ from greenroom.runtime.ports import sleep_to_tick
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
+    from greenroom.runtime.actor import Actor
     from greenroom.runtime.system import ActorSystem
 
 SWEEP_SECONDS = 1.0
@@ -52,7 +54,7 @@ class MemoryLimit:
 
     @property
     def is_short(self) -> bool:
-        """Whether to shed."""
+        """Whether to shed. Raises as *used_bytes*."""
         return self.used_bytes() > self.bytes_max * SHED_ABOVE
 
 
@@ -63,7 +65,7 @@ def passivate_if_idle(cell: "Activation") -> bool:
     assert cell.gate is not None
     assert cell.context is not None
     assert cell.actor is not None
-    if cell.gate.pending or cell.stash or cell.context.is_needed or not cell.actor.may_passivate:
+    if cell.gate.pending or cell.stash or cell.context.is_needed or not _agrees(cell, cell.actor):
         return False
     cell.forget(StopReason.PASSIVATED)
     cell.phase = Phase.COLD
@@ -73,10 +75,11 @@ def passivate_if_idle(cell: "Activation") -> bool:
 
 async def sweep(system: "ActorSystem") -> None:
     """Serve for ever."""
+    is_known = True
     while True:
         await sleep_to_tick(SWEEP_SECONDS)
         system.watchdog.begin_round()
-        is_short = system.memory is not None and system.memory.is_short
+        is_short, is_known = _look_at_memory(system, was_known=is_known)
         warm: dict[str, list[Activation]] = {name: [] for name in system.kinds}
         for count, cell in enumerate(list(system.activations.values())):
             if count % SWEEP_CELLS_MAX == SWEEP_CELLS_MAX - 1:
@@ -92,6 +95,26 @@ async def sweep(system: "ActorSystem") -> None:
             everyone = [cell for cells in warm.values() for cell in cells]
             count = _shed(everyone, max(1, int(len(everyone) * SHED_PART)))
             system.event("memory.shed", passivated=count, warm=len(everyone))
+
+
+def _look_at_memory(system: "ActorSystem", *, was_known: bool) -> tuple[bool, bool]:
+    """Whether to shed, and whether that is known: an event when it no longer is."""
+    try:
+        return system.memory is not None and system.memory.is_short, True
+    except Exception as error:
+        if was_known:
+            system.event("memory.unknown", error=error)
+        return False, False
+
+
+def _agrees(cell: "Activation", actor: "Actor") -> bool:
+    """What the actor itself says. One that raises stays, and is asked again as if it had just had something to do."""
+    try:
+        return actor.may_passivate
+    except Exception as error:
+        cell.active_at = trio.current_time()
+        cell.system.event("passivation.failed", error=error, address=str(cell.address))
+        return False
 
 
 def _sweep_one(system: "ActorSystem", cell: "Activation", *, is_short: bool) -> None:

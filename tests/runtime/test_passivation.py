@@ -9,7 +9,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from greenroom.runtime import (
     Actor,
@@ -178,6 +178,81 @@ async def test_what_is_on_its_way_to_storage_keeps_an_actor_warm(autojump_clock:
         assert house.tiers() == (1, 0)
         house.committer.release()
         assert await house.add(1) == 3
+
+
+class Waiter(Actor):
+    """Its handler waits, and writes nothing."""
+
+    @handles(Hold)
+    async def hold(self, command: Hold) -> None:
+        await command.until.wait()
+
+
+class Faulty(Waiter):
+    @property
+    def may_passivate(self) -> bool:
+        raise ZeroDivisionError("planned")
+
+
+async def test_an_actor_is_idle_from_the_end_of_a_turn_that_waited(autojump_clock: MockClock) -> None:
+    kind = Kind("waiter", lambda _: Waiter(), idle_seconds_max=60.0)
+    async with open_system([kind], committer=MemoryCommitter()) as system:
+        until = trio.Event()
+        system.ref("waiter", 1).tell(Hold(until))
+        await trio.sleep(1000)
+        until.set()
+        await trio.sleep(58)
+        assert system.statistics().passivated == 0
+        await trio.sleep(4)
+        assert system.statistics().passivated == 1
+
+
+async def test_in_the_test_mode_an_actor_goes_after_a_turn_that_waited_and_wrote_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    kind = Kind("waiter", lambda _: Waiter())
+    async with open_system([kind], committer=MemoryCommitter(), passivates_at_once=True) as system:
+        until = trio.Event()
+        system.ref("waiter", 1).tell(Hold(until))
+        await wait_all_tasks_blocked()
+        until.set()
+        await wait_all_tasks_blocked()
+        assert system.statistics().passivated == 1
+
+
+async def test_an_actor_that_cannot_say_whether_it_may_go_stays_and_the_others_go(autojump_clock: MockClock) -> None:
+    told: list[tuple[str, object]] = []
+
+    def event(name: str, **facts: object) -> None:
+        told.append((name, facts.get("address")))
+
+    kinds = [Kind("faulty", lambda _: Faulty(), idle_seconds_max=10.0), Kind("waiter", lambda _: Waiter())]
+    async with open_system(kinds, committer=MemoryCommitter(), event=event) as system:
+        until = trio.Event()
+        until.set()
+        for name in ("faulty", "waiter"):
+            system.ref(name, 1).tell(Hold(until))
+        await trio.sleep(65)
+        kept = system.statistics().kinds
+        assert (kept["faulty"].loaded, kept["waiter"].loaded) == (1, 0)
+    assert 5 <= told.count(("passivation.failed", "faulty/1")) <= 6  # once each time that it has been idle for long
+
+
+async def test_a_memory_limit_that_cannot_be_read_is_told_once_and_sheds_nobody(autojump_clock: MockClock) -> None:
+    faults = [ZeroDivisionError("planned")] * 20
+
+    def used_bytes() -> int:
+        if faults:
+            raise faults.pop()
+        return 90
+
+    async with open_house(MemoryLimit(100, used_bytes), idle_seconds_max=1000.0) as house:
+        await house.add(1)
+        await trio.sleep(15)
+        assert house.tiers() == (1, 0)
+        assert [name for name, _ in house.events].count("memory.unknown") == 1
+        await trio.sleep(10)
+        assert house.tiers() == (0, 0)
 
 
 def test_the_memory_of_this_process_is_known() -> None:
