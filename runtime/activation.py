@@ -360,10 +360,10 @@ class Activation:
         if self.phase is Phase.WAITING:
             self.rest_in(Phase.COLD)
 
-    def fail_mailbox(self, reason: str) -> None:
-        """Tell all whose commands wait here that nobody will handle them."""
+    def fail_mailbox(self, reason: str, cause: Exception | None = None) -> None:
+        """Tell all whose commands wait here that nobody will handle them, and what the actor died of."""
         for envelope in self.mailbox.drain():
-            self.fail_or_bury(envelope, ActorGone(self.address, reason), "actor_gone")
+            self.fail_or_bury(envelope, ActorGone(self.address, reason, cause), "actor_gone")
 
     def fail_or_bury(self, envelope: Envelope, error: Exception, reason: str) -> None:
         """Tell whoever asked; a tell becomes a dead letter; one that was settled already stays so."""

@@ -38,6 +38,7 @@ def hold(cell: "Activation") -> trio.Event:
 def release(cell: "Activation") -> None:
     """Commands may wake it again."""
     cell.held = None
+    cell.system.rests.pop(cell.address, None)
     if cell.phase in (Phase.HELD, Phase.WAITING, Phase.ENDED):
         cell.phase = Phase.COLD
         if isinstance(cell.mailbox, ClosedMailbox):
@@ -63,12 +64,12 @@ def _stopped_itself(cell: "Activation") -> None:
         cell.service.exited(cell, None, None)
 
 
-def close(cell: "Activation") -> None:
-    """Of a service that is not restarted: whoever waits or comes is told."""
-    gone = ActorGone(cell.address, "it is a service that has ended")
+def close(cell: "Activation", error: Exception | None) -> None:
+    """Of a service that is not restarted: whoever waits or comes is told, and so is the *error* that ended it."""
+    reason = "it is a service that has ended"
     cell.phase = Phase.ENDED
-    cell.fail_mailbox(gone.reason)
-    cell.mailbox = ClosedMailbox(gone)
+    cell.fail_mailbox(reason, error)
+    cell.mailbox = ClosedMailbox(lambda: ActorGone(cell.address, reason, error))
 
 
 def stop_now(cell: "Activation", reason: StopReason) -> None:

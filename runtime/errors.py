@@ -156,11 +156,13 @@ class ActorFailed(ActorError):
 
 
 class ActorGone(ActorError):
-    """The actor stopped before it could answer."""
+    """The actor stopped before it could answer. *cause*, chained and named: what it died of."""
 
-    def __init__(self, address: Address, reason: str) -> None:
-        super().__init__(f"{address} stopped before it answered: {reason}")
+    def __init__(self, address: Address, reason: str, cause: BaseException | None = None) -> None:
+        what = "" if cause is None else f" ({type(cause).__name__}: {cause})"
+        super().__init__(f"{address} stopped before it answered: {reason}{what}")
         self.reason = reason
+        self.__cause__ = cause
 
 
 class TracedAlready(ActorError):

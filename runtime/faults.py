@@ -18,6 +18,7 @@ from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorFailed, StorageUnavailable
 from greenroom.runtime.lifecycle import Phase, StopReason
 from greenroom.runtime.restarts import CrashHistory, Directive, GiveUp, decide, directive_of
+from greenroom.runtime.rests import rest
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -60,10 +61,12 @@ def crashed(cell: "Activation", error: Exception, where: str) -> None:
     if not isinstance(plan, GiveUp):
         _wait(cell, plan.delay_seconds)
         return
-    cell.fail_mailbox(plan.reason)
+    cell.fail_mailbox(plan.reason, error)
     if policy.when_exhausted == "escalate":
         system.leaf_of(cell).branch.fail(path_of(cell), error, plan.reason)
-    _wait(cell, policy.period_seconds)
+        _wait(cell, policy.period_seconds)
+    else:
+        rest(cell, plan.reason, error)
 
 
 def _wait(cell: "Activation", seconds: float) -> None:
@@ -92,7 +95,7 @@ def _crash(cell: "Activation", error: Exception) -> None:
 def _end(cell: "Activation", error: Exception) -> None:
     cell.system.event("actor.stopped", error=error, address=str(cell.address))
     cell.forget(StopReason.CRASHED)
-    cell.fail_mailbox(StopReason.CRASHED.value)
+    cell.fail_mailbox(StopReason.CRASHED.value, error)
     if cell.service is None:
         cell.rest_in(Phase.COLD)
     else:
@@ -102,7 +105,7 @@ def _end(cell: "Activation", error: Exception) -> None:
 
 def _escalate(cell: "Activation", error: Exception, why: str) -> None:
     cell.forget(StopReason.CRASHED)
-    cell.fail_mailbox(why)
+    cell.fail_mailbox(why, error)
     cell.rest_in(Phase.WAITING)
     cell.system.leaf_of(cell).branch.fail(path_of(cell), error, why)
 

@@ -10,7 +10,7 @@ backpressure reaches TCP instead of another actor.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,13 @@ class Mailbox:
                 return envelope
         return None
 
+    def take_back(self, envelope: Envelope) -> None:
+        """Take *envelope* out, which has just been queued. Of no effect when it is not the last command any more."""
+        if self._user and self._user[-1] is envelope:
+            self._user.pop()
+            if self._room_waiters:
+                self._wake_room_waiter()
+
     def put_back(self, envelopes: Iterable[Envelope]) -> None:
         """Put commands that must be redone in front of all others, in their old order, past the bound."""
         if self._user is None:
@@ -184,11 +191,11 @@ class Mailbox:
 
 
 class ClosedMailbox(Mailbox):
-    """Of an actor that will never take a command again. Whoever sends one gets *why*."""
+    """Of an actor that will never take a command again. Whoever sends one gets an error of his own from *why*."""
 
     __slots__ = ("_why",)
 
-    def __init__(self, why: ActorGone) -> None:
+    def __init__(self, why: Callable[[], ActorGone]) -> None:
         super().__init__(envelopes_max=0)
         self._why = why
 
@@ -198,7 +205,7 @@ class ClosedMailbox(Mailbox):
 
     def put_nowait(self, envelope: Envelope) -> bool:
         """Raises: ActorGone."""
-        raise self._why
+        raise self._why()
 
     def put_system(self, envelope: Envelope) -> bool:
         """False: nobody takes it."""

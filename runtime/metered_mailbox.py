@@ -143,6 +143,13 @@ class MeteredMailbox(Mailbox):
             return super().why_full(address)
         return MailboxFull(address, f"{self.bytes} of {self._meter.bytes_max} bytes", "bytes_max of its meter")
 
+    def take_back(self, envelope: Envelope) -> None:
+        """Take *envelope* out, which has just been queued. Of no effect when it is not the last command any more."""
+        if self._user and self._user[-1] is envelope:
+            size, _, key = self._facts.pop()
+            self.bytes -= size if key is None else self._by_key.pop(key).size
+        super().take_back(envelope)
+
     def put_back(self, envelopes: Iterable[Envelope]) -> None:
         """Put commands that must be redone in front of all others, in their old order, past the bounds.
 

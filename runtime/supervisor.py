@@ -91,11 +91,16 @@ class Leaf:
         delay = outcome.delay_seconds if isinstance(outcome, Restart) else 0.0
         self.branch.child_exited(self.index, [str(cell.address)], error, delay)
 
-    def end(self, *, for_good: bool) -> None:
-        """The service is not restarted: what waits for it is told, and so is whoever comes."""
+    def forget_crashes(self) -> None:
+        """Its supervisor begins anew, and with it the patience with each of its actors."""
+        for cell in self.cells:
+            cell.history = None
+
+    def end(self, error: Exception | None, *, for_good: bool) -> None:
+        """The service is not restarted: what waits for it is told, and so is whoever comes. *error*: what ended it."""
         self.is_over = for_good
         self._ready.set()  # what is started after it need not wait for it
-        close(self._system.activation(Address(self.name, SERVICE_KEY)))
+        close(self._system.activation(Address(self.name, SERVICE_KEY)), error)
 
 
 class Branch:
@@ -125,8 +130,11 @@ class Branch:
         return found
 
     async def start(self) -> None:
-        """Start its children, in order."""
+        """Start its children, in order. It begins anew: what it has restarted before counts no more, as in OTP."""
+        self._history = CrashHistory()
         for child in self.children:
+            if isinstance(child, Leaf):
+                child.forget_crashes()
             await child.start()
 
     async def stop(self) -> None:
@@ -139,7 +147,7 @@ class Branch:
         """A child ended, normally when *error* is None: restart what must be, or fail. *path* names who failed."""
         plan = plan_exit(self.spec.strategy, [child.mode for child in self.children], index, is_normal=error is None)
         if not plan.start:
-            self._end(index, for_good=bool(plan.forget))
+            self._end(index, error, for_good=bool(plan.forget))
             return
         verdict = decide(self.spec.policy, self._history, trio.current_time(), jitter=0)
         if isinstance(verdict, GiveUp):
@@ -176,7 +184,7 @@ class Branch:
             for place in group.plan.stop:
                 await self.children[place].stop()
             for place in group.plan.forget:
-                self._end(place, for_good=True)
+                self._end(place, None, for_good=True)
             await trio.sleep(group.delay_seconds)
             for place in group.plan.start:
                 await self.children[place].start()
@@ -184,10 +192,10 @@ class Branch:
                 del self._groups[key]
         await trio.lowlevel.checkpoint()
 
-    def _end(self, place: int, *, for_good: bool) -> None:
+    def _end(self, place: int, error: Exception | None, *, for_good: bool) -> None:
         child = self.children[place]
         assert isinstance(child, Leaf), f"supervisor {child.name} is permanent"
-        child.end(for_good=for_good)
+        child.end(error, for_good=for_good)
 
     def _give_up_groups(self) -> None:
         for group in self._groups.values():

@@ -45,6 +45,7 @@ from greenroom.runtime.patience import Patience
 from greenroom.runtime.pending import PendingBytes
 from greenroom.runtime.ports import AlarmStore, Clock, Committer, Randomness, StateStore, SystemClock, SystemRandomness
 from greenroom.runtime.ref import Ref, running_system
+from greenroom.runtime.rests import Rest, end_rests, refuse_at_rest
 from greenroom.runtime.storage_watch import StorageWatch
 from greenroom.runtime.supervisor import Branch, Leaf
 from greenroom.runtime.tracing import Trace, start_trace
@@ -92,6 +93,7 @@ class ActorSystem:
         self.deadlines = DeadlineHeap(lambda error: event("deadline.failed", error=error))
         self.dead_letters = DeadLetters(self.deadlines, event)
         self.activations: dict[Address, Activation] = {}
+        self.rests: dict[Address, Rest] = {}
         self.crashes = 0
         self.passivated = 0
         self.late_replies = 0  # of activations that have ended
@@ -231,6 +233,8 @@ class ActorSystem:
     def expire_at(self, envelope: Question, deadline: float) -> None:
         """Settle *envelope* with an error at trio time *deadline* unless it was answered before."""
         envelope.ends_at = deadline
+        if self.rests:
+            refuse_at_rest(self, envelope, deadline)
         if envelope.state != "settled":
             envelope.deadline = self.deadlines.at(deadline, lambda: self._expire(envelope))
 
@@ -296,8 +300,10 @@ class ActorSystem:
             self.alarms.stop()
         try:
             # Polled, because quiet is a fact about all actors at once, and only at the end of a process.
-            while any(not cell.is_quiet for cell in self.activations.values()) and not self.storage.is_away:  # noqa: ASYNC110
+            end_rests(self)
+            while any(not cell.is_quiet for cell in self.activations.values()) and not self.storage.is_away:
                 await trio.sleep(STOP_POLL_SECONDS)
+                end_rests(self)
         finally:
             self.is_stopped = True
             left = [str(cell.address) for cell in self.activations.values() if not cell.is_quiet]

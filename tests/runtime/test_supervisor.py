@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -430,6 +430,51 @@ async def test_a_kind_that_escalates_takes_its_supervisor_down_and_the_rest_live
         assert await house.system.ref("room", 7).ask(Add(2), deadline=soon()) == 2
 
 
+@pytest.mark.parametrize(
+    ("intensities", "ends_at_crash"), [((0, 0), 1), ((1, 0), 2), ((0, 2), 3), ((1, 3), 8), ((2, 1), 6), ((1, 1, 1), 8)]
+)
+async def test_a_supervisor_that_is_restarted_begins_with_a_new_history_as_in_otp(
+    house: House, autojump_clock: MockClock, intensities: tuple[int, ...], ends_at_crash: int
+) -> None:
+    """The innermost first: the product of (intensity + 1) is the crash that ends the system."""
+    tree: Child = house.service("a", intensity=1000)
+    for intensity in intensities:
+        tree = Supervisor("house", [tree], intensity=intensity, period_seconds=1000)
+    crashes = 0
+
+    async def run() -> None:
+        nonlocal crashes
+        async with open_house(house, renamed(tree)):
+            while True:
+                crashes += 1
+                house.system.service("a").tell(Fail())
+                await trio.sleep(2)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run()
+    assert any(isinstance(error, Escalated) for error in _leaves(caught.value))
+    assert crashes == ends_at_crash
+
+
+async def test_a_supervisor_that_is_restarted_begins_with_new_patience_for_its_services(
+    house: House, autojump_clock: MockClock
+) -> None:
+    inner = Supervisor("inner", [house.service("a", intensity=1, period_seconds=1000)])
+    async with open_house(house, inner):
+        for _ in range(3):  # the second one is one too many for "a" itself; the third is its first again
+            house.system.service("a").tell(Fail())
+            await trio.sleep(2)
+        assert len(house.named("supervisor.failed")) == 1
+
+
+def renamed(tree: Child, level: int = 0) -> Child:
+    """The root is "house"; below it every supervisor has a name of its own."""
+    if not isinstance(tree, Supervisor):
+        return tree
+    name = f"level {level}" if level else "house"
+    return replace(tree, name=name, children=[renamed(child, level + 1) for child in tree.children])
+
+
 async def test_a_start_that_always_fails_escalates_and_never_loops(house: House, autojump_clock: MockClock) -> None:
     class Broken(Plain):
         async def start(self) -> None:
@@ -442,6 +487,73 @@ async def test_a_start_that_always_fails_escalates_and_never_loops(house: House,
             raise AssertionError("the block began though a service did not start")
     assert any(isinstance(error, Escalated) for error in _leaves(caught.value))
     assert [line for line in house.log if line == "try"] == ["try"] * 4
+
+
+# -- what waits for an actor that has given up ------------------------------------------------------------------------
+
+
+async def test_who_waits_for_an_actor_that_gave_up_is_told_what_it_died_of(
+    house: House, autojump_clock: MockClock
+) -> None:
+    class Broken(Plain):
+        async def start(self) -> None:
+            raise RuntimeError("it cannot")
+
+    kind = Kind("broken", lambda _: Broken("broken", house), restart=RestartPolicy(intensity=2))
+    async with open_house(house, kind):
+        with pytest.raises(ActorGone, match=r"3 crashes within 30 s .*RuntimeError: it cannot") as caught:
+            await house.system.ref("broken", 1).ask(Add(1), deadline=soon())
+        assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+async def test_an_ended_service_tells_each_who_comes_what_ended_it_in_an_error_of_its_own(
+    house: House, autojump_clock: MockClock
+) -> None:
+    async with open_house(house, house.service("a", "temporary")):
+        house.system.service("a").tell(Fail())
+        await trio.sleep(1)
+        errors = []
+        for _ in range(2):
+            with pytest.raises(ActorGone, match=r"ended .*ZeroDivisionError: a") as caught:
+                await house.system.service("a").ask(Add(1), deadline=soon())
+            errors.append(caught.value)
+        assert errors[0] is not errors[1]
+        assert isinstance(errors[0].__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("policy", [{"intensity": 0}, {"mode": "temporary"}])
+async def test_an_ask_that_cannot_outlast_a_rest_is_told_at_once_until_when_it_lasts(
+    house: House, autojump_clock: MockClock, policy: dict[str, Any]
+) -> None:
+    async with open_house(house, house.kind("room", period_seconds=30, **policy)):
+        room = house.system.ref("room", 1)
+        room.tell(Fail())
+        await trio.sleep(10)
+        began = trio.current_time()
+        for _ in range(5):
+            with pytest.raises(
+                ActorGone, match=r"rests for 20\.\d s more, until trio time .*ZeroDivisionError"
+            ) as caught:
+                await room.ask(Add(1), deadline=began + 15)
+        assert trio.current_time() == began
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        assert house.system.activation(room.address).mailbox.statistics().depth == 0
+        room.tell(Add(2))  # what may wait waits
+        assert await room.ask(Add(3), deadline=began + 25) == 5
+        assert not house.system.rests
+
+
+async def test_what_waits_for_the_end_of_a_rest_does_not_hold_up_the_end_of_the_system(
+    house: House, autojump_clock: MockClock
+) -> None:
+    async with open_house(house, house.kind("room", intensity=0)):
+        house.system.ref("room", 1).tell(Fail())
+        await trio.sleep(1)
+        house.system.ref("room", 1).tell(Add(1))
+        began = trio.current_time()
+    assert trio.current_time() - began < 0.1
+    assert house.system.dead_letters.counts["actor_gone"] == 1
+    assert not house.named("system.stopped_busy")
 
 
 # -- names and refs ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import trio
-
 from trio.testing import MockClock
 
 from greenroom.runtime import Actor, Command, Kind, StopReason, StorageUnavailable, handles, open_system
