@@ -2,6 +2,7 @@
 
 stop_itself    `ctx.stop()`: normal, when everything written so far is stored
 hold, release  its supervisor restarts it with others: ended when all of it is settled, and the mailbox is kept
+kill           `system.kill`: its turns are cancelled, and the mailbox is kept
 close          a service that is not restarted
 stop_now       the end of the system: what still waits is told
 """
@@ -62,6 +63,38 @@ def _stopped_itself(cell: "Activation") -> None:
     cell.rest_in(Phase.WAITING)
     if cell.phase is Phase.WAITING:
         cell.service.exited(cell, None, None)
+
+
+def kill(cell: "Activation") -> bool:
+    """End the activation without letting it finish, when what it gave to storage is settled. False when none runs.
+
+    The turns that wait are not decided again: one of them may be the reason. The next command makes another activation.
+    Raises: RuntimeError in a turn of its own that does not wait.
+    """
+    if cell.system.acting is cell:
+        raise RuntimeError(f"{cell.address} kills itself in its turn: it ends with `ctx.stop()`, or by raising")
+    if cell.phase is Phase.LOADING and cell.starting is not None:
+        cell.starting.cancel(reason="it is killed")
+        return True
+    if cell.phase not in AWAKE or cell.system.stopping is cell:
+        return False
+    if cell.waiting is not None:
+        for turn in cell.waiting.turns:
+            cell.fail_or_bury(turn.envelope, ActorGone(cell.address, StopReason.KILLED.value), "killed")
+        cell.waiting.cancel("it is killed")
+    cell.settle_then(lambda: killed(cell))
+    return True
+
+
+def killed(cell: "Activation") -> None:
+    """The activation is over, and its actor is not to blame: the next command, or its supervisor, begins another."""
+    cell.forget(StopReason.KILLED)
+    if cell.service is None:
+        cell.rest_in(Phase.COLD)
+        return
+    cell.rest_in(Phase.WAITING)
+    if cell.phase is Phase.WAITING:
+        cell.service.exited(cell, None, ActorGone(cell.address, StopReason.KILLED.value))
 
 
 def close(cell: "Activation", error: Exception | None) -> None:

@@ -2,14 +2,17 @@
 
 normal         the actor stopped itself, or was told to stop
 passivated     it was idle, or memory was needed; the next command wakes it again
-reloaded       its memory was ahead of storage (a draft was lost, a commit failed): it loads again at once
+reloaded       its memory was ahead of storage (a draft was dropped, a commit failed): it loads again at once
 moved          another node owns the address now; reserved: nothing places actors on nodes yet, so nobody is told it,
                and who was displaced learns it as fenced
 fenced         another activation wrote with a newer token
 crashed        a handler raised on a tell; the restart policy decides what follows
-killed         its supervisor restarts it with others
+killed         `system.kill`, or its supervisor that restarts it with others: it was not let finish
 start_failed   `start` raised
 deadline       `start` took longer than it may, or the orderly end of the system did
+
+`reloaded` is none of the others: nobody failed or was idle, the address lives on at once, and what the actor knows may
+not be so. One that is told `passivated` or `normal` may pass on what it knows in `stopping`; here that would be wrong.
 """
 
 import enum

@@ -18,12 +18,13 @@ from greenroom.runtime.activation import Activation
 from greenroom.runtime.actor import Command
 from greenroom.runtime.address import Address
 from greenroom.runtime.alarms import AlarmClock
+from greenroom.runtime.closing import finish
 from greenroom.runtime.context import Context
 from greenroom.runtime.counts import Retired, SystemStatistics, kind_statistics
 from greenroom.runtime.dead_letters import DeadLetters
 from greenroom.runtime.deadlines import DeadlineHeap
 from greenroom.runtime.dispatcher import Dispatcher
-from greenroom.runtime.endings import hold, stop_now
+from greenroom.runtime.endings import hold, kill
 from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import (
     ActorGone,
@@ -35,7 +36,7 @@ from greenroom.runtime.errors import (
     UnknownKind,
 )
 from greenroom.runtime.kind import Kind
-from greenroom.runtime.lifecycle import DRAINED, StopReason
+from greenroom.runtime.lifecycle import DRAINED
 from greenroom.runtime.metered_activation import MeteredActivation
 from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.nursery import open_nurseries
@@ -45,7 +46,8 @@ from greenroom.runtime.patience import Patience
 from greenroom.runtime.pending import PendingBytes
 from greenroom.runtime.ports import AlarmStore, Clock, Committer, Randomness, StateStore, SystemClock, SystemRandomness
 from greenroom.runtime.ref import Ref, running_system
-from greenroom.runtime.rests import Rest, end_rests, refuse_at_rest
+from greenroom.runtime.rests import Rest, refuse_at_rest
+from greenroom.runtime.shields import lift_shields
 from greenroom.runtime.storage_watch import StorageWatch
 from greenroom.runtime.supervisor import Branch, Leaf
 from greenroom.runtime.tracing import Trace, start_trace
@@ -53,8 +55,6 @@ from greenroom.runtime.tree import SERVICE_KEY, Child, Supervisor, kinds_of
 from greenroom.runtime.turn import Turn, current_turn, senders_of
 from greenroom.runtime.watch import Down
 from greenroom.runtime.watchdog import Watchdog
-
-STOP_POLL_SECONDS = 0.01
 
 EventHook = Callable[..., None]
 
@@ -290,31 +290,26 @@ class ActorSystem:
         del self.activations[cell.address]
         self.retired[cell.kind.name].add(cell)
 
+    def kill(self, ref: Ref) -> bool:
+        """End the activation that runs at *ref* without letting it finish; False when none does.
+
+        Its turns that wait are cancelled, their askers told, tells of them dead letters. What it gave to storage is
+        settled first. The mailbox stays, for the activation that the next command makes; of a service its supervisor
+        decides, as after a crash. Raises: UnknownKind; RuntimeError in a plain handler of that very actor.
+        """
+        self.check(ref.address)
+        cell = self.activations.get(ref.address)
+        return cell is not None and kill(cell)
+
     async def stop(self) -> None:
         """Let every actor finish what it has, then end them in the reverse of the start order.
 
         Nothing new is accepted from now on, except by actors from each other. The caller's scope is the deadline:
-        Cancelled, what is left is ended at once and listed in an event.
+        Cancelled, what is left is ended at once and listed in an event, with where its turns wait.
         """
         if self.alarms is not None:
             self.alarms.stop()
-        try:
-            # Polled, because quiet is a fact about all actors at once, and only at the end of a process.
-            end_rests(self)
-            while any(not cell.is_quiet for cell in self.activations.values()) and not self.storage.is_away:
-                await trio.sleep(STOP_POLL_SECONDS)
-                end_rests(self)
-        finally:
-            self.is_stopped = True
-            left = [str(cell.address) for cell in self.activations.values() if not cell.is_quiet]
-            if left:
-                self.event("system.stopped_busy", addresses=left[:20], count=len(left))
-            reason = StopReason.DEADLINE if left else StopReason.NORMAL
-            for leaf in reversed(self.tree.leaves()):
-                for cell in leaf.cells:
-                    stop_now(cell, reason)
-            self.dead_letters.close()
-            self.watchdog.close()
+        await finish(self)
 
     def trace(self, ref: Ref, *, seconds: float, events_max: int = 256) -> Trace:
         """Keep of each command that the actor of *ref* is told what became of it, for *seconds*. It wakes nobody.
@@ -378,6 +373,8 @@ async def open_system(
 ) -> AsyncIterator[ActorSystem]:
     """Run a system of actors; at the end of the block its actors finish, within *stop_seconds_max*: cancelled too.
 
+    After that time no shield holds any more, `@shielded` or trio's own.
+
     children: kinds, services and supervisors in start order, or the root of the tree. The block begins when every
     service has started.
     event(name, **facts): told of everything that happens outside the ordinary; must not raise. `loop.held` comes from a
@@ -427,6 +424,7 @@ async def open_system(
             running_system.set(outer)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + stop_seconds_max):
                 await system.stop()
+            lift_shields(nursery)
             block.cancel_scope.cancel(reason="the actor system was closed")
 
 

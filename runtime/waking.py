@@ -2,7 +2,7 @@
 
 Own the address, make the actor, give it what its kind keeps, let it load. While storage is away nothing is tried and
 nobody spends restart intensity; a start that raises or takes too long is a crash like any other, and never loops. A
-supervisor may have a start given up: then the address rests.
+supervisor, or `system.kill`, may have a start given up.
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import trio
 
 from greenroom.runtime.actor_alarms import ActorAlarms
 from greenroom.runtime.actor_state import ActorState
+from greenroom.runtime.endings import killed
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import StorageUnavailable
 from greenroom.runtime.faults import crashed
@@ -23,15 +24,16 @@ if TYPE_CHECKING:
 
 async def load(cell: "Activation") -> None:
     """Make *cell* ready, or have its crash dealt with. Total: raises nothing but `Cancelled`."""
-    with trio.CancelScope() as cell.starting:
+    with trio.CancelScope() as scope:
+        cell.starting = scope
         if cell.held is not None:
-            cell.starting.cancel(reason="its supervisor restarts it")
+            scope.cancel(reason="its supervisor restarts it")
         await _load(cell)
     cell.starting = None
-    if cell.held is not None and cell.phase is Phase.LOADING:
-        cell.become_cold(StopReason.KILLED)
-    elif cell.held is not None and cell.phase is Phase.READY:  # what it wrote in its start is on its way
-        cell.settle_then(lambda: cell.become_cold(StopReason.KILLED))
+    if scope.cancel_called and cell.phase is Phase.LOADING:
+        killed(cell)
+    elif scope.cancel_called and cell.phase is Phase.READY:  # what it wrote in its start is on its way
+        cell.settle_then(lambda: killed(cell))
 
 
 async def _load(cell: "Activation") -> None:

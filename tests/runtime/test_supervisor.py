@@ -556,6 +556,80 @@ async def test_what_waits_for_the_end_of_a_rest_does_not_hold_up_the_end_of_the_
     assert not house.named("system.stopped_busy")
 
 
+# -- kill -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_killed_actor_ends_at_once_with_its_turn_and_what_waits_is_for_the_next_one(
+    house: House, autojump_clock: MockClock
+) -> None:
+    async with open_house(house, house.kind("room")), trio.open_nursery() as nursery:
+        room = house.system.ref("room", 1)
+
+        async def hang() -> None:
+            with pytest.raises(ActorGone, match="killed"):
+                await room.ask(Wait(trio.Event()), deadline=soon())
+
+        nursery.start_soon(hang)
+        await trio.sleep(1)
+        room.tell(Add(1))
+        assert house.system.kill(room)
+        await wait_all_tasks_blocked()
+        assert await room.ask(Add(2), deadline=soon()) == 3
+        assert house.log == ["+room/1", "-room/1 killed", "+room/1"]
+        ended = [facts for facts in house.named("actor.ended") if facts["reason"] == "killed"]
+        assert ended == [{"address": "room/1", "reason": "killed"}]
+
+
+async def test_a_tell_whose_turn_is_killed_is_a_dead_letter_and_not_decided_again(
+    house: House, autojump_clock: MockClock
+) -> None:
+    async with open_house(house, house.kind("room")):
+        house.system.ref("room", 1).tell(Wait(trio.Event()))
+        await trio.sleep(1)
+        assert house.system.kill(house.system.ref("room", 1))
+        await trio.sleep(1)
+        assert house.system.dead_letters.counts == {"killed": 1}
+        assert house.log == ["+room/1", "-room/1 killed"]
+
+
+async def test_an_actor_is_killed_only_when_what_it_wrote_is_settled(house: House, autojump_clock: MockClock) -> None:
+    async with open_house(house, house.kind("room", ownership="create")), trio.open_nursery() as nursery:
+        room = house.system.ref("room", 1)
+        await room.ask(Add(1), deadline=soon())
+        house.committer.hold()
+        nursery.start_soon(lambda: room.ask(Add(2), deadline=soon()))
+        await wait_all_tasks_blocked()
+        assert house.system.kill(room)
+        assert house.log == ["+room/1"]
+        house.committer.release()
+        await wait_all_tasks_blocked()
+        assert house.log == ["+room/1", "-room/1 killed"]
+        assert [write for _, write in house.committer.stored] == [1, 2]
+
+
+async def test_a_start_is_killed_too_and_nobody_where_none_runs(house: House, autojump_clock: MockClock) -> None:
+    async with open_house(house, house.kind("room"), house.service("a")):
+        room = house.system.ref("room", 1)
+        assert not house.system.kill(room)
+        room.tell(Add(1))
+        await trio.sleep(0.0005)
+        assert house.system.kill(room)
+        assert await room.ask(Add(1), deadline=soon()) == 2
+        assert house.log == ["+a", "-room/1 killed", "+room/1"]
+        with pytest.raises(UnknownKind):
+            house.system.kill(house.system.ref("nobody", 1))
+
+
+async def test_a_killed_service_is_restarted_as_after_a_crash(house: House, autojump_clock: MockClock) -> None:
+    async with open_house(house, house.service("a", "transient"), house.service("b", "temporary")):
+        for name in "ab":
+            assert house.system.kill(house.system.service(name))
+        await trio.sleep(1)
+        assert house.log == ["+a", "+b", "-a killed", "-b killed", "+a"]
+        with pytest.raises(ActorGone, match="ended"):
+            await house.system.service("b").ask(Add(1), deadline=soon())
+
+
 # -- names and refs ---------------------------------------------------------------------------------------------------
 
 
