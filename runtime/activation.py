@@ -272,6 +272,7 @@ class Activation:
         try:
             actor = self.make_actor(None)
         except Exception as error:
+            self.forget(StopReason.START_FAILED, error)
             crashed(self, error, "start")
             return True
         if type(actor).start is not Actor.start:
@@ -317,8 +318,8 @@ class Activation:
         if self.system.passivates_at_once:
             passivate_if_idle(self)
 
-    def forget(self, reason: StopReason) -> None:
-        """Drop everything that belongs to one activation."""
+    def forget(self, reason: StopReason, cause: Exception | None = None) -> None:
+        """Drop everything that belongs to one activation. *cause*: what it died of."""
         if self.context is not None:
             self.context.end()
         if self.actor is not None:
@@ -334,9 +335,10 @@ class Activation:
             for envelope in self.waiting.nested:
                 self.fail_or_bury(envelope, ActorGone(self.address, reason.value), "actor_gone")
         self.unstash()
+        why = None if cause is None else f"{type(cause).__name__}: {cause}"
         watchers, self.watchers = self.watchers, None
         for watcher in watchers or ():
-            self.system.deliver_system(Envelope(watcher, Down(self.address, reason)))
+            self.system.deliver_system(Envelope(watcher, Down(self.address, reason, why)))
         if self.gate is not None:
             self.system.late_replies += self.gate.late_replies
         self.actor = self.gate = self.context = self.waiting = None

@@ -123,8 +123,11 @@ class Escalated(ActorError):
 class MailboxFull(ActorError):
     """The actor holds as much as its kind allows; the command was not queued.
 
-    held: how much that is, such as ``1024 envelopes``. limit: what to raise.
+    held: how much that is, such as ``1024 envelopes``. limit: what to raise. retry_after_seconds: when half of it may
+    be gone, a guess from the pace of the actor so far (pace.py).
     """
+
+    retry_after_seconds: float = 0.01
 
     def __init__(self, address: Address, held: str, limit: str) -> None:
         super().__init__(f"{address} holds {held} ({limit}): slow the sender or raise the limit of the kind")

@@ -88,13 +88,13 @@ def _failure_of(cell: "Activation", envelope: Envelope, error: Exception) -> Exc
 
 
 def _crash(cell: "Activation", error: Exception) -> None:
-    cell.forget(StopReason.CRASHED)
+    cell.forget(StopReason.CRASHED, error)
     crashed(cell, error, "turn")
 
 
 def _end(cell: "Activation", error: Exception) -> None:
     cell.system.event("actor.stopped", error=error, address=str(cell.address))
-    cell.forget(StopReason.CRASHED)
+    cell.forget(StopReason.CRASHED, error)
     cell.fail_mailbox(StopReason.CRASHED.value, error)
     if cell.service is None:
         cell.rest_in(Phase.COLD)
@@ -104,7 +104,7 @@ def _end(cell: "Activation", error: Exception) -> None:
 
 
 def _escalate(cell: "Activation", error: Exception, why: str) -> None:
-    cell.forget(StopReason.CRASHED)
+    cell.forget(StopReason.CRASHED, error)
     cell.fail_mailbox(why, error)
     cell.rest_in(Phase.WAITING)
     cell.system.leaf_of(cell).branch.fail(path_of(cell), error, why)

@@ -41,6 +41,7 @@ class ActorNode:
     awake_for: reasons of `keep_awake`. units_pending: on their way to storage. turns_waiting: handlers that wait now,
     the oldest since turn_seconds. waited_seconds, busy_seconds: in the queue of the dispatcher and in its drains, all
     together; drain_seconds_max: the longest drain. idle_seconds: since it last had nothing to do; None before that.
+    bytes, coalesced, head_seconds: of `MailboxStatistics`, for a kind with a `Meter`.
     """
 
     address: Address
@@ -60,6 +61,9 @@ class ActorNode:
     drain_seconds_max: float
     idle_seconds: float | None
     is_traced: bool
+    bytes: int
+    coalesced: int
+    head_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,13 +235,13 @@ class Inspection:
 
 def node_of(cell: Activation) -> ActorNode:
     """One cell as it is now."""
-    mailbox, gauges = cell.mailbox, cell.gauges
+    mailbox, gauges = cell.mailbox.statistics(), cell.gauges
     turns = cell.waiting.turns if cell.waiting is not None else []
     now = trio.current_time()
     return ActorNode(
         cell.address,
         cell.phase.value,
-        len(mailbox),
+        mailbox.depth,
         mailbox.depth_peak,
         cell.turns,
         cell.restarts,
@@ -252,6 +256,9 @@ def node_of(cell: Activation) -> ActorNode:
         gauges.drain_seconds_max,
         max(0.0, now - cell.active_at) if cell.active_at else None,
         gauges.trace is not None,
+        mailbox.bytes,
+        mailbox.coalesced,
+        mailbox.head_seconds,
     )
 
 

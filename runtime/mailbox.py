@@ -25,11 +25,17 @@ SYSTEM_ENVELOPES_MAX = 1024
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatistics:
-    """Counts of envelopes: waiting now, the most that ever waited, and those refused because it was full."""
+    """Counts of envelopes: waiting now, the most that ever waited, and those refused because it was full.
+
+    Of a kind with a `Meter`: bytes that wait, commands whose place a newer one took, how long the oldest has waited.
+    """
 
     depth: int
     depth_peak: int
     refused: int
+    bytes: int = 0
+    coalesced: int = 0
+    head_seconds: float | None = None
 
 
 class Mailbox:
@@ -179,7 +185,7 @@ class Mailbox:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def statistics(self) -> MailboxStatistics:
-        """Depth now, at its peak, and how many commands were refused."""
+        """Counts so far, and what waits now. O(1)."""
         return MailboxStatistics(len(self), self.depth_peak, self.refused)
 
     def _wake_room_waiter(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorBusy, MailboxFull
-from greenroom.runtime.mailbox import Mailbox
+from greenroom.runtime.mailbox import Mailbox, MailboxStatistics
 from greenroom.runtime.overflow import Meter
 from greenroom.runtime.stopwatch import stopwatch
 
@@ -34,7 +34,7 @@ class _Keyed:
 
 
 class MeteredMailbox(Mailbox):
-    """The user lane is metered; the system lane is not. Statistics as of `Mailbox`. now: its `stopwatch`."""
+    """The user lane is metered; the system lane is not. now: its `stopwatch`."""
 
     __slots__ = (
         "_by_key",
@@ -145,10 +145,10 @@ class MeteredMailbox(Mailbox):
 
     def take_back(self, envelope: Envelope) -> None:
         """Take *envelope* out, which has just been queued. Of no effect when it is not the last command any more."""
-        if self._user and self._user[-1] is envelope:
-            size, _, key = self._facts.pop()
-            self.bytes -= size if key is None else self._by_key.pop(key).size
-        super().take_back(envelope)
+        if self._user and self._user[-1][0] is envelope:
+            self._leaves(self._user.pop())
+            if self._room_waiters:
+                self._wake_room_waiter()
 
     def put_back(self, envelopes: Iterable[Envelope]) -> None:
         """Put commands that must be redone in front of all others, in their old order, past the bounds.
@@ -176,6 +176,11 @@ class MeteredMailbox(Mailbox):
         self._by_key.clear()
         self.bytes = 0
         return taken
+
+    def statistics(self) -> MailboxStatistics:
+        """Counts so far, and what waits now. O(1)."""
+        head_seconds = self.now() - self._user[0][2] if self._user else None
+        return MailboxStatistics(len(self), self.depth_peak, self.refused, self.bytes, self.coalesced, head_seconds)
 
     def bare(self) -> int:
         """How many have no envelope. O(depth)."""

@@ -41,6 +41,7 @@ from greenroom.runtime.metered_activation import MeteredActivation
 from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.nursery import open_nurseries
 from greenroom.runtime.overflow import Overflow
+from greenroom.runtime.pace import retry_seconds
 from greenroom.runtime.passivation import MemoryLimit, sweep
 from greenroom.runtime.patience import Patience
 from greenroom.runtime.pending import PendingBytes
@@ -53,7 +54,7 @@ from greenroom.runtime.supervisor import Branch, Leaf
 from greenroom.runtime.tracing import Trace, start_trace
 from greenroom.runtime.tree import SERVICE_KEY, Child, Supervisor, kinds_of
 from greenroom.runtime.turn import Turn, current_turn, senders_of
-from greenroom.runtime.watch import Down
+from greenroom.runtime.watch import Down, runs
 from greenroom.runtime.watchdog import Watchdog
 
 EventHook = Callable[..., None]
@@ -164,13 +165,15 @@ class ActorSystem:
         """As the kind declares it for a full mailbox. Raises: MailboxFull."""
         policy = cell.kind.overflow
         if policy is Overflow.REFUSE or envelope.is_ask:
-            raise cell.mailbox.why_full(envelope.to)
+            raise _full(cell)
+        cell.mailbox.refused -= 1  # it is accepted, and one of all is a dead letter
         if policy is Overflow.DROP_NEWEST:
             self.bury(envelope, "dropped_newest")
             return
         victim = cell.mailbox.take_oldest_tell()
         if victim is None or not cell.mailbox.put_nowait(envelope):
-            raise cell.mailbox.why_full(envelope.to)
+            cell.mailbox.refused += victim is None
+            raise _full(cell)
         victim.state = "settled"
         self.bury(victim, "dropped_oldest")
 
@@ -247,7 +250,7 @@ class ActorSystem:
     def watch(self, address: Address, watcher: Address) -> bool:
         """Have *watcher* told when the activation of *address* ends. False when there is none: it was told at once."""
         cell = self.activation(address)
-        if cell.actor is None:
+        if not runs(cell):
             self.deliver_system(Envelope(watcher, Down(address, None)))
             return False
         cell.watchers = cell.watchers or {}
@@ -334,6 +337,15 @@ class ActorSystem:
             storage_is_away=self.storage.is_away,
             alarms=None if self.alarms is None else self.alarms.statistics(),
         )
+
+
+def _full(cell: Activation) -> MailboxFull:
+    """The error for whom the mailbox of *cell* refused just now."""
+    error = cell.mailbox.why_full(cell.address)
+    oldest = cell.waiting.turns[0].began_at if cell.waiting is not None and cell.waiting.turns else None
+    waits_seconds = 0.0 if oldest is None else trio.current_time() - oldest
+    error.retry_after_seconds = retry_seconds(len(cell.mailbox), cell.turns, cell.gauges.busy_seconds, waits_seconds)
+    return error
 
 
 def _waits_for_itself(caller: Turn, envelope: Envelope) -> Activation | None:

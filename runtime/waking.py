@@ -57,7 +57,7 @@ async def _load(cell: "Activation") -> None:
         except Exception as error:
             if trio.current_effective_deadline() == float("-inf"):  # see the docstring of activation.py
                 await trio.lowlevel.checkpoint()
-            cell.forget(StopReason.START_FAILED)
+            cell.forget(StopReason.START_FAILED, error)
             crashed(cell, error, "start")
             return
         else:

@@ -22,6 +22,9 @@ def actor(address: str, **facts: Any) -> dict[str, Any]:
         "turn_seconds": None,
         "drain_seconds_max": 0.0001,
         "is_traced": False,
+        "bytes": 0,
+        "coalesced": 0,
+        "head_seconds": None,
         **facts,
     }
 
@@ -53,7 +56,7 @@ def test_spans_are_short(seconds: float | None, text: str):
 def test_the_tree_is_drawn():
     counts = {"loaded": 2, "cold": 1, "depth": 4, "turns": 9, "restarts": 0, "refused": 0}
     busy = actor("room/1", depth=4, turn_seconds=2.0, units_pending=1, awake_for=["a call"], is_traced=True)
-    clock = actor("clock/main", restarts=2)
+    clock = actor("clock/main", restarts=2, bytes=700, coalesced=3, head_seconds=2.0)
     root = {
         "type": "supervisor",
         "name": "system",
@@ -81,7 +84,8 @@ def test_the_tree_is_drawn():
     }
     assert tree.lines_of(root) == [
         "system  one_for_one, 1 restarts",
-        "├─ clock  service, permanent: ready, 0 waiting (most 1), 5 turns, 2 restarts",
+        "├─ clock  service, permanent: ready, 0 waiting (most 1), 5 turns, the oldest for 2.0 s, 700 bytes, 3 coalesced, "
+        "2 restarts",
         "└─ messaging  one_for_all, 0 restarts",
         "   └─ room  2 in memory, 1 cold, 4 waiting, 9 turns, 0 restarts, 0 refused",
         "      ├─ room/1  ready, 4 waiting (most 1), 5 turns, a turn of 2.0 s, 1 on their way to storage, awake for a "

@@ -164,6 +164,7 @@ async def test_an_actor_is_shown_as_it_is(autojump_clock: MockClock):
         assert (str(node.address), node.phase) == ("room/42", "turning")
         assert (node.depth, node.depth_peak, node.turns, node.restarts) == (2, 2, 2, 0)
         assert (node.units_pending, node.turns_waiting, node.turn_seconds) == (1, 1, 12.0)
+        assert (node.bytes, node.coalesced, node.head_seconds) == (0, 0, None)
         assert (node.awake_for, node.is_traced) == (("somebody looks",), True)
         assert page.next_after is None
 

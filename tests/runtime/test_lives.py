@@ -116,7 +116,8 @@ class Worker(Actor):
 
     @handles(Down)
     def down(self, command: Down) -> None:
-        self.log.append(f"{self.key} saw {command.address} {command.reason}")
+        why = "" if command.why is None else f": {command.why}"
+        self.log.append(f"{self.key} saw {command.address} {command.reason}{why}")
 
     @handles(Fail)
     def fail(self, command: Fail) -> None:
@@ -269,7 +270,26 @@ async def test_a_watcher_is_told_once_with_the_reason_and_at_once_when_nobody_is
         await trio.sleep(10)
         await house.worker("a").ask(Watch("nobody"), deadline=soon())
         await wait_all_tasks_blocked()
-        assert [line for line in house.log if "saw" in line] == ["a saw worker/b crashed", "a saw worker/nobody None"]
+        assert [line for line in house.log if "saw" in line] == [
+            "a saw worker/b crashed: ValueError: x",
+            "a saw worker/nobody None",
+        ]
+
+
+async def test_an_actor_that_is_about_to_run_is_watched_until_it_ends(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.worker("a").ask(Open(), deadline=soon())
+        house.worker("a").tell(Watch("b"))
+        house.worker("b").tell(Open())  # it owns a row, so it loads while it is watched
+        house.worker("a").tell(Watch("c"))  # and this one is not even scheduled when it is
+        house.worker("c").tell(Fail(ValueError("y")))
+        await trio.sleep(10)
+        house.worker("b").tell(Fail(ValueError("x")))
+        await trio.sleep(10)
+        assert [line for line in house.log if "saw" in line] == [
+            "a saw worker/c crashed: ValueError: y",
+            "a saw worker/b crashed: ValueError: x",
+        ]
 
 
 async def test_watchers_are_told_in_the_order_in_which_they_came(autojump_clock: MockClock) -> None:
@@ -311,7 +331,7 @@ async def test_a_full_mailbox_still_takes_what_the_runtime_says(autojump_clock: 
             house.worker("b").tell(Fail(ValueError("x")))
             await wait_all_tasks_blocked()
             gate.set()
-        assert "a saw worker/b crashed" in house.log
+        assert "a saw worker/b crashed: ValueError: x" in house.log
 
 
 async def test_what_keeps_an_actor_awake_can_be_seen_and_ends_with_its_block(autojump_clock: MockClock) -> None:
@@ -413,6 +433,20 @@ async def test_a_full_mailbox_drops_tells_as_its_kind_says(
         await wait_all_tasks_blocked()
         assert [line for line in house.log if "in:" in line] == [f"in: {name}" for name in kept]
         assert house.system.dead_letters.counts == {overflow.value.replace("drop", "dropped"): 1}
+        assert house.system.statistics().kinds["worker"].refused == 1  # the ask: of the tells none was
+
+
+async def test_who_is_refused_is_told_when_there_may_be_room(autojump_clock: MockClock) -> None:
+    async with open_house(mailbox_envelopes_max=4) as house:
+        gate = trio.Event()
+        house.worker().tell(Hold(gate))
+        await trio.sleep(3)
+        for _ in range(4):
+            house.worker().tell(Open())
+        with pytest.raises(MailboxFull) as caught:
+            house.worker().tell(Open())
+        assert caught.value.retry_after_seconds == 6  # two turns of three seconds
+        gate.set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from greenroom.runtime import ActorBusy, Address, MailboxFull, Meter, Overflow
 from greenroom.runtime.envelope import Envelope, Question
+from greenroom.runtime.mailbox import MailboxStatistics
 from greenroom.runtime.metered_mailbox import MeteredMailbox
 
 ADDRESS = Address("test", 1)
@@ -171,6 +172,20 @@ async def test_nothing_is_taken_behind_a_command_that_waits_for_too_long(autojum
     assert "test/1 holds a command that has waited for 6.0 s" in str(busy)
     mailbox.pop()
     assert mailbox.put_nowait(tell(("-", 3))), "the next head has waited for two seconds only"
+
+
+async def test_its_statistics_say_what_waits_and_for_how_long(autojump_clock: MockClock) -> None:
+    mailbox = MeteredMailbox(10, Meter(size_of=size_of, coalesce_by=key_of))
+    assert mailbox.statistics() == MailboxStatistics(0, 0, 0, 0, 0, None)
+    mailbox.put_nowait(tell(("a", 3)))
+    await trio.sleep(4)
+    mailbox.put_nowait(tell(("b", 2)))
+    mailbox.put_nowait(tell(("b", 5)))
+    assert mailbox.statistics() == MailboxStatistics(2, 2, 0, bytes=8, coalesced=1, head_seconds=4)
+    last = tell(("-", 1))
+    mailbox.put_nowait(last)
+    mailbox.take_back(last)
+    assert mailbox.statistics() == MailboxStatistics(2, 3, 0, bytes=8, coalesced=1, head_seconds=4)
 
 
 async def test_an_ask_is_never_replaced_nor_dropped() -> None:

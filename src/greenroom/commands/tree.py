@@ -59,7 +59,9 @@ def _actor(actor: dict[str, Any]) -> str:
     said = [actor["phase"], f"{actor['depth']} waiting (most {actor['depth_peak']})", f"{actor['turns']} turns"]
     if actor["turn_seconds"] is not None:
         said.append(f"a turn of {span(actor['turn_seconds'])}")
-    said += [f"{actor[name]} {name}" for name in ("restarts", "refused") if actor[name]]
+    if actor["head_seconds"] is not None:
+        said.append(f"the oldest for {span(actor['head_seconds'])}")
+    said += [f"{actor[name]} {name}" for name in ("bytes", "coalesced", "restarts", "refused") if actor[name]]
     if actor["units_pending"]:
         said.append(f"{actor['units_pending']} on their way to storage")
     if actor["awake_for"]:
