@@ -15,13 +15,34 @@ import trio
 
 @asynccontextmanager
 async def open_nurseries() -> AsyncIterator[tuple[trio.Nursery, trio.Nursery]]:
-    """The nursery of the block, into which alone a task may raise, and that of the tasks, which ends with the block."""
-    async with trio.open_nursery() as block:
-        tasks: trio.Nursery = await block.start(_host)
-        try:
-            yield block, tasks
-        finally:
-            tasks.cancel_scope.cancel(reason="the actor system was closed")
+    """The nursery of the block, into which alone a task may raise, and that of the tasks, which ends with the block.
+
+    What the block raises leaves it as it is, and so does what a task raises; both are a group when both do.
+    """
+    fault: Exception | None = None
+    found: BaseException | None = None
+    try:
+        async with trio.open_nursery() as block:
+            tasks: trio.Nursery = await block.start(_host)
+            try:
+                yield block, tasks
+            except Exception as error:
+                fault = error  # a nursery that it goes through would wrap it
+            finally:
+                tasks.cancel_scope.cancel(reason="the actor system was closed")
+    except BaseException as error:
+        found = error
+    if (raised := _one_of(found, fault)) is not None:
+        raise raised
+
+
+def _one_of(found: BaseException | None, fault: Exception | None) -> BaseException | None:
+    """What to raise, of what came out of the nursery and what the block raised."""
+    if found is not None and fault is not None:
+        return BaseExceptionGroup("the block raised, and so did its end", [fault, found])
+    if isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+        return found.exceptions[0]
+    return found or fault
 
 
 async def _host(task_status: trio.TaskStatus[trio.Nursery]) -> None:

@@ -396,7 +396,8 @@ async def open_system(
     memory: passivate idle actors early when the process uses most of what it may.
     pending_bytes_max: of all that is on its way to storage; with more, actors that write wait.
     alarms, states: where kinds that keep alarms and state keep them.
-    Raises: ValueError when a kind keeps what there is no store for.
+    Raises: as the block, and none of it in a group; Escalated when the root cannot bear a failure, or a group of both;
+    ValueError, TypeError and StaticName for arguments that make no sense, before anything runs.
     """
     refuse_coroutine("the event hook of a system", event)
     if not stop_seconds_max >= 0:

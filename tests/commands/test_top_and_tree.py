@@ -84,8 +84,8 @@ def test_the_tree_is_drawn():
     }
     assert tree.lines_of(root) == [
         "system  one_for_one, 1 restarts",
-        "├─ clock  service, permanent: ready, 0 waiting (most 1), 5 turns, the oldest for 2.0 s, 700 bytes, 3 coalesced, "
-        "2 restarts",
+        "├─ clock  service, permanent: ready, 0 waiting (most 1), 5 turns, the oldest for 2.0 s, 700 bytes, "
+        "3 coalesced, 2 restarts",
         "└─ messaging  one_for_all, 0 restarts",
         "   └─ room  2 in memory, 1 cold, 4 waiting, 9 turns, 0 restarts, 0 refused",
         "      ├─ room/1  ready, 4 waiting (most 1), 5 turns, a turn of 2.0 s, 1 on their way to storage, awake for a "

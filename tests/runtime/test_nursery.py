@@ -5,7 +5,20 @@ from dataclasses import dataclass
 import pytest
 import trio
 
-from greenroom.runtime import Actor, Command, Kind, StopReason, handles, open_system
+from greenroom.runtime import (
+    Actor,
+    Command,
+    Directive,
+    Escalated,
+    Kind,
+    RestartPolicy,
+    Service,
+    StaticName,
+    StopReason,
+    Supervisor,
+    handles,
+    open_system,
+)
 from greenroom.runtime.testing import MemoryCommitter
 
 
@@ -79,7 +92,7 @@ async def test_an_error_of_the_block_leaves_it_when_the_actors_have_finished(aut
     committer = MemoryCommitter()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
-        with pytest.RaisesGroup(pytest.RaisesExc(KeyError)):
+        with pytest.raises(KeyError, match="of the block"):  # noqa: PT012
             async with open_system(
                 [Kind("counter", lambda _: Counter(log), ownership="create")],
                 committer=committer,
@@ -88,3 +101,42 @@ async def test_an_error_of_the_block_leaves_it_when_the_actors_have_finished(aut
                 raise KeyError("of the block")
         nursery.cancel_scope.cancel()
     assert log == [1, StopReason.NORMAL]
+
+
+class Poisoned(Actor):
+    @handles(Add)
+    def add(self, command: Add) -> None:
+        raise ZeroDivisionError("planned")
+
+
+ESCALATES = Kind("poisoned", lambda _: Poisoned(), restart=RestartPolicy(on_error={Exception: Directive.ESCALATE}))
+
+
+async def test_what_escalates_to_the_root_leaves_the_block_as_it_is(autojump_clock):
+    with pytest.raises(Escalated) as caught:  # noqa: PT012
+        async with open_system([Supervisor("inner", [ESCALATES], intensity=0)], committer=MemoryCommitter()) as system:
+            for _ in range(10):
+                system.ref("poisoned", 1).tell(Add(1))
+                await trio.sleep(1)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+async def test_a_block_that_raises_while_the_system_escalates_is_not_forgotten(autojump_clock):
+    with pytest.RaisesGroup(KeyError, pytest.RaisesGroup(Escalated)):
+        async with open_system(Supervisor("root", [ESCALATES], intensity=0), committer=MemoryCommitter()) as system:
+            system.ref("poisoned", 1).tell(Add(1))
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise KeyError("of the block")
+
+
+@pytest.mark.parametrize("children", [[ESCALATES, ESCALATES], [Supervisor("inner", [ESCALATES, Service(ESCALATES)])]])
+async def test_arguments_that_make_no_sense_are_told_plainly(children):
+    with pytest.raises(StaticName, match="poisoned"):
+        async with open_system(children, committer=MemoryCommitter()):
+            raise AssertionError("it began")
+    kind = Kind("keeper", lambda _: Poisoned(), "create", keeps_alarms=True)
+    with pytest.raises(ValueError, match="alarms="):
+        async with open_system([kind], committer=MemoryCommitter()):
+            raise AssertionError("it began")
