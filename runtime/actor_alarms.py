@@ -139,8 +139,8 @@ class ActorAlarms:
         return None
 
     def succeeded(self, row: StoredAlarm, tick: Tick) -> None:
-        """In the turn of *tick*: *row* goes, or moves on, unless the handler has dealt with it."""
-        if self._rows.get(row.name) is row:
+        """In the turn of *tick*: *row* goes, or moves on, unless the handler has dealt with it, or put it aside."""
+        if self._rows.get(row.name) is row and not self._context.is_put_aside:
             self._put_or_delete(row.name, after_success(row, tick))
 
     def failed(self, failure: AlarmFailed) -> None:

@@ -106,6 +106,12 @@ class Context:
             raise StashFull(self.address, len(held))
         self.after_commit(put_aside)
 
+    @property
+    def is_put_aside(self) -> bool:
+        """Of the runtime: the command of this turn is put aside."""
+        draft = self._waiting_turn() or self
+        return put_aside in (draft.effects or ())
+
     def stop(self) -> None:
         """End this activation, normally: this turn is its last one.
 

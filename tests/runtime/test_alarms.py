@@ -118,6 +118,11 @@ class Times(Command[dict]):
 
 
 @dataclass(frozen=True, slots=True)
+class GoOn(Command[None]):
+    """Take up again what was put aside."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetInRead(Command[None]):
     pass
 
@@ -170,12 +175,23 @@ class Bell(Actor):
     def set_in_read(self, _: SetInRead) -> None:
         self.ctx.set_alarm("a", Ring(), after_seconds=1)
 
+    @handles(GoOn)
+    def go_on(self, _: GoOn) -> None:
+        self.house.may_go_on.set()
+        self.ctx.unstash()
+
     @handles(Ring)
     def ring(self, command: Ring) -> None:
-        self._ring(command)
+        if command.does == "puts aside" and not self.house.may_go_on.is_set():
+            self.ctx.stash()
+        else:
+            self._ring(command)
 
     @handles(RingSlowly)
     async def ring_slowly(self, command: RingSlowly) -> None:
+        if command.does == "puts aside" and not self.house.may_go_on.is_set():
+            self.ctx.stash()
+            return
         await self.house.may_go_on.wait()
         self._ring(command)
         if command.does == "flushes":
@@ -476,6 +492,18 @@ async def test_an_alarm_whose_turn_is_at_work_does_not_come_again(autojump_clock
         house.may_go_on.set()
         await wait_all_tasks_blocked()
         assert (len(house.rings), house.stored, house.rows) == (1, ["slow"], {})
+
+
+@pytest.mark.parametrize("ring", [Ring, RingSlowly])
+async def test_an_alarm_that_is_put_aside_is_kept_and_has_failed_nothing(autojump_clock: MockClock, ring: type):
+    async with open_house() as house:
+        await house.ask(Set(command=ring("later", "puts aside"), after_seconds=5))
+        await at(500)
+        assert (house.rings, house.rows, house.named("alarm.failed")) == ([], {"a": 5000}, [])
+        await house.ask(GoOn())
+        await wait_all_tasks_blocked()
+        assert [tick.tries for _, tick in house.rings] == [0]
+        assert (house.stored, house.rows) == (["later"], {})
 
 
 async def test_a_slow_handler_holds_up_no_other_actor(autojump_clock: MockClock):
