@@ -164,7 +164,7 @@ class Inspection:
 
     async def actors(self, kind: str, *, after: Address | None = None, limit: int = 100) -> Page:
         """A page of the actors of *kind* that have a cell. Raises: ValueError, UnknownKind."""
-        _check("limit", limit, PAGE_ACTORS_MAX)
+        _check("limit", limit, PAGE_ACTORS_MAX, minimum=1)
         self._check_kind(kind)
         first: list[Activation] = []
         async for cells in self._slices():
@@ -324,6 +324,6 @@ def _line(cell: Activation, before: Sums, elapsed: float) -> TopLine:
     return TopLine(node_of(cell), busy / elapsed, turns / elapsed, waited / drains if drains else 0.0)
 
 
-def _check(name: str, number: int, maximum: int) -> None:
-    if not 0 <= number <= maximum:
-        raise ValueError(f"{name} is a number from 0 to {maximum}, not {number}")
+def _check(name: str, number: int, maximum: int, minimum: int = 0) -> None:
+    if not minimum <= number <= maximum:
+        raise ValueError(f"{name} is a number from {minimum} to {maximum}, not {number}")

@@ -109,7 +109,8 @@ def test_a_server_can_be_looked_into_and_outside_development_not_attached_to(gre
     assert all(child["actors"] == [] for child in tree["children"])
     assert "by depth, over" in said(greenroom, "top", "--once", "--by", "depth", "--seconds", "0.1")
     assert json.loads(said(greenroom, "top", "--json", "--seconds", "0.1"))["cells"] >= 1
-    assert said(greenroom, "trace", "room/1", "--seconds", "0.1") == ""
+    assert said(greenroom, "trace", "room/1", "--seconds", "0.1") == "room/1 was told nothing for 100 ms\n"
+    assert said(greenroom, "trace", "room/1", "--seconds", "0.1", "--json") == ""
     for wrong, why in (("nobody/1", "no kind named 'nobody'"), ("room", "an address is a kind and a key")):
         process = greenroom.start("trace", wrong)
         assert process.ended() == 1
@@ -199,4 +200,4 @@ def test_top_refreshes_in_place_and_ctrl_c_gives_the_terminal_back(greenroom):
     assert process.ended() == 1
     assert process.text.startswith("greenroom: no greenroom runs with the data in")
     greenroom.serve()
-    assert "actors" in said(greenroom, "top", "--once", "--seconds", "0.1")
+    assert " actor" in said(greenroom, "top", "--once", "--seconds", "0.1")

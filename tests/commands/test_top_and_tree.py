@@ -83,9 +83,9 @@ def test_the_tree_is_drawn():
         ],
     }
     assert tree.lines_of(root) == [
-        "system  one_for_one, 1 restarts",
+        "system  one_for_one, 1 restart",
         "├─ clock  service, permanent: ready, 0 waiting (most 1), 5 turns, the oldest for 2.0 s, 700 bytes, "
-        "3 coalesced, 2 restarts",
+        "2 restarts, 3 coalesced",
         "└─ messaging  one_for_all, 0 restarts",
         "   └─ room  2 in memory, 1 cold, 4 waiting, 9 turns, 0 restarts, 0 refused",
         "      ├─ room/1  ready, 4 waiting (most 1), 5 turns, a turn of 2.0 s, 1 on their way to storage, awake for a "
@@ -99,7 +99,8 @@ def test_the_top_is_a_table():
     line = {"actor": actor("room/1"), "busy_share": 0.25, "turns_per_second": 10.0, "wait_seconds": 0.002}
     found = {"cells": 7, "system": system, "by": "busy", "seconds": 1.0, "lines": [line]}
     lines = top.lines_of(found)
-    assert lines[0] == "7 actors, 3 deadlines and timers, 1 crashes, 2 dead letters  STORAGE IS AWAY"
+    assert lines[0] == "7 actors, 3 deadlines and timers, 1 crash, 2 dead letters  STORAGE IS AWAY"
+    assert top.lines_of({**found, "cells": 1})[0].startswith("1 actor, ")
     assert lines[3].split() == list(top.HEADER)
     assert lines[4].split() == ["room/1", "ready", "25.0%", "10.0", "2", "ms", "0", "1", "5", "0", "0", "100", "µs"]
     assert top.lines_of({**found, "lines": []})[-1] == "nobody did anything"

@@ -1,5 +1,6 @@
 """The tiers: warm, cold, stored; what sends an actor down, what keeps it up, and that no command is lost on the way."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -259,6 +260,13 @@ def test_the_memory_of_this_process_is_known() -> None:
     assert resident_bytes() > 1_000_000
     with pytest.raises(ValueError, match="a memory limit is above 0 bytes, not 0"):
         MemoryLimit(0)
+
+
+def test_the_memory_is_counted_in_pages_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = os.sysconf("SC_PAGE_SIZE")
+    before = resident_bytes()
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": size * 16}[name])
+    assert 12 < resident_bytes() / before < 20
 
 
 STEPS = st.lists(

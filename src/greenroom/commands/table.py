@@ -15,6 +15,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 
     ]
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things that take an s: `1 actor`, `2 actors`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def span(seconds: float | None) -> str:
     """A span of time, as short as it can be read: `17 µs`, `2.5 ms`, `3.1 s`, `5 min`."""
     if seconds is None:

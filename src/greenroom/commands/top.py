@@ -10,7 +10,7 @@ import typer
 
 from greenroom.commands.running import running_or_exit
 from greenroom.commands.screen import harmless
-from greenroom.commands.table import span, table
+from greenroom.commands.table import counted, span, table
 from greenroom.control.client import ANSWER_SECONDS_MAX, Running
 
 OPEN_SCREEN = "\x1b[?1049h\x1b[?25l"  # another page of the terminal, without a cursor
@@ -84,8 +84,10 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     away = "  STORAGE IS AWAY" if system["storage_is_away"] else ""
     alarms = system["alarms"]
     head = [
-        f"{found['cells']} actors, {system['asks_pending']} deadlines and timers, {system['crashes']} crashes, "
-        f"{system['dead_letters']} dead letters{away}",
+        f"{counted(found['cells'], 'actor')}, "
+        f"{counted(system['asks_pending'], 'deadline')} and timers, "
+        f"{system['crashes']} {'crash' if system['crashes'] == 1 else 'crashes'}, "
+        f"{counted(system['dead_letters'], 'dead letter')}{away}",
         *([] if alarms is None else [_line_of_alarms(alarms)]),
         f"by {found['by']}, over {span(found['seconds'])}",
         "",

@@ -20,8 +20,12 @@ def trace(
     For each: how long it waited, how long its turn took, how long its outputs waited for storage, and the outcome.
     """
     with running_or_exit() as running:
+        has_heard = False
         for entry in running.follow("trace", address=address, seconds=seconds):
+            has_heard = True
             typer.echo(json.dumps(entry) if as_json else line_of(entry))
+        if not has_heard and not as_json:
+            typer.echo(f"{harmless(address)} was told nothing for {span(seconds)}")
 
 
 def line_of(entry: dict[str, Any]) -> str:

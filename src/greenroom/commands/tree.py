@@ -8,7 +8,7 @@ import typer
 
 from greenroom.commands.running import running_or_exit
 from greenroom.commands.screen import harmless
-from greenroom.commands.table import span
+from greenroom.commands.table import counted, span
 
 
 def tree(
@@ -41,7 +41,7 @@ def _below(node: dict[str, Any], margin: str) -> Iterator[str]:
 def _text(node: dict[str, Any]) -> str:
     sort = node.get("type")
     if sort == "supervisor":
-        return f"{node['name']}  {node['strategy']}, {node['restarts']} restarts"
+        return f"{node['name']}  {node['strategy']}, {counted(node['restarts'], 'restart')}"
     if sort == "service":
         state = "has ended" if node["is_over"] else "restarts" if node["actor"] is None else _actor(node["actor"])
         return f"{node['name']}  service, {node['mode']}: {state}"
@@ -50,18 +50,20 @@ def _text(node: dict[str, Any]) -> str:
         held = ", held by its supervisor" if node["is_held"] else ""
         return (
             f"{node['name']}  {counts['loaded']} in memory, {counts['cold']} cold, {counts['depth']} waiting, "
-            f"{counts['turns']} turns, {counts['restarts']} restarts, {counts['refused']} refused{held}"
+            f"{counted(counts['turns'], 'turn')}, {counted(counts['restarts'], 'restart')}, "
+            f"{counts['refused']} refused{held}"
         )
     return f"{harmless(node['address'])}  {_actor(node)}"
 
 
 def _actor(actor: dict[str, Any]) -> str:
-    said = [actor["phase"], f"{actor['depth']} waiting (most {actor['depth_peak']})", f"{actor['turns']} turns"]
+    said = [actor["phase"], f"{actor['depth']} waiting (most {actor['depth_peak']})", counted(actor["turns"], "turn")]
     if actor["turn_seconds"] is not None:
         said.append(f"a turn of {span(actor['turn_seconds'])}")
     if actor["head_seconds"] is not None:
         said.append(f"the oldest for {span(actor['head_seconds'])}")
-    said += [f"{actor[name]} {name}" for name in ("bytes", "coalesced", "restarts", "refused") if actor[name]]
+    said += [counted(actor[f"{name}s"], name) for name in ("byte", "restart") if actor[f"{name}s"]]
+    said += [f"{actor[name]} {name}" for name in ("coalesced", "refused") if actor[name]]
     if actor["units_pending"]:
         said.append(f"{actor['units_pending']} on their way to storage")
     if actor["awake_for"]:

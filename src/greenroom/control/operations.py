@@ -5,7 +5,6 @@ actors        a page of the actors of one kind
 top           those that stand out over some seconds
 trace         what one actor is told: each entry as it comes, until the time is over
 dead_letters  the counts, and the newest of each reason
-statistics    of the system
 """
 
 from typing import Annotated, Any, TypeVar
@@ -40,7 +39,7 @@ class ActorsQuestion(Question):
 
     kind: Name
     after: Name | None = None
-    limit: Count = 100
+    limit: Annotated[int, Ge(1), Le(1000)] = 100
 
 
 class TopQuestion(Question):
