@@ -25,11 +25,7 @@ from greenroom.runtime.batches import Batch, gather
 from greenroom.runtime.context import Context
 from greenroom.runtime.endings import stop_itself
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.errors import (
-    ActorGone,
-    UnknownCommand,
-    WrongKindOfAnswer,
-)
+from greenroom.runtime.errors import ActorGone, UnknownCommand, WrongKindOfAnswer
 from greenroom.runtime.faults import crashed, turn_failed
 from greenroom.runtime.gate import Effect, Gate, Outputs
 from greenroom.runtime.gauges import Gauges
