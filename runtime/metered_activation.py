@@ -34,10 +34,8 @@ class MeteredActivation(Activation):
         if not is_time_up:
             if self.phase is Phase.READY or self.phase is Phase.READING:  # else this drain is over
                 super().drain(until)
-        elif len(self.mailbox):
-            self.reschedule()
-        elif self.phase is Phase.READY:
-            self._rest()
+        else:
+            self._go_on()
 
     def _run_bare(self, until: float) -> bool:
         """Run what lies bare at the head of the mailbox, as long as that is all. True when the clock passes *until*."""
