@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from greenroom.runtime.command import Command, Stream
+from greenroom.runtime.limits import need_whole
 from greenroom.runtime.marks import BatchMark, Mark, StreamMark
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -68,8 +69,7 @@ def handles(command: type, *, batch: int | None = None) -> object:
         return StreamMark(command)
     if batch is None:
         return Mark(command)
-    if not 1 <= batch <= BATCH_COMMANDS_MAX:
-        raise ValueError(f"handles({command.__name__}): batch is a number from 1 to {BATCH_COMMANDS_MAX}, not {batch}")
+    need_whole(f"@handles({command.__name__}): batch", batch, most=BATCH_COMMANDS_MAX)
     return BatchMark(command, batch)
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from greenroom.runtime.actor import Actor
+from greenroom.runtime.limits import need_member, need_name, need_number, need_whole, need_word
 from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.metered_mailbox import MeteredMailbox
 from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.overflow import Meter, Overflow
 from greenroom.runtime.restarts import RestartPolicy
+
+RowOwnership = Literal["none", "existing", "create"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Kind:
 
     name: str
     factory: Callable[[int | str], Actor]
-    ownership: str = "none"
+    ownership: RowOwnership = "none"
     mailbox_envelopes_max: int = 1024
     overflow: Overflow = Overflow.REFUSE
     meter: Meter | None = None
@@ -50,23 +54,29 @@ class Kind:
     waiting_turn_seconds_max: float | None = None
 
     def __post_init__(self) -> None:
-        if self.ownership not in ("none", "existing", "create"):
-            raise ValueError(f"kind {self.name}: ownership is none, existing or create, not {self.ownership!r}")
+        need_name("a kind", self.name)
+        this = f"kind {self.name}:"
+        need_word(f"{this} ownership", self.ownership, get_args(RowOwnership))
         if self.ownership == "none" and (self.keeps_state or self.keeps_alarms):
             raise ValueError(
                 f'kind {self.name}: what keeps state or alarms must own its address: ownership="create", or "existing"'
             )
-        if self.stash_envelopes_max < 0:
-            raise ValueError(f"kind {self.name}: stash_envelopes_max is 0 or more, not {self.stash_envelopes_max}")
-        for name in ("mailbox_envelopes_max", "idle_seconds_max", "start_seconds_max", "pending_bytes_max", "warm_max"):
-            limit = getattr(self, name)
-            if limit is not None and not limit > 0:  # so that nan is refused too
-                raise ValueError(f"kind {self.name}: {name} is above 0, not {limit}")
-        if not self.cold_seconds_max >= 0:
-            raise ValueError(f"kind {self.name}: cold_seconds_max is 0 or more, not {self.cold_seconds_max}")
-        if self.waiting_turn_seconds_max is not None and self.waiting_turn_seconds_max <= 0:
-            raise ValueError(f"kind {self.name}: waiting_turn_seconds_max is above 0, or None")
-        refuse_coroutine(f"kind {self.name}: its factory", self.factory)
+        need_member(f"{this} overflow", self.overflow, Overflow)
+        need_whole(f"{this} mailbox_envelopes_max", self.mailbox_envelopes_max)
+        need_whole(f"{this} stash_envelopes_max", self.stash_envelopes_max, least=0)
+        need_whole(f"{this} pending_bytes_max", self.pending_bytes_max)
+        need_number(f"{this} idle_seconds_max", self.idle_seconds_max)
+        need_number(f"{this} start_seconds_max", self.start_seconds_max)
+        need_number(f"{this} cold_seconds_max", self.cold_seconds_max, may_be_0=True)
+        if self.warm_max is not None:
+            need_whole(f"{this} warm_max", self.warm_max)
+        if self.waiting_turn_seconds_max is not None:
+            need_number(f"{this} waiting_turn_seconds_max", self.waiting_turn_seconds_max)
+        if not isinstance(self.restart, RestartPolicy):
+            raise TypeError(f"{this} restart is a RestartPolicy(...), not {self.restart!r}: leave it out for the usual")
+        if not isinstance(self.meter, Meter | None):
+            raise TypeError(f"{this} meter is a Meter(...) or None, not {self.meter!r}")
+        refuse_coroutine(f"{this} its factory", self.factory)
 
     def make_actor(self, key: int | str) -> Actor:
         """Of the runtime: the instance of one activation. Raises: TypeError when it is none, else as the factory."""

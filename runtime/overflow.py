@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from greenroom.runtime.limits import need_number, need_whole
 from greenroom.runtime.misuse import refuse_coroutine
 
 
@@ -39,11 +40,8 @@ class Meter:
     coalesce_by: Callable[[object], Hashable | None] | None = None
 
     def __post_init__(self) -> None:
-        if self.bytes_max < 0 or not self.head_seconds_max > 0:
-            raise ValueError(
-                f"a meter needs bytes_max >= 0 and head_seconds_max > 0, not {self.bytes_max} and "
-                f"{self.head_seconds_max}"
-            )
+        need_whole("a meter: bytes_max", self.bytes_max, least=0)
+        need_number("a meter: head_seconds_max", self.head_seconds_max)
         if self.bytes_max and self.size_of is None:
             raise ValueError("a bound in bytes needs size_of, which says how many a command has")
         for name, given in (("size_of", self.size_of), ("coalesce_by", self.coalesce_by)):

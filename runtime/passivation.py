@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from greenroom.runtime.lifecycle import Phase, StopReason
+from greenroom.runtime.limits import need_whole
 from greenroom.runtime.ports import sleep_to_tick
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ class MemoryLimit:
     used_bytes: Callable[[], int] = resident_bytes
 
     def __post_init__(self) -> None:
-        if self.bytes_max <= 0:
-            raise ValueError(f"a memory limit is above 0 bytes, not {self.bytes_max}")
+        need_whole("a memory limit: bytes_max", self.bytes_max)
 
     @property
     def is_short(self) -> bool:

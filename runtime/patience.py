@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from greenroom.runtime.limits import need_number, need_whole
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -22,11 +24,6 @@ class Patience:
     tellings_max: int = 10
 
     def __post_init__(self) -> None:
-        limits = (
-            self.plain_turn_seconds_max,
-            self.waiting_turn_seconds_max,
-            self.head_seconds_max,
-            self.loop_seconds_max,
-        )
-        if min(limits) <= 0 or self.tellings_max < 1:
-            raise ValueError("patience is above 0 seconds, and tells at least 1 of each sort in a minute")
+        for name in ("plain_turn_seconds_max", "waiting_turn_seconds_max", "head_seconds_max", "loop_seconds_max"):
+            need_number(f"patience: {name}", getattr(self, name))
+        need_whole("patience: tellings_max", self.tellings_max)

@@ -8,9 +8,12 @@ do not come back in step. A start that fails counts like any crash and always wa
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+from greenroom.runtime.limits import need_member, need_number, need_whole, need_word
 
 RestartMode = Literal["permanent", "transient", "temporary"]
+WhenExhausted = Literal["rest", "escalate"]
 
 
 class Directive(enum.Enum):
@@ -40,17 +43,23 @@ class RestartPolicy:
     backoff_seconds_min: float = 0.05
     backoff_seconds_max: float = 5.0
     on_error: Mapping[type[Exception], Directive] = field(default_factory=dict)
-    when_exhausted: Literal["rest", "escalate"] = "rest"
+    when_exhausted: WhenExhausted = "rest"
 
     def __post_init__(self) -> None:
-        if self.intensity < 0 or self.period_seconds <= 0:
+        this = "a restart policy:"
+        need_word(f"{this} mode", self.mode, get_args(RestartMode))
+        need_word(f"{this} when_exhausted", self.when_exhausted, get_args(WhenExhausted))
+        need_whole(f"{this} intensity", self.intensity, least=0)
+        need_number(f"{this} period_seconds", self.period_seconds)
+        need_number(f"{this} backoff_seconds_min", self.backoff_seconds_min)
+        need_number(f"{this} backoff_seconds_max", self.backoff_seconds_max)
+        for error, directive in self.on_error.items():
+            if not (isinstance(error, type) and issubclass(error, Exception)):
+                raise TypeError(f"{this} on_error is by class of Exception, such as ValueError, not {error!r}")
+            need_member(f"{this} on_error for {error.__name__}", directive, Directive)
+        if self.backoff_seconds_min > self.backoff_seconds_max:
             raise ValueError(
-                f"a restart policy needs intensity >= 0 and period_seconds > 0, not {self.intensity} and "
-                f"{self.period_seconds}"
-            )
-        if not 0 < self.backoff_seconds_min <= self.backoff_seconds_max:
-            raise ValueError(
-                "a restart policy needs 0 < backoff_seconds_min <= backoff_seconds_max, not "
+                f"{this} backoff_seconds_min is at most backoff_seconds_max, not "
                 f"{self.backoff_seconds_min} and {self.backoff_seconds_max}"
             )
 

@@ -37,6 +37,7 @@ from greenroom.runtime.errors import (
 )
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import DRAINED
+from greenroom.runtime.limits import need_key, need_number, need_whole
 from greenroom.runtime.metered_activation import MeteredActivation
 from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.nursery import open_nurseries
@@ -113,7 +114,7 @@ class ActorSystem:
         self._leaves = {leaf.name: leaf for leaf in self.tree.leaves()}
 
     def ref(self, kind: str, key: int | str) -> Ref:
-        """The ref of an address. Raises: UnknownKind, StaticName for an address of a service but its own."""
+        """The ref of an address. Raises: UnknownKind, TypeError for a key that is none, StaticName as `check`."""
         address = Address(kind, key)
         self.check(address)
         return Ref(address, self)
@@ -123,10 +124,11 @@ class ActorSystem:
         return self.ref(name, SERVICE_KEY)
 
     def check(self, address: Address) -> None:
-        """Whether there can be an actor there. Raises: UnknownKind, StaticName."""
+        """See that an actor can be there. Raises: UnknownKind, TypeError, StaticName for a second of a service."""
         leaf = self._leaves.get(address.kind)
         if leaf is None:
             raise UnknownKind(address.kind, list(self.kinds))
+        need_key(address.kind, address.key)
         if leaf.is_service and address.key != SERVICE_KEY:
             raise StaticName(
                 f"{leaf.name} is a service: there is one, `system.service({leaf.name!r})`, and no {address}"
@@ -400,8 +402,12 @@ async def open_system(
     ValueError, TypeError and StaticName for arguments that make no sense, before anything runs.
     """
     refuse_coroutine("the event hook of a system", event)
-    if not stop_seconds_max >= 0:
-        raise ValueError(f"stop_seconds_max is 0 or more, not {stop_seconds_max}")
+    need_number("open_system: stop_seconds_max", stop_seconds_max, may_be_0=True)
+    need_whole("open_system: pending_bytes_max", pending_bytes_max)
+    if not callable(getattr(committer, "submit", None)):
+        raise TypeError(
+            f"open_system: committer is where writes are stored, such as MemoryCommitter(), not {committer!r}"
+        )
     root = children if isinstance(children, Supervisor) else Supervisor("system", list(children))
     kinds = kinds_of(root)
     _check_stores(kinds.values(), alarms, states)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from greenroom.runtime.errors import StaticName
 from greenroom.runtime.kind import Kind
+from greenroom.runtime.limits import need_member, need_name
 from greenroom.runtime.restarts import RestartPolicy
 from greenroom.runtime.strategies import Strategy
 
@@ -32,6 +33,10 @@ class Service:
     """
 
     kind: Kind
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kind, Kind):
+            raise TypeError(f"a Service is made of a Kind, as in Service(Kind('ids', IdsActor)), not of {self.kind!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,19 @@ class Supervisor:
         return RestartPolicy(mode="permanent", intensity=self.intensity, period_seconds=self.period_seconds)
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise ValueError("a supervisor needs a name")
-        self.policy  # noqa: B018 (raises ValueError for a limit that is none)
+        need_name("a supervisor", self.name)
+        if not isinstance(self.children, Sequence):
+            raise TypeError(f"supervisor {self.name}: its children are a list, in start order, not {self.children!r}")
+        if not self.children:
+            raise ValueError(f"supervisor {self.name} has no children: give it what it is to restart, or leave it out")
+        for child in self.children:
+            if not isinstance(child, Child):
+                raise TypeError(
+                    f"{child!r} is no child: a tree is made of Kind, Service and Supervisor, as in "
+                    "Kind('room', RoomActor)"
+                )
+        need_member(f"supervisor {self.name}: strategy", self.strategy, Strategy)
+        self.policy  # noqa: B018 (raises for a limit that is none)
 
     def leaves(self) -> "Iterator[Kind | Service]":
         """Everything below it that is not a supervisor, in start order."""
@@ -66,19 +81,26 @@ class Supervisor:
             else:
                 yield child
 
+    def supervisors(self) -> "Iterator[Supervisor]":
+        """Itself, and every supervisor below it."""
+        yield self
+        for child in self.children:
+            if isinstance(child, Supervisor):
+                yield from child.supervisors()
+
 
 Child = Kind | Service | Supervisor
 
 
 def kinds_of(root: Supervisor) -> dict[str, Kind]:
     """Every kind of the tree by its name, in start order. Raises: StaticName when a name stands twice."""
+    names = [supervisor.name for supervisor in root.supervisors()]
+    for name in names:
+        if names.count(name) > 1:
+            raise StaticName(f"two supervisors of this system are named {name!r}: give each a name of its own")
     kinds: dict[str, Kind] = {}
     for leaf in root.leaves():
         kind = leaf.kind if isinstance(leaf, Service) else leaf
-        if not isinstance(kind, Kind):
-            raise TypeError(
-                f"{kind!r} is no child: a tree is made of Kind, Service and Supervisor, as in Kind('room', RoomActor)"
-            )
         if kind.name in kinds:
             raise StaticName(f"two children of this system are named {kind.name!r}: give each a name of its own")
         kinds[kind.name] = kind

@@ -24,6 +24,7 @@ from unittest import mock
 
 import trio
 
+from greenroom.runtime.limits import need_whole
 from greenroom.runtime.ports import Randomness
 from greenroom.runtime.testing.virtual_clock import VirtualClock
 
@@ -93,8 +94,11 @@ def run_seeded(fn: Callable[[SeededRun], Awaitable[T]], seed: int, *, replay: st
 
     replay: the command that runs it again, `{seed}` stands for the number; it and the seed become a note of whatever is
     raised. Without it: `python -m greenroom.runtime.testing FILE:FUNCTION SEED`.
-    Raises: CannotSeed, ThreadRefused (where the thread was to be started), NeverEnds, and what *fn* raises.
+    seed: 0 or more.
+    Raises: CannotSeed, ThreadRefused (where the thread was to be started), NeverEnds, ValueError or TypeError for a seed that is none, and what
+    *fn* raises.
     """
+    need_whole("a seed", seed, least=0)  # None is another run each time, and -1 the same as 1
     run = SeededRun(seed)
 
     async def bounded() -> T:

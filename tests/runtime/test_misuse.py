@@ -307,12 +307,12 @@ def test_a_limit_of_a_kind_that_is_none_is_refused_by_its_name(limit, value):
     ("make", "lesson"),
     [
         (lambda: Kind("counter", Counter, ownership="mine"), "ownership is none, existing or create, not 'mine'"),
-        (lambda: Meter(bytes_max=-1), "bytes_max >= 0 and head_seconds_max > 0, not -1 and inf"),
-        (lambda: Meter(head_seconds_max=math.nan), "not 0 and nan"),
+        (lambda: Meter(bytes_max=-1), "bytes_max is 0 or more, not -1"),
+        (lambda: Meter(head_seconds_max=math.nan), "head_seconds_max is above 0, not nan"),
         (lambda: Meter(bytes_max=1), "a bound in bytes needs size_of"),
-        (lambda: RestartPolicy(intensity=-1), "intensity >= 0 and period_seconds > 0, not -1 and 30"),
-        (lambda: RestartPolicy(backoff_seconds_min=9), "backoff_seconds_max, not 9 and 5"),
-        (lambda: Supervisor("all", [], intensity=-1), "intensity >= 0"),
+        (lambda: RestartPolicy(intensity=-1), "intensity is 0 or more, not -1"),
+        (lambda: RestartPolicy(backoff_seconds_min=9), "at most backoff_seconds_max, not 9 and 5"),
+        (lambda: Supervisor("all", [Kind("counter", Counter)], intensity=-1), "intensity is 0 or more"),
         (lambda: Supervisor("", []), "a supervisor needs a name"),
     ],
 )

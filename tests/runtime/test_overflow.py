@@ -216,7 +216,7 @@ async def test_the_error_names_the_bound_that_was_reached() -> None:
     "bad", [{"bytes_max": -1}, {"bytes_max": 5}, {"head_seconds_max": 0.0}, {"head_seconds_max": -math.inf}]
 )
 def test_a_meter_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"a meter needs|size_of"):
+    with pytest.raises(ValueError, match=r"a meter: |size_of"):
         Meter(**bad)  # type: ignore[arg-type]
 
 

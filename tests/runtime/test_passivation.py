@@ -258,7 +258,7 @@ async def test_a_memory_limit_that_cannot_be_read_is_told_once_and_sheds_nobody(
 
 def test_the_memory_of_this_process_is_known() -> None:
     assert resident_bytes() > 1_000_000
-    with pytest.raises(ValueError, match="a memory limit is above 0 bytes, not 0"):
+    with pytest.raises(ValueError, match="a memory limit: bytes_max is above 0, not 0"):
         MemoryLimit(0)
 
 

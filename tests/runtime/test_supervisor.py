@@ -33,6 +33,7 @@ from greenroom.runtime import (
     handles,
     open_system,
 )
+from greenroom.runtime.kind import RowOwnership
 from greenroom.runtime.restarts import RestartMode
 from greenroom.runtime.testing import MemoryCommitter
 
@@ -103,7 +104,7 @@ class House:
     events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     system: ActorSystem = field(init=False)
 
-    def kind(self, name: str, mode: RestartMode = "permanent", ownership: str = "none", **policy: Any) -> Kind:
+    def kind(self, name: str, mode: RestartMode = "permanent", ownership: RowOwnership = "none", **policy: Any) -> Kind:
         def factory(key: int | str) -> Plain:
             return Plain(name if key == "main" else f"{name}/{key}", self)
 
