@@ -38,15 +38,17 @@ class Dispatcher:
         self._parked: trio.lowlevel.Task | None = None
 
     def schedule(self, activation: "Activation") -> None:
-        """Queue an actor, once, and wake the dispatcher."""
+        """Queue an actor, once, and wake the dispatcher.
+
+        Raises: RuntimeError in a thread that runs no trio; what was put last in its mailbox is taken out again.
+        """
         if activation.is_scheduled:
             return
+        if self._parked is not None:
+            self._wake(activation)
         activation.is_scheduled = True
         activation.gauges.scheduled_at = self._clock.busy_seconds()
         self.ready.append(activation)
-        if self._parked is not None:
-            task, self._parked = self._parked, None
-            trio.lowlevel.reschedule(task)
 
     async def run(self) -> None:
         """Serve for ever. After each pass it lets the loop go on or parks, so that no flood of commands starves it."""
@@ -73,6 +75,18 @@ class Dispatcher:
             self.passes += 1
             if self.ready:
                 await trio.lowlevel.checkpoint()
+
+    def _wake(self, activation: "Activation") -> None:
+        assert self._parked is not None
+        try:
+            trio.lowlevel.reschedule(self._parked)
+        except RuntimeError:
+            activation.mailbox.take_newest()
+            raise RuntimeError(
+                f"{activation.address} was told something from another thread, and actors live in trio's: "
+                "there say `trio.from_thread.run_sync(ref.tell, command)`"
+            ) from None
+        self._parked = None
 
     async def _park(self) -> None:
         self._parked = trio.lowlevel.current_task()

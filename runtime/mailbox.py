@@ -126,6 +126,10 @@ class Mailbox:
             if self._room_waiters:
                 self._wake_room_waiter()
 
+    def take_newest(self) -> Envelope | None:
+        """Take out the command that came last: its sender is told that it was not queued."""
+        return self._user.pop() if self._user else None
+
     def put_back(self, envelopes: Iterable[Envelope]) -> None:
         """Put commands that must be redone in front of all others, in their old order, past the bound."""
         if self._user is None:

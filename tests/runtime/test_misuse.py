@@ -237,6 +237,10 @@ def _takes_more(self, command, and_more):
     return 1
 
 
+def _does_not_yield(self, command):
+    """Follows nothing."""
+
+
 def _plain(self, command):
     return 1
 
@@ -248,7 +252,7 @@ def _plain(self, command):
         (Add, _takes_more, "nothing more: missing a required argument: 'and_more'"),
         (Add, _yields, "Bad.act yields many answers and Add is a Command: make it a Stream"),
         (Follow, _waits, "Bad.act: Follow is a Stream, so make it an async generator"),
-        (Follow, _plain, "Bad.act: Follow is a Stream, so make it an async generator"),
+        (Follow, _does_not_yield, "Bad.act: Follow is a Stream, so make it an async generator"),
     ],
 )
 def test_a_method_that_does_not_fit_its_command_is_refused_with_the_class(command, method, lesson):
@@ -497,3 +501,14 @@ async def test_what_an_actor_that_ends_can_no_longer_do_is_told_in_an_event(what
         nursery.cancel_scope.cancel()
     assert [type(fault) for fault in faults] == [kind]
     assert lesson in str(faults[0])
+
+
+async def test_a_tell_from_a_thread_is_refused_and_changes_nothing(house, autojump_clock):
+    ref = house.system.ref("counter", 1)
+    for _ in range(2):  # an actor that is not there, and one that is
+        await wait_all_tasks_blocked()
+        with pytest.raises(RuntimeError, match=r"counter/1 .*trio.from_thread.run_sync\(ref.tell, command\)"):
+            await trio.to_thread.run_sync(lambda: ref.tell(Add(100)))
+        assert await ref.ask(Add(0), deadline=soon()) == 0
+    await trio.to_thread.run_sync(lambda: trio.from_thread.run_sync(ref.tell, Add(2)))
+    assert await ref.ask(Add(0), deadline=soon()) == 2
