@@ -87,9 +87,14 @@ def encode_value(value: object) -> str:
 def decode_value(text: str) -> object:
     """The value of a text. Raises: NotDecodable."""
     try:
-        return _value(json.loads(text))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return _value(json.loads(text, parse_constant=_no_number))
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise NotDecodable(f"{text[:80]} is not the text of a value: {error!r}") from error
+
+
+def _no_number(name: str) -> object:
+    """NaN and Infinity, which Python's JSON knows and JSON does not. Raises: ValueError."""
+    raise ValueError(f"{name} is no number")
 
 
 def _plain(value: Any, depth: int) -> object:

@@ -136,6 +136,9 @@ def test_a_text_that_means_nothing_is_an_error_of_its_own(text):
         ('{"$":"tests.codec.paint","what":{"$bytes":"ä"}}', "ASCII"),
         ('{"$":"tests.codec.paint","what":{"$nothing":1}}', "$nothing"),
         ("[" * 100_000, "RecursionError"),
+        ('{"$enum":["tests.codec.color"]}', "IndexError"),
+        ('{"$":"tests.codec.paint","what":NaN}', "NaN is no number"),
+        ('{"$":"tests.codec.paint","what":[-Infinity]}', "-Infinity is no number"),
     ],
 )
 def test_what_is_wrong_with_a_text_is_said(text, words):
