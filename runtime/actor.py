@@ -34,7 +34,7 @@ class Actor:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         refuse_hooks(cls)
-        cls.handlers = {**cls.handlers, **handlers_of(cls)}
+        cls.handlers = {**ALARM_HANDLERS, **handlers_of(cls)}
 
     async def start(self) -> None:
         """Load. Commands wait in the mailbox until it returns; raising is a crash.

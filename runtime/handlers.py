@@ -5,8 +5,9 @@
     @reentrant @handles(Ask)           may run inside a turn of this actor that waits, directly or not, for its answer
     @shielded @handles(Pay)            its turn is not cancelled when nobody waits for the answer any more
 
-The table of a class is made once, when the class is; what cannot work is refused there. Type checkers see earlier
-that a method takes its command and returns what that is answered with: `marks.py`.
+The table of a class is made once, when the class is, from all its bases and mixins; what cannot work is refused there.
+A method that overrides a handler is that handler, marked again or not, as everywhere in Python. Type checkers see
+earlier that a method takes its command and returns what that is answered with: `marks.py`.
 """
 
 import inspect
@@ -23,6 +24,8 @@ C = TypeVar("C", bound=Command[Any])
 S = TypeVar("S", bound=Stream[Any])
 
 BATCH_COMMANDS_MAX = 4096
+
+Heard = type[Command[Any]] | type[Stream[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ def handles(command: type, *, batch: int | None = None) -> object:
     """Mark the method that receives *command*. Plain `def` unless it must wait for something.
 
     batch: the method receives a list of at most so many commands that waited together, and returns one reply for all
-    of them or a list with one for each.
+    of them or a list with one for each. A list is always taken for the latter: replies that are lists are given in a
+    list of them. One that raises is handed its commands again, one at a time, so that the others are not lost.
     Raises: TypeError for what is no class of commands, ValueError for a batch that is none.
     """
     if not isinstance(command, type):
@@ -94,9 +98,36 @@ def shielded(method: F) -> F:
     return method
 
 
-def handlers_of(cls: type) -> dict[type[Command[Any]] | type[Stream[Any]], Handler]:
-    """The rows that *cls* itself adds. Raises: TypeError for what cannot work."""
-    found: dict[type[Command[Any]] | type[Stream[Any]], Handler] = {}
+def handlers_of(cls: type) -> dict[Heard, Handler]:
+    """The rows of *cls*, its bases and its mixins. Raises: TypeError for what cannot work."""
+    marked: dict[Heard, str] = {}
+    for base in reversed(cls.__mro__):
+        marked |= _marked_in(base)
+    return {command: _row_of(cls, name, command) for command, name in marked.items()}
+
+
+def _row_of(cls: type, name: str, command: Heard) -> Handler:
+    """What runs is what *name* means in *cls*: the method that was marked, or one that overrides it."""
+    method, marks = inspect.getattr_static(cls, name), _mark_of(cls, name, command)
+    where, handled = f"{cls.__name__}.{name}", getattr(method, "__handles__", command)
+    if handled is not command:
+        raise TypeError(
+            f"{where} handles {handled.__name__} and hides the method of that name that handles {command.__name__}: "
+            "give one of them another name"
+        )
+    _refuse_form(where, method, command)
+    return _row(method, method if hasattr(method, "__handles__") else marks)
+
+
+def _mark_of(cls: type, name: str, command: type) -> Callable[..., object]:
+    """The nearest method that is marked for *command*."""
+    found: list[Callable[..., object]] = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
+    return next(method for method in found if getattr(method, "__handles__", None) is command)
+
+
+def _marked_in(cls: type) -> dict[Heard, str]:
+    """Which command *cls* itself handles, by which name. Raises: TypeError for what cannot work."""
+    found: dict[Heard, str] = {}
     for name, method in vars(cls).items():
         command = getattr(getattr(method, "__func__", method), "__handles__", None)
         if command is None:
@@ -106,7 +137,7 @@ def handlers_of(cls: type) -> dict[type[Command[Any]] | type[Stream[Any]], Handl
         if command in found:
             raise TypeError(f"{cls.__name__} handles {command.__name__} twice: keep one of the methods")
         _refuse_form(f"{cls.__name__}.{name}", method, command)
-        found[command] = _row(method)
+        found[command] = name
     return found
 
 
@@ -121,20 +152,29 @@ def refuse_hooks(cls: type) -> None:
             raise TypeError(f"{name}.{hook} is plain def: nothing can be waited for there")
     if inspect.isfunction(own.get("start")) and not inspect.iscoroutinefunction(own["start"]):
         raise TypeError(f"{name}.start is awaited, so it must be `async def`; what waits for nothing fits in __init__")
+    for hook, form in (("start", ("self",)), ("stopping", ("self", "reason"))):
+        if inspect.isfunction(own.get(hook)):
+            _refuse_arity(f"{name}.{hook}: it", own[hook], form)
 
 
 def _refuse_form(where: str, method: Callable[..., object], command: type) -> None:
     if not inspect.isfunction(method):
         raise TypeError(f"{where}: a handler is a plain method, (self, command); it is a {type(method).__name__}")
-    try:
-        inspect.signature(method).bind(None, None)
-    except TypeError as misfit:
-        raise TypeError(f"{where}: a handler takes (self, command) and nothing more: {misfit}") from None
+    _refuse_arity(f"{where}: a handler", method, ("self", "command"))
     is_stream, what = issubclass(command, Stream), command.__name__
     if is_stream and not inspect.isasyncgenfunction(method):
         raise TypeError(f"{where}: {what} is a Stream, so make it an async generator: `async def` with `yield`")
+    if inspect.isgeneratorfunction(method):
+        raise TypeError(f"{where} yields, so it would answer with a generator: return the answer, or handle a Stream")
     if not is_stream and inspect.isasyncgenfunction(method):
         raise TypeError(f"{where} yields many answers and {what} is a Command: make it a Stream, or return one answer")
+
+
+def _refuse_arity(what: str, method: Callable[..., object], form: tuple[str, ...]) -> None:
+    try:
+        inspect.signature(method).bind(*form)
+    except TypeError as misfit:
+        raise TypeError(f"{what} takes ({', '.join(form)}) and nothing more: {misfit}") from None
 
 
 def _returns_plainly(method: Callable[..., object]) -> bool:
@@ -145,14 +185,14 @@ def _returns_plainly(method: Callable[..., object]) -> bool:
     return returns in (None, "None", int, "int", str, "str", bool, "bool", float, "float")
 
 
-def _row(method: Callable[..., object]) -> Handler:
-    is_reads, batch_max = hasattr(method, "__reads__"), getattr(method, "__batch__", 0)
+def _row(method: Callable[..., object], marks: Callable[..., object]) -> Handler:
+    is_reads, batch_max = hasattr(marks, "__reads__"), getattr(marks, "__batch__", 0)
     is_stream = inspect.isasyncgenfunction(method)
     return Handler(
         method,
         is_reads=is_reads,
-        is_reentrant=hasattr(method, "__reentrant__"),
-        is_shielded=hasattr(method, "__shielded__"),
+        is_reentrant=hasattr(marks, "__reentrant__"),
+        is_shielded=hasattr(marks, "__shielded__"),
         is_stream=is_stream,
         may_wait=not _returns_plainly(method),
         batch_max=batch_max,

@@ -74,7 +74,13 @@ class StreamMark(Generic[C]):
 
 
 def marked(method: M, command: type, batch_max: int = 0) -> M:
-    """Note on *method* what `handlers_of` looks for."""
+    """Note on *method* what `handlers_of` looks for. Raises: TypeError for a method that is marked already."""
+    before = getattr(method, "__handles__", command)
+    if before is not command:
+        raise TypeError(
+            f"{method.__qualname__} handles {before.__name__} already: write a method for {command.__name__} too, and "
+            "let both call what they share"
+        )
     method.__handles__ = command  # type: ignore[attr-defined]
     method.__batch__ = batch_max  # type: ignore[attr-defined]
     return method

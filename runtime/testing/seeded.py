@@ -95,8 +95,8 @@ def run_seeded(fn: Callable[[SeededRun], Awaitable[T]], seed: int, *, replay: st
     replay: the command that runs it again, `{seed}` stands for the number; it and the seed become a note of whatever is
     raised. Without it: `python -m greenroom.runtime.testing FILE:FUNCTION SEED`.
     seed: 0 or more.
-    Raises: CannotSeed, ThreadRefused (where the thread was to be started), NeverEnds, ValueError or TypeError for a seed that is none, and what
-    *fn* raises.
+    Raises: CannotSeed, ThreadRefused (where the thread was to be started), NeverEnds, ValueError and TypeError
+    for a seed that is none, and what *fn* raises.
     """
     need_whole("a seed", seed, least=0)  # None is another run each time, and -1 the same as 1
     run = SeededRun(seed)
