@@ -503,7 +503,7 @@ async def test_what_an_actor_that_ends_can_no_longer_do_is_told_in_an_event(what
     assert lesson in str(faults[0])
 
 
-async def test_a_tell_from_a_thread_is_refused_and_changes_nothing(house, autojump_clock):
+async def test_a_tell_from_a_thread_is_refused_and_changes_nothing(house):  # on the real clock: threads take none
     ref = house.system.ref("counter", 1)
     for _ in range(2):  # an actor that is not there, and one that is
         await wait_all_tasks_blocked()
