@@ -15,6 +15,7 @@ replaces `Cancelled`, and a restart there would swallow the cancellation and spi
 
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, cast
 
 import trio
@@ -35,7 +36,9 @@ from greenroom.runtime.lifecycle import AWAKE, DRAINED, Phase, StopReason
 from greenroom.runtime.lost_turns import turn_lost, turns_lost
 from greenroom.runtime.passivation import passivate_if_idle
 from greenroom.runtime.ports import CommitOutcome
+from greenroom.runtime.replies import misfit
 from greenroom.runtime.restarts import CrashHistory
+from greenroom.runtime.stash import put_turn_aside
 from greenroom.runtime.turn import Turn, leave, put_aside
 from greenroom.runtime.waiting_turns import WaitingTurns
 from greenroom.runtime.waking import load
@@ -182,7 +185,10 @@ class Activation:
     ) -> None:
         assert self.gate is not None
         if effects is not None and put_aside in effects:
-            self._put_aside(envelope, writes, effects)
+            put_turn_aside(self, envelope, writes, effects)
+            return
+        if (type(value) is CoroutineType or envelope.parts) and (wrong := misfit(envelope, value)) is not None:
+            turn_failed(self, envelope, wrong, memory_is_ahead=True)
             return
         is_last = effects is not None and leave in effects
         try:
@@ -194,15 +200,6 @@ class Activation:
                 stop_itself(self)
             elif writes and self.phase is Phase.READY and self.system.pending.is_too_much(self):
                 self.phase = Phase.FULL
-
-    def _put_aside(self, envelope: Envelope, writes: list[object] | None, effects: list[Effect]) -> None:
-        if writes or len(effects) > 1:
-            what = f"{self.address}: a turn that puts {type(envelope.command).__name__} aside lets nothing else out"
-            turn_failed(self, envelope, RuntimeError(what), memory_is_ahead=True)
-            return
-        envelope.state = "queued"
-        self.stash = self.stash or deque()
-        self.stash.append(envelope)
 
     def unstash(self) -> None:
         """Put what was put aside back in front, in its old order."""
@@ -234,7 +231,8 @@ class Activation:
             if is_done:
                 self._turn_done(envelope, value, writes, effects)
             elif error is not None:
-                turn_failed(self, envelope, error, memory_is_ahead=bool(writes or effects))
+                is_ahead, was_stored = bool(writes or effects), turn.was_flushed
+                turn_failed(self, envelope, error, memory_is_ahead=is_ahead, was_stored_in_part=was_stored)
             else:  # cancelled with its ask; memory may be ahead of the draft
                 self.fail_or_bury(envelope, ActorGone(self.address, "its turn was cancelled"), "cancelled")
                 if writes or effects:

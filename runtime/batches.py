@@ -1,7 +1,7 @@
 """Batches: commands of one type that waited together, handed to a handler as a list.
 
-The batch is one turn: stored as a whole or not at all, answered when it is. Redone or put back it comes apart into its
-commands again, each with its own place and its own asker.
+The batch is one turn: stored as a whole or not at all, answered when it is. Redone, failed or put aside it comes apart
+into its commands again, each with its own place and its own asker: one that is at fault takes no other with it.
 """
 
 from collections.abc import Sequence
@@ -49,9 +49,9 @@ class BatchEnvelope(Question):
         return any(part.is_ask for part in self.parts)
 
     def _answer(self, value: object, error: BaseException | None) -> None:
-        """Hand out the replies; failures are told to each part by the activation."""
+        """Hand out the replies, whose number fits; failures are told to each part by the activation."""
         if error is None:
-            each = value if isinstance(value, list) and len(value) == len(self.parts) else [value] * len(self.parts)
+            each = value if isinstance(value, list) else [value] * len(self.parts)
             for part, own in zip(self.parts, each, strict=True):
                 part.resolve(own)
 

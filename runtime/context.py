@@ -14,10 +14,10 @@ from greenroom.runtime.address import Address
 from greenroom.runtime.alarm_rules import Tick
 from greenroom.runtime.deadlines import Entry
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.errors import StashFull
 from greenroom.runtime.gate import Effect, stage
 from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.ports import CommitOutcome
+from greenroom.runtime.stash import refuse_if_full
 from greenroom.runtime.turn import Turn, current_turn, leave, put_aside
 
 if TYPE_CHECKING:
@@ -101,9 +101,7 @@ class Context:
         The turn must let nothing out; what its handler returns is dropped. Commands that are aside keep an actor awake,
         and go back to the mailbox when it crashes. Raises: StashFull.
         """
-        held = self._activation.stash
-        if held is not None and len(held) >= self._activation.kind.stash_envelopes_max:
-            raise StashFull(self.address, len(held))
+        refuse_if_full(self._activation)
         self.after_commit(put_aside)
 
     @property

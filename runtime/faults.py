@@ -5,6 +5,7 @@
                                     STOP      it ends; who waits is told, and the next command makes a new one
                                     ESCALATE  its supervisor has failed, with all it supervises; the one above decides
 
+A batch that is to RESUME or RESTART is handed over again one command at a time, so that the poisoned one alone is lost.
 Without a rule of its kind a failed ask is RESUME, and the asker is told; a failed tell is RESTART. Memory that may be
 ahead of a dropped draft is always loaded again.
 """
@@ -17,6 +18,8 @@ from greenroom.runtime.actor_alarms import name_of
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorFailed, StorageUnavailable
 from greenroom.runtime.lifecycle import Phase, StopReason
+from greenroom.runtime.lost_turns import try_apart
+from greenroom.runtime.replies import command_of
 from greenroom.runtime.restarts import CrashHistory, Directive, GiveUp, decide, directive_of
 from greenroom.runtime.rests import rest
 
@@ -24,9 +27,21 @@ if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
 
 
-def turn_failed(cell: "Activation", envelope: Envelope, error: Exception, *, memory_is_ahead: bool) -> None:
-    """A turn ended with *error*: tell its asker, and do as the kind says."""
+def turn_failed(
+    cell: "Activation",
+    envelope: Envelope,
+    error: Exception,
+    *,
+    memory_is_ahead: bool,
+    was_stored_in_part: bool = False,
+) -> None:
+    """A turn ended with *error*: tell its asker, and do as the kind says. A batch is first tried in its parts."""
     is_ask = envelope.is_ask
+    if len(envelope.parts) > 1 and not was_stored_in_part:
+        directive = directive_of(cell.kind.restart, error, is_ask=is_ask)
+        if directive in (Directive.RESUME, Directive.RESTART):
+            try_apart(cell, envelope, memory_is_ahead=memory_is_ahead or directive is Directive.RESTART)
+            return
     cell.fail_or_bury(envelope, _failure_of(cell, envelope, error), "crashed")
     directive = directive_of(cell.kind.restart, error, is_ask=is_ask)
     if directive is Directive.RESTART:
@@ -79,7 +94,7 @@ def _failure_of(cell: "Activation", envelope: Envelope, error: Exception) -> Exc
     """What the asker is told: a storage that is away is nobody's bug and goes through as it is."""
     if isinstance(error, StorageUnavailable):
         return error
-    what = name_of(envelope.command)
+    what = name_of(command_of(envelope))
     if envelope.is_ask:
         cell.system.event("turn.failed", error=error, address=str(cell.address), command=what)
     failure = ActorFailed(f"{cell.address} failed on {what}: {error}")

@@ -4,6 +4,7 @@
     REFUSED                 a value of theirs is at fault: each caller is told
     UNAVAILABLE, UNKNOWN    each caller is told what is known; loading waits until storage is back
 
+A batch on which a handler raised comes here too: apart, so that each of its commands is decided for itself.
 In every case memory is ahead of storage and is dropped.
 """
 
@@ -49,6 +50,18 @@ def turn_lost(cell: "Activation", turn: "Turn") -> None:
         cell.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
     else:
         redo(cell, [turn.envelope])
+
+
+def try_apart(cell: "Activation", batch: Envelope, *, memory_is_ahead: bool) -> None:
+    """A batch failed on one of its commands: decide them again, one by one.
+
+    An actor that loads is loaded again before, because it may have taken part of the batch into its memory.
+    """
+    redo(cell, [batch])
+    if memory_is_ahead or cell.kind.ownership != "none":
+        cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
+    else:
+        cell.reschedule()
 
 
 def redo(cell: "Activation", envelopes: list[Envelope]) -> None:
