@@ -15,7 +15,8 @@ from greenroom.runtime.alarm_rules import Tick
 from greenroom.runtime.deadlines import Entry
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.gate import Effect, stage
-from greenroom.runtime.misuse import refuse_coroutine
+from greenroom.runtime.mailbox import SYSTEM_ENVELOPES_MAX
+from greenroom.runtime.misuse import address_to_tell, refuse_coroutine
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.stash import refuse_if_full
 from greenroom.runtime.turn import Turn, current_turn, leave, put_aside
@@ -139,18 +140,21 @@ class Context:
     def tell(self, ref: "Ref", command: "Command[Any]") -> None:
         """Tell another actor when everything written so far is stored. A full mailbox is a dead letter.
 
-        In `stopping` it leaves at once: what could be stored is stored by then. Raises: RuntimeError later than that.
+        In `stopping` it leaves at once: what could be stored is stored by then. Raises: RuntimeError later than that,
+        TypeError for what is no ref or no command.
         """
+        address = address_to_tell(ref, command)
         sender = self._waiting_turn() or self
         if self._is_stopping:
-            self._activation.system.tell_or_bury(ref.address, command, sender)
+            self._activation.system.tell_or_bury(address, command, sender)
             return
-        self.after_commit(lambda: self._activation.system.tell_or_bury(ref.address, command, sender))
+        self.after_commit(lambda: self._activation.system.tell_or_bury(address, command, sender))
 
     def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Entry:
         """Tell this actor *command* later, unless its activation ends before. Kept in memory only.
 
-        Raises: RuntimeError when the activation has ended, as in `stopping`.
+        Raises: RuntimeError when the activation has ended, as in `stopping`; and for one that has too much to come: timers
+        and watches, SYSTEM_ENVELOPES_MAX together.
         """
         if self.is_over:
             raise RuntimeError(
@@ -159,6 +163,7 @@ class Context:
             )
         # An entry that was cancelled is dropped here: an actor that moves its one timer often would keep them all.
         self._timers = timers = {timer for timer in self._timers or () if timer.action is not None}
+        self._refuse_too_many("timer")
 
         def fire() -> None:
             timers.discard(entry)
@@ -275,10 +280,11 @@ class Context:
     def watch(self, ref: "Ref") -> None:
         """Be told `Down` once, when the activation of *ref* that runs now ends; at once when none does.
 
-        Raises: RuntimeError when the activation has ended, as in `stopping`.
+        Raises: RuntimeError as `tell_self_after`.
         """
         if self.is_over:
             raise RuntimeError(f"{self.address}: its activation has ended and watches nobody any more; watch in a turn")
+        self._refuse_too_many("watch")
         if not self._activation.system.watch(ref.address, self.address):
             return
         self._watched = {*(self._watched or ()), ref.address}
@@ -286,6 +292,20 @@ class Context:
     def unwatch(self, ref: "Ref") -> None:
         """Be told nothing more of *ref*; a `Down` that is under way still comes."""
         self._activation.system.unwatch(ref.address, self.address)
+
+    def _refuse_too_many(self, what: str) -> None:
+        """See that what is to come finds a place in the system lane, which refuses nothing. Raises: RuntimeError."""
+        cell, timers = self._activation, len(self._timers or ())
+        if timers + len(self._watched or ()) + cell.mailbox.system_depth < SYSTEM_ENVELOPES_MAX:
+            return
+        self._watched = {one for one in self._watched or () if cell.system.is_watched(one, self.address)}
+        waiting = cell.mailbox.system_depth
+        if timers + len(self._watched) + waiting >= SYSTEM_ENVELOPES_MAX:
+            raise RuntimeError(
+                f"{self.address} cannot have one more {what}: {timers} timers run, {len(self._watched)} actors are "
+                f"watched and {waiting} commands of both wait, of {SYSTEM_ENVELOPES_MAX} (SYSTEM_ENVELOPES_MAX). Keep "
+                "one timer for what comes next, or share the watching among several actors"
+            )
 
     @property
     def is_needed(self) -> bool:

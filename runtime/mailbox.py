@@ -20,7 +20,7 @@ from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorGone, MailboxFull
 
-SYSTEM_ENVELOPES_MAX = 1024
+SYSTEM_ENVELOPES_MAX = 65_536  # timers and watches of one actor, and what of them waits: refused where they are made
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class MailboxStatistics:
 
 
 class Mailbox:
-    """The queue of one actor. *envelopes_max* bounds the user lane; the system lane has its own reserve."""
+    """The queue of one actor. *envelopes_max* bounds the user lane; the system lane is bounded where it is fed."""
 
     __slots__ = ("_room_waiters", "_system", "_user", "depth_peak", "envelopes_max", "refused")
 
@@ -95,15 +95,18 @@ class Mailbox:
     def put_system(self, envelope: Envelope) -> bool:
         """Queue a command of the runtime itself, ahead of every user command and past their bound.
 
-        The lane has a reserve of its own, so that a timer or a `Down` reaches a full actor. False when that is used up.
+        A timer or a `Down` reaches a full actor: the lane refuses nothing, for it holds no more than the actor's own
+        timers, watches and alarms. False when nobody will take it.
         """
         if self._system is None:
             self._system = deque()
-        if len(self._system) >= SYSTEM_ENVELOPES_MAX:
-            self.refused += 1
-            return False
         self._system.append(envelope)
         return True
+
+    @property
+    def system_depth(self) -> int:
+        """How many commands of the runtime itself wait."""
+        return len(self._system) if self._system else 0
 
     def why_full(self, address: Address) -> MailboxFull:
         """The error for who was refused just now."""

@@ -8,6 +8,9 @@ import inspect
 from types import CoroutineType
 from typing import NoReturn
 
+from greenroom.runtime.address import Address
+from greenroom.runtime.command import Command
+
 CO_COROUTINE = inspect.CO_COROUTINE
 
 
@@ -30,6 +33,16 @@ def refuse_awaitable(what: str, value: object) -> None:
         value.close()  # else Python complains of it a second time
     if hasattr(value, "__await__"):
         coroutine_given(what)
+
+
+def address_to_tell(ref: object, command: object) -> Address:
+    """The address of *ref*, which is to be told *command*. Raises: TypeError for what is no ref or no command."""
+    address = getattr(ref, "address", None)
+    if not isinstance(address, Address):
+        raise TypeError(f"{ref!r} is no ref: tell `ctx.ref(kind, key)`, or `ctx.service(name)`")
+    if not isinstance(command, Command):
+        raise TypeError(f"{address} cannot be told {command!r}: make a value of a class that is a Command[...]")
+    return address
 
 
 def coroutine_given(what: str) -> NoReturn:

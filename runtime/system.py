@@ -120,7 +120,10 @@ class ActorSystem:
         return Ref(address, self)
 
     def service(self, name: str) -> Ref:
-        """The ref of a service. Raises: UnknownKind."""
+        """The ref of a service. Raises: UnknownKind, StaticName for a kind that has many actors."""
+        leaf = self._leaves.get(name)
+        if leaf is not None and not leaf.is_service:
+            raise StaticName(f"{name} is no service, it has an actor for each key: say ref({name!r}, key)")
         return self.ref(name, SERVICE_KEY)
 
     def check(self, address: Address) -> None:
@@ -264,6 +267,11 @@ class ActorSystem:
         cell = self.activations.get(address)
         if cell is not None and cell.watchers is not None:
             cell.watchers.pop(watcher, None)
+
+    def is_watched(self, address: Address, watcher: Address) -> bool:
+        """Whether *watcher* will be told when the activation of *address* ends."""
+        cell = self.activations.get(address)
+        return cell is not None and watcher in (cell.watchers or ())
 
     def escalate(self, report: Escalated, error: Exception) -> None:
         """End the system: `open_system` raises *report*, with *error* as its cause."""

@@ -503,6 +503,29 @@ async def test_what_an_actor_that_ends_can_no_longer_do_is_told_in_an_event(what
     assert lesson in str(faults[0])
 
 
+async def test_a_kind_that_has_many_actors_is_no_service(house):
+    with pytest.raises(
+        StaticName, match="counter is no service, it has an actor for each key: say ref"
+    ):
+        house.system.service("counter")
+
+
+@pytest.mark.parametrize(
+    ("ref", "command", "lesson"),
+    [
+        ("counter/1", Add(), r"'counter/1' is no ref: tell `ctx.ref\(kind, key\)`"),
+        (None, 5, "counter/2 cannot be told 5: make a value of a class that is a Command"),
+        (None, Add, "counter/2 cannot be told <class .*: make a value"),
+    ],
+)
+async def test_what_is_no_ref_or_no_command_is_told_at_the_line(house, autojump_clock, ref, command, lesson):
+    def tell(actor):
+        actor.ctx.tell(ref or actor.ctx.ref("counter", 2), command)
+
+    with pytest.raises(ActorFailed, match=lesson):
+        await house.system.ref("counter", 1).ask(Do(tell), deadline=soon())
+
+
 async def test_a_tell_from_a_thread_is_refused_and_changes_nothing(house):  # on the real clock: threads take none
     ref = house.system.ref("counter", 1)
     for _ in range(2):  # an actor that is not there, and one that is

@@ -1,11 +1,23 @@
-"""Timers in memory: a command to oneself, later; cancelled, it is as if it had never been."""
+"""Timers in memory: a command to oneself, later; cancelled, it is as if it had never been. How much may be to come."""
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
 import trio
 from trio.testing import MockClock
 
-from greenroom.runtime import Actor, Command, Kind, StopReason, StorageUnavailable, handles, open_system
+from greenroom.runtime import (
+    Actor,
+    ActorFailed,
+    Command,
+    Down,
+    Kind,
+    StopReason,
+    StorageUnavailable,
+    handles,
+    open_system,
+)
 from greenroom.runtime.testing import MemoryCommitter
 
 
@@ -122,3 +134,98 @@ async def test_a_start_that_is_tried_again_leaves_no_timer_of_the_first_try(auto
         await trio.sleep(100)
     assert StartsTwice.starts == 2
     assert len(log) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Many(Command[int]):
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Came(Command[None]):
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchMany(Command[None]):
+    count: int
+
+
+class Busy(Actor):
+    """Has much to come at one moment."""
+
+    def __init__(self, came):
+        self.came = came
+
+    @handles(Many)
+    def many(self, command):
+        for number in range(command.count):
+            self.ctx.tell_self_after(1, Came(number))
+        return command.count
+
+    @handles(WatchMany)
+    def watch_many(self, command):
+        for number in range(command.count):
+            self.ctx.watch(self.ctx.ref("mover", number))
+
+    @handles(Came)
+    def timer_came(self, command):
+        self.came.append(command.number)
+
+    @handles(Down)
+    def down(self, command):
+        self.came.append(command.address.key)
+
+
+@asynccontextmanager
+async def busy():
+    came = []
+    kinds = [Kind("busy", lambda _: Busy(came)), Kind("mover", lambda _: Mover(), idle_seconds_max=5)]
+    async with open_system(kinds, committer=MemoryCommitter()) as system:
+        yield system, came
+
+
+async def test_every_timer_arrives_however_many_end_at_once(autojump_clock):
+    async with busy() as (system, came):
+        await ask(system.ref("busy", 1), Many(3000))
+        await trio.sleep(2)
+        assert sorted(came) == list(range(3000))
+        assert not system.dead_letters.counts
+
+
+async def test_every_down_arrives_however_many_end_at_once(autojump_clock):
+    async with busy() as (system, came):
+        await ask(system.ref("busy", 1), WatchMany(1500))  # of whom none is there
+        for number in range(1500):
+            await ask(system.ref("mover", number), Move())
+            await ask(system.ref("mover", number), Stop())
+        await ask(system.ref("busy", 1), WatchMany(1500))
+        await trio.sleep(30)
+        assert came == [*range(1500), *range(1500)]
+        assert not system.dead_letters.counts
+
+
+async def test_too_many_timers_and_watches_are_refused_where_they_are_made(autojump_clock, monkeypatch):
+    monkeypatch.setattr("greenroom.runtime.context.SYSTEM_ENVELOPES_MAX", 10)
+    async with busy() as (system, _came):
+        ref = system.ref("busy", 1)
+        with pytest.raises(ActorFailed, match="busy/1 cannot have one more timer: 10 timers run, 0 actors are watched"):
+            await ask(ref, Many(11))
+        await trio.sleep(2)
+        await ask(system.ref("mover", 0), Move())
+        await ask(system.ref("mover", 1), Move())
+        await ask(ref, Many(9))
+        with pytest.raises(ActorFailed, match="cannot have one more watch: 9 timers run, 1 actors are watched"):
+            await ask(ref, WatchMany(2))
+
+
+async def test_what_was_watched_and_has_ended_counts_no_more(autojump_clock, monkeypatch):
+    monkeypatch.setattr("greenroom.runtime.context.SYSTEM_ENVELOPES_MAX", 4)
+    async with busy() as (system, came):
+        for _ in range(5):
+            for number in range(3):
+                await ask(system.ref("mover", number), Move())
+                await ask(system.ref("mover", number), Stop())
+            await ask(system.ref("busy", 1), WatchMany(3))
+            await trio.sleep(30)
+        assert came == [0, 1, 2] * 5
