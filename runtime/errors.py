@@ -13,7 +13,8 @@ ActorError
 │   ├── TracedAlready        a second trace of one actor
 │   ├── CallCycle            an ask whose answer waits, directly or not, for the asker itself
 │   └── MailboxFull          tell to an actor that holds its limit
-│       └── ActorBusy        … because its oldest command waits for too long
+│       ├── ActorBusy        … because its oldest command waits for too long
+│       └── CommandTooLarge  … and would be too little for that command if it held nothing
 ├── the callee's
 │   ├── StashFull            it put aside more commands than it may
 │   ├── ActorFailed          its handler raised; the draft of the turn was dropped
@@ -143,6 +144,17 @@ class ActorBusy(MailboxFull):
         held = f"a command that has waited for {head_seconds:.1f} s"
         super().__init__(address, held, "head_seconds_max of its meter")
         self.head_seconds = head_seconds
+
+
+class CommandTooLarge(MailboxFull):
+    """The command alone is larger than all that may wait; it was not queued, and never will be."""
+
+    def __init__(self, address: Address, command: object, size: int, bytes_max: int) -> None:
+        super().__init__(address, "nothing that matters", "bytes_max of its meter")
+        self.args = (
+            f"{address} was told a {type(command).__name__} of {size} bytes, and at most {bytes_max} may wait there "
+            "(bytes_max of its meter): send it in parts, or raise the limit of the kind",
+        )
 
 
 class StashFull(ActorError):

@@ -12,6 +12,7 @@ backpressure reaches TCP instead of another actor.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import trio
@@ -21,6 +22,8 @@ from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorGone, MailboxFull
 
 SYSTEM_ENVELOPES_MAX = 65_536  # timers and watches of one actor, and what of them waits: refused where they are made
+
+DELETIONS_MAX = 8  # of more, the lane is made anew: each deletion walks to its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +115,8 @@ class Mailbox:
         """The error for who was refused just now."""
         return MailboxFull(address, f"{self.envelopes_max} envelopes", "mailbox_envelopes_max")
 
-    def take_oldest_tell(self) -> Envelope | None:
-        """Take out the oldest command that nobody waits for. O(asks before it)."""
-        envelope: Envelope
-        for envelope in self._user or ():
-            if not envelope.is_ask:
-                assert self._user is not None
-                self._user.remove(envelope)
-                return envelope
+    def why_never(self, address: Address, command: object) -> MailboxFull | None:
+        """The error for a command that would not fit if nothing waited, or None."""
         return None
 
     def take_back(self, envelope: Envelope) -> None:
@@ -129,9 +126,32 @@ class Mailbox:
             if self._room_waiters:
                 self._wake_room_waiter()
 
+    def make_room(self, command: object) -> list[Envelope]:
+        """Take out the oldest tells, no more than must go for *command* to be put.
+
+        Empty when all of them would not do: then nothing was taken. O(places before the last of them).
+        """
+        lane = self._user or deque()
+        excess = len(lane) - self.envelopes_max + 1
+        places = list(islice((place for place, one in enumerate(lane) if not one.is_ask), max(excess, 0)))
+        return self._take_out(places) if len(places) == excess else []
+
+    def drop_settled(self) -> bool:
+        """Of a mailbox that has just refused: drop those whose asker has given up. False when none was found.
+
+        They are looked for when the oldest is one, and now and then: a flood of refusals must not pay for a look each.
+        """
+        lane = self._user
+        if not lane or (not self._is_settled(lane[0]) and (self.refused - 1) % (len(lane) // 8 + 1)):
+            return False
+        dropped = self._take_out([place for place, entry in enumerate(lane) if self._is_settled(entry)])
+        if dropped:
+            self.refused -= 1
+        return bool(dropped)
+
     def take_newest(self) -> Envelope | None:
         """Take out the command that came last: its sender is told that it was not queued."""
-        return self._user.pop() if self._user else None
+        return self._take_out([len(self._user) - 1])[0] if self._user else None
 
     def put_back(self, envelopes: Iterable[Envelope]) -> None:
         """Put commands that must be redone in front of all others, in their old order, past the bound."""
@@ -172,12 +192,16 @@ class Mailbox:
             self._wake_room_waiter()
         return taken
 
-    async def wait_room(self) -> None:
-        """Wait until a command could be queued. Cancelled: nothing happened.
+    def has_room(self, command: object | None = None) -> bool:
+        """Whether *command* could be queued now; None for a small one."""
+        return self._user is None or len(self._user) < self.envelopes_max
 
-        Another sender may take the room first: the caller tries again in a loop.
+    async def wait_room(self, command: object | None = None) -> None:
+        """Wait until there is room for *command*, or until one that waits is taken. Cancelled: nothing happened.
+
+        That may be too little, and another sender may be quicker: the caller tries again in a loop.
         """
-        if self._user is None or len(self._user) < self.envelopes_max:
+        if self.has_room(command):
             await trio.lowlevel.checkpoint()
             return
         if self._room_waiters is None:
@@ -194,6 +218,22 @@ class Mailbox:
     def statistics(self) -> MailboxStatistics:
         """Counts so far, and what waits now. O(1)."""
         return MailboxStatistics(len(self), self.depth_peak, self.refused)
+
+    def _is_settled(self, entry: Any) -> bool:
+        """Of what lies in the user lane: whether nobody waits for it any more."""
+        return bool(entry.state == "settled")
+
+    def _take_out(self, places: list[int]) -> list[Envelope]:
+        """Take what lies at *places* of the user lane, which are in order."""
+        lane = self._user or deque()
+        taken: list[Any] = [lane[place] for place in places]
+        if len(places) <= DELETIONS_MAX:
+            for place in reversed(places):
+                del lane[place]
+        else:
+            gone = set(places)
+            self._user = deque(entry for place, entry in enumerate(lane) if place not in gone)
+        return taken
 
     def _wake_room_waiter(self) -> None:
         waiters = self._room_waiters

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.errors import ActorBusy, MailboxFull
+from greenroom.runtime.errors import ActorBusy, CommandTooLarge, MailboxFull
 from greenroom.runtime.mailbox import Mailbox, MailboxStatistics
 from greenroom.runtime.overflow import Meter
 from greenroom.runtime.stopwatch import stopwatch
@@ -98,8 +98,8 @@ class MeteredMailbox(Mailbox):
         size, key = self._size_of(envelope.command), None
         if self._key_of is not None and not envelope.is_ask:
             key = self._key_of(envelope.command)
-            if key is not None and self._has_replaced(key, envelope, size):
-                return True
+            if key is not None and key in self._by_key:
+                return self._has_replaced(key, envelope, size)
         now = self.now()
         if self.bytes + size > self._bytes_max or (now > self._late_at and self._is_late(now)):
             self.refused += 1
@@ -160,14 +160,39 @@ class MeteredMailbox(Mailbox):
         super().put_back(entries)
         self.bytes += sum(entry[1] for entry in entries)
 
-    def take_oldest_tell(self) -> Envelope | None:
-        """Take out the oldest command that nobody waits for. O(asks before it)."""
-        for place, entry in enumerate(self._user or ()):
-            if not isinstance(entry[0], Envelope) or not entry[0].is_ask:
-                assert self._user is not None
-                del self._user[place]
-                return self._leaves(entry)
-        return None
+    def why_never(self, address: Address, command: object) -> MailboxFull | None:
+        """The error for a command that would not fit if nothing waited, or None."""
+        size = self._size_of(command)
+        return None if size <= self._bytes_max else CommandTooLarge(address, command, size, self._meter.bytes_max)
+
+    def has_room(self, command: object | None = None) -> bool:
+        """Whether *command*, which nobody waits for, could be queued now; None for one of a byte."""
+        lane = self._user or ()
+        count, size, replaced = self._needs(command)
+        return self._is_room(
+            len(lane) + count, self.bytes + size, None if replaced is not None or not lane else lane[0][2]
+        )
+
+    def make_room(self, command: object) -> list[Envelope]:
+        """Take out the oldest tells, no more than must go for *command* to be put.
+
+        Empty when all of them would not do: then nothing was taken. O(places before the last of them).
+        """
+        lane, places = self._user or deque(), list[int]()
+        heads = list[float]()  # since when those wait that stay
+        more, size, replaced = self._needs(command)
+        count, taken = len(lane) + more, self.bytes + size
+        for place, (what, own, since, key) in enumerate(lane):
+            head = heads[0] if heads else since
+            if self._is_room(count, taken, head if replaced is None else None):
+                return self._take_out(places)
+            if (isinstance(what, Envelope) and what.is_ask) or (replaced is not None and key == replaced):
+                heads.append(since)
+            else:
+                places.append(place)
+                count, taken = count - 1, taken - (own if key is None else self._by_key[key].size)
+        is_room = self._is_room(count, taken, heads[0] if heads and replaced is None else None)
+        return self._take_out(places) if is_room else []
 
     def drain(self) -> list[Envelope]:
         """Take everything, in order."""
@@ -199,6 +224,29 @@ class MeteredMailbox(Mailbox):
         self._late_at = (self._user[0][2] if self._user else now) + self._head_seconds_max
         return now > self._late_at
 
+    def _needs(self, command: object | None) -> tuple[int, int, Hashable | None]:
+        """How many places and bytes more a tell takes, and whose place, if it takes another's."""
+        if command is None:
+            return 1, 1, None
+        size = self._size_of(command)
+        key = None if self._key_of is None else self._key_of(command)
+        if key is None or key not in self._by_key:
+            return 1, size, None
+        return 0, size - self._by_key[key].size, key
+
+    def _is_room(self, count: int, taken: int, head: float | None) -> bool:
+        """Whether so many may wait, of so many bytes, the oldest since *head*."""
+        is_late = head is not None and self.now() - head > self._head_seconds_max
+        return count <= self.envelopes_max and taken <= self._bytes_max and not is_late
+
+    def _is_settled(self, entry: Entry) -> bool:
+        """Of what lies in the user lane: whether nobody waits for it any more."""
+        return isinstance(entry[0], Envelope) and entry[0].state == "settled"
+
+    def _take_out(self, places: list[int]) -> list[Envelope]:
+        """Take what lies at *places* of the user lane, which are in order."""
+        return [self._leaves(cast("Entry", entry)) for entry in super()._take_out(places)]
+
     def _sealed(self, entry: Entry) -> Entry:
         what, size, since, key = entry
         return entry if isinstance(what, Envelope) else (self.seal(what, since), size, since, key)
@@ -209,9 +257,10 @@ class MeteredMailbox(Mailbox):
         return cast("Envelope", envelope)
 
     def _has_replaced(self, key: Hashable, envelope: Envelope, size: int) -> bool:
-        """Whether a command of that key waits, whose place the new one has taken."""
-        older = self._by_key.get(key)
-        if older is None:
+        """Let it take the place of the command of that key that waits. False when it is too large for that."""
+        older = self._by_key[key]
+        if self.bytes + size - older.size > self._bytes_max:
+            self.refused += 1
             return False
         older.envelope.command, envelope.state = envelope.command, "settled"
         self.bytes += size - older.size

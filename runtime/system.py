@@ -41,8 +41,7 @@ from greenroom.runtime.limits import need_key, need_number, need_whole
 from greenroom.runtime.metered_activation import MeteredActivation
 from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.nursery import open_nurseries
-from greenroom.runtime.overflow import Overflow
-from greenroom.runtime.pace import retry_seconds
+from greenroom.runtime.overflow import overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
 from greenroom.runtime.patience import Patience
 from greenroom.runtime.pending import PendingBytes
@@ -161,26 +160,10 @@ class ActorSystem:
             raise ActorGone(envelope.to, "the system stops")
         cell = self.activations.get(envelope.to) or self.activation(envelope.to)
         if not cell.mailbox.put_nowait(envelope):
-            self._overflow(cell, envelope)
+            overflow(cell, envelope)
             return
         if not cell.is_scheduled and cell.phase in DRAINED:
             self.dispatcher.schedule(cell)
-
-    def _overflow(self, cell: Activation, envelope: Envelope) -> None:
-        """As the kind declares it for a full mailbox. Raises: MailboxFull."""
-        policy = cell.kind.overflow
-        if policy is Overflow.REFUSE or envelope.is_ask:
-            raise _full(cell)
-        cell.mailbox.refused -= 1  # it is accepted, and one of all is a dead letter
-        if policy is Overflow.DROP_NEWEST:
-            self.bury(envelope, "dropped_newest")
-            return
-        victim = cell.mailbox.take_oldest_tell()
-        if victim is None or not cell.mailbox.put_nowait(envelope):
-            cell.mailbox.refused += victim is None
-            raise _full(cell)
-        victim.state = "settled"
-        self.bury(victim, "dropped_oldest")
 
     def deliver_system(self, envelope: Envelope) -> None:
         """Queue a command of the runtime itself: a timer, a `Down`. It goes ahead of the users' commands."""
@@ -219,9 +202,12 @@ class ActorSystem:
             nests_in.nest(envelope)
 
     async def deliver_when_room(self, envelope: Envelope) -> None:
-        """Queue an envelope, waiting for room in the mailbox."""
+        """Queue an envelope, waiting for room in the mailbox. Raises: CommandTooLarge, ActorGone."""
+        never = self.activation(envelope.to).mailbox.why_never(envelope.to, envelope.command)
+        if never is not None:
+            raise never
         while True:
-            await self.activation(envelope.to).mailbox.wait_room()
+            await self.activation(envelope.to).mailbox.wait_room(envelope.command)
             try:
                 self.deliver(envelope)
             except MailboxFull:
@@ -347,15 +333,6 @@ class ActorSystem:
             storage_is_away=self.storage.is_away,
             alarms=None if self.alarms is None else self.alarms.statistics(),
         )
-
-
-def _full(cell: Activation) -> MailboxFull:
-    """The error for whom the mailbox of *cell* refused just now."""
-    error = cell.mailbox.why_full(cell.address)
-    oldest = cell.waiting.turns[0].began_at if cell.waiting is not None and cell.waiting.turns else None
-    waits_seconds = 0.0 if oldest is None else trio.current_time() - oldest
-    error.retry_after_seconds = retry_seconds(len(cell.mailbox), cell.turns, cell.gauges.busy_seconds, waits_seconds)
-    return error
 
 
 def _waits_for_itself(caller: Turn, envelope: Envelope) -> Activation | None:

@@ -280,8 +280,9 @@ def _telling(kind: type[Mailbox], trace: Trace) -> type[Mailbox]:
         def put_and_tell(self: Mailbox, envelope: Envelope) -> bool:
             if not into(self, envelope):
                 refused[:] = [envelope]
-                if trace.overflow is not Overflow.DROP_OLDEST or envelope.is_ask:
-                    trace.refused(envelope, _REFUSED[trace.overflow if not envelope.is_ask else Overflow.REFUSE])
+                is_refused = envelope.is_ask or self.why_never(envelope.to, envelope.command) is not None
+                if is_refused or trace.overflow is not Overflow.DROP_OLDEST:
+                    trace.refused(envelope, _REFUSED[Overflow.REFUSE if is_refused else trace.overflow])
                 return False
             if envelope.state == "settled":
                 trace.refused(envelope, "coalesced")
@@ -291,13 +292,14 @@ def _telling(kind: type[Mailbox], trace: Trace) -> type[Mailbox]:
 
         return put_and_tell
 
-    def take_oldest_tell(self: Mailbox) -> Envelope | None:
-        victim = kind.take_oldest_tell(self)
-        if victim is not None:
-            trace.refused(victim, "dropped_oldest")
-        elif refused:
+    def make_room(self: Mailbox, command: object) -> list[Envelope]:
+        victims = kind.make_room(self, command)
+        for victim in victims:
+            if victim.state != "settled":
+                trace.refused(victim, "dropped_oldest")
+        if not victims and refused:
             trace.refused(refused[0], "mailbox_full")
-        return victim
+        return victims
 
     def seal(self: MeteredMailbox, command: object, since: float) -> Envelope:
         envelope = cast("type[MeteredMailbox]", kind).seal(self, command, since)
@@ -307,7 +309,7 @@ def _telling(kind: type[Mailbox], trace: Trace) -> type[Mailbox]:
     methods: dict[str, Any] = {
         "put_nowait": put(kind.put_nowait),
         "put_system": put(kind.put_system),
-        "take_oldest_tell": take_oldest_tell,
+        "make_room": make_room,
     }
     if issubclass(kind, MeteredMailbox):
         methods["seal"] = seal

@@ -504,9 +504,7 @@ async def test_what_an_actor_that_ends_can_no_longer_do_is_told_in_an_event(what
 
 
 async def test_a_kind_that_has_many_actors_is_no_service(house):
-    with pytest.raises(
-        StaticName, match="counter is no service, it has an actor for each key: say ref"
-    ):
+    with pytest.raises(StaticName, match="counter is no service, it has an actor for each key: say ref"):
         house.system.service("counter")
 
 

@@ -1,17 +1,37 @@
 """Full mailboxes: what counts as full, what is dropped, and what replaces what. Random histories against a model."""
 
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from greenroom.runtime import ActorBusy, Address, MailboxFull, Meter, Overflow
+from greenroom.runtime import (
+    Actor,
+    ActorBusy,
+    ActorSystem,
+    Address,
+    AskTimeout,
+    Command,
+    CommandTooLarge,
+    Kind,
+    MailboxFull,
+    Meter,
+    Overflow,
+    Ref,
+    handles,
+    open_system,
+)
 from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.mailbox import MailboxStatistics
 from greenroom.runtime.metered_mailbox import MeteredMailbox
+from greenroom.runtime.testing import MemoryCommitter
 
 ADDRESS = Address("test", 1)
 Item = tuple[str, int]
@@ -35,7 +55,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.sampled_from(["-", "a", "b"]), st.integers(0, 5)),
         st.tuples(st.just("pop"), st.just(""), st.just(0)),
-        st.tuples(st.just("drop"), st.just(""), st.just(0)),
+        st.tuples(st.just("drop"), st.just(""), st.integers(0, 15)),
         st.tuples(st.just("back"), st.just(""), st.just(0)),
     ),
     max_size=60,
@@ -57,8 +77,9 @@ def test_it_holds_what_a_plain_list_would(steps: list[tuple[str, str, int]], cou
                 used = sum(item[1] for item in model)
                 accepted = mailbox.put_nowait(tell((key, size)))
                 if at is not None:
-                    assert accepted
-                    model[at] = (key, size)
+                    assert accepted == (not bytes_max or used - model[at][1] + size <= bytes_max)
+                    if accepted:
+                        model[at] = (key, size)
                 else:
                     assert accepted == (len(model) < count_max and not (bytes_max and used + size > bytes_max))
                     if accepted:
@@ -69,8 +90,12 @@ def test_it_holds_what_a_plain_list_would(steps: list[tuple[str, str, int]], cou
                 keyless = set(range(max(len(keyless) - 1, 0)))
                 assert (envelope.command if envelope else None) == popped
             elif kind == "drop" and not keyless:
-                victim = mailbox.take_oldest_tell()
-                assert (victim.command if victim else None) == (model.pop(0) if model else None)
+                fits, used = not bytes_max or size <= bytes_max, sum(item[1] for item in model)
+                expected = list[Item]()
+                while fits and model and (len(model) >= count_max or (bytes_max and used + size > bytes_max)):
+                    expected.append(model.pop(0))
+                    used -= expected[-1][1]
+                assert [victim.command for victim in mailbox.make_room(("-", size))] == expected
             elif kind == "back" and popped is not None:
                 mailbox.put_back([tell(popped)])
                 model.insert(0, popped)
@@ -92,6 +117,26 @@ TIMED_STEPS = st.lists(
     ),
     max_size=80,
 )
+
+
+def room_in(model: list[tuple[Item, float, bool]], count_max: int, bytes_max: int, since_min: float) -> bool:
+    """Whether one command of a byte more would be taken."""
+    used = sum(size for (_, size), _, _ in model)
+    is_late = bool(model) and model[0][1] < since_min
+    return len(model) < count_max and not (bytes_max and used + 1 > bytes_max) and not is_late
+
+
+def room_made_in(
+    model: list[tuple[Item, float, bool]], count_max: int, bytes_max: int, since_min: float
+) -> tuple[list[tuple[Item, float, bool]], list[Item]]:
+    """What stays and what goes, the oldest tells first; all stays when that would not do."""
+    left, gone = list(model), list[Item]()
+    while not room_in(left, count_max, bytes_max, since_min):
+        place = next((place for place, (_, _, is_ask) in enumerate(left) if not is_ask), None)
+        if place is None:
+            return model, []
+        gone.append(left.pop(place)[0])
+    return left, gone
 
 
 @given(TIMED_STEPS, st.integers(1, 8), st.integers(0, 15), st.sampled_from([3.5, 8.5, math.inf]))
@@ -129,9 +174,8 @@ def test_a_tell_that_lies_bare_counts_as_one_in_an_envelope(
                 assert (envelope and envelope.command) == expected
                 popped = expected or popped
             elif kind == "drop":
-                place = next((place for place, (_, _, is_ask) in enumerate(model) if not is_ask), None)
-                victim = mailbox.take_oldest_tell()
-                assert (victim and victim.command) == (None if place is None else model.pop(place)[0])
+                model, gone = room_made_in(model, count_max, bytes_max, now - head_seconds_max)
+                assert [victim.command for victim in mailbox.make_room(("-", 1))] == gone
             elif kind == "back" and popped is not None:
                 mailbox.put_back([tell(popped)])
                 model.insert(0, (popped, model[0][1] if model else now, False))
@@ -194,10 +238,10 @@ async def test_an_ask_is_never_replaced_nor_dropped() -> None:
     assert mailbox.put_nowait(question)
     assert mailbox.put_nowait(tell(("a", 2)))
     assert len(mailbox) == 2
-    victim = mailbox.take_oldest_tell()
-    assert victim is not None
-    assert victim.command == ("a", 2)
-    assert mailbox.take_oldest_tell() is None
+    assert [victim.command for victim in mailbox.make_room(("b", 1))] == [("a", 2)]
+    assert mailbox.put_nowait(Question(ADDRESS, ("a", 3), lambda value, error: None))
+    assert mailbox.make_room(("b", 1)) == []
+    assert len(mailbox) == 2
 
 
 async def test_the_error_names_the_bound_that_was_reached() -> None:
@@ -222,3 +266,160 @@ def test_a_meter_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None:
 
 def test_the_policies_are_a_closed_set() -> None:
     assert {policy.value for policy in Overflow} == {"refuse", "drop_oldest", "drop_newest"}
+
+
+# -- through the whole of the runtime ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Put(Command[int]):
+    text: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold(Command[None]):
+    until: trio.Event
+
+
+class Shelf(Actor):
+    def __init__(self, seen: list[str]) -> None:
+        self.seen = seen
+
+    @handles(Put)
+    def put(self, command: Put) -> int:
+        self.seen.append(command.text)
+        return len(self.seen)
+
+    @handles(Hold)
+    async def hold(self, command: Hold) -> None:
+        await command.until.wait()
+
+
+@dataclass
+class House:
+    system: ActorSystem
+    ref: Ref
+    seen: list[str]
+    until: trio.Event
+
+    @property
+    def mailbox(self) -> Any:
+        return self.system.activations[self.ref.address].mailbox
+
+
+@asynccontextmanager
+async def held_shelf(bytes_max: int = 10, head_seconds_max: float = math.inf, **options: Any) -> AsyncIterator[House]:
+    """A shelf whose turn waits, so that what it is told waits too."""
+    seen, until = list[str](), trio.Event()
+    meter = Meter(
+        size_of=lambda command: len(command.text) if isinstance(command, Put) else 0,
+        bytes_max=bytes_max,
+        head_seconds_max=head_seconds_max,
+        coalesce_by=lambda command: getattr(command, "key", None),
+    )
+    kind = Kind("shelf", lambda _: Shelf(seen), **({"meter": meter} | options))
+    async with open_system([kind], committer=MemoryCommitter()) as system:
+        ref = system.ref("shelf", 1)
+        ref.tell(Hold(until))
+        await wait_all_tasks_blocked()
+        yield House(system, ref, seen, until)
+        until.set()
+
+
+async def finish(house: House) -> list[str]:
+    house.until.set()
+    await wait_all_tasks_blocked()
+    return house.seen
+
+
+async def test_as_many_of_the_oldest_are_dropped_as_the_new_one_needs(autojump_clock: MockClock) -> None:
+    async with held_shelf(overflow=Overflow.DROP_OLDEST) as house:
+        for text in ("aaa", "bbb", "c", "d" * 9):
+            house.ref.tell(Put(text))
+        assert house.system.dead_letters.counts == {"dropped_oldest": 2}
+        assert await finish(house) == ["c", "d" * 9]
+
+
+async def test_nothing_is_dropped_for_what_would_never_fit(autojump_clock: MockClock) -> None:
+    for policy in Overflow:
+        async with held_shelf(overflow=policy) as house:
+            house.ref.tell(Put("aaa"))
+            with pytest.raises(CommandTooLarge, match=r"shelf/1 was told a Put of 11 bytes, and at most 10 may wait"):
+                house.ref.tell(Put("d" * 11))
+            with pytest.raises(CommandTooLarge):
+                await house.ref.offer(Put("d" * 11))
+            assert not house.system.dead_letters.counts
+            assert await finish(house) == ["aaa"]
+
+
+async def test_nothing_is_dropped_when_asks_leave_no_room(autojump_clock: MockClock) -> None:
+    async with held_shelf(overflow=Overflow.DROP_OLDEST) as house:
+        house.ref.request(Put("a" * 8), lambda *_: None, deadline=trio.current_time() + 50)
+        house.ref.tell(Put("bb"))
+        with pytest.raises(MailboxFull):
+            house.ref.tell(Put("ccc"))
+        assert not house.system.dead_letters.counts
+        assert await finish(house) == ["a" * 8, "bb"]
+
+
+async def test_what_replaces_another_is_held_to_the_bytes_too(autojump_clock: MockClock) -> None:
+    async with held_shelf() as house:
+        house.ref.tell(Put("a", "k"))
+        house.ref.tell(Put("b" * 5))
+        with pytest.raises(MailboxFull, match="6 of 10 bytes"):
+            house.ref.tell(Put("c" * 6, "k"))
+        house.ref.tell(Put("c" * 5, "k"))
+        assert house.mailbox.bytes == 10
+        assert await finish(house) == ["c" * 5, "b" * 5]
+
+
+async def test_what_replaces_another_drops_the_oldest_but_not_that_one(autojump_clock: MockClock) -> None:
+    async with held_shelf(overflow=Overflow.DROP_OLDEST) as house:
+        for put in (Put("a", "k"), Put("b" * 5), Put("c"), Put("d" * 6, "k")):
+            house.ref.tell(put)
+        assert house.system.dead_letters.counts == {"dropped_oldest": 1}
+        assert await finish(house) == ["d" * 6, "c"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "first"), [({"bytes_max": 10}, "a" * 8), ({"bytes_max": 99, "head_seconds_max": 5}, "a")]
+)
+async def test_an_offer_waits_for_every_bound_without_trying_again_and_again(
+    bounds: dict[str, Any], first: str, autojump_clock: MockClock
+) -> None:
+    async with held_shelf(**bounds) as house, trio.open_nursery() as nursery:
+        house.ref.tell(Put(first))
+        await trio.sleep(10)
+        nursery.start_soon(house.ref.offer, Put("b" * 5))
+        nursery.start_soon(house.ref.offer, Put("b" * 5))
+        await wait_all_tasks_blocked()  # never, while they try
+        assert len(nursery.child_tasks) == 2
+        assert house.mailbox.refused == 0
+        assert await finish(house) == [first, "b" * 5, "b" * 5]
+
+
+@pytest.mark.parametrize("options", [{}, {"meter": None}])
+async def test_who_has_given_up_takes_no_place_and_is_no_dead_letter(
+    options: dict[str, Any], autojump_clock: MockClock
+) -> None:
+    for policy in (Overflow.REFUSE, Overflow.DROP_OLDEST):
+        async with held_shelf(mailbox_envelopes_max=3, overflow=policy, **options) as house:
+            house.ref.tell(Put("tell"))
+            for _ in range(2):
+                with pytest.raises(AskTimeout):
+                    await house.ref.ask(Put("ask"), deadline=trio.current_time() + 1)
+            assert len(house.mailbox) == 3
+            house.ref.tell(Put("1"))
+            house.ref.tell(Put("2"))
+            assert not house.system.dead_letters.counts
+            assert house.mailbox.refused == 0
+            assert await finish(house) == ["tell", "1", "2"]
+
+
+async def test_a_tell_from_a_thread_leaves_no_bytes_behind() -> None:
+    async with held_shelf() as house:
+        await finish(house)
+        with pytest.raises(RuntimeError, match="from another thread"):
+            await trio.to_thread.run_sync(lambda: house.ref.tell(Put("a")))
+        assert (len(house.mailbox), house.mailbox.bytes) == (0, 0)
