@@ -116,6 +116,7 @@ class ActorSystem:
         """The ref of an address. Raises: UnknownKind, TypeError for a key that is none, StaticName as `check`."""
         address = Address(kind, key)
         self.check(address)
+        need_key(kind, key)
         return Ref(address, self)
 
     def service(self, name: str) -> Ref:
@@ -126,11 +127,10 @@ class ActorSystem:
         return self.ref(name, SERVICE_KEY)
 
     def check(self, address: Address) -> None:
-        """See that an actor can be there. Raises: UnknownKind, TypeError, StaticName for a second of a service."""
+        """See that an actor of that kind can be there. Raises: UnknownKind, StaticName for a second of a service."""
         leaf = self._leaves.get(address.kind)
         if leaf is None:
             raise UnknownKind(address.kind, list(self.kinds))
-        need_key(address.kind, address.key)
         if leaf.is_service and address.key != SERVICE_KEY:
             raise StaticName(
                 f"{leaf.name} is a service: there is one, `system.service({leaf.name!r})`, and no {address}"
@@ -145,6 +145,7 @@ class ActorSystem:
         cell = self.activations.get(address)
         if cell is None:
             self.check(address)
+            need_key(*address)  # of a ref that was unpickled too
             leaf = self._leaves[address.kind]
             of_kind = Activation if leaf.kind.meter is None else MeteredActivation
             cell = self.activations[address] = of_kind(self, leaf.kind, address)
