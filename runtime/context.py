@@ -153,8 +153,8 @@ class Context:
     def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Entry:
         """Tell this actor *command* later, unless its activation ends before. Kept in memory only.
 
-        Raises: RuntimeError when the activation has ended, as in `stopping`; and for one that has too much to come: timers
-        and watches, SYSTEM_ENVELOPES_MAX together.
+        Raises: RuntimeError when the activation has ended, as in `stopping`, and when too much is to come: timers and
+        watches, SYSTEM_ENVELOPES_MAX together.
         """
         if self.is_over:
             raise RuntimeError(
