@@ -27,7 +27,7 @@ from greenroom.runtime.context import Context
 from greenroom.runtime.endings import stop_itself
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorGone, UnknownCommand, WrongKindOfAnswer
-from greenroom.runtime.faults import crashed, turn_failed
+from greenroom.runtime.faults import crashed, fault_in, turn_failed
 from greenroom.runtime.gate import Effect, Gate, Outputs
 from greenroom.runtime.gauges import Gauges
 from greenroom.runtime.handlers import Handler
@@ -171,6 +171,10 @@ class Activation:
             system.acting = None
             turn_failed(self, envelope, error, memory_is_ahead=any(context.take_draft()))
             return
+        except BaseException as raised:
+            system.acting = None
+            fault_in(self, raised, type(envelope.command).__name__)
+            raise
         system.acting = None
         if value is not None and handler.may_wait and (handler.is_stream or hasattr(value, "__await__")):
             turn = Turn(self, envelope, handler)
@@ -238,10 +242,6 @@ class Activation:
                 if writes or effects:
                     self.settle_then(lambda: self.become_cold(StopReason.RELOADED))
         self._go_on()
-
-    def failed_while_cancelled(self, error: Exception) -> None:
-        """Of `WaitingTurns`: what a handler raised instead of `Cancelled`."""
-        self.system.event("actor.failed_while_cancelled", address=str(self.address), error=repr(error))
 
     def _set_phase(self) -> None:
         """From the turns that wait and the writes that are pending, unless something else is under way."""
@@ -321,11 +321,12 @@ class Activation:
             self.system.stopping = self
             try:
                 self.actor.stopping(reason)
-            except Exception as error:
-                self._effect_failed(error)
+            except BaseException as raised:
+                self._effect_failed(fault_in(self, raised, "stopping") or RuntimeError("it raised `Cancelled`"))
             finally:
                 self.system.stopping = None
         if self.waiting is not None:
+            self.waiting.cancel(f"its activation has ended ({reason})")
             for envelope in self.waiting.nested:
                 self.fail_or_bury(envelope, ActorGone(self.address, reason.value), "actor_gone")
         self.unstash()

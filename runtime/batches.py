@@ -25,7 +25,7 @@ class BatchEnvelope(Question):
     __slots__ = ("_state", "parts")
 
     def __init__(self, to: Address, parts: list[Envelope]) -> None:
-        super().__init__(to, Batch([part.command for part in parts]), self._answer)
+        super().__init__(to, Batch([part.command for part in parts]), _nobody)
         self.parts: Sequence[Envelope] = parts
         for part in parts:
             part.state = "running"
@@ -48,12 +48,31 @@ class BatchEnvelope(Question):
         """Whether anybody waits for any of the answers."""
         return any(part.is_ask for part in self.parts)
 
-    def _answer(self, value: object, error: BaseException | None) -> None:
-        """Hand out the replies, whose number fits; failures are told to each part by the activation."""
-        if error is None:
-            each = value if isinstance(value, list) else [value] * len(self.parts)
-            for part, own in zip(self.parts, each, strict=True):
-                part.resolve(own)
+    @property
+    def was_asked(self) -> bool:
+        """Whether anybody waited for any of the answers."""
+        return any(part.was_asked for part in self.parts)
+
+    def resolve(self, value: object) -> int:
+        """Hand out the replies, whose number fits; failures are told to each part by the activation.
+
+        Raises: ExceptionGroup of what receivers raised, after everybody has had theirs.
+        """
+        self.state = "settled"
+        each = value if isinstance(value, list) else [value] * len(self.parts)
+        late, faults = 0, list[Exception]()
+        for part, own in zip(self.parts, each, strict=True):
+            try:
+                late += part.resolve(own)
+            except Exception as fault:
+                faults.append(fault)
+        if faults:
+            raise ExceptionGroup(f"{self.to}: receivers of the replies to a batch raised", faults)
+        return late
+
+
+def _nobody(value: object, error: BaseException | None) -> None:
+    """A batch is answered part by part."""
 
 
 def gather(first: Envelope, mailbox: Mailbox, count_max: int) -> BatchEnvelope:

@@ -25,13 +25,17 @@ async def finish(system: "ActorSystem") -> None:
     """As `ActorSystem.stop`. Polled, because quiet is a fact about all actors at once, and only at the end of all."""
     try:
         end_rests(system)
-        while any(not cell.is_quiet for cell in system.activations.values()) and not system.storage.is_away:
+        while _is_busy(system) and not system.storage.is_away and not system.has_lost_tasks:
             await trio.sleep(POLL_SECONDS)
             end_rests(system)
     finally:
         _end_all(system)
     while system.waiting_turns:  # noqa: ASYNC110  (they were cancelled, and may still clean up)
         await trio.sleep(POLL_SECONDS)
+
+
+def _is_busy(system: "ActorSystem") -> bool:
+    return any(not cell.is_quiet for cell in system.activations.values())
 
 
 def _end_all(system: "ActorSystem") -> None:

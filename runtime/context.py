@@ -12,7 +12,7 @@ from greenroom.runtime.actor_alarms import ActorAlarms, AlarmDue
 from greenroom.runtime.actor_state import ActorState
 from greenroom.runtime.address import Address
 from greenroom.runtime.alarm_rules import Tick
-from greenroom.runtime.deadlines import Entry
+from greenroom.runtime.deadlines import Entry, check_delay
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.gate import Effect, stage
 from greenroom.runtime.mailbox import SYSTEM_ENVELOPES_MAX
@@ -70,27 +70,27 @@ class Context:
 
         unconfirmed: what this turn lets out need not wait for it; if it is not stored, the gate breaks all the same and
         the actor loads again. A turn that also writes something else waits for all. Raises: RuntimeError in a @reads
-        turn.
+        turn, and outside of turns.
         """
         if not self.owns:
             raise RuntimeError(self._why_not_stored())
-        turn = self._waiting_turn()
-        if turn.handler.is_reads if turn is not None else self.is_reading:
+        draft = self._draft()
+        if draft.handler.is_reads if isinstance(draft, Turn) else self.is_reading:
             raise RuntimeError(f"{self.address}: a handler that is @reads must not write; take the mark away")
-        draft = turn if turn is not None else self
         draft.writes = stage(draft.writes, write, unconfirmed=unconfirmed)
 
     def after_commit(self, effect: Effect) -> None:
         """Run *effect* when everything written so far is stored, after the reply. It must not wait.
 
-        Raises: TypeError for a coroutine; RuntimeError when the activation has ended, as in `stopping`.
+        Raises: TypeError for a coroutine; RuntimeError when the activation has ended, as in `stopping`, and
+        outside of turns.
         """
         refuse_coroutine("what `ctx.after_commit` is given", effect)
         if self.is_over:
             raise RuntimeError(
                 f"{self.address}: its activation has ended and lets nothing out any more; tell through a ref"
             )
-        draft = self._waiting_turn() or self
+        draft = self._draft()
         if draft.effects is None:
             draft.effects = [effect]
         else:
@@ -102,6 +102,11 @@ class Context:
         The turn must let nothing out; what its handler returns is dropped. Commands that are aside keep an actor awake,
         and go back to the mailbox when it crashes. Raises: StashFull.
         """
+        turn = self._waiting_turn()
+        if turn is not None and turn.is_start:
+            raise RuntimeError(
+                f"{self.address} has no command to put aside in its `start`: do it in the handler of one"
+            )
         refuse_if_full(self._activation)
         self.after_commit(put_aside)
 
@@ -154,13 +159,14 @@ class Context:
         """Tell this actor *command* later, unless its activation ends before. Kept in memory only.
 
         Raises: RuntimeError when the activation has ended, as in `stopping`, and when too much is to come: timers and
-        watches, SYSTEM_ENVELOPES_MAX together.
+        watches, SYSTEM_ENVELOPES_MAX together; TypeError, ValueError for a delay that is below 0 or no number.
         """
         if self.is_over:
             raise RuntimeError(
                 f"{self.address}: its activation has ended, and its timers with it: `ctx.tell_next_activation` has the "
                 "address woken again, and an alarm comes at a time"
             )
+        check_delay(delay_seconds)
         # An entry that was cancelled is dropped here: an actor that moves its one timer often would keep them all.
         self._timers = timers = {timer for timer in self._timers or () if timer.action is not None}
         self._refuse_too_many("timer")
@@ -254,11 +260,21 @@ class Context:
             return f'{self.address} wrote and owns no row: declare its kind with ownership="create" or "existing"'
         return f"{self.address} wrote and there is no row of it to own: look at `ctx.owns`, or make the row first"
 
+    def _draft(self) -> "Context | Turn":
+        """That of the turn which the running code is part of. Raises: RuntimeError when it is part of none."""
+        if self._activation.system.acting is self._activation:
+            return self
+        turn = self._waiting_turn()
+        if turn is None:
+            raise RuntimeError(
+                f"{self.address}: no turn of it runs here, in an effect or a task that outlived its turn, so this "
+                "would become part of another one: tell the actor a command through a ref, and do it there"
+            )
+        return turn
+
     def _waiting_turn(self) -> Turn | None:
         """The turn of this actor that the running code is part of, if it is one that waits."""
-        if self._activation.waiting is None:
-            return None
-        turn = current_turn()
+        turn = current_turn() if self._activation.system.waiting_turns else None
         return turn if turn is not None and turn.activation is self._activation else None
 
     @property

@@ -7,11 +7,44 @@ majority, when the heap is rebuilt.
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 
 import trio
 
+from greenroom.runtime.address import Address
+from greenroom.runtime.errors import AskTimeout
+
 REBUILD_ENTRIES_MIN = 512
+
+
+def check_deadline(deadline: float, to: Address, command: object) -> None:
+    """See to it, before anything is sent, that *deadline* is still to come.
+
+    Raises: AskTimeout when it is over, TypeError and ValueError when it is no time.
+    """
+    try:
+        if deadline > trio.current_time():
+            return
+    except TypeError:
+        raise TypeError(_no_time(deadline)) from None
+    if math.isnan(deadline):
+        raise ValueError(_no_time(deadline))
+    raise AskTimeout(to, command, "queued", is_past=True)
+
+
+def _no_time(deadline: object) -> str:
+    return f"a deadline is a trio time, such as trio.current_time() + 5, and not {deadline!r}"
+
+
+def check_delay(seconds: float) -> None:
+    """See to it that *seconds* is a time to wait. Raises: TypeError, ValueError."""
+    try:
+        if seconds >= 0:
+            return
+    except TypeError:
+        raise TypeError(f"a delay is a number of seconds, such as 0.5, and not {seconds!r}") from None
+    raise ValueError(f"a delay is 0 seconds or more, and not {seconds!r}: what is late already takes max(delay, 0)")
 
 
 class Entry:
@@ -45,7 +78,12 @@ class DeadlineHeap:
         return len(self._heap) - self._stale
 
     def at(self, time: float, action: Callable[[], None]) -> Entry:
-        """Call *action* at trio time *time*, from the heap's own task. It must not raise and not wait."""
+        """Call *action* at trio time *time*, from the heap's own task. It must not raise and not wait.
+
+        Raises: TypeError, ValueError for what is no number: one in the heap would put all others out of order.
+        """
+        if not time > -math.inf:
+            raise ValueError(f"{time!r} is no time")
         entry = Entry(self, action)
         heapq.heappush(self._heap, (time, next(self._count), entry))
         if time < self._sleeping_until and self._scope is not None:

@@ -49,9 +49,14 @@ class Envelope:
         """Somebody waits for the answer."""
         return self.reply_to is not None
 
-    def resolve(self, value: object) -> bool:
-        """Hand the reply back. False when it came too late."""
-        return self._settle(value, None)
+    @property
+    def was_asked(self) -> bool:
+        """Somebody waited for the answer, and may have given up since."""
+        return False
+
+    def resolve(self, value: object) -> int:
+        """Hand the reply back. How many of those who asked it came too late for."""
+        return not self._settle(value, None)
 
     def fail(self, error: BaseException) -> bool:
         """Hand an error back. False when it came too late, or when nobody asked."""
@@ -85,12 +90,17 @@ class Question(Envelope):
         self.turn = None
         self.stream = None
 
+    @property
+    def was_asked(self) -> bool:
+        """Somebody waited for the answer, and may have given up since."""
+        return True
+
     def expire(self) -> None:
         """The deadline passed: tell the caller what is known."""
         if self.state == "settled":
             return
         known: AskState = self.state
-        self.fail(AskTimeout(self.to, self.command, known, late_seconds=trio.current_time() - self.ends_at))
+        self.fail(AskTimeout(self.to, self.command, known))
         self._give_up_turn()
 
     def abandon(self) -> None:

@@ -33,8 +33,6 @@ from typing import Literal
 from greenroom.runtime.address import Address
 from greenroom.runtime.command import Command, Stream
 
-DEADLINE_PAST_SECONDS = 60.0  # deadlines run out on time: so late, it was a number of seconds and no time
-
 AskState = Literal["queued", "running", "committing"]
 
 
@@ -192,11 +190,12 @@ class AskTimeout(ActorError):
 
     state: ``queued`` the handler never saw the command and never will; ``running`` its turn had begun and may
     still take effect; ``committing`` its turn was over, and its answer waited for writes on their way to storage.
+    is_past: it was over already when it was given, so nothing was sent.
     """
 
-    def __init__(self, address: Address, command: object, state: AskState, late_seconds: float = 0.0) -> None:
+    def __init__(self, address: Address, command: object, state: AskState, *, is_past: bool = False) -> None:
         what = f"{address} did not answer {type(command).__name__} before the deadline (it was {state})"
-        if late_seconds > DEADLINE_PAST_SECONDS:
+        if is_past:
             what += ": that was over when it was asked. A deadline is a trio time, such as trio.current_time() + 5"
         super().__init__(what)
         self.state: AskState = state

@@ -36,14 +36,16 @@ def turn_failed(
     was_stored_in_part: bool = False,
 ) -> None:
     """A turn ended with *error*: tell its asker, and do as the kind says. A batch is first tried in its parts."""
-    is_ask = envelope.is_ask
     if len(envelope.parts) > 1 and not was_stored_in_part:
-        directive = directive_of(cell.kind.restart, error, is_ask=is_ask)
+        directive = directive_of(cell.kind.restart, error, is_ask=envelope.was_asked)
         if directive in (Directive.RESUME, Directive.RESTART):
             try_apart(cell, envelope, memory_is_ahead=memory_is_ahead or directive is Directive.RESTART)
             return
     cell.fail_or_bury(envelope, _failure_of(cell, envelope, error), "crashed")
-    directive = directive_of(cell.kind.restart, error, is_ask=is_ask)
+    directive = directive_of(cell.kind.restart, error, is_ask=envelope.was_asked)
+    if envelope.caller is not None and (directive is not Directive.RESUME or memory_is_ahead):
+        for turn in envelope.caller.chain():
+            turn.has_ended_it = turn.has_ended_it or turn.activation is cell
     if directive is Directive.RESTART:
         cell.settle_then(lambda: _crash(cell, error))
     elif directive is Directive.STOP:
@@ -52,6 +54,30 @@ def turn_failed(
         cell.settle_then(lambda: _escalate(cell, error, f"{type(error).__name__} is escalated by its kind"))
     elif memory_is_ahead:
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
+
+
+def fault_in(cell: "Activation", raised: BaseException, where: str) -> Exception | None:
+    """What of *raised* an actor must answer for; None when nothing is.
+
+    A nursery in its code mixes errors with `Cancelled`, and with the `GeneratorExit` of a stream that is closed; those
+    are of the runtime, which looks itself at whether it has cancelled. Raises: *raised*, when it is not for us to
+    catch; SystemExit and its like end the process, with a word on where they came from.
+    """
+    if isinstance(raised, Exception):
+        return raised
+    if isinstance(raised, BaseExceptionGroup):
+        rest = raised.split((trio.Cancelled, GeneratorExit))[1]
+        if rest is None or isinstance(rest, Exception):
+            return rest
+    if not isinstance(raised, trio.Cancelled | GeneratorExit):
+        raised.add_note(f"raised by {cell.address} in {where}: what is no Exception ends the process")
+        cell.system.event("system.ended_by_actor", address=str(cell.address), where=where, error=raised)
+    raise raised
+
+
+def failed_while_cancelled(cell: "Activation", error: Exception) -> None:
+    """A handler or a `start` raised *error* instead of `Cancelled`: it is cancelled all the same."""
+    cell.system.event("actor.failed_while_cancelled", address=str(cell.address), error=repr(error))
 
 
 def crashed(cell: "Activation", error: Exception, where: str) -> None:
@@ -95,7 +121,7 @@ def _failure_of(cell: "Activation", envelope: Envelope, error: Exception) -> Exc
     if isinstance(error, StorageUnavailable):
         return error
     what = name_of(command_of(envelope))
-    if envelope.is_ask:
+    if envelope.was_asked:
         cell.system.event("turn.failed", error=error, address=str(cell.address), command=what)
     failure = ActorFailed(f"{cell.address} failed on {what}: {error}")
     failure.__cause__ = error

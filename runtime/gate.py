@@ -128,7 +128,7 @@ class Gate:
         """
         if writes:
             unit = Unit(self, writes)
-            unit.size_bytes = self._committer.submit(unit)
+            unit.size_bytes = self._submit(unit)
             self.pending_bytes += unit.size_bytes
             self._all_pending.submitted(unit.size_bytes)
             if isinstance(self.pending, deque):
@@ -142,6 +142,15 @@ class Gate:
             self._newest.turns.append(Outputs(envelope, value, effects))
         else:
             self._release(envelope, value, effects)
+
+    def _submit(self, unit: Unit) -> int:
+        """Raises: ValueError, whatever a committer raises for what it cannot encode: TypeError is what json raises."""
+        try:
+            return self._committer.submit(unit)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{self.address}: a write cannot be encoded ({type(error).__name__}: {error})") from error
 
     def run_after_pending(self, effect: Effect) -> None:
         """Run *effect* when everything that is pending now is stored, unconfirmed or not; never if the gate breaks."""
@@ -179,7 +188,7 @@ class Gate:
 
     def _release(self, envelope: Envelope, value: object, effects: list[Effect] | None) -> None:
         try:
-            self.late_replies += not envelope.resolve(value)
+            self.late_replies += envelope.resolve(value)
         except Exception as error:
             self._on_fault(error)
         for effect in effects or ():

@@ -34,17 +34,18 @@ def turns_lost(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
             cell.fail_or_bury(envelope, why_not_stored(outcome, cell.address, envelope), f"gate_{outcome.value}")
     if outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN):
         cell.system.storage.lost(outcome.value)
-    if cell.waiting is not None:
-        cell.waiting.cancel(f"the gate broke ({outcome.value})")
     if cell.context is not None:
         cell.context.broken_by = outcome
     cell.become_cold(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED)
 
 
 def turn_lost(cell: "Activation", turn: "Turn") -> None:
-    """The gate broke while *turn* waited: nothing of it was stored, unless it asked for that."""
+    """The activation ended while *turn* waited: nothing of it was stored, unless it asked for that."""
     if cell.system.is_stopped:  # it was cancelled before, and the end of the system did not see it
         cell.fail_or_bury(turn.envelope, ActorGone(cell.address, "the system stops"), "stopped")
+    elif turn.has_ended_it:  # decided again it would do so again
+        why = f"what {type(turn.envelope.command).__name__} asked for failed and ended its own activation"
+        cell.fail_or_bury(turn.envelope, ActorGone(cell.address, why), "crashed")
     elif turn.was_flushed:
         what = f"{cell.address} lost storage in the middle of {type(turn.envelope.command).__name__}"
         cell.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")

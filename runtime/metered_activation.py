@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from greenroom.runtime.activation import Activation
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.faults import turn_failed
+from greenroom.runtime.faults import fault_in, turn_failed
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.lifecycle import Phase
 from greenroom.runtime.metered_mailbox import MeteredMailbox
@@ -71,6 +71,10 @@ class MeteredActivation(Activation):
                 memory_is_ahead = any(context.take_draft())
                 turn_failed(self, self._sealed(command, since, began), error, memory_is_ahead=memory_is_ahead)
                 ended = now()
+            except BaseException as raised:
+                system.acting = None
+                fault_in(self, raised, type(command).__name__)
+                raise
             else:
                 system.acting = None
                 waits = value is not None and may_wait and hasattr(value, "__await__")

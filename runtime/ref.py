@@ -18,6 +18,7 @@ import trio
 from greenroom.runtime.actor import Command, Stream
 from greenroom.runtime.address import Address
 from greenroom.runtime.codec import add_form, address_of
+from greenroom.runtime.deadlines import check_deadline
 from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import AskInStop, NoSystem
 from greenroom.runtime.lifecycle import DRAINED
@@ -85,12 +86,15 @@ class Ref:
     ) -> None:
         """Queue *command* and have *reply_to* called with (reply, None) or (None, error), exactly once.
 
-        An ask without a task: for edges that serve thousands of callers. *reply_to* must not wait; what it raises
-        is logged. deadline: absolute trio time. Raises as `tell`, and TypeError for a coroutine; then *reply_to* is not
-        called.
+        An ask without a task: for edges that serve thousands of callers. *reply_to* must not wait; what it raises is
+        logged. deadline: absolute trio time. Raises as `tell`, AskTimeout when the deadline is over, TypeError and
+        ValueError when it is no time, TypeError for a coroutine, RuntimeError in a turn, because it would leave before
+        what that turn has written; then *reply_to* is not called.
         """
         refuse_coroutine("the reply_to of a request", reply_to)
         self._refuse_in_stop(command)
+        self._system.refuse_in_turn("a request to", self._address)
+        check_deadline(deadline, self._address, command)
         envelope = Question(self._address, command, reply_to)
         self._system.deliver(envelope)
         self._system.expire_at(envelope, deadline)
@@ -102,7 +106,9 @@ class Ref:
     def ask(self, command: Command[R], *, deadline: float) -> Coroutine[Any, Any, R]:
         """Queue *command* and wait for the reply.
 
-        deadline: absolute trio time; the caller's own scope counts too, and inside a turn that turn's deadline.
+        deadline: absolute trio time; the caller's own scope counts too, and inside a turn that turn's deadline, unless
+        it is @shielded. One that is over is AskTimeout, and nothing is sent; what is no time is a TypeError or
+        ValueError.
         Cancelled, or the deadline passed: a turn that waits for something is cancelled too unless its handler is
         @shielded; what it wrote is dropped. One that was finished already may still take effect.
         Raises: AskTimeout, ActorFailed, ActorGone, CallCycle, StorageUnavailable, CommitUnknown, and as `tell`; when
@@ -112,6 +118,7 @@ class Ref:
         return self._ask(command, deadline)
 
     async def _ask(self, command: Command[R], deadline: float) -> R:
+        check_deadline(deadline, self._address, command)
         caller = current_turn()
         task = trio.lowlevel.current_task()
         answer: list[Any] = []
@@ -126,8 +133,9 @@ class Ref:
         if caller is None:
             self._system.deliver(envelope)
         else:
-            deadline = min(deadline, caller.envelope.ends_at)
-            await self._system.deliver_from(caller, envelope)
+            deadline = min(deadline, caller.ends_at)
+            await self._system.deliver_from(caller, envelope, deadline)
+            caller.asks = envelope
         self._system.expire_at(envelope, deadline)
         if not answer:
             is_waiting = True
@@ -149,6 +157,7 @@ class Ref:
         The handler runs at most STREAM_ITEMS_MAX items ahead of who follows. Leaving the block ends it, and so does the
         deadline. Raises as `ask`: on entering what `tell` raises, the rest where the next item is waited for.
         """
+        check_deadline(deadline, self._address, command)
         caller = current_turn()
         sender, receiver = trio.open_memory_channel[R](STREAM_ITEMS_MAX)
         items = Items(receiver)
@@ -162,8 +171,8 @@ class Ref:
         if caller is None:
             self._system.deliver(envelope)
         else:
-            deadline = min(deadline, caller.envelope.ends_at)
-            await self._system.deliver_from(caller, envelope)
+            deadline = min(deadline, caller.ends_at)
+            await self._system.deliver_from(caller, envelope, deadline)
         self._system.expire_at(envelope, deadline)
         try:
             yield items
@@ -174,8 +183,10 @@ class Ref:
     async def offer(self, command: Command[Any]) -> None:
         """Queue *command*, waiting for room. Only for edges: it is the backpressure to TCP.
 
-        Cancelled: the command was not queued. Raises: UnknownKind, ActorGone.
+        Cancelled: the command was not queued. Raises: UnknownKind, ActorGone; RuntimeError in a turn, because it would
+        leave before what that turn has written.
         """
+        self._system.refuse_in_turn("an offer to", self._address)
         envelope = Envelope(self._address, command)
         await self._system.deliver_when_room(envelope)
 

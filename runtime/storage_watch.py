@@ -42,11 +42,17 @@ class StorageWatch:
         await trio.lowlevel.checkpoint()
 
     async def _probe(self, back: trio.Event) -> None:
+        was_told = False
         while True:
             await trio.sleep(self._system.randomness.uniform(PROBE_SECONDS_MAX / 10, PROBE_SECONDS_MAX))
             try:
                 await self._system.committer.probe()
             except StorageUnavailable:
+                continue
+            except Exception as error:  # against its contract; what cannot be probed is not back
+                if not was_told:
+                    self._system.event("storage.probe_failed", error=error)
+                was_told = True
                 continue
             self._back = None
             back.set()

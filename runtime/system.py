@@ -18,6 +18,7 @@ from greenroom.runtime.activation import Activation
 from greenroom.runtime.actor import Command
 from greenroom.runtime.address import Address
 from greenroom.runtime.alarms import AlarmClock
+from greenroom.runtime.call_cycles import refuse_late_ask, waits_for_itself
 from greenroom.runtime.closing import finish
 from greenroom.runtime.context import Context
 from greenroom.runtime.counts import Retired, SystemStatistics, kind_statistics
@@ -28,7 +29,6 @@ from greenroom.runtime.endings import hold, kill
 from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import (
     ActorGone,
-    CallCycle,
     Escalated,
     MailboxFull,
     StaticName,
@@ -189,11 +189,13 @@ class ActorSystem:
             turn.effects = []  # the turn's own until it is taken: what runs the effects of a draft has taken it
         turn.effects.append(lambda: self.tell_or_bury(address, command, turn))
 
-    async def deliver_from(self, caller: Turn, envelope: Envelope) -> None:
-        """Queue what the turn *caller* asks. Raises: CallCycle, and as `deliver`."""
-        nests_in = _waits_for_itself(caller, envelope)
+    async def deliver_from(self, caller: Turn, envelope: Envelope, deadline: float) -> None:
+        """Queue what the turn *caller* asks. Raises: CallCycle, AskTimeout, and as `deliver`."""
+        nests_in = waits_for_itself(caller, envelope)
         if caller.activation.waiting is not None:  # else its activation is over, and it is being cancelled
-            await caller.activation.waiting.flush(caller)
+            await caller.activation.waiting.flush_until(deadline, caller, envelope)
+        else:
+            refuse_late_ask(caller, envelope)
         await trio.lowlevel.checkpoint_if_cancelled()
         if nests_in is None:
             self.deliver(envelope)
@@ -274,6 +276,14 @@ class ActorSystem:
         assert self._escalated is not None
         raise self._escalated
 
+    def refuse_in_turn(self, what: str, address: Address) -> None:
+        """See to it that no turn runs here: *what* would leave before what that has written. Raises: RuntimeError."""
+        if self.acting is not None or (self.waiting_turns and current_turn() is not None):
+            raise RuntimeError(
+                f"{what} {address} in a turn: it would leave before what the turn has written is stored. Only edges do "
+                "so; in a turn use `tell`, or `await ref.ask(...)`"
+            )
+
     def bury(self, envelope: Envelope, reason: str, sender: Turn | Context | None = None) -> None:
         """Make a dead letter of a command that will not be handled. sender: the turn that told it, if that is known."""
         senders = senders_of(sender or envelope.caller)
@@ -311,6 +321,11 @@ class ActorSystem:
             self.alarms.stop()
         await finish(self)
 
+    @property
+    def has_lost_tasks(self) -> bool:
+        """SystemExit in one of its tasks has ended them all: nothing becomes quiet any more."""
+        return self._nursery.cancel_scope.cancel_called
+
     def trace(self, ref: Ref, *, seconds: float, events_max: int = 256) -> Trace:
         """Keep of each command that the actor of *ref* is told what became of it, for *seconds*. It wakes nobody.
 
@@ -334,21 +349,6 @@ class ActorSystem:
             storage_is_away=self.storage.is_away,
             alarms=None if self.alarms is None else self.alarms.statistics(),
         )
-
-
-def _waits_for_itself(caller: Turn, envelope: Envelope) -> Activation | None:
-    """The activation inside of whose waiting turn *envelope* must run, or None. Raises: CallCycle."""
-    hops = [(envelope.to, type(envelope.command).__name__)]
-    for turn in caller.chain():
-        hops.insert(0, (turn.envelope.to, type(turn.envelope.command).__name__))
-        actor = turn.activation.actor
-        if turn.envelope.to != envelope.to or actor is None:
-            continue
-        handler = actor.handlers.get(type(envelope.command))  # type: ignore[arg-type]
-        if handler is not None and (handler.is_reentrant or (handler.is_reads and turn.handler.is_reads)):
-            return turn.activation
-        raise CallCycle(hops)
-    return None
 
 
 def _no_event(name: str, **facts: object) -> None:

@@ -7,13 +7,16 @@ The runtime knows in which turn code runs by a context variable, so `ref.ask` ne
 `def` handlers cannot wait for anybody and have none.
 """
 
+import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
-from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.gate import Effect
 from greenroom.runtime.handlers import Handler
 
@@ -34,10 +37,12 @@ class Turn:
         "_is_abandoned",
         "_scope",
         "activation",
+        "asks",
         "began_at",
         "effects",
         "envelope",
         "handler",
+        "has_ended_it",
         "is_over",
         "task",
         "was_flushed",
@@ -52,10 +57,22 @@ class Turn:
         self.effects: list[Effect] | None = None
         self.is_over = False
         self.was_flushed = False
+        self.has_ended_it = False  # a turn inside this one has failed and ended the activation of both
         self.began_at = trio.current_time()
         self.task: trio.lowlevel.Task | None = None  # that it runs in, while it does
+        self.asks: Question | None = None  # what it has asked last
         self._is_abandoned = False
         self._scope: trio.CancelScope | None = None
+
+    @property
+    def is_start(self) -> bool:
+        """It is the `start` of its actor: nothing runs inside it, and nothing of it is stored before its end."""
+        return isinstance(self.envelope.command, Start)
+
+    @property
+    def ends_at(self) -> float:
+        """Trio time at which nobody needs its answer any more; a shielded one goes on, and so does what it asks."""
+        return math.inf if self.handler.is_shielded else self.envelope.ends_at
 
     def take_draft(self) -> tuple[list[object] | None, list[Effect] | None]:
         """Empty the draft and return it."""
@@ -100,6 +117,11 @@ class Turn:
         return f"{self.activation.address}.{type(self.envelope.command).__name__}"
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Stands in the place of the command while an actor starts, which is a turn like any other to those outside."""
+
+
 def senders_of(sender: "Turn | Context | None") -> tuple[str, ...]:
     """Which turns led to what *sender* sends, as text, the first one first. Of a plain handler its actor alone."""
     if isinstance(sender, Turn):
@@ -113,6 +135,16 @@ def put_aside() -> None:
 
 def leave() -> None:
     """The effect that stands for "this turn is the last of its activation": seen where the turn ends."""
+
+
+@contextmanager
+def outside_of_turns() -> Iterator[None]:
+    """Code in the block is part of no turn: effects, which may leave while the turn that made them goes on."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def current_turn() -> Turn | None:

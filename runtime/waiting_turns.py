@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from greenroom.runtime.envelope import Envelope, Question
-from greenroom.runtime.turn import Turn
+from greenroom.runtime.errors import AskTimeout
+from greenroom.runtime.faults import failed_while_cancelled, fault_in
+from greenroom.runtime.turn import Turn, outside_of_turns
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -60,7 +62,8 @@ class WaitingTurns:
         draft = writes, effects = turn.take_draft()
         if writes or effects:
             try:
-                self._gate.close_turn(Envelope(turn.envelope.to, None), None, writes, effects)
+                with outside_of_turns():
+                    self._gate.close_turn(Envelope(turn.envelope.to, None), None, writes, effects)
             except ValueError:
                 turn.writes, turn.effects = draft  # so that it is seen that memory is ahead
                 raise
@@ -72,6 +75,13 @@ class WaitingTurns:
         else:
             await trio.lowlevel.checkpoint()
 
+    async def flush_until(self, deadline: float, turn: Turn, envelope: Envelope) -> None:
+        """As `flush`, before *envelope* is sent. Raises: AskTimeout when storage takes longer than its *deadline*."""
+        with trio.CancelScope(deadline=deadline) as scope:
+            await self.flush(turn)
+        if scope.cancelled_caught:
+            raise AskTimeout(envelope.to, envelope.command, "queued")
+
     async def _run(self, turn: Turn, awaitable: Awaitable[object]) -> None:
         value: object = None
         error: Exception | None = None
@@ -81,11 +91,13 @@ class WaitingTurns:
                 try:
                     value = await awaitable
                     is_done = True
-                except Exception as fault:
+                except BaseException as raised:
+                    fault = fault_in(self._activation, raised, type(turn.envelope.command).__name__)
                     if trio.current_effective_deadline() == float("-inf"):
-                        self._activation.failed_while_cancelled(fault)
+                        if fault is not None:
+                            failed_while_cancelled(self._activation, fault)
                         await trio.lowlevel.checkpoint()
-                    error = fault
+                    error, is_done = fault, fault is None
         finally:  # also when the system ends: whoever asked must hear of it
             self._end(turn, value, error, is_done=is_done)
 
@@ -106,5 +118,5 @@ class WaitingTurns:
                 await self.flush(turn)
                 try:
                     await channel.send(item)
-                except trio.BrokenResourceError:
+                except (trio.BrokenResourceError, trio.ClosedResourceError):  # nobody follows it any more
                     return

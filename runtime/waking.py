@@ -11,12 +11,13 @@ import trio
 
 from greenroom.runtime.actor_alarms import ActorAlarms
 from greenroom.runtime.actor_state import ActorState
-from greenroom.runtime.endings import killed
+from greenroom.runtime.endings import killed, stop_itself
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import StorageUnavailable
-from greenroom.runtime.faults import crashed
+from greenroom.runtime.faults import crashed, failed_while_cancelled, fault_in
+from greenroom.runtime.handlers import Handler
 from greenroom.runtime.lifecycle import Phase, StopReason
-from greenroom.runtime.turn import leave, put_aside
+from greenroom.runtime.turn import Start, Turn, leave
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -54,14 +55,18 @@ async def _load(cell: "Activation") -> None:
                 cell.forget(StopReason.DEADLINE)
                 crashed(cell, error, "start")
                 return
-        except Exception as error:
+        except BaseException as raised:
+            fault = fault_in(cell, raised, "start")
             if trio.current_effective_deadline() == float("-inf"):  # see the docstring of activation.py
+                if fault is not None:
+                    failed_while_cancelled(cell, fault)
                 await trio.lowlevel.checkpoint()
-            cell.forget(StopReason.START_FAILED, error)
-            crashed(cell, error, "start")
+            cause = fault or RuntimeError(f"{cell.address} was cancelled by itself in its start")
+            cell.forget(StopReason.START_FAILED, cause)
+            crashed(cell, cause, "start")
             return
         else:
-            cell.loaded()
+            _has_started(cell)
             return
 
 
@@ -70,8 +75,16 @@ async def _start_actor(cell: "Activation") -> None:
         token = await cell.system.committer.ownership.claim(cell.address, create=cell.kind.ownership == "create")
         cell.make_actor(token)
         await _load_kept(cell)
-    await (cell.actor or cell.make_actor(None)).start()
-    _store_draft(cell)
+    actor = cell.actor or cell.make_actor(None)
+    turn = Turn(cell, Envelope(cell.address, Start()), Handler(type(actor).start))
+    turn.enter()
+    cell.system.waiting_turns[turn] = None
+    try:
+        await actor.start()
+    finally:
+        turn.leave()
+        del cell.system.waiting_turns[turn]
+    _store_draft(cell, turn)
 
 
 async def _load_kept(cell: "Activation") -> None:
@@ -85,10 +98,21 @@ async def _load_kept(cell: "Activation") -> None:
         context.own_alarms = ActorAlarms(cell, await system.alarms.store.of(cell.address))
 
 
-def _store_draft(cell: "Activation") -> None:
-    """What the actor staged while it started leaves as of a turn. Marks for a turn stay for one. Raises: ValueError."""
+def _store_draft(cell: "Activation", turn: Turn) -> None:
+    """What the actor staged while it started leaves as of a turn. Raises: ValueError."""
     assert cell.context is not None
     assert cell.gate is not None
-    effects = cell.context.effects or ()
-    if (cell.context.writes or effects) and leave not in effects and put_aside not in effects:
-        cell.gate.close_turn(Envelope(cell.address, None), None, *cell.context.take_draft())
+    writes, effects = turn.take_draft()
+    if effects and leave in effects:  # its next turn is the last one
+        effects = [effect for effect in effects if effect is not leave]
+        cell.context.effects = [leave]
+    if writes or effects:
+        cell.gate.close_turn(Envelope(cell.address, None), None, writes, effects)
+
+
+def _has_started(cell: "Activation") -> None:
+    """It is ready. One that stops in its `start` still handles what woke it; a service was woken by nothing."""
+    cell.loaded()
+    assert cell.context is not None
+    if cell.service is not None and cell.context.effects:
+        stop_itself(cell)

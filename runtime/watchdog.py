@@ -1,4 +1,4 @@
-"""The watchdog: tells of what takes too long, while it does where that is possible. It never ends anything.
+"""The watchdog: tells of what takes too long, while it does where that is possible. It ends nothing but call cycles.
 
     turn.slow      a plain turn, or one step of another, kept the loop: address, command, handler, how long
     turn.stuck     a waiting turn is not over: and where it waits; again each time it has taken twice as long
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from greenroom.runtime.actor_alarms import name_of
+from greenroom.runtime.call_cycles import end_cycles
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.hang_watch import Hang, HangWatch
 from greenroom.runtime.patience import Patience
@@ -76,6 +77,7 @@ class Watchdog:
             while True:
                 await sleep_to_tick(LOOK_SECONDS)
                 self._look_at_turns()
+                end_cycles(self._system.waiting_turns)
         finally:
             if watch is not None:
                 watch.stop()

@@ -1,11 +1,9 @@
 """Who makes the calls of a provider queue: one sender for each call that may be under way."""
 
-import trio
-
 from greenroom.actors.provider_queue.commands import Finished, Transmit
 from greenroom.actors.provider_queue.request import mail_from_json
 from greenroom.actors.providers.provider import Fault, Mail, Outcome, Provider, Rejected, Unknown, bounded
-from greenroom.runtime import Actor, ActorGone, handles
+from greenroom.runtime import Actor, handles
 from greenroom.storage.postgres.outbox import OWNER_KIND, Claimed
 
 SENDER_KIND = "provider_sender"
@@ -23,11 +21,8 @@ class ProviderSender(Actor):
         """Call the provider and tell the queue what is known."""
         outcome = await self._send(command.claimed)
         queue = self.ctx.ref(OWNER_KIND, self._account)
-        try:
-            # `offer`, though this is no edge: a result must not become a dead letter. The queue never waits for us.
-            await queue.offer(Finished(command.slot, command.claimed, outcome))
-        except ActorGone:
-            await trio.lowlevel.checkpoint()  # the next owner calls the attempt unknown
+        await queue.wait_room()  # a result must not become a dead letter; the queue never waits for us
+        self.ctx.tell(queue, Finished(command.slot, command.claimed, outcome))
 
     async def _send(self, claimed: Claimed) -> Outcome:
         mail = _readable(claimed)

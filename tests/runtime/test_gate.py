@@ -1,6 +1,6 @@
 """The gate: what need not be confirmed, and what may be on its way to storage at a time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +41,18 @@ class Flush(Command[str]):
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class DoAtOnce(Command[None]):
+    what: Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Do(Command[object]):
+    """Call `what` in a turn, and await what it gives back."""
+
+    what: Callable[[Any], Awaitable[object] | None]
+
+
 class Notes(Actor):
     """It keeps what it is told."""
 
@@ -64,6 +76,15 @@ class Notes(Actor):
         self.ctx.write(command.text, unconfirmed=True)
         await self.ctx.flushed()
         return "flushed"
+
+    @handles(Do)
+    async def do(self, command: Do) -> object:
+        given = command.what(self)
+        return given if given is None else await given
+
+    @handles(DoAtOnce)
+    def do_at_once(self, command: DoAtOnce) -> None:
+        command.what(self)
 
 
 @dataclass
@@ -241,3 +262,76 @@ async def test_what_a_broken_gate_had_pending_is_not_counted_any_more(autojump_c
         await house.ask(Note("x" * 100))
         await house.ask(Note("x" * 100))
         assert house.system.pending.bytes == 0
+
+
+# -- what would leave too early ---------------------------------------------------------------------------------------
+
+
+def request(actor: Notes) -> None:
+    actor.ctx.write("first")
+    actor.ctx.ref("notes", 2).request(Look(), lambda value, error: None, deadline=trio.current_time() + 5)
+
+
+def offer(actor: Notes) -> Awaitable[None]:
+    actor.ctx.write("first")
+    return actor.ctx.ref("notes", 2).offer(Look())
+
+
+@pytest.mark.parametrize(
+    ("command", "what"), [(DoAtOnce(request), "a request"), (Do(request), "a request"), (Do(offer), "an offer")]
+)
+async def test_what_only_edges_may_do_is_refused_in_a_turn(
+    autojump_clock: MockClock, command: Command[Any], what: str
+) -> None:
+    async with open_house() as house:
+        await house.ask(command)
+        assert f"{what} to notes/2 in a turn: it would leave before what the turn has written" in str(house.answers[0])
+        assert (house.stored(), house.system.statistics().kinds["notes"].turns) == ([], 2)
+
+
+async def test_an_effect_is_in_no_turn_although_its_own_goes_on(autojump_clock: MockClock) -> None:
+    heard: list[object] = []
+
+    async def let_out_a_part(actor: Notes) -> str:
+        ref, deadline = actor.ctx.ref("notes", 2), trio.current_time() + 5
+        actor.ctx.after_commit(lambda: ref.request(Look(), lambda value, _: heard.append(value), deadline=deadline))
+        await actor.ctx.flushed()
+        await trio.sleep(1)
+        return f"heard {heard}"
+
+    async with open_house() as house:
+        await house.ask(Do(let_out_a_part))
+        assert house.answers == ["heard [0]"]
+
+
+@pytest.mark.parametrize("late", ["write", "tell", "after_commit"])
+async def test_what_is_done_outside_of_turns_is_smuggled_into_none(autojump_clock: MockClock, late: str) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+        errors: list[str] = []
+
+        def do_late(actor: Notes) -> None:
+            try:
+                if late == "write":
+                    actor.ctx.write("smuggled")
+                elif late == "tell":
+                    actor.ctx.tell(actor.ctx.ref("notes", 2), Note("smuggled"))
+                else:
+                    actor.ctx.after_commit(lambda: errors.append("smuggled"))
+            except RuntimeError as error:
+                errors.append(str(error))
+
+        async def leave_a_task_behind(actor: Notes) -> None:
+            async def later() -> None:
+                await trio.sleep(1)
+                do_late(actor)
+
+            await trio.lowlevel.checkpoint()
+            nursery.start_soon(later)
+
+        await house.ask(DoAtOnce(lambda actor: actor.ctx.after_commit(lambda: do_late(actor))))
+        await house.ask(Do(leave_a_task_behind))
+        await trio.sleep(2)
+        await house.ask(Note("another turn"))
+        assert len(errors) == 2
+        assert all("notes/1: no turn of it runs here, in an effect or a task" in error for error in errors)
+        assert house.stored() == ["another turn"]

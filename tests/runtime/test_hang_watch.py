@@ -233,11 +233,11 @@ async def test_more_hangs_than_may_be_told_are_counted_and_told_with_the_next(mo
     ("key", "command", "handler", "name"),
     [
         ("1", HoldAfterWaiting(), "Hanging.hold_after_waiting", "HoldAfterWaiting"),
-        ("start", HoldAfterWaiting(), "the start of Hanging", None),
+        ("start", HoldAfterWaiting(), "the start of Hanging", "Start"),
     ],
 )
 async def test_a_step_that_is_slow_and_no_hang_is_told_when_it_is_over(
-    key: str, command: Command[str], handler: str, name: str | None, monkeypatch: pytest.MonkeyPatch
+    key: str, command: Command[str], handler: str, name: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The loop is let go as soon as the thread has seen whose step it is."""
     events: list[dict[str, Any]] = []

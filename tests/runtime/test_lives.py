@@ -661,3 +661,44 @@ async def test_who_has_ended_tells_nothing_more_through_its_context(autojump_clo
         passivate(system)
         with pytest.raises(RuntimeError, match="its activation has ended and lets nothing out"):
             context.tell(system.ref("parting", "listener"), Hello("late"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(Command[int]):
+    by: int
+
+
+class Slow(Actor):
+    @handles(Sum, batch=8)
+    async def sum(self, commands: list[Sum]) -> int:
+        await trio.sleep(2)
+        return sum(command.by for command in commands)
+
+
+async def test_a_reply_of_a_batch_that_comes_too_late_is_counted(autojump_clock):
+    async with open_system([Kind("slow", lambda _: Slow())], committer=MemoryCommitter()) as system:
+        answers: list[object] = []
+        slow, now = system.ref("slow", 1), trio.current_time()
+        for seconds in (1, 5, 1, 5):
+            slow.request(Sum(1), lambda value, error: answers.append(value or error), deadline=now + seconds)
+        slow.tell(Sum(1))
+        await trio.sleep(3)
+        assert [answer for answer in answers if isinstance(answer, int)] == [5, 5]
+        assert system.statistics().late_replies == 2
+
+
+async def test_a_receiver_of_a_reply_that_raises_keeps_it_from_no_other_of_its_batch(autojump_clock):
+    events: list[str] = []
+    async with open_system(
+        [Kind("slow", lambda _: Slow())], committer=MemoryCommitter(), event=lambda name, **_: events.append(name)
+    ) as system:
+        answers: list[object] = []
+
+        def bad(value: object, error: object) -> None:
+            raise ValueError("bad receiver")
+
+        deadline = trio.current_time() + 5
+        system.ref("slow", 1).request(Sum(1), bad, deadline=deadline)
+        system.ref("slow", 1).request(Sum(1), lambda value, _: answers.append(value), deadline=deadline)
+        await trio.sleep(3)
+        assert (answers, events) == ([2], ["effect.failed"])

@@ -1,7 +1,7 @@
 """Turns that wait: which may overlap, who waits for whom, what is stored when they ask, and how they are given up."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -19,8 +19,10 @@ from greenroom.runtime import (
     Command,
     CommitOutcome,
     CommitUnknown,
+    Directive,
     Kind,
     Ref,
+    RestartPolicy,
     Stream,
     WrongKindOfAnswer,
     handles,
@@ -363,6 +365,90 @@ async def test_a_shielded_turn_ends_although_nobody_waits(autojump_clock: MockCl
         assert house.stored() == ["paid"]
 
 
+@dataclass(frozen=True, slots=True)
+class PayLater(Command[None]):
+    after_seconds: float
+    until: trio.Event
+
+
+class Cashier(Actor):
+    """Everything of it is shielded."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+
+    @shielded
+    @handles(PayLater)
+    async def pay(self, command: PayLater) -> None:
+        await trio.sleep(command.after_seconds)
+        answer = await self.ctx.ref("cashier", "bank").ask(Pay(command.until), deadline=soon())
+        self.book.log.append(answer)
+
+    @handles(Pay)
+    async def wait(self, command: Pay) -> str:
+        await command.until.wait()
+        return "paid"
+
+    @shielded
+    @handles(Change)
+    async def fail(self, command: Change) -> str:
+        await command.until.wait()
+        raise ValueError("too late")
+
+    @shielded
+    @handles(Count)
+    async def count(self, command: Count) -> AsyncGenerator[int, None]:
+        for number in range(command.to):
+            yield number
+        self.book.log.append("counted")
+
+
+@asynccontextmanager
+async def open_shop(events: list[str]) -> AsyncIterator[tuple[ActorSystem, Book]]:
+    book = Book()
+    kind = Kind("cashier", lambda _: Cashier(book))
+    async with open_system([kind], committer=MemoryCommitter(), event=lambda name, **_: events.append(name)) as system:
+        yield system, book
+
+
+@pytest.mark.parametrize("after_seconds", [0, 2])
+async def test_what_a_shielded_turn_asks_has_a_deadline_of_its_own(
+    autojump_clock: MockClock, after_seconds: float
+) -> None:
+    async with open_shop([]) as (system, book):
+        gate = trio.Event()
+        with pytest.raises(AskTimeout):
+            await system.ref("cashier", "a").ask(PayLater(after_seconds, gate), deadline=trio.current_time() + 1)
+        await trio.sleep(5)
+        gate.set()
+        await wait_all_tasks_blocked()
+        assert book.log == ["paid"]
+
+
+async def test_a_shielded_turn_that_fails_when_its_asker_has_given_up_is_a_failed_ask(
+    autojump_clock: MockClock,
+) -> None:
+    events: list[str] = []
+    async with open_shop(events) as (system, _):
+        gate = trio.Event()
+        with pytest.raises(AskTimeout):
+            await system.ref("cashier", "a").ask(Change("x", gate), deadline=trio.current_time() + 1)
+        gate.set()
+        await wait_all_tasks_blocked()
+        assert (events, system.crashes) == (["turn.failed"], 0)
+
+
+async def test_a_shielded_stream_ends_when_its_deadline_passes(autojump_clock: MockClock) -> None:
+    events: list[str] = []
+    async with open_shop(events) as (system, _):
+        async with system.ref("cashier", "a").stream(Count(1000), deadline=trio.current_time() + 1) as items:
+            await trio.sleep(3)
+            with pytest.raises(AskTimeout):
+                assert [item async for item in items] == list(range(16))
+        await wait_all_tasks_blocked()
+        assert (events, system.crashes, len(system.waiting_turns)) == ([], 0, 0)
+
+
 async def test_a_command_that_is_given_up_in_the_mailbox_is_never_run(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         gate = trio.Event()
@@ -589,3 +675,107 @@ async def test_what_an_effect_tells_while_its_turn_goes_on_is_told_once() -> Non
         await system.ref("teller", 1).ask(TellWhileStoring(), deadline=soon())
         await wait_all_tasks_blocked()
     assert sorted(heard) == ["by an effect", "first", "last"]
+
+
+# -- the activation ends while turns wait ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Break(Command[None]):
+    """Fail, after having written something or not."""
+
+    write: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskOneself(Command[str]):
+    """Ask for what fails, and live with it."""
+
+    write: str = ""
+
+
+class Fragile(Actor):
+    """Any failure restarts it. It notes when turns of it begin, and when they end in an actor that is over."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+
+    @reads
+    @handles(Look)
+    async def look(self, command: Look) -> str:
+        self.book.log.append(f"begins {command.name}")
+        await command.until.wait()
+        self.book.log.append(f"ends {command.name}" + ", as a ghost" * self.ctx.is_over)
+        return command.name
+
+    @reads
+    @handles(WriteWhileReading)
+    def fail(self, _: WriteWhileReading) -> None:
+        raise ValueError("a bug")
+
+    @reentrant
+    @handles(Break)
+    def fail_inside(self, command: Break) -> None:
+        if command.write:
+            self.ctx.write(command.write)
+        raise ValueError("a bug")
+
+    @handles(AskOneself)
+    async def ask_oneself(self, command: AskOneself) -> str:
+        self.book.log.append("begins")
+        with suppress(ActorFailed):
+            await self.ctx.ref("fragile", 1).ask(Break(command.write), deadline=soon())
+        await trio.lowlevel.checkpoint()
+        self.book.log.append("goes on")
+        return "lives"
+
+
+@asynccontextmanager
+async def open_fragile(directive: Directive) -> AsyncIterator[tuple[ActorSystem, Book]]:
+    book, committer = Book(), MemoryCommitter()
+    policy = RestartPolicy(on_error={ValueError: directive})
+    kind = Kind("fragile", lambda _: Fragile(book), ownership="create", restart=policy)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system([kind], committer=committer) as system:
+            yield system, book
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_crash_ends_the_turns_beside_it_and_they_begin_again_in_the_next_activation(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_fragile(Directive.RESTART) as (system, book), trio.open_nursery() as nursery:
+        fragile, gate, answers = system.ref("fragile", 1), trio.Event(), list[str]()
+
+        async def ask() -> None:
+            answers.append(await fragile.ask(Look("r", gate), deadline=soon()))
+
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        fragile.tell(WriteWhileReading())
+        await trio.sleep(1)
+        assert len(system.waiting_turns) == 1
+        gate.set()
+        await wait_all_tasks_blocked()
+        assert book.log == ["begins r", "begins r", "ends r"]
+        assert (answers, system.crashes) == (["r"], 1)
+
+
+@pytest.mark.parametrize(
+    ("directive", "write", "crashes"), [(Directive.RESTART, "", 1), (Directive.STOP, "", 0), (Directive.RESUME, "w", 0)]
+)
+async def test_a_turn_whose_own_ask_ended_its_activation_is_told_and_not_begun_again(
+    autojump_clock: MockClock, directive: Directive, write: str, crashes: int
+) -> None:
+    async with open_fragile(directive) as (system, book):
+        with pytest.raises(ActorGone, match="what AskOneself asked for failed and ended its own activation"):
+            await system.ref("fragile", 1).ask(AskOneself(write), deadline=soon())
+        await trio.sleep(10)
+        assert (book.log, system.crashes) == (["begins"], crashes)
+
+
+async def test_a_failure_that_ends_nothing_leaves_the_turn_around_it(autojump_clock: MockClock) -> None:
+    async with open_fragile(Directive.RESUME) as (system, book):
+        assert await system.ref("fragile", 1).ask(AskOneself(), deadline=soon()) == "lives"
+        assert book.log == ["begins", "goes on"]

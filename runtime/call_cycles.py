@@ -1,0 +1,97 @@
+"""Call cycles: asks whose answers wait for each other, told to one of those who ask.
+
+    one request     room/1.Post ──▶ user/7.Notify ──▶ room/1.Kick      seen when it is asked, along the chain of callers
+    two requests    room/1.Post ──▶ user/7 · user/7.Move ──▶ room/1    seen at the next look over the turns that wait
+
+A look is O(turns that wait). A turn with several asks under way is known by the last of them.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from greenroom.runtime.errors import CallCycle
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+    from greenroom.runtime.address import Address
+    from greenroom.runtime.envelope import Envelope
+    from greenroom.runtime.turn import Turn
+
+
+def waits_for_itself(caller: "Turn", envelope: "Envelope") -> "Activation | None":
+    """The activation inside of whose waiting turn *envelope* must run, or None. Raises: CallCycle."""
+    hops = [(envelope.to, type(envelope.command).__name__)]
+    for turn in caller.chain():
+        hops.insert(0, (turn.envelope.to, type(turn.envelope.command).__name__))
+        actor = turn.activation.actor
+        if turn.envelope.to != envelope.to or actor is None:
+            continue
+        handler = actor.handlers.get(type(envelope.command))  # type: ignore[arg-type]
+        if (
+            handler is not None
+            and not turn.is_start
+            and (handler.is_reentrant or (handler.is_reads and turn.handler.is_reads))
+        ):
+            return turn.activation
+        raise CallCycle(hops)
+    return None
+
+
+def refuse_late_ask(caller: "Turn", envelope: "Envelope") -> None:
+    """A start that has written waits for nobody: what it wrote leaves at its end alone. Raises: RuntimeError."""
+    if caller.is_start and (caller.writes or caller.effects):
+        raise RuntimeError(
+            f"{caller.activation.address} asks {envelope.to} in its `start` after it wrote or told something, which"
+            " leaves at its end: ask first"
+        )
+
+
+def end_cycles(turns: "Iterable[Turn]") -> None:
+    """Of *turns*, those that wait, oldest first: answer one ask of each cycle with `CallCycle`.
+
+    It is that of the youngest turn whose command has not begun: nothing of it has taken effect.
+    """
+    asking = {turn: place for place, turn in enumerate(turns) if _is_asking(turn)}
+    at_work: dict[Address, Turn] = {}
+    for one in asking:
+        at_work.setdefault(one.envelope.to, one)  # when that one is not part of a cycle, it ends; then the next
+    seen: dict[Turn, Turn] = {}
+    for first in asking:
+        path: list[Turn] = []
+        turn: Turn | None = first
+        while turn is not None and turn not in seen:
+            seen[turn] = first
+            path.append(turn)
+            turn = _waits_for(turn, at_work)
+        if turn is not None and seen[turn] is first:
+            _tell_one(path[path.index(turn) :], asking)
+
+
+def _is_asking(turn: "Turn") -> bool:
+    return turn.asks is not None and turn.asks.state != "settled" and turn.activation.actor is not None
+
+
+def _waits_for(turn: "Turn", at_work: "dict[Address, Turn]") -> "Turn | None":
+    """The turn, of those that ask, before whose end the ask of *turn* is not answered."""
+    asked = turn.asks
+    assert asked is not None
+    if asked.state != "queued":
+        return asked.turn if asked.turn is not None and _is_asking(asked.turn) else None
+    other = at_work.get(asked.to)
+    if other is None or not other.handler.is_reads:
+        return other
+    assert other.activation.actor is not None
+    handler = other.activation.actor.handlers.get(type(asked.command))  # type: ignore[arg-type]
+    return None if handler is None or handler.is_reads else other  # one that reads begins beside others
+
+
+def _tell_one(cycle: "list[Turn]", places: "dict[Turn, int]") -> None:
+    told = max((turn for turn in cycle if _not_begun(turn)), key=places.__getitem__)
+    asked, start = told.asks, cycle.index(told) + 1
+    assert asked is not None
+    hops = [turn.envelope for turn in cycle[start:] + cycle[:start]]
+    asked.fail(CallCycle([(hop.to, type(hop.command).__name__) for hop in (*hops, asked)]))
+
+
+def _not_begun(turn: "Turn") -> bool:
+    return turn.asks is not None and turn.asks.state == "queued"

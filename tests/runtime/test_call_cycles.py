@@ -1,0 +1,145 @@
+"""Asks of different requests that wait for each other end in `CallCycle` within a second, and nothing else does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from greenroom.runtime import Actor, ActorFailed, ActorSystem, CallCycle, Command, Kind, handles, open_system, reads
+from greenroom.runtime.testing import MemoryCommitter
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Command[str]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Command[str]):
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOf(Command[str]):
+    """A read that asks another one after a while."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskAlong(Command[str]):
+    """Ask the first of *way* after a while, with what remains of it; the last is looked at."""
+
+    way: tuple[int, ...]
+    seconds: float = 0.1
+
+
+class Person(Actor):
+    def __init__(self, key: int | str) -> None:
+        self.key = str(key)
+
+    @handles(Look)
+    def look(self, _: Look) -> str:
+        return self.key
+
+    @handles(AskAlong)
+    async def ask_along(self, command: AskAlong) -> str:
+        await trio.sleep(command.seconds)
+        key, *rest = command.way
+        inner: Command[str] = AskAlong(tuple(rest), command.seconds) if rest else Look()
+        return self.key + await self.ctx.ref("person", key).ask(inner, deadline=trio.current_time() + 50)
+
+    @reads
+    @handles(Read)
+    async def read(self, command: Read) -> str:
+        await trio.sleep(command.seconds)
+        return self.key
+
+    @reads
+    @handles(ReadOf)
+    async def read_of(self, command: ReadOf) -> str:
+        await trio.sleep(0.999)
+        return self.key + await self.ctx.ref("person", command.key).ask(Read(0.01), deadline=trio.current_time() + 50)
+
+
+@asynccontextmanager
+async def open_people() -> AsyncIterator[ActorSystem]:
+    async with open_system([Kind("person", Person)], committer=MemoryCommitter()) as system:
+        yield system
+
+
+async def answers_to(system: ActorSystem, **commands: Command[str]) -> dict[str, object]:
+    """What each `p<key>` answers or raises, asked in that order and at once."""
+    answers: dict[str, object] = {}
+
+    async def ask(name: str, command: Command[str]) -> None:
+        deadline = trio.current_time() + 100
+        try:
+            answers[name] = await system.ref("person", int(name[1:])).ask(command, deadline=deadline)
+        except ActorFailed as failed:
+            answers[name] = failed.__cause__
+
+    async with trio.open_nursery() as nursery:
+        for name, command in commands.items():
+            nursery.start_soon(ask, name, command)
+            await wait_all_tasks_blocked()
+    return answers
+
+
+def hops_of(cycle: object) -> list[str]:
+    while cycle is not None and not isinstance(cycle, CallCycle):
+        assert isinstance(cycle, BaseException)
+        cycle = cycle.__cause__
+    assert isinstance(cycle, CallCycle)
+    return [f"{address}.{command}" for address, command in cycle.hops]
+
+
+async def test_two_that_ask_each_other_are_told_within_a_second(autojump_clock: MockClock) -> None:
+    async with open_people() as system:
+        began = trio.current_time()
+        answers = await answers_to(system, p1=AskAlong((2,)), p2=AskAlong((1,)))
+        assert trio.current_time() - began <= 1
+        assert answers["p1"] == "12", "the elder one has its answer"
+        assert hops_of(answers["p2"]) == ["person/1.AskAlong", "person/2.AskAlong", "person/1.Look"]
+        assert "the last would wait for the first" in str(answers["p2"])
+
+
+async def test_a_cycle_over_several_hops_is_seen_whole_and_others_are_left_alone(autojump_clock: MockClock) -> None:
+    async with open_people() as system:
+        answers = await answers_to(
+            system, p1=AskAlong((2, 3)), p3=AskAlong((1,), 0.25), p7=AskAlong((1,)), p8=AskAlong((9,))
+        )
+        assert answers["p8"] == "89"
+        assert answers["p3"] == "31"
+        assert answers["p7"] == "71", "it waits for the cycle and is no part of it"
+        assert hops_of(answers["p1"]) == [
+            "person/3.AskAlong",
+            "person/1.AskAlong",
+            "person/2.AskAlong",
+            "person/3.Look",
+        ], "the youngest turn of it is told"
+
+
+async def test_reads_that_ask_each_other_are_no_cycle(autojump_clock: MockClock) -> None:
+    async with open_people() as system:
+        await trio.sleep(1 - trio.current_time() % 1)
+        assert await answers_to(system, p1=ReadOf(2), p2=ReadOf(1)) == {"p1": "12", "p2": "21"}
+
+
+async def test_who_waits_for_somebody_slow_is_no_cycle(autojump_clock: MockClock) -> None:
+    async with open_people() as system:
+        answers = await answers_to(system, p1=AskAlong((2,), 5), p2=AskAlong((3,), 8), p3=Read(20))
+        assert answers == {"p1": "12", "p2": "23", "p3": "3"}
+
+
+@pytest.mark.parametrize("pairs", [1, 50])
+async def test_every_cycle_is_ended_at_one_look(autojump_clock: MockClock, pairs: int) -> None:
+    async with open_people() as system:
+        began = trio.current_time()
+        commands = {f"p{key}": AskAlong((key + 1 if key % 2 else key - 1,)) for key in range(1, 2 * pairs + 1)}
+        answers = await answers_to(system, **commands)
+        assert trio.current_time() - began <= 1
+        assert sum(isinstance(answer, CallCycle) for answer in answers.values()) == pairs

@@ -1,0 +1,179 @@
+"""A start is a turn: what it lets out is gated, what it asks is seen, and it may be the last one of its actor."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from greenroom.runtime import (
+    Actor,
+    ActorGone,
+    ActorSystem,
+    Command,
+    Kind,
+    Service,
+    StopReason,
+    handles,
+    open_system,
+    reentrant,
+)
+from greenroom.runtime.testing import MemoryCommitter
+
+Hook = Callable[[Any], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hear(Command[int]):
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskBack(Command[int]):
+    key: str
+
+
+class Listener(Actor):
+    """Does what its test says while it starts."""
+
+    def __init__(self, start: Hook | None, heard: list[Any]) -> None:
+        self.hook, self.heard = start, heard
+
+    async def start(self) -> None:
+        if self.hook is not None:
+            await self.hook(self)
+
+    def stopping(self, reason: StopReason) -> None:
+        self.heard.append(reason)
+
+    @reentrant
+    @handles(Hear)
+    def hear(self, command: Hear) -> int:
+        self.heard.append(command.text)
+        return len(self.heard)
+
+    @handles(AskBack)
+    async def ask_back(self, command: AskBack) -> int:
+        return int(await self.ctx.ref("starter", command.key).ask(Hear("back"), deadline=soon()))
+
+
+@dataclass
+class House:
+    system: ActorSystem
+    committer: MemoryCommitter
+    events: list[tuple[str, dict[str, Any]]]
+    heard: list[Any]
+
+    def stored(self) -> list[object]:
+        return [write for _, write in self.committer.stored]
+
+    @property
+    def crashes(self) -> list[str]:
+        return [str(facts["error"]) for name, facts in self.events if name == "actor.crashed"]
+
+
+@asynccontextmanager
+async def opened(start: Hook, *, is_service: bool = False) -> AsyncIterator[House]:
+    committer, heard = MemoryCommitter(), list[Any]()
+    events: list[tuple[str, dict[str, Any]]] = []
+    starter = Kind("starter", lambda _: Listener(start, heard), ownership="create")
+    children = [Kind("other", lambda _: Listener(None, heard)), Service(starter) if is_service else starter]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system(
+            children, committer=committer, event=lambda name, **facts: events.append((name, facts))
+        ) as system:
+            yield House(system, committer, events, heard)
+        nursery.cancel_scope.cancel()
+
+
+def soon(seconds: float = 50) -> float:
+    return trio.current_time() + seconds
+
+
+async def test_what_a_start_tells_waits_for_what_it_has_written(autojump_clock: MockClock) -> None:
+    async def start(actor: Listener) -> None:
+        await trio.lowlevel.checkpoint()
+        actor.ctx.write("loaded")
+        actor.ctx.ref("other", 1).tell(Hear("by ref"))
+        actor.ctx.tell(actor.ctx.ref("other", 1), Hear("by context"))
+
+    async with opened(start) as house:
+        house.committer.hold()
+        house.system.ref("starter", 1).tell(Hear("own"))
+        await trio.sleep(1)
+        assert house.heard == ["own"]
+        house.committer.release()
+        await wait_all_tasks_blocked()
+        assert (house.stored(), house.heard) == (["loaded"], ["own", "by ref", "by context"])
+        assert not house.system.waiting_turns
+
+
+@pytest.mark.parametrize("command", [Hear(), AskBack("a")])
+async def test_a_start_that_waits_for_itself_is_a_cycle_at_once(
+    autojump_clock: MockClock, command: Command[int]
+) -> None:
+    async def start(actor: Listener) -> None:
+        if actor.ctx.address.key == "a":
+            whom = actor.ctx.ref("starter", "a") if isinstance(command, Hear) else actor.ctx.ref("other", 1)
+            await whom.ask(command, deadline=soon())
+
+    async with opened(start) as house:
+        began = trio.current_time()
+        house.system.ref("starter", "a").tell(Hear("first"))
+        await wait_all_tasks_blocked()
+        assert trio.current_time() == began
+        assert house.crashes
+        assert "starter/a.Start → " in house.crashes[0]
+        assert "starter/a.Hear: the last would wait for the first" in house.crashes[0]
+
+
+async def test_a_start_that_asks_after_it_wrote_is_told_to_ask_first(autojump_clock: MockClock) -> None:
+    async def start(actor: Listener) -> None:
+        actor.ctx.write("too early")
+        await actor.ctx.ref("other", 1).ask(Hear(), deadline=soon())
+
+    async with opened(start) as house:
+        house.system.ref("starter", 1).tell(Hear())
+        await wait_all_tasks_blocked()
+        assert "starter/1 asks other/1 in its `start` after it wrote" in house.crashes[0]
+        assert (house.heard, house.stored()) == ([StopReason.START_FAILED], [])
+
+
+async def test_a_start_has_no_command_to_put_aside(autojump_clock: MockClock) -> None:
+    async def start(actor: Listener) -> None:
+        await trio.lowlevel.checkpoint()
+        actor.ctx.stash()
+
+    async with opened(start) as house:
+        house.system.ref("starter", 1).tell(Hear())
+        await wait_all_tasks_blocked()
+        assert "starter/1 has no command to put aside in its `start`" in house.crashes[0]
+
+
+async def write_and_stop(actor: Listener) -> None:
+    await trio.lowlevel.checkpoint()
+    actor.ctx.write("loaded")
+    actor.ctx.stop()
+
+
+async def test_a_service_that_stops_in_its_start_ends_when_that_is_stored(autojump_clock: MockClock) -> None:
+    async with opened(write_and_stop, is_service=True) as house:
+        await wait_all_tasks_blocked()
+        assert (house.stored(), house.heard) == (["loaded"], [StopReason.NORMAL])
+        with pytest.raises(ActorGone, match="it is a service that has ended"):
+            await house.system.service("starter").ask(Hear(), deadline=soon())
+
+
+async def test_an_actor_that_stops_in_its_start_handles_what_woke_it(autojump_clock: MockClock) -> None:
+    async with opened(write_and_stop) as house:
+        house.committer.hold()
+        house.system.ref("starter", 1).tell(Hear("woke it"))
+        await trio.sleep(1)
+        assert house.heard == ["woke it"], "it ends when what its start wrote is stored"
+        house.committer.release()
+        await wait_all_tasks_blocked()
+        assert (house.stored(), house.heard) == (["loaded"], ["woke it", StopReason.NORMAL])
