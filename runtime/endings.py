@@ -107,6 +107,8 @@ def close(cell: "Activation", error: Exception | None) -> None:
 
 def stop_now(cell: "Activation", reason: StopReason) -> None:
     """End the activation now; commands that still wait are told."""
+    if cell.starting is not None:
+        cell.starting.cancel(reason=f"it stops: {reason}")
     if cell.waiting is not None:
         cell.waiting.cancel(f"it stops: {reason}")
         for turn in cell.waiting.turns:

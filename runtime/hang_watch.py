@@ -11,8 +11,9 @@ times a second. It sees nothing while code holds Python's own lock (a regular ex
 as `turn.slow` when it is over. A pause of the whole process (a debugger, a laptop that sleeps) holds up the thread too,
 and is not counted.
 
-Steps are seen by samples, so a healthy one costs nothing: one that takes three times slow_seconds is not missed, a
-shorter one may be. What the dispatcher drains is left out, for it measures that itself.
+Steps are seen by samples, four a second while the loop waits and ten while it works, so a healthy one costs nothing:
+one of half a second is not missed, a shorter one may be. What the dispatcher drains is left out, for it measures that
+itself.
 """
 
 import math
@@ -106,13 +107,16 @@ class HangWatch:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        pause = min(ASK_SECONDS_MAX, self._seconds_max / 4, self._slow_seconds)
+        at_rest = min(ASK_SECONDS_MAX, self._seconds_max / 4)
+        at_work = pause = min(at_rest, self._slow_seconds)
         tell_after, woke_at = self._seconds_max, time.monotonic()
         while not self._ends.wait(pause):
             before, woke_at = woke_at, time.monotonic()
             if self._is_answered:
                 tell_after = self._seconds_max
-                if not self._is_waiting() and not self._ask(woke_at):
+                is_waiting = self._is_waiting()
+                pause = at_rest if is_waiting else at_work
+                if not is_waiting and not self._ask(woke_at):
                     return
             elif woke_at - before > pause + self._seconds_max / 2:  # this thread stood still too
                 self._asked_at = woke_at

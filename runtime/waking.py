@@ -29,6 +29,8 @@ async def load(cell: "Activation") -> None:
         cell.starting = scope
         if cell.held is not None:
             scope.cancel(reason="its supervisor restarts it")
+        elif cell.system.is_stopped:
+            scope.cancel(reason="its system stops")
         await _load(cell)
     cell.starting = None
     if scope.cancel_called and cell.phase is Phase.LOADING:
@@ -73,6 +75,7 @@ async def _load(cell: "Activation") -> None:
 async def _start_actor(cell: "Activation") -> None:
     if cell.kind.ownership != "none":
         token = await cell.system.committer.ownership.claim(cell.address, create=cell.kind.ownership == "create")
+        await trio.lowlevel.checkpoint_if_cancelled()  # given up meanwhile: nobody would tell the actor that it ends
         cell.make_actor(token)
         await _load_kept(cell)
     actor = cell.actor or cell.make_actor(None)

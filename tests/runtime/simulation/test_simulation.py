@@ -19,6 +19,7 @@ from simulated_script import (
     Commit,
     Crash,
     Do,
+    Starts,
     Storage,
     TakeOver,
     Wait,
@@ -27,7 +28,7 @@ from simulated_script import (
     plan_of,
     simulate,
 )
-from simulated_world import Bounce, Fail, Put, PutMany, SetBeat
+from simulated_world import Bounce, Fail, Pass, Put, PutMany, SetAlarm, SetBeat
 
 from greenroom.runtime import StopReason, lost_turns
 from greenroom.runtime.testing import CommitFault, Plan, shrink
@@ -120,6 +121,31 @@ PLANS_THAT_FAILED = {
             Do("tell", "first/main", SetBeat("beat:12", 2.95), 0.0),
             TakeOver(1, is_frozen=False),
             Wait(1),
+        ),
+    ),
+    "actors still start when the system has stopped": Plan(
+        seed=0,
+        steps=(
+            CloseBusy(),
+            Do("tell", "member/m", PutMany("t2:0")),
+            Do("tell", "first/main", SetAlarm("alarm:1", 8.97), 1.0),
+            Commit(3, "UNKNOWN_STORED"),
+            Wait(1),
+            Starts(0.5),
+            Do("tell", "account/a", Put("t1:4900")),
+            Do("ask", "index/main", Pass("q:50", ("account/c", "account/b", "account/c"))),
+        ),
+    ),
+    "a service is started again while the system stops": Plan(
+        seed=1,
+        steps=(
+            CloseBusy(),
+            Do("request", "account/c", PutMany("t0:0"), 1.0),
+            Do("ask", "relay/main", Fail("q:31", "Bug"), 0.05),
+            Yield(6),
+            Starts(0.5),
+            Yield(2),
+            Storage(0.0, is_away=True),
         ),
     ),
 }
