@@ -339,7 +339,7 @@ async def test_a_question_that_fails_ends_neither_the_looking_nor_a_socket(live_
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(revocations.run)
-        await trio.sleep(2.5)
+        await wait_until(lambda: errors, 4)
         assert crowd.closed == {}
         await wait_until(lambda: not crowd.closed and "the end", 4)
         nursery.cancel_scope.cancel()
