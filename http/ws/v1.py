@@ -119,7 +119,7 @@ class V1Session(SocketSession):
         if heard_ago >= SILENCE_SECONDS:
             return None
         if now >= self._first_ping_at or heard_ago >= PING_SECONDS or spoken_ago >= PING_SECONDS:
-            self._first_ping_at = math.inf
+            self._first_ping_at, self.connection.spoken_at = math.inf, now
             self.connection.signal(_PING)
             return min(PING_SECONDS, SILENCE_SECONDS - heard_ago + 1)
         return min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago, self._first_ping_at - now) + 1

@@ -1,0 +1,78 @@
+"""The heartbeat of v1, second by second: one ping in 25 s of silence on either side, and an end after 35 s."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from greenroom.http.ws.v1 import V1Session
+
+
+class Peer:
+    """A session without its socket, and what it was sent."""
+
+    def __init__(self, answers: bool):
+        self.answers, self.now, self.pings = answers, 0.0, []
+        self.connection = SimpleNamespace(heard_at=0.0, spoken_at=0.0, is_paused=False, signal=self.signal)
+        self.session = V1Session.__new__(V1Session)
+        self.session.connection, self.session.principal = self.connection, None
+        self.session._rooms, self.session._first_ping_at = (), 0.0
+
+    def signal(self, frame):
+        self.pings.append(self.now)
+        if self.answers:
+            self.connection.heard_at = self.now
+
+    def live(self, seconds, every=lambda connection, now: None):
+        """Let the wheel turn; when it ended, or None."""
+        due = 1.0
+        for second in range(1, seconds):
+            self.now = float(second)
+            every(self.connection, self.now)
+            if self.now >= due:
+                wait_seconds = self.session.beat(self.now)
+                if wait_seconds is None:
+                    return self.now
+                due = self.now + int(max(wait_seconds, 1))
+        return None
+
+
+def gaps(peer):
+    return [round(later - earlier) for earlier, later in zip(peer.pings, peer.pings[1:], strict=False)]
+
+
+def test_who_answers_has_a_ping_in_25_seconds_and_no_more():
+    peer = Peer(answers=True)
+    assert peer.live(600) is None
+    assert set(gaps(peer)) <= {25, 26}
+
+
+def test_who_is_heard_all_the_time_and_told_nothing_has_one_in_25_seconds_too():
+    def speaks(connection, now):
+        connection.heard_at = now
+
+    peer = Peer(answers=True)
+    assert peer.live(600, speaks) is None
+    assert set(gaps(peer)) <= {25, 26}
+
+
+def test_who_is_heard_and_spoken_to_is_not_pinged():
+    def talks(connection, now):
+        connection.heard_at = connection.spoken_at = now
+
+    peer = Peer(answers=True)
+    assert peer.live(600, talks) is None
+    assert len(peer.pings) == 1  # the first, at its random moment
+
+
+@pytest.mark.parametrize("is_told_things", [False, True])
+def test_who_is_silent_ends_after_35_seconds_whatever_it_is_told(is_told_things):
+    def told(connection, now):
+        if is_told_things:
+            connection.spoken_at = now
+
+    peer = Peer(answers=False)
+    ended_at = peer.live(600, told)
+    assert ended_at is not None
+    assert 35 <= ended_at <= 37
+    assert not math.isinf(ended_at)
