@@ -1,7 +1,7 @@
 """The heartbeat of v1, second by second: one ping in 25 s of silence on either side, and an end after 35 s."""
 
-import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +13,7 @@ class Peer:
 
     def __init__(self, answers: bool):
         self.answers, self.now, self.pings = answers, 0.0, []
-        self.connection = SimpleNamespace(heard_at=0.0, spoken_at=0.0, is_paused=False, signal=self.signal)
+        self.connection: Any = SimpleNamespace(heard_at=0.0, spoken_at=0.0, is_paused=False, signal=self.signal)
         self.session = V1Session.__new__(V1Session)
         self.session.connection, self.session.principal = self.connection, None
         self.session._rooms, self.session._first_ping_at = (), 0.0
@@ -75,4 +75,3 @@ def test_who_is_silent_ends_after_35_seconds_whatever_it_is_told(is_told_things)
     ended_at = peer.live(600, told)
     assert ended_at is not None
     assert 35 <= ended_at <= 37
-    assert not math.isinf(ended_at)
