@@ -1,7 +1,6 @@
 """The heartbeat of v1, second by second: one ping in 25 s of silence on either side, and an end after 35 s."""
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -11,11 +10,12 @@ from greenroom.http.ws.v1 import V1Session
 class Peer:
     """A session without its socket, and what it was sent."""
 
-    def __init__(self, answers: bool):
+    def __init__(self, answers):
         self.answers, self.now, self.pings = answers, 0.0, []
-        self.connection: Any = SimpleNamespace(heard_at=0.0, spoken_at=0.0, is_paused=False, signal=self.signal)
+        self.connection = SimpleNamespace(heard_at=0.0, spoken_at=0.0, is_paused=False, signal=self.signal)
         self.session = V1Session.__new__(V1Session)
-        self.session.connection, self.session.principal = self.connection, None
+        self.session.connection = self.connection  # type: ignore[assignment]
+        self.session.principal = None
         self.session._rooms, self.session._first_ping_at = (), 0.0
 
     def signal(self, frame):
