@@ -56,13 +56,7 @@ def stop_itself(cell: "Activation") -> None:
 def _stopped_itself(cell: "Activation") -> None:
     if cell.waiting is not None:
         cell.waiting.cancel("its actor has ended")
-    cell.forget(StopReason.NORMAL)
-    if cell.service is None:
-        cell.rest_in(Phase.COLD)
-        return
-    cell.rest_in(Phase.WAITING)
-    if cell.phase is Phase.WAITING:
-        cell.service.exited(cell, None, None)
+    _ended(cell, StopReason.NORMAL, None)
 
 
 def kill(cell: "Activation") -> bool:
@@ -88,13 +82,17 @@ def kill(cell: "Activation") -> bool:
 
 def killed(cell: "Activation") -> None:
     """The activation is over, and its actor is not to blame: the next command, or its supervisor, begins another."""
-    cell.forget(StopReason.KILLED)
+    _ended(cell, StopReason.KILLED, ActorGone(cell.address, StopReason.KILLED.value))
+
+
+def _ended(cell: "Activation", reason: StopReason, error: ActorGone | None) -> None:
+    cell.forget(reason)
     if cell.service is None:
         cell.rest_in(Phase.COLD)
         return
     cell.rest_in(Phase.WAITING)
     if cell.phase is Phase.WAITING:
-        cell.service.exited(cell, None, ActorGone(cell.address, StopReason.KILLED.value))
+        cell.service.exited(cell, None, error)
 
 
 def close(cell: "Activation", error: Exception | None) -> None:
