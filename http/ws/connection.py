@@ -3,6 +3,7 @@
     write ──▶ pending ──flush──▶ send() ──all taken──▶ nothing is held
                                    └─ the kernel is full ──▶ queue ──writable──▶ send() …
     queue over OUTBOX_BYTES_MAX, or its head older than OUTBOX_SECONDS_MAX ──▶ closed with 4201
+    closed while the kernel is full ──▶ its buffer is widened, so that it holds the last word also after we are gone
 
 `write` collects what one pass of the loop has for the socket, so that an ack and the messages of one commit are one
 send. Classes: CONTROL and DURABLE are never dropped from an open connection; EPHEMERAL is dropped first, as soon as
@@ -30,6 +31,7 @@ JOINED_BYTES_MAX: Final = 4096
 LINGER_SECONDS: Final = 5.0  # how long a closed connection may take to read its close frame
 LINGER_BYTES_MAX: Final = 64 * 1024  # how much of what it still says is read and forgotten meanwhile
 SEND_BYTES_MAX: Final = 256 * 1024  # handed to the kernel at once
+LAST_WORD_SECONDS: Final = 60  # how long the kernel keeps the close frame of a peer who does not read
 
 NEVER: Final = 2**62  # turns of the wheel
 
@@ -311,8 +313,23 @@ class Connection:
             self._queued_bytes = len(rest) + len(frame)
         else:
             self._send(frame)
-            if self.is_open and self._queue is None:
-                self._half_close()
+        if self._queue is not None:
+            self._hand_over()
+        elif self.is_open:
+            self._half_close()
+
+    def _hand_over(self) -> None:
+        """Leave the last word to the kernel: it goes on telling it when this socket, and this process, are closed.
+
+        Otherwise who takes up reading later than we linger would find a reset and no code.
+        """
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES_MAX)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux only; it counts from when the peer stopped reading
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LAST_WORD_SECONDS * 1000)
+        except OSError:
+            pass  # a kind of socket that has no such option: what it does not take now waits in the queue
+        self.writable()
 
     def flush_before_close(self) -> None:
         """What was written before the close goes out before it."""

@@ -74,6 +74,7 @@ class Usage:
 
     memory_bytes: int
     descriptors: int
+    connections: int  # of those, over TCP
     threads: int
 
 
@@ -292,11 +293,22 @@ class ServerProcess:
     def usage(self) -> Usage:
         """What the server process holds now."""
         status = Path(f"/proc/{self.pid}/status").read_text()
+        descriptors = self._descriptors()
+        over_tcp = {f"socket:[{line.split()[9]}]" for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
         return Usage(
             memory_bytes=int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024,  # type: ignore[index]
-            descriptors=len(os.listdir(f"/proc/{self.pid}/fd")),
+            descriptors=len(descriptors),
+            connections=sum(target in over_tcp for target in descriptors),
             threads=int(re.search(r"Threads:\s+(\d+)", status)[1]),  # type: ignore[index]
         )
+
+    def _descriptors(self) -> list[str]:
+        """What each descriptor of the server process leads to."""
+        targets = []
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                targets.append(str(descriptor.readlink()))
+        return targets
 
     def tasks(self) -> int:
         """How many trio tasks the server process has now."""

@@ -91,17 +91,19 @@ async def test_one_who_stops_reading_delays_nobody_and_is_closed_with_4201(serve
         assert [event["seq"] for event in back.of("message")] == list(range(len(heard) + 1, 251))
 
 
-async def test_a_closed_slow_reader_who_never_reads_again_is_forgotten(server, fresh):
+async def test_a_closed_slow_reader_is_forgotten_and_learns_why_all_the_same(server, fresh):
     users = [fresh, fresh + 1]
     room = await server.make_room(fresh, users)
     async with open_sockets() as nursery:
         (sender,) = await enter(nursery, server, users[:1], room)
-        descriptors = server.usage().descriptors
+        connections = server.usage().connections
         (slow,) = await enter(nursery, server, users[1:], room, receive_buffer=4096)
         slow.stop_reading()
         for number in range(200):
             await sender.ask("send", room, body=f"{number} {BODY}")
-        await wait_until(lambda: server.usage().descriptors > descriptors and server.usage(), 12)
+        await wait_until(lambda: server.usage().connections > connections and server.usage(), 12)
+        slow.read_again()  # the kernel still has what it was told last
+        assert await slow.wait_closed() == 4201
 
 
 async def test_many_who_stop_reading_hold_at_most_a_mebibyte_each_whatever_comes_at_once(server, fresh):
