@@ -4,6 +4,7 @@
                                     RESTART   it starts again from storage, after a wait, without the poisoned command
                                     STOP      it ends; who waits is told, and the next command makes a new one
                                     ESCALATE  its supervisor has failed, with all it supervises; the one above decides
+    … that storage is away ─RESTART─▶ it starts again when storage is back, and that is no crash of its
 
 A batch that is to RESUME or RESTART is handed over again one command at a time, so that the poisoned one alone is lost.
 Without a rule of its kind a failed ask is RESUME, and the asker is told; a failed tell is RESTART. Memory that may be
@@ -46,7 +47,10 @@ def turn_failed(
     if envelope.caller is not None and (directive is not Directive.RESUME or memory_is_ahead):
         for turn in envelope.caller.chain():
             turn.has_ended_it = turn.has_ended_it or turn.activation is cell
-    if directive is Directive.RESTART:
+    if directive is Directive.RESTART and isinstance(error, StorageUnavailable):
+        cell.system.storage.lost(str(error))
+        cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
+    elif directive is Directive.RESTART:
         cell.settle_then(lambda: _crash(cell, error))
     elif directive is Directive.STOP:
         cell.settle_then(lambda: _end(cell, error))
@@ -60,19 +64,27 @@ def fault_in(cell: "Activation", raised: BaseException, where: str) -> Exception
     """What of *raised* an actor must answer for; None when nothing is.
 
     A nursery in its code mixes errors with `Cancelled`, and with the `GeneratorExit` of a stream that is closed; those
-    are of the runtime, which looks itself at whether it has cancelled. Raises: *raised*, when it is not for us to
-    catch; SystemExit and its like end the process, with a word on where they came from.
+    are of the runtime, which looks itself at whether it has cancelled. That storage is away, and nothing else, is said
+    as if no nursery stood between. Raises: *raised*, when it is not for us to catch; SystemExit and its like end the
+    process, with a word on where they came from.
     """
-    if isinstance(raised, Exception):
-        return raised
     if isinstance(raised, BaseExceptionGroup):
         rest = raised.split((trio.Cancelled, GeneratorExit))[1]
         if rest is None or isinstance(rest, Exception):
-            return rest
+            return _outage_in(rest) or rest
+    elif isinstance(raised, Exception):
+        return raised
     if not isinstance(raised, trio.Cancelled | GeneratorExit):
         raised.add_note(f"raised by {cell.address} in {where}: what is no Exception ends the process")
         cell.system.event("system.ended_by_actor", address=str(cell.address), where=where, error=raised)
     raise raised
+
+
+def _outage_in(error: Exception | None) -> StorageUnavailable | None:
+    """What says that storage is away, when a group says nothing else."""
+    if isinstance(error, BaseExceptionGroup) and error.split(StorageUnavailable)[1] is None:
+        return _outage_in(error.exceptions[0])
+    return error if isinstance(error, StorageUnavailable) else None
 
 
 def failed_while_cancelled(cell: "Activation", error: Exception) -> None:

@@ -46,12 +46,6 @@ async def _load(cell: "Activation") -> None:
         try:
             with trio.fail_after(cell.kind.start_seconds_max):
                 await _start_actor(cell)
-        except StorageUnavailable as error:
-            cell.actor = None  # what it has loaded so far may be stale when storage is back
-            if cell.context is not None:
-                cell.context.end()
-            system.storage.lost(str(error))
-            await trio.lowlevel.checkpoint()
         except trio.TooSlowError as error:
             if not system.storage.is_away:  # its own slowness
                 cell.forget(StopReason.DEADLINE)
@@ -63,6 +57,10 @@ async def _load(cell: "Activation") -> None:
                 if fault is not None:
                     failed_while_cancelled(cell, fault)
                 await trio.lowlevel.checkpoint()
+            if isinstance(fault, StorageUnavailable):
+                _wait_for_storage(cell, fault)
+                await trio.lowlevel.checkpoint()
+                continue
             cause = fault or RuntimeError(f"{cell.address} was cancelled by itself in its start")
             cell.forget(StopReason.START_FAILED, cause)
             crashed(cell, cause, "start")
@@ -70,6 +68,14 @@ async def _load(cell: "Activation") -> None:
         else:
             _has_started(cell)
             return
+
+
+def _wait_for_storage(cell: "Activation", outage: StorageUnavailable) -> None:
+    """Its start found storage away: what it has loaded so far may be stale when that is back."""
+    cell.actor = None
+    if cell.context is not None:
+        cell.context.end()
+    cell.system.storage.lost(str(outage))
 
 
 async def _start_actor(cell: "Activation") -> None:
