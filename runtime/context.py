@@ -12,18 +12,18 @@ from greenroom.runtime.actor_alarms import ActorAlarms, AlarmDue
 from greenroom.runtime.actor_state import ActorState
 from greenroom.runtime.address import Address
 from greenroom.runtime.alarm_rules import Tick
+from greenroom.runtime.command import Command
 from greenroom.runtime.deadlines import Entry, check_delay
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.gate import Effect, stage
 from greenroom.runtime.mailbox import SYSTEM_ENVELOPES_MAX
-from greenroom.runtime.misuse import address_to_tell, refuse_coroutine
+from greenroom.runtime.misuse import address_to_tell, no_command, refuse_coroutine
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.stash import refuse_if_full
 from greenroom.runtime.turn import Turn, current_turn, leave, put_aside
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
-    from greenroom.runtime.actor import Command
     from greenroom.runtime.ref import Ref
 
 
@@ -159,7 +159,8 @@ class Context:
         """Tell this actor *command* later, unless its activation ends before. Kept in memory only.
 
         Raises: RuntimeError when the activation has ended, as in `stopping`, and when too much is to come: timers and
-        watches, SYSTEM_ENVELOPES_MAX together; TypeError, ValueError for a delay that is below 0 or no number.
+        watches, SYSTEM_ENVELOPES_MAX together; TypeError, ValueError for a delay that is below 0 or no number, and for
+        what is no command.
         """
         if self.is_over:
             raise RuntimeError(
@@ -167,6 +168,8 @@ class Context:
                 "address woken again, and an alarm comes at a time"
             )
         check_delay(delay_seconds)
+        if not isinstance(command, Command):
+            no_command(self.address, command)
         # An entry that was cancelled is dropped here: an actor that moves its one timer often would keep them all.
         self._timers = timers = {timer for timer in self._timers or () if timer.action is not None}
         self._refuse_too_many("timer")
@@ -231,8 +234,11 @@ class Context:
         return self.own_alarms
 
     def tell_next_activation(self, command: "Command[Any]") -> None:
-        """Of an actor that is stopping: have the address woken again, with *command* behind what waits already."""
-        self._activation.system.tell_or_bury(self.address, command)
+        """Of an actor that is stopping: have the address woken again, with *command* behind what waits already.
+
+        In a turn it is a `tell` to itself. Raises: as `tell`.
+        """
+        self.tell(self.ref(*self.address), command)
 
     def now_ms(self) -> int:
         """Wall time, milliseconds since 1970."""

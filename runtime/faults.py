@@ -42,7 +42,7 @@ def turn_failed(
         if directive in (Directive.RESUME, Directive.RESTART):
             try_apart(cell, envelope, memory_is_ahead=memory_is_ahead or directive is Directive.RESTART)
             return
-    cell.fail_or_bury(envelope, _failure_of(cell, envelope, error), "crashed")
+    _tell_asker(cell, envelope, _failure_of(cell, envelope, error))
     directive = directive_of(cell.kind.restart, error, is_ask=envelope.was_asked)
     if envelope.caller is not None and (directive is not Directive.RESUME or memory_is_ahead):
         for turn in envelope.caller.chain():
@@ -58,6 +58,17 @@ def turn_failed(
         cell.settle_then(lambda: _escalate(cell, error, f"{type(error).__name__} is escalated by its kind"))
     elif memory_is_ahead:
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
+
+
+def _tell_asker(cell: "Activation", envelope: Envelope, failure: Exception) -> None:
+    """As every output, the error waits for what its actor wrote before: the handler may have seen that and told it."""
+    for one in envelope.parts or (envelope,):
+        if cell.gate is not None and one.is_ask and one.state != "settled":
+            cell.gate.fail_turn(one, failure)
+        else:
+            cell.fail_or_bury(one, failure, "crashed")
+    if envelope.parts:
+        envelope.state = "settled"
 
 
 def fault_in(cell: "Activation", raised: BaseException, where: str) -> Exception | None:

@@ -43,14 +43,17 @@ def stage(writes: list[object] | None, write: object, *, unconfirmed: bool) -> l
 
 
 class Outputs:
-    """What one turn wants to let out: the reply first, then the effects in the order they were made."""
+    """What one turn wants to let out: the reply, or the error, first; then the effects in the order they were made."""
 
-    __slots__ = ("effects", "envelope", "value")
+    __slots__ = ("effects", "envelope", "error", "value")
 
-    def __init__(self, envelope: Envelope, value: object, effects: list[Effect] | None) -> None:
+    def __init__(
+        self, envelope: Envelope, value: object, effects: list[Effect] | None, error: Exception | None = None
+    ) -> None:
         self.envelope = envelope
         self.value = value
         self.effects = effects
+        self.error = error
 
 
 class Unit:
@@ -152,6 +155,14 @@ class Gate:
         except Exception as error:
             raise ValueError(f"{self.address}: a write cannot be encoded ({type(error).__name__}: {error})") from error
 
+    def fail_turn(self, envelope: Envelope, error: Exception) -> None:
+        """Let the *error* of a turn that was asked out: it tells what the actor knew, which may not be stored yet."""
+        if self._newest is not None:
+            envelope.state = "committing"
+            self._newest.turns.append(Outputs(envelope, None, None, error))
+        else:
+            self._release(envelope, None, None, error)
+
     def run_after_pending(self, effect: Effect) -> None:
         """Run *effect* when everything that is pending now is stored, unconfirmed or not; never if the gate breaks."""
         assert isinstance(self.pending, deque), f"{self.address}: nothing is pending"
@@ -172,7 +183,7 @@ class Gate:
         self.pending_bytes -= unit.size_bytes
         self._all_pending.settled(unit.size_bytes)
         for turn in unit.turns:
-            self._release(turn.envelope, turn.value, turn.effects)
+            self._release(turn.envelope, turn.value, turn.effects, turn.error)
         self._on_settled()
 
     def _break(self, outcome: CommitOutcome) -> None:
@@ -186,9 +197,14 @@ class Gate:
         self._all_pending.settled(lost_bytes)
         self._on_broken(outcome, turns)
 
-    def _release(self, envelope: Envelope, value: object, effects: list[Effect] | None) -> None:
+    def _release(
+        self, envelope: Envelope, value: object, effects: list[Effect] | None, error: Exception | None = None
+    ) -> None:
         try:
-            self.late_replies += envelope.resolve(value)
+            if error is None:
+                self.late_replies += envelope.resolve(value)
+            else:
+                envelope.fail(error)
         except Exception as error:
             self._on_fault(error)
         for effect in effects or ():

@@ -41,8 +41,15 @@ def address_to_tell(ref: object, command: object) -> Address:
     if not isinstance(address, Address):
         raise TypeError(f"{ref!r} is no ref: tell `ctx.ref(kind, key)`, or `ctx.service(name)`")
     if not isinstance(command, Command):
-        raise TypeError(f"{address} cannot be told {command!r}: make a value of a class that is a Command[...]")
+        no_command(address, command)
     return address
+
+
+def no_command(address: Address, given: object) -> NoReturn:
+    """Raises: TypeError."""
+    if isinstance(given, type) and issubclass(given, Command):
+        raise TypeError(f"{address} cannot be told {given.__name__}, which is a class: say {given.__name__}(...)")
+    raise TypeError(f"{address} cannot be told {given!r}: make a value of a class that is a Command[...]")
 
 
 def coroutine_given(what: str) -> NoReturn:
@@ -51,3 +58,9 @@ def coroutine_given(what: str) -> NoReturn:
         f"{what} is called and never awaited, so it must be plain `def`. What has to wait belongs in an `async def` "
         "handler: tell an actor a command for it"
     )
+
+
+def refuse_no_clock(given: object) -> None:
+    """See to it that *given* can be the clock of a system, or is None. Raises: TypeError."""
+    if given is not None and not callable(getattr(given, "busy_seconds", None)):
+        raise TypeError(f"a system's clock tells wall time, as VirtualClock() does; {given!r} is one for `trio.run`")

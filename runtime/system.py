@@ -39,7 +39,7 @@ from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import DRAINED
 from greenroom.runtime.limits import need_key, need_number, need_whole
 from greenroom.runtime.metered_activation import MeteredActivation
-from greenroom.runtime.misuse import refuse_coroutine
+from greenroom.runtime.misuse import refuse_coroutine, refuse_no_clock
 from greenroom.runtime.nursery import open_nurseries
 from greenroom.runtime.overflow import overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
@@ -52,7 +52,7 @@ from greenroom.runtime.shields import lift_shields
 from greenroom.runtime.storage_watch import StorageWatch
 from greenroom.runtime.supervisor import Branch, Leaf
 from greenroom.runtime.tracing import Trace, start_trace
-from greenroom.runtime.tree import SERVICE_KEY, Child, Supervisor, kinds_of
+from greenroom.runtime.tree import SERVICE_KEY, Child, Supervisor, kinds_of, root_of
 from greenroom.runtime.turn import Turn, current_turn, senders_of
 from greenroom.runtime.watch import Down, runs
 from greenroom.runtime.watchdog import Watchdog
@@ -210,11 +210,14 @@ class ActorSystem:
         if never is not None:
             raise never
         while True:
-            await self.activation(envelope.to).mailbox.wait_room(envelope.command)
+            mailbox = self.activation(envelope.to).mailbox
+            await mailbox.wait_room(envelope.command)
             try:
                 self.deliver(envelope)
             except MailboxFull:
                 continue
+            finally:
+                mailbox.pass_room_on()
             return
 
     def tell_or_bury(self, address: Address, command: Command[Any], sender: Turn | Context | None = None) -> None:
@@ -226,6 +229,9 @@ class ActorSystem:
             self.bury(envelope, "mailbox_full", sender)
         except ActorGone:
             self.bury(envelope, "stopped", sender)
+        except Exception:  # of what the receiver measures its commands with
+            self.bury(envelope, "not_measured", sender)
+            raise
 
     def expire_at(self, envelope: Question, deadline: float) -> None:
         """Settle *envelope* with an error at trio time *deadline* unless it was answered before."""
@@ -394,7 +400,8 @@ async def open_system(
         raise TypeError(
             f"open_system: committer is where writes are stored, such as MemoryCommitter(), not {committer!r}"
         )
-    root = children if isinstance(children, Supervisor) else Supervisor("system", list(children))
+    root = root_of(children)
+    refuse_no_clock(clock)
     kinds = kinds_of(root)
     _check_stores(kinds.values(), alarms, states)
     async with open_nurseries() as (block, nursery):
@@ -413,6 +420,10 @@ async def open_system(
             alarms=alarms,
             states=states,
         )
+        outer = running_system.get()
+        running_system.set(
+            system
+        )  # of the tasks that are begun below too: a ref that is unpickled in an actor leads here
         if any(kind.keeps_alarms for kind in kinds.values()):
             assert system.alarms is not None
             nursery.start_soon(system.alarms.run)
@@ -420,8 +431,6 @@ async def open_system(
             nursery.start_soon(service)
         block.start_soon(system.watch_escalation)
         nursery.start_soon(sweep, system)
-        outer = running_system.get()
-        running_system.set(system)
         try:
             await system.tree.start()
             yield system

@@ -12,7 +12,7 @@ An actor that crashes is first a matter of its kind's own policy. What that cann
 it stops all its children, and its own supervisor decides. What the root cannot bear ends the system.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from greenroom.runtime.errors import StaticName
@@ -90,6 +90,18 @@ class Supervisor:
 
 
 Child = Kind | Service | Supervisor
+
+
+def root_of(children: object) -> Supervisor:
+    """The root of the tree that `open_system` is given, or is given the children of. Raises: TypeError, ValueError."""
+    if isinstance(children, Supervisor):
+        return children
+    if isinstance(children, Kind | Service) or not isinstance(children, Iterable):
+        raise TypeError(
+            f"open_system takes the children of the tree as a list, in start order, as in [Kind('room', RoomActor)]: "
+            f"not {children!r}"
+        )
+    return Supervisor("system", list(children))
 
 
 def kinds_of(root: Supervisor) -> dict[str, Kind]:

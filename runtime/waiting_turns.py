@@ -15,7 +15,8 @@ import trio
 from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import AskTimeout
 from greenroom.runtime.faults import failed_while_cancelled, fault_in
-from greenroom.runtime.turn import Turn, outside_of_turns
+from greenroom.runtime.gate import Effect
+from greenroom.runtime.turn import Turn, leave, outside_of_turns, put_aside
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -58,8 +59,13 @@ class WaitingTurns:
             turn.cancel(why)
 
     async def flush(self, turn: Turn) -> None:
-        """Store what *turn* has written so far, and wait until everything of this actor is stored."""
+        """Store what *turn* has written so far, and wait until everything of this actor is stored.
+
+        Raises: RuntimeError when it has put its command aside; ValueError as the gate.
+        """
         draft = writes, effects = turn.take_draft()
+        if effects is not None and (put_aside in effects or leave in effects):
+            effects = _without_marks(turn, effects)
         if writes or effects:
             try:
                 with outside_of_turns():
@@ -120,3 +126,18 @@ class WaitingTurns:
                     await channel.send(item)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):  # nobody follows it any more
                     return
+
+
+def _without_marks(turn: Turn, effects: list[Effect]) -> list[Effect]:
+    """Of the *effects* of a turn that goes on, those that may leave now: that it is the last one is kept for its end.
+
+    Raises: RuntimeError when it has put its command aside: it would be answered with what it does from here on.
+    """
+    if put_aside in effects:
+        turn.effects = [put_aside]
+        raise RuntimeError(
+            f"{turn} has put its command aside, so it may not wait for anybody after that: ask, flush or yield first, "
+            "and put it aside last"
+        )
+    turn.effects = [leave]
+    return [effect for effect in effects if effect is not leave]

@@ -1,0 +1,250 @@
+"""How a turn ends that waited in between, or failed: what it asked of the runtime is kept, and nothing leaves early."""
+
+import copy
+import pickle
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from greenroom.runtime import (
+    Actor,
+    ActorFailed,
+    ActorSystem,
+    Command,
+    Directive,
+    Kind,
+    RestartPolicy,
+    StorageUnavailable,
+    encodable,
+    handles,
+    open_system,
+)
+from greenroom.runtime.testing import CommitFault, MemoryCommitter, VirtualClock
+
+
+@dataclass(frozen=True, slots=True)
+class Do(Command[object]):
+    what: Callable[["Doer"], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Command[object]):
+    what: Callable[["Doer"], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Command[str]):
+    pass
+
+
+@encodable("turn-ends.Later")
+@dataclass(frozen=True, slots=True)
+class Later(Command[None]):
+    friend: Any
+
+
+class Doer(Actor):
+    def __init__(self, ended: list[str]) -> None:
+        self.ended, self.seen = ended, list[str]()
+
+    def stopping(self, reason: object) -> None:
+        self.ended.append(str(reason))
+
+    @handles(Do)
+    def do(self, command: Do) -> object:
+        return command.what(self)
+
+    @handles(Wait)
+    async def wait(self, command: Wait) -> object:
+        return await command.what(self)
+
+    @handles(Ping)
+    def ping(self, _: Ping) -> str:
+        return "pong"
+
+    @handles(Later)
+    def later(self, command: Later) -> None:
+        self.ended.append(f"told of {command.friend}")
+        command.friend.tell(Do(lambda friend: friend.ended.append("told by a friend")))
+
+
+@dataclass
+class House:
+    system: ActorSystem
+    committer: MemoryCommitter
+    ended: list[str]
+
+    def ask(self, what: Callable[[Doer], object], key: int = 1) -> Awaitable[object]:
+        return self.system.ref("doer", key).ask(Do(what), deadline=soon())
+
+    def wait(self, what: Callable[[Doer], Awaitable[object]]) -> Awaitable[object]:
+        return self.system.ref("doer", 1).ask(Wait(what), deadline=soon())
+
+
+@asynccontextmanager
+async def opened(clock: MockClock, **restart: Any) -> AsyncIterator[House]:
+    committer, ended = MemoryCommitter(), list[str]()
+    kind = Kind("doer", lambda _: Doer(ended), ownership="create", keeps_alarms=True, restart=RestartPolicy(**restart))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system(
+            [kind], committer=committer, alarms=committer.alarms, clock=VirtualClock(clock)
+        ) as system:
+            yield House(system, committer, ended)
+        nursery.cancel_scope.cancel()
+
+
+def soon() -> float:
+    return trio.current_time() + 30
+
+
+async def other(doer: Doer) -> object:
+    return await doer.ctx.ref("doer", 2).ask(Ping(), deadline=soon())
+
+
+async def flushed(doer: Doer) -> object:
+    await doer.ctx.flushed()
+    return "pong"
+
+
+# -- marks -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("waits", [other, flushed])
+async def test_an_actor_that_stops_and_then_waits_in_the_same_turn_stops_all_the_same(
+    autojump_clock: MockClock, waits: Callable[[Doer], Awaitable[object]]
+) -> None:
+    async def stops(doer: Doer) -> object:
+        doer.ctx.stop()
+        doer.ctx.write("last")
+        return await waits(doer)
+
+    async with opened(autojump_clock) as house:
+        assert await house.wait(stops) == "pong"
+        await wait_all_tasks_blocked()
+        assert house.ended == ["normal"]
+        assert [write for _, write in house.committer.stored] == ["last"]
+
+
+@pytest.mark.parametrize("waits", [other, flushed])
+async def test_a_command_that_is_put_aside_may_not_be_answered_by_what_follows(
+    autojump_clock: MockClock, waits: Callable[[Doer], Awaitable[object]]
+) -> None:
+    async def puts_aside(doer: Doer) -> object:
+        doer.ctx.stash()
+        return await waits(doer)
+
+    async with opened(autojump_clock) as house:
+        with pytest.raises(
+            ActorFailed, match=r"doer/1.Wait has put its command aside, so it may not wait .* aside last"
+        ):
+            await house.wait(puts_aside)
+
+
+# -- errors wait as answers do -----------------------------------------------------------------------------------------
+
+
+def fails(doer: Doer) -> object:
+    raise ValueError(f"taken by {doer.seen}")
+
+
+def takes(doer: Doer) -> object:
+    doer.ctx.write("taken")
+    doer.seen.append("ann")
+    return "yours"
+
+
+@pytest.mark.parametrize("directive", [Directive.RESUME, Directive.RESTART, Directive.STOP])
+async def test_an_error_tells_nothing_that_is_not_stored_yet(autojump_clock: MockClock, directive: Directive) -> None:
+    async with opened(autojump_clock, on_error={ValueError: directive}) as house:
+        answers: list[str] = []
+
+        async def ask(who: str, what: Callable[[Doer], object]) -> None:
+            try:
+                answers.append(f"{who}: {await house.ask(what)}")
+            except (ActorFailed, StorageUnavailable) as error:
+                answers.append(f"{who}: {type(error).__name__} {error.__cause__}")
+
+        house.committer.hold()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "ann", takes)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(ask, "bob", fails)
+            await wait_all_tasks_blocked()
+            assert answers == []
+            house.committer.release()
+        assert sorted(answers) == ["ann: yours", "bob: ActorFailed taken by ['ann']"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        (CommitFault.REFUSED, "ActorFailed None"),
+        (CommitFault.UNAVAILABLE, "StorageUnavailable None"),
+        (CommitFault.FENCED, "ActorFailed taken by []"),
+    ],
+)
+async def test_an_error_that_told_what_never_was_is_not_told(
+    autojump_clock: MockClock, fault: CommitFault, answer: str
+) -> None:
+    """Behind a fence it is decided again, on what is stored."""
+    async with opened(autojump_clock) as house:
+        house.committer.fail_unit(1, fault)
+        house.committer.hold()
+        async with trio.open_nursery() as nursery:
+
+            async def take() -> None:
+                with pytest.raises((ActorFailed, StorageUnavailable)):
+                    await house.ask(lambda doer: fails(doer) if doer.ctx.is_redo else takes(doer))
+
+            async def fail() -> None:
+                with pytest.raises((ActorFailed, StorageUnavailable)) as caught:
+                    await house.ask(fails)
+                assert f"{type(caught.value).__name__} {caught.value.__cause__}" == answer
+
+            nursery.start_soon(take)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(fail)
+            await wait_all_tasks_blocked()
+            house.committer.release()
+
+
+# -- refs in turns -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda ref: pickle.loads(pickle.dumps(ref))])
+async def test_a_ref_that_is_copied_inside_an_actor_leads_to_the_actors_of_its_system(
+    autojump_clock: MockClock, copied: Callable[[Any], Any]
+) -> None:
+    async def asks(doer: Doer) -> object:
+        return await copied(doer.ctx.ref("doer", 2)).ask(Ping(), deadline=soon())
+
+    async with opened(autojump_clock) as house:
+        assert await house.wait(asks) == "pong"
+        await house.ask(lambda doer: copied(doer.ctx.ref("doer", 2)).tell(Do(lambda _: house.ended.append("heard"))))
+        await wait_all_tasks_blocked()
+        assert house.ended == ["heard"]
+
+
+async def test_the_command_of_an_alarm_may_hold_a_ref(autojump_clock: MockClock) -> None:
+    async with opened(autojump_clock) as house:
+        await house.ask(lambda doer: doer.ctx.set_alarm("a", Later(doer.ctx.ref("doer", 2)), after_seconds=5))
+        await trio.sleep(6)
+        assert house.ended == ["told of doer/2", "told by a friend"]
+
+
+async def test_telling_the_next_activation_in_a_turn_waits_for_what_the_turn_wrote(autojump_clock: MockClock) -> None:
+    def writes(doer: Doer) -> object:
+        doer.ctx.write("first")
+        doer.ctx.tell_next_activation(Do(lambda self: self.ended.append(f"{len(house.committer.stored)} stored")))
+        return None
+
+    async with opened(autojump_clock) as house:
+        await house.ask(writes)
+        await wait_all_tasks_blocked()
+        assert house.ended == ["1 stored"]
