@@ -15,7 +15,7 @@ draft held something already, memory is loaded again from storage. A handler tha
 restart policy of its kind decides.
 """
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from greenroom.runtime.actor_alarms import ALARM_HANDLERS
 from greenroom.runtime.command import Command as Command
@@ -35,6 +35,17 @@ class Actor:
         super().__init_subclass__()
         refuse_hooks(cls)
         cls.handlers = {**ALARM_HANDLERS, **handlers_of(cls)}
+
+    if not TYPE_CHECKING:  # to a type checker it would mean that an actor has every attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Of what is not there. Raises: AttributeError."""
+            if name == "ctx":
+                raise AttributeError(
+                    f"{type(self).__name__} has no `ctx` yet while it is made, in `__init__`: what needs it goes into "
+                    "`async def start`"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     async def start(self) -> None:
         """Load. Commands wait in the mailbox until it returns; raising is a crash.

@@ -22,6 +22,7 @@ from greenroom.runtime.codec import decode_command, encode_command
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import NotDecodable, UnknownCommand, WrongKindOfAnswer
 from greenroom.runtime.handlers import Handler
+from greenroom.runtime.limits import need_number
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -93,10 +94,10 @@ class ActorAlarms:
         """As `Context.set_alarm`."""
         assert self._cell.actor is not None
         handler_of(self._cell.actor, command)
-        if every_seconds is not None and not EVERY_SECONDS_MIN <= every_seconds < float("inf"):
+        if every_seconds is not None and not _is_from(EVERY_SECONDS_MIN, every_seconds):
             raise ValueError(
-                f"alarm {name}: every_seconds is {EVERY_SECONDS_MIN:g} or more, not {every_seconds}: each coming is a "
-                "commit; a beat in memory is ctx.tell_self_after"
+                f"alarm {name}: every_seconds is {EVERY_SECONDS_MIN:g} or more, not {every_seconds!r}: each coming is "
+                "a commit; a beat in memory is ctx.tell_self_after"
             )
         if at_ms is None and after_seconds is None:
             after_seconds = every_seconds
@@ -214,8 +215,9 @@ class ActorAlarms:
         if at_ms is not None:
             return at_ms
         assert after_seconds is not None
-        if not 0 <= after_seconds < float("inf"):
-            raise ValueError(f"alarm {name}: after_seconds is 0 or more, not {after_seconds}")
+        need_number(f"alarm {name}: after_seconds", after_seconds, may_be_0=True)
+        if after_seconds == float("inf"):
+            raise ValueError(f"alarm {name}: after_seconds has an end, or the alarm would never come")
         return self._now_ms() + round(after_seconds * 1000)
 
     @property
@@ -290,3 +292,8 @@ ALARM_HANDLERS: dict[Any, Handler] = {
     AlarmFailed: Handler(_alarm_failed, may_wait=False),
 }
 """Part of the table of every actor: a look-up like any other, and nothing more on the way of other commands."""
+
+
+def _is_from(least: float, given: object) -> bool:
+    """Whether *given* is a number that is *least* or more and has an end."""
+    return isinstance(given, int | float) and not isinstance(given, bool) and least <= given < float("inf")

@@ -44,7 +44,7 @@ class MailboxStatistics:
 class Mailbox:
     """The queue of one actor. *envelopes_max* bounds the user lane; the system lane is bounded where it is fed."""
 
-    __slots__ = ("_room_waiters", "_system", "_user", "depth_peak", "envelopes_max", "refused")
+    __slots__ = ("_room_waiters", "_system", "_user", "_wakes_left", "depth_peak", "envelopes_max", "refused")
 
     def __init__(self, envelopes_max: int) -> None:
         self.envelopes_max = envelopes_max
@@ -53,6 +53,7 @@ class Mailbox:
         self._user: deque[Any] | None = None  # of envelopes here
         self._system: deque[Envelope] | None = None
         self._room_waiters: deque[trio.lowlevel.Task] | None = None
+        self._wakes_left = 0
 
     def __len__(self) -> int:
         return (len(self._user) if self._user else 0) + (len(self._system) if self._system else 0)
@@ -199,7 +200,8 @@ class Mailbox:
     async def wait_room(self, command: object | None = None) -> None:
         """Wait until there is room for *command*, or until one that waits is taken. Cancelled: nothing happened.
 
-        That may be too little, and another sender may be quicker: the caller tries again in a loop.
+        That may be too little, and another sender may be quicker: the caller tries again in a loop. It calls
+        `pass_room_on` in any case: the others sleep on.
         """
         if self.has_room(command):
             await trio.lowlevel.checkpoint()
@@ -235,12 +237,26 @@ class Mailbox:
             self._user = deque(entry for place, entry in enumerate(lane) if place not in gone)
         return taken
 
+    def pass_room_on(self) -> None:
+        """Of one whom `wait_room` has let go, once it has taken what it wants: the next may want what is left.
+
+        Each of those who waited when the room came is woken once at most, so nobody is woken for ever by the others.
+        """
+        if self._wakes_left and self._room_waiters and self.has_room():
+            self._wakes_left -= 1
+            self._wake_next()
+
     def _wake_room_waiter(self) -> None:
+        if self._room_waiters is not None:
+            self._wakes_left = len(self._room_waiters) - 1
+            self._wake_next()
+
+    def _wake_next(self) -> None:
         waiters = self._room_waiters
-        if waiters is not None:
-            trio.lowlevel.reschedule(waiters.popleft())
-            if not waiters:
-                self._room_waiters = None
+        assert waiters
+        trio.lowlevel.reschedule(waiters.popleft())
+        if not waiters:
+            self._room_waiters = None
 
 
 class ClosedMailbox(Mailbox):

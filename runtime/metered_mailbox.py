@@ -15,6 +15,7 @@ from typing import Any, cast
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorBusy, CommandTooLarge, MailboxFull
+from greenroom.runtime.limits import need_whole
 from greenroom.runtime.mailbox import Mailbox, MailboxStatistics
 from greenroom.runtime.overflow import Meter
 from greenroom.runtime.stopwatch import stopwatch
@@ -82,20 +83,21 @@ class MeteredMailbox(Mailbox):
         if lane is None:
             lane = self._user = deque()
         size_of, clock, depth = self._size_of, self.now, len(lane)  # called as locals: twice as fast in CPython 3.11
-        size, now = size_of(command), clock()
-        taken = self.bytes + size
-        if depth >= self.envelopes_max or taken > self._bytes_max or (now > self._late_at and self._is_late(now)):
+        size, now, held = size_of(command), clock(), self.bytes
+        if not 0 <= size <= self._bytes_max - held or depth >= self.envelopes_max:
+            return False
+        if now > self._late_at and self._is_late(now):
             return False
         self._to = to
         lane.append((command, size, now, None))
-        self.bytes = taken
+        self.bytes = held + size
         if depth >= self.depth_peak:
             self.depth_peak = depth + 1
         return True
 
     def put_nowait(self, envelope: Envelope) -> bool:
         """Queue a command, or let it take the place of the one with its key. False when the mailbox is full."""
-        size, key = self._size_of(envelope.command), None
+        size, key = self._measured(envelope.command), None
         if self._key_of is not None and not envelope.is_ask:
             key = self._key_of(envelope.command)
             if key is not None and key in self._by_key:
@@ -215,6 +217,12 @@ class MeteredMailbox(Mailbox):
         """The envelope of what was told *since*."""
         assert self._to is not None
         return Envelope(self._to, command)
+
+    def _measured(self, command: object) -> int:
+        """Its size. Raises: TypeError, ValueError for what is none; what `size_of` raises."""
+        size = self._size_of(command)
+        need_whole(f"size_of a meter, of {type(command).__name__}", size, least=0)
+        return size
 
     def _is_late(self, now: float) -> bool:
         """Whether the head has waited for too long, of a mailbox that was last asked a while ago.

@@ -22,7 +22,7 @@ from greenroom.runtime.deadlines import check_deadline
 from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import AskInStop, NoSystem
 from greenroom.runtime.lifecycle import DRAINED
-from greenroom.runtime.misuse import refuse_coroutine
+from greenroom.runtime.misuse import no_command, refuse_coroutine
 from greenroom.runtime.turn import current_turn
 
 if TYPE_CHECKING:
@@ -69,9 +69,11 @@ class Ref:
 
         Order: commands of one sender to one address arrive in the order told.
         Raises: MailboxFull, UnknownKind, ActorGone (the system stops). Inside a turn only UnknownKind: what cannot be
-        queued later is a dead letter.
+        queued later is a dead letter. TypeError for what is no command.
         """
         system, address = self._system, self._address
+        if not isinstance(command, Command):
+            no_command(address, command)
         if system.acting is not None or (system.waiting_turns and current_turn() is not None):
             system.tell(address, command)
             return
@@ -157,6 +159,7 @@ class Ref:
         The handler runs at most STREAM_ITEMS_MAX items ahead of who follows. Leaving the block ends it, and so does the
         deadline. Raises as `ask`: on entering what `tell` raises, the rest where the next item is waited for.
         """
+        self._refuse_in_stop(command)
         check_deadline(deadline, self._address, command)
         caller = current_turn()
         sender, receiver = trio.open_memory_channel[R](STREAM_ITEMS_MAX)
@@ -184,15 +187,21 @@ class Ref:
         """Queue *command*, waiting for room. Only for edges: it is the backpressure to TCP.
 
         Cancelled: the command was not queued. Raises: UnknownKind, ActorGone; RuntimeError in a turn, because it would
-        leave before what that turn has written.
+        leave before what that turn has written; AskInStop; TypeError for what is no command.
         """
+        self._refuse_in_stop(command)
+        if not isinstance(command, Command):
+            no_command(self._address, command)
         self._system.refuse_in_turn("an offer to", self._address)
         envelope = Envelope(self._address, command)
         await self._system.deliver_when_room(envelope)
 
     async def wait_room(self) -> None:
         """Wait until the mailbox could take a command. Another sender may be quicker."""
-        await self._system.activation(self._address).mailbox.wait_room()
+        mailbox = self._system.activation(self._address).mailbox
+        await mailbox.wait_room()
+        # Whoever called us may use the room in this step of its task; then it is the turn of the next.
+        trio.lowlevel.current_trio_token().run_sync_soon(mailbox.pass_room_on)
 
 
 class Items(Generic[R]):

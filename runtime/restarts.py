@@ -53,6 +53,11 @@ class RestartPolicy:
         need_number(f"{this} period_seconds", self.period_seconds)
         need_number(f"{this} backoff_seconds_min", self.backoff_seconds_min)
         need_number(f"{this} backoff_seconds_max", self.backoff_seconds_max)
+        if not isinstance(self.on_error, Mapping):
+            raise TypeError(
+                f"{this} on_error maps errors to what follows, as in {{ValueError: Directive.STOP}}, and is not "
+                f"{self.on_error!r}"
+            )
         for error, directive in self.on_error.items():
             if not (isinstance(error, type) and issubclass(error, Exception)):
                 raise TypeError(f"{this} on_error is by class of Exception, such as ValueError, not {error!r}")

@@ -9,6 +9,8 @@ from trio.testing import wait_all_tasks_blocked
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.mailbox import Mailbox
+from greenroom.runtime.metered_mailbox import MeteredMailbox
+from greenroom.runtime.overflow import Meter
 
 
 def envelope(name: object) -> Envelope:
@@ -77,6 +79,68 @@ async def test_waiting_for_room_ends_when_a_command_is_taken_one_waiter_at_a_tim
         mailbox.pop()
         await wait_all_tasks_blocked()
         assert woken == [1, 2]
+
+
+async def test_who_was_let_go_and_takes_nothing_passes_the_room_on() -> None:
+    mailbox = Mailbox(1)
+    mailbox.put_nowait(envelope(1))
+    woken: list[str] = []
+
+    async def look(name: str) -> None:
+        await mailbox.wait_room()
+        woken.append(name)
+        mailbox.pass_room_on()
+
+    async def take() -> None:
+        await mailbox.wait_room()
+        assert mailbox.put_nowait(envelope(2))
+        mailbox.pass_room_on()
+
+    async with trio.open_nursery() as nursery:
+        for name in ("first", "second"):
+            nursery.start_soon(look, name)
+            await wait_all_tasks_blocked()
+        nursery.start_soon(take)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(look, "behind who took it")
+        await wait_all_tasks_blocked()
+        mailbox.pop()
+        await wait_all_tasks_blocked()
+        assert woken == ["first", "second"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_those_for_whom_there_is_too_little_room_wake_each_other_once_for_each_command_that_is_taken() -> None:
+    mailbox = MeteredMailbox(100, Meter(size_of=lambda command: int(str(command)), bytes_max=10))
+    for size in (1, 9):
+        mailbox.put_nowait(envelope(size))
+    looks = 0
+
+    async def wait(size: int) -> None:
+        nonlocal looks
+        while not mailbox.put_nowait(envelope(size)):
+            await mailbox.wait_room(size)
+            looks += 1
+        mailbox.pass_room_on()
+
+    async def wait_in_vain(size: int) -> None:
+        nonlocal looks
+        while True:
+            await mailbox.wait_room(size)
+            looks += 1
+            mailbox.pass_room_on()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(wait_in_vain, 8)
+            await wait_all_tasks_blocked()
+        nursery.start_soon(wait, 1)
+        await wait_all_tasks_blocked()
+        mailbox.pop()
+        await wait_all_tasks_blocked()
+        assert [waiting.command for waiting in mailbox] == [9, 1]
+        assert looks == 6
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_waiter_that_is_cancelled_takes_nobody_elses_turn() -> None:

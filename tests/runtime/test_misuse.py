@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from greenroom.runtime import (
     Actor,
     ActorFailed,
+    ActorGone,
     AskInStop,
     AskTimeout,
     Command,
@@ -463,6 +464,10 @@ def asks(actor: Leaver) -> None:
     actor.ctx.ref("leaver", 2).ask(Add(), deadline=math.inf)  # type: ignore[unused-coroutine]
 
 
+def streams(actor: Leaver) -> None:
+    actor.ctx.ref("leaver", 2).stream(Follow(), deadline=math.inf).__aenter__().send(None)
+
+
 def requests(actor: Leaver) -> None:
     actor.ctx.ref("leaver", 2).request(Add(), lambda *_: None, deadline=math.inf)
 
@@ -478,6 +483,7 @@ def acts_after_the_commit(actor: Leaver) -> None:
 @pytest.mark.parametrize(
     ("what", "kind", "lesson"),
     [
+        (streams, AskInStop, "in its `stopping`"),
         (asks, AskInStop, "an actor asked leaver/2 Add in its `stopping`: tell it instead, or ask in a turn"),
         (requests, AskInStop, "in its `stopping`"),
         (writes, RuntimeError, "leaver/1: its activation has ended and stores nothing any more; write in a turn"),
@@ -513,7 +519,7 @@ async def test_a_kind_that_has_many_actors_is_no_service(house):
     [
         ("counter/1", Add(), r"'counter/1' is no ref: tell `ctx.ref\(kind, key\)`"),
         (None, 5, "counter/2 cannot be told 5: make a value of a class that is a Command"),
-        (None, Add, "counter/2 cannot be told <class .*: make a value"),
+        (None, Add, r"counter/2 cannot be told Add, which is a class: say Add\(\.\.\.\)"),
     ],
 )
 async def test_what_is_no_ref_or_no_command_is_told_at_the_line(house, autojump_clock, ref, command, lesson):
@@ -522,6 +528,76 @@ async def test_what_is_no_ref_or_no_command_is_told_at_the_line(house, autojump_
 
     with pytest.raises(ActorFailed, match=lesson):
         await house.system.ref("counter", 1).ask(Do(tell), deadline=soon())
+
+
+@pytest.mark.parametrize(
+    ("command", "lesson"), [(Add, "a class: say Add"), ("add", "a value of a class"), (None, "told None")]
+)
+async def test_what_is_no_command_is_told_to_who_tells_it_from_outside_too(house, command, lesson):
+    with pytest.raises(TypeError, match=lesson):
+        house.system.ref("counter", 1).tell(command)
+    with pytest.raises(TypeError, match=lesson):
+        await house.system.ref("counter", 1).offer(command)
+    with pytest.raises(ActorFailed, match=lesson):
+        await ask(house, lambda actor: actor.ctx.tell_self_after(1, command))
+    assert not house.system.dead_letters.counts
+
+
+@pytest.mark.parametrize("given", [Kind("one", Counter), Service(Kind("one", Counter)), None, 5])
+async def test_a_system_is_given_its_children_in_a_list(given):
+    with pytest.raises(TypeError, match=r"takes the children of the tree as a list, .* \[Kind\('room', RoomActor\)\]"):
+        async with open_system(given, committer=MemoryCommitter()):
+            pass
+
+
+async def test_trios_clock_is_no_clock_of_a_system(autojump_clock):
+    with pytest.raises(TypeError, match="clock tells wall time, as VirtualClock"):
+        async with open_system([Kind("one", Counter)], committer=MemoryCommitter(), clock=autojump_clock):
+            pass
+
+
+async def test_an_actor_that_uses_its_context_too_early_is_told_where_to(autojump_clock):
+    class Early(Counter):
+        def __init__(self, key: int | str) -> None:
+            self.me = self.ctx.address
+
+    children = [Kind("early", Early, restart=RestartPolicy(intensity=0))]
+    async with open_system(children, committer=MemoryCommitter()) as system:
+        with pytest.raises(
+            ActorGone, match=r"Early has no `ctx` yet while it is made, in `__init__`: .* `async def start`"
+        ):
+            await system.ref("early", 1).ask(Add(), deadline=soon())
+
+
+def test_rules_for_errors_are_a_mapping():
+    with pytest.raises(TypeError, match=r"on_error maps errors to what follows, as in {ValueError: Directive.STOP}"):
+        RestartPolicy(on_error=[ValueError])  # type: ignore[arg-type]
+
+
+async def test_a_size_that_is_none_is_told_and_a_tell_between_actors_is_a_dead_letter(autojump_clock):
+    sizes: dict[int, Any] = {1: -5, 2: "5"}
+
+    def size_of(command: object) -> int:
+        assert isinstance(command, Add)
+        if command.by == 3:
+            raise KeyError("no size")
+        size: int = sizes.get(command.by, 1)
+        return size
+
+    children = [Kind("sized", Counter, meter=Meter(size_of=size_of, bytes_max=10)), Kind("counter", Counter)]
+    async with open_system(children, committer=MemoryCommitter()) as system:
+        sized = system.ref("sized", 1)
+        for by, lesson in ((1, "size_of a meter, of Add is 0 or more, not -5"), (2, "whole number|between .* 'str'")):
+            with pytest.raises((TypeError, ValueError), match=lesson):
+                sized.tell(Add(by))
+
+        def tells(actor: Actor) -> None:
+            for by in (10, 3, 20):
+                actor.ctx.tell(actor.ctx.ref("sized", 1), Add(by))
+
+        await system.ref("counter", 1).ask(Do(tells), deadline=soon())
+        assert await sized.ask(Add(0), deadline=soon()) == 30
+        assert system.dead_letters.counts == {"not_measured": 1}
 
 
 async def test_a_tell_from_a_thread_is_refused_and_changes_nothing(house):  # on the real clock: threads take none
