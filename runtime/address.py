@@ -14,4 +14,5 @@ class Address(NamedTuple):
     key: int | str
 
     def __str__(self) -> str:
-        return f"{self.kind}/{self.key}"
+        key = self.key
+        return f"{self.kind}/{key if type(key) is int or str(key).isprintable() else repr(key)}"

@@ -1,6 +1,6 @@
 """Kinds of actors, declared once with their limits and policies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -92,3 +92,11 @@ class Kind:
         if self.meter is None:
             return Mailbox(self.mailbox_envelopes_max)
         return MeteredMailbox(self.mailbox_envelopes_max, self.meter)
+
+
+def need_stores(kinds: Iterable[Kind], **stores: object) -> None:
+    """See that there is a store for what *kinds* keep: alarms, states. Raises: ValueError."""
+    for kind in kinds:
+        for keeps, what in ((kind.keeps_alarms, "alarms"), (kind.keeps_state, "states")):
+            if keeps and stores[what] is None:
+                raise ValueError(f"kind {kind.name} keeps {what}: open the system with {what}=, the store of them")

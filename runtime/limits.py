@@ -47,11 +47,13 @@ def need_name(what: str, given: object) -> None:
 
 
 def need_key(kind: str, given: object) -> None:
-    """See to it that *given* can be the key of an address. Raises: TypeError."""
+    """See to it that *given* can be the key of an address. Raises: TypeError, ValueError."""
     if type(given) is not int and type(given) is not str:
         raise TypeError(
             f"the key of a {kind} is an int or a str, not {given!r}: give the id itself, or make a text of it"
         )
+    if given == "":
+        raise ValueError(f"the key of a {kind} says which one it is, so it is no empty text")
 
 
 def _from(least: int) -> str:

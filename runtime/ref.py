@@ -20,7 +20,7 @@ from greenroom.runtime.address import Address
 from greenroom.runtime.codec import add_form, address_of
 from greenroom.runtime.deadlines import check_deadline
 from greenroom.runtime.envelope import Envelope, Question
-from greenroom.runtime.errors import AskInStop, NoSystem
+from greenroom.runtime.errors import ActorGone, AskInStop, NoSystem
 from greenroom.runtime.lifecycle import DRAINED
 from greenroom.runtime.misuse import no_command, refuse_coroutine
 from greenroom.runtime.turn import current_turn
@@ -78,7 +78,8 @@ class Ref:
             system.tell(address, command)
             return
         cell = system.activations.get(address)
-        if cell is None or system.is_stopped or not cell.mailbox.put_tell(address, command):
+        if cell is None or system.is_closing or not cell.mailbox.put_tell(address, command):
+            self._refuse_when_closing()
             system.deliver(Envelope(address, command))
         elif not cell.is_scheduled and cell.phase in DRAINED:
             system.dispatcher.schedule(cell)
@@ -98,12 +99,18 @@ class Ref:
         self._system.refuse_in_turn("a request to", self._address)
         check_deadline(deadline, self._address, command)
         envelope = Question(self._address, command, reply_to)
+        self._refuse_when_closing()
         self._system.deliver(envelope)
         self._system.expire_at(envelope, deadline)
 
     def _refuse_in_stop(self, command: object) -> None:
         if self._system.stopping is not None:
             raise AskInStop(self._address, command)
+
+    def _refuse_when_closing(self) -> None:
+        """Of what comes from no turn. Raises: ActorGone when the system stops, unless an actor's `stopping` runs."""
+        if self._system.is_closing and self._system.stopping is None:
+            raise ActorGone(self._address, "the system stops")
 
     def ask(self, command: Command[R], *, deadline: float) -> Coroutine[Any, Any, R]:
         """Queue *command* and wait for the reply.
@@ -133,6 +140,7 @@ class Ref:
 
         envelope = Question(self._address, command, reply_to, caller)
         if caller is None:
+            self._refuse_when_closing()
             self._system.deliver(envelope)
         else:
             deadline = min(deadline, caller.ends_at)
@@ -172,6 +180,7 @@ class Ref:
         envelope = Question(self._address, command, reply_to, caller)
         envelope.stream = sender
         if caller is None:
+            self._refuse_when_closing()
             self._system.deliver(envelope)
         else:
             deadline = min(deadline, caller.ends_at)
@@ -193,6 +202,7 @@ class Ref:
         if not isinstance(command, Command):
             no_command(self._address, command)
         self._system.refuse_in_turn("an offer to", self._address)
+        self._refuse_when_closing()
         envelope = Envelope(self._address, command)
         await self._system.deliver_when_room(envelope)
 

@@ -35,7 +35,7 @@ from greenroom.runtime.errors import (
     StorageUnavailable,
     UnknownKind,
 )
-from greenroom.runtime.kind import Kind
+from greenroom.runtime.kind import Kind, need_stores
 from greenroom.runtime.lifecycle import DRAINED
 from greenroom.runtime.limits import need_key, need_number, need_whole
 from greenroom.runtime.metered_activation import MeteredActivation
@@ -101,7 +101,7 @@ class ActorSystem:
         self.retired = {name: Retired() for name in self.kinds}
         self.carry: Callable[[Envelope], None] = self.deliver  # between actors: where a network would stand
         self._nursery = nursery
-        self.is_stopped = False
+        self.is_closing = self.is_stopped = False  # closing: nothing new from outside; stopped: nothing at all
         self.storage = StorageWatch(self)
         self.watchdog = Watchdog(self, patience)
         self.acting: Activation | None = None  # whose plain `def` handler runs right now
@@ -320,9 +320,11 @@ class ActorSystem:
     async def stop(self) -> None:
         """Let every actor finish what it has, then end them in the reverse of the start order.
 
-        Nothing new is accepted from now on, except by actors from each other. The caller's scope is the deadline:
-        Cancelled, what is left is ended at once and listed in an event, with where its turns wait.
+        Nothing new is accepted from now on, except by actors from each other: who comes from outside gets ActorGone.
+        The caller's scope is the deadline: Cancelled, what is left is ended at once and listed in an event, with where
+        its turns wait.
         """
+        self.is_closing = True
         if self.alarms is not None:
             self.alarms.stop()
         await finish(self)
@@ -403,7 +405,7 @@ async def open_system(
     root = root_of(children)
     refuse_no_clock(clock)
     kinds = kinds_of(root)
-    _check_stores(kinds.values(), alarms, states)
+    need_stores(kinds.values(), alarms=alarms, states=states)
     async with open_nurseries() as (block, nursery):
         system = ActorSystem(
             root,
@@ -440,11 +442,3 @@ async def open_system(
                 await system.stop()
             lift_shields(nursery)
             block.cancel_scope.cancel(reason="the actor system was closed")
-
-
-def _check_stores(kinds: Iterable[Kind], alarms: AlarmStore | None, states: StateStore | None) -> None:
-    """Raises: ValueError."""
-    for kind in kinds:
-        for keeps, what, store in ((kind.keeps_alarms, "alarms", alarms), (kind.keeps_state, "states", states)):
-            if keeps and store is None:
-                raise ValueError(f"kind {kind.name} keeps {what}: open the system with {what}=, the store of them")

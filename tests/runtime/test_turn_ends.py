@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from greenroom.runtime import (
     Actor,
     ActorFailed,
+    ActorGone,
     ActorSystem,
     Command,
     Directive,
@@ -248,3 +249,40 @@ async def test_telling_the_next_activation_in_a_turn_waits_for_what_the_turn_wro
         await house.ask(writes)
         await wait_all_tasks_blocked()
         assert house.ended == ["1 stored"]
+
+
+# -- the end of the system -------------------------------------------------------------------------------------------
+
+
+async def test_a_system_that_stops_takes_nothing_more_from_outside_and_all_that_its_actors_still_say(
+    autojump_clock: MockClock,
+) -> None:
+    async def works_on(doer: Doer) -> object:
+        await trio.sleep(5)
+        doer.ctx.tell(doer.ctx.ref("doer", 2), Do(lambda friend: friend.ended.append("told in time")))
+        return await other(doer)
+
+    async with trio.open_nursery() as nursery:
+        async with opened(autojump_clock) as house:
+            ref, refused = house.system.ref("doer", 3), list[str]()
+
+            async def comes_late() -> None:
+                await trio.sleep(1)
+                for send in (
+                    lambda: ref.tell(Ping()),
+                    lambda: ref.request(Ping(), lambda *_: None, deadline=soon()),
+                ):
+                    with pytest.raises(ActorGone, match="doer/3 .*the system stops"):
+                        send()
+                with pytest.raises(ActorGone, match="the system stops"):
+                    await ref.offer(Ping())
+                with pytest.raises(ActorGone, match="the system stops"):
+                    await ref.ask(Ping(), deadline=soon())
+                refused.append(f"at {trio.current_time():.0f}")
+
+            nursery.start_soon(comes_late)
+            ref.tell(Wait(works_on))
+            await wait_all_tasks_blocked()
+        assert refused == ["at 1"]
+        assert house.ended[0] == "told in time"
+        assert trio.current_time() == pytest.approx(5, abs=0.1)
