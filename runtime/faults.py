@@ -8,7 +8,7 @@
 
 A batch that is to RESUME or RESTART is handed over again one command at a time, so that the poisoned one alone is lost.
 Without a rule of its kind a failed ask is RESUME, and the asker is told; a failed tell is RESTART. Memory that may be
-ahead of a dropped draft is always loaded again.
+ahead of a dropped draft is always loaded again. A temporary actor that crashes ends as by STOP.
 """
 
 from typing import TYPE_CHECKING
@@ -106,8 +106,9 @@ def failed_while_cancelled(cell: "Activation", error: Exception) -> None:
 def crashed(cell: "Activation", error: Exception, where: str) -> None:
     """The activation is over: apply the restart policy. The mailbox keeps its commands, without the poisoned one."""
     system, policy = cell.system, cell.kind.restart
-    cell.history = cell.history or CrashHistory()
-    plan = decide(policy, cell.history, trio.current_time(), system.randomness.uniform(0, 1))
+    history = cell.history or CrashHistory()
+    plan = decide(policy, history, trio.current_time(), system.randomness.uniform(0, 1))
+    cell.history = history if history.times else None
     cell.restarts += 1
     system.crashes += 1
     cell.rest_in(Phase.WAITING)
@@ -118,7 +119,7 @@ def crashed(cell: "Activation", error: Exception, where: str) -> None:
     if not isinstance(plan, GiveUp):
         system.event("actor.crashed", **facts, restart_seconds=plan.delay_seconds)
     else:
-        system.event("actor.gave_up", **facts, reason=plan.reason)
+        system.event("actor.crashed" if policy.mode == "temporary" else "actor.gave_up", **facts, reason=plan.reason)
     if cell.service is not None:
         cell.service.exited(cell, plan, error)
         return
@@ -126,7 +127,9 @@ def crashed(cell: "Activation", error: Exception, where: str) -> None:
         _wait(cell, plan.delay_seconds)
         return
     cell.fail_mailbox(plan.reason, error)
-    if policy.when_exhausted == "escalate":
+    if policy.mode == "temporary":
+        cell.rest_in(Phase.COLD)
+    elif policy.when_exhausted == "escalate":
         system.leaf_of(cell).branch.fail(path_of(cell), error, plan.reason)
         _wait(cell, policy.period_seconds)
     else:

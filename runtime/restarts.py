@@ -29,10 +29,11 @@ class Directive(enum.Enum):
 class RestartPolicy:
     """How one kind is restarted.
 
-    mode: permanent restarts after every exit, transient only after a crash, temporary never.
+    mode: permanent restarts after every exit, transient only after a crash, temporary never: what waits for an actor is
+    told, and the next command makes a new one at once, whose intensity nobody counts; a service is over.
     on_error: what a handler that raises such an error leads to; the most derived class that is named counts.
     when_exhausted: rest fails what waits, and lets the next command try again after period_seconds; escalate ends the
-    system.
+    system. Nothing of a temporary actor is ever exhausted.
     intensity: crashes allowed within period_seconds.
     backoff_seconds_min, backoff_seconds_max: the ceiling of the jitter after the first crash, and at most.
     """

@@ -522,11 +522,10 @@ async def test_an_ended_service_tells_each_who_comes_what_ended_it_in_an_error_o
         assert isinstance(errors[0].__cause__, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("policy", [{"intensity": 0}, {"mode": "temporary"}])
 async def test_an_ask_that_cannot_outlast_a_rest_is_told_at_once_until_when_it_lasts(
-    house: House, autojump_clock: MockClock, policy: dict[str, Any]
+    house: House, autojump_clock: MockClock
 ) -> None:
-    async with open_house(house, house.kind("room", period_seconds=30, **policy)):
+    async with open_house(house, house.kind("room", period_seconds=30, intensity=0)):
         room = house.system.ref("room", 1)
         room.tell(Fail())
         await trio.sleep(10)
