@@ -23,6 +23,7 @@ import trio
 from greenroom.runtime.actor import Actor
 from greenroom.runtime.address import Address
 from greenroom.runtime.batches import Batch, gather
+from greenroom.runtime.broken_gates import gate_broke
 from greenroom.runtime.context import Context
 from greenroom.runtime.endings import stop_itself
 from greenroom.runtime.envelope import Envelope
@@ -33,11 +34,12 @@ from greenroom.runtime.gauges import Gauges
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import AWAKE, DRAINED, Phase, StopReason
-from greenroom.runtime.lost_turns import turn_lost, turns_lost
+from greenroom.runtime.lost_turns import turn_lost
 from greenroom.runtime.passivation import passivate_if_idle
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.replies import misfit
 from greenroom.runtime.restarts import CrashHistory
+from greenroom.runtime.settling import Ending, Weight, settle_then
 from greenroom.runtime.stash import put_turn_aside
 from greenroom.runtime.turn import Turn, leave, put_aside
 from greenroom.runtime.waiting_turns import WaitingTurns
@@ -57,6 +59,7 @@ class Activation:
         "actor",
         "address",
         "context",
+        "ending",
         "gate",
         "gauges",
         "held",
@@ -95,6 +98,7 @@ class Activation:
         self.watchers: dict[Address, None] | None = None  # in the order in which they came
         self.service: Leaf | None = None  # that it is, if it is one
         self.starting: trio.CancelScope | None = None
+        self.ending: Ending | None = None  # what is to be done when it has settled
         self.held: trio.Event | None = None  # set when it has ended for its supervisor; there until it is released
 
     # -- the drain, from the dispatcher -------------------------------------------------------------------------
@@ -336,7 +340,7 @@ class Activation:
             self.system.deliver_system(Envelope(watcher, Down(self.address, reason, why)))
         if self.gate is not None:
             self.system.late_replies += self.gate.late_replies
-        self.actor = self.gate = self.context = self.waiting = None
+        self.actor = self.gate = self.context = self.waiting = self.ending = None
 
     def reschedule(self) -> None:
         """Have the dispatcher drain the mailbox, if that could do anything now."""
@@ -383,24 +387,9 @@ class Activation:
 
     # -- the gate -----------------------------------------------------------------------------------------------
 
-    def settle_then(self, action: Callable[[], None]) -> None:
-        """Run *action* when no unit is pending: what was sent to storage must not be overtaken by a reload.
-
-        Nor what a turn sends that is being cancelled and does not know it yet.
-        """
-        gate = self.gate
-        assert gate is not None
-
-        def settled() -> None:
-            if self.phase is not Phase.SETTLING or self.gate is not gate:
-                return
-            if gate.pending:
-                gate.run_after_pending(settled)
-            else:
-                action()
-
-        self.phase = Phase.SETTLING
-        settled()
+    def settle_then(self, action: Callable[[], None], weight: Weight = Weight.RELOAD) -> None:
+        """Run *action*, which ends the activation, when no unit is pending (settling.py)."""
+        settle_then(self, action, weight)
 
     def unit_settled(self) -> None:
         """Of the gate, and of `PendingBytes`: there is less on its way to storage."""
@@ -417,7 +406,7 @@ class Activation:
 
     def _gate_broken(self, outcome: CommitOutcome, turns: list[Outputs]) -> None:
         if not self.system.is_stopped:  # then everybody has been told, and nothing may be begun
-            turns_lost(self, outcome, turns)
+            gate_broke(self, outcome, turns)
 
     def rest_in(self, phase: Phase) -> None:
         """The activation is over: be COLD or WAITING, unless the supervisor holds it."""

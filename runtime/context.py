@@ -38,6 +38,7 @@ class Context:
         "awake_for",
         "broken_by",
         "effects",
+        "has_stored_start",
         "is_over",
         "is_reading",
         "is_redo",
@@ -55,6 +56,7 @@ class Context:
         self.is_over = False
         self.is_redo = False  # the command was decided before, on a draft that was not stored
         self.is_reading = False  # the handler is @reads
+        self.has_stored_start = True  # what it wrote in its `start`, if anything
         self.broken_by: CommitOutcome | None = None  # what broke the gate, when that ends the activation
         self._activation = activation
         self.writes: list[object] | None = None
@@ -333,6 +335,10 @@ class Context:
     def is_needed(self) -> bool:
         """A timer runs, or something keeps the actor awake: it is not idle."""
         return bool(self.awake_for) or any(timer.action is not None for timer in self._timers or ())
+
+    def start_stored(self) -> None:
+        """Of the runtime: what was written in `start` is stored."""
+        self.has_stored_start = True
 
     def end(self) -> None:
         """Of the runtime: the activation ends, and with it its timers and what it watches."""

@@ -14,6 +14,7 @@ import trio
 from greenroom.runtime.errors import ActorGone
 from greenroom.runtime.lifecycle import AWAKE, Phase, StopReason
 from greenroom.runtime.mailbox import ClosedMailbox
+from greenroom.runtime.settling import Weight
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -30,7 +31,7 @@ def hold(cell: "Activation") -> trio.Event:
     elif cell.phase in AWAKE:
         if cell.waiting is not None:
             cell.waiting.cancel("its supervisor restarts it")
-        cell.settle_then(lambda: cell.become_cold(StopReason.KILLED))
+        cell.settle_then(lambda: cell.become_cold(StopReason.KILLED), Weight.KILL)
     elif cell.phase is not Phase.SETTLING:
         cell.rest_in(Phase.COLD)
     return cell.held
@@ -50,7 +51,7 @@ def release(cell: "Activation") -> None:
 def stop_itself(cell: "Activation") -> None:
     """The actor ends, normally."""
     if cell.phase in AWAKE:
-        cell.settle_then(lambda: _stopped_itself(cell))
+        cell.settle_then(lambda: _stopped_itself(cell), Weight.LEAVE)
 
 
 def _stopped_itself(cell: "Activation") -> None:
@@ -76,7 +77,7 @@ def kill(cell: "Activation") -> bool:
         for turn in cell.waiting.turns:
             cell.fail_or_bury(turn.envelope, ActorGone(cell.address, StopReason.KILLED.value), "killed")
         cell.waiting.cancel("it is killed")
-    cell.settle_then(lambda: killed(cell))
+    cell.settle_then(lambda: killed(cell), Weight.KILL)
     return True
 
 

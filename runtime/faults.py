@@ -23,6 +23,7 @@ from greenroom.runtime.lost_turns import try_apart
 from greenroom.runtime.replies import command_of
 from greenroom.runtime.restarts import CrashHistory, Directive, GiveUp, decide, directive_of
 from greenroom.runtime.rests import rest
+from greenroom.runtime.settling import Weight
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -51,11 +52,12 @@ def turn_failed(
         cell.system.storage.lost(str(error))
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
     elif directive is Directive.RESTART:
-        cell.settle_then(lambda: _crash(cell, error))
+        cell.settle_then(lambda: _crash(cell, error), Weight.CRASH)
     elif directive is Directive.STOP:
-        cell.settle_then(lambda: _end(cell, error))
+        cell.settle_then(lambda: _end(cell, error), Weight.STOP)
     elif directive is Directive.ESCALATE:
-        cell.settle_then(lambda: _escalate(cell, error, f"{type(error).__name__} is escalated by its kind"))
+        why = f"{type(error).__name__} is escalated by its kind"
+        cell.settle_then(lambda: _escalate(cell, error, why), Weight.ESCALATE)
     elif memory_is_ahead:
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
 
@@ -162,6 +164,9 @@ def _crash(cell: "Activation", error: Exception) -> None:
 def _end(cell: "Activation", error: Exception) -> None:
     cell.system.event("actor.stopped", error=error, address=str(cell.address))
     cell.forget(StopReason.CRASHED, error)
+    if cell.held is not None:  # its supervisor restarts it in any case, with what waits
+        cell.rest_in(Phase.COLD)
+        return
     cell.fail_mailbox(StopReason.CRASHED.value, error)
     if cell.service is None:
         cell.rest_in(Phase.COLD)
@@ -172,6 +177,10 @@ def _end(cell: "Activation", error: Exception) -> None:
 
 def _escalate(cell: "Activation", error: Exception, why: str) -> None:
     cell.forget(StopReason.CRASHED, error)
+    if cell.held is not None:  # as in `_end`
+        cell.system.event("actor.crashed", error=error, address=str(cell.address), where="turn")
+        cell.rest_in(Phase.COLD)
+        return
     cell.fail_mailbox(why, error)
     cell.rest_in(Phase.WAITING)
     cell.system.leaf_of(cell).branch.fail(path_of(cell), error, why)

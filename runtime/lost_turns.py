@@ -34,9 +34,6 @@ def turns_lost(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
             cell.fail_or_bury(envelope, why_not_stored(outcome, cell.address, envelope), f"gate_{outcome.value}")
     if outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN):
         cell.system.storage.lost(outcome.value)
-    if cell.context is not None:
-        cell.context.broken_by = outcome
-    cell.become_cold(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED)
 
 
 def turn_lost(cell: "Activation", turn: "Turn") -> None:

@@ -17,6 +17,7 @@ from greenroom.runtime.errors import StorageUnavailable
 from greenroom.runtime.faults import crashed, failed_while_cancelled, fault_in
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.lifecycle import Phase, StopReason
+from greenroom.runtime.settling import Weight
 from greenroom.runtime.turn import Start, Turn, leave
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ async def load(cell: "Activation") -> None:
     if scope.cancel_called and cell.phase is Phase.LOADING:
         killed(cell)
     elif scope.cancel_called and cell.phase is Phase.READY:  # what it wrote in its start is on its way
-        cell.settle_then(lambda: killed(cell))
+        cell.settle_then(lambda: killed(cell), Weight.KILL)
 
 
 async def _load(cell: "Activation") -> None:
@@ -117,6 +118,9 @@ def _store_draft(cell: "Activation", turn: Turn) -> None:
         cell.context.effects = [leave]
     if writes or effects:
         cell.gate.close_turn(Envelope(cell.address, None), None, writes, effects)
+    if writes:
+        cell.context.has_stored_start = False
+        cell.gate.run_after_pending(cell.context.start_stored)
 
 
 def _has_started(cell: "Activation") -> None:

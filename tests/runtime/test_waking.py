@@ -14,6 +14,8 @@ from greenroom.runtime import (
     ActorGone,
     ActorSystem,
     Command,
+    CommitOutcome,
+    Escalated,
     Kind,
     Service,
     StopReason,
@@ -36,6 +38,11 @@ class AskBack(Command[int]):
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class WriteDown(Command[None]):
+    pass
+
+
 class Listener(Actor):
     """Does what its test says while it starts."""
 
@@ -54,6 +61,10 @@ class Listener(Actor):
     def hear(self, command: Hear) -> int:
         self.heard.append(command.text)
         return len(self.heard)
+
+    @handles(WriteDown)
+    def write_down(self, _: WriteDown) -> None:
+        self.ctx.write("written down")
 
     @handles(AskBack)
     async def ask_back(self, command: AskBack) -> int:
@@ -177,3 +188,47 @@ async def test_an_actor_that_stops_in_its_start_handles_what_woke_it(autojump_cl
         house.committer.release()
         await wait_all_tasks_blocked()
         assert (house.stored(), house.heard) == (["loaded"], ["woke it", StopReason.NORMAL])
+
+
+async def write_in_start(actor: Listener) -> None:
+    await trio.lowlevel.checkpoint()
+    actor.heard.append("start")
+    actor.ctx.write("loaded")
+
+
+@pytest.mark.parametrize("outcome", [CommitOutcome.REFUSED, CommitOutcome.DUPLICATE, CommitOutcome.FENCED], ids=str)
+async def test_a_start_whose_writes_are_not_stored_is_a_failed_start_and_never_loops(
+    autojump_clock: MockClock, outcome: CommitOutcome
+) -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(Escalated, match=r"starter/main .* 6 crashes within 30 s")):
+        async with opened(write_in_start, is_service=True) as house:
+            house.committer.fault = lambda _: outcome
+            assert house.heard.count("start") == 1
+            await trio.sleep_forever()
+    assert house.heard.count("start") <= 36, "six times, before each of the six of its supervisor"
+    assert f"what its `start` wrote is not stored ({outcome.value})" in house.crashes[0]
+    ends = {one for one in house.heard if isinstance(one, StopReason)}
+    assert ends == {StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.START_FAILED}
+
+
+async def test_in_an_outage_such_a_start_counts_nothing(autojump_clock: MockClock) -> None:
+    async with opened(write_in_start, is_service=True) as house:
+        house.committer.fault = lambda _: CommitOutcome.UNAVAILABLE
+        await trio.sleep(60)
+        assert 10 < house.heard.count("start") < 600, "one for each time that storage was found back"
+        assert house.system.statistics().crashes == 0
+        house.committer.forget_faults()
+        await trio.sleep(5)
+        assert house.stored() == ["loaded"]
+
+
+async def test_once_a_start_is_stored_what_a_turn_wrote_is_that_turn_s(autojump_clock: MockClock) -> None:
+    async with opened(write_in_start) as house:
+        starter = house.system.ref("starter", 1)
+        starter.tell(Hear())
+        await wait_all_tasks_blocked()
+        house.committer.claim_elsewhere(starter.address)
+        starter.tell(WriteDown())
+        await wait_all_tasks_blocked()
+        assert house.stored() == ["loaded", "loaded", "written down"]
+        assert house.system.statistics().crashes == 0

@@ -1,0 +1,54 @@
+"""What follows for an activation whose gate broke: its memory is ahead of storage, so it is over in any case.
+
+    it was to end already (settling.py)    so it ends: killed, crashed, stopped or escalated, and that counts once
+    what its `start` wrote is not stored   it has not started: a failed start, which counts and waits; not in an outage
+    all else                               it loads again with the next command, as fenced or reloaded
+
+Without the second line a `start` whose writes are refused would be begun again at once, for ever.
+"""
+
+from typing import TYPE_CHECKING
+
+from greenroom.runtime.errors import ActorFailed
+from greenroom.runtime.faults import crashed
+from greenroom.runtime.gate import Outputs
+from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.lost_turns import turns_lost
+from greenroom.runtime.ports import CommitOutcome
+from greenroom.runtime.settling import Weight
+from greenroom.runtime.turn import leave
+
+if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
+
+
+def gate_broke(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs]) -> None:
+    """The gate of *cell* broke: nothing of *turns* was stored, or nobody knows."""
+    context, ending = cell.context, cell.ending
+    assert context is not None
+    cell.ending, context.broken_by = None, outcome
+    turns_lost(cell, outcome, turns)
+    reason = StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED
+    is_outage = outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN)
+    if ending is not None and ending.weight >= Weight.KILL:
+        ending.action()
+    elif not context.has_stored_start:
+        if is_outage:
+            cell.become_cold(reason)
+        else:
+            _start_failed(cell, outcome)
+    elif ending is not None and ending.weight is Weight.LEAVE and not _is_to_leave(turns):
+        ending.action()
+    else:
+        cell.become_cold(reason)
+
+
+def _is_to_leave(turns: list[Outputs]) -> bool:
+    """One of *turns* is the one that was to be the last: it is not stored, and so that it ends is not either."""
+    return any(leave in (turn.effects or ()) for turn in turns)
+
+
+def _start_failed(cell: "Activation", outcome: CommitOutcome) -> None:
+    error = ActorFailed(f"{cell.address}: what its `start` wrote is not stored ({outcome.value})")
+    cell.forget(StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.START_FAILED, error)
+    crashed(cell, error, "start")
