@@ -320,8 +320,9 @@ class Activation:
         """Drop everything that belongs to one activation. *cause*: what it died of."""
         if self.context is not None:
             self.context.end()
-        if self.actor is not None:
+        if self.gate is not None or cause is not None:  # it had begun, or died of that before
             self.system.event("actor.ended", address=str(self.address), reason=reason.value)
+        if self.actor is not None:
             self.system.stopping = self
             try:
                 self.actor.stopping(reason)

@@ -35,7 +35,7 @@ from greenroom.runtime.sampling import Sampling
 from greenroom.runtime.stacks import call_stack, lines_of
 from greenroom.runtime.turn import Turn
 from greenroom.runtime.waiting_turns import WaitingTurns
-from greenroom.runtime.waking import _start_actor
+from greenroom.runtime.waking import _prepare, _start_actor
 
 ASK_SECONDS_MAX = 0.25
 JOIN_SECONDS_MAX = 0.1
@@ -228,6 +228,7 @@ def _output(variables: dict[str, object]) -> tuple[Address, str]:
 _READERS: dict[CodeType, Callable[[dict[str, object]], tuple[Address, str]]] = {
     Activation._begin.__code__: _plain_turn,
     WaitingTurns._run.__code__: _waiting_turn,
+    _prepare.__code__: _start,
     _start_actor.__code__: _start,
     Activation.forget.__code__: _stopping,
     Gate._release.__code__: _output,

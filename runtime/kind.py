@@ -30,7 +30,8 @@ class Kind:
     warm_max: idle actors of the kind that may be in memory; of more, those idle for longest are passivated.
     pending_bytes_max: what an actor may have on its way to storage. With more its next turns wait, and so its mailbox
     fills: who tells it is told.
-    start_seconds_max: a start that takes longer is a crash.
+    start_seconds_max: a start that takes longer is a crash. Of what comes before it, which is storage's to answer, an
+    event, and another try.
     keeps_state: its actors have `ctx.state`, loaded before they start.
     keeps_alarms: its actors may set alarms.
     waiting_turn_seconds_max: a turn that waits for longer is told of, not ended; None for the system's `Patience`.

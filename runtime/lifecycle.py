@@ -8,8 +8,8 @@ moved          another node owns the address now; reserved: nothing places actor
 fenced         another activation wrote with a newer token
 crashed        a handler raised on a tell; the restart policy decides what follows
 killed         `system.kill`, or its supervisor that restarts it with others: it was not let finish
-start_failed   `start` raised
-deadline       `start` took longer than it may, or the orderly end of the system did
+start_failed   the factory or `start` raised, or storage refused what `start` wrote
+deadline       `start` took longer than it may, or this actor longer than the orderly end of the system
 
 `reloaded` is none of the others: nobody failed or was idle, the address lives on at once, and what the actor knows may
 not be so. One that is told `passivated` or `normal` may pass on what it knows in `stopping`; here that would be wrong.

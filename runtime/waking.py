@@ -1,8 +1,12 @@
 """Waking: an address that was told something becomes an actor that is ready.
 
-Own the address, make the actor, give it what its kind keeps, let it load. While storage is away nothing is tried and
-nobody spends restart intensity; a start that raises or takes too long is a crash like any other, and never loops. A
-supervisor, or `system.kill`, may have a start given up.
+    own the address, make the actor, give it what its kind keeps ──▶ its `start` ──▶ ready
+       ▲  storage is away, or takes longer than start_seconds_max       │  ├── raises, or takes longer: a crash
+       └────────────────────────────────────────────────────────────────┘  └── given up by its supervisor, or `kill`
+                             storage is away: another instance, later
+
+What the runtime itself waits for is storage's slowness, and an event; the actor answers for its `start` alone, which is
+a crash like any other when it fails, and never loops. While storage is away nobody spends restart intensity.
 """
 
 from typing import TYPE_CHECKING
@@ -44,14 +48,13 @@ async def _load(cell: "Activation") -> None:
     system = cell.system
     while True:
         await system.storage.wait()
+        is_slow = False
         try:
-            with trio.fail_after(cell.kind.start_seconds_max):
-                await _start_actor(cell)
-        except trio.TooSlowError as error:
-            if not system.storage.is_away:  # its own slowness
-                cell.forget(StopReason.DEADLINE)
-                crashed(cell, error, "start")
-                return
+            is_prepared = await _prepare(cell)
+            if is_prepared:
+                with trio.move_on_after(cell.kind.start_seconds_max) as starting:
+                    await _start_actor(cell)
+                is_slow = starting.cancelled_caught
         except BaseException as raised:
             fault = fault_in(cell, raised, "start")
             if trio.current_effective_deadline() == float("-inf"):  # see the docstring of activation.py
@@ -59,11 +62,19 @@ async def _load(cell: "Activation") -> None:
                     failed_while_cancelled(cell, fault)
                 await trio.lowlevel.checkpoint()
             if isinstance(fault, StorageUnavailable):
-                _wait_for_storage(cell, fault)
+                system.storage.lost(str(fault))
+                _drop(cell)
                 await trio.lowlevel.checkpoint()
                 continue
             cause = fault or RuntimeError(f"{cell.address} was cancelled by itself in its start")
             cell.forget(StopReason.START_FAILED, cause)
+            crashed(cell, cause, "start")
+            return
+        if not is_prepared or (is_slow and system.storage.is_away):
+            _drop(cell)
+        elif is_slow:
+            cause = trio.TooSlowError(f"its start took {cell.kind.start_seconds_max:g} s (start_seconds_max)")
+            cell.forget(StopReason.DEADLINE, cause)
             crashed(cell, cause, "start")
             return
         else:
@@ -71,21 +82,33 @@ async def _load(cell: "Activation") -> None:
             return
 
 
-def _wait_for_storage(cell: "Activation", outage: StorageUnavailable) -> None:
-    """Its start found storage away: what it has loaded so far may be stale when that is back."""
+def _drop(cell: "Activation") -> None:
+    """Its start found no storage in time: what it has loaded so far may be stale when that is back."""
     cell.actor = None
     if cell.context is not None:
         cell.context.end()
-    cell.system.storage.lost(str(outage))
 
 
-async def _start_actor(cell: "Activation") -> None:
-    if cell.kind.ownership != "none":
-        token = await cell.system.committer.ownership.claim(cell.address, create=cell.kind.ownership == "create")
+async def _prepare(cell: "Activation") -> bool:
+    """Have an actor that may start. False when storage took too long: nobody knows whether that will end."""
+    kind, system = cell.kind, cell.system
+    if kind.ownership == "none":  # no checkpoint: the start is one
+        if cell.actor is None:
+            cell.make_actor(None)
+        return True
+    with trio.move_on_after(kind.start_seconds_max) as preparing:
+        token = await system.committer.ownership.claim(cell.address, create=kind.ownership == "create")
         await trio.lowlevel.checkpoint_if_cancelled()  # given up meanwhile: nobody would tell the actor that it ends
         cell.make_actor(token)
         await _load_kept(cell)
-    actor = cell.actor or cell.make_actor(None)
+    if preparing.cancelled_caught:
+        system.event("storage.slow", address=str(cell.address), seconds=kind.start_seconds_max)
+    return not preparing.cancelled_caught
+
+
+async def _start_actor(cell: "Activation") -> None:
+    actor = cell.actor
+    assert actor is not None
     turn = Turn(cell, Envelope(cell.address, Start()), Handler(type(actor).start))
     turn.enter()
     cell.system.waiting_turns[turn] = None

@@ -14,12 +14,15 @@ from greenroom.runtime import (
     ActorSystem,
     Command,
     Kind,
+    RestartPolicy,
     StopReason,
     handles,
     lifecycle,
     open_system,
 )
+from greenroom.runtime.address import Address
 from greenroom.runtime.endings import hold
+from greenroom.runtime.kind import RowOwnership
 from greenroom.runtime.testing import MemoryCommitter, passivate
 
 
@@ -146,3 +149,25 @@ def test_the_set_is_closed_and_what_nobody_reaches_yet_says_so() -> None:
     meanings = {line.split()[0]: line for line in lifecycle.__doc__.splitlines() if line[:1].isalpha()}
     assert {reason.value for reason in StopReason} <= set(meanings)
     assert "reserved" in meanings["moved"]
+
+
+def no_actor(_: int | str) -> Actor:
+    raise OSError("no actor today")
+
+
+async def no_claim(address: Address, *, create: bool) -> int | None:
+    await trio.lowlevel.checkpoint()
+    raise OSError("no claim today")
+
+
+@pytest.mark.parametrize("ownership", ["none", "create"])
+async def test_an_activation_that_had_no_actor_yet_has_its_end_logged_too(
+    ownership: RowOwnership, autojump_clock: MockClock
+) -> None:
+    house = House()
+    house.committer.ownership.claim = no_claim  # type: ignore[method-assign]
+    kind = Kind("worker", no_actor, ownership, restart=RestartPolicy(intensity=0))
+    async with open_system([kind], committer=house.committer, event=house.event) as house.system:
+        house.tell()
+        await trio.sleep(1)
+    assert house.logged == ["start_failed"]

@@ -7,7 +7,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from greenroom.runtime import Actor, Command, Kind, RestartPolicy, StorageUnavailable, handles, open_system
+from greenroom.runtime import (
+    Actor,
+    ActorGone,
+    Command,
+    Kind,
+    RestartPolicy,
+    StopReason,
+    StorageUnavailable,
+    handles,
+    open_system,
+)
+from greenroom.runtime.address import Address
 from greenroom.runtime.testing import MemoryCommitter
 
 
@@ -116,3 +127,86 @@ async def test_an_outage_beside_another_fault_is_a_fault(autojump_clock: MockClo
         reader.tell(LookLater())
         assert await reader.ask(Count(), deadline=trio.current_time() + 30) == 0
         assert system.statistics().crashes == 1
+
+
+class SlowOwnership:
+    """Does not answer the first claims."""
+
+    def __init__(self, hangs: int) -> None:
+        self.hangs = hangs
+
+    async def claim(self, address: Address, *, create: bool) -> int | None:
+        self.hangs -= 1
+        if self.hangs >= 0:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        return 1
+
+
+async def test_a_claim_that_hangs_is_no_slow_start(autojump_clock: MockClock) -> None:
+    committer, events = MemoryCommitter(), list[str]()
+    committer.ownership = SlowOwnership(3)  # type: ignore[assignment]
+    nobody = trio.lowlevel.checkpoint
+    kind = Kind(
+        "reader", lambda _: Reader(nobody, None), "create", start_seconds_max=2, restart=RestartPolicy(intensity=0)
+    )
+    async with open_system([kind], committer=committer, event=lambda name, **_: events.append(name)) as system:
+        assert await system.ref("reader", 1).ask(Count(), deadline=trio.current_time() + 30) == 0
+        assert trio.current_time() >= 6
+        assert system.statistics().crashes == 0
+        assert events.count("storage.slow") == 3
+
+
+class SlowToStart(Reader):
+    """Its start takes too long as often as its class says."""
+
+    hangs = 0
+    starts: list["SlowToStart"]
+    ended: list[StopReason]
+
+    async def start(self) -> None:
+        self.starts.append(self)
+        type(self).hangs -= 1
+        if self.hangs >= 0:
+            await trio.sleep_forever()
+
+    def stopping(self, reason: StopReason) -> None:
+        self.ended.append(reason)
+
+
+async def test_a_start_that_takes_too_long_while_storage_is_away_is_begun_again_by_another_instance(
+    autojump_clock: MockClock,
+) -> None:
+    class Slow(SlowToStart):
+        hangs, starts, ended = 1, [], []
+
+    committer = MemoryCommitter()
+    kind = Kind("reader", lambda _: Slow(trio.lowlevel.checkpoint, None), start_seconds_max=2, restart=never_again())
+    async with open_system([kind], committer=committer) as system:
+        system.ref("reader", 1).tell(Count())
+        await trio.sleep(1)
+        committer.is_away = True
+        system.storage.lost("planned")
+        await trio.sleep(5)
+        committer.is_away = False
+        assert await system.ref("reader", 1).ask(Count(), deadline=trio.current_time() + 30) == 0
+        assert len(Slow.starts) == len(set(Slow.starts)) == 2
+        assert system.statistics().crashes == 0
+
+
+async def test_a_start_that_is_too_slow_by_its_own_measure_has_failed(autojump_clock: MockClock) -> None:
+    ended: list[StopReason] = []
+
+    class Hasty(Reader):
+        async def start(self) -> None:
+            with trio.fail_after(0.1):
+                await trio.sleep(1)
+
+        def stopping(self, reason: StopReason) -> None:
+            ended.append(reason)
+
+    kind = Kind("reader", lambda _: Hasty(trio.lowlevel.checkpoint, None), restart=never_again())
+    async with open_system([kind], committer=MemoryCommitter()) as system:
+        with pytest.raises(ActorGone, match="TooSlowError"):
+            await system.ref("reader", 1).ask(Count(), deadline=trio.current_time() + 5)
+    assert ended == [StopReason.START_FAILED]

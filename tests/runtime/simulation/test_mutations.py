@@ -274,20 +274,27 @@ def a_claim_displaces_nobody(patch: pytest.MonkeyPatch) -> None:
 def an_actor_loads_before_it_claims(patch: pytest.MonkeyPatch) -> None:
     """What the owner before it had under way is stored after it has looked."""
 
+    async def unclaimed(cell: Activation) -> bool:
+        if cell.kind.ownership == "none":
+            return await prepare(cell)
+        cell.make_actor(0)
+        await waking._load_kept(cell)
+        return True
+
     async def hasty(cell: Activation) -> None:
         if cell.kind.ownership == "none":
             await start_actor(cell)
             return
-        actor = cell.make_actor(0)
-        await waking._load_kept(cell)
-        await actor.start()
+        assert cell.actor is not None
+        await cell.actor.start()
         token = await cell.system.committer.ownership.claim(cell.address, create=True)
         assert cell.gate is not None
         assert cell.context is not None
         cell.gate.token = token or 0
         cell.context.token = token
 
-    start_actor = waking._start_actor
+    prepare, start_actor = waking._prepare, waking._start_actor
+    patch.setattr(waking, "_prepare", unclaimed)
     patch.setattr(waking, "_start_actor", hasty)
 
 
