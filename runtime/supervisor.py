@@ -5,9 +5,13 @@
                                                            └─ the root: the system ends
 
 The tree is data over one flat nursery. A group is stopped in the reverse order, each actor when all it has given to
-storage is settled; after the wait it is started in order, each service when the one before is ready. Mailboxes stay.
+storage is settled; after the wait it is started in order, each child when all before it are up. Mailboxes stay.
+
+A supervisor starts its children as such a group, of all: one that fails meanwhile is restarted as the strategy says,
+with those whose turn had not yet come, and the supervisor is up when all of them are.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,6 +37,13 @@ class _Group:
     plan: Plan
     delay_seconds: float
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    started: set[int] = field(default_factory=set)
+
+    def left(self) -> Plan:
+        """What is still to be done of the plan."""
+        stop = tuple(place for place in self.plan.stop if place not in self.started)
+        start = tuple(place for place in self.plan.start if place not in self.started)
+        return Plan(stop, start, self.plan.forget)
 
 
 class Leaf:
@@ -56,9 +67,9 @@ class Leaf:
         return [cell for cell in self._system.activations.values() if cell.address.kind == self.name]
 
     async def start(self) -> None:
-        """Let its actors run; of a service, return when it is ready."""
-        self.is_held = False
-        if self.is_service and not self.is_over:
+        """Let its actors run; of a service, return when it is ready, or has been."""
+        self.is_held = self.is_over = False
+        if self.is_service:
             cell = self._system.activation(Address(self.name, SERVICE_KEY))
             cell.service = self
             release(cell)
@@ -81,6 +92,15 @@ class Leaf:
         """Of the activation: the service has started."""
         self._ready.set()
 
+    @property
+    def is_up(self) -> bool:
+        """What is started after it need not wait for it."""
+        return not self.is_service or self._ready.is_set()
+
+    async def wait_up(self) -> None:
+        """Wait until it is up: when this returns it may have crashed again."""
+        await self._ready.wait()
+
     def exited(self, cell: Activation, outcome: Restart | GiveUp | None, error: Exception | None) -> None:
         """Of the activation: the service ended, normally when *error* is None. *outcome* is that of its own policy."""
         self._ready = trio.Event() if self._ready.is_set() else self._ready
@@ -99,7 +119,7 @@ class Leaf:
     def end(self, error: Exception | None, *, for_good: bool) -> None:
         """The service is not restarted: what waits for it is told, and so is whoever comes. *error*: what ended it."""
         self.is_over = for_good
-        self._ready.set()  # what is started after it need not wait for it
+        self._ready.set()
         close(self._system.activation(Address(self.name, SERVICE_KEY)), error)
 
 
@@ -130,12 +150,28 @@ class Branch:
         return found
 
     async def start(self) -> None:
-        """Start its children, in order. It begins anew: what it has restarted before counts no more, as in OTP."""
+        """Start its children, in order, and return when all are up. Cancelled: those that have started run.
+
+        It begins anew: what it has restarted before counts no more, and what was over for good is there again, as in
+        OTP.
+        """
         self._history = CrashHistory()
         for child in self.children:
             if isinstance(child, Leaf):
                 child.forget_crashes()
-            await child.start()
+        self._groups[None] = group = _Group(Plan(start=tuple(range(len(self.children)))), 0.0)
+        await self._run_group(None, group)
+        while not self.is_up:
+            await self.wait_up()
+
+    @property
+    def is_up(self) -> bool:
+        """All its children are up."""
+        return all(child.is_up for child in self.children)
+
+    async def wait_up(self) -> None:
+        """Wait until all its children were up: when this returns one may have crashed again."""
+        await _wait_up(self.children)
 
     async def stop(self) -> None:
         """Stop its children, in the reverse order."""
@@ -172,7 +208,7 @@ class Branch:
         earlier = self._groups.get(key)
         if earlier is not None:  # it was still on its way up: both as one
             earlier.scope.cancel(reason="another child of the group ended")
-            plan = plan.joined(earlier.plan)
+            plan = plan.joined(earlier.left())
         self._groups[key] = group = _Group(plan, delay_seconds)
         self.restarts += 1
         names = [self.children[place].name for place in plan.start]
@@ -187,7 +223,9 @@ class Branch:
                 self._end(place, None, for_good=True)
             await trio.sleep(group.delay_seconds)
             for place in group.plan.start:
+                await _wait_up(self.children[one] for one in group.started)
                 await self.children[place].start()
+                group.started.add(place)
             if self._groups.get(key) is group:  # it may be given up without waiting for anything any more
                 del self._groups[key]
         await trio.lowlevel.checkpoint()
@@ -201,3 +239,11 @@ class Branch:
         for group in self._groups.values():
             group.scope.cancel(reason=f"supervisor {self.name} stops")
         self._groups.clear()
+
+
+async def _wait_up(children: Iterable[Branch | Leaf]) -> None:
+    """Wait until all of *children* are up at one moment."""
+    waited_for = list(children)
+    await trio.lowlevel.checkpoint()
+    while (down := next((child for child in waited_for if not child.is_up), None)) is not None:
+        await down.wait_up()

@@ -426,15 +426,15 @@ async def open_system(
         running_system.set(
             system
         )  # of the tasks that are begun below too: a ref that is unpickled in an actor leads here
-        if any(kind.keeps_alarms for kind in kinds.values()):
-            assert system.alarms is not None
-            nursery.start_soon(system.alarms.run)
         for service in (system.dispatcher.run, system.deadlines.run, system.watchdog.run):
             nursery.start_soon(service)
         block.start_soon(system.watch_escalation)
         nursery.start_soon(sweep, system)
         try:
             await system.tree.start()
+            if any(kind.keeps_alarms for kind in kinds.values()):  # what is overdue may need each of the services
+                assert system.alarms is not None
+                nursery.start_soon(system.alarms.run)
             yield system
         finally:
             running_system.set(outer)

@@ -29,7 +29,8 @@ class Service:
     """One actor that runs from the start of the system to its end, at the address ``<name of its kind>/main``.
 
     It is started before what is declared after it, and never passivated. The mode of its kind's restart policy says
-    what follows when it ends; when its intensity is exhausted, its supervisor has failed.
+    what follows when it ends; when its intensity is exhausted, its supervisor has failed. Whatever happens meanwhile,
+    what is declared after it begins when it is ready, and overdue alarms come when all services are.
     """
 
     kind: Kind

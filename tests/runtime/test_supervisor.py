@@ -181,6 +181,21 @@ async def test_a_temporary_service_that_crashed_is_over_and_who_asks_it_is_told(
             await a.ask(Add(1), deadline=soon())
 
 
+async def test_a_temporary_service_that_is_over_starts_anew_with_its_supervisor(
+    house: House, autojump_clock: MockClock
+) -> None:
+    group = Supervisor("group", [house.service("a", "temporary"), house.service("b")], intensity=0)
+    async with open_house(house, Supervisor("house", [group])):
+        a = house.system.service("a")
+        a.tell(Fail())
+        await trio.sleep(1)
+        house.log.clear()
+        house.system.service("b").tell(Fail())  # more than its supervisor bears
+        await trio.sleep(10)
+        assert house.log == ["-b crashed", "+a", "+b"]
+        assert await a.ask(Add(1), deadline=soon()) == 1
+
+
 @pytest.mark.parametrize(("mode", "lives_again"), [("permanent", True), ("transient", False), ("temporary", False)])
 async def test_what_follows_when_a_service_stops_itself_is_its_mode(
     house: House, autojump_clock: MockClock, mode: RestartMode, lives_again: bool
