@@ -67,6 +67,7 @@ from greenroom.runtime.ref import Items, Ref
 from greenroom.runtime.restarts import Directive, RestartPolicy
 from greenroom.runtime.strategies import Strategy
 from greenroom.runtime.system import ActorSystem, open_system
+from greenroom.runtime.timers import Timer
 from greenroom.runtime.tracing import Trace, TraceEntry
 from greenroom.runtime.tree import Child, Service, Supervisor
 from greenroom.runtime.watch import Down
@@ -134,6 +135,7 @@ __all__ = [
     "SystemRandomness",
     "SystemStatistics",
     "Tick",
+    "Timer",
     "Top",
     "TopLine",
     "Trace",

@@ -13,13 +13,13 @@ from greenroom.runtime.actor_state import ActorState
 from greenroom.runtime.address import Address
 from greenroom.runtime.alarm_rules import Tick
 from greenroom.runtime.command import Command
-from greenroom.runtime.deadlines import Entry, check_delay
-from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.deadlines import check_delay
 from greenroom.runtime.gate import Effect, stage
 from greenroom.runtime.mailbox import SYSTEM_ENVELOPES_MAX
 from greenroom.runtime.misuse import address_to_tell, no_command, refuse_coroutine
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.stash import refuse_if_full
+from greenroom.runtime.timers import Timer, take_back_all
 from greenroom.runtime.turn import Turn, current_turn, leave, put_aside
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Context:
         self._activation = activation
         self.writes: list[object] | None = None
         self.effects: list[Effect] | None = None
-        self._timers: set[Entry] | None = None
+        self._timers: set[Timer] | None = None
         self._watched: set[Address] | None = None
         self.own_alarms: ActorAlarms | None = None  # of a kind that keeps them
         self.own_state: ActorState | None = None  # likewise
@@ -157,9 +157,10 @@ class Context:
             return
         self.after_commit(lambda: self._activation.system.tell_or_bury(address, command, sender))
 
-    def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Entry:
-        """Tell this actor *command* later, unless its activation ends before. Kept in memory only.
+    def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Timer:
+        """Tell this actor *command* later, unless its activation ends before it begins that. Kept in memory only.
 
+        `cancel` of what this returns forgets it, and takes the command back if it has come and was not begun.
         Raises: RuntimeError when the activation has ended, as in `stopping`, and when too much is to come: timers and
         watches, SYSTEM_ENVELOPES_MAX together; TypeError, ValueError for a delay that is below 0 or no number, and for
         what is no command.
@@ -172,17 +173,13 @@ class Context:
         check_delay(delay_seconds)
         if not isinstance(command, Command):
             no_command(self.address, command)
-        # An entry that was cancelled is dropped here: an actor that moves its one timer often would keep them all.
-        self._timers = timers = {timer for timer in self._timers or () if timer.action is not None}
+        # What was cancelled is dropped here: an actor that moves its one timer often would keep them all.
+        self._timers = timers = self._timers or set()
+        timers.difference_update([timer for timer in timers if not timer.is_to_come])
         self._refuse_too_many("timer")
-
-        def fire() -> None:
-            timers.discard(entry)
-            self._activation.system.deliver_system(Envelope(self.address, command))
-
-        entry = self._activation.system.deadlines.after(delay_seconds, fire)
-        timers.add(entry)
-        return entry
+        timer = Timer(self._activation, delay_seconds, command, timers)
+        timers.add(timer)
+        return timer
 
     @property
     def state(self) -> ActorState:
@@ -334,7 +331,7 @@ class Context:
     @property
     def is_needed(self) -> bool:
         """A timer runs, or something keeps the actor awake: it is not idle."""
-        return bool(self.awake_for) or any(timer.action is not None for timer in self._timers or ())
+        return bool(self.awake_for) or any(timer.is_to_come for timer in self._timers or ())
 
     def start_stored(self) -> None:
         """Of the runtime: what was written in `start` is stored."""
@@ -343,8 +340,10 @@ class Context:
     def end(self) -> None:
         """Of the runtime: the activation ends, and with it its timers and what it watches."""
         self.is_over, self.owns = True, False
-        for entry in self._timers or ():
-            entry.cancel()
+        for timer in self._timers or ():
+            timer.cancel()
+        if self._timers is not None:
+            take_back_all(self._activation)
         for address in self._watched or ():
             self._activation.system.unwatch(address, self.address)
         self._timers = self._watched = None

@@ -107,6 +107,16 @@ class Mailbox:
         self._system.append(envelope)
         return True
 
+    def take_out_system(self, is_one: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Take those for which *is_one* out of the system lane: nobody wants them any more. O(that lane)."""
+        taken = [envelope for envelope in self._system or () if is_one(envelope)]
+        if taken:
+            gone = set(taken)
+            self._system = deque(envelope for envelope in self._system or () if envelope not in gone)
+        for envelope in taken:
+            envelope.state = "settled"
+        return taken
+
     @property
     def system_depth(self) -> int:
         """How many commands of the runtime itself wait."""

@@ -46,9 +46,7 @@ MAY_IMPORT = {
 }
 KNOWN_DIRECTIONS: dict[tuple[str, str], str] = {}
 # Only the name `greenroom.runtime` itself is public; these reach below it.
-KNOWN_BELOW_RUNTIME = {
-    ("actors/provider_queue/actor.py", "greenroom.runtime.deadlines"): "timers that one queue moves often",
-}
+KNOWN_BELOW_RUNTIME: dict[tuple[str, str], str] = {}  # and why
 KNOWN_LONG: dict[str, int] = {}  # and how long they may get
 KNOWN_NAMES = {
     "http/rest/email.py": "named after its resource, as its neighbours are",

@@ -55,9 +55,9 @@ from greenroom.runtime import (
     RestartPolicy,
     StorageUnavailable,
     SystemRandomness,
+    Timer,
     handles,
 )
-from greenroom.runtime.deadlines import Entry
 from greenroom.storage.postgres.outbox import (
     GIVE_UP_MAILS_MAX,
     HAND_OVER_MAILS_MAX,
@@ -109,7 +109,7 @@ class ProviderQueue(Actor):
         self._in_flight: dict[str, tuple[int, int]] = {}  # attempt id -> slot, when it started
         self._results: list[Result] = []  # known, not yet written
         self._counts = dict.fromkeys(("done", "retry", "hold", "fail_over", "give_up", "unknown"), 0)
-        self._timer: Entry | None = None
+        self._timer: Timer | None = None
         self._wall_ms, self._ticks = 0, 0.0  # the clocks at the last look
         self._is_turn_told = self._is_claim_lost = self._is_fenced = self._is_draining = False
         self._is_stand_unwritten = self._is_clock_back = False

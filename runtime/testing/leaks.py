@@ -61,9 +61,7 @@ class LeakCheck:
 
 def _deadlines_of(cell: "Activation") -> int:
     """Timers, and the end of the wait before a restart."""
-    timers = (
-        sum(timer.action is not None for timer in (cell.context._timers or ()) if cell.context) if cell.context else 0
-    )
+    timers = sum(timer.is_to_come for timer in (cell.context._timers or ()) if cell.context) if cell.context else 0
     return timers + (cell.phase is Phase.WAITING and cell.service is None)
 
 

@@ -1,9 +1,10 @@
 """The ledger: every command that was accepted is handled, told of or a dead letter, or it is still somewhere.
 
-    accepted = handled + dead-lettered + told + coalesced + waiting
+    accepted = handled + dead-lettered + told + coalesced + taken back + waiting
 
     handled    a handler took it and raised nothing     told       its asker was given an answer or an error
     coalesced  a newer one took its place               waiting    in a mailbox, a stash, a turn, on its way to storage
+    taken back a timer was cancelled, or its activation ended, before its command was begun
 
 `check` finds a command that is in none of these places, and names it. It goes by the envelopes themselves, so nothing
 is counted per message outside of tests: a counter in `put_nowait` alone would take 15 to 20 ns of a tell that takes
@@ -11,7 +12,7 @@ less than a microsecond, and could only say how many are lost, not which.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ class CommandLost(AssertionError):
 
 
 class Ledger(Interposition):
-    """Follows what is sent to the kinds given to `on`. counts: accepted, refused, handled, dead, told, coalesced.
+    """Follows what is sent to the kinds given to `on`. counts: accepted, refused, handled, dead, told, coalesced,
+    taken_back.
 
     dead: every command that became a dead letter, in order.
     """
@@ -105,6 +107,11 @@ class Ledger(Interposition):
             self.counts["coalesced"] += 1
             self._open.pop()
 
+    def taken_back(self, envelope: Envelope) -> None:
+        """Of the mailbox: a timer was cancelled, or its activation ended, before its command was begun."""
+        self.counts["taken_back"] += 1
+        self._open.remove(envelope)
+
     def buried(self, command: object) -> None:
         """Of the dead letters: one more."""
         self.dead.append(command)
@@ -161,6 +168,12 @@ class _Followed(Mailbox):
 
     def put_system(self, envelope: Envelope) -> bool:
         return self._tell(envelope, is_in=super().put_system(envelope))
+
+    def take_out_system(self, is_one: Callable[[Envelope], bool]) -> list[Envelope]:
+        taken = super().take_out_system(is_one)
+        for envelope in taken:
+            self.ledger.taken_back(envelope)
+        return taken
 
     def _tell(self, envelope: Envelope, *, is_in: bool) -> bool:
         if is_in:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock
 
 from greenroom.runtime import (
@@ -18,7 +19,7 @@ from greenroom.runtime import (
     handles,
     open_system,
 )
-from greenroom.runtime.testing import MemoryCommitter
+from greenroom.runtime.testing import Ledger, MemoryCommitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,3 +230,90 @@ async def test_what_was_watched_and_has_ended_counts_no_more(autojump_clock, mon
             await ask(system.ref("busy", 1), WatchMany(3))
             await trio.sleep(30)
         assert came == [0, 1, 2] * 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tick(Command[None]):
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Occupy(Command[None]):
+    """Set a timer that comes while this turn waits, and then..."""
+
+    does: str
+
+
+class Counted(Actor):
+    """Knows how many there were before it."""
+
+    def __init__(self, log: list[str]):
+        log.append("made")
+        self.number, self.log = log.count("made"), log
+
+    @handles(Occupy)
+    async def occupy(self, command):
+        timer = self.ctx.tell_self_after(1, Tick(self.number))
+        if self.number > 1:
+            return
+        await trio.sleep(2)
+        if command.does == "crash":
+            raise ZeroDivisionError("planned")
+        if command.does == "stop":
+            self.ctx.stop()
+        if command.does == "cancel":
+            timer.cancel()
+            timer.cancel()
+        if command.does == "hang":
+            await trio.sleep_forever()
+
+    @handles(Tick)
+    def tick(self, command):
+        self.log.append(f"{self.number} hears {command.of}")
+        if "put aside" in self.log and command.of == self.number == 1:
+            self.log.remove("put aside")
+            self.ctx.stash()
+
+
+@asynccontextmanager
+async def counted(log):
+    ledger = Ledger()
+    kind = Kind("counted", lambda _: Counted(log))
+    async with open_system([ledger.on(kind)], committer=MemoryCommitter()) as system:
+        ledger.follow_dead_letters(system)
+        yield system, system.ref("counted", 1)
+        ledger.check(system)
+        assert ledger.waiting == 0
+
+
+@pytest.mark.parametrize("ends", ["crash", "kill", "stop"])
+async def test_a_timer_that_has_come_and_was_not_begun_ends_with_its_activation(ends, autojump_clock):
+    log = []
+    async with counted(log) as (system, ref):
+        ref.tell(Occupy("hang" if ends == "kill" else ends))
+        await trio.sleep(3)
+        if ends == "kill":
+            assert system.kill(ref)
+        await trio.sleep(10)
+        ref.tell(Tick(0))
+        await trio.sleep(10)
+        assert log == ["made", "made", "2 hears 0"]
+
+
+async def test_a_timer_that_is_cancelled_after_its_time_and_before_its_turn_is_taken_back(autojump_clock):
+    log = []
+    async with counted(log) as (_, ref):
+        ref.tell(Occupy("cancel"))
+        await trio.sleep(10)
+        assert log == ["made"]
+
+
+async def test_a_timer_that_was_begun_and_put_aside_is_a_command_like_any_other(autojump_clock):
+    log = []
+    async with counted(log) as (system, ref):
+        ref.tell(Occupy("nothing"))
+        log.append("put aside")
+        await trio.sleep(5)
+        assert system.kill(ref)
+        await trio.sleep(5)
+        assert log == ["made", "1 hears 1", "made", "2 hears 1"]
