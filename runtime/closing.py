@@ -2,6 +2,8 @@
 
 quiet? ──▶ ended, in the reverse of the start order ──▶ what still cleans up is waited for
   └─ not in time ──▶ ended at once, and listed with where its turns wait
+
+While storage is away only what owns nothing is waited for: nobody knows when an owner could finish.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -9,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from greenroom.runtime.endings import stop_now
-from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.lifecycle import Phase, StopReason
 from greenroom.runtime.rests import end_rests
 from greenroom.runtime.stacks import await_stack
 
 if TYPE_CHECKING:
+    from greenroom.runtime.activation import Activation
     from greenroom.runtime.system import ActorSystem
 
 POLL_SECONDS: Final = 0.01
@@ -25,7 +28,7 @@ async def finish(system: "ActorSystem") -> None:
     """As `ActorSystem.stop`. Polled, because quiet is a fact about all actors at once, and only at the end of all."""
     try:
         end_rests(system)
-        while _is_busy(system) and not system.storage.is_away and not system.has_lost_tasks:
+        while _is_busy(system) and not system.has_lost_tasks:
             await trio.sleep(POLL_SECONDS)
             end_rests(system)
     finally:
@@ -35,19 +38,26 @@ async def finish(system: "ActorSystem") -> None:
 
 
 def _is_busy(system: "ActorSystem") -> bool:
-    return any(not cell.is_quiet for cell in system.activations.values())
+    is_away = system.storage.is_away
+    return any(not cell.is_quiet and not (is_away and _needs_storage(cell)) for cell in system.activations.values())
+
+
+def _needs_storage(cell: "Activation") -> bool:
+    """It cannot go on while storage is away: what owns an address, and what is to be loaded, which waits likewise."""
+    return cell.kind.ownership != "none" or cell.phase is Phase.LOADING
 
 
 def _end_all(system: "ActorSystem") -> None:
     system.is_stopped = True
-    left = [str(cell.address) for cell in system.activations.values() if not cell.is_quiet]
+    left = {cell: str(cell.address) for cell in system.activations.values() if not cell.is_quiet}
     if left:
         turns = list(system.waiting_turns)[:STACKS_TOLD_MAX]
         stacks = {str(turn): await_stack(turn.task) for turn in turns if turn.task is not None}
-        system.event("system.stopped_busy", addresses=left[:ADDRESSES_TOLD_MAX], count=len(left), stacks=stacks)
-    reason = StopReason.DEADLINE if left else StopReason.NORMAL
+        system.event(
+            "system.stopped_busy", addresses=[*left.values()][:ADDRESSES_TOLD_MAX], count=len(left), stacks=stacks
+        )
     for leaf in reversed(system.tree.leaves()):
         for cell in leaf.cells:
-            stop_now(cell, reason)
+            stop_now(cell, StopReason.DEADLINE if cell in left else StopReason.NORMAL)
     system.dead_letters.close()
     system.watchdog.close()

@@ -1,0 +1,78 @@
+"""The end of a system while storage is away: what owns nothing finishes, and nobody waits for an owner."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from greenroom.runtime import Actor, ActorGone, Command, CommitOutcome, Kind, StopReason, handles, open_system
+from greenroom.runtime.testing import MemoryCommitter
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Command[str]):
+    seconds: float = 1.0
+
+
+@dataclass
+class House:
+    ended: dict[str, tuple[StopReason, float]] = field(default_factory=dict)
+    answers: list[object] = field(default_factory=list)
+
+    def kind(self, name: str, *, is_owner: bool = False) -> Kind:
+        return Kind(name, lambda _: Worker(name, self), "create" if is_owner else "none")
+
+
+class Worker(Actor):
+    def __init__(self, name: str, house: House) -> None:
+        self.name, self.house = name, house
+
+    async def start(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def stopping(self, reason: StopReason) -> None:
+        self.house.ended[self.name] = reason, trio.current_time()
+
+    @handles(Work)
+    async def work(self, command: Work) -> str:
+        await trio.sleep(command.seconds)
+        if self.ctx.owns:
+            self.ctx.write("worked")
+        return "done"
+
+
+@pytest.mark.parametrize("with_owner", [False, True])
+async def test_an_actor_that_owns_nothing_finishes(autojump_clock: MockClock, with_owner: bool) -> None:
+    house, committer, events = House(), MemoryCommitter(), list[str]()
+    kinds = [house.kind("plain"), house.kind("late"), house.kind("owner", is_owner=True)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system(
+            kinds, committer=committer, event=lambda name, **_: events.append(name), stop_seconds_max=10
+        ) as system:
+
+            async def ask(name: str, seconds: float) -> None:
+                try:
+                    house.answers.append(
+                        await system.ref(name, 1).ask(Work(seconds), deadline=trio.current_time() + 60)
+                    )
+                except ActorGone:
+                    house.answers.append(f"{name} is gone")
+
+            if with_owner:
+                nursery.start_soon(ask, "owner", 30)
+            nursery.start_soon(ask, "plain", 1)
+            await wait_all_tasks_blocked()
+            committer.is_away = True
+            system.storage.lost(CommitOutcome.UNAVAILABLE.value)
+            nursery.start_soon(ask, "late", 1)  # waits for storage before it starts
+            await wait_all_tasks_blocked()
+        assert 1 <= trio.current_time() < 1.2, "it waits for plain alone"
+        await wait_all_tasks_blocked()
+        assert house.answers[0] == "done"
+        assert sorted(map(str, house.answers[1:])) == ["late is gone", "owner is gone"][: 1 + with_owner]
+        assert house.ended["plain"][0] is StopReason.NORMAL
+        assert house.ended.get("owner", (StopReason.DEADLINE,))[0] is StopReason.DEADLINE
+        assert events.count("system.stopped_busy") == 1
+        nursery.cancel_scope.cancel()
