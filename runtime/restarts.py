@@ -6,7 +6,7 @@ do not come back in step. A start that fails counts like any crash and always wa
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -17,7 +17,7 @@ WhenExhausted = Literal["rest", "escalate"]
 
 
 class Directive(enum.Enum):
-    """What follows when a handler raised; `faults.py` says what each does."""
+    """What follows when a handler raised, the mildest first; `faults.py` says what each does."""
 
     RESUME = "resume"
     RESTART = "restart"
@@ -31,7 +31,9 @@ class RestartPolicy:
 
     mode: permanent restarts after every exit, transient only after a crash, temporary never: what waits for an actor is
     told, and the next command makes a new one at once, whose intensity nobody counts; a service is over.
-    on_error: what a handler that raises such an error leads to; the most derived class that is named counts.
+    on_error: what a handler that raises such an error leads to; the most derived class that is named counts. Of what a
+    nursery raises each error in the group is looked at, and the most severe of what they lead to is done; a rule for
+    ExceptionGroup itself goes before.
     when_exhausted: rest fails what waits, and lets the next command try again after period_seconds; escalate ends the
     system. Nothing of a temporary actor is ever exhausted.
     intensity: crashes allowed within period_seconds.
@@ -93,11 +95,26 @@ class GiveUp:
 
 def directive_of(policy: RestartPolicy, error: Exception, *, is_ask: bool) -> Directive:
     """What *error* leads to. Whoever asked is told in any case, so that alone is no reason to restart."""
-    for cls in type(error).__mro__:
-        directive = policy.on_error.get(cls)
-        if directive is not None:
-            return directive
-    return Directive.RESUME if is_ask else Directive.RESTART
+    default = Directive.RESUME if is_ask else Directive.RESTART
+    return max((_rule_for(policy, one) or default for one in _leaves(policy, error)), key=_SEVERITY.index)
+
+
+_SEVERITY = list(Directive)
+
+
+def _leaves(policy: RestartPolicy, error: BaseException) -> Iterator[BaseException]:
+    """What the rules are to be asked of: *error*, or all that is in it."""
+    if not isinstance(error, BaseExceptionGroup) or any(
+        issubclass(rule, BaseExceptionGroup) and isinstance(error, rule) for rule in policy.on_error
+    ):
+        yield error
+        return
+    for inner in error.exceptions:
+        yield from _leaves(policy, inner)
+
+
+def _rule_for(policy: RestartPolicy, error: BaseException) -> Directive | None:
+    return next((policy.on_error[cls] for cls in type(error).__mro__ if cls in policy.on_error), None)
 
 
 def decide(policy: RestartPolicy, history: CrashHistory, now: float, jitter: float) -> Restart | GiveUp:

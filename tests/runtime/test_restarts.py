@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.runtime.restarts import CrashHistory, GiveUp, Restart, RestartPolicy, decide
+from greenroom.runtime.restarts import CrashHistory, Directive, GiveUp, Restart, RestartPolicy, decide, directive_of
 
 
 def test_more_than_intensity_within_the_period_gives_up() -> None:
@@ -26,6 +26,41 @@ def test_intensity_zero_never_restarts() -> None:
 
 def test_a_temporary_actor_is_never_restarted() -> None:
     assert isinstance(decide(RestartPolicy(mode="temporary"), CrashHistory(), 0, 1), GiveUp)
+
+
+def group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("of a nursery", list(errors))
+
+
+@pytest.mark.parametrize(
+    ("error", "on_a_tell", "on_an_ask"),
+    [
+        (KeyError(), Directive.RESUME, Directive.RESUME),
+        (IndexError(), Directive.STOP, Directive.STOP),
+        (ValueError(), Directive.RESTART, Directive.RESUME),
+        (group(KeyError()), Directive.RESUME, Directive.RESUME),
+        (group(group(KeyError())), Directive.RESUME, Directive.RESUME),
+        (group(KeyError(), IndexError()), Directive.STOP, Directive.STOP),
+        (group(OSError(), group(IndexError())), Directive.ESCALATE, Directive.ESCALATE),
+        (group(KeyError(), ValueError()), Directive.RESTART, Directive.RESUME),
+    ],
+    ids=repr,
+)
+def test_each_error_in_a_group_is_looked_at_and_the_most_severe_is_done(
+    error: Exception, on_a_tell: Directive, on_an_ask: Directive
+) -> None:
+    rules = {KeyError: Directive.RESUME, LookupError: Directive.STOP, OSError: Directive.ESCALATE}
+    policy = RestartPolicy(on_error=rules)
+    assert directive_of(policy, error, is_ask=False) is on_a_tell
+    assert directive_of(policy, error, is_ask=True) is on_an_ask
+
+
+def test_a_rule_for_groups_goes_before() -> None:
+    policy = RestartPolicy(on_error={ExceptionGroup: Directive.STOP, KeyError: Directive.RESUME})
+    assert directive_of(policy, group(KeyError()), is_ask=False) is Directive.STOP
+    assert directive_of(policy, KeyError(), is_ask=False) is Directive.RESUME
+    for_all = RestartPolicy(on_error={Exception: Directive.STOP, KeyError: Directive.RESUME})
+    assert directive_of(for_all, group(KeyError()), is_ask=False) is Directive.RESUME
 
 
 @given(st.lists(st.floats(0, 0.2), max_size=60), st.floats(0, 1))
