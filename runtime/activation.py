@@ -388,9 +388,15 @@ class Activation:
 
     # -- the gate -----------------------------------------------------------------------------------------------
 
-    def settle_then(self, action: Callable[[], None], weight: Weight = Weight.RELOAD) -> None:
+    def settle_then(
+        self,
+        action: Callable[[], None],
+        weight: Weight = Weight.RELOAD,
+        failed: Envelope | None = None,
+        error: Exception | None = None,
+    ) -> None:
         """Run *action*, which ends the activation, when no unit is pending (settling.py)."""
-        settle_then(self, action, weight)
+        settle_then(self, Ending(action, weight, failed, error))
 
     def unit_settled(self) -> None:
         """Of the gate, and of `PendingBytes`: there is less on its way to storage."""

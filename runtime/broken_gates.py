@@ -9,7 +9,7 @@ Without the second line a `start` whose writes are refused would be begun again 
 
 from typing import TYPE_CHECKING
 
-from greenroom.runtime.errors import ActorFailed
+from greenroom.runtime.errors import ActorFailed, ActorGone
 from greenroom.runtime.faults import crashed
 from greenroom.runtime.gate import Outputs
 from greenroom.runtime.lifecycle import StopReason
@@ -27,6 +27,9 @@ def gate_broke(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
     context, ending = cell.context, cell.ending
     assert context is not None
     cell.ending, context.broken_by = None, outcome
+    if ending is not None and ending.failed is not None:  # it ends for that: decided again, the command would end two
+        for asked in ending.failed.parts or (ending.failed,):
+            cell.fail_or_bury(asked, ActorGone(cell.address, StopReason.CRASHED.value, ending.error), "crashed")
     turns_lost(cell, outcome, turns)
     reason = StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED
     is_outage = outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN)

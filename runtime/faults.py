@@ -52,12 +52,12 @@ def turn_failed(
         cell.system.storage.lost(str(error))
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
     elif directive is Directive.RESTART:
-        cell.settle_then(lambda: _crash(cell, error), Weight.CRASH)
+        cell.settle_then(lambda: _crash(cell, error), Weight.CRASH, envelope, error)
     elif directive is Directive.STOP:
-        cell.settle_then(lambda: _end(cell, error), Weight.STOP)
+        cell.settle_then(lambda: _end(cell, error), Weight.STOP, envelope, error)
     elif directive is Directive.ESCALATE:
         why = f"{type(error).__name__} is escalated by its kind"
-        cell.settle_then(lambda: _escalate(cell, error, why), Weight.ESCALATE)
+        cell.settle_then(lambda: _escalate(cell, error, why), Weight.ESCALATE, envelope, error)
     elif memory_is_ahead:
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
 

@@ -17,6 +17,7 @@ from greenroom.runtime.lifecycle import Phase
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
+    from greenroom.runtime.envelope import Envelope
     from greenroom.runtime.gate import Gate
 
 
@@ -33,17 +34,23 @@ class Weight(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What is to be done when all is settled."""
+    """What is to be done when all is settled. failed, error: the command whose turn failed, if one did, and on what."""
 
     action: Callable[[], None]
     weight: Weight
+    failed: "Envelope | None" = None
+    error: Exception | None = None
 
 
-def settle_then(cell: "Activation", action: Callable[[], None], weight: Weight) -> None:
-    """Run *action* when no unit is pending, unless one of as much weight is to be run then."""
-    ending = cell.ending
-    if ending is None or ending.weight < weight:
-        cell.ending = Ending(action, weight)
+def settle_then(cell: "Activation", ending: Ending) -> None:
+    """Do *ending* when no unit is pending, unless one of as much weight is to be done then."""
+    before, lighter = cell.ending, None
+    if before is None or before.weight < ending.weight:
+        cell.ending, lighter = ending, before
+    else:
+        lighter = ending
+    if lighter is not None and lighter.failed is not None and not lighter.failed.was_asked:  # else it is told already
+        cell.system.event("turn.failed", error=lighter.error, address=str(cell.address))
     if cell.phase is not Phase.SETTLING:
         assert cell.gate is not None
         cell.phase = Phase.SETTLING

@@ -11,6 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from greenroom.runtime import (
     Actor,
+    ActorGone,
     ActorSystem,
     Child,
     Command,
@@ -157,6 +158,32 @@ async def test_a_directive_is_carried_out_when_the_gate_breaks_first(autojump_cl
             await trio.sleep_forever()
 
 
+@pytest.mark.parametrize("outcome", [CommitOutcome.FENCED, CommitOutcome.DUPLICATE], ids=str)
+async def test_an_ask_that_crashed_its_actor_is_not_decided_again(
+    autojump_clock: MockClock, outcome: CommitOutcome
+) -> None:
+    async with opened() as house, trio.open_nursery() as nursery:
+        clerk = house.system.ref("clerk", 1)
+        clerk.tell(Write())
+        await wait_all_tasks_blocked()
+        house.committer.hold()
+        clerk.tell(Write())
+
+        async def ask() -> None:
+            with pytest.raises(ActorGone, match=r"crashed .*Fatal: planned"):
+                await clerk.ask(Fail(), deadline=trio.current_time() + 30)
+
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        house.committer.fault = lambda _: outcome
+        house.committer.release()
+        await wait_all_tasks_blocked()
+        house.committer.forget_faults()
+        await trio.sleep(20)
+        assert house.system.statistics().crashes == 1
+        assert house.system.dead_letters.counts == {}
+
+
 async def test_the_heavier_of_two_ends_is_done(autojump_clock: MockClock) -> None:
     """Two turns fail while what came before is on its way: the first would only restart the actor."""
     async with opened(directive=Directive.STOP) as house:
@@ -175,6 +202,7 @@ async def test_the_heavier_of_two_ends_is_done(autojump_clock: MockClock) -> Non
         await wait_all_tasks_blocked()
         assert len(house.named("actor.stopped")) == 1
         assert house.system.statistics().crashes == 0
+        assert [repr(facts["error"]) for facts in house.named("turn.failed")] == ["ValueError('planned')"]
 
 
 async def test_an_actor_that_stops_itself_does_not_if_its_last_turn_is_not_stored(autojump_clock: MockClock) -> None:

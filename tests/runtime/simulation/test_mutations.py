@@ -39,7 +39,6 @@ from greenroom.runtime.gate import Gate
 from greenroom.runtime.lifecycle import Phase
 from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.ports import StoredAlarm, StoredValue
-from greenroom.runtime.settling import Weight
 from greenroom.runtime.system import ActorSystem
 from greenroom.runtime.testing import (
     CommandLost,
@@ -173,7 +172,7 @@ def memory_ahead_of_a_dropped_draft_is_kept(patch: pytest.MonkeyPatch) -> None:
 
 @caught_by("memory", "acknowledged writes", "account")
 def an_actor_loads_again_before_its_last_writes_are_stored(patch: pytest.MonkeyPatch) -> None:
-    def hasty(cell: Activation, action: Callable[[], None], weight: Weight = Weight.RELOAD) -> None:
+    def hasty(cell: Activation, action: Callable[[], None], *_: object) -> None:
         cell.phase = Phase.SETTLING
         action()
 
