@@ -272,7 +272,7 @@ async def test_a_system_that_stops_takes_nothing_more_from_outside_and_all_that_
                     lambda: ref.tell(Ping()),
                     lambda: ref.request(Ping(), lambda *_: None, deadline=soon()),
                 ):
-                    with pytest.raises(ActorGone, match="doer/3 .*the system stops"):
+                    with pytest.raises(ActorGone, match=r"doer/3 .*the system stops"):
                         send()
                 with pytest.raises(ActorGone, match="the system stops"):
                     await ref.offer(Ping())
