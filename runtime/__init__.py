@@ -2,7 +2,7 @@
 
 from greenroom.runtime.actor import Actor, Command, Stream
 from greenroom.runtime.actor_state import ActorState
-from greenroom.runtime.address import Address
+from greenroom.runtime.address import Address, address_in
 from greenroom.runtime.alarm_rules import Tick
 from greenroom.runtime.alarms import AlarmStatistics
 from greenroom.runtime.codec import decode_command, encodable, encode_command
@@ -144,6 +144,7 @@ __all__ = [
     "UnknownCommand",
     "UnknownKind",
     "WrongKindOfAnswer",
+    "address_in",
     "as_json",
     "decode_command",
     "decode_envelope",

@@ -33,7 +33,7 @@ from greenroom.runtime.gate import Effect, Gate, Outputs
 from greenroom.runtime.gauges import Gauges
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.kind import Kind
-from greenroom.runtime.lifecycle import AWAKE, DRAINED, Phase, StopReason
+from greenroom.runtime.lifecycle import AWAKE, CONTINUES, DRAINED, Phase, StopReason
 from greenroom.runtime.lost_turns import turn_lost
 from greenroom.runtime.passivation import passivate_if_idle
 from greenroom.runtime.ports import CommitOutcome
@@ -44,7 +44,6 @@ from greenroom.runtime.stash import put_turn_aside
 from greenroom.runtime.turn import Turn, leave, put_aside
 from greenroom.runtime.waiting_turns import WaitingTurns
 from greenroom.runtime.waking import load
-from greenroom.runtime.watch import Down
 
 if TYPE_CHECKING:
     from greenroom.runtime.supervisor import Leaf
@@ -105,13 +104,15 @@ class Activation:
 
     def drain(self, until: float) -> None:
         """Run turns until the mailbox is empty, the clock passes *until*, or a handler has to wait."""
-        if self.phase is Phase.COLD and len(self.mailbox) and not self._wake_at_once():
-            self.phase = Phase.LOADING
-            self.system.spawn(load, self)
-            return
+        busy_seconds, mailbox = self.system.clock.busy_seconds, self.mailbox
+        if self.phase is Phase.COLD and len(mailbox):
+            if not self._wake_at_once():
+                self.wake()
+            elif busy_seconds() > until:  # to make it took that long: its first turn is not to blame
+                self._go_on()
+                return
         if self.waiting is not None:
             self._begin_nested(self.waiting)
-        busy_seconds, mailbox = self.system.clock.busy_seconds, self.mailbox
         while True:
             if self.phase is Phase.READY:
                 envelope = mailbox.pop()
@@ -319,7 +320,7 @@ class Activation:
     def forget(self, reason: StopReason, cause: Exception | None = None) -> None:
         """Drop everything that belongs to one activation. *cause*: what it died of."""
         if self.context is not None:
-            self.context.end()
+            self.context.end(goes_on=reason in CONTINUES)
         if self.gate is not None or cause is not None:  # it had begun, or died of that before
             self.system.event("actor.ended", address=str(self.address), reason=reason.value)
         if self.actor is not None:
@@ -335,10 +336,7 @@ class Activation:
             for envelope in self.waiting.nested:
                 self.fail_or_bury(envelope, ActorGone(self.address, reason.value), "actor_gone")
         self.unstash()
-        why = None if cause is None else f"{type(cause).__name__}: {cause}"
-        watchers, self.watchers = self.watchers, None
-        for watcher in watchers or ():
-            self.system.deliver_system(Envelope(watcher, Down(self.address, reason, why)))
+        self.system.watches.tell_end(self, reason, cause)
         if self.gate is not None:
             self.system.late_replies += self.gate.late_replies
         self.actor = self.gate = self.context = self.waiting = self.ending = None
@@ -428,7 +426,7 @@ class Activation:
             self.reschedule()
 
     def wake(self) -> None:
-        """Of a service: begin an activation though nobody has told it anything."""
+        """Begin an activation, of a service also though nobody has told it anything."""
         if self.phase is Phase.COLD:
             self.phase = Phase.LOADING
             self.system.spawn(load, self)

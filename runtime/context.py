@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from greenroom.runtime.actor_alarms import ActorAlarms, AlarmDue
 from greenroom.runtime.actor_state import ActorState
-from greenroom.runtime.address import Address
 from greenroom.runtime.alarm_rules import Tick
 from greenroom.runtime.command import Command
 from greenroom.runtime.deadlines import check_delay
 from greenroom.runtime.gate import Effect, stage
 from greenroom.runtime.mailbox import SYSTEM_ENVELOPES_MAX
-from greenroom.runtime.misuse import address_to_tell, no_command, refuse_coroutine
+from greenroom.runtime.misuse import address_of_ref, address_to_tell, no_command, refuse_coroutine
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.stash import refuse_if_full
 from greenroom.runtime.timers import Timer, take_back_all
@@ -33,7 +32,6 @@ class Context:
     __slots__ = (
         "_activation",
         "_timers",
-        "_watched",
         "address",
         "awake_for",
         "broken_by",
@@ -62,7 +60,6 @@ class Context:
         self.writes: list[object] | None = None
         self.effects: list[Effect] | None = None
         self._timers: set[Timer] | None = None
-        self._watched: set[Address] | None = None
         self.own_alarms: ActorAlarms | None = None  # of a kind that keeps them
         self.own_state: ActorState | None = None  # likewise
         self.awake_for: Sequence[str] = ()  # why the actor stays in memory, for who looks
@@ -301,31 +298,27 @@ class Context:
     def watch(self, ref: "Ref") -> None:
         """Be told `Down` once, when the activation of *ref* that runs now ends; at once when none does.
 
-        Raises: RuntimeError as `tell_self_after`.
+        Raises: RuntimeError as `tell_self_after`, TypeError for what is no ref.
         """
         if self.is_over:
             raise RuntimeError(f"{self.address}: its activation has ended and watches nobody any more; watch in a turn")
+        address = address_of_ref(ref)
         self._refuse_too_many("watch")
-        if not self._activation.system.watch(ref.address, self.address):
-            return
-        self._watched = {*(self._watched or ()), ref.address}
+        self._activation.system.watches.add(address, self.address)
 
     def unwatch(self, ref: "Ref") -> None:
         """Be told nothing more of *ref*; a `Down` that is under way still comes."""
-        self._activation.system.unwatch(ref.address, self.address)
+        self._activation.system.watches.remove(address_of_ref(ref), self.address)
 
     def _refuse_too_many(self, what: str) -> None:
         """See that what is to come finds a place in the system lane, which refuses nothing. Raises: RuntimeError."""
         cell, timers = self._activation, len(self._timers or ())
-        if timers + len(self._watched or ()) + cell.mailbox.system_depth < SYSTEM_ENVELOPES_MAX:
-            return
-        self._watched = {one for one in self._watched or () if cell.system.is_watched(one, self.address)}
-        waiting = cell.mailbox.system_depth
-        if timers + len(self._watched) + waiting >= SYSTEM_ENVELOPES_MAX:
+        watched, waiting = len(cell.system.watches.of(self.address)), cell.mailbox.system_depth
+        if timers + watched + waiting >= SYSTEM_ENVELOPES_MAX:
             raise RuntimeError(
-                f"{self.address} cannot have one more {what}: {timers} timers run, {len(self._watched)} actors are "
-                f"watched and {waiting} commands of both wait, of {SYSTEM_ENVELOPES_MAX} (SYSTEM_ENVELOPES_MAX). Keep "
-                "one timer for what comes next, or share the watching among several actors"
+                f"{self.address} cannot have one more {what}: {timers} timers run, {watched} actors are watched and "
+                f"{waiting} commands of both wait, of {SYSTEM_ENVELOPES_MAX} (SYSTEM_ENVELOPES_MAX). Keep one timer "
+                "for what comes next, or share the watching among several actors"
             )
 
     @property
@@ -337,13 +330,16 @@ class Context:
         """Of the runtime: what was written in `start` is stored."""
         self.has_stored_start = True
 
-    def end(self) -> None:
-        """Of the runtime: the activation ends, and with it its timers and what it watches."""
+    def end(self, *, goes_on: bool = False) -> None:
+        """Of the runtime: the activation ends, and with it its timers; and what it watches, unless the actor *goes_on*.
+
+        Then a `Down` wakes its next activation.
+        """
         self.is_over, self.owns = True, False
         for timer in self._timers or ():
             timer.cancel()
         if self._timers is not None:
             take_back_all(self._activation)
-        for address in self._watched or ():
-            self._activation.system.unwatch(address, self.address)
-        self._timers = self._watched = None
+        if not goes_on:
+            self._activation.system.watches.remove_all(self.address)
+        self._timers = None

@@ -31,9 +31,10 @@ from greenroom.runtime.actor_alarms import name_of
 from greenroom.runtime.address import Address
 from greenroom.runtime.gate import Gate
 from greenroom.runtime.handlers import Handler
+from greenroom.runtime.passivation import may_be_passivated
 from greenroom.runtime.sampling import Sampling
 from greenroom.runtime.stacks import call_stack, lines_of
-from greenroom.runtime.turn import Turn
+from greenroom.runtime.turn import Turn, turn_of
 from greenroom.runtime.waiting_turns import WaitingTurns
 from greenroom.runtime.waking import _prepare, _start_actor
 
@@ -186,6 +187,16 @@ def whose(frames: list[FrameType]) -> tuple[int, str | None, str | None]:
         if reader is not None:
             address, handler = reader(frames[index].f_locals)
             return index + 1, str(address), handler
+    return _whose_task(frames)
+
+
+def _whose_task(frames: list[FrameType]) -> tuple[int, str | None, str | None]:
+    """As `whose`, of a task that a turn has begun in a nursery of its own: trio's loop knows which task it steps."""
+    for index, frame in enumerate(frames):
+        task = frame.f_locals.get("task") if frame.f_code.co_name == "unrolled_run" else None
+        turn = turn_of(task) if isinstance(task, trio.lowlevel.Task) else None
+        if turn is not None:
+            return index + 1, str(turn.activation.address), turn.handler.method.__qualname__
     return 0, None, None
 
 
@@ -213,6 +224,18 @@ def _stopping(variables: dict[str, object]) -> tuple[Address, str]:
     return cell.address, f"the end of {_name_of(cell)}"
 
 
+def _making(variables: dict[str, object]) -> tuple[Address, str]:
+    cell = variables["self"]
+    assert isinstance(cell, Activation)
+    return cell.address, f"the factory of kind {cell.kind.name}"
+
+
+def _passivating(variables: dict[str, object]) -> tuple[Address, str]:
+    cell = variables["cell"]
+    assert isinstance(cell, Activation)
+    return cell.address, f"may_passivate of {_name_of(cell)}"
+
+
 def _name_of(cell: Activation) -> str:
     """The class of its actor, or its kind while there is none."""
     return cell.kind.name if cell.actor is None else type(cell.actor).__qualname__
@@ -232,4 +255,6 @@ _READERS: dict[CodeType, Callable[[dict[str, object]], tuple[Address, str]]] = {
     _start_actor.__code__: _start,
     Activation.forget.__code__: _stopping,
     Gate._release.__code__: _output,
+    Activation.make_actor.__code__: _making,
+    may_be_passivated.__code__: _passivating,
 }

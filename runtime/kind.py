@@ -1,5 +1,6 @@
 """Kinds of actors, declared once with their limits and policies."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -78,6 +79,7 @@ class Kind:
         if not isinstance(self.meter, Meter | None):
             raise TypeError(f"{this} meter is a Meter(...) or None, not {self.meter!r}")
         refuse_coroutine(f"{this} its factory", self.factory)
+        _need_key_taken(this, self.factory)
 
     def make_actor(self, key: int | str) -> Actor:
         """Of the runtime: the instance of one activation. Raises: TypeError when it is none, else as the factory."""
@@ -93,6 +95,22 @@ class Kind:
         if self.meter is None:
             return Mailbox(self.mailbox_envelopes_max)
         return MeteredMailbox(self.mailbox_envelopes_max, self.meter)
+
+
+def _need_key_taken(this: str, factory: Callable[..., object]) -> None:
+    """See that *factory* takes what it is given. Raises: TypeError."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # of something that does not say
+        return
+    try:
+        signature.bind(1)
+    except TypeError as fault:
+        name = getattr(factory, "__name__", "its factory")
+        raise TypeError(
+            f"{this} its factory is given the key and nothing else, and {name}{signature} does not fit that ({fault}): "
+            f"say `lambda key: {name}(...)`"
+        ) from None
 
 
 def need_stores(kinds: Iterable[Kind], **stores: object) -> None:

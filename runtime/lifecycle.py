@@ -35,6 +35,10 @@ class StopReason(enum.Enum):
         return self.value
 
 
+CONTINUES = frozenset((StopReason.PASSIVATED, StopReason.RELOADED))
+"""Ends after which the next activation goes on as the same actor: what watches for it stays."""
+
+
 class Phase(enum.Enum):
     """Where an activation stands; activation.py draws the moves."""
 

@@ -5,6 +5,7 @@ which nobody awaits. Everything that is called and not awaited here is looked at
 """
 
 import inspect
+from functools import partial
 from types import CoroutineType
 from typing import NoReturn
 
@@ -16,6 +17,8 @@ CO_COROUTINE = inspect.CO_COROUTINE
 
 def refuse_coroutine(what: str, given: object) -> None:
     """See to it that *given* can be called and does not wait. Raises: TypeError naming *what* it was given for."""
+    while isinstance(given, partial):
+        given = given.func
     code = getattr(given, "__code__", None)
     if code is not None:
         if code.co_flags & CO_COROUTINE:
@@ -35,11 +38,17 @@ def refuse_awaitable(what: str, value: object) -> None:
         coroutine_given(what)
 
 
-def address_to_tell(ref: object, command: object) -> Address:
-    """The address of *ref*, which is to be told *command*. Raises: TypeError for what is no ref or no command."""
+def address_of_ref(ref: object) -> Address:
+    """The address of *ref*. Raises: TypeError for what is no ref."""
     address = getattr(ref, "address", None)
     if not isinstance(address, Address):
-        raise TypeError(f"{ref!r} is no ref: tell `ctx.ref(kind, key)`, or `ctx.service(name)`")
+        raise TypeError(f"{ref!r} is no ref: say `ctx.ref(kind, key)`, or `ctx.service(name)`")
+    return address
+
+
+def address_to_tell(ref: object, command: object) -> Address:
+    """The address of *ref*, which is to be told *command*. Raises: TypeError for what is no ref or no command."""
+    address = address_of_ref(ref)
     if not isinstance(command, Command):
         no_command(address, command)
     return address
@@ -58,9 +67,3 @@ def coroutine_given(what: str) -> NoReturn:
         f"{what} is called and never awaited, so it must be plain `def`. What has to wait belongs in an `async def` "
         "handler: tell an actor a command for it"
     )
-
-
-def refuse_no_clock(given: object) -> None:
-    """See to it that *given* can be the clock of a system, or is None. Raises: TypeError."""
-    if given is not None and not callable(getattr(given, "busy_seconds", None)):
-        raise TypeError(f"a system's clock tells wall time, as VirtualClock() does; {given!r} is one for `trio.run`")

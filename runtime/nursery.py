@@ -23,7 +23,12 @@ async def open_nurseries() -> AsyncIterator[tuple[trio.Nursery, trio.Nursery]]:
     found: BaseException | None = None
     try:
         async with trio.open_nursery() as block:
-            tasks: trio.Nursery = await block.start(_host)
+            host = _Host()
+            block.start_soon(host.run)
+            # Not `block.start`: when this block is cancelled already, that would wait for ever for a task in a shield.
+            with trio.CancelScope(shield=True):
+                await host.is_open.wait()
+            tasks = host.tasks
             try:
                 yield block, tasks
             except Exception as error:
@@ -45,8 +50,16 @@ def _one_of(found: BaseException | None, fault: Exception | None) -> BaseExcepti
     return found or fault
 
 
-async def _host(task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    with trio.CancelScope(shield=True):
-        async with trio.open_nursery() as tasks:
-            task_status.started(tasks)
-            await trio.sleep_forever()
+class _Host:
+    """The task that the nursery of the tasks lives in."""
+
+    tasks: trio.Nursery
+
+    def __init__(self) -> None:
+        self.is_open = trio.Event()
+
+    async def run(self) -> None:
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as self.tasks:
+                self.is_open.set()
+                await trio.sleep_forever()

@@ -16,7 +16,10 @@ from greenroom.runtime.errors import NotDecodable, NotEncodable
 @encodable("greenroom.parcel")
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What travels. seconds_left: None without end. hops: who waits for the answer, the first asker first."""
+    """What travels. seconds_left: None without end. hops: who waits for the answer, the first asker first.
+
+    Nothing is placed on other nodes yet, so nobody reads the hops: they are for the check of call cycles there.
+    """
 
     to: Address
     command: Any

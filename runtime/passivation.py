@@ -21,6 +21,7 @@ import trio
 
 from greenroom.runtime.lifecycle import Phase, StopReason
 from greenroom.runtime.limits import need_whole
+from greenroom.runtime.misuse import refuse_coroutine
 from greenroom.runtime.ports import sleep_to_tick
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class MemoryLimit:
 
     def __post_init__(self) -> None:
         need_whole("a memory limit: bytes_max", self.bytes_max)
+        refuse_coroutine("the used_bytes of a memory limit", self.used_bytes)
 
     @property
     def is_short(self) -> bool:
@@ -66,7 +68,7 @@ def passivate_if_idle(cell: "Activation") -> bool:
     assert cell.gate is not None
     assert cell.context is not None
     assert cell.actor is not None
-    if cell.gate.pending or cell.stash or cell.context.is_needed or not _agrees(cell, cell.actor):
+    if cell.gate.pending or cell.stash or cell.context.is_needed or not may_be_passivated(cell, cell.actor):
         return False
     cell.forget(StopReason.PASSIVATED)
     cell.phase = Phase.COLD
@@ -108,7 +110,7 @@ def _look_at_memory(system: "ActorSystem", *, was_known: bool) -> tuple[bool, bo
         return False, False
 
 
-def _agrees(cell: "Activation", actor: "Actor") -> bool:
+def may_be_passivated(cell: "Activation", actor: "Actor") -> bool:
     """What the actor itself says. One that raises stays, and is asked again as if it had just had something to do."""
     try:
         return actor.may_passivate
@@ -132,8 +134,13 @@ def _sweep_one(system: "ActorSystem", cell: "Activation", *, is_short: bool) -> 
 
 
 def _shed(cells: "Iterable[Activation]", count: int) -> int:
-    """Passivate *count* of them, those idle for longest first; how many it became."""
-    return sum(passivate_if_idle(cell) for cell in heapq.nsmallest(count, cells, key=lambda cell: cell.active_at))
+    """Passivate *count* of them, those idle for longest first and past all that must stay; how many it became."""
+    oldest_first = [(cell.active_at, place, cell) for place, cell in enumerate(cells)]
+    heapq.heapify(oldest_first)
+    passivated = 0
+    while oldest_first and passivated < count:
+        passivated += passivate_if_idle(heapq.heappop(oldest_first)[2])
+    return passivated
 
 
 def _is_remembered(cell: "Activation") -> bool:

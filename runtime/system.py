@@ -35,12 +35,14 @@ from greenroom.runtime.errors import (
     StorageUnavailable,
     UnknownKind,
 )
+from greenroom.runtime.event_log import log_event
 from greenroom.runtime.kind import Kind, need_stores
 from greenroom.runtime.lifecycle import DRAINED
-from greenroom.runtime.limits import need_key, need_number, need_whole
+from greenroom.runtime.limits import need_key
 from greenroom.runtime.metered_activation import MeteredActivation
-from greenroom.runtime.misuse import refuse_coroutine, refuse_no_clock
+from greenroom.runtime.misuse import address_of_ref
 from greenroom.runtime.nursery import open_nurseries
+from greenroom.runtime.opening import check_ports
 from greenroom.runtime.overflow import overflow
 from greenroom.runtime.passivation import MemoryLimit, sweep
 from greenroom.runtime.patience import Patience
@@ -54,7 +56,7 @@ from greenroom.runtime.supervisor import Branch, Leaf
 from greenroom.runtime.tracing import Trace, start_trace
 from greenroom.runtime.tree import SERVICE_KEY, Child, Supervisor, kinds_of, root_of
 from greenroom.runtime.turn import Turn, current_turn, senders_of
-from greenroom.runtime.watch import Down, runs
+from greenroom.runtime.watch import Watches
 from greenroom.runtime.watchdog import Watchdog
 
 EventHook = Callable[..., None]
@@ -104,6 +106,7 @@ class ActorSystem:
         self.is_closing = self.is_stopped = False  # closing: nothing new from outside; stopped: nothing at all
         self.storage = StorageWatch(self)
         self.watchdog = Watchdog(self, patience)
+        self.watches = Watches(self)
         self.acting: Activation | None = None  # whose plain `def` handler runs right now
         self.stopping: Activation | None = None  # whose `stopping` runs right now
         self.waiting_turns: dict[Turn, None] = {}  # oldest first
@@ -247,27 +250,6 @@ class ActorSystem:
         else:
             envelope.expire()
 
-    def watch(self, address: Address, watcher: Address) -> bool:
-        """Have *watcher* told when the activation of *address* ends. False when there is none: it was told at once."""
-        cell = self.activation(address)
-        if not runs(cell):
-            self.deliver_system(Envelope(watcher, Down(address, None)))
-            return False
-        cell.watchers = cell.watchers or {}
-        cell.watchers[watcher] = None
-        return True
-
-    def unwatch(self, address: Address, watcher: Address) -> None:
-        """Have *watcher* told nothing of *address*."""
-        cell = self.activations.get(address)
-        if cell is not None and cell.watchers is not None:
-            cell.watchers.pop(watcher, None)
-
-    def is_watched(self, address: Address, watcher: Address) -> bool:
-        """Whether *watcher* will be told when the activation of *address* ends."""
-        cell = self.activations.get(address)
-        return cell is not None and watcher in (cell.watchers or ())
-
     def escalate(self, report: Escalated, error: Exception) -> None:
         """End the system: `open_system` raises *report*, with *error* as its cause."""
         if self._escalated is None:
@@ -313,8 +295,9 @@ class ActorSystem:
         settled first. The mailbox stays, for the activation that the next command makes; of a service its supervisor
         decides, as after a crash. Raises: UnknownKind; RuntimeError in a plain handler of that very actor.
         """
-        self.check(ref.address)
-        cell = self.activations.get(ref.address)
+        address = address_of_ref(ref)
+        self.check(address)
+        cell = self.activations.get(address)
         return cell is not None and kill(cell)
 
     async def stop(self) -> None:
@@ -339,7 +322,7 @@ class ActorSystem:
 
         events_max: the newest that are kept. Raises: ValueError, UnknownKind, TracedAlready.
         """
-        return start_trace(self, ref.address, seconds, events_max)
+        return start_trace(self, address_of_ref(ref), seconds, events_max)
 
     def statistics(self) -> SystemStatistics:
         """Counts by kind and of the whole. O(activations)."""
@@ -359,10 +342,6 @@ class ActorSystem:
         )
 
 
-def _no_event(name: str, **facts: object) -> None:
-    """Where events go when nobody listens."""
-
-
 @asynccontextmanager
 async def open_system(
     children: Iterable[Child] | Supervisor,
@@ -370,7 +349,7 @@ async def open_system(
     committer: Committer,
     clock: Clock | None = None,
     randomness: Randomness | None = None,
-    event: EventHook = _no_event,
+    event: EventHook = log_event,
     stop_seconds_max: float = 10.0,
     patience: Patience | None = None,
     passivates_at_once: bool = False,
@@ -385,8 +364,8 @@ async def open_system(
 
     children: kinds, services and supervisors in start order, or the root of the tree. The block begins when every
     service has started.
-    event(name, **facts): told of everything that happens outside the ordinary; must not raise. `loop.held` comes from a
-    thread of its own, because the loop cannot tell it.
+    event(name, **facts): told of everything that happens outside the ordinary; must not raise. Without one it is
+    logged. `loop.held` comes from a thread of its own, because the loop cannot tell it.
     patience: how long turns and commands may take before that is an event.
     passivates_at_once: a test mode in which every actor forgets everything after each command.
     memory: passivate idle actors early when the process uses most of what it may.
@@ -395,15 +374,16 @@ async def open_system(
     Raises: as the block, and none of it in a group; Escalated when the root cannot bear a failure, or a group of both;
     ValueError, TypeError and StaticName for arguments that make no sense, before anything runs.
     """
-    refuse_coroutine("the event hook of a system", event)
-    need_number("open_system: stop_seconds_max", stop_seconds_max, may_be_0=True)
-    need_whole("open_system: pending_bytes_max", pending_bytes_max)
-    if not callable(getattr(committer, "submit", None)):
-        raise TypeError(
-            f"open_system: committer is where writes are stored, such as MemoryCommitter(), not {committer!r}"
-        )
+    check_ports(
+        committer=committer,
+        clock=clock,
+        event=event,
+        patience=patience,
+        memory=memory,
+        stop_seconds_max=stop_seconds_max,
+        pending_bytes_max=pending_bytes_max,
+    )
     root = root_of(children)
-    refuse_no_clock(clock)
     kinds = kinds_of(root)
     need_stores(kinds.values(), alarms=alarms, states=states)
     async with open_nurseries() as (block, nursery):

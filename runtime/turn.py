@@ -147,6 +147,12 @@ def outside_of_turns() -> Iterator[None]:
         _current.reset(token)
 
 
+def turn_of(task: trio.lowlevel.Task) -> Turn | None:
+    """The turn that *task* works for, for who looks from a thread."""
+    turn = task.context.get(_current)
+    return None if turn is None or turn.is_over else turn
+
+
 def current_turn() -> Turn | None:
     """The turn that the running code is part of, if it waits at all."""
     turn = _current.get()

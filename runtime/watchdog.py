@@ -89,7 +89,10 @@ class Watchdog:
     # -- turns --------------------------------------------------------------------------------------------------
 
     def slow_turn(self, cell: "Activation", seconds: float) -> None:
-        """Of the dispatcher: a drain of *cell* took so long; its last turn did, all before it had 50 µs together."""
+        """Of the dispatcher: a drain of *cell* took so long: its last turn, as all before it had 50 µs together.
+
+        Or to make its actor, when it came to no turn.
+        """
         command = cell.gauges.last_begun
 
         def facts() -> dict[str, object]:
@@ -97,10 +100,11 @@ class Watchdog:
             return {
                 "address": str(cell.address),
                 "command": None if command is None else command.__name__,
-                "handler": None if handler is None else handler.method.__qualname__,
+                "handler": handler.method.__qualname__ if handler is not None else made if command is None else None,
                 "seconds": round(seconds, 3),
             }
 
+        made = f"the factory of kind {cell.kind.name}"
         self._events.tell("turn.slow", "turn.slow", facts)
 
     def _look_at_turns(self) -> None:

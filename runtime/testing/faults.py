@@ -23,6 +23,7 @@ import trio
 
 from greenroom.runtime.actor import Actor
 from greenroom.runtime.handlers import Handler
+from greenroom.runtime.misuse import address_of_ref
 from greenroom.runtime.passivation import passivate_if_idle
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.testing.interposition import Interposition
@@ -36,7 +37,7 @@ def passivate(system: "ActorSystem", *refs: Ref) -> int:
 
     One that has something under way, a timer or a reason to stay awake, stays: what could not happen is not made to.
     """
-    cells = [system.activation(ref.address) for ref in refs] if refs else list(system.activations.values())
+    cells = [system.activation(address_of_ref(ref)) for ref in refs] if refs else list(system.activations.values())
     return sum(passivate_if_idle(cell) for cell in cells)
 
 

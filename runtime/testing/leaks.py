@@ -82,6 +82,5 @@ def _of_cell(cell: "Activation") -> Iterator[str]:
     if cell.starting is not None or cell.held is not None:
         yield f"{where} has the scope of a start, or is held, and does not start"
     for watcher in cell.watchers or ():
-        watching = cell.system.activations.get(watcher)
-        if watching is None or watching.context is None:
+        if cell.address not in cell.system.watches.of(watcher):
             yield f"{where} is watched by {watcher}, which has ended"

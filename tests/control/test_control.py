@@ -139,7 +139,7 @@ async def test_dead_letters_can_be_read(directory: Path):
         found = await house.ask("dead_letters")
         assert found["counts"] == {"crashed": 1}
         [letter] = found["newest"]["crashed"]
-        assert (letter["to"], letter["command"], letter["reason"]) == ("door/17", "Note", "crashed")
+        assert (letter["to"], letter["command"], letter["reason"]) == ('door/"17"', "Note", "crashed")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from greenroom.runtime import Actor, ActorSystem, Command, Kind, Patience, StopReason, handles, open_system
+from greenroom.runtime.address import Address
 from greenroom.runtime.hang_watch import Hang, HangWatch
 from greenroom.runtime.passivation import passivate_if_idle
 from greenroom.runtime.testing import MemoryCommitter
@@ -41,6 +42,16 @@ class HoldInEffect(Command[str]):
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class HoldInNursery(Command[str]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Command[None]):
+    pass
+
+
 class Hanging(Actor):
     def __init__(self, where: str, hang: Callable[[], None]) -> None:
         self.where = where
@@ -66,6 +77,25 @@ class Hanging(Actor):
         self.hang()
         return "let go"
 
+    @property
+    def may_passivate(self) -> bool:
+        if self.where == "may_passivate":
+            self.hang()
+        return True
+
+    @handles(Look)
+    def look(self, _: Look) -> None:
+        pass
+
+    @handles(HoldInNursery)
+    async def hold_in_nursery(self, _: HoldInNursery) -> str:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.hang_in_task)
+        return "let go"
+
+    async def hang_in_task(self) -> None:
+        self.hang()
+
     @handles(HoldInEffect)
     def hold_in_effect(self, _: HoldInEffect) -> str:
         self.ctx.after_commit(self.hang)
@@ -73,6 +103,15 @@ class Hanging(Actor):
 
     def hang(self) -> None:
         self.wait_for_warning()
+
+
+class MadeSlowly(Actor):
+    def __init__(self, hang: Callable[[], None]) -> None:
+        hang()
+
+    @handles(Look)
+    def look(self, _: Look) -> None:
+        pass
 
 
 @dataclass
@@ -108,7 +147,10 @@ async def open_house(address: str | None) -> AsyncIterator[House]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
         async with open_system(
-            [Kind("hanging", lambda key: Hanging(str(key), house.wait_for_warning))],
+            [
+                Kind("hanging", lambda key: Hanging(str(key), house.wait_for_warning)),
+                Kind("made", lambda _: MadeSlowly(house.wait_for_warning)),
+            ],
             committer=committer,
             event=house.event,
             patience=Patience(loop_seconds_max=HANG_SECONDS),
@@ -130,6 +172,30 @@ async def test_a_handler_that_never_yields_is_named_while_it_hangs(command: Comm
         assert facts["seconds"] >= HANG_SECONDS
         assert facts["calls"][0].startswith(f"{handler} (runtime/test_hang_watch.py:")
         assert facts["calls"][1].startswith("Hanging.hang (runtime/test_hang_watch.py:")
+
+
+async def test_a_task_that_a_turn_has_begun_in_a_nursery_of_its_own_is_that_turns():
+    async with open_house("hanging/1") as house:
+        ref = house.system.ref("hanging", 1)
+        assert await ref.ask(HoldInNursery(), deadline=trio.current_time() + 60) == "let go"
+        facts = house.held()
+        assert (facts["address"], facts["handler"]) == ("hanging/1", "Hanging.hold_in_nursery")
+        assert facts["calls"][0].startswith("Hanging.hang_in_task (runtime/test_hang_watch.py:")
+
+
+async def test_a_factory_that_never_yields_is_named_and_the_first_turn_is_not_blamed():
+    async with open_house("made/1") as house:
+        await house.system.ref("made", 1).ask(Look(), deadline=trio.current_time() + 60)
+        assert (house.held()["address"], house.held()["handler"]) == ("made/1", "the factory of kind made")
+        assert {facts["handler"] for facts, _ in house.of("turn.slow")} <= {"the factory of kind made"}
+
+
+async def test_who_never_says_whether_it_may_be_passivated_is_named():
+    async with open_house("hanging/may_passivate") as house:
+        await house.system.ref("hanging", "may_passivate").ask(Look(), deadline=trio.current_time() + 60)
+        passivate_if_idle(house.system.activations[Address("hanging", "may_passivate")])
+        await trio.sleep(0.05)
+        assert house.held()["handler"] == "may_passivate of Hanging"
 
 
 async def test_a_start_that_never_yields_is_named():
@@ -232,7 +298,7 @@ async def test_more_hangs_than_may_be_told_are_counted_and_told_with_the_next(mo
 @pytest.mark.parametrize(
     ("key", "command", "handler", "name"),
     [
-        ("1", HoldAfterWaiting(), "Hanging.hold_after_waiting", "HoldAfterWaiting"),
+        ("one", HoldAfterWaiting(), "Hanging.hold_after_waiting", "HoldAfterWaiting"),
         ("start", HoldAfterWaiting(), "the start of Hanging", "Start"),
     ],
 )

@@ -405,8 +405,11 @@ async def test_watchers_are_told_in_the_order_in_which_they_came(autojump_clock:
         assert [line[0] for line in house.log if "saw" in line] == list("qzkwjxvgup")
 
 
-async def test_a_watcher_that_has_ended_is_not_woken(autojump_clock: MockClock) -> None:
-    async with open_house(idle_seconds_max=5) as house:
+@pytest.mark.parametrize("cold_seconds_max", [0.0, 1000.0], ids=["stored", "cold"])
+async def test_a_watcher_that_is_passivated_watches_on_and_is_woken(
+    autojump_clock: MockClock, cold_seconds_max: float
+) -> None:
+    async with open_house(idle_seconds_max=5, cold_seconds_max=cold_seconds_max) as house:
         gate = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: house.worker("b").ask(Hold(gate), deadline=soon()))
@@ -416,7 +419,21 @@ async def test_a_watcher_that_has_ended_is_not_woken(autojump_clock: MockClock) 
             assert "ended a passivated" in house.log
             gate.set()
         await trio.sleep(20)
-        assert house.log.count("made a") == 1
+        assert house.log.count("made a") == 2
+        assert [line for line in house.log if "saw" in line] == ["a saw worker/b passivated"]
+
+
+async def test_a_watcher_that_has_crashed_is_another_one_and_watches_nobody(autojump_clock: MockClock) -> None:
+    async with open_house(idle_seconds_max=5) as house:
+        gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: house.worker("b").ask(Hold(gate), deadline=soon()))
+            await wait_all_tasks_blocked()
+            await house.worker("a").ask(Watch("b"), deadline=soon())
+            house.worker("a").tell(Fail(ValueError("x")))
+            await trio.sleep(20)
+            gate.set()
+        await trio.sleep(20)
         assert not [line for line in house.log if "saw" in line]
 
 

@@ -1,5 +1,7 @@
 """Bad use gets an error that teaches: what was wrong, where, and what to write instead."""
 
+import functools
+import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -517,7 +519,7 @@ async def test_a_kind_that_has_many_actors_is_no_service(house):
 @pytest.mark.parametrize(
     ("ref", "command", "lesson"),
     [
-        ("counter/1", Add(), r"'counter/1' is no ref: tell `ctx.ref\(kind, key\)`"),
+        ("counter/1", Add(), r"'counter/1' is no ref: say `ctx.ref\(kind, key\)`"),
         (None, 5, "counter/2 cannot be told 5: make a value of a class that is a Command"),
         (None, Add, r"counter/2 cannot be told Add, which is a class: say Add\(\.\.\.\)"),
     ],
@@ -541,6 +543,44 @@ async def test_what_is_no_command_is_told_to_who_tells_it_from_outside_too(house
     with pytest.raises(ActorFailed, match=lesson):
         await ask(house, lambda actor: actor.ctx.tell_self_after(1, command))
     assert not house.system.dead_letters.counts
+
+
+@pytest.mark.parametrize("what", ["watch", "unwatch", "kill", "trace"])
+async def test_what_takes_a_ref_takes_no_text_of_one(house, what):
+    lesson = r"'counter/2' is no ref: say `ctx.ref\(kind, key\)`"
+    if what in ("watch", "unwatch"):
+        with pytest.raises(ActorFailed, match=lesson):
+            await ask(house, lambda actor: getattr(actor.ctx, what)("counter/2"))
+    else:
+        with pytest.raises(TypeError, match=lesson):
+            getattr(house.system, what)("counter/2", **({"seconds": 1} if what == "trace" else {}))
+
+
+class TakesNoKey(Actor):
+    pass
+
+
+@pytest.mark.parametrize("factory", [TakesNoKey, lambda: TakesNoKey(), lambda key, other: TakesNoKey()])
+def test_a_factory_that_does_not_take_the_key_is_told_where_it_is_declared(factory):
+    with pytest.raises(TypeError, match=r"kind one: its factory is given the key and nothing else, .* `lambda key: "):
+        Kind("one", factory)
+
+
+@pytest.mark.parametrize(
+    ("options", "lesson"),
+    [
+        ({"committer": MemoryCommitter}, "committer is where writes are stored"),
+        ({"committer": None}, "committer is where writes are stored"),
+        ({"clock": 3}, "clock tells wall time"),
+        ({"patience": 3}, r"patience is a Patience\(...\), not 3"),
+        ({"memory": 100}, r"memory is a MemoryLimit\(bytes_max\), not 100"),
+        ({"event": functools.partial(trio.sleep)}, "the event hook of a system is called and never awaited"),
+    ],
+)
+async def test_a_port_that_is_none_is_told_before_anything_runs(options, lesson):
+    with pytest.raises(TypeError, match=lesson):
+        async with open_system([Kind("one", Counter)], **({"committer": MemoryCommitter()} | options)):
+            pass
 
 
 @pytest.mark.parametrize("given", [Kind("one", Counter), Service(Kind("one", Counter)), None, 5])
@@ -598,6 +638,25 @@ async def test_a_size_that_is_none_is_told_and_a_tell_between_actors_is_a_dead_l
         await system.ref("counter", 1).ask(Do(tells), deadline=soon())
         assert await sized.ask(Add(0), deadline=soon()) == 30
         assert system.dead_letters.counts == {"not_measured": 1}
+
+
+async def test_without_a_hook_events_are_logged(autojump_clock, caplog):
+    caplog.set_level(logging.DEBUG, logger="greenroom.runtime")
+    async with open_system([Kind("one", Counter)], committer=MemoryCommitter()) as system:
+        system.ref("one", 1).tell(Do(lambda _: 1 // 0))
+        await trio.sleep(1)
+        await system.ref("one", 1).ask(Add(), deadline=soon())
+    told = [(record.levelname, record.getMessage().split(" restart")[0]) for record in caplog.records]
+    assert told == [
+        ("WARNING", "dead_letter.buried address='one/1' command='Do' reason='crashed'"),
+        ("DEBUG", "actor.ended address='one/1' reason='crashed'"),
+        (
+            "ERROR",
+            "actor.crashed error=ZeroDivisionError('integer division or modulo by zero') address='one/1' where='turn'",
+        ),
+        ("DEBUG", "actor.ended address='one/1' reason='normal'"),
+    ]
+    assert caplog.records[2].exc_info[0] is ZeroDivisionError
 
 
 async def test_a_tell_from_a_thread_is_refused_and_changes_nothing(house):  # on the real clock: threads take none

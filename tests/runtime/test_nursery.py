@@ -140,3 +140,15 @@ async def test_arguments_that_make_no_sense_are_told_plainly(children):
     with pytest.raises(ValueError, match="alarms="):
         async with open_system([kind], committer=MemoryCommitter()):
             raise AssertionError("it began")
+
+
+async def test_a_block_that_is_cancelled_before_it_begins_ends_too(autojump_clock):
+    log: list[object] = []
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with open_system([Kind("counter", lambda _: Counter(log))], committer=MemoryCommitter()):
+            log.append("within")
+            await trio.lowlevel.checkpoint()
+            log.append("never")
+    assert scope.cancelled_caught
+    assert "never" not in log

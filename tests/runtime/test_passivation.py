@@ -170,6 +170,20 @@ async def test_an_actor_that_is_needed_stays_however_short_memory_is(autojump_cl
         assert house.tiers() == (0, 0)
 
 
+async def test_those_who_must_stay_do_not_keep_the_idle_ones_in_memory_that_is_short(autojump_clock: MockClock) -> None:
+    """The oldest are a service and those who hold on; of the others a tenth of all goes at a time."""
+    until = trio.Event()
+    async with open_house(MemoryLimit(1000, used_bytes=lambda: 1000), idle_seconds_max=1000) as house:
+        for key in range(20):
+            house.system.ref("counter", f"holds {key}").tell(Hold(until))
+        await trio.sleep(0.1)
+        for key in range(20):
+            await house.add(key)
+        await trio.sleep(30)
+        assert house.tiers() == (20, 0)
+        until.set()
+
+
 async def test_what_is_on_its_way_to_storage_keeps_an_actor_warm(autojump_clock: MockClock) -> None:
     async with open_house(idle_seconds_max=5) as house:
         await house.add(1)
@@ -258,6 +272,8 @@ async def test_a_memory_limit_that_cannot_be_read_is_told_once_and_sheds_nobody(
 
 def test_the_memory_of_this_process_is_known() -> None:
     assert resident_bytes() > 1_000_000
+    with pytest.raises(TypeError, match="used_bytes of a memory limit is called and never awaited"):
+        MemoryLimit(1000, used_bytes=trio.sleep_forever)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="a memory limit: bytes_max is above 0, not 0"):
         MemoryLimit(0)
 

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import BaseModel, ConfigDict
 
 from greenroom.control.server import Operation, OperationRefused, SendItem
-from greenroom.runtime import ActorSystem, Address, Inspection, as_json
+from greenroom.runtime import ActorSystem, Address, Inspection, address_in, as_json
 
 Name = Annotated[str, MaxLen(256)]
 Seconds = Annotated[float, Gt(0), Le(60)]
@@ -122,11 +122,12 @@ def address_of(system: ActorSystem, text: str) -> Address:
 
     Raises: OperationRefused, UnknownKind, StaticName.
     """
-    kind, slash, key = text.partition("/")
-    if not slash or not key:
-        raise OperationRefused(f"an address is a kind and a key, such as room/42, not {text!r}")
-    plain = Address(kind, key)
-    number = Address(kind, int(key)) if key.isascii() and key.isdecimal() else plain
-    found = plain if number not in system.activations and plain in system.activations else number
+    try:
+        found = address_in(text)
+    except ValueError as fault:
+        raise OperationRefused(str(fault)) from None
+    plain = Address(found.kind, str(found.key))
+    if found not in system.activations and plain in system.activations:
+        found = plain
     system.check(found)
     return found

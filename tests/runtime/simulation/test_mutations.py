@@ -560,7 +560,7 @@ def bytes_that_were_lost_are_still_counted(patch: pytest.MonkeyPatch) -> None:
 
 @caught_by("timers", "leaks")
 def a_timer_outlives_its_actor(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(context.Context, "end", lambda _: None)
+    patch.setattr(context.Context, "end", lambda *_, **__: None)
 
 
 @caught_by("timers")
