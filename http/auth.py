@@ -6,9 +6,10 @@ greenroom has no passwords. It accepts, and nothing else:
     Authorization: Bearer grk_…      an API key; for a user only with scope `act_as` and `X-Act-As: <user id>`
     Cookie: pitchey-session=…        a row in `sessions`; also better-auth-session; signed values are verified
 
-An Authorization header counts before a cookie, and a wrong one is not made good by a right cookie. A JWT of a known
-user with the claims he had before costs no query (about 30 µs); sessions and keys are asked of PostgreSQL at most once
-a second each, so a deleted session or a revoked key is refused everywhere within CACHE_SECONDS, here at once.
+An Authorization header counts before a cookie, and a wrong one is not made good by a right cookie. What the claims of a
+JWT change is said in `storage/postgres/users.py`: the token issued last decides, and a PUT stands until a later one
+says something new. A JWT that was seen costs no query (about 30 µs); sessions and keys are asked of PostgreSQL at most
+once a second each, so a deleted session or a revoked key is refused everywhere within CACHE_SECONDS, here at once.
 
 No secret, token or session id is ever part of a message.
 """
@@ -35,7 +36,7 @@ from greenroom.http.errors import ApiError
 from greenroom.http.models import NOT_IN_A_LINE
 from greenroom.storage.postgres.api_keys import KEY_PREFIX, ApiKey, ApiKeys, split_key
 from greenroom.storage.postgres.sessions import Session, Sessions
-from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, Subject, User, Users
+from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, ISSUER_ID_LIMIT, Subject, Users
 
 SESSION_COOKIES: Final = ("pitchey-session", "better-auth-session")
 ACT_AS_HEADER: Final = "X-Act-As"
@@ -43,7 +44,6 @@ ACT_AS_SCOPE: Final = "act_as"
 CREDENTIAL_CHARACTERS_MAX: Final = 8192
 SUBJECT_CHARACTERS_MAX: Final = 255
 CLAIM_CHARACTERS_MAX: Final = 255
-CLOCK_SKEW_SECONDS: Final = 3.0
 CACHE_SECONDS: Final = 1.0
 CACHE_ENTRIES_MAX: Final = 10_000
 GOOD_HEADERS_MAX: Final = 64
@@ -84,7 +84,7 @@ class Principal:
 
 @dataclass(slots=True)
 class _Known:
-    """A subject that was seen: which user, and the claims that brought nothing new."""
+    """A subject that was seen: which user, and the claims, with the time of issue, that bring nothing new any more."""
 
     user_id: int
     name: str
@@ -112,6 +112,7 @@ class Authenticator:
         self._cookie_secret = cookie_secret
         self._clock = clock
         self._known: OrderedDict[Subject, _Known] = OrderedDict()
+        self._changes = 0  # of users: what was read before one is not remembered after it
         self._good_headers: set[str] = set()  # segments of headers that the library accepted: HS256, nothing critical
         self._recent_sessions: _Recent[Session] = _Recent()
         self._recent_keys: _Recent[ApiKey] = _Recent()
@@ -196,6 +197,7 @@ class Authenticator:
 
     def forget_user(self, user_id: int) -> None:
         """A user was changed: names and roles are read again."""
+        self._changes += 1
         for subject in [subject for subject, known in self._known.items() if known.user_id == user_id]:
             del self._known[subject]
         self._recent_sessions.clear()
@@ -206,7 +208,7 @@ class Authenticator:
         claims = self._verified_claims(token)
         expires_at = self._check_times(claims)
         subject = subject_of(claims.get("sub"))
-        known = await self._know(subject, profile_of(claims))
+        known = await self._know(subject, profile_of(claims), _time_claim(claims, "iat"))
         token_id = claims.get("jti")
         return Principal(
             user_id=known.user_id,
@@ -255,22 +257,25 @@ class Authenticator:
                 raise _invalid(f"the token is not valid yet ({name})")
         return expires_at
 
-    async def _know(self, subject: Subject, profile: dict[str, str]) -> _Known:
-        digest = hash(tuple(profile.items()))
+    async def _know(self, subject: Subject, profile: dict[str, str], issued_at: float | None) -> _Known:
+        digest = hash((issued_at, *profile.items()))
         known = self._known.get(subject)
         if known is not None and digest in known.digests:
             self._known.move_to_end(subject)
             return known
-        user = await self._users.know(subject, profile)
+        changes = self._changes
+        user = await self._users.know(subject, profile, issued_at)
+        known = self._known.get(subject)
         digests = (digest, *known.digests)[:KNOWN_DIGESTS_MAX] if known is not None else (digest,)
-        return self._remember(subject, user, digests)
+        fresh = _Known(user.id, user.name, user.role, digests)
+        if self._changes == changes:
+            self._remember(subject, fresh)
+        return fresh
 
-    def _remember(self, subject: Subject, user: User, digests: tuple[int, ...]) -> _Known:
-        known = _Known(user.id, user.name, user.role, digests)
+    def _remember(self, subject: Subject, known: _Known) -> None:
         self._known[subject] = known
         if len(self._known) > KNOWN_USERS_MAX:
             self._known.popitem(last=False)
-        return known
 
     # -- sessions --
 

@@ -73,4 +73,4 @@ async def find_or_make(users: Users, name: str) -> User:
         spellings = {demo.name, demo.name.partition(" ")[0], address, address.partition("@")[0]}
         if wanted in {spelling.casefold() for spelling in spellings}:
             return await users.by_id(user_id) or (await users.put(user_id, demo))[0]
-    return await users.know(f"demo:{wanted}", {"name": name})
+    return await users.know(f"demo:{wanted}", {"name": name}, time.time())

@@ -5,15 +5,25 @@ A user appears from the claims of a token, or because a service puts it. The sub
 - a whole number below 2^40 *is* the id: that range belongs to whoever issues tokens, and nothing is allocated in it;
 - anything else is an external id, and the user's id comes from the sequence that starts at 2^40.
 
-The claims a user was last seen with are kept. They change the row only when they differ from those: a user who has set
-their own name keeps it until the issuer says something new.
+A token and a PUT may say different things about a field of a user (name, email, locale, time zone, role), and a user
+may hold several live tokens that do not agree. So each field remembers since when it stands, and what the issuer said
+last:
+
+- a claim counts when its token was issued (iat) after that moment, and says something else than the issuer said before;
+- a PUT always counts, and stands against every token issued until CLOCK_SKEW_SECONDS after it;
+- a token without iat is as old as can be: it fills in what nobody has told yet.
+
+So whatever the order in which tokens are shown, the latest issued decides; one that was around before a PUT never
+undoes it, nor gives back a right that a later token has taken; and people who have set their own name keep it until the
+issuer says something new. Of two tokens issued in the same second the first shown counts.
 
 Many sign in at once after a restart, so callers of `know` share statements: while one batch is under way the next one
 gathers, up to BATCH_USERS_MAX.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -26,9 +36,12 @@ from greenroom.storage.postgres.pool import Postgres
 
 ISSUER_ID_LIMIT: Final = 2**40
 BATCH_USERS_MAX: Final = 500
+CLOCK_SKEW_SECONDS: Final = 3.0  # how far the issuer's clock may be ahead of ours
+_FIELDS: Final = ("name", "email", "locale", "timezone", "role")
 
 Subject = int | str
 Claims = Mapping[str, str]
+_Told = dict[str, tuple[str, float]]  # by field: what was said, and when
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +72,33 @@ class UserChange:
 class _Batch:
     """Callers of `know` that are answered by the same statements."""
 
-    claims: dict[Subject, Claims] = field(default_factory=dict)
+    told: dict[Subject, _Told] = field(default_factory=dict)
     users: dict[Subject, User] | None = None
     fault: Exception | None = None
 
 
 class Users:
-    """The directory. `ids` gives the ids of users with a string subject."""
+    """The directory. `ids` gives the ids of users with a string subject; `clock` is Unix time in seconds."""
 
-    def __init__(self, postgres: Postgres, ids: Ids) -> None:
+    def __init__(self, postgres: Postgres, ids: Ids, clock: Callable[[], float] = time.time) -> None:
         self._postgres = postgres
         self._ids = ids
+        self._clock = clock
         self._gathering = _Batch()
         self._lock = trio.Lock()
 
-    async def know(self, subject: Subject, claims: Claims) -> User:
+    async def know(self, subject: Subject, claims: Claims, issued_at: float | None = None) -> User:
         """The user of *subject*, made or brought up to date by *claims* (name, email, locale, timezone, role).
 
-        An int is the user's id and must be below ISSUER_ID_LIMIT; a str is an external id. Of callers with the same
-        subject at the same time, the claims of the last one count. Raises StorageUnavailable.
+        An int is the user's id and must be below ISSUER_ID_LIMIT; a str is an external id. issued_at: when that was
+        said, in Unix seconds; None counts only for what nobody has told. Raises StorageUnavailable.
         """
         if isinstance(subject, int) and not 0 < subject < ISSUER_ID_LIMIT:
             raise ValueError(f"{subject} is no id that an issuer may give out")
-        if len(self._gathering.claims) >= BATCH_USERS_MAX:
+        if len(self._gathering.told) >= BATCH_USERS_MAX:
             self._gathering = _Batch()
         batch = self._gathering
-        batch.claims[subject] = claims
+        _hear(batch.told.setdefault(subject, {}), claims, issued_at or 0.0)
         async with self._lock:
             if batch.users is None and batch.fault is None:
                 await self._settle(batch)
@@ -107,7 +121,7 @@ class Users:
 
     async def change(self, user_id: int, change: UserChange) -> User | None:
         """Change a user that exists; None when there is none."""
-        row = await self._postgres.fetch_row("change_user", user_id, *_values(change), _now())
+        row = await self._postgres.fetch_row("change_user", user_id, *self._values(change))
         return None if row is None else _user(row)
 
     async def put(self, user_id: int, change: UserChange) -> tuple[User, bool]:
@@ -117,7 +131,7 @@ class Users:
         """
         if not 0 < user_id < ISSUER_ID_LIMIT:
             raise ValueError(f"{user_id} is no id that an application may give out")
-        row = await self._postgres.fetch_row("put_user", user_id, *_values(change), _now())
+        row = await self._postgres.fetch_row("put_user", user_id, *self._values(change))
         assert row is not None
         return _user(row), row["is_new"]
 
@@ -135,24 +149,53 @@ class Users:
         if batch is self._gathering:
             self._gathering = _Batch()
         try:
-            batch.users = await self._store(batch.claims)
+            batch.users = await self._store(batch.told)
         except Exception as fault:
             batch.fault = fault  # for all who wait, or each would find out by a timeout of its own
 
-    async def _store(self, claims: dict[Subject, Claims]) -> dict[Subject, User]:
-        numbers = [subject for subject in claims if isinstance(subject, int)]
-        words = [subject for subject in claims if isinstance(subject, str)]
+    async def _store(self, told: dict[Subject, _Told]) -> dict[Subject, User]:
+        numbers = [subject for subject in told if isinstance(subject, int)]
+        words = [subject for subject in told if isinstance(subject, str)]
         rows = await self._postgres.fetch("find_users_by_subject", numbers, words)
         stored = {_subject(row): row for row in rows}
-        users = {subject: _user(row) for subject, row in stored.items() if json.loads(row["claims"]) == claims[subject]}
-        if told := [subject for subject in numbers if subject not in users]:
-            rows = await self._postgres.fetch("store_users_by_id", told, _texts(told, claims), _now())
+        users = {subject: _user(row) for subject, row in stored.items() if not _is_news(told[subject], row)}
+        if named := [subject for subject in numbers if subject not in users]:
+            said, said_at = _columns([told[subject] for subject in named])
+            rows = await self._postgres.fetch("store_users_by_id", named, said, said_at, self._now())
             users.update((_subject(row), _user(row)) for row in rows)
         if heard := [subject for subject in words if subject not in users]:
             ids = [stored[word]["id"] if word in stored else await self._ids.take() for word in heard]
-            rows = await self._postgres.fetch("store_users_by_external_id", ids, heard, _texts(heard, claims), _now())
+            said, said_at = _columns([told[subject] for subject in heard])
+            rows = await self._postgres.fetch("store_users_by_external_id", ids, heard, said, said_at, self._now())
             users.update((_subject(row), _user(row)) for row in rows)
         return users
+
+    def _values(self, change: UserChange) -> tuple[object, ...]:
+        """The fields of *change*, until when no token undoes them, and now: as `change_user` takes them."""
+        until = self._clock() + CLOCK_SKEW_SECONDS
+        told_at = {name: until for name in _FIELDS if getattr(change, name) is not None}
+        return *(getattr(change, name) for name in _FIELDS), json.dumps(told_at), self._now()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+
+def _hear(told: _Told, claims: Claims, issued_at: float) -> None:
+    """Add what a token says to what others of the same user say at the same time: of each field the latest counts."""
+    for name, value in claims.items():
+        if name not in told or told[name][1] < issued_at:
+            told[name] = value, issued_at
+
+
+def _is_news(told: _Told, row: Any) -> bool:
+    """Whether something was said later than what stands. The statements that store decide; this spares them."""
+    told_at = json.loads(row["told_at"])
+    return any(name not in told_at or told_at[name] < said_at for name, (_, said_at) in told.items())
+
+
+def _columns(tellings: list[_Told]) -> tuple[list[str], list[str]]:
+    said = [json.dumps({name: value for name, (value, _) in told.items()}) for told in tellings]
+    return said, [json.dumps({name: said_at for name, (_, said_at) in told.items()}) for told in tellings]
 
 
 def _subject(row: Any) -> Subject:
@@ -160,17 +203,5 @@ def _subject(row: Any) -> Subject:
     return subject
 
 
-def _texts(subjects: Sequence[Subject], claims: Mapping[Subject, Claims]) -> list[str]:
-    return [json.dumps(dict(claims[subject])) for subject in subjects]
-
-
 def _user(row: Any) -> User:
     return User(row["id"], row["external_id"], row["name"], row["email"], row["locale"], row["timezone"], row["role"])
-
-
-def _values(change: UserChange) -> tuple[str | None, ...]:
-    return change.name, change.email, change.locale, change.timezone, change.role
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

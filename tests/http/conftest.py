@@ -89,7 +89,7 @@ class Front:
         return {"Authorization": f"Bearer {self.token(sub, **claims)}"}
 
     async def session(self, user_id: int = 17, seconds: int = 600, **claims: str) -> str:
-        await self.services.users.know(user_id, claims)
+        await self.services.users.know(user_id, claims, self.clock.now)
         return (await self.services.sessions.create(user_id, seconds=seconds))[0]
 
     async def key(self, *scopes: str, role: str = "service") -> dict[str, str]:
@@ -105,7 +105,7 @@ async def front(database: ServerAddress) -> AsyncIterator[Front]:
 
 def make_front(postgres: Postgres) -> Front:
     settings, clock = Settings(), Clock()
-    users, sessions, keys = Users(postgres, user_ids(postgres)), Sessions(postgres), ApiKeys(postgres)
+    users, sessions, keys = Users(postgres, user_ids(postgres), clock), Sessions(postgres), ApiKeys(postgres)
 
     async def probe() -> None:
         await postgres.fetch_value("probe")

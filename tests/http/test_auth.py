@@ -4,15 +4,17 @@ import base64
 import hashlib
 import hmac
 import json
+import random
 import urllib.parse
+from dataclasses import replace
 from typing import Any
 
 import jwt
 import pytest
 
-from greenroom.http.auth import CLOCK_SKEW_SECONDS, KNOWN_DIGESTS_MAX, Principal, subject_of
+from greenroom.http.auth import KNOWN_DIGESTS_MAX, Authenticator, Principal, subject_of
 from greenroom.http.errors import ApiError
-from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, UserChange
+from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, ISSUER_ID_LIMIT, UserChange
 
 Front = Any  # tests/http/conftest.py, which cannot be imported
 SECRET = "a secret of this test session that has at least sixty-four bytes in it"
@@ -170,8 +172,8 @@ def test_only_a_plain_number_below_2_to_the_40_is_a_users_id(sub: int | str, sub
 
 @pytest.mark.parametrize(
     ("claimed", "name"),
-    [(" Alice\n", "Alice"), ("A\u202ecilA\x85B", "A cilA B"), ("\u2028", ""), ("x" * 300, "x" * 255), ({"a": 1}, ""),
-     ("\U0001f468\u200d\U0001f680", "\U0001f468\u200d\U0001f680")],
+    [(" Alice\n", "Alice"), ("A\u202ecilA\x85B", "A cilA B"), ("\u2028", "User 17"), ("x" * 300, "x" * 255),
+     ({"a": 1}, "User 17"), ("\U0001f468\u200d\U0001f680", "\U0001f468\u200d\U0001f680")],
 )  # fmt: skip
 async def test_a_name_that_is_claimed_is_one_line(front: Front, claimed: Any, name: str):
     assert (await front.services.authenticator.from_bearer(front.token("17", name=claimed))).name == name
@@ -193,6 +195,68 @@ async def test_a_user_who_was_changed_is_read_again(front: Front):
     await front.services.users.change(17, UserChange(name="Alicia"))
     authenticator.forget_user(17)
     assert (await authenticator.from_bearer(token)).name == "Alicia"
+
+
+async def test_a_change_while_the_user_is_read_is_not_forgotten(front: Front, monkeypatch: pytest.MonkeyPatch):
+    authenticator, users = front.services.authenticator, front.services.users
+    know = users.know
+
+    async def know_and_be_overtaken(*args: Any) -> Any:
+        read = await know(*args)
+        await users.change(17, UserChange(role="user"))
+        authenticator.forget_user(17)
+        return read
+
+    with monkeypatch.context() as patch:
+        patch.setattr(users, "know", know_and_be_overtaken)
+        await authenticator.from_bearer(front.token("17", role="admin"))
+    assert (await authenticator.from_bearer(front.token("17", role="admin"))).role == "user"
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_tokens_are_shown_a_put_stands_and_no_older_token_changes_anything(front: Front, seed: int):
+    print(f"seed {seed}")
+    chance, client, key = random.Random(seed), front.client(), await front.key("users:write", role="admin")
+    started, tokens = int(front.clock.now), []
+    latest = dict.fromkeys(("name", "role"), float("-inf"))  # the newest word on each field, a token's or a PUT's
+    value = {"name": "User 17", "role": "user"}
+    claimed: dict[str, set[str]] = {"name": set(), "role": set()}
+    for _ in range(40):
+        front.clock.now += chance.choice((0, 1, 5))
+        act = chance.random()
+        if act < 0.3 or not tokens:
+            given = {"name": chance.choice("ABC"), "role": chance.choice(("user", "creator", "admin"))}
+            claims = {field: word for field, word in given.items() if chance.random() < 0.7}
+            issued_at = chance.choice((None, chance.randint(started, int(front.clock.now) + 3)))
+            tokens.append((issued_at, claims, front.token("17", iat=issued_at, exp=started + 9999, **claims)))
+        elif act < 0.5:
+            field = chance.choice(("name", "role"))
+            value[field] = {"name": chance.choice("XYZ"), "role": chance.choice(("user", "investor"))}[field]
+            status, _, _ = await front.ask(client, "PUT", "/api/users/17", {field: value[field]}, **key)
+            assert status in (200, 201)
+            latest[field] = max(latest[field], front.clock.now + CLOCK_SKEW_SECONDS)
+        elif act < 0.6:  # another process
+            authenticator = Authenticator(
+                users=front.services.users,
+                sessions=front.services.sessions,
+                api_keys=front.api_keys,
+                jwt_secret=front.SECRET.encode(),
+                clock=front.clock,
+            )
+            front = replace(front, services=replace(front.services, authenticator=authenticator))
+            client = front.client()
+        else:
+            issued_at, claims, token = chance.choice(tokens)
+            shown = await front.services.authenticator.from_bearer(token)
+            for field, now in (("name", shown.name), ("role", shown.role)):
+                if field in claims and (issued_at or 0) > latest[field]:
+                    latest[field] = issued_at or 0
+                    assert now in (value[field], claims[field])
+                    if claims[field] not in claimed[field]:
+                        assert now == claims[field]
+                    claimed[field].add(claims[field])
+                    value[field] = now
+                assert now == value[field], f"{field} after {claims} of {issued_at}, with {latest}"
 
 
 async def test_a_session_cookie_is_its_user_until_it_expires(front: Front):

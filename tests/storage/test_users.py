@@ -10,7 +10,7 @@ from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.embedded import ServerAddress
 from greenroom.storage.postgres.ids import user_ids
 from greenroom.storage.postgres.pool import Postgres, open_postgres
-from greenroom.storage.postgres.users import BATCH_USERS_MAX, ISSUER_ID_LIMIT, UserChange, Users
+from greenroom.storage.postgres.users import BATCH_USERS_MAX, CLOCK_SKEW_SECONDS, ISSUER_ID_LIMIT, UserChange, Users
 
 
 @pytest.fixture
@@ -45,17 +45,78 @@ async def test_a_subject_that_looks_like_one_of_our_ids_names_another_user(users
 
 
 async def test_new_claims_change_the_user_and_missing_claims_change_nothing(users: Users):
-    await users.know(5, {"name": "Old", "email": "old@example.org", "timezone": "Europe/Berlin"})
-    user = await users.know(5, {"name": "New"})
+    await users.know(5, {"name": "Old", "email": "old@example.org", "timezone": "Europe/Berlin"}, 100)
+    user = await users.know(5, {"name": "New"}, 101)
     assert (user.name, user.email, user.timezone) == ("New", "old@example.org", "Europe/Berlin")
     assert user == await users.by_id(5)
 
 
-async def test_claims_seen_before_do_not_undo_what_a_user_has_changed(users: Users):
-    await users.know(5, {"name": "From the token"})
-    await users.change(5, UserChange(name="My own"))
-    assert (await users.know(5, {"name": "From the token"})).name == "My own"
-    assert (await users.know(5, {"name": "Renamed by the issuer"})).name == "Renamed by the issuer"
+@pytest.mark.parametrize("subject", [5, "five"])
+async def test_what_was_issued_last_counts_in_whatever_order_it_is_shown(users: Users, subject: int | str):
+    await users.know(subject, {"name": "Five", "role": "user"}, 200)
+    user = await users.know(subject, {"name": "Vijf", "role": "admin", "locale": "nl"}, 100)
+    assert (user.name, user.role, user.locale) == ("Five", "user", "nl")  # the locale nobody had told
+    assert (await users.know(subject, {"role": "admin"}, 200)).role == "user"
+    assert (await users.know(subject, {"role": "admin"}, 201)).role == "admin"
+    assert (await users.know(subject, {"role": "user"}, 200.5)).role == "admin"
+
+
+async def test_what_was_put_stands_until_the_issuer_says_something_new(postgres: Postgres):
+    now = [1000.0]
+    users = Users(postgres, user_ids(postgres), lambda: now[0])
+    user = await users.know(5, {"name": "From the token", "role": "admin"}, 999)
+    await users.change(user.id, UserChange(name="My own", role="user"))
+    until = now[0] + CLOCK_SKEW_SECONDS
+    for issued_at in (None, 500, 999, 1000, until):  # another live token, and one by a clock that is ahead
+        user = await users.know(5, {"name": "Another", "role": "admin"}, issued_at)
+        assert (user.name, user.role) == ("My own", "user")
+    user = await users.know(5, {"name": "From the token", "role": "creator"}, until + 1)
+    assert (user.name, user.role) == ("My own", "creator")  # the name is no news
+    assert (await users.know(5, {"name": "Renamed by the issuer"}, until + 2)).name == "Renamed by the issuer"
+
+
+async def test_a_put_with_a_clock_that_was_set_back_is_not_undone_by_a_token_from_before(postgres: Postgres):
+    now = [1000.0]
+    users = Users(postgres, user_ids(postgres), lambda: now[0])
+    await users.know(5, {"role": "admin"}, 1000)
+    now[0] = 500.0
+    await users.put(5, UserChange(role="user"))
+    assert (await users.know(5, {"role": "creator"}, 990)).role == "user"
+
+
+async def test_a_service_that_puts_somebody_new_is_not_overruled_by_their_old_tokens(users: Users):
+    await users.put(7, UserChange(role="creator"))
+    user = await users.know(7, {"role": "admin", "name": "Seven"}, 100)
+    assert (user.role, user.name) == ("creator", "Seven")  # the name nobody has put
+
+
+async def test_a_token_without_a_time_fills_in_what_nobody_has_told(users: Users):
+    assert (await users.know(5, {"name": "Five"})).name == "Five"
+    user = await users.know(5, {"name": "Vijf", "role": "creator"})
+    assert (user.name, user.role) == ("Five", "creator")
+
+
+async def test_of_tokens_that_come_at_once_the_latest_issued_counts(users: Users):
+    roles: dict[float, str] = {}
+
+    async def arrive(issued_at: float, role: str) -> None:
+        roles[issued_at] = (await users.know(5, {"role": role}, issued_at)).role
+
+    async with trio.open_nursery() as nursery:
+        for issued_at, role in ((100, "admin"), (300, "user"), (200, "creator")):
+            nursery.start_soon(arrive, issued_at, role)
+    assert (await users.know(5, {})).role == "user"
+    assert roles[300] == roles[200] == "user"
+
+
+async def test_who_has_no_name_is_called_by_address_by_external_id_or_by_number(users: Users):
+    assert (await users.know(5, {})).name == "User 5"
+    assert (await users.know(6, {"email": "alex@example.org"})).name == "alex"
+    assert (await users.know("auth|1", {})).name == "auth|1"
+    assert (await users.know("auth|2", {"email": "@"})).name == "auth|2"
+    assert (await users.put(8, UserChange(email="sam@example.org")))[0].name == "sam"
+    assert (await users.put(9, UserChange(locale="de")))[0].name == "User 9"
+    assert (await users.know(9, {"name": "Nine"})).name == "Nine"
 
 
 async def test_a_thousand_who_arrive_at_once_share_a_few_statements(users: Users, postgres: Postgres, monkeypatch):

@@ -76,7 +76,7 @@ def _make_jwt(settings: Settings, wish: _Wish) -> str:
 async def _make_session(settings: Settings, wish: _Wish) -> str:
     async with open_for_command(settings) as (postgres, directory):
         users, sessions = Users(postgres, user_ids(postgres)), Sessions(postgres)
-        user = await users.know(subject_of(wish.sub), wish.claims)
+        user = await users.know(subject_of(wish.sub), wish.claims, time.time())
         session_id, _ = await sessions.create(user.id, seconds=wish.seconds, user_agent="greenroom token")
         cookie_secret = settings.better_auth_secret
         authenticator = Authenticator(
