@@ -19,7 +19,6 @@ import binascii
 import hashlib
 import hmac
 import json
-import math
 import re
 import time
 from collections import OrderedDict
@@ -31,19 +30,17 @@ from urllib.parse import unquote
 from jwt import PyJWS
 from jwt.exceptions import InvalidTokenError
 
+from greenroom.http.claims import profile_of, subject_of, time_claim
 from greenroom.http.decode import BadJson, decode_object
 from greenroom.http.errors import ApiError
-from greenroom.http.models import NOT_IN_A_LINE
 from greenroom.storage.postgres.api_keys import KEY_PREFIX, ApiKey, ApiKeys, split_key
 from greenroom.storage.postgres.sessions import Session, Sessions
-from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, ISSUER_ID_LIMIT, Subject, Users
+from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, Subject, User, Users
 
 SESSION_COOKIES: Final = ("pitchey-session", "better-auth-session")
 ACT_AS_HEADER: Final = "X-Act-As"
 ACT_AS_SCOPE: Final = "act_as"
 CREDENTIAL_CHARACTERS_MAX: Final = 8192
-SUBJECT_CHARACTERS_MAX: Final = 255
-CLAIM_CHARACTERS_MAX: Final = 255
 CACHE_SECONDS: Final = 1.0
 CACHE_ENTRIES_MAX: Final = 10_000
 GOOD_HEADERS_MAX: Final = 64
@@ -113,6 +110,8 @@ class Authenticator:
         self._clock = clock
         self._known: OrderedDict[Subject, _Known] = OrderedDict()
         self._changes = 0  # of users: what was read before one is not remembered after it
+        # Called with a user as they are after a token that was not seen before, which may have changed them.
+        self.on_user_read: Callable[[User], None] = _nobody_listens
         self._good_headers: set[str] = set()  # segments of headers that the library accepted: HS256, nothing critical
         self._recent_sessions: _Recent[Session] = _Recent()
         self._recent_keys: _Recent[ApiKey] = _Recent()
@@ -208,7 +207,7 @@ class Authenticator:
         claims = self._verified_claims(token)
         expires_at = self._check_times(claims)
         subject = subject_of(claims.get("sub"))
-        known = await self._know(subject, profile_of(claims), _time_claim(claims, "iat"))
+        known = await self._know(subject, profile_of(claims), time_claim(claims, "iat"))
         token_id = claims.get("jti")
         return Principal(
             user_id=known.user_id,
@@ -248,11 +247,11 @@ class Authenticator:
 
     def _check_times(self, claims: Mapping[str, object]) -> float | None:
         now = self._clock()
-        expires_at = _time_claim(claims, "exp")
+        expires_at = time_claim(claims, "exp")
         if expires_at is not None and expires_at <= now:
             raise _expired()
         for name in ("nbf", "iat"):
-            moment = _time_claim(claims, name)
+            moment = time_claim(claims, name)
             if moment is not None and moment > now + CLOCK_SKEW_SECONDS:
                 raise _invalid(f"the token is not valid yet ({name})")
         return expires_at
@@ -270,6 +269,7 @@ class Authenticator:
         fresh = _Known(user.id, user.name, user.role, digests)
         if self._changes == changes:
             self._remember(subject, fresh)
+            self.on_user_read(user)
         return fresh
 
     def _remember(self, subject: Subject, known: _Known) -> None:
@@ -342,44 +342,15 @@ class Authenticator:
         return key
 
 
+def _nobody_listens(user: User) -> None:
+    pass
+
+
 def _for_itself(principal: Principal, act_as: str | None) -> Principal:
     """*principal*, whose credential names its user: another one beside it would be passed over. Raises ApiError 400."""
     if act_as is not None:
         raise ApiError("VALIDATION", f"{ACT_AS_HEADER} is for API keys: a token or session acts for its own user")
     return principal
-
-
-def subject_of(sub: object) -> Subject:
-    """The subject that a `sub` claim names: a number below 2^40 is a user's id, all else an external id.
-
-    Raises ApiError 401. Numbers beyond it are in the range that greenroom gives out: taken as ids they would name
-    somebody else's user, so they are external ids like any other text.
-    """
-    if isinstance(sub, bool) or not isinstance(sub, int | str) or sub == "":
-        raise _invalid("the token has no subject (sub)")
-    text = str(sub)
-    if len(text) > SUBJECT_CHARACTERS_MAX:
-        raise _invalid(f"the subject (sub) has more than {SUBJECT_CHARACTERS_MAX} characters")
-    if re.fullmatch(r"[1-9][0-9]{0,12}", text) and int(text) < ISSUER_ID_LIMIT:
-        return int(text)
-    if (isinstance(sub, int) and sub <= 0) or text == "0":
-        raise _invalid("the subject (sub) is not a positive number")
-    return text
-
-
-def profile_of(claims: Mapping[str, object]) -> dict[str, str]:
-    """What the claims say about the user, in a fixed order; what is no text is left out, and what no line may hold is
-    a space: people choose their names at the issuer, too."""
-    given = {
-        "name": claims.get("name"),
-        "email": claims.get("email"),
-        "locale": claims.get("locale"),
-        "timezone": claims.get("timezone", claims.get("zoneinfo")),
-        "role": claims.get("role", claims.get("userType")),
-    }
-    texts = {name: value[:CLAIM_CHARACTERS_MAX] for name, value in given.items() if isinstance(value, str)}
-    lines = {name: NOT_IN_A_LINE.sub(" ", text).strip() for name, text in texts.items()}
-    return {name: line for name, line in lines.items() if line}
 
 
 T = TypeVar("T")
@@ -421,15 +392,6 @@ def _invalid(message: str) -> ApiError:
 
 def _expired() -> ApiError:
     return ApiError("TOKEN_EXPIRED", "the token has expired: get a new one")
-
-
-def _time_claim(claims: Mapping[str, object], name: str) -> float | None:
-    value = claims.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _invalid(f"the claim {name} is not a number of seconds")
-    return float(value)
 
 
 def _signature(secret: bytes, value: str) -> str:

@@ -20,7 +20,7 @@ from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.ids import Ids
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.sessions import Sessions
-from greenroom.storage.postgres.users import Users
+from greenroom.storage.postgres.users import User, Users
 
 
 def _nobody_listens(_: object) -> None:
@@ -61,8 +61,8 @@ class Services:
     checkup: Checkup
     # Called with the id of a session that was ended here: its sockets should be closed.
     on_session_ended: Callable[[str], None] = _nobody_listens
-    # Called with the id of a user whose name may have changed.
-    on_user_changed: Callable[[int], None] = _nobody_listens
+    # Called with a user as they are after a change.
+    on_user_changed: Callable[[User], None] = _nobody_listens
     # None only in tests of operations that need no rooms.
     rooms: RoomServices | None = None
 

@@ -1,7 +1,7 @@
 """What sessions need from the rest of the house, in one value; made in compose."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import trio
@@ -35,6 +35,7 @@ from greenroom.runtime import (
 )
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.last_seen import LastSeen
+from greenroom.storage.postgres.users import User
 
 COMMAND_SECONDS_MAX = 10.0
 
@@ -73,6 +74,15 @@ class SocketServices:
     def tell_presence(self, user_id: int, command: Command[None]) -> None:
         """Tell the presence of a user. What does not fit is a dead letter: it would be asked for again on waking."""
         self.system.tell_or_bury(self.system.ref("presence", user_id).address, command)
+
+    def user_changed(self, user: User) -> None:
+        """A user is called otherwise, or has another role: what their open sockets say from now on goes by that."""
+        for connection in self.engine.connections_of(user.id):
+            principal = connection.session.principal
+            if principal is not None:
+                role = principal.role if principal.kind == "api_key" else user.role
+                connection.session.principal = replace(principal, name=user.name, role=role)
+                self.presence.name(user.id, user.name)
 
     def take_message(self, user_id: int) -> int | None:
         """Count a message against the user's minute: None, or the seconds until one may pass."""

@@ -284,6 +284,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     ),
                 )
                 sockets = _socket_services(settings, storage, system, engine, hub, presence, authenticator)
+                authenticator.on_user_read = sockets.user_changed
                 revocations = Revocations(
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
@@ -351,7 +352,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
             }
         ),
         on_session_ended=partial(_close_session, house.engine),
-        on_user_changed=house.authenticator.forget_user,
+        on_user_changed=house.sockets.user_changed,
         rooms=RoomServices(
             system=house.system,
             conversations=storage.conversations,

@@ -12,7 +12,8 @@ from typing import Any
 import jwt
 import pytest
 
-from greenroom.http.auth import KNOWN_DIGESTS_MAX, Authenticator, Principal, subject_of
+from greenroom.http.auth import KNOWN_DIGESTS_MAX, Authenticator, Principal
+from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
 from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, ISSUER_ID_LIMIT, UserChange
 

@@ -11,7 +11,8 @@ import typer
 from greenroom.commands.database import open_for_command
 from greenroom.commands.failure import TOLD_WRONGLY, run_or_exit, settings_or_exit, stop
 from greenroom.compose import data_directory
-from greenroom.http.auth import Authenticator, subject_of
+from greenroom.http.auth import Authenticator
+from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
 from greenroom.secret_file import SecretUnusable, jwt_secret
 from greenroom.settings import Settings

@@ -1,0 +1,67 @@
+"""A user who is called otherwise is so at once, also on the sockets that were open before."""
+
+import time
+
+from greenroom.storage.postgres.users import UserChange
+
+ROLE = "creator"
+
+
+async def presence(socket, room: int) -> dict[int, str]:
+    await socket.say({"type": "presence", "id": "p", "room": room})
+    users = (await socket.hear("ack"))["data"]["users"]
+    return {user["user"]: user["name"] for user in users}
+
+
+async def test_an_open_v1_socket_speaks_under_the_name_that_was_put(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with live_house.socket(1, room) as ann, live_house.socket(2, room) as ben:
+        assert (await presence(ben, room))[1] == "user-1"
+        assert (await live_house.put("/api/users/1", 1, {"name": "Ann"})).status == 200
+        assert (await presence(ben, room))[1] == "Ann"
+        await ann.say({"type": "typing", "room": room, "data": {"on": True}})
+        assert (await ben.hear("typing"))["data"]["names"] == {"1": "Ann"}
+        await ann.say({"type": "send", "id": "a", "room": room, "data": {"body": "hello"}})
+        live = await ben.hear("message")
+        await ben.say({"type": "history", "id": "h", "room": room, "data": {"limit": 1}})
+        replayed = (await ben.hear("ack"))["data"]["messages"][-1]
+        assert live["data"]["senderName"] == replayed["senderName"] == "Ann"
+
+
+async def test_an_open_compat_socket_does_too(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with live_house.compat_socket(1) as ann, live_house.compat_socket(2) as ben:
+        assert (await live_house.put("/api/users/1", 1, {"name": "Ann"})).status == 200
+        await ann.say({"type": "send_message", "conversationId": room, "content": "hello", "requestId": "a"})
+        assert (await ben.hear("new_message"))["senderName"] == "Ann"
+
+
+async def test_a_name_that_the_issuer_changes_reaches_the_sockets_with_the_first_token_that_says_so(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with live_house.socket(1, room) as ann, live_house.socket(2, room) as ben:
+        issued_at = int(time.time())
+        users = live_house.house.storage.users
+        assert (await users.know(3, {"name": "Three"}, issued_at)).name == "Three"
+        token = live_house.token(1, iat=issued_at + 2, locale="de")  # another field: what was put stands
+        await live_house.get("/api/auth/session", headers={"Authorization": f"Bearer {token}"})
+        await ann.say({"type": "send", "id": "a", "room": room, "data": {"body": "hello"}})
+        assert (await ben.hear("message"))["data"]["senderName"] == "user-1"
+    async with live_house.socket(3) as three:
+        token = live_house.token(3, iat=issued_at + 2, name="Drei", role=ROLE)
+        await live_house.get("/api/auth/session", headers={"Authorization": f"Bearer {token}"})
+        [connection] = live_house.house.engine.connections_of(3)
+        assert (connection.session.principal.name, connection.session.principal.role) == ("Drei", ROLE)
+        await three.say({"type": "ping"})
+
+
+async def test_a_role_that_was_taken_away_is_taken_from_open_sockets(live_house):
+    await live_house.people(1, role="admin")
+    await live_house.people(2)
+    async with live_house.socket(2):
+        await live_house.house.storage.users.change(2, UserChange(role=ROLE))
+        assert (await live_house.put("/api/users/2", 1, {"role": "user"})).status == 200
+        [connection] = live_house.house.engine.connections_of(2)
+        assert connection.session.principal.role == "user"
