@@ -6,7 +6,8 @@ greenroom has no passwords. It accepts, and nothing else:
     Authorization: Bearer grk_…      an API key; for a user only with scope `act_as` and `X-Act-As: <user id>`
     Cookie: pitchey-session=…        a row in `sessions`; also better-auth-session; signed values are verified
 
-An Authorization header counts before a cookie, and a wrong one is not made good by a right cookie. What the claims of a
+An Authorization header counts before a cookie, and a wrong one is not made good by a right cookie. Of the two cookies
+the first that is good counts; when none is, the first is refused. What the claims of a
 JWT change is said in `storage/postgres/users.py`: the token issued last decides, and a PUT stands until a later one
 says something new. A JWT that was seen costs no query (about 30 µs); sessions and keys are asked of PostgreSQL at most
 once a second each, so a deleted session or a revoked key is refused everywhere within CACHE_SECONDS, here at once.
@@ -129,9 +130,17 @@ class Authenticator:
             if scheme.lower() != "bearer" or not token.strip():
                 raise ApiError("UNAUTHORIZED", "the Authorization header must be: Bearer <token>")
             return await self.from_bearer(token.strip(), act_as=act_as)
+        refusal = None
         for name in SESSION_COOKIES:
             if cookies.get(name):
-                return _for_itself(await self.from_cookie(cookies[name]), act_as)
+                try:
+                    principal = await self.from_cookie(cookies[name])
+                except ApiError as fault:  # a browser keeps an old cookie beside a new one of the other name
+                    refusal = refusal or fault
+                else:
+                    return _for_itself(principal, act_as)
+        if refusal is not None:
+            raise refusal
         return None
 
     async def from_bearer(self, token: str, *, act_as: str | None = None) -> Principal:

@@ -322,6 +322,29 @@ async def test_no_credential_at_all_is_nobody(front: Front):
     assert await front.services.authenticator.authenticate(authorization=None, cookies={"other": "x"}) is None
 
 
+async def test_a_stale_cookie_beside_a_good_one_keeps_nobody_out(front: Front):
+    authenticator = front.services.authenticator
+    old, good = await front.session(17, seconds=60), await front.session(18, seconds=600)
+    front.clock.now += 61
+    for stale in (old, "gone", f"{old}.{'A' * 43}="):
+        cookies = {"pitchey-session": stale, "better-auth-session": good}
+        assert (await authenticator.authenticate(authorization=None, cookies=cookies)).user_id == 18
+        cookies = {"pitchey-session": good, "better-auth-session": stale}
+        assert (await authenticator.authenticate(authorization=None, cookies=cookies)).user_id == 18
+    with pytest.raises(ApiError) as fault:
+        await authenticator.authenticate(
+            authorization=None, cookies={"pitchey-session": old, "better-auth-session": "gone"}
+        )
+    assert fault.value.code == "TOKEN_EXPIRED"  # what the first one says
+
+
+async def test_a_good_cookie_is_not_passed_over_for_what_is_asked_beside_it(front: Front):
+    cookies = {"pitchey-session": await front.session(17), "better-auth-session": await front.session(18)}
+    with pytest.raises(ApiError) as fault:
+        await front.services.authenticator.authenticate(authorization=None, cookies=cookies, act_as="19")
+    assert fault.value.status == 400
+
+
 async def test_a_wrong_header_is_not_made_good_by_a_right_cookie(front: Front):
     cookies = {"pitchey-session": await front.session(17)}
     for header in ("Bearer nonsense", "Basic YTpi", "Bearer", "nonsense", ""):
