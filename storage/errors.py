@@ -7,6 +7,7 @@
     │   ├── DatabaseUserMissing     there is no system user that may run PostgreSQL
     │   ├── OtherPostgresMajor      the data was written by another major version of PostgreSQL
     │   ├── ServerTooOld            the server behind DATABASE_URL is older than PostgreSQL 14
+    │   ├── DatabaseNotUtf8         its text is kept in an encoding that cannot hold everything
     │   ├── NotMigrated             migrations are pending, and it was not asked to apply them
     │   └── DatabaseIsNewer         a newer greenroom has migrated this database
     ├── ours
@@ -55,6 +56,10 @@ class OtherPostgresMajor(StorageError):
 
 class ServerTooOld(StorageError):
     """The server is older than what our SQL needs."""
+
+
+class DatabaseNotUtf8(StorageError):
+    """The database keeps its text in another encoding than UTF-8."""
 
 
 class NotMigrated(StorageError):

@@ -25,6 +25,7 @@ from asyncpg.types import ServerVersion
 
 from greenroom.storage.errors import (
     DatabaseIsNewer,
+    DatabaseNotUtf8,
     MigrationChanged,
     MigrationFailed,
     MigrationsBroken,
@@ -65,12 +66,29 @@ class Migration:
         return f"{self.version:04}_{self.name}.sql"
 
 
+def check_server(connection: asyncpg.Connection) -> None:
+    """Refuse a server or a database that greenroom cannot keep its data in. Raises ServerTooOld, DatabaseNotUtf8."""
+    check_server_version(connection.get_server_version())
+    check_encoding(connection.get_settings().server_encoding)
+
+
 def check_server_version(version: ServerVersion) -> None:
     """Refuse a server older than PostgreSQL 14. `version` is `connection.get_server_version()`."""
     if version.major < SERVER_MAJOR_MIN:
+        # asyncpg gives 13.11 as 13, 0, 11: before PostgreSQL 10 there were three numbers.
+        minor = version.micro if version.major >= 10 else version.minor
         raise ServerTooOld(
-            f"the server behind DATABASE_URL is PostgreSQL {version.major}.{version.minor}, and greenroom needs "
+            f"the server behind DATABASE_URL is PostgreSQL {version.major}.{minor}, and greenroom needs "
             f"{SERVER_MAJOR_MIN} or newer: upgrade it, or unset DATABASE_URL to use the PostgreSQL that comes with us"
+        )
+
+
+def check_encoding(encoding: str) -> None:
+    """Refuse a database that cannot hold what people write: every emoji would be a fault. encoding: server_encoding."""
+    if encoding != "UTF8":
+        raise DatabaseNotUtf8(
+            f"the database of DATABASE_URL keeps text as {encoding}, which cannot hold all that people write: make one "
+            "with `create database … encoding 'UTF8' template template0`, and name that"
         )
 
 
@@ -94,17 +112,18 @@ def read_migrations(source: Traversable | None = None) -> tuple[Migration, ...]:
 
 async def pending(connection: asyncpg.Connection, source: Traversable | None = None) -> list[Migration]:
     """The migrations that `migrate` would apply, without applying any. Raises as `migrate` does."""
-    check_server_version(connection.get_server_version())
+    check_server(connection)
     return await _pending(connection, read_migrations(source))
 
 
 async def migrate(connection: asyncpg.Connection, source: Traversable | None = None) -> list[Migration]:
     """Apply what is pending, and return it.
 
-    Raises ServerTooOld, MigrationsBroken, MigrationChanged and DatabaseIsNewer before anything has run; MigrationFailed
-    when PostgreSQL refuses a file, whose predecessors stay applied. Waits while another process migrates.
+    Raises ServerTooOld, DatabaseNotUtf8, MigrationsBroken, MigrationChanged and DatabaseIsNewer before anything has
+    run; MigrationFailed when PostgreSQL refuses a file, whose predecessors stay applied. Waits while another process
+    migrates.
     """
-    check_server_version(connection.get_server_version())
+    check_server(connection)
     migrations = read_migrations(source)
     async with _advisory_lock(connection):
         await connection.execute(_CREATE_TABLE)

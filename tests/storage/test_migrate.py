@@ -2,17 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import pytest
 import trio
 import trio_asyncio
-from asyncpg.types import ServerVersion
+from asyncpg.serverversion import split_server_version_string
 from trio_asyncio import aio_as_trio
 
 from greenroom.storage.errors import (
     DatabaseIsNewer,
+    DatabaseNotUtf8,
     MigrationChanged,
     MigrationFailed,
     MigrationsBroken,
@@ -161,6 +163,24 @@ async def test_a_template_copy_is_already_migrated(database):
 
 
 def test_refuses_a_server_before_postgresql_14():
-    with pytest.raises(ServerTooOld, match=r"PostgreSQL 13\.9.*14 or newer"):
-        check_server_version(ServerVersion(13, 9, 0, "final", 0))
-    check_server_version(ServerVersion(14, 0, 0, "final", 0))
+    with pytest.raises(ServerTooOld, match=r"PostgreSQL 13\.11, .*14 or newer"):
+        check_server_version(split_server_version_string("13.11 (Debian 13.11-0+deb11u1)"))
+    with pytest.raises(ServerTooOld, match=r"PostgreSQL 9\.6, .*14 or newer"):
+        check_server_version(split_server_version_string("9.6.24"))
+    check_server_version(split_server_version_string("14.0"))
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_that_is_not_utf_8_is_refused_before_anything_is_made_in_it(database, files, encoding):
+    name = f"other_{encoding.lower()}_{database.database}"
+    locale = "encoding '{}' locale_provider libc lc_collate 'C' lc_ctype 'C' template template0"
+    async with trio_asyncio.open_loop(), connected(database) as administrator:
+        await aio_as_trio(administrator.execute)(f"create database {name} {locale.format(encoding)}")
+        try:
+            async with connected(replace(database, database=name)) as opened:
+                for check in (migrate, pending):
+                    with pytest.raises(DatabaseNotUtf8, match=rf"{encoding}.*encoding 'UTF8'"):
+                        await aio_as_trio(check)(opened, files)
+                assert await aio_as_trio(opened.fetchval)("select to_regclass('schema_migrations')") is None
+        finally:
+            await aio_as_trio(administrator.execute)(f"drop database {name} with (force)")
