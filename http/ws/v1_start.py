@@ -199,8 +199,8 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
                 "inflight": INFLIGHT_MAX,
                 "rooms": ROOMS_MAX,
                 "commands": COMMANDS_MAX,
-                "send": f"{messages_per_minute}/60s",
-                "cmds": f"{commands_per_minute}/60s",
+                **_rate("send", messages_per_minute),
+                **_rate("cmds", commands_per_minute),
             },
             "features": ["rooms", "resume", "typing", "receipts", "presence", "history"],
             "conn": "CONN",
@@ -209,3 +209,8 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
     }
     text = json.dumps(hello, separators=(",", ":")).replace("%", "%%")
     return text.replace('"CONN"', '"%x"').replace('"NOW"', "%d")
+
+
+def _rate(name: str, per_minute: int) -> dict[str, str]:
+    """A limit as it is told; one that is off is left out."""
+    return {name: f"{per_minute}/60s"} if per_minute else {}
