@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -171,6 +172,16 @@ def test_keys_are_made_listed_and_revoked_with_no_server_running(run: Run):
     assert key_id in again.err
 
 
+def test_a_key_that_may_do_nothing_is_made_with_a_word_on_what_there_is(run: Run):
+    made = run("key", "create")
+    assert made.code == 0
+    assert split_key(made.out) is not None
+    assert "may do nothing yet" in made.err
+    assert all(scope in made.err for scope in ("act_as", "users:write", "email:send"))
+    assert "may do nothing" not in run("key", "create", "--scope", "act_as").err
+    assert "may do nothing" not in run("key", "create", "--role", "admin").err
+
+
 @pytest.mark.parametrize("arguments", [["--scope", "everything"], ["--role", "king"]])
 def test_a_key_with_an_unknown_scope_or_role_is_refused(run: Run, arguments: list[str]):
     done = run("key", "create", *arguments)
@@ -224,6 +235,13 @@ def test_a_database_that_is_away_ends_with_1_and_a_sentence(run: Run):
     assert done.code == 1
     assert "PostgreSQL cannot be reached" in done.err
     assert "(DATABASE_URL is postgresql://nobody:***@127.0.0.1:1/none)" in done.err
+
+
+def test_a_database_that_does_not_answer_is_said_to_be_so(run: Run):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = run("key", "list", DATABASE_URL=f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none")
+    assert done.code == 1
+    assert "PostgreSQL cannot be reached: no answer within 5 s (DATABASE_URL" in done.err
 
 
 @pytest.mark.parametrize("command", [["serve", "--port", "0"], ["migrate"], ["key", "create"]])

@@ -172,7 +172,7 @@ class PostgresCommitter(Committer):
         connection = await self._postgres.connect()
         self._plan_batches_left = self._plan_batches = 1
         if not self._postgres.is_pooled:
-            with away_is_unavailable(), trio.fail_after(CONNECT_SECONDS_MAX):
+            with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
                 await self._postgres.bridge.run(connection.execute, query("settle_plans"))
         return connection
 

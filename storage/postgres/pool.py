@@ -90,7 +90,7 @@ class Postgres:
 
     async def connect(self) -> Any:
         """Open a connection of one's own, outside the pool. Raises: StorageUnavailable."""
-        with away_is_unavailable(), trio.fail_after(CONNECT_SECONDS_MAX):
+        with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
             return await self.bridge.run(self._connect)
 
     def statistics(self) -> PoolStatistics:
@@ -117,12 +117,15 @@ class Postgres:
             finally:
                 await self._pool.release(connection)
 
-        with away_is_unavailable(), trio.fail_after(QUERY_SECONDS_MAX):
+        with away_is_unavailable(QUERY_SECONDS_MAX), trio.fail_after(QUERY_SECONDS_MAX):
             return await self.bridge.run(run)
 
 
 class away_is_unavailable:  # noqa: N801 - reads as a clause of the `with` it stands in
-    """Turn every way of saying "the server is away" into `StorageUnavailable`."""
+    """Turn every way of saying "the server is away" into `StorageUnavailable`. seconds: how long the caller waits."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
 
     def __enter__(self) -> None:
         """Nothing."""
@@ -130,7 +133,9 @@ class away_is_unavailable:  # noqa: N801 - reads as a clause of the `with` it st
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
         """Raise StorageUnavailable in place of what asyncpg raised."""
         if isinstance(error, AWAY_ERRORS):
-            raise StorageUnavailable(f"PostgreSQL cannot be reached: {error or type(error).__name__}") from error
+            is_late = isinstance(error, trio.TooSlowError)
+            why = f"no answer within {self._seconds:g} s" if is_late else str(error) or type(error).__name__
+            raise StorageUnavailable(f"PostgreSQL cannot be reached: {why}") from error
 
 
 @asynccontextmanager
@@ -161,7 +166,7 @@ async def open_postgres(
     async def close(pool: Any) -> None:
         await pool.close()
 
-    with away_is_unavailable(), trio.fail_after(CONNECT_SECONDS_MAX):
+    with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
         pool = await bridge.run(make_pool)
     try:
         yield Postgres(bridge, pool, connect, is_pooled=is_pooled)

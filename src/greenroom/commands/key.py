@@ -34,6 +34,8 @@ def create(
     if role not in KEY_ROLES:
         raise stop(f"there is no role {role!r} for keys; there are {', '.join(KEY_ROLES)}", TOLD_WRONGLY)
     typer.echo(run_or_exit(_create, settings_or_exit(), name, role, scopes))
+    if not scopes and role != "admin":
+        typer.echo(f"this key may do nothing yet: make one with --scope, of {', '.join(KNOWN_SCOPES)}", err=True)
 
 
 @app.command("list")
