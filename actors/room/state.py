@@ -21,7 +21,7 @@ from greenroom.storage.postgres.conversations import (
 from greenroom.storage.writes import InsertMessage, Role
 
 CONTENT_CODE_POINTS_MAX = 10_000
-CLIENT_ID_CHARACTERS_MAX = 64
+CLIENT_ID_CHARACTERS_MAX = 255
 MEMBERS_MAX = 20_000
 REMOVED_MAX = 20_000  # that an open group remembers; beyond it nobody comes in without an admin
 PRESENCE_MEMBERS_MAX = 200  # in larger rooms presence is told on request and typing not at all

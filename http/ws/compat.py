@@ -13,6 +13,7 @@ import trio
 
 from greenroom.actors.presence.commands import SetStatus, Status
 from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
+from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
 from greenroom.http.ws import events
@@ -25,7 +26,6 @@ from greenroom.runtime import StorageUnavailable
 SMALL_ROOMS_TRIES: Final = 3
 CHANNELS_MAX: Final = 64
 CHANNEL_CHARACTERS_MAX: Final = 128
-CLIENT_ID_CHARACTERS_MAX: Final = 64
 LARGEST_ID: Final = 2**53 - 1
 STATUSES: Final = frozenset(("online", "away", "busy", "offline", "dnd"))
 _REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")

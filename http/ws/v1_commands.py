@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from greenroom.actors.presence.commands import SetStatus, Status
 from greenroom.actors.room.commands import RoomView
+from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.ws.codes import BAD_FRAME, TOO_MANY_ROOMS, ErrorCode
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 
@@ -125,8 +126,8 @@ def message_in(data: dict[str, Any], command_id: str | None) -> tuple[str, str]:
     content, client_id = data.get("body", data.get("content")), data.get("clientId", command_id)
     if not isinstance(content, str):
         raise BadCommand("send needs data.body, a text of 1 to 10,000 characters")
-    if not isinstance(client_id, str) or not 0 < len(client_id) <= ID_CHARACTERS_MAX:
-        raise BadCommand("send needs an id or data.clientId of 1 to 64 characters")
+    if not isinstance(client_id, str) or not 0 < len(client_id) <= CLIENT_ID_CHARACTERS_MAX:
+        raise BadCommand(f"send needs an id, or data.clientId of 1 to {CLIENT_ID_CHARACTERS_MAX} characters")
     if data.get("attachments") or data.get("replyTo") is not None:
         raise BadCommand("messages have no attachments and answer no other message yet: send the text alone")
     return content, client_id

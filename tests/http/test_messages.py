@@ -163,7 +163,7 @@ async def test_one_to_ten_thousand_code_points_are_stored_as_they_were_sent(hous
         {"body": "hello"},
         {"content": "hello", "clientId": ""},
         {"content": "hello", "clientId": 5},
-        {"content": "hello", "clientId": "x" * 65},
+        {"content": "hello", "clientId": "x" * 256},
         {"content": "hello", "clientId": ["a"]},
         {"content": "hello", "requestId": {"a": 1}},
         {"content": "hello", "senderId": 2},
@@ -293,6 +293,17 @@ async def test_the_key_is_the_same_on_all_surfaces(house):
     assert [reply.status for reply in others] == [201, 200, 201]
 
 
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("GET", "list"), ("GET", "search"), ("GET", "attachments"), ("POST", "attachments")],
+)
+async def test_what_the_replaced_system_names_there_and_is_not_here_yet_is_404(house, method, name):
+    for user in (None, 1):
+        reply = await house.ask(method, f"/api/messages/{name}", user)
+        assert (reply.status, reply.code) == (404, "NOT_FOUND")
+    assert (await house.get("/api/messages/nonsense", 1)).status == 400
+
+
 async def test_two_keys_for_one_message_are_refused(house):
     await house.people(1, 2)
     room = await house.conversation(1, 2)
@@ -300,7 +311,10 @@ async def test_two_keys_for_one_message_are_refused(house):
     body = {"content": "hi", "clientId": "a"}
     assert (await house.post(path, 1, body, Idempotency_Key="b")).status == 400
     assert (await house.post(path, 1, body, Idempotency_Key="a")).status == 201
-    assert (await house.post(path, 1, {"content": "hi"}, Idempotency_Key="x" * 65)).status == 400
+    assert (await house.post(path, 1, {"content": "hi"}, Idempotency_Key="x" * 255)).status == 201  # as for mail
+    again = await house.post(path, 1, {"content": "hi", "clientId": "x" * 255})
+    assert (again.status, again.headers["Idempotency-Replay"]) == (201, "true")
+    assert (await house.post(path, 1, {"content": "hi"}, Idempotency_Key="x" * 256)).status == 400
     assert (await house.post(path, 1, {"content": "hi"}, Idempotency_Key="")).status == 400
     assert (await house.post(path, 1, {"content": "hi"}, Idempotency_Key="\xe4")).status == 400
 
