@@ -61,6 +61,7 @@ CODE_OF: Final[Mapping[int, str]] = {
     429: "RATE_LIMIT_EXCEEDED",
     501: "NOT_IMPLEMENTED",
     503: "SERVICE_UNAVAILABLE",
+    505: "BAD_REQUEST",  # the client's fault, whatever its number
 }
 
 

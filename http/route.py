@@ -172,6 +172,10 @@ class Call:
             return {}
         if not is_json(self.request.mimetype.lower()):
             raise ApiError("INVALID_FILE_TYPE", "send the body as Content-Type: application/json")
+        charset = self.request.mimetype_params.get("charset", "utf-8").lower()
+        if charset not in ("utf-8", "utf8", "us-ascii"):
+            # RFC 8259 section 8.1 has UTF-8 only; read as that, the words would be others, or the error a riddle.
+            raise ApiError("INVALID_FILE_TYPE", "JSON is sent as UTF-8: leave charset out of the Content-Type")
         try:
             return decode_object(data, string_characters_max=bytes_max)
         except BadJson as fault:

@@ -394,7 +394,7 @@ class V1Session(SocketSession):
     def _start(self, command_id: str | None, frame: dict[str, Any]) -> None:
         if self._rooms is not None or self.starting is not None:
             raise BadCommand("start was sent before")
-        self.starting = Start(self, command_id, frame.get("data") or {})
+        self.starting = Start(self, command_id, {} if frame.get("data") is None else frame["data"])
         self.starting.begin()
 
     def ready(self, room_ids: tuple[int, ...]) -> None:

@@ -215,6 +215,9 @@ async def test_a_bad_start_is_refused_and_a_good_one_may_follow(server, fresh):
             reply = await sock.ask("start", **data)
             assert reply["type"] == "error", (data, reply)
             assert reply["data"]["code"] in (1002, 4293), (data, reply)
+        for number, empty in enumerate(([], 0, "", False, "x")):
+            await sock.send({"type": "start", "id": f"bad-{number}", "data": empty})
+            assert (await sock.expect("error", id=f"bad-{number}"))["data"]["code"] == 1002
         await sock.start()
 
 

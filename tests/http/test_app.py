@@ -239,6 +239,14 @@ async def test_a_body_that_does_not_say_it_is_json_is_415(client: Any, content_t
     assert_failure(answer, 415, "INVALID_FILE_TYPE")
 
 
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "windows-1252", "x"])
+async def test_a_body_in_another_charset_is_415_and_not_read_as_if_it_were_utf_8(client: Any, charset: str):
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    assert_failure(
+        await ask(client, "POST", "/test/things/5", data=b'{"name":"x"}', headers=headers), 415, "INVALID_FILE_TYPE"
+    )
+
+
 async def test_json_may_name_its_charset(client: Any):
     headers = {"Content-Type": "application/json; charset=utf-8"}
     assert (await ask(client, "POST", "/test/things/5", data=b'{"name":"x"}', headers=headers))[0] == 201
