@@ -1,7 +1,9 @@
 """Conversations over HTTP: make one, list one's own and the open ones, look at one.
 
 A direct conversation has exactly two members and exists once for each pair, whoever asks first or at the same time; a
-group has an admin, its creator. Whoever may not see a conversation is told that there is none. Who is in a conversation
+group has an admin, its creator. Whoever asks to see a conversation without being in it is told that there is none; who
+asks its room to do something there (send, read, bring in, let go) is told that they are not in it (403 FORBIDDEN, on a
+socket 3004 NOT_MEMBER). So it can be found out that an id is taken, and nothing else. Who is in a conversation
 changes in participants.py, what is said in messages.py.
 """
 
