@@ -661,6 +661,32 @@ def walk(page: Any, key: str, target: str) -> None:
     raise AssertionError(f"{key} does not lead to #{target}")
 
 
+def test_a_blank_name_at_the_entrance_is_said_to_be_none(theatre: Theatre):
+    with theatre.people() as people:
+        page = people.context.new_page()
+        page.goto(theatre.link())
+        page.locator("#name").fill("   ")
+        page.get_by_role("button", name="Come in").click()
+        expect(page.locator("#entrance-fault")).to_have_text("Write a name first, or take one of those above.")
+        expect(page.locator("#name")).to_be_focused()
+        page.locator("#name").fill("Mo")
+        page.keyboard.press("Enter")
+        expect(page.locator("#house")).to_have_attribute("data-line", "live")
+
+
+def test_whoever_says_more_than_they_may_is_told_until_when_it_waits(theatre: Theatre, title: str):
+    with ServerProcess(ENVIRONMENT="development", MESSAGES_PER_MINUTE=1) as server:
+        server.start()
+        with Theatre(server, theatre.proxy, theatre.browser).people() as people:
+            alex = people.enter("Alex Creator")
+            alex.create(title)
+            alex.say("one")
+            alex.hears(["one"])
+            alex.say("two")
+            waits = re.compile(r"^Waiting to be sent: too many messages.*; again at \d?\d:\d\d:\d\d")
+            expect(alex.pending.locator(".delivery")).to_have_text(waits)
+
+
 def test_the_keyboard_is_enough(theatre: Theatre):
     first, second = "Keys one", "Keys two"
     with theatre.people() as people:

@@ -3,7 +3,7 @@
 // Each message is one element for its whole life: what was shown at once keeps its element when the server confirms it.
 // Order on the screen is the order of the log; whatever is unconfirmed stands after it.
 
-import { ago, byId, clock, count, day, face, listed, make, moment } from "./dom.js";
+import { ago, byId, clock, count, day, exact, face, listed, make, moment } from "./dom.js";
 import { Place } from "./place.js";
 
 const BODY_CHARACTERS_MAX = 10_000;
@@ -265,7 +265,8 @@ export class Conversation {
 
   _deliveryLine(item) {
     const reason = item.reason && item.state !== "sending" ? `: ${item.reason}` : "";
-    const line = make("span", { class: "delivery" }, `${STATES[item.state]}${reason}`);
+    const until = reason && item.state === "queued" && item.until > Date.now() ? `; again at ${exact(item.until)}` : "";
+    const line = make("span", { class: "delivery" }, `${STATES[item.state]}${reason}${until}`);
     if (item.state === "failed") {
       line.append(" ", make("button", { class: "link", onclick: () => this.client.retry(item) }, "Try again"), " ",
         make("button", { class: "link", onclick: () => this.client.discard(item) }, "Discard"));

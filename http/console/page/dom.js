@@ -28,10 +28,12 @@ export function face(user, name, isOnline) {
 }
 
 const CLOCK = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+const EXACT = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const DAY = new Intl.DateTimeFormat([], { weekday: "long", day: "numeric", month: "long" });
 const FULL = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
 
 export const clock = (at) => CLOCK.format(at);
+export const exact = (at) => EXACT.format(at);
 export const moment = (at) => FULL.format(at);
 
 export function day(at) {

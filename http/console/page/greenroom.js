@@ -22,6 +22,7 @@ const PATIENCE_MS = 4000;
 const ROOMS_MAX = 200;
 const TYPING_MS_MAX = 8000;
 const RELOAD_SECONDS = 2;
+const SHORT_WAIT_MS = 2000; // one that is over before it is read
 
 export class CommandFailed extends Error {
   constructor(data) {
@@ -399,11 +400,13 @@ export class Client extends EventTarget {
         item.state = "queued";
         return false;
       }
+      const waitMs = Math.max(1, fault.retryAfter || 0) * 1000;
       item.state = fault.recoverable ? "queued" : "failed";
       item.reason = fault.message;
+      item.until = fault.recoverable && waitMs > SHORT_WAIT_MS ? Date.now() + waitMs : undefined;
       this.outbox.save();
       this._tell(room, "pending", { item });
-      if (fault.recoverable) await new Promise((resolve) => setTimeout(resolve, Math.max(1, fault.retryAfter || 0) * 1000));
+      if (fault.recoverable) await new Promise((resolve) => setTimeout(resolve, waitMs));
       return true;
     }
   }

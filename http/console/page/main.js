@@ -356,7 +356,9 @@ byId("skip").addEventListener("click", (event) => {
 byId("entrance-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = byId("name").value.trim();
-  if (name) enter(name);
+  if (name) return enter(name);
+  byId("entrance-fault").textContent = "Write a name first, or take one of those above.";
+  byId("name").focus();
 });
 for (const tab of document.querySelectorAll("#tabs button")) tab.addEventListener("click", () => showPane(tab.dataset.pane));
 DRAWER.addEventListener("change", () => toggleBackstage(!DRAWER.matches));
