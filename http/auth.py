@@ -110,7 +110,7 @@ class Authenticator:
         self._cookie_secret = cookie_secret
         self._clock = clock
         self._known: OrderedDict[Subject, _Known] = OrderedDict()
-        self._changes = 0  # of users: what was read before one is not remembered after it
+        self.changes = 0  # of users: what was read before one does not hold after it
         # Called with a user as they are after a token that was not seen before, which may have changed them.
         self.on_user_read: Callable[[User], None] = _nobody_listens
         self._good_headers: set[str] = set()  # segments of headers that the library accepted: HS256, nothing critical
@@ -171,8 +171,15 @@ class Authenticator:
                 raise _invalid("the API key is not valid")
             if principal.user_id is not None and ACT_AS_SCOPE not in key.scopes:
                 raise _invalid("the API key may not act for a user any more")
-            return replace(principal, role=key.role, scopes=key.scopes)
-        return principal
+            principal = replace(principal, role=key.role, scopes=key.scopes)
+        return await self.as_now(principal)
+
+    async def as_now(self, principal: Principal) -> Principal:
+        """*principal* with the name and the role that the user has by now. Raises StorageUnavailable."""
+        user = await self._users.by_id(principal.user_id) if principal.user_id is not None else None
+        if user is None:
+            return principal
+        return replace(principal, name=user.name, role=principal.role if principal.kind == "api_key" else user.role)
 
     def sign_cookie(self, session_id: str) -> str:
         """What to put into the cookie for a session: signed as better-auth signs, when there is a secret."""
@@ -205,7 +212,7 @@ class Authenticator:
 
     def forget_user(self, user_id: int) -> None:
         """A user was changed: names and roles are read again."""
-        self._changes += 1
+        self.changes += 1
         for subject in [subject for subject, known in self._known.items() if known.user_id == user_id]:
             del self._known[subject]
         self._recent_sessions.clear()
@@ -271,12 +278,12 @@ class Authenticator:
         if known is not None and digest in known.digests:
             self._known.move_to_end(subject)
             return known
-        changes = self._changes
+        changes = self.changes
         user = await self._users.know(subject, profile, issued_at)
         known = self._known.get(subject)
         digests = (digest, *known.digests)[:KNOWN_DIGESTS_MAX] if known is not None else (digest,)
         fresh = _Known(user.id, user.name, user.role, digests)
-        if self._changes == changes:
+        if self.changes == changes:
             self._remember(subject, fresh)
             self.on_user_read(user)
         return fresh
@@ -303,10 +310,12 @@ class Authenticator:
         now = self._clock()
         session = self._recent_sessions.get(session_id, now)
         if session is None:
+            changes = self.changes
             session = await self._sessions.find(session_id)
             if session is None:
                 raise ApiError("UNAUTHORIZED", "Authentication required")
-            self._recent_sessions.put(session_id, session, now)
+            if self.changes == changes:
+                self._recent_sessions.put(session_id, session, now)
         expires_at = session.expires_at.timestamp()
         if expires_at <= now:
             raise ApiError("TOKEN_EXPIRED", "the session has expired: sign in again")

@@ -5,6 +5,7 @@ carries a frame.
 """
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 from quart import Quart, Response, websocket
@@ -19,6 +20,7 @@ from greenroom.http.ws.compat import CompatSession
 from greenroom.http.ws.connection import Connection, Session
 from greenroom.http.ws.services import SocketServices
 from greenroom.http.ws.v1 import V1Session
+from greenroom.runtime import StorageUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
             subprotocols=websocket.requested_subprotocols,
             address=address,
         )
+        changes = sockets.authenticator.changes
         decision = await admit(
             request,
             authenticator=sockets.authenticator,
@@ -58,7 +61,9 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
             return refuse_upgrade(decision)
         adopted = await adopt(websocket, subprotocol=V1 if decision.is_v1 else None)
         if adopted is not None:
-            sockets.engine.adopt(adopted, lambda connection: _session(sockets, connection, decision), address)
+            connection = sockets.engine.adopt(adopted, lambda made: _session(sockets, made, decision), address)
+            with suppress(StorageUnavailable):
+                await sockets.catch_up(connection, changes)
         return None
 
 

@@ -18,6 +18,7 @@ from greenroom.http.ws.codes import (
     TIMEOUT,
     ErrorCode,
 )
+from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.presence import SocketPresence
@@ -83,6 +84,16 @@ class SocketServices:
                 role = principal.role if principal.kind == "api_key" else user.role
                 connection.session.principal = replace(principal, name=user.name, role=role)
                 self.presence.name(user.id, user.name)
+
+    async def catch_up(self, connection: Connection, changes: int) -> None:
+        """The user may have changed while the upgrade was under way. changes: those counted before it."""
+        session, authenticator = connection.session, self.authenticator
+        while changes != authenticator.changes and (principal := session.principal) is not None:
+            changes = authenticator.changes
+            now = await authenticator.as_now(principal)
+            if changes == authenticator.changes and session.principal is principal and now.user_id is not None:
+                session.principal = now
+                self.presence.name(now.user_id, now.name)
 
     def take_message(self, user_id: int) -> int | None:
         """Count a message against the user's minute: None, or the seconds until one may pass."""

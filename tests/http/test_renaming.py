@@ -2,6 +2,9 @@
 
 import time
 
+import pytest
+
+from greenroom.http.adoption import adopt
 from greenroom.storage.postgres.users import UserChange
 
 ROLE = "creator"
@@ -65,3 +68,33 @@ async def test_a_role_that_was_taken_away_is_taken_from_open_sockets(live_house)
         assert (await live_house.put("/api/users/2", 1, {"role": "user"})).status == 200
         [connection] = live_house.house.engine.connections_of(2)
         assert connection.session.principal.role == "user"
+
+
+async def test_a_ticket_from_before_the_change_opens_a_socket_under_the_name_of_now(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    get = live_house.get
+
+    async def get_and_rename(*args):
+        reply = await get(*args)
+        assert (await live_house.put("/api/users/1", 1, {"name": "Ann"})).status == 200
+        return reply
+
+    live_house.get = get_and_rename
+    async with live_house.compat_socket(1) as ann:
+        await ann.say({"type": "send_message", "conversationId": room, "content": "hello", "requestId": "a"})
+        assert (await ann.hear("new_message"))["senderName"] == "Ann"
+
+
+async def test_a_change_while_the_upgrade_is_under_way_is_not_missed(live_house, monkeypatch: pytest.MonkeyPatch):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+
+    async def adopt_and_be_overtaken(*args, **options):
+        assert (await live_house.put("/api/users/1", 1, {"name": "Ann"})).status == 200
+        return await adopt(*args, **options)
+
+    monkeypatch.setattr("greenroom.http.ws.route.adopt", adopt_and_be_overtaken)
+    async with live_house.socket(1, room) as ann:
+        await ann.say({"type": "send", "id": "a", "room": room, "data": {"body": "hello"}})
+        assert (await ann.hear("message"))["data"]["senderName"] == "Ann"
