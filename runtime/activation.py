@@ -13,7 +13,6 @@ activation, never the process. It never restarts inside a cancelled scope: an er
 replaces `Cancelled`, and a restart there would swallow the cancellation and spin.
 """
 
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, cast
@@ -42,6 +41,7 @@ from greenroom.runtime.restarts import CrashHistory
 from greenroom.runtime.settling import Ending, Weight, settle_then
 from greenroom.runtime.stash import put_turn_aside
 from greenroom.runtime.turn import Turn, leave, put_aside
+from greenroom.runtime.unfinished import Unfinished, activation_ended, finish_if_over
 from greenroom.runtime.waiting_turns import WaitingTurns
 from greenroom.runtime.waking import load
 
@@ -73,6 +73,7 @@ class Activation:
         "stash",
         "system",
         "turns",
+        "unfinished",
         "waiting",
         "watchers",
     )
@@ -93,7 +94,8 @@ class Activation:
         self.restarts = 0
         self.history: CrashHistory | None = None
         self.waiting: WaitingTurns | None = None
-        self.stash: deque[Envelope] | None = None  # put aside by the actor, oldest first
+        self.stash: dict[Envelope, int] | None = None  # put aside by the actor, in which turn; oldest first
+        self.unfinished: Unfinished | None = None  # of the activation before, or of this one that ends
         self.watchers: dict[Address, None] | None = None  # in the order in which they came
         self.service: Leaf | None = None  # that it is, if it is one
         self.starting: trio.CancelScope | None = None
@@ -174,7 +176,7 @@ class Activation:
             value = method(self.actor, command)
         except Exception as error:
             system.acting = None
-            turn_failed(self, envelope, error, memory_is_ahead=any(context.take_draft()))
+            turn_failed(self, envelope, error, self.turns, memory_is_ahead=any(context.take_draft()))
             return
         except BaseException as raised:
             system.acting = None
@@ -187,35 +189,28 @@ class Activation:
         elif context.writes is None and context.effects is None and envelope.reply_to is None:
             envelope.state = "settled"
         else:
-            self._turn_done(envelope, value, *context.take_draft())
+            self._turn_done(envelope, value, *context.take_draft(), self.turns)
 
     def _turn_done(
-        self, envelope: Envelope, value: object, writes: list[object] | None, effects: list[Effect] | None
+        self, envelope: Envelope, value: object, writes: list[object] | None, effects: list[Effect] | None, number: int
     ) -> None:
         assert self.gate is not None
         if effects is not None and put_aside in effects:
-            put_turn_aside(self, envelope, writes, effects)
+            put_turn_aside(self, envelope, writes, effects, number)
             return
         if (type(value) is CoroutineType or envelope.parts) and (wrong := misfit(envelope, value)) is not None:
-            turn_failed(self, envelope, wrong, memory_is_ahead=True)
+            turn_failed(self, envelope, wrong, number, memory_is_ahead=True)
             return
         is_last = effects is not None and leave in effects
         try:
-            self.gate.close_turn(envelope, value, writes, effects)
+            self.gate.close_turn(envelope, value, writes, effects, number)
         except ValueError as error:
-            turn_failed(self, envelope, error, memory_is_ahead=True)
+            turn_failed(self, envelope, error, number, memory_is_ahead=True)
         else:
             if is_last:
                 stop_itself(self)
             elif writes and self.phase is Phase.READY and self.system.pending.is_too_much(self):
                 self.phase = Phase.FULL
-
-    def unstash(self) -> None:
-        """Put what was put aside back in front, in its old order."""
-        stash, self.stash = self.stash, None
-        if stash:
-            self.mailbox.put_back(stash)
-            self.reschedule()
 
     # -- turns that wait ----------------------------------------------------------------------------------------
 
@@ -233,15 +228,16 @@ class Activation:
     ) -> None:
         """Of `WaitingTurns`: the handler of *turn* gave back *value*, raised *error*, or was cancelled."""
         envelope, (writes, effects) = turn.envelope, turn.take_draft()
-        if waiting.is_over:
+        if waiting.is_over or (turn.cut_because and not is_done):
             turn_lost(self, turn)
+            finish_if_over(self)
         else:
             self._set_phase()
             if is_done:
-                self._turn_done(envelope, value, writes, effects)
+                self._turn_done(envelope, value, writes, effects, turn.number)
             elif error is not None:
-                is_ahead, was_stored = bool(writes or effects), turn.was_flushed
-                turn_failed(self, envelope, error, memory_is_ahead=is_ahead, was_stored_in_part=was_stored)
+                is_ahead, in_part = bool(writes or effects), turn.was_flushed
+                turn_failed(self, envelope, error, turn.number, memory_is_ahead=is_ahead, was_stored_in_part=in_part)
             else:  # cancelled with its ask; memory may be ahead of the draft
                 self.fail_or_bury(envelope, ActorGone(self.address, "its turn was cancelled"), "cancelled")
                 if writes or effects:
@@ -266,7 +262,7 @@ class Activation:
 
         It is made already when only its `start` is left.
         """
-        if self.kind.ownership != "none":
+        if self.kind.ownership != "none" or self.unfinished is not None:
             return False
         try:
             actor = self.make_actor(None)
@@ -335,7 +331,7 @@ class Activation:
             self.waiting.cancel(f"its activation has ended ({reason})")
             for envelope in self.waiting.nested:
                 self.fail_or_bury(envelope, ActorGone(self.address, reason.value), "actor_gone")
-        self.unstash()
+        activation_ended(self)
         self.system.watches.tell_end(self, reason, cause)
         if self.gate is not None:
             self.system.late_replies += self.gate.late_replies
@@ -362,7 +358,8 @@ class Activation:
 
     def fail_mailbox(self, reason: str, cause: Exception | None = None) -> None:
         """Tell all whose commands wait here that nobody will handle them, and what the actor died of."""
-        for envelope in self.mailbox.drain():
+        again = [] if self.unfinished is None else self.unfinished.take()
+        for envelope in [*again, *self.mailbox.drain()]:
             self.fail_or_bury(envelope, ActorGone(self.address, reason, cause), "actor_gone")
 
     def fail_or_bury(self, envelope: Envelope, error: Exception, reason: str) -> None:
@@ -436,6 +433,8 @@ class Activation:
     @property
     def is_quiet(self) -> bool:
         """Nothing waits, runs or is on its way to storage."""
-        if len(self.mailbox) or self.waiting is not None or self.phase in (Phase.LOADING, Phase.SETTLING):
+        if len(self.mailbox) or self.waiting is not None or self.unfinished is not None:
+            return False
+        if self.phase in (Phase.LOADING, Phase.SETTLING):
             return False
         return self.gate is None or not self.gate.pending

@@ -17,7 +17,7 @@ from greenroom.runtime.gate import Effect, stage
 from greenroom.runtime.mailbox import SYSTEM_ENVELOPES_MAX
 from greenroom.runtime.misuse import address_of_ref, address_to_tell, no_command, refuse_coroutine
 from greenroom.runtime.ports import CommitOutcome
-from greenroom.runtime.stash import refuse_if_full
+from greenroom.runtime.stash import refuse_if_full, take_up_again
 from greenroom.runtime.timers import Timer, take_back_all
 from greenroom.runtime.turn import Turn, current_turn, leave, put_aside
 
@@ -125,21 +125,21 @@ class Context:
 
     def unstash(self) -> None:
         """Put what was put aside back in front, in its old order."""
-        self._activation.unstash()
+        take_up_again(self._activation)
 
     def flushed(self) -> Coroutine[Any, Any, None]:
         """Store what this turn has written so far, and wait until it is stored.
 
         The turn is then stored in parts. If storage breaks the gate meanwhile, the turn is cancelled; one that was
         stored in part is not redone, and who asked is told `CommitUnknown`. Raises: RuntimeError in a plain `def`
-        handler, when called.
+        handler, when called; ActorGone in a turn that cleans up after the end of its activation.
         """
-        turn, waiting = self._waiting_turn(), self._activation.waiting
-        if turn is None or waiting is None:
+        turn = self._waiting_turn()
+        if turn is None or turn.waiting is None:
             raise RuntimeError(
                 f"{self.address}: `flushed` waits, so it is for a handler that is `async def`, in its turn"
             )
-        return waiting.flush(turn)
+        return turn.waiting.flush(turn)
 
     def tell(self, ref: "Ref", command: "Command[Any]") -> None:
         """Tell another actor when everything written so far is stored. A full mailbox is a dead letter.

@@ -33,17 +33,21 @@ def turn_failed(
     cell: "Activation",
     envelope: Envelope,
     error: Exception,
+    number: int,
     *,
     memory_is_ahead: bool,
     was_stored_in_part: bool = False,
 ) -> None:
-    """A turn ended with *error*: tell its asker, and do as the kind says. A batch is first tried in its parts."""
+    """The turn of that *number* ended with *error*: tell its asker, and do as the kind says.
+
+    A batch is first tried in its parts.
+    """
     if len(envelope.parts) > 1 and not was_stored_in_part:
         directive = directive_of(cell.kind.restart, error, is_ask=envelope.was_asked)
         if directive in (Directive.RESUME, Directive.RESTART):
-            try_apart(cell, envelope, memory_is_ahead=memory_is_ahead or directive is Directive.RESTART)
+            try_apart(cell, envelope, number, memory_is_ahead=memory_is_ahead or directive is Directive.RESTART)
             return
-    _tell_asker(cell, envelope, _failure_of(cell, envelope, error))
+    _tell_asker(cell, envelope, _failure_of(cell, envelope, error), number)
     directive = directive_of(cell.kind.restart, error, is_ask=envelope.was_asked)
     if envelope.caller is not None and (directive is not Directive.RESUME or memory_is_ahead):
         for turn in envelope.caller.chain():
@@ -62,11 +66,11 @@ def turn_failed(
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
 
 
-def _tell_asker(cell: "Activation", envelope: Envelope, failure: Exception) -> None:
+def _tell_asker(cell: "Activation", envelope: Envelope, failure: Exception, number: int) -> None:
     """As every output, the error waits for what its actor wrote before: the handler may have seen that and told it."""
     for one in envelope.parts or (envelope,):
         if cell.gate is not None and one.is_ask and one.state != "settled":
-            cell.gate.fail_turn(one, failure)
+            cell.gate.fail_turn(one, failure, number)
         else:
             cell.fail_or_bury(one, failure, "crashed")
     if envelope.parts:

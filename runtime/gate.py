@@ -43,17 +43,26 @@ def stage(writes: list[object] | None, write: object, *, unconfirmed: bool) -> l
 
 
 class Outputs:
-    """What one turn wants to let out: the reply, or the error, first; then the effects in the order they were made."""
+    """What one turn wants to let out: the reply, or the error, first; then the effects in the order they were made.
 
-    __slots__ = ("effects", "envelope", "error", "value")
+    number: of the turn, in the order in which the turns of the actor began.
+    """
+
+    __slots__ = ("effects", "envelope", "error", "number", "value")
 
     def __init__(
-        self, envelope: Envelope, value: object, effects: list[Effect] | None, error: Exception | None = None
+        self,
+        envelope: Envelope,
+        value: object,
+        effects: list[Effect] | None,
+        error: Exception | None = None,
+        number: int = 0,
     ) -> None:
         self.envelope = envelope
         self.value = value
         self.effects = effects
         self.error = error
+        self.number = number
 
 
 class Unit:
@@ -123,9 +132,14 @@ class Gate:
         self._on_fault = on_fault
 
     def close_turn(
-        self, envelope: Envelope, value: object, writes: list[object] | None, effects: list[Effect] | None
+        self,
+        envelope: Envelope,
+        value: object,
+        writes: list[object] | None,
+        effects: list[Effect] | None,
+        number: int = 0,
     ) -> None:
-        """Let the outputs of a finished turn out, now or when its writes are stored.
+        """Let the outputs of a finished turn out, now or when its writes are stored. *number*: as of `Outputs`.
 
         Raises: ValueError when a write cannot be encoded; nothing was queued and nothing left.
         """
@@ -142,7 +156,7 @@ class Gate:
                 self._newest = unit
         if self._newest is not None:
             envelope.state = "committing"
-            self._newest.turns.append(Outputs(envelope, value, effects))
+            self._newest.turns.append(Outputs(envelope, value, effects, number=number))
         else:
             self._release(envelope, value, effects)
 
@@ -155,11 +169,11 @@ class Gate:
         except Exception as error:
             raise ValueError(f"{self.address}: a write cannot be encoded ({type(error).__name__}: {error})") from error
 
-    def fail_turn(self, envelope: Envelope, error: Exception) -> None:
+    def fail_turn(self, envelope: Envelope, error: Exception, number: int = 0) -> None:
         """Let the *error* of a turn that was asked out: it tells what the actor knew, which may not be stored yet."""
         if self._newest is not None:
             envelope.state = "committing"
-            self._newest.turns.append(Outputs(envelope, None, None, error))
+            self._newest.turns.append(Outputs(envelope, None, None, error, number))
         else:
             self._release(envelope, None, None, error)
 

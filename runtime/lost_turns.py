@@ -5,7 +5,7 @@
     UNAVAILABLE, UNKNOWN    each caller is told what is known; loading waits until storage is back
 
 A batch on which a handler raised comes here too: apart, so that each of its commands is decided for itself.
-In every case memory is ahead of storage and is dropped.
+In every case memory is ahead of storage and is dropped. When and in which order they are redone: `unfinished.py`.
 """
 
 from typing import TYPE_CHECKING
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.errors import ActorGone, CommitUnknown
 from greenroom.runtime.gate import Outputs, why_not_stored
-from greenroom.runtime.lifecycle import StopReason
+from greenroom.runtime.lifecycle import Phase, StopReason
 from greenroom.runtime.ports import CommitOutcome
+from greenroom.runtime.unfinished import put_back, unfinished_of
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -26,11 +27,11 @@ REDO_ATTEMPTS_MAX = 5
 def turns_lost(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs]) -> None:
     """The gate of *cell* broke: nothing of *turns* was stored, or nobody knows."""
     cell.system.event("gate.broken", address=str(cell.address), outcome=outcome.value, turns=len(turns))
-    envelopes = [turn.envelope for turn in turns if turn.envelope.command is not None]
+    lost = [(turn.number, turn.envelope) for turn in turns if turn.envelope.command is not None]
     if outcome in (CommitOutcome.DUPLICATE, CommitOutcome.FENCED):
-        redo(cell, envelopes)
+        redo(cell, lost)
     else:
-        for envelope in envelopes:
+        for _, envelope in lost:
             cell.fail_or_bury(envelope, why_not_stored(outcome, cell.address, envelope), f"gate_{outcome.value}")
     if outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN):
         cell.system.storage.lost(outcome.value)
@@ -44,28 +45,34 @@ def turn_lost(cell: "Activation", turn: "Turn") -> None:
         why = f"what {type(turn.envelope.command).__name__} asked for failed and ended its own activation"
         cell.fail_or_bury(turn.envelope, ActorGone(cell.address, why), "crashed")
     elif turn.was_flushed:
-        what = f"{cell.address} lost storage in the middle of {type(turn.envelope.command).__name__}"
+        what = _how_it_broke_off(cell, turn)
         cell.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
     else:
-        redo(cell, [turn.envelope])
+        redo(cell, [(turn.number, turn.envelope)])
 
 
-def try_apart(cell: "Activation", batch: Envelope, *, memory_is_ahead: bool) -> None:
-    """A batch failed on one of its commands: decide them again, one by one.
+def _how_it_broke_off(cell: "Activation", turn: "Turn") -> str:
+    what = type(turn.envelope.command).__name__
+    if turn.waiting is not None and turn.waiting.has_lost_storage:
+        return f"{cell.address} lost storage in the middle of {what}"
+    return f"{cell.address} was ended in the middle of {what} ({turn.cut_because})"
+
+
+def try_apart(cell: "Activation", batch: Envelope, number: int, *, memory_is_ahead: bool) -> None:
+    """A batch, the turn of that *number*, failed on one of its commands: decide them again, one by one.
 
     An actor that loads is loaded again before, because it may have taken part of the batch into its memory.
     """
-    redo(cell, [batch])
+    redo(cell, [(number, batch)])
     if memory_is_ahead or cell.kind.ownership != "none":
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
-    else:
-        cell.reschedule()
+    elif cell.phase is not Phase.SETTLING:  # else they wait for the next activation
+        put_back(cell)
 
 
-def redo(cell: "Activation", envelopes: list[Envelope]) -> None:
-    """Put turns that were certainly not stored back in front, in order, to be decided again after loading."""
-    again: list[Envelope] = []
-    for envelope in [part for whole in envelopes for part in whole.parts or (whole,)]:
+def redo(cell: "Activation", lost: list[tuple[int, Envelope]]) -> None:
+    """Have turns that were certainly not stored, each with its number, decided again after loading."""
+    for number, envelope in [(number, part) for number, whole in lost for part in whole.parts or (whole,)]:
         envelope.attempts += 1
         if envelope.state == "settled":  # its caller was told that the outcome is unknown
             continue
@@ -74,5 +81,4 @@ def redo(cell: "Activation", envelopes: list[Envelope]) -> None:
             cell.fail_or_bury(envelope, CommitUnknown(f"{cell.address} could not store {what}"), "redo_attempts")
             continue
         envelope.state = "queued"
-        again.append(envelope)
-    cell.mailbox.put_back(again)
+        unfinished_of(cell).add(number, envelope)

@@ -69,7 +69,9 @@ class MeteredActivation(Activation):
             except Exception as error:
                 system.acting = None
                 memory_is_ahead = any(context.take_draft())
-                turn_failed(self, self._sealed(command, since, began), error, memory_is_ahead=memory_is_ahead)
+                turn_failed(
+                    self, self._sealed(command, since, began), error, self.turns, memory_is_ahead=memory_is_ahead
+                )
                 ended = now()
             except BaseException as raised:
                 system.acting = None
@@ -97,7 +99,7 @@ class MeteredActivation(Activation):
         if waits:
             self._wait_for(Turn(self, envelope, handler), value)
         else:
-            self._turn_done(envelope, value, *self.context.take_draft())
+            self._turn_done(envelope, value, *self.context.take_draft(), self.turns)
 
     def _sealed(self, command: object, since: float, began: float) -> Envelope:
         """The envelope of a turn that has begun."""

@@ -144,7 +144,7 @@ def _shed(cells: "Iterable[Activation]", count: int) -> int:
 
 
 def _is_remembered(cell: "Activation") -> bool:
-    """The cell must stay: its crashes still count, or somebody traces it."""
+    """The cell must stay: its crashes still count, somebody traces it, or a turn of it still cleans up."""
     history = cell.history
     crashed_lately = history is not None and trio.current_time() - history.times[-1] < cell.kind.restart.period_seconds
-    return crashed_lately or cell.gauges.trace is not None
+    return crashed_lately or cell.gauges.trace is not None or cell.unfinished is not None

@@ -3,7 +3,6 @@
 A batch is put aside as the commands it is made of, each for its own asker. Who has given up meanwhile needs no place.
 """
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from greenroom.runtime.actor_alarms import name_of
@@ -27,21 +26,31 @@ def has_place(cell: "Activation", count: int) -> bool:
     """Whether *count* more may be put aside. What nobody waits for any more makes way."""
     limit = cell.kind.stash_envelopes_max
     if cell.stash and len(cell.stash) + count > limit:
-        cell.stash = deque(envelope for envelope in cell.stash if envelope.state != "settled")
+        cell.stash = {envelope: number for envelope, number in cell.stash.items() if envelope.state != "settled"}
     return len(cell.stash or ()) + count <= limit
 
 
-def put_turn_aside(cell: "Activation", envelope: Envelope, writes: list[object] | None, effects: list[Effect]) -> None:
-    """The turn of *envelope* is over, and put its command aside."""
+def take_up_again(cell: "Activation") -> None:
+    """Put what was put aside back in front, in its old order."""
+    stash, cell.stash = cell.stash, None
+    if stash:
+        cell.mailbox.put_back(stash)
+        cell.reschedule()
+
+
+def put_turn_aside(
+    cell: "Activation", envelope: Envelope, writes: list[object] | None, effects: list[Effect], number: int
+) -> None:
+    """The turn of that *number* is over, and put its command aside."""
     if writes or len(effects) > 1:
         what = f"{cell.address}: a turn that puts {name_of(command_of(envelope))} aside lets nothing else out"
-        turn_failed(cell, envelope, RuntimeError(what), memory_is_ahead=True)
+        turn_failed(cell, envelope, RuntimeError(what), number, memory_is_ahead=True)
         return
     aside = [one for one in envelope.parts or (envelope,) if one.state != "settled"]
     if not has_place(cell, len(aside)):
-        turn_failed(cell, envelope, StashFull(cell.address, len(cell.stash or ())), memory_is_ahead=False)
+        turn_failed(cell, envelope, StashFull(cell.address, len(cell.stash or ())), number, memory_is_ahead=False)
         return
+    cell.stash = cell.stash or {}
     for one in aside:
         one.state = "queued"
-    cell.stash = cell.stash or deque()
-    cell.stash.extend(aside)
+        cell.stash[one] = number

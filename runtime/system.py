@@ -195,8 +195,8 @@ class ActorSystem:
     async def deliver_from(self, caller: Turn, envelope: Envelope, deadline: float) -> None:
         """Queue what the turn *caller* asks. Raises: CallCycle, AskTimeout, and as `deliver`."""
         nests_in = waits_for_itself(caller, envelope)
-        if caller.activation.waiting is not None:  # else its activation is over, and it is being cancelled
-            await caller.activation.waiting.flush_until(deadline, caller, envelope)
+        if caller.waiting is not None:
+            await caller.waiting.flush_until(deadline, caller, envelope)
         else:
             refuse_late_ask(caller, envelope)
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -23,6 +23,7 @@ from greenroom.runtime.handlers import Handler
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
     from greenroom.runtime.context import Context
+    from greenroom.runtime.waiting_turns import WaitingTurns
 
 _current: ContextVar["Turn | None"] = ContextVar("greenroom_turn", default=None)
 
@@ -30,7 +31,8 @@ _current: ContextVar["Turn | None"] = ContextVar("greenroom_turn", default=None)
 class Turn:
     """One turn that waits. writes, effects: its draft. was_flushed: a part of it is stored already.
 
-    began_at: trio time.
+    number: in the order in which the turns of the actor begin. waiting: those of its activation; None of a `start`.
+    began_at: trio time. cut_because: why its activation has ended it.
     """
 
     __slots__ = (
@@ -39,12 +41,15 @@ class Turn:
         "activation",
         "asks",
         "began_at",
+        "cut_because",
         "effects",
         "envelope",
         "handler",
         "has_ended_it",
         "is_over",
+        "number",
         "task",
+        "waiting",
         "was_flushed",
         "writes",
     )
@@ -53,6 +58,9 @@ class Turn:
         self.activation = activation
         self.envelope = envelope
         self.handler = handler
+        self.number = activation.turns
+        self.waiting: WaitingTurns | None = None
+        self.cut_because = ""
         self.writes: list[object] | None = None
         self.effects: list[Effect] | None = None
         self.is_over = False
@@ -98,10 +106,14 @@ class Turn:
     def abandon(self) -> None:
         """Whoever asked is gone: end the turn, unless its handler is shielded."""
         if not self.handler.is_shielded:
-            self.cancel("nobody waits for it any more")
+            self._cancel("nobody waits for it any more")
 
-    def cancel(self, why: str) -> None:
-        """End the turn as soon as it waits."""
+    def cut(self, why: str) -> None:
+        """Its activation ends: end the turn as soon as it waits, shielded or not."""
+        self.cut_because = self.cut_because or why
+        self._cancel(why)
+
+    def _cancel(self, why: str) -> None:
         self._is_abandoned = True
         if self._scope is not None:
             self._scope.cancel(reason=f"{self}: {why}")

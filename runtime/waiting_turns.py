@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from greenroom.runtime.envelope import Envelope, Question
-from greenroom.runtime.errors import AskTimeout
+from greenroom.runtime.errors import ActorGone, AskTimeout
 from greenroom.runtime.faults import failed_while_cancelled, fault_in
 from greenroom.runtime.gate import Effect
 from greenroom.runtime.turn import Turn, leave, outside_of_turns, put_aside
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 class WaitingTurns:
     """Of one activation, oldest first. nested: commands that run inside one of them, before all others."""
 
-    __slots__ = ("_activation", "_gate", "nested", "turns")
+    __slots__ = ("_activation", "_flushing", "_gate", "nested", "turns")
 
     def __init__(self, activation: "Activation") -> None:
         assert activation.gate is not None
         self._activation = activation
         self._gate = activation.gate
+        self._flushing: set[trio.Event] = set()
         self.turns: list[Turn] = []
         self.nested: deque[Envelope] = deque()
 
@@ -40,12 +41,18 @@ class WaitingTurns:
         return all(turn.handler.is_reads for turn in self.turns)
 
     @property
+    def has_lost_storage(self) -> bool:
+        """Their gate was broken."""
+        return self._gate.is_broken
+
+    @property
     def is_over(self) -> bool:
         """The activation has ended, or its gate was broken: what these turns saw is not, or no longer, so."""
         return self._gate.is_broken or self._activation.gate is not self._gate
 
     def begin(self, turn: Turn, value: Awaitable[object] | AsyncGenerator[object, None]) -> None:
         """Give *turn* a task, for what its handler gave back."""
+        turn.waiting = self
         if isinstance(turn.envelope, Question):
             turn.envelope.turn = turn
         self.turns.append(turn)
@@ -54,15 +61,21 @@ class WaitingTurns:
         self._activation.system.spawn(self._run, turn, awaitable)
 
     def cancel(self, why: str) -> None:
-        """End all of them as soon as they wait."""
+        """The activation ends: end all of them as soon as they wait."""
         for turn in self.turns:
-            turn.cancel(why)
+            turn.cut(why)
+        if self.is_over:
+            for settled in self._flushing:
+                settled.set()
 
     async def flush(self, turn: Turn) -> None:
         """Store what *turn* has written so far, and wait until everything of this actor is stored.
 
-        Raises: RuntimeError when it has put its command aside; ValueError as the gate.
+        Raises: RuntimeError when it has put its command aside; ActorGone when it cleans up after the end of its
+        activation; ValueError as the gate.
         """
+        if turn.cut_because:
+            raise _gone(turn)
         draft = writes, effects = turn.take_draft()
         if effects is not None and (put_aside in effects or leave in effects):
             effects = _without_marks(turn, effects)
@@ -75,11 +88,21 @@ class WaitingTurns:
                 raise
             turn.was_flushed = turn.was_flushed or bool(writes)
         if self._gate.pending:
-            stored = trio.Event()
-            self._gate.run_after_pending(stored.set)
-            await stored.wait()
+            await self._settled()
+            if turn.cut_because:
+                raise _gone(turn)
         else:
             await trio.lowlevel.checkpoint()
+
+    async def _settled(self) -> None:
+        """Wait until all that is pending is stored, or the activation ends: a turn may wait behind a shield here."""
+        settled = trio.Event()
+        self._gate.run_after_pending(settled.set)
+        self._flushing.add(settled)
+        try:
+            await settled.wait()
+        finally:
+            self._flushing.discard(settled)
 
     async def flush_until(self, deadline: float, turn: Turn, envelope: Envelope) -> None:
         """As `flush`, before *envelope* is sent. Raises: AskTimeout when storage takes longer than its *deadline*."""
@@ -141,3 +164,11 @@ def _without_marks(turn: Turn, effects: list[Effect]) -> list[Effect]:
         )
     turn.effects = [leave]
     return [effect for effect in effects if effect is not leave]
+
+
+def _gone(turn: Turn) -> ActorGone:
+    why = (
+        f"{turn.cut_because}. {type(turn.envelope.command).__name__} may be decided again, so"
+        " what it still asks or stores while it cleans up goes nowhere: do that before, or in a turn of another actor"
+    )
+    return ActorGone(turn.activation.address, why)

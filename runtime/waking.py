@@ -36,6 +36,8 @@ async def load(cell: "Activation") -> None:
             scope.cancel(reason="its supervisor restarts it")
         elif cell.system.is_stopped:
             scope.cancel(reason="its system stops")
+        if cell.unfinished is not None:
+            await cell.unfinished.over.wait()
         await _load(cell)
     cell.starting = None
     if scope.cancel_called and cell.phase is Phase.LOADING:

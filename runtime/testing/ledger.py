@@ -139,6 +139,7 @@ def held_by(cell: "Activation") -> Iterator[Envelope]:
 def _held_whole(cell: "Activation") -> Iterator[Envelope]:
     yield from cell.mailbox
     yield from cell.stash or ()
+    yield from cell.unfinished.envelopes if cell.unfinished is not None else ()
     if cell.waiting is not None:
         yield from cell.waiting.nested
         for turn in cell.waiting.turns:

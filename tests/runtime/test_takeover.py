@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -12,8 +13,9 @@ from greenroom.runtime.testing import MemoryCommitter, VirtualClock
 
 
 @dataclass(frozen=True, slots=True)
-class FlushWhenHeld(Command[None]):
+class Flush(Command[None]):
     what: str
+    is_held_before: bool
 
 
 @encodable("tests.takeover.ring")
@@ -58,10 +60,11 @@ class Clerk(Actor):
         """Its supervisor restarts it."""
         self.house.held = hold(self.ctx._activation)
 
-    @handles(FlushWhenHeld)
-    async def flush(self, command: FlushWhenHeld) -> None:
+    @handles(Flush)
+    async def flush(self, command: Flush) -> None:
         self.ctx.write(command.what)
-        self.hold()
+        if command.is_held_before and len(self.house.loaded) == 1:
+            self.hold()
         await self.ctx.flushed()
 
     @handles(SetAlarm)
@@ -93,7 +96,10 @@ def node(house: House, committer: MemoryCommitter, *, is_service: bool = False) 
     return open_system(children, committer=committer, alarms=committer.alarms, clock=house.clock)
 
 
-async def test_what_a_turn_flushes_that_its_supervisor_ends_is_stored_before_it_loads_again(autojump_clock: MockClock):
+@pytest.mark.parametrize("is_held_before", [False, True])
+async def test_what_a_turn_flushes_is_stored_before_its_actor_loads_again_or_with_the_next_try(
+    is_held_before: bool, autojump_clock: MockClock
+):
     house, committer = House(VirtualClock(autojump_clock)), MemoryCommitter()
     async with trio.open_nursery() as outside:
         outside.start_soon(committer.run)
@@ -101,15 +107,18 @@ async def test_what_a_turn_flushes_that_its_supervisor_ends_is_stored_before_it_
             committer.commit_seconds = 1.0
             system.ref("clerk", "main").tell(SetAlarm(9.0))
             await trio.sleep(0.5)  # that is on its way, and what follows is not with it
-            system.ref("clerk", "main").tell(FlushWhenHeld("late"))
+            system.ref("clerk", "main").tell(Flush("late", is_held_before))
             await wait_all_tasks_blocked()
+            if not is_held_before:
+                house.held = hold(system.activation(CLERK))
             assert not house.held.is_set()
             await house.held.wait()
             release(system.activation(CLERK))
             system.ref("clerk", "main").tell(SetAlarm(9.0))
             await trio.sleep(5)
         outside.cancel_scope.cancel()
-    assert house.loaded == [[], ["late"]]
+    assert house.loaded == [[], [] if is_held_before else ["late"]]
+    assert [write for _, write in committer.stored] == ["late"]
 
 
 async def test_what_an_actor_writes_in_its_start_is_stored_before_it_is_restarted(autojump_clock: MockClock):

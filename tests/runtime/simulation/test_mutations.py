@@ -106,8 +106,8 @@ def invariant_of(error: BaseException) -> str:
 def a_reply_leaves_before_its_commit(patch: pytest.MonkeyPatch) -> None:
     close_turn = Gate.close_turn
 
-    def early(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
-        close_turn(gate, envelope, value, writes, effects)
+    def early(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any, number: int = 0) -> None:
+        close_turn(gate, envelope, value, writes, effects, number)
         envelope.resolve(value)
 
     patch.setattr(Gate, "close_turn", early)
@@ -117,11 +117,12 @@ def a_reply_leaves_before_its_commit(patch: pytest.MonkeyPatch) -> None:
 def what_a_turn_tells_leaves_before_its_commit(patch: pytest.MonkeyPatch) -> None:
     close_turn = Gate.close_turn
 
-    def early(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
+    def early(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any, number: int = 0) -> None:
         now = [effect for effect in effects or () if effect not in (leave, put_aside)]
         for effect in now:
             effect()
-        close_turn(gate, envelope, value, writes, [effect for effect in effects or () if effect not in now] or None)
+        later = [effect for effect in effects or () if effect not in now]
+        close_turn(gate, envelope, value, writes, later or None, number)
 
     patch.setattr(Gate, "close_turn", early)
 
@@ -130,9 +131,9 @@ def what_a_turn_tells_leaves_before_its_commit(patch: pytest.MonkeyPatch) -> Non
 def a_read_does_not_wait_for_what_it_has_seen(patch: pytest.MonkeyPatch) -> None:
     close_turn = Gate.close_turn
 
-    def overtaking(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
+    def overtaking(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any, number: int = 0) -> None:
         if writes:
-            close_turn(gate, envelope, value, writes, effects)
+            close_turn(gate, envelope, value, writes, effects, number)
         else:
             gate._release(envelope, value, effects)
 
@@ -164,8 +165,8 @@ def an_unknown_commit_counts_as_done(patch: pytest.MonkeyPatch) -> None:
 def memory_ahead_of_a_dropped_draft_is_kept(patch: pytest.MonkeyPatch) -> None:
     turn_failed = faults.turn_failed
 
-    def careless(cell: Any, envelope: Any, error: Exception, *, memory_is_ahead: bool) -> None:
-        turn_failed(cell, envelope, error, memory_is_ahead=False)
+    def careless(cell: Any, envelope: Any, error: Exception, number: int, *, memory_is_ahead: bool) -> None:
+        turn_failed(cell, envelope, error, number, memory_is_ahead=False)
 
     patch.setattr(activation, "turn_failed", careless)
 
@@ -211,7 +212,7 @@ def a_mailbox_hands_out_the_newest_first(patch: pytest.MonkeyPatch) -> None:
 @caught_by("order")
 def turns_that_are_redone_come_back_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
     redo = lost_turns.redo
-    patch.setattr(lost_turns, "redo", lambda cell, envelopes: redo(cell, envelopes[::-1]))
+    patch.setattr(lost_turns, "redo", lambda cell, lost: redo(cell, [(-number, envelope) for number, envelope in lost]))
 
 
 @caught_by("order")
@@ -402,11 +403,11 @@ def a_beat_comes_once(patch: pytest.MonkeyPatch) -> None:
 def state_is_stored_without_its_turn(patch: pytest.MonkeyPatch) -> None:
     close_turn = Gate.close_turn
 
-    def splitting(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
+    def splitting(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any, number: int = 0) -> None:
         for write in writes or ():
             if isinstance(write, StoredValue):
                 gate._committer.tables.store(gate.address, [write])  # type: ignore[attr-defined]
-        close_turn(gate, envelope, value, writes, effects)
+        close_turn(gate, envelope, value, writes, effects, number)
 
     patch.setattr(Gate, "close_turn", splitting)
 
@@ -417,7 +418,7 @@ def state_is_stored_without_its_turn(patch: pytest.MonkeyPatch) -> None:
 @caught_by("account")
 def a_redo_loses_a_turn(patch: pytest.MonkeyPatch) -> None:
     redo = lost_turns.redo
-    patch.setattr(lost_turns, "redo", lambda cell, envelopes: redo(cell, envelopes[:-1]))
+    patch.setattr(lost_turns, "redo", lambda cell, lost: redo(cell, lost[:-1]))
 
 
 @caught_by("account")
