@@ -145,7 +145,7 @@ class Activation:
         while waiting.nested and not waiting.is_over:
             envelope = waiting.nested.popleft()
             if envelope.state == "queued":
-                self._begin(envelope)
+                self._begin(envelope, is_nested=True)
 
     def _may_read(self, envelope: Envelope | None) -> bool:
         """Whether the head of the mailbox may run beside the reads that wait."""
@@ -155,7 +155,7 @@ class Activation:
         handler = self.actor.handlers.get(type(envelope.command))  # type: ignore[arg-type]
         return envelope.state == "settled" or handler is None or handler.is_reads
 
-    def _begin(self, envelope: Envelope) -> None:
+    def _begin(self, envelope: Envelope, *, is_nested: bool = False) -> None:
         """Run one turn. The most frequent one first: a plain handler that is told something and lets nothing out."""
         context, system = self.context, self.system
         assert context is not None
@@ -165,7 +165,7 @@ class Activation:
             return
         command = envelope.command
         if handler.batch_max:
-            envelope = gather(envelope, self.mailbox, handler.batch_max)
+            envelope = gather(envelope, None if is_nested else self.mailbox, handler.batch_max)
             command = cast("Batch", envelope.command).commands
         envelope.state = "running"
         context.is_redo = envelope.attempts > 0

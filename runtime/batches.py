@@ -1,15 +1,21 @@
 """Batches: commands of one type that waited together, handed to a handler as a list.
 
-The batch is one turn: stored as a whole or not at all, answered when it is. Redone, failed or put aside it comes apart
-into its commands again, each with its own place and its own asker: one that is at fault takes no other with it.
+The batch is one turn: stored as a whole or not at all, answered when it is. Its deadline is the latest of its askers',
+and it is cancelled when all of them are gone; one that holds a tell has no deadline and is not. Redone, failed or put
+aside it comes apart into its commands again, each with its own place and its own asker: one that is at fault takes no
+other with it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope, EnvelopeState, Question
 from greenroom.runtime.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from greenroom.runtime.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,7 @@ class BatchEnvelope(Question):
     def __init__(self, to: Address, parts: list[Envelope]) -> None:
         super().__init__(to, Batch([part.command for part in parts]), _nobody)
         self.parts: Sequence[Envelope] = parts
+        self.ends_at = max(part.ends_at for part in parts)
         for part in parts:
             part.state = "running"
 
@@ -42,6 +49,11 @@ class BatchEnvelope(Question):
             for part in self.parts:
                 if part.state == "running":
                     part.state = state
+
+    @property
+    def callers(self) -> "Sequence[Turn]":  # type: ignore[override]
+        """The turns that wait for one of its answers, each once."""
+        return list(dict.fromkeys(caller for part in self.parts for caller in part.callers))
 
     @property
     def is_ask(self) -> bool:
@@ -75,10 +87,13 @@ def _nobody(value: object, error: BaseException | None) -> None:
     """A batch is answered part by part."""
 
 
-def gather(first: Envelope, mailbox: Mailbox, count_max: int) -> BatchEnvelope:
-    """With *first*, what follows it of the same type. What was redone comes alone, so that it can be told apart."""
+def gather(first: Envelope, mailbox: Mailbox | None, count_max: int) -> BatchEnvelope:
+    """With *first*, what follows it of the same type. What was redone comes alone, so that it can be told apart.
+
+    So does what runs inside a turn that waits for it, without a *mailbox*: a stranger must not slip into that turn.
+    """
     parts, kind = [first], type(first.command)
-    while len(parts) < count_max and not first.attempts:
+    while mailbox is not None and len(parts) < count_max and not first.attempts:
         following = mailbox.peek()
         if following is None or type(following.command) is not kind or following.attempts:
             break

@@ -3,38 +3,59 @@
     one request     room/1.Post ──▶ user/7.Notify ──▶ room/1.Kick      seen when it is asked, along the chain of callers
     two requests    room/1.Post ──▶ user/7 · user/7.Move ──▶ room/1    seen at the next look over the turns that wait
 
-A look is O(turns that wait). A turn with several asks under way is known by the last of them.
+The looks are a second apart, and each is O(turns that wait). A turn with several asks under way is known by the last of
+them. A batch waits for what each of its askers does.
 """
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from greenroom.runtime.errors import CallCycle
+from greenroom.runtime.replies import command_of
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
     from greenroom.runtime.address import Address
     from greenroom.runtime.envelope import Envelope
+    from greenroom.runtime.handlers import Handler
     from greenroom.runtime.turn import Turn
 
 
 def waits_for_itself(caller: "Turn", envelope: "Envelope") -> "Activation | None":
     """The activation inside of whose waiting turn *envelope* must run, or None. Raises: CallCycle."""
-    hops = [(envelope.to, type(envelope.command).__name__)]
-    for turn in caller.chain():
-        hops.insert(0, (turn.envelope.to, type(turn.envelope.command).__name__))
+    waits_for: dict[Turn, Turn | None] = {caller: None}
+    ahead, nests_in = deque(waits_for), None
+    while ahead:
+        turn = ahead.popleft()
         actor = turn.activation.actor
         if turn.envelope.to != envelope.to or actor is None:
-            continue
-        handler = actor.handlers.get(type(envelope.command))  # type: ignore[arg-type]
-        if (
-            handler is not None
-            and not turn.is_start
-            and (handler.is_reentrant or (handler.is_reads and turn.handler.is_reads))
-        ):
-            return turn.activation
-        raise CallCycle(hops)
-    return None
+            further = [asker for asker in turn.envelope.callers if asker not in waits_for]
+            waits_for |= dict.fromkeys(further, turn)
+            ahead += further
+        elif _takes_inside(turn, actor.handlers.get(type(envelope.command))):  # type: ignore[arg-type]
+            nests_in = turn.activation
+        else:
+            raise CallCycle([*_hops(turn, waits_for), _hop(envelope)])
+    return nests_in
+
+
+def _takes_inside(turn: "Turn", handler: "Handler | None") -> bool:
+    """Whether a turn of *handler* may run while *turn*, of the same actor, waits for it."""
+    if handler is None or turn.is_start:
+        return False
+    return handler.is_reentrant or (handler.is_reads and turn.handler.is_reads)
+
+
+def _hops(first: "Turn", waits_for: "dict[Turn, Turn | None]") -> "Iterator[tuple[Address, str]]":
+    turn: Turn | None = first
+    while turn is not None:
+        yield _hop(turn.envelope)
+        turn = waits_for[turn]
+
+
+def _hop(envelope: "Envelope") -> "tuple[Address, str]":
+    return envelope.to, type(command_of(envelope)).__name__
 
 
 def refuse_late_ask(caller: "Turn", envelope: "Envelope") -> None:
@@ -90,7 +111,7 @@ def _tell_one(cycle: "list[Turn]", places: "dict[Turn, int]") -> None:
     asked, start = told.asks, cycle.index(told) + 1
     assert asked is not None
     hops = [turn.envelope for turn in cycle[start:] + cycle[:start]]
-    asked.fail(CallCycle([(hop.to, type(hop.command).__name__) for hop in (*hops, asked)]))
+    asked.fail(CallCycle([_hop(hop) for hop in (*hops, asked)]))
 
 
 def _not_begun(turn: "Turn") -> bool:

@@ -37,6 +37,7 @@ class Envelope:
     turn: "Turn | None" = None
     stream: "trio.MemorySendChannel[Any] | None" = None
     parts: "Sequence[Envelope]" = ()  # of a batch
+    callers: "Sequence[Turn]" = ()  # the turns that wait for its answer
 
     def __init__(self, to: Address, command: object) -> None:
         self.to = to
@@ -89,6 +90,11 @@ class Question(Envelope):
         self.caller = caller
         self.turn = None
         self.stream = None
+
+    @property
+    def callers(self) -> "Sequence[Turn]":  # type: ignore[override]
+        """The turns that wait for its answer: one at most, but of a batch."""
+        return () if self.caller is None else (self.caller,)
 
     @property
     def was_asked(self) -> bool:

@@ -49,8 +49,8 @@ def turn_failed(
             return
     _tell_asker(cell, envelope, _failure_of(cell, envelope, error), number)
     directive = directive_of(cell.kind.restart, error, is_ask=envelope.was_asked)
-    if envelope.caller is not None and (directive is not Directive.RESUME or memory_is_ahead):
-        for turn in envelope.caller.chain():
+    if envelope.callers and (directive is not Directive.RESUME or memory_is_ahead):
+        for turn in {turn for caller in envelope.callers for turn in caller.chain()}:
             turn.has_ended_it = turn.has_ended_it or turn.activation is cell
     if directive is Directive.RESTART and isinstance(error, StorageUnavailable):
         cell.system.storage.lost(str(error))

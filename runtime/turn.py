@@ -8,6 +8,7 @@ The runtime knows in which turn code runs by a context variable, so `ref.ask` ne
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -104,8 +105,8 @@ class Turn:
         self.is_over = True
 
     def abandon(self) -> None:
-        """Whoever asked is gone: end the turn, unless its handler is shielded."""
-        if not self.handler.is_shielded:
+        """One who asked is gone: when all are, end the turn, unless its handler is shielded. A tell never is."""
+        if not self.handler.is_shielded and all(part.state == "settled" for part in self.envelope.parts):
             self._cancel("nobody waits for it any more")
 
     def cut(self, why: str) -> None:
@@ -119,11 +120,15 @@ class Turn:
             self._scope.cancel(reason=f"{self}: {why}")
 
     def chain(self) -> Iterator["Turn"]:
-        """This turn, the one that waits for it, and so on to the edge."""
-        turn: Turn | None = self
-        while turn is not None:
+        """This turn, those that wait for it, and so on to the edges: each once, the nearest first."""
+        found: dict[Turn, None] = {self: None}
+        ahead = deque(found)
+        while ahead:
+            turn = ahead.popleft()
             yield turn
-            turn = turn.envelope.caller
+            further = [asker for asker in turn.envelope.callers if asker not in found]
+            found |= dict.fromkeys(further)
+            ahead += further
 
     def __str__(self) -> str:
         return f"{self.activation.address}.{type(self.envelope.command).__name__}"

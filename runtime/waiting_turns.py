@@ -53,8 +53,7 @@ class WaitingTurns:
     def begin(self, turn: Turn, value: Awaitable[object] | AsyncGenerator[object, None]) -> None:
         """Give *turn* a task, for what its handler gave back."""
         turn.waiting = self
-        if isinstance(turn.envelope, Question):
-            turn.envelope.turn = turn
+        _is_worked_on_by(turn.envelope, turn)
         self.turns.append(turn)
         self._activation.system.waiting_turns[turn] = None
         awaitable = self._pump(turn, value) if isinstance(value, AsyncGenerator) else value
@@ -134,8 +133,7 @@ class WaitingTurns:
         turn.leave()
         self.turns.remove(turn)
         del self._activation.system.waiting_turns[turn]
-        if isinstance(turn.envelope, Question):
-            turn.envelope.turn = None
+        _is_worked_on_by(turn.envelope, None)
         self._activation.waiting_turn_ended(self, turn, value, error, is_done=is_done)
 
     async def _pump(self, turn: Turn, items: AsyncGenerator[object, None]) -> None:
@@ -164,6 +162,13 @@ def _without_marks(turn: Turn, effects: list[Effect]) -> list[Effect]:
         )
     turn.effects = [leave]
     return [effect for effect in effects if effect is not leave]
+
+
+def _is_worked_on_by(envelope: Envelope, turn: Turn | None) -> None:
+    """Note it where an asker that gives up, and a look for cycles, will find it."""
+    for asked in (envelope, *envelope.parts):
+        if isinstance(asked, Question):
+            asked.turn = turn
 
 
 def _gone(turn: Turn) -> ActorGone:
