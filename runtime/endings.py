@@ -1,6 +1,6 @@
 """How an activation ends other than by a fault: by itself, by its supervisor, with the system.
 
-stop_itself    `ctx.stop()`: normal, when everything written so far is stored
+stop_itself    `ctx.stop()`: normal, when the turns that wait have ended and everything written is stored
 hold, release  its supervisor restarts it with others: ended when all of it is settled, and the mailbox is kept
 kill           `system.kill`: its turns are cancelled, and the mailbox is kept
 close          a service that is not restarted
@@ -34,6 +34,8 @@ def hold(cell: "Activation") -> trio.Event:
         cell.settle_then(lambda: cell.become_cold(StopReason.KILLED), Weight.KILL)
     elif cell.phase is not Phase.SETTLING:
         cell.rest_in(Phase.COLD)
+    elif cell.waiting is not None:  # it stops when these have ended: not in order then
+        cell.waiting.cancel("its supervisor restarts it")
     return cell.held
 
 
@@ -49,15 +51,9 @@ def release(cell: "Activation") -> None:
 
 
 def stop_itself(cell: "Activation") -> None:
-    """The actor ends, normally."""
+    """The actor ends, normally. It begins no other turn but those that one of its own, which waits, waits for."""
     if cell.phase in AWAKE:
-        cell.settle_then(lambda: _stopped_itself(cell), Weight.LEAVE)
-
-
-def _stopped_itself(cell: "Activation") -> None:
-    if cell.waiting is not None:
-        cell.waiting.cancel("its actor has ended")
-    _ended(cell, StopReason.NORMAL, None)
+        cell.settle_then(lambda: _ended(cell, StopReason.NORMAL, None), Weight.LEAVE)
 
 
 def kill(cell: "Activation") -> bool:
@@ -71,7 +67,8 @@ def kill(cell: "Activation") -> bool:
     if cell.phase is Phase.LOADING and cell.starting is not None:
         cell.starting.cancel(reason="it is killed")
         return True
-    if cell.phase not in AWAKE or cell.system.stopping is cell:
+    is_stopping = cell.phase is Phase.SETTLING and cell.waiting is not None and bool(cell.waiting.turns)
+    if not (cell.phase in AWAKE or is_stopping) or cell.system.stopping is cell:
         return False
     if cell.waiting is not None:
         for turn in cell.waiting.turns:

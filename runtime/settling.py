@@ -25,7 +25,7 @@ class Weight(enum.IntEnum):
     """How much an ending is: what is to follow besides, which must not be forgotten. From KILL on whatever happens."""
 
     RELOAD = 0
-    LEAVE = 1  # of a turn, so not if that turn is not stored
+    LEAVE = 1  # of a turn, so not if that turn is not stored; the turns that wait end in order before
     KILL = 2
     CRASH = 3
     STOP = 4
@@ -51,18 +51,23 @@ def settle_then(cell: "Activation", ending: Ending) -> None:
         lighter = ending
     if lighter is not None and lighter.failed is not None and not lighter.failed.was_asked:  # else it is told already
         cell.system.event("turn.failed", error=lighter.error, address=str(cell.address))
+    assert cell.gate is not None
     if cell.phase is not Phase.SETTLING:
-        assert cell.gate is not None
         cell.phase = Phase.SETTLING
         _settled(cell, cell.gate)
+    elif before is not None and before.weight is Weight.LEAVE:  # what waits beside it does not end in order any more
+        _settled(cell, cell.gate, waits_for_turns=False)
 
 
-def _settled(cell: "Activation", gate: "Gate") -> None:
-    if cell.phase is not Phase.SETTLING or cell.gate is not gate:
+def _settled(cell: "Activation", gate: "Gate", *, waits_for_turns: bool = True) -> None:
+    ending = cell.ending
+    if cell.phase is not Phase.SETTLING or cell.gate is not gate or ending is None:
         return
+    waiting = cell.waiting if waits_for_turns and ending.weight is Weight.LEAVE else None
     if gate.pending:
-        gate.run_after_pending(lambda: _settled(cell, gate))
+        gate.run_after_pending(lambda: _settled(cell, gate, waits_for_turns=waits_for_turns))
+    elif waiting is not None and waiting.turns:
+        waiting.then = lambda: _settled(cell, gate)
     else:
-        ending, cell.ending = cell.ending, None
-        assert ending is not None
+        cell.ending = None
         ending.action()

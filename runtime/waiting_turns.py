@@ -6,7 +6,7 @@ overlap with each other, and what a waiting turn itself waits for, directly or n
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 
 class WaitingTurns:
-    """Of one activation, oldest first. nested: commands that run inside one of them, before all others."""
+    """Of one activation, oldest first. nested: commands that run inside one of them, before all others.
 
-    __slots__ = ("_activation", "_flushing", "_gate", "nested", "turns")
+    then: called once when the last of them has ended in order.
+    """
+
+    __slots__ = ("_activation", "_flushing", "_gate", "nested", "then", "turns")
 
     def __init__(self, activation: "Activation") -> None:
         assert activation.gate is not None
@@ -34,6 +37,7 @@ class WaitingTurns:
         self._flushing: set[trio.Event] = set()
         self.turns: list[Turn] = []
         self.nested: deque[Envelope] = deque()
+        self.then: Callable[[], None] | None = None
 
     @property
     def are_all_reads(self) -> bool:
@@ -135,6 +139,9 @@ class WaitingTurns:
         del self._activation.system.waiting_turns[turn]
         _is_worked_on_by(turn.envelope, None)
         self._activation.waiting_turn_ended(self, turn, value, error, is_done=is_done)
+        if self.then is not None and not self.turns and not self.is_over:
+            then, self.then = self.then, None
+            then()
 
     async def _pump(self, turn: Turn, items: AsyncGenerator[object, None]) -> None:
         """Hand over what a handler yields, each item when everything written before it is stored."""
