@@ -253,7 +253,7 @@ class Activation:
         if self.waiting is None:
             self.phase = Phase.FULL if self.system.pending.is_too_much(self) else Phase.READY
         else:
-            self.phase = Phase.READING if self.waiting.are_all_reads else Phase.TURNING
+            self.phase = Phase.READING if self.waiting.takes_reads else Phase.TURNING
 
     # -- waking and resting -------------------------------------------------------------------------------------
 

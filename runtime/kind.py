@@ -25,6 +25,8 @@ class Kind:
     ownership: ``existing`` claims a row that must be there, ``create`` makes it, ``none`` has no durable state.
     mailbox_envelopes_max: commands that may wait; what happens to more of them, *overflow* says.
     meter: further bounds, in bytes and in age, and which commands replace each other.
+    reads_at_once_max: commands that turns of @reads handlers may work on at a time while they wait; more wait in the
+    mailbox, and all behind them. None for as many as may wait there.
     stash_envelopes_max: commands that an actor may put aside at a time.
     idle_seconds_max: without a command for so long, the activation is passivated: its memory goes, its cell stays.
     cold_seconds_max: so much longer, the cell goes too; what is stored is all that is left.
@@ -44,6 +46,7 @@ class Kind:
     mailbox_envelopes_max: int = 1024
     overflow: Overflow = Overflow.REFUSE
     meter: Meter | None = None
+    reads_at_once_max: int | None = None
     stash_envelopes_max: int = 256
     idle_seconds_max: float = 60.0
     cold_seconds_max: float = 10.0
@@ -65,6 +68,8 @@ class Kind:
             )
         need_member(f"{this} overflow", self.overflow, Overflow)
         need_whole(f"{this} mailbox_envelopes_max", self.mailbox_envelopes_max)
+        if self.reads_at_once_max is not None:
+            need_whole(f"{this} reads_at_once_max", self.reads_at_once_max)
         need_whole(f"{this} stash_envelopes_max", self.stash_envelopes_max, least=0)
         need_whole(f"{this} pending_bytes_max", self.pending_bytes_max)
         need_number(f"{this} idle_seconds_max", self.idle_seconds_max)

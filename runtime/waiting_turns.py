@@ -28,21 +28,24 @@ class WaitingTurns:
     then: called once when the last of them has ended in order.
     """
 
-    __slots__ = ("_activation", "_flushing", "_gate", "nested", "then", "turns")
+    __slots__ = ("_activation", "_commands", "_flushing", "_gate", "_others", "nested", "then", "turns")
 
     def __init__(self, activation: "Activation") -> None:
         assert activation.gate is not None
         self._activation = activation
         self._gate = activation.gate
+        self._commands = 0  # that are in the turns
         self._flushing: set[trio.Event] = set()
+        self._others = 0  # turns that are not of @reads handlers
         self.turns: list[Turn] = []
         self.nested: deque[Envelope] = deque()
         self.then: Callable[[], None] | None = None
 
     @property
-    def are_all_reads(self) -> bool:
+    def takes_reads(self) -> bool:
         """Whether another @reads turn may begin beside them."""
-        return all(turn.handler.is_reads for turn in self.turns)
+        kind = self._activation.kind
+        return not self._others and self._commands < (kind.reads_at_once_max or kind.mailbox_envelopes_max)
 
     @property
     def has_lost_storage(self) -> bool:
@@ -57,6 +60,7 @@ class WaitingTurns:
     def begin(self, turn: Turn, value: Awaitable[object] | AsyncGenerator[object, None]) -> None:
         """Give *turn* a task, for what its handler gave back."""
         turn.waiting = self
+        self._count(turn, 1)
         _is_worked_on_by(turn.envelope, turn)
         self.turns.append(turn)
         self._activation.system.waiting_turns[turn] = None
@@ -136,12 +140,17 @@ class WaitingTurns:
     def _end(self, turn: Turn, value: object, error: Exception | None, *, is_done: bool) -> None:
         turn.leave()
         self.turns.remove(turn)
+        self._count(turn, -1)
         del self._activation.system.waiting_turns[turn]
         _is_worked_on_by(turn.envelope, None)
         self._activation.waiting_turn_ended(self, turn, value, error, is_done=is_done)
         if self.then is not None and not self.turns and not self.is_over:
             then, self.then = self.then, None
             then()
+
+    def _count(self, turn: Turn, sign: int) -> None:
+        self._commands += sign * (len(turn.envelope.parts) or 1)
+        self._others += 0 if turn.handler.is_reads else sign
 
     async def _pump(self, turn: Turn, items: AsyncGenerator[object, None]) -> None:
         """Hand over what a handler yields, each item when everything written before it is stored."""
