@@ -4,7 +4,7 @@
     two requests    room/1.Post ──▶ user/7 · user/7.Move ──▶ room/1    seen at the next look over the turns that wait
 
 The looks are a second apart, and each is O(turns that wait). A turn with several asks under way is known by the last of
-them. A batch waits for what each of its askers does.
+them; one that follows a stream asks while it waits for the next item. A batch waits for what each of its askers does.
 """
 
 from collections import deque

@@ -27,6 +27,7 @@ from greenroom.runtime.turn import current_turn
 
 if TYPE_CHECKING:
     from greenroom.runtime.system import ActorSystem
+    from greenroom.runtime.turn import Turn
 
 R = TypeVar("R")
 
@@ -171,13 +172,13 @@ class Ref:
         check_deadline(deadline, self._address, command)
         caller = current_turn()
         sender, receiver = trio.open_memory_channel[R](STREAM_ITEMS_MAX)
-        items = Items(receiver)
+        items = Items(receiver, caller)
 
         def reply_to(value: object, error: BaseException | None) -> None:
             items.error = error
             sender.close()
 
-        envelope = Question(self._address, command, reply_to, caller)
+        items.asked = envelope = Question(self._address, command, reply_to, caller)
         envelope.stream = sender
         if caller is None:
             self._refuse_when_closing()
@@ -217,16 +218,27 @@ class Ref:
 class Items(Generic[R]):
     """What a stream yields, to be iterated once."""
 
-    __slots__ = ("_receiver", "error")
+    __slots__ = ("_caller", "_receiver", "asked", "error")
 
-    def __init__(self, receiver: trio.MemoryReceiveChannel[R]) -> None:
+    def __init__(self, receiver: trio.MemoryReceiveChannel[R], caller: "Turn | None") -> None:
         self._receiver = receiver
+        self._caller = caller
+        self.asked: Question | None = None
         self.error: BaseException | None = None
 
     def __aiter__(self) -> "Items[R]":
         return self
 
     async def __anext__(self) -> R:
+        if self._caller is None:
+            return await self._next()
+        asks, self._caller.asks = self._caller.asks, self.asked
+        try:
+            return await self._next()
+        finally:
+            self._caller.asks = asks  # while it does something else, it does not wait for the stream
+
+    async def _next(self) -> R:
         try:
             return await self._receiver.receive()
         except trio.EndOfChannel:

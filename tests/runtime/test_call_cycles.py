@@ -8,7 +8,18 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from greenroom.runtime import Actor, ActorFailed, ActorSystem, CallCycle, Command, Kind, handles, open_system, reads
+from greenroom.runtime import (
+    Actor,
+    ActorFailed,
+    ActorSystem,
+    CallCycle,
+    Command,
+    Kind,
+    Stream,
+    handles,
+    open_system,
+    reads,
+)
 from greenroom.runtime.testing import MemoryCommitter
 
 
@@ -37,6 +48,32 @@ class AskAlong(Command[str]):
     seconds: float = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Follow(Stream[str]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class FollowAfter(Command[str]):
+    """Follow *key* after a while."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAndSleep(Command[str]):
+    """Opens a stream of *key*, and does not wait for its items."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowAsker(Command[str]):
+    """Asks *key*, which follows this one."""
+
+    key: int
+
+
 class Person(Actor):
     def __init__(self, key: int | str) -> None:
         self.key = str(key)
@@ -51,6 +88,32 @@ class Person(Actor):
         key, *rest = command.way
         inner: Command[str] = AskAlong(tuple(rest), command.seconds) if rest else Look()
         return self.key + await self.ctx.ref("person", key).ask(inner, deadline=trio.current_time() + 50)
+
+    @handles(Follow)
+    async def follow(self, _: Follow) -> AsyncIterator[str]:
+        yield self.key
+        await trio.sleep(2)
+        yield self.key
+
+    @handles(FollowAfter)
+    async def follow_after(self, command: FollowAfter) -> str:
+        await trio.sleep(0.1)
+        found = ""
+        async with self.ctx.ref("person", command.key).stream(Follow(), deadline=trio.current_time() + 50) as items:
+            async for item in items:
+                found += item
+        return found
+
+    @handles(OpenAndSleep)
+    async def open_and_sleep(self, command: OpenAndSleep) -> str:
+        async with self.ctx.ref("person", command.key).stream(Follow(), deadline=trio.current_time() + 50):
+            await trio.sleep(4)
+        return "slept"
+
+    @handles(FollowAsker)
+    async def follow_asker(self, command: FollowAsker) -> str:
+        asked = FollowAfter(int(self.key))
+        return await self.ctx.ref("person", command.key).ask(asked, deadline=trio.current_time() + 50)
 
     @reads
     @handles(Read)
@@ -143,3 +206,27 @@ async def test_every_cycle_is_ended_at_one_look(autojump_clock: MockClock, pairs
         answers = await answers_to(system, **commands)
         assert trio.current_time() - began <= 1
         assert sum(isinstance(answer, CallCycle) for answer in answers.values()) == pairs
+
+
+async def test_two_that_follow_each_other_are_told_within_a_second(autojump_clock: MockClock) -> None:
+    async with open_people() as system:
+        began = trio.current_time()
+        answers = await answers_to(system, p1=FollowAfter(2), p2=FollowAfter(1))
+        assert answers["p1"] == "22", "the elder one has its items"
+        assert hops_of(answers["p2"]) == ["person/1.FollowAfter", "person/2.FollowAfter", "person/1.Follow"]
+        assert trio.current_time() - began <= 1 + 2
+
+
+async def test_who_follows_his_own_asker_is_told_at_once(autojump_clock: MockClock) -> None:
+    async with open_people() as system:
+        began = trio.current_time()
+        answers = await answers_to(system, p1=FollowAsker(2))
+        assert hops_of(answers["p1"]) == ["person/1.FollowAsker", "person/2.FollowAfter", "person/1.Follow"]
+        assert trio.current_time() - began == pytest.approx(0.1)
+
+
+async def test_who_has_a_stream_open_and_does_something_else_waits_for_nobody(autojump_clock: MockClock) -> None:
+    """Person 2, which is to answer 1 with a stream, asks it before: 1 comes to its end without that stream."""
+    async with open_people() as system:
+        answers = await answers_to(system, p2=AskAlong((1,)), p1=OpenAndSleep(2))
+        assert answers == {"p1": "slept", "p2": "21"}
