@@ -176,7 +176,7 @@ class Activation:
             value = method(self.actor, command)
         except Exception as error:
             system.acting = None
-            turn_failed(self, envelope, error, self.turns, memory_is_ahead=any(context.take_draft()))
+            turn_failed(self, envelope, error, self.turns, memory_is_ahead=context.drop_draft(self.turns))
             return
         except BaseException as raised:
             system.acting = None

@@ -18,7 +18,7 @@ from greenroom.runtime.mailbox import SYSTEM_ENVELOPES_MAX
 from greenroom.runtime.misuse import address_of_ref, address_to_tell, no_command, refuse_coroutine
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.stash import refuse_if_full, take_up_again
-from greenroom.runtime.timers import Timer, take_back_all
+from greenroom.runtime.timers import Timer, take_back, take_back_all
 from greenroom.runtime.turn import Turn, current_turn, leave, put_aside
 
 if TYPE_CHECKING:
@@ -155,7 +155,9 @@ class Context:
         self.after_commit(lambda: self._activation.system.tell_or_bury(address, command, sender))
 
     def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Timer:
-        """Tell this actor *command* later, unless its activation ends before it begins that. Kept in memory only.
+        """Tell this actor *command* later, unless its activation ends before it begins that, or this turn fails.
+
+        Kept in memory only.
 
         `cancel` of what this returns forgets it, and takes the command back if it has come and was not begun.
         Raises: RuntimeError when the activation has ended, as in `stopping`, and when too much is to come: timers and
@@ -174,9 +176,21 @@ class Context:
         self._timers = timers = self._timers or set()
         timers.difference_update([timer for timer in timers if not timer.is_to_come])
         self._refuse_too_many("timer")
-        timer = Timer(self._activation, delay_seconds, command, timers)
+        timer = Timer(self._activation, delay_seconds, command, timers, self._turn_mark())
         timers.add(timer)
         return timer
+
+    def _turn_mark(self) -> "tuple[int, int] | None":
+        """Of the turn that the running code is part of, since it was last stored; None when it is part of none."""
+        turn = self._waiting_turn()
+        if turn is not None:
+            return turn.mark
+        return (self._activation.turns, 0) if self._activation.system.acting is self._activation else None
+
+    def drop_timers(self, mark: tuple[int, int]) -> None:
+        """Of the runtime: the turn of that *mark* failed, so what it has set does not come."""
+        if self._timers is not None:
+            take_back(self._activation, self._timers, mark)
 
     @property
     def state(self) -> ActorState:
@@ -253,6 +267,11 @@ class Context:
         draft = self.writes, self.effects
         self.writes = self.effects = None
         return draft
+
+    def drop_draft(self, number: int) -> bool:
+        """Of the runtime: the plain turn of that *number* failed. Whether it had staged anything."""
+        self.drop_timers((number, 0))
+        return any(self.take_draft())
 
     def _why_not_stored(self) -> str:
         if self.is_over:

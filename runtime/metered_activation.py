@@ -68,7 +68,7 @@ class MeteredActivation(Activation):
                 value = method(actor, command)
             except Exception as error:
                 system.acting = None
-                memory_is_ahead = any(context.take_draft())
+                memory_is_ahead = context.drop_draft(self.turns)
                 turn_failed(
                     self, self._sealed(command, since, began), error, self.turns, memory_is_ahead=memory_is_ahead
                 )

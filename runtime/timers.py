@@ -1,13 +1,17 @@
 """Timers: what an actor tells itself later, in memory, unless its activation ends before it begins that turn.
 
+Nor does it come when the turn that set it fails.
+
     set ──its time──▶ in the system lane ──▶ begun
      └──cancelled, ended──▶ nothing ◀──┘
 
 One that was begun is a command like any other: put aside, or to be decided again, it stays.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
 
 if TYPE_CHECKING:
@@ -16,9 +20,13 @@ if TYPE_CHECKING:
 
 
 class TimerEnvelope(Envelope):
-    """A command on its way from a timer."""
+    """A command on its way from a timer. set_by: the mark of the turn that set it."""
 
-    __slots__ = ()
+    __slots__ = ("set_by",)
+
+    def __init__(self, to: Address, command: object, set_by: tuple[int, int] | None) -> None:
+        super().__init__(to, command)
+        self.set_by = set_by
 
 
 class Timer:
@@ -26,10 +34,17 @@ class Timer:
 
     __slots__ = ("_among", "_cell", "_entry", "_envelope")
 
-    def __init__(self, cell: "Activation", delay_seconds: float, command: "Command[Any]", among: "set[Timer]") -> None:
+    def __init__(
+        self,
+        cell: "Activation",
+        delay_seconds: float,
+        command: "Command[Any]",
+        among: "set[Timer]",
+        set_by: tuple[int, int] | None,
+    ) -> None:
         self._cell = cell
         self._among = among  # those of the activation that are to come
-        self._envelope = TimerEnvelope(cell.address, command)
+        self._envelope = TimerEnvelope(cell.address, command, set_by)
         self._entry = cell.system.deadlines.after(delay_seconds, self._fire)
 
     def cancel(self) -> None:
@@ -44,9 +59,21 @@ class Timer:
         """Its time has not come, and it was not cancelled."""
         return self._entry.action is not None
 
+    @property
+    def set_by(self) -> tuple[int, int] | None:
+        """The mark of the turn that set it; None of code outside of turns."""
+        return self._envelope.set_by
+
     def _fire(self) -> None:
         self._among.discard(self)
         self._cell.system.deliver_system(self._envelope)
+
+
+def take_back(cell: "Activation", to_come: Iterable[Timer], mark: tuple[int, int]) -> None:
+    """The turn of that *mark* failed: what it has set does not come, nor is it begun if it has come already."""
+    for timer in [timer for timer in to_come if timer.set_by == mark]:
+        timer.cancel()
+    cell.mailbox.take_out_system(lambda envelope: isinstance(envelope, TimerEnvelope) and envelope.set_by == mark)
 
 
 def take_back_all(cell: "Activation") -> None:

@@ -45,6 +45,7 @@ class Turn:
         "cut_because",
         "effects",
         "envelope",
+        "flushes",
         "handler",
         "has_ended_it",
         "is_over",
@@ -62,6 +63,7 @@ class Turn:
         self.number = activation.turns
         self.waiting: WaitingTurns | None = None
         self.cut_because = ""
+        self.flushes = 0  # times at which a part of it was let out
         self.writes: list[object] | None = None
         self.effects: list[Effect] | None = None
         self.is_over = False
@@ -88,6 +90,16 @@ class Turn:
         draft = self.writes, self.effects
         self.writes = self.effects = None
         return draft
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """Of what it has set since a part of it was last stored: that is taken back when it fails."""
+        return self.number, self.flushes
+
+    def drop_timers(self) -> None:
+        """It has failed, or was cancelled."""
+        if self.activation.context is not None:
+            self.activation.context.drop_timers(self.mark)
 
     def enter(self) -> trio.CancelScope:
         """In the turn's own task: code from here on runs in this turn. The scope to run it in."""

@@ -94,6 +94,7 @@ class WaitingTurns:
                 turn.writes, turn.effects = draft  # so that it is seen that memory is ahead
                 raise
             turn.was_flushed = turn.was_flushed or bool(writes)
+            turn.flushes += 1
         if self._gate.pending:
             await self._settled()
             if turn.cut_because:
@@ -143,6 +144,8 @@ class WaitingTurns:
         self._count(turn, -1)
         del self._activation.system.waiting_turns[turn]
         _is_worked_on_by(turn.envelope, None)
+        if not is_done:
+            turn.drop_timers()
         self._activation.waiting_turn_ended(self, turn, value, error, is_done=is_done)
         if self.then is not None and not self.turns and not self.is_over:
             then, self.then = self.then, None

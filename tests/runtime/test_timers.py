@@ -1,6 +1,6 @@
 """Timers in memory: a command to oneself, later; cancelled, it is as if it had never been. How much may be to come."""
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import pytest
@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from greenroom.runtime import (
     Actor,
     ActorFailed,
+    AskTimeout,
     Command,
     Down,
     Kind,
@@ -317,3 +318,77 @@ async def test_a_timer_that_was_begun_and_put_aside_is_a_command_like_any_other(
         assert system.kill(ref)
         await trio.sleep(5)
         assert log == ["made", "1 hears 1", "made", "2 hears 1"]
+
+
+@dataclass(frozen=True, slots=True)
+class Remind(Command[int]):
+    """Set a timer; then end as it says."""
+
+    text: str
+    ends: str
+    waits: bool = False
+    flushes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder(Command[None]):
+    text: str
+
+
+class Forgetful(Actor):
+    def __init__(self, log: list[str]):
+        self.log = log
+
+    @handles(Remind)
+    def remind(self, command):
+        self.ctx.tell_self_after(60, Reminder(command.text))
+        if command.waits:
+            return self.go_on(command)
+        if command.ends == "fails":
+            raise ValueError("planned")
+        return 1
+
+    async def go_on(self, command):
+        self.ctx.tell_self_after(61, Reminder(f"{command.text}, later"))
+        if command.flushes:
+            self.ctx.write("a part")
+            await self.ctx.flushed()
+            self.ctx.tell_self_after(62, Reminder(f"{command.text}, after the flush"))
+        await trio.sleep(1)
+        if command.ends == "fails":
+            raise ValueError("planned")
+        if command.ends == "is cancelled":
+            await trio.sleep_forever()
+        return 1
+
+    @handles(Reminder)
+    def told(self, command):
+        self.log.append(command.text)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (Remind("a", "well"), ["a"]),
+        (Remind("a", "fails"), []),
+        (Remind("a", "well", waits=True), ["a", "a, later"]),
+        (Remind("a", "fails", waits=True), []),
+        (Remind("a", "is cancelled", waits=True), []),
+        (Remind("a", "fails", waits=True, flushes=True), ["a", "a, later"]),
+    ],
+)
+async def test_the_timers_of_a_turn_that_fails_are_taken_back_with_it_and_no_others(command, told, autojump_clock):
+    log: list[str] = []
+    committer = MemoryCommitter()
+    async with trio.open_nursery() as outside:
+        outside.start_soon(committer.run)
+        kind = Kind("forgetful", lambda _: Forgetful(log), ownership="create")
+        async with open_system([kind], committer=committer) as system:
+            forgetful = system.ref("forgetful", 1)
+            await ask(forgetful, Remind("before", "well"))
+            with suppress(ActorFailed, AskTimeout):
+                await ask(forgetful, command)
+            await ask(forgetful, Remind("after", "well"))
+            await trio.sleep(100)
+        outside.cancel_scope.cancel()
+    assert sorted(log) == sorted(["before", *told, "after"])
