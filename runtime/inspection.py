@@ -22,6 +22,7 @@ from greenroom.runtime.address import Address
 from greenroom.runtime.counts import KindStatistics, Retired, kind_statistics
 from greenroom.runtime.supervisor import Branch, Leaf
 from greenroom.runtime.tree import SERVICE_KEY
+from greenroom.runtime.unfinished import turns_under_way
 
 if TYPE_CHECKING:
     from greenroom.runtime.system import ActorSystem
@@ -236,7 +237,7 @@ class Inspection:
 def node_of(cell: Activation) -> ActorNode:
     """One cell as it is now."""
     mailbox, gauges = cell.mailbox.statistics(), cell.gauges
-    turns = cell.waiting.turns if cell.waiting is not None else []
+    turns = turns_under_way(cell)
     now = trio.current_time()
     return ActorNode(
         cell.address,

@@ -87,3 +87,10 @@ def put_back(cell: "Activation") -> None:
     if cell.phase is Phase.ENDED:  # a service that was ended while its turns cleaned up
         cell.fail_mailbox("it is a service that has ended")
     cell.reschedule()
+
+
+def turns_under_way(cell: "Activation") -> "list[Turn]":
+    """For who looks: the turns that wait, of its activation or still of the one before; oldest first."""
+    if cell.waiting is not None:
+        return cell.waiting.turns
+    return [] if cell.unfinished is None else cell.unfinished.turns

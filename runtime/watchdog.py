@@ -26,6 +26,7 @@ from greenroom.runtime.sampled_events import SampledEvents
 from greenroom.runtime.stacks import await_stack
 from greenroom.runtime.stopwatch import has_system_clock
 from greenroom.runtime.turn import Turn
+from greenroom.runtime.unfinished import turns_under_way
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation
@@ -151,9 +152,10 @@ class Watchdog:
             "depth": len(cell.mailbox),
             "phase": cell.phase.value,
         }
-        if cell.waiting is None or not cell.waiting.turns:
+        turns = turns_under_way(cell)
+        if not turns:
             return found
-        turn = cell.waiting.turns[0]
+        turn = turns[0]
         about_turn = _facts_of(turn, trio.current_time() - turn.began_at)
         return found | {"turn": about_turn["command"], "handler": about_turn["handler"], "calls": about_turn["calls"]}
 

@@ -18,6 +18,7 @@ from greenroom.runtime import (
     Address,
     Command,
     CommitUnknown,
+    Inspection,
     Kind,
     RestartPolicy,
     Service,
@@ -259,6 +260,9 @@ async def test_the_next_activation_begins_when_the_last_code_of_the_one_before_h
         system.service("partner").tell(Break())
         await trio.sleep(40)
         assert (desk.activations, desk.begun, desk.running) == (1, [1], {1})
+        (node,) = (await Inspection(system).actors("clerk")).actors
+        assert (node.phase, node.depth, node.turns_waiting) == ("loading", 2, 1)
+        assert node.turn_seconds == pytest.approx(40.5)
         await trio.sleep(200)
     assert (desk.activations, desk.begun) == (2, [1, 1, 2, 3])
 
