@@ -1,8 +1,11 @@
 """storage/postgres/migrate.py: each file once, in order, whole or not at all."""
 
+import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import asyncpg
@@ -160,6 +163,27 @@ async def test_a_template_copy_is_already_migrated(database):
         opened = await aio_as_trio(asyncpg.connect)(**database.connect_arguments())
         assert await aio_as_trio(pending)(opened) == []
         await aio_as_trio(opened.close)()
+
+
+async def test_users_from_before_0007_keep_what_they_have_against_the_tokens_they_had(connection, tmp_path):
+    own = resources.files("greenroom.storage.sql") / "migrations"
+    for file in own.iterdir():
+        if file.name < "0007":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    await aio_as_trio(migrate)(connection, tmp_path)
+    rows = [(1, None, "Ann", "admin"), (2, None, "", "user"), (2**40, "auth|3", "", "user")]
+    put = (
+        "insert into users (id, external_id, name, role, created_at, updated_at) values ($1, $2, $3, $4, now(), now())"
+    )
+    await aio_as_trio(connection.executemany)(put, rows)
+    await aio_as_trio(connection.execute)("update users set email = 'ben@example.org' where id = 2")
+    await aio_as_trio(migrate)(connection)
+    found = await aio_as_trio(connection.fetch)("select name, told_at from users order by id")
+    assert [row["name"] for row in found] == ["Ann", "ben", "auth|3"]
+    for row in found:
+        told_at = json.loads(row["told_at"])
+        assert told_at.keys() == {"name", "email", "locale", "timezone", "role"}
+        assert all(0 < moment - time.time() < 4 for moment in told_at.values())
 
 
 def test_refuses_a_server_before_postgresql_14():
