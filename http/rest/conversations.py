@@ -8,6 +8,7 @@ changes in participants.py, what is said in messages.py.
 """
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StringConstraints
@@ -128,13 +129,11 @@ class ConversationWithMessages(Output):
     "/api/conversations",
     body=ConversationWrite,
     answer=ConversationData,
-    status=201,
-    or_status=200,
     also=["/api/messages/conversations", "/api/messaging/conversations"],
 )
 async def create_conversation(call: Call) -> Answer:
     """Make a conversation: `recipientId` for a direct one, `participantIds` (or `participants`) for a group; `open` for
-    a group that anybody may enter. 200 with the existing one when the pair has one."""
+    a group that anybody may enter. The existing one when the pair has one. 200 for both, as in the replaced system."""
     write, services = call.body(ConversationWrite), call.services.room_services
     others, is_group = write.people(call.user_id)
     claim = claim_of(call, "POST /api/conversations", write)
@@ -151,10 +150,11 @@ async def create_conversation(call: Call) -> Answer:
     made = await services.conversations.create_once(new, claim, _created)
     if isinstance(made, KeptAnswer) and made.status == 201 and not made.is_replay:
         announce(services, new)
-    return answer_of(made)
+    return replace(answer_of(made), status=200)
 
 
 def _created(row: Any, is_new: bool) -> KeptAnswer:
+    """What is kept says whether it is new: only then others are told. The client hears 200 for both."""
     return KeptAnswer(201 if is_new else 200, json.dumps({"conversation": conversation_row(row)}))
 
 
