@@ -44,6 +44,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "METHOD_NOT_ALLOWED": 405,
     "REQUEST_TIMEOUT": 408,
     "UPGRADE_REQUIRED": 426,
+    "HTTP_VERSION_NOT_SUPPORTED": 505,  # the client's fault, whatever its number
 }
 
 # For faults that arrive with a status only (Quart's and Werkzeug's own).
@@ -61,7 +62,7 @@ CODE_OF: Final[Mapping[int, str]] = {
     429: "RATE_LIMIT_EXCEEDED",
     501: "NOT_IMPLEMENTED",
     503: "SERVICE_UNAVAILABLE",
-    505: "BAD_REQUEST",  # the client's fault, whatever its number
+    505: "HTTP_VERSION_NOT_SUPPORTED",
 }
 
 
