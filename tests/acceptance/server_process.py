@@ -359,7 +359,7 @@ def sweep_abandoned() -> None:
         with suppress(OSError, ValueError):
             if not Path(f"/proc/{int((folder / 'owner').read_text())}").exists():
                 left = ServerProcess.__new__(ServerProcess)
-                left.folder, left.data = folder, folder / "data"
+                left.folder, left.data, left._paused = folder, folder / "data", ()
                 left._end_postgres()
                 shutil.rmtree(folder, ignore_errors=True)
 
