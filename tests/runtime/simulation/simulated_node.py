@@ -21,7 +21,6 @@ from simulated_world import (
     Rise,
     Shrug,
     Spread,
-    Violation,
     World,
 )
 
@@ -46,7 +45,7 @@ from greenroom.runtime import (
 )
 from greenroom.runtime.lifecycle import Phase
 from greenroom.runtime.restarts import RestartMode
-from greenroom.runtime.testing import LeakCheck, Ledger, MemoryCommitter, UnreliableNetwork
+from greenroom.runtime.testing import CommandLost, LeakCheck, Leaked, Ledger, MemoryCommitter, UnreliableNetwork
 
 NOT_STORED = (StorageUnavailable, ActorFailed, MailboxFull)  # what says that nothing of a single write is stored
 LATE_ROUNDS = 8  # in which storage judges what a frozen node sends when it thaws
@@ -226,7 +225,7 @@ class Node:
             self.world.violate("leaks", f"{len(waiting)} turns wait and {len(self.system.waiting_turns)} are known")
         if self.downs > self.watches + self.redone_downs:
             self.world.violate("timers", f"{self.downs} ends were told, and {self.watches} were asked for")
-        self.ledger.check(self.system)
+        self._check_ledger()
 
     def check_at_rest(self) -> None:
         """Of `World.check_at_rest`."""
@@ -234,8 +233,8 @@ class Node:
             self.world.violate("account", "the network still carries something")
         try:
             self.leaks.check()
-        except AssertionError as error:
-            raise Violation(f"leaks: {error}") from error
+        except Leaked as error:
+            self.world.violate("leaks", str(error))
         self._check_spread()
         self._check_accounts()
 
@@ -243,7 +242,7 @@ class Node:
         """When its system is no more."""
         if self.active:
             self.world.violate("activations", f"{list(map(str, self.active))} have not been told that they end")
-        self.ledger.check(self.system)
+        self._check_ledger()
         self._check_accounts()
         self.world.raise_what_was_violated()
 
@@ -251,7 +250,14 @@ class Node:
         """When everybody has been idle for long enough, only services are left."""
         kinds = {address.kind for address, cell in self.system.activations.items() if cell.actor is not None}
         if kinds - set(SERVICES):
-            raise Violation(f"leaks: {sorted(kinds - set(SERVICES))} are awake, and nobody has told them anything")
+            awake = sorted(kinds - set(SERVICES))
+            self.world.violate("leaks", f"{awake} are awake, and nobody has told them anything")
+
+    def _check_ledger(self) -> None:
+        try:
+            self.ledger.check(self.system)
+        except CommandLost as error:
+            self.world.violate("account", str(error))
 
     def _check_accounts(self) -> None:
         """When nobody will say anything any more."""

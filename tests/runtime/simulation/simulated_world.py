@@ -3,19 +3,7 @@
 Every write is an *op*, a text of its own in the whole run: `t1:14` was sent by t1 as number 14, `t1:14>0` was caused by
 it, through another actor. An op is stored once or never, at the address it was sent to.
 
-    reply before commit    nobody hears of an op that is not stored, in whatever way
-    acknowledged writes    what somebody was told is done stays stored, and who looks later sees it
-    memory                 an actor at rest remembers what is stored at its address, in that order
-    order                  ops of one sender are stored in the order sent
-    sequence               what an address stores is numbered without a gap, whichever node wrote it
-    activations            one actor for each address on a node, and one writable epoch of all nodes
-    alarms                 each that is stored comes, not early, and what its handler does is done once
-    beats                  of one that comes again each time comes or is counted as missed, once, and none comes late
-    account                what was accepted is stored, told of, or a dead letter
-    timers                 none outlives the activation that set it; nobody is told twice that another ended
-    leaks                  at rest nothing is left of anybody
-    take-over              all of that holds when a node dies, or lives on displaced while the next one serves
-    answers                every ask has one answer, and an answer that says "not stored" is true
+`INVARIANTS` says what must hold.
 """
 
 from collections import Counter, defaultdict
@@ -24,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trio
+from invariants import INVARIANTS, Violation
 
 from greenroom.runtime import (
     Actor,
@@ -48,10 +37,6 @@ from greenroom.runtime.testing import (
 
 if TYPE_CHECKING:
     from simulated_node import Node
-
-
-class Violation(AssertionError):
-    """What must hold does not. It begins with the name of the invariant and a colon."""
 
 
 class Bug(Exception):
@@ -506,7 +491,8 @@ class World:
     sent_by: dict[str, int] = field(default_factory=dict)  # op: the number of the node where it was sent
 
     def __post_init__(self) -> None:
-        self._read = 0
+        self._rows: list[tuple[Address, object]] = []  # what was read of what is stored
+        self._acknowledged_at: Counter[str] = Counter()
         self._journals: dict[Address, list[str]] = defaultdict(list)
         self._places: dict[str, Address] = {}
         self._epochs: dict[Address, int] = {}
@@ -528,6 +514,8 @@ class World:
             self.violate("faults of the runtime", f"{name}: {error!r}")
 
     def violate(self, invariant: str, what: str) -> None:
+        """Note that *invariant* does not hold; whoever looks at the world next raises."""
+        assert invariant in INVARIANTS, f"{invariant} is the name of no invariant"
         self.violations.append(f"{invariant}: {what}")
 
     def journal(self, address: Address) -> list[str]:
@@ -540,8 +528,11 @@ class World:
         return op in self._places
 
     def read_storage(self) -> None:
-        """Look at what was stored since the last time, as each of it is."""
-        new, self._read = self.tables.stored[self._read :], len(self.tables.stored)
+        """Look at what was stored since the last time, as each of it is, and that what was stored before is there."""
+        if self.tables.stored[: len(self._rows)] != self._rows:
+            self._read_anew()
+        new = self.tables.stored[len(self._rows) :]
+        self._rows += new
         for address, write in new:
             op, epoch, number = str(write).split(" ")
             journal = self._journals[address]
@@ -556,6 +547,19 @@ class World:
             self._check_order(address, op, journal)
             self._check_beat(op)
             journal.append(op)
+
+    def _read_anew(self) -> None:
+        """What was stored is stored no more, or is something else now: whoever loads finds that."""
+        self._rows = list(self.tables.stored)
+        self._journals.clear()
+        self._places.clear()
+        for address, write in self._rows:
+            op, _, _ = str(write).split(" ")
+            self._journals[address].append(op)
+            self._places[op] = address
+        gone = [op for op, place in self.acknowledged.items() if str(self._places.get(op)) != place]
+        if gone:
+            self.violate("acknowledged writes", f"{gone} were told to be done, and are stored no more where they were")
 
     def posted_on(self, address: Address, op: str) -> None:
         """A board was handed *op*."""
@@ -585,13 +589,15 @@ class World:
         """Somebody outside learns that *op* is done."""
         if not self.is_stored(op):
             self.violate("reply before commit", f"{op} was acknowledged by {address} and is not stored")
+        self._acknowledged_at[address] += op not in self.acknowledged
         self.acknowledged[op] = address
 
     # -- the invariants -----------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """After every step. Raises: Violation, CommandLost."""
+        """After every step. Raises: Violation."""
         self.read_storage()
+        self._check_kept_state()
         for node in self.nodes:
             node.check()
         self.raise_what_was_violated()
@@ -640,6 +646,16 @@ class World:
         stored = int(self.tables.values.get((address, "count"), "0"))
         if is_owner and not count == stored == len(confirmed):
             self.violate("memory", f"the state of {address} says {count}, {stored} is stored, and {confirmed} are")
+
+    def _check_kept_state(self) -> None:
+        """The state of each address counts at least what its callers were told is done."""
+        for place, told in self._acknowledged_at.items():
+            kind, _, key = place.partition("/")
+            stored = int(self.tables.values.get((Address(kind, key), "count"), "0"))
+            if stored < told:
+                self.violate(
+                    "acknowledged writes", f"{told} writes of {place} were told to be done, its state {stored}"
+                )
 
     def _check_order(self, address: Address, op: str, journal: list[str]) -> None:
         """Ops of one sender, which are told or requested one after the other, and what one actor told another.

@@ -14,6 +14,7 @@ import pytest
 import simulated_script
 import simulated_world
 from simulated_script import (
+    SEEDS,
     Burst,
     CloseBusy,
     Commit,
@@ -33,7 +34,6 @@ from simulated_world import Bounce, Fail, Pass, Put, PutMany, SetAlarm, SetBeat
 from greenroom.runtime import StopReason, lost_turns
 from greenroom.runtime.testing import CommitFault, Plan, shrink
 
-SEEDS = 40
 SLOW_SEEDS = 6000
 SLOW_CHUNK = 250
 
