@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trio
-from invariants import INVARIANTS, Violation
+from simulated_invariants import INVARIANTS, Violation
 
 from greenroom.runtime import (
     Actor,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from invariants import INVARIANTS, Violation
+from simulated_invariants import INVARIANTS, Violation
 from simulated_script import SEEDS, Storage, TakeOver, plan_of, simulate
 from simulated_world import World
 
