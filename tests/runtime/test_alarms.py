@@ -598,6 +598,7 @@ async def test_a_tick_whose_commit_was_stored_though_nobody_knew_is_done_once(au
         house.committer.fault = stored_and_lost
         await at(500)
         assert (len(house.rings), house.stored, house.rows) == (1, ["rung"], {})
+        assert house.system.statistics().alarms.postponed == 0, "it is done, as its actor has found out"
 
 
 async def test_refused_together_with_the_tick_it_brought_a_move_leaves_the_alarm_where_it_was(
@@ -856,6 +857,30 @@ async def test_a_storage_that_is_away_puts_off(autojump_clock: MockClock):
         await at(6)
         found = house.system.statistics().alarms
         assert (found.postponed, found.put_off, found.fired, found.failed) == (1, 1, 0, 0)
+
+
+async def test_what_is_not_stored_again_and_again_is_put_off_ever_longer(autojump_clock: MockClock):
+    async with open_house() as house:
+        await house.ask(Set(after_seconds=5))
+        house.committer.fault = lambda _: CommitOutcome.UNAVAILABLE
+        await at(34)
+        assert [facts["seconds"] for facts in house.named("alarm.postponed")] == [2, 4, 8, 16]
+        house.committer.fault = lambda _: CommitOutcome.COMMITTED
+        await at(60)
+        assert (house.stored, house.rows) == (["rung"], {})
+
+
+async def test_one_that_is_put_off_does_not_come_earlier_because_its_actor_loads(autojump_clock: MockClock):
+    async with open_house() as house:
+        await house.ask(Set(after_seconds=5))
+        house.committer.fail_unit(1, CommitFault.UNAVAILABLE)
+        await at(6)
+        assert await house.ask(Times()) == {"a": 5000}
+        await at(6.9)
+        assert (house.starts, house.times) == (2, [5])
+        await at(8)
+        assert len(house.times) == 2
+        assert house.stored == ["rung"]
 
 
 async def test_traces_and_events_name_the_alarm_and_what_it_tells(autojump_clock: MockClock):

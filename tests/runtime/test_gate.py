@@ -191,6 +191,17 @@ async def test_flushed_waits_for_unconfirmed_writes_too(autojump_clock: MockCloc
         assert house.stored() == ["x"]
 
 
+async def test_flushed_waits_for_what_its_own_turn_wrote_behind_what_is_on_its_way(autojump_clock: MockClock) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+        house.committer.commit_seconds = 1
+        for command in (Note("first"), Flush("own")):
+            nursery.start_soon(house.ask, command)
+            await trio.sleep(0.6)
+        assert (house.stored(), house.answers) == (["first"], ["noted first"])
+        await trio.sleep(1)
+        assert (house.stored(), house.answers) == (["first", "own"], ["noted first", "flushed"])
+
+
 async def test_a_reply_that_comes_after_its_deadline_is_counted_and_dropped(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         house.committer.hold()
@@ -202,6 +213,37 @@ async def test_a_reply_that_comes_after_its_deadline_is_counted_and_dropped(auto
         assert house.system.statistics().late_replies == 1
         await house.ask(Look())
         assert house.answers[1:] == [1]
+
+
+# -- what waits, and for what ------------------------------------------------------------------------------------------
+
+
+async def test_who_has_seen_what_is_on_its_way_waits_for_the_newest_of_it(autojump_clock: MockClock) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+        house.committer.commit_seconds = 1
+        for command in (Note("first"), Note("second"), Look()):
+            nursery.start_soon(house.ask, command)
+            await trio.sleep(0.6)
+        assert (house.stored(), house.answers) == (["first"], ["noted first"])
+        await trio.sleep(1)
+        assert (house.stored(), house.answers) == (["first", "second"], ["noted first", "noted second", 2])
+
+
+async def test_an_effect_that_raises_keeps_back_none_of_those_behind_it(autojump_clock: MockClock) -> None:
+    done: list[str] = []
+
+    def fails() -> None:
+        done.append("fails")
+        raise ValueError("a bug")
+
+    def write(actor: Notes) -> None:
+        actor.ctx.write("x")
+        actor.ctx.after_commit(fails)
+        actor.ctx.after_commit(lambda: done.append("goes on"))
+
+    async with open_house() as house:
+        await house.ask(DoAtOnce(write))
+        assert (done, house.answers) == (["fails", "goes on"], [None])
 
 
 # -- bounds -----------------------------------------------------------------------------------------------------------

@@ -154,6 +154,19 @@ async def test_a_waiter_that_is_cancelled_takes_nobody_elses_turn() -> None:
     assert mailbox.pop() is not None
 
 
+async def test_room_that_comes_because_a_command_is_taken_back_wakes_who_waits() -> None:
+    mailbox, newest = Mailbox(1), envelope(1)
+    mailbox.put_nowait(newest)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mailbox.wait_room)
+        await wait_all_tasks_blocked()
+        mailbox.take_back(newest)
+        with trio.fail_after(1):
+            await wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+        nursery.cancel_scope.cancel()
+
+
 async def test_draining_takes_everything_and_wakes_who_waits() -> None:
     mailbox = Mailbox(1)
     mailbox.put_nowait(envelope("user"))

@@ -92,10 +92,16 @@ def never_again() -> RestartPolicy:
 @pytest.mark.parametrize("wrap", [False, True])
 async def test_a_start_that_finds_storage_away_waits_for_it(autojump_clock: MockClock, wrap: bool) -> None:
     away = Away(4, wrap)
-    kind = Kind("reader", lambda _: Reader(away, away), restart=never_again())
-    async with open_system([kind], committer=MemoryCommitter()) as system:
+    made: list[Reader] = []
+
+    def make(_: int | str) -> Reader:
+        made.append(Reader(away, away))
+        return made[-1]
+
+    async with open_system([Kind("reader", make, restart=never_again())], committer=MemoryCommitter()) as system:
         assert await system.ref("reader", 1).ask(Count(), deadline=trio.current_time() + 30) == 0
         assert away.times == 0
+        assert len(made) == 5, "what the others had loaded before may be stale"
         assert system.statistics().crashes == 0
 
 

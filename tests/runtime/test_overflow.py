@@ -353,6 +353,17 @@ async def test_nothing_is_dropped_for_what_would_never_fit(autojump_clock: MockC
             assert await finish(house) == ["aaa"]
 
 
+async def test_without_a_meter_an_ask_is_not_dropped_either(autojump_clock: MockClock) -> None:
+    async with held_shelf(overflow=Overflow.DROP_OLDEST, meter=None, mailbox_envelopes_max=2) as house:
+        heard = list[Any]()
+        house.ref.request(Put("asked"), lambda *answer: heard.append(answer), deadline=trio.current_time() + 50)
+        house.ref.tell(Put("oldest tell"))
+        house.ref.tell(Put("newest tell"))
+        assert house.system.dead_letters.counts == {"dropped_oldest": 1}
+        assert await finish(house) == ["asked", "newest tell"]
+        assert heard == [(1, None)]
+
+
 async def test_nothing_is_dropped_when_asks_leave_no_room(autojump_clock: MockClock) -> None:
     async with held_shelf(overflow=Overflow.DROP_OLDEST) as house:
         house.ref.request(Put("a" * 8), lambda *_: None, deadline=trio.current_time() + 50)

@@ -19,9 +19,11 @@ from greenroom.runtime import (
     Command,
     Kind,
     MemoryLimit,
+    RestartPolicy,
     StopReason,
     handles,
     open_system,
+    reads,
 )
 from greenroom.runtime.passivation import passivate_if_idle, resident_bytes
 from greenroom.runtime.testing import MemoryCommitter
@@ -35,6 +37,17 @@ class Add(Command[int]):
 @dataclass(frozen=True, slots=True)
 class Hold(Command[None]):
     until: trio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class HoldBeside(Command[None]):
+    reason: str
+    until: trio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Fail(Command[None]):
+    pass
 
 
 class Counter(Actor):
@@ -63,6 +76,16 @@ class Counter(Actor):
     async def hold(self, command: Hold) -> None:
         with self.ctx.keep_awake("it is held"):
             await command.until.wait()
+
+    @reads
+    @handles(HoldBeside)
+    async def hold_beside(self, command: HoldBeside) -> None:
+        with self.ctx.keep_awake(command.reason):
+            await command.until.wait()
+
+    @handles(Fail)
+    def fail(self, _: Fail) -> None:
+        raise ValueError("a bug")
 
 
 @dataclass
@@ -108,6 +131,40 @@ async def test_an_idle_actor_goes_from_warm_to_cold_to_stored_and_wakes_from_eac
         assert house.tiers() == (0, 0)
         assert await house.add(1) == 3
         assert house.system.statistics().kinds["counter"].turns == 3, "what a forgotten cell counted is not forgotten"
+
+
+async def test_a_cell_is_kept_for_as_long_as_its_crashes_count(autojump_clock: MockClock) -> None:
+    restart = RestartPolicy(intensity=1, period_seconds=1000)
+    async with open_house(idle_seconds_max=10, cold_seconds_max=20, restart=restart) as house:
+        house.system.ref("counter", 1).tell(Fail())
+        await trio.sleep(900)
+        assert house.tiers() == (0, 1)
+        house.system.ref("counter", 1).tell(Fail())
+        await trio.sleep(1)
+        assert [name for name, _ in house.events].count("actor.gave_up") == 1, "it was the second crash of the period"
+        await trio.sleep(1100)
+        assert house.tiers() == (0, 0)
+
+
+async def test_what_keeps_an_actor_awake_is_taken_back_by_its_own_reason(autojump_clock: MockClock) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+        first, second = trio.Event(), trio.Event()
+
+        async def hold(reason: str, until: trio.Event) -> None:
+            await house.system.ref("counter", 1).ask(HoldBeside(reason, until), deadline=trio.current_time() + 60)
+
+        nursery.start_soon(hold, "first", first)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(hold, "second", second)
+        await wait_all_tasks_blocked()
+        context = house.system.activations[Address("counter", 1)].context
+        assert list(context.awake_for) == ["first", "second"]
+        first.set()
+        await wait_all_tasks_blocked()
+        assert list(context.awake_for) == ["second"]
+        second.set()
+        await wait_all_tasks_blocked()
+        assert list(context.awake_for) == []
 
 
 async def test_every_end_is_an_event_with_its_reason(autojump_clock: MockClock) -> None:

@@ -22,6 +22,7 @@ from greenroom.runtime import (
     Escalated,
     Kind,
     NoSystem,
+    Randomness,
     Ref,
     RestartPolicy,
     Service,
@@ -696,6 +697,53 @@ async def test_an_ask_while_an_actor_ends_is_refused_with_what_to_do(house: Hous
     async with open_house(house, house.kind("room"), asker):
         await house.system.ref("asker", 1).ask(Leave(), deadline=soon())
     assert refused == ["an actor asked room/1 Add in its `stopping`: tell it instead, or ask in a turn"]
+
+
+async def test_a_rest_is_over_when_the_supervisor_starts_its_actor_anew(
+    house: House, autojump_clock: MockClock
+) -> None:
+    room = house.kind("room", intensity=0, period_seconds=300)
+    async with open_house(house, Supervisor("all", [house.service("a"), room], Strategy.ONE_FOR_ALL)) as it:
+        it.system.ref("room", 1).tell(Fail())
+        await trio.sleep(1)
+        with pytest.raises(ActorGone, match="it rests for"):
+            await it.system.ref("room", 1).ask(Add(1), deadline=soon())
+        it.system.service("a").tell(Fail())
+        await trio.sleep(10)
+        assert await it.system.ref("room", 1).ask(Add(1), deadline=trio.current_time() + 1) == 1
+
+
+class Longest(Randomness):
+    def uniform(self, low: float, high: float) -> float:
+        return high
+
+
+async def test_a_wait_before_a_restart_is_not_cut_short_by_the_end_of_one_that_the_supervisor_ended(
+    house: House, autojump_clock: MockClock
+) -> None:
+    room = house.kind("room", intensity=9, backoff_seconds_min=20, backoff_seconds_max=20)
+    async with open_house(house, Supervisor("all", [house.service("a"), room], Strategy.ONE_FOR_ALL)) as it:
+        it.system.randomness = Longest()
+        began = trio.current_time()
+        it.system.ref("room", 1).tell(Fail())  # it would wait until 20
+        await trio.sleep(10)
+        it.system.service("a").tell(Fail())  # its supervisor starts it anew
+        await trio.sleep(5)
+        it.system.ref("room", 1).tell(Fail())  # it waits until 35
+        await trio.sleep(1)
+        assert await it.system.ref("room", 1).ask(Add(1), deadline=soon()) == 1
+        assert 35 <= trio.current_time() - began < 36
+
+
+async def test_the_actors_of_a_group_end_newest_first(house: House, autojump_clock: MockClock) -> None:
+    group = Supervisor("group", [house.service("ids"), house.kind("room")], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group):
+        for key in (3, 1, 2):
+            await house.system.ref("room", key).ask(Add(5), deadline=soon())
+        house.log.clear()
+        house.system.service("ids").tell(Fail())
+        await trio.sleep(10)
+        assert house.log[1:4] == ["-room/2 killed", "-room/1 killed", "-room/3 killed"]
 
 
 async def test_a_rest_is_not_cut_short_by_the_end_of_one_that_the_supervisor_ended(

@@ -32,6 +32,7 @@ from greenroom.runtime import (
     shielded,
 )
 from greenroom.runtime.context import Context
+from greenroom.runtime.envelope import Question
 from greenroom.runtime.testing import MemoryCommitter
 from greenroom.runtime.turn import Turn, current_turn
 
@@ -779,3 +780,20 @@ async def test_a_failure_that_ends_nothing_leaves_the_turn_around_it(autojump_cl
     async with open_fragile(Directive.RESUME) as (system, book):
         assert await system.ref("fragile", 1).ask(AskOneself(), deadline=soon()) == "lives"
         assert book.log == ["begins", "goes on"]
+
+
+async def test_what_would_run_inside_a_turn_is_told_when_the_activation_ends_before(autojump_clock: MockClock) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+        heard: list[object] = []
+
+        async def ask() -> None:
+            with pytest.raises(ActorGone):
+                await house.person().ask(Change("waits", trio.Event()), deadline=soon())
+
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        cell = house.system.activations[house.person().address]
+        cell.nest(Question(cell.address, Note("inside"), lambda _, error: heard.append(error)))
+        assert house.system.kill(house.person())
+        await wait_all_tasks_blocked()
+        assert [str(error) for error in heard] == ["person/a stopped before it answered: killed"]

@@ -165,6 +165,32 @@ async def test_a_start_has_no_command_to_put_aside(autojump_clock: MockClock) ->
         assert "starter/1 has no command to put aside in its `start`" in house.crashes[0]
 
 
+async def test_who_is_killed_while_its_address_is_claimed_never_starts(autojump_clock: MockClock) -> None:
+    """Although its storage answers a claim that was given up."""
+    starts: list[int] = []
+
+    async def start(actor: Listener) -> None:
+        starts.append(actor.ctx.token or 0)
+        await trio.lowlevel.checkpoint()
+
+    async with opened(start) as house:
+        ref, ownership, answers = house.system.ref("starter", 1), house.committer.ownership, trio.Event()
+        claim = ownership.claim
+
+        async def claim_to_the_end(*args: Any, **options: Any) -> int | None:  # type: ignore[return]
+            with trio.CancelScope(shield=True):
+                await answers.wait()
+                return await claim(*args, **options)
+
+        ownership.claim = claim_to_the_end  # type: ignore[method-assign]
+        ref.tell(Hear("waits"))
+        await wait_all_tasks_blocked()
+        assert house.system.kill(ref)
+        answers.set()
+        await wait_all_tasks_blocked()
+        assert (starts, house.heard) == ([2], ["waits"]), "the one that was killed had claimed it first"
+
+
 async def write_and_stop(actor: Listener) -> None:
     await trio.lowlevel.checkpoint()
     actor.ctx.write("loaded")

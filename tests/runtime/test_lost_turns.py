@@ -1,0 +1,112 @@
+"""Turns whose writes were not stored: which are decided again, how often, and when storage is held to be away."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from greenroom.runtime import (
+    Actor,
+    ActorError,
+    ActorSystem,
+    Command,
+    CommitOutcome,
+    CommitUnknown,
+    Kind,
+    handles,
+    open_system,
+)
+from greenroom.runtime.lost_turns import REDO_ATTEMPTS_MAX
+from greenroom.runtime.testing import CommitFault, MemoryCommitter
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Command[int]):
+    text: str
+
+
+class Notes(Actor):
+    def __init__(self, redos: list[bool]) -> None:
+        self.redos, self.count = redos, 0
+
+    @handles(Note)
+    def note(self, command: Note) -> int:
+        self.redos.append(self.ctx.is_redo)
+        self.ctx.write(command.text)
+        self.count += 1
+        return self.count
+
+
+@dataclass
+class House:
+    """redos: of each turn, whether it said that it is decided again."""
+
+    committer: MemoryCommitter = field(default_factory=MemoryCommitter)
+    redos: list[bool] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    system: ActorSystem = field(init=False)
+
+    async def note(self, text: str) -> int:
+        return await self.system.ref("notes", 1).ask(Note(text), deadline=trio.current_time() + 50)
+
+    @property
+    def stored(self) -> list[object]:
+        return [write for _, write in self.committer.stored]
+
+
+@asynccontextmanager
+async def open_house() -> AsyncIterator[House]:
+    house = House()
+    kind = Kind("notes", lambda _: Notes(house.redos), ownership="create")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.committer.run)
+        async with open_system(
+            [kind], committer=house.committer, event=lambda name, **_: house.events.append(name)
+        ) as house.system:
+            yield house
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("fault", [CommitFault.DUPLICATE, CommitFault.FENCED])
+async def test_a_turn_that_is_decided_again_is_told_so_and_the_next_one_is_not(
+    autojump_clock: MockClock, fault: CommitFault
+) -> None:
+    async with open_house() as house:
+        house.committer.fail_unit(1, fault)
+        assert await house.note("a") == 1
+        assert await house.note("b") == 2
+        assert house.redos == [False, True, False]
+        assert house.stored == ["a", "b"]
+
+
+async def test_a_turn_is_decided_again_so_often_and_no_oftener(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        house.committer.fault = lambda _: CommitOutcome.DUPLICATE
+        with pytest.raises(CommitUnknown, match="notes/1 could not store Note"):
+            await house.note("a")
+        assert house.redos == [False] + [True] * REDO_ATTEMPTS_MAX
+        house.redos.clear()
+        for number in range(REDO_ATTEMPTS_MAX):
+            house.committer.fail_unit(number + 1, CommitFault.DUPLICATE)
+        house.committer.fault = lambda _: CommitOutcome.COMMITTED
+        assert await house.note("b") == 1
+        assert len(house.redos) == 1 + REDO_ATTEMPTS_MAX
+
+
+@pytest.mark.parametrize("fault", list(CommitFault))
+async def test_nothing_is_loaded_before_storage_is_found_if_that_may_be_away(
+    autojump_clock: MockClock, fault: CommitFault
+) -> None:
+    is_away = fault.outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN)
+    async with open_house() as house:
+        house.committer.fail_unit(1, fault)
+        try:
+            await house.note("a")
+        except ActorError:
+            await wait_all_tasks_blocked()
+        assert house.system.storage.is_away is is_away
+        await house.note("b")
+        assert (house.events.count("storage.lost"), house.events.count("storage.found")) == (is_away, is_away)
