@@ -3,7 +3,8 @@
 REFUSED          storage refuses a value: nothing stored, the callers are told
 DUPLICATE        a unique key is there already: nothing stored, decided again
 FENCED           another owner claimed the address between the statement and the commit: nothing stored, decided again
-UNAVAILABLE      storage did not take the batch: nothing stored
+UNAVAILABLE      storage did not take the batch, or said that it rolled it back (a serialization failure, a deadlock, a
+                 lock or a statement that took too long): nothing stored
 UNKNOWN_STORED   stored, and the connection was lost before the answer
 UNKNOWN_LOST     not stored, and the connection was lost before the answer: nobody can tell the two apart
 """

@@ -16,13 +16,15 @@ A kind without faults costs nothing for them: the actors of `faults.on(kind)` ar
 """
 
 import inspect
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
 
 import trio
 
 from greenroom.runtime.actor import Actor
 from greenroom.runtime.handlers import Handler
+from greenroom.runtime.limits import need_whole
 from greenroom.runtime.misuse import address_of_ref
 from greenroom.runtime.passivation import passivate_if_idle
 from greenroom.runtime.ref import Ref
@@ -63,22 +65,30 @@ class ActorFaults(Interposition):
     def crash_at_command(self, number: int) -> None:
         """Raise when command *number* from now, 1 for the next, has been handled and its draft is full.
 
-        A handler that waits raises at its end; one that streams before its first item. Raises: ValueError below 1.
+        A handler that waits raises at its end; one that streams before its first item. Raises: ValueError below 1,
+        TypeError for no whole number.
         """
-        if number < 1:
+        if type(number) is int and number < 1:
             raise ValueError(f"commands are counted from 1, the next one, so there is none of number {number}")
+        need_whole("crash_at_command: the number", number)
         self._at_commands.add(self._begun + number)
 
     def crash_in_start(self, times: int = 1) -> None:
-        """Raise at the end of the next *times* starts."""
+        """Raise at the end of the next *times* starts. Raises: ValueError below 1, TypeError for no whole number."""
+        need_whole("crash_in_start: times", times)
         self._starts += times
 
     def crash_in_stop(self, times: int = 1) -> None:
-        """Raise in the next *times* calls of `stopping`."""
+        """Raise in the next *times* calls of `stopping`. Raises as `crash_in_start`."""
+        need_whole("crash_in_stop: times", times)
         self._stops += times
 
     def crash_while_cancelled(self, times: int = 1) -> None:
-        """Raise in the clean-up of the next *times* turns that are cancelled while they wait."""
+        """Raise in the clean-up of the next *times* turns that are cancelled while they wait, streams too.
+
+        Raises as `crash_in_start`.
+        """
+        need_whole("crash_while_cancelled: times", times)
         self._cancelled += times
 
     def forget(self) -> None:
@@ -96,6 +106,8 @@ class ActorFaults(Interposition):
         if is_planned and handler.is_stream:
             raise self._raised("a command")
         value = handler.method(actor, command)
+        if handler.is_stream:
+            return self._stream(cast("AsyncGenerator[object, None]", value))
         if inspect.isawaitable(value):
             return self._await(value, fails=is_planned)
         if is_planned:
@@ -125,6 +137,18 @@ class ActorFaults(Interposition):
         if fails:
             raise self._raised("a command")
         return result
+
+    async def _stream(self, items: AsyncGenerator[object, None]) -> AsyncGenerator[object, None]:
+        try:
+            async with aclosing(items):
+                async for item in items:
+                    yield item
+        except (trio.Cancelled, GeneratorExit):
+            is_cancelled = trio.current_effective_deadline() == float("-inf")  # else nobody follows it any more
+            if self._cancelled and is_cancelled:
+                self._cancelled -= 1
+                raise self._raised("the clean-up of a turn") from None
+            raise
 
     def _raised(self, where: str) -> InjectedFault:
         self.met += 1

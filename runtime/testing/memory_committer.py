@@ -14,6 +14,7 @@ from dataclasses import replace
 import trio
 
 from greenroom.runtime.address import Address
+from greenroom.runtime.limits import need_member, need_whole
 from greenroom.runtime.ports import CommitOutcome, Committer, CommitUnit, KeptWrite, StorageUnavailable
 from greenroom.runtime.testing.commit_fault import CommitFault
 from greenroom.runtime.testing.memory_tables import MemoryAlarmStore, MemoryOwnership, MemoryStateStore, MemoryTables
@@ -87,10 +88,12 @@ class MemoryCommitter(Committer):
         """Have the unit *number* from now, 1 for the next, end with *fault*. Those of its actor in its batch end so
         too.
 
-        Raises: ValueError for a number below 1.
+        Raises: ValueError for a number below 1, TypeError for what is no whole number or no fault.
         """
-        if number < 1:
+        if type(number) is int and number < 1:
             raise ValueError(f"units are counted from 1, the next one, so there is none of number {number}")
+        need_whole("fail_unit: the number", number)
+        need_member("fail_unit: the fault", fault, CommitFault)
         self._planned[self._decided + number] = fault
 
     def forget_faults(self) -> None:

@@ -186,7 +186,7 @@ def _refusing(start: Callable[..., None]) -> Callable[..., None]:
 def _replay_of(fn: Callable[..., object]) -> str:
     """The command for a function that can be found by its name."""
     name = getattr(fn, "__qualname__", "")
-    if "<" in name or not name:
+    if "<" in name or "." in name or not name:  # of a method nobody else has the object
         return "run_seeded with the same function and this seed"
     path = Path(inspect.getsourcefile(fn) or "?")
     if path.is_relative_to(Path.cwd()):

@@ -279,11 +279,12 @@ class Node:
             self.world.violate("answers", f"{asked.command} was answered with {error!r}")
 
     def _check_spread(self) -> None:
-        """What actors told each other is stored or dead, but for what the network has lost."""
+        """What actors told each other is stored or dead, but for what the network has lost or cut off."""
         dead = {getattr(command, "op", "") for command in self.ledger.dead}
         told = {f"{spread.op}>{number}" for spread in self.spread for number in range(len(spread.to))}
         told.update(self.last_words.values())
-        missing, lost = {op for op in told - dead if not self.world.is_stored(op)}, self.network.counts["lost"]
+        missing = {op for op in told - dead if not self.world.is_stored(op)}
+        lost = self.network.counts["lost"] + self.network.counts["cut off"]
         if len(missing) > lost:
             self.world.violate("account", f"{sorted(missing)} were told, and the network lost {lost}")
 

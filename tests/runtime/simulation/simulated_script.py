@@ -170,11 +170,24 @@ class TakeOver:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What actors tell each other is lost, doubled and late."""
+    """What actors tell each other is lost, doubled and late, and what several tell one is reordered."""
 
     lost: float
     doubled: float
     delay_seconds_max: float
+    reorders: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What some tell others is lost, one way or both. Nobody at all: everybody reaches everybody again."""
+
+    some: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    one_way: bool = False
+
+    def simpler(self) -> Sequence[object]:
+        return [Cut(self.some[:1], self.others[:1], self.one_way)] if len(self.some) + len(self.others) > 2 else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,11 +311,22 @@ def _fault(chance: SeededRandomness) -> Any:
         lambda: chance.choice(
             [Crash(False), Crash(True), TakeOver(0.5, False), TakeOver(3.0, False), TakeOver(3.0, True)]
         ),
-        lambda: Network(chance.choice([0, 0.3]), chance.choice([0, 0.5]), chance.choice([0, 0.5])),
+        lambda: Network(
+            chance.choice([0, 0.3]), chance.choice([0, 0.5]), chance.choice([0, 0.5]), chance.random() < 0.5
+        ),
+        lambda: _cut(chance),
         lambda: Passivate(),
         lambda: Wall(round(chance.uniform(-3600, 3600)), chance.choice([0.5, 1.0, 2.0])),
     ]
     return chance.choice(makers)()
+
+
+def _cut(chance: SeededRandomness) -> Cut:
+    if chance.random() < 0.5:
+        return Cut()
+    places = chance.sample(PLACES, len(PLACES))
+    at = chance.randint(1, len(places) - 1)
+    return Cut(tuple(places[:at]), tuple(places[at:]), one_way=chance.random() < 0.5)
 
 
 # -- running one -----------------------------------------------------------------------------------------------------
@@ -441,6 +465,8 @@ class Script:
         world.run.clock.set_wall(HEALED_WALL_SECONDS)
         network = world.node.network
         network.lost = network.doubled = network.delay_seconds_max = 0.0
+        network.reorders_senders = False
+        network.heal()
 
     def _befall(self, step: Any) -> None:
         world = self._world
@@ -456,9 +482,12 @@ class Script:
             case Steal(place):
                 kind, _, key = place.partition("/")
                 world.node.committer.claim_elsewhere(Address(kind, key))
-            case Network(lost, doubled, delay):
+            case Network(lost, doubled, delay, reorders):
                 network = world.node.network
                 network.lost, network.doubled, network.delay_seconds_max = lost, doubled, delay
+                network.reorders_senders = reorders
+            case Cut(some, others, one_way):
+                self._cut(some, others, one_way=one_way)
             case Passivate():
                 passivate(world.node.system)
             case Wall(seconds, rate):
@@ -468,6 +497,13 @@ class Script:
                 pass
             case _:
                 raise TypeError(f"{step!r} is no step")
+
+    def _cut(self, some: Sequence[str], others: Sequence[str], *, one_way: bool) -> None:
+        node = self._world.node
+        if not some or not others:
+            node.network.heal()
+            return
+        node.network.cut(map(node.account_of, some), map(node.account_of, others), one_way=one_way)
 
     def _do(self, step: Do) -> None:
         world, node, deadline = self._world, self._world.node, trio.current_time() + step.patience

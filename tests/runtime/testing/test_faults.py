@@ -50,6 +50,13 @@ class Count(Stream[int]):
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class CountSlowly(Stream[int]):
+    """is_behind: it gives out more than anybody takes."""
+
+    is_behind: bool
+
+
 class Adder(Actor):
     def __init__(self, log: list[str]) -> None:
         self.log = log
@@ -80,6 +87,13 @@ class Adder(Actor):
     async def count(self, _: Count) -> Any:
         yield 1
         yield 2
+
+    @handles(CountSlowly)
+    async def count_slowly(self, command: CountSlowly) -> Any:
+        for number in range(1, 100):
+            yield number
+            if not command.is_behind:
+                await trio.sleep(10)
 
 
 @dataclass
@@ -186,6 +200,37 @@ async def test_what_was_planned_can_be_forgotten(autojump_clock: MockClock) -> N
         it.faults.crash_while_cancelled()
         it.faults.forget()
         assert (await it.ask(Add()), it.faults.met) == (1, 0)
+
+
+@pytest.mark.parametrize("is_behind", [False, True])
+async def test_a_stream_raises_while_it_is_cancelled(is_behind: bool, autojump_clock: MockClock) -> None:
+    """While its handler waits, and while it has given out what nobody takes."""
+    async with house() as it:
+        it.faults.crash_while_cancelled()
+        with trio.move_on_after(0.5):
+            async with it.adder.stream(CountSlowly(is_behind), deadline=trio.current_time() + 5) as items:
+                assert await anext(aiter(items)) == 1
+                await trio.sleep_forever()
+        await wait_all_tasks_blocked()
+        assert (it.faults.met, it.events.count("actor.failed_while_cancelled")) == (1, 1)
+        assert await it.ask(Slow()) == "slow"
+
+
+async def test_a_stream_that_is_followed_to_its_end_is_not_cancelled(autojump_clock: MockClock) -> None:
+    async with house() as it:
+        it.faults.crash_while_cancelled()
+        async with it.adder.stream(Count(), deadline=trio.current_time() + 5) as items:
+            assert [item async for item in items] == [1, 2]
+        await wait_all_tasks_blocked()
+        assert it.faults.met == 0
+
+
+@pytest.mark.parametrize("times", [0, -1, 1.5, True, "once"])
+def test_a_fault_that_cannot_happen_is_refused_where_it_is_planned(times: Any) -> None:
+    faults = ActorFaults()
+    for plan in (faults.crash_in_start, faults.crash_in_stop, faults.crash_while_cancelled, faults.crash_at_command):
+        with pytest.raises((ValueError, TypeError), match=r"above 0|whole number|counted from 1"):
+            plan(times)
 
 
 def test_a_command_before_the_next_is_none() -> None:

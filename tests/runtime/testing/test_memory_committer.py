@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
@@ -13,6 +14,7 @@ from greenroom.runtime import (
     ActorFailed,
     Address,
     Command,
+    CommitOutcome,
     CommitUnknown,
     Kind,
     Ref,
@@ -150,6 +152,18 @@ async def test_what_was_planned_can_be_forgotten(autojump_clock: MockClock) -> N
         began = trio.current_time()
         assert await it.put("a") == 1
         assert trio.current_time() == began
+
+
+@pytest.mark.parametrize("fault", ["REFUSED", None, CommitOutcome.REFUSED])
+def test_a_fault_that_is_none_is_refused(fault: Any) -> None:
+    with pytest.raises(TypeError, match=r"fail_unit: the fault is CommitFault\.REFUSED, "):
+        MemoryCommitter().fail_unit(1, fault)
+
+
+@pytest.mark.parametrize("number", [1.0, "1", True])
+def test_a_number_that_counts_nothing_is_refused(number: Any) -> None:
+    with pytest.raises(TypeError, match="fail_unit: the number is a whole number"):
+        MemoryCommitter().fail_unit(number, CommitFault.REFUSED)
 
 
 def test_a_unit_before_the_next_is_none() -> None:

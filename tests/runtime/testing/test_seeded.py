@@ -56,6 +56,17 @@ def test_a_failure_says_its_seed_and_the_command_that_replays_it() -> None:
     assert "ValueError: on purpose" in replayed("broken", 23)
 
 
+class Broken:
+    async def run(self, _: SeededRun) -> None:
+        raise ValueError("on purpose")
+
+
+def test_of_a_method_there_is_no_command_and_none_is_said() -> None:
+    with pytest.raises(ValueError, match="on purpose") as caught:
+        run_seeded(Broken().run, 23)
+    assert caught.value.__notes__ == ["seed 23; again: run_seeded with the same function and this seed"]
+
+
 def test_a_command_of_ones_own_can_be_said() -> None:
     with pytest.raises(ValueError, match="on purpose") as caught:
         run_seeded(broken, 3, replay="make again SEED={seed}")
