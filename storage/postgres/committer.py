@@ -159,6 +159,8 @@ class PostgresCommitter(Committer):
                 outcomes = await self._postgres.bridge.run(_write, self._connection, batch)
         except REFUSALS:
             await self._bisect(batch)
+        except asyncpg.QueryCanceledError:  # by a timeout of the server's: it has rolled back, and says so
+            self._settle_all(batch, CommitOutcome.UNAVAILABLE)
         except AWAY_ERRORS:
             self._drop_connection()
             self._settle_all(batch, CommitOutcome.UNKNOWN)

@@ -2,13 +2,17 @@
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+import asyncpg
 import pytest
 import trio
 
+from greenroom.runtime import Actor, Command, Kind, StorageUnavailable, handles, open_system
 from greenroom.runtime.address import Address
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
+from greenroom.storage.postgres import committer as committer_module
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations, NewConversation
 from greenroom.storage.postgres.ids import user_ids
@@ -18,6 +22,7 @@ from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipan
 
 COMMITTED, DUPLICATE = CommitOutcome.COMMITTED, CommitOutcome.DUPLICATE
 FENCED, REFUSED = CommitOutcome.FENCED, CommitOutcome.REFUSED
+UNAVAILABLE = CommitOutcome.UNAVAILABLE
 USERS = (1, 2, 3)
 
 
@@ -76,10 +81,10 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(database):
+async def open_shop(database, **server_settings):
     async with (
         open_asyncio_bridge() as bridge,
-        open_postgres(bridge, dict(database.connect_arguments())) as postgres,
+        open_postgres(bridge, {**database.connect_arguments(), "server_settings": server_settings}) as postgres,
         trio.open_nursery() as nursery,
     ):
         users, conversations = Users(postgres, user_ids(postgres)), Conversations(postgres)
@@ -301,3 +306,142 @@ async def test_two_owners_at_once_never_both_commit(database):
             if outcome is FENCED:
                 assert await shop.commit(shop.unit(1, message(1, round_number))) == [COMMITTED]
         assert [seq for seq, _ in await shop.log(1)] == list(range(1, 21))
+
+
+# -- what PostgreSQL rolls back by itself -----------------------------------------------------------------------------
+
+OWNER_OF_1 = "select from ownership where kind = 'room' and key = '1' for update"
+MEMBER_OF_1 = "select from participants where conversation_id = 1 and user_id = 2 for update"
+
+
+@dataclass
+class Other:
+    """Somebody else's transaction, in the committer's way. Its own waits have no end."""
+
+    shop: Shop
+    connection: Any
+    lock: str
+    trouble: Any
+
+    async def run(self, sql):
+        await self.shop.postgres.bridge.run(self.connection.execute, sql)
+
+    async def begin(self):
+        await self.run("set statement_timeout = 0; set lock_timeout = 0; set deadlock_timeout = '1min'; begin")
+        await self.run(self.lock)
+
+    async def end(self):
+        await self.run("rollback")
+
+    async def committer_waits(self):
+        with trio.fail_after(10):
+            while not await self.shop.value("select count(*) from pg_locks where not granted"):  # noqa: ASYNC110
+                await trio.sleep(0.002)
+
+
+async def hold_too_long(other):
+    """Until the committer has given up."""
+
+
+async def change_first(other):
+    """What the committer has already looked at."""
+    await other.committer_waits()
+    await other.run("update ownership set commits = commits where kind = 'room' and key = '1'; commit")
+
+
+async def want_what_it_holds(other):
+    await other.committer_waits()
+    await other.run(f"{OWNER_OF_1}; commit")
+
+
+ROLLED_BACK = {
+    "40001": ({"default_transaction_isolation": "repeatable read"}, OWNER_OF_1, change_first),
+    "40P01": ({"deadlock_timeout": "500ms"}, MEMBER_OF_1, want_what_it_holds),
+    "55P03": ({"lock_timeout": "500ms"}, OWNER_OF_1, hold_too_long),
+    "57014": ({"statement_timeout": "800ms"}, OWNER_OF_1, hold_too_long),
+}
+
+
+@asynccontextmanager
+async def in_the_way(database, monkeypatch, code):
+    """A shop, the SQLSTATEs that its committer was told, and somebody in its way, whose trouble ends with *code*."""
+    server_settings, lock, trouble = ROLLED_BACK[code]
+    codes, write = [], committer_module._write
+
+    async def noting(connection, batch):
+        try:
+            return await write(connection, batch)
+        except asyncpg.PostgresError as error:
+            codes.append(error.sqlstate)
+            raise
+
+    monkeypatch.setattr(committer_module, "_write", noting)
+    async with open_shop(database, **server_settings) as shop:
+        other = Other(shop, await shop.postgres.connect(), lock, trouble)
+        yield shop, codes, other
+        other.connection.terminate()
+
+
+@pytest.mark.parametrize("code", ROLLED_BACK)
+async def test_what_postgresql_rolls_back_is_said_to_be_not_stored_and_the_next_batch_is(database, monkeypatch, code):
+    async with in_the_way(database, monkeypatch, code) as (shop, codes, other):
+        await other.begin()
+        outcomes = []
+
+        async def commit():
+            put = PutParticipant(1, 2, "admin", True, 1000)
+            outcomes.extend(await shop.commit(shop.unit(1, message(1, 1), put), shop.unit(2, message(2, 1))))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(commit)
+            await other.trouble(other)
+        await other.end()
+        assert (outcomes, codes) == ([UNAVAILABLE] * 2, [code])
+        assert (await shop.log(1), await shop.log(2)) == ([], [])
+        assert await shop.commit(shop.unit(2, message(2, 1))) == [COMMITTED]
+        assert await shop.log(2) == [(1, "hello")]
+
+
+@dataclass(frozen=True, slots=True)
+class Say(Command[int]):
+    text: str
+
+
+class Room(Actor):
+    """Numbers what is said, behind what is stored."""
+
+    def __init__(self, shop):
+        self.shop, self.seq = shop, 0
+
+    async def start(self):
+        self.seq = len(await self.shop.log(self.ctx.address.key))
+
+    @handles(Say)
+    def say(self, command: Say) -> int:
+        self.seq += 1
+        self.ctx.write(message(self.ctx.address.key, self.seq, command.text))
+        self.ctx.write(PutParticipant(1, 2, "admin", True, 1000))
+        return self.seq
+
+
+@pytest.mark.parametrize("code", ROLLED_BACK)
+async def test_who_asked_is_told_to_send_it_again_and_nothing_is_lost_or_doubled(database, monkeypatch, code):
+    async with (
+        in_the_way(database, monkeypatch, code) as (shop, codes, other),
+        open_system([Kind("room", lambda _: Room(shop), ownership="existing")], committer=shop.committer) as system,
+    ):
+        room, deadline = system.ref("room", 1), trio.current_time() + 20
+        assert await room.ask(Say("before"), deadline=deadline) == 1
+        await other.begin()
+
+        async def say_in_vain():
+            with pytest.raises(StorageUnavailable, match="Say was not stored, send it again"):
+                await room.ask(Say("in vain"), deadline=deadline)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(say_in_vain)
+            await other.trouble(other)
+        assert codes == [code]
+        await other.end()
+        assert await room.ask(Say("after"), deadline=deadline) == 2
+        assert await shop.log(1) == [(1, "before"), (2, "after")]
