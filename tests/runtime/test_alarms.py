@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -824,6 +825,64 @@ async def test_a_beat_goes_on_in_step_when_the_wall_clock_jumps(autojump_clock: 
         await at(140)
         assert [tick.missed for _, tick in house.rings] == [0, 9, 0]
         assert house.rows["a"] % 60_000 == 0
+
+
+# -- a database that was restored -------------------------------------------------------------------------------------
+
+DAY_MS, YEAR_SECONDS = 86_400_000, 31_536_000
+
+
+def copy_of(tables):
+    rows = {name: copy(getattr(tables, name)) for name in ("stored", "tokens", "alarms", "values")}
+    return MemoryTables(**rows)
+
+
+async def test_what_was_done_after_the_copy_that_is_restored_is_done_again_and_once(autojump_clock: MockClock):
+    tables = MemoryTables()
+    async with open_house(tables) as house:
+        await house.ask(Set(after_seconds=5))
+        await house.ask(Set("b", Ring("beat"), after_seconds=10, every_seconds=60))
+        backup = copy_of(tables)
+        await at(100)
+        assert house.stored == ["rung", "beat", "beat"]
+    async with open_house(backup) as house:
+        await at(120)
+        assert [(tick.name, tick.missed) for _, tick in house.rings] == [("a", 0), ("b", 1)]
+        assert (house.stored, house.rows) == (["rung", "beat"], {"b": 130_000})
+        await at(140)
+        assert house.stored == ["rung", "beat", "beat"]
+
+
+async def test_a_time_that_is_long_past_comes_at_once_and_once(autojump_clock: MockClock):
+    tables = MemoryTables()
+    async with open_house(tables) as house:
+        await house.ask(Set(after_seconds=5))
+        await house.ask(Set("b", Ring("beat"), after_seconds=10, every_seconds=60))
+    late = WallClock()
+    late.skew_ms = 10 * YEAR_SECONDS * 1000
+    async with open_house(copy_of(tables), clock=late) as house:
+        await at(5)
+        assert [(tick.name, tick.missed) for _, tick in house.rings] == [("a", 0), ("b", 10 * YEAR_SECONDS // 60 - 1)]
+        assert (house.stored, list(house.rows)) == (["rung", "beat"], ["b"])
+        await at(15)
+        assert house.stored == ["rung", "beat", "beat"]
+
+
+async def test_a_time_that_is_in_the_future_again_comes_then_and_once(autojump_clock: MockClock):
+    """The clock was set back, or is that of another machine."""
+    tables = MemoryTables()
+    async with open_house(tables) as house:
+        await house.ask(Set(after_seconds=5))
+        await house.ask(Set("b", Ring("beat"), after_seconds=10, every_seconds=60))
+    early = WallClock()
+    early.skew_ms = -DAY_MS
+    async with open_house(copy_of(tables), clock=early) as house:
+        await at(86_404)
+        assert house.rings == []
+        await at(86_420)
+        assert house.times == [86_405, 86_410]
+        assert {tick.missed for _, tick in house.rings} == {0}
+        assert (house.stored, house.rows) == (["rung", "beat"], {"b": 70_000})
 
 
 # -- who looks --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,15 @@ def test_a_test_of_the_page_passes(name: str, page: dict[str, Any]) -> None:
         trio.run(test, clock, clock=clock)
     else:
         test()
+
+
+def test_the_page_passes_as_it_is_pasted_without_any_setting(tmp_path: Path) -> None:
+    (tmp_path / "test_page.py").write_text(CODE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers", str(tmp_path)]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert f"{len(TESTS)} passed" in ran.stdout, ran.stdout + ran.stderr
+    assert "skipped" not in ran.stdout
 
 
 def test_the_page_names_all_that_the_kit_offers() -> None:
