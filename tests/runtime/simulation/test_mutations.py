@@ -4,7 +4,7 @@ Only the invariants that are named for a bug are listened to, as if there were n
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 from simulated_invariants import INVARIANTS, Violation
-from simulated_script import SEEDS, Storage, TakeOver, plan_of, simulate
+from simulated_script import SEEDS, Commit, Storage, TakeOver, plan_of, simulate
 from simulated_world import World
 
 from greenroom.runtime import (
@@ -74,12 +74,21 @@ def caught_by(
     return note
 
 
-def restless(seed: int) -> Plan[Any]:
-    """The plan of *seed*, in which no node serves for long, and storage is slow."""
-    steps = list(plan_of(seed).steps)
-    for place in range(8, len(steps), 9):
-        steps[place : place + 1] = Storage(0.1), TakeOver(2.0, is_frozen=bool(place % 2))
-    return Plan(seed, tuple(steps))
+def often(make: Callable[[int], Sequence[Any]], every: int = 9) -> Callable[[int], Plan[Any]]:
+    """The plan of a seed, in which what *make* gives, told where it will stand, happens again and again."""
+
+    def with_more(seed: int) -> Plan[Any]:
+        steps = list(plan_of(seed).steps)
+        for place in range(every - 1, len(steps), every):
+            steps[place : place + 1] = make(place)
+        return Plan(seed, tuple(steps))
+
+    return with_more
+
+
+restless = often(lambda place: [Storage(0.1), TakeOver(2.0, is_frozen=bool(place % 2))])
+refusing = often(lambda _: [Storage(0.1), Commit(2, "DUPLICATE")])
+vague = often(lambda _: [Commit(1, "UNKNOWN_STORED")])
 
 
 def early(seed: int) -> Plan[Any]:
@@ -307,13 +316,13 @@ def a_mailbox_hands_out_the_newest_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mailbox, "pop", newest)
 
 
-@caught_by("order")
+@caught_by("order", plan_of=refusing)
 def turns_that_are_redone_come_back_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
     redo = lost_turns.redo
     patch.setattr(lost_turns, "redo", lambda cell, lost: redo(cell, [(-number, envelope) for number, envelope in lost]))
 
 
-@caught_by("order")
+@caught_by("order", plan_of=refusing)
 def turns_that_are_redone_come_back_behind_the_others(patch: pytest.MonkeyPatch) -> None:
     def behind(mailbox: Mailbox, envelopes: Any) -> None:
         mailbox._user = deque([*(mailbox._user or ()), *envelopes])
@@ -602,7 +611,7 @@ def an_ask_without_an_answer_waits_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Activation, "fail_mailbox", lambda cell, _reason: cell.mailbox.drain())
 
 
-@caught_by("answers")
+@caught_by("answers", plan_of=vague)
 def who_asked_is_told_that_nothing_is_stored_when_nobody_knows(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lost_turns, "why_not_stored", lambda *_: ActorFailed("nothing was stored"))
 
