@@ -298,6 +298,7 @@ class Account(Actor):
     @handles(Spread)
     def spread(self, command: Spread) -> None:
         self.put(command.op)
+        self.world.spreads.add(command.op)
         for number, key in enumerate(command.to):
             self.node.account_of(key).tell(Put(f"{command.op}>{number}"))
         self.ctx.after_commit(lambda: self.node.spread.append(command))
@@ -489,12 +490,14 @@ class World:
     given_up_unheard: set[str] = field(default_factory=set)  # alarms: by a node that died as it did it
     beats: dict[str, tuple[float, int]] = field(default_factory=dict)  # op: how often, and when first
     sent_by: dict[str, int] = field(default_factory=dict)  # op: the number of the node where it was sent
+    spreads: set[str] = field(default_factory=set)  # ops that tell others
 
     def __post_init__(self) -> None:
         self._rows: list[tuple[Address, object]] = []  # what was read of what is stored
         self._acknowledged_at: Counter[str] = Counter()
         self._journals: dict[Address, list[str]] = defaultdict(list)
         self._places: dict[str, Address] = {}
+        self._numbers: dict[str, int] = {}  # op: its number at its place
         self._epochs: dict[Address, int] = {}
         self._next_beats: dict[str, int] = {}  # op: when it is to come next, of those that came
 
@@ -543,8 +546,9 @@ class World:
                 self.violate("activations", f"{address} of epoch {epoch} wrote {op} after {self._epochs[address]}")
             if int(number) != len(journal):
                 self.violate("sequence", f"{address} stored {op} as number {number} behind {len(journal)} others")
-            self._places[op], self._epochs[address] = address, int(epoch)
+            self._places[op], self._numbers[op], self._epochs[address] = address, int(number), int(epoch)
             self._check_order(address, op, journal)
+            self._check_told_order(address, op, journal)
             self._check_beat(op)
             journal.append(op)
 
@@ -658,7 +662,7 @@ class World:
                 )
 
     def _check_order(self, address: Address, op: str, journal: list[str]) -> None:
-        """Ops of one sender, which are told or requested one after the other, and what one actor told another.
+        """Ops of one sender, which are told or requested one after the other.
 
         What was sent on one node and what was sent on another have no order.
         """
@@ -671,6 +675,25 @@ class World:
                 if int(its) > int(number):
                     self.violate("order", f"{address} took {op} after {earlier}")
                 return
+
+    def _check_told_order(self, address: Address, op: str, journal: list[str]) -> None:
+        """What one actor told another, in one turn or in several, whatever the network did in between."""
+        told = self._told(op)
+        if told is None:
+            return
+        for earlier in reversed(journal):
+            other = self._told(earlier)
+            if other is not None and other[0] == told[0]:
+                if other[1] > told[1]:
+                    self.violate("order", f"{address} was told {op} after {earlier}")
+                return
+
+    def _told(self, op: str) -> tuple[tuple[Address, int], tuple[int, int]] | None:
+        """Of what a `Spread` told: by whom, on which node, and which of all that it told."""
+        cause, _, number = op.rpartition(">")
+        if cause not in self.spreads or cause not in self._places:
+            return None
+        return (self._places[cause], self.sent_by[cause]), (self._numbers[cause], int(number))
 
     def _check_beat(self, stored: str) -> None:
         """What came is the next time, or one behind times that were given up."""

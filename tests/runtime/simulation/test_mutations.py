@@ -7,17 +7,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
 import trio
 from simulated_invariants import INVARIANTS, Violation
-from simulated_script import SEEDS, Commit, Storage, TakeOver, plan_of, simulate
-from simulated_world import World
+from simulated_script import SEEDS, Commit, Do, Network, Storage, TakeOver, plan_of, simulate
+from simulated_world import PLACES, Spread, World
 
 from greenroom.runtime import (
     ActorFailed,
     ActorGone,
+    Address,
     CommitOutcome,
     Down,
     MailboxFull,
@@ -50,6 +52,7 @@ from greenroom.runtime.testing import (
     MemoryOwnership,
     MemoryTables,
     Plan,
+    UnreliableNetwork,
 )
 from greenroom.runtime.turn import leave, put_aside
 
@@ -88,6 +91,9 @@ def often(make: Callable[[int], Sequence[Any]], every: int = 9) -> Callable[[int
 
 restless = often(lambda place: [Storage(0.1), TakeOver(2.0, is_frozen=bool(place % 2))])
 refusing = often(lambda _: [Storage(0.1), Commit(2, "DUPLICATE")])
+talkative = often(
+    lambda place: [Network(0, 0, 0.5, reorders=True), Do("ask", PLACES[0], Spread(f"told:{place}", PLACES[1:2] * 3))]
+)
 vague = often(lambda _: [Commit(1, "UNKNOWN_STORED")])
 
 
@@ -328,6 +334,22 @@ def turns_that_are_redone_come_back_behind_the_others(patch: pytest.MonkeyPatch)
         mailbox._user = deque([*(mailbox._user or ()), *envelopes])
 
     patch.setattr(Mailbox, "put_back", behind)
+
+
+@caught_by("order", says="was told")
+def what_one_turn_tells_leaves_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
+    close_turn = Gate.close_turn
+
+    def backwards(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
+        close_turn(gate, envelope, value, writes, effects and effects[::-1])
+
+    patch.setattr(Gate, "close_turn", backwards)
+
+
+@caught_by("order", says="was told", plan_of=talkative)
+def the_network_lets_messages_of_one_sender_overtake_each_other(patch: pytest.MonkeyPatch) -> None:
+    ways = count()
+    patch.setattr(UnreliableNetwork, "_way_of", lambda _, to: (Address("way", next(ways)), to))
 
 
 # -- one activation ---------------------------------------------------------------------------------------------------

@@ -180,11 +180,14 @@ def test_a_plan_has_one_trace_in_every_process() -> None:
 
 
 def test_the_script_reaches_every_kind_of_fault() -> None:
-    events: Counter[str] = sum((simulate(plan_of(seed)).events for seed in range(SEEDS)), start=Counter())
+    worlds = [simulate(plan_of(seed)) for seed in range(SEEDS)]
+    events: Counter[str] = sum((world.events for world in worlds), start=Counter())
     ends = {f"actor.ended: {reason}" for reason in StopReason if reason is not StopReason.MOVED}
     breaks = {f"gate.broken: {fault.outcome.value}" for fault in CommitFault}
     others = {"actor.crashed", "actor.gave_up", "actor.stopped", "supervisor.failed", "supervisor.restarted"}
     assert ends | breaks | others <= set(events)
+    carried: Counter[str] = sum((world.node.network.counts for world in worlds), start=Counter())
+    assert set(carried) == {"lost", "doubled", "delayed", "carried", "cut off"}
 
 
 def test_a_plan_that_fails_is_shrunk_to_what_its_failure_needs(monkeypatch: pytest.MonkeyPatch) -> None:
