@@ -15,6 +15,7 @@ import simulated_script
 import simulated_world
 from simulated_script import (
     SEEDS,
+    Actors,
     Burst,
     CloseBusy,
     Commit,
@@ -29,7 +30,7 @@ from simulated_script import (
     plan_of,
     simulate,
 )
-from simulated_world import Bounce, Fail, Pass, Put, PutMany, SetAlarm, SetBeat
+from simulated_world import Bounce, Fail, Pass, Put, PutMany, SetAlarm, SetBeat, Spread
 
 from greenroom.runtime import StopReason, lost_turns
 from greenroom.runtime.testing import CommitFault, Plan, shrink
@@ -134,6 +135,26 @@ PLANS_THAT_FAILED = {
             Starts(0.5),
             Do("tell", "account/a", Put("t1:4900")),
             Do("ask", "index/main", Pass("q:50", ("account/c", "account/b", "account/c"))),
+        ),
+    ),
+    "a beat that has failed is tried again, and the wall clock was set back": Plan(
+        seed=0,
+        steps=(
+            Do("request", "account/b", Put("t1:100"), 0.05),
+            Do("ask", "account/a", Spread("q:2", ()), 1.0),
+            Do("tell", "member/m", Spread("q:6", ("account/b",)), 1.0),
+            Do("ask", "index/main", SetBeat("beat:8", 1.01), 0.05),
+            Actors("crash_at_command", 7),
+            Storage(0.5),
+            Wait(0.3),
+            Wait(0.3),
+            Wait(0.5),
+            Wall(-1008, 0.5),
+            Wall(378, 2.0),
+            Storage(0.0, is_away=True),
+            Wait(2),
+            Storage(0.1),
+            Wait(1.43),
         ),
     ),
     "a service is started again while the system stops": Plan(
