@@ -238,6 +238,8 @@ class Activation:
             elif error is not None:
                 is_ahead, in_part = bool(writes or effects), turn.was_flushed
                 turn_failed(self, envelope, error, turn.number, memory_is_ahead=is_ahead, was_stored_in_part=in_part)
+            elif self.held is not None:  # its supervisor restarts it, when all is settled
+                turn_lost(self, turn)
             else:  # cancelled with its ask; memory may be ahead of the draft
                 self.fail_or_bury(envelope, ActorGone(self.address, "its turn was cancelled"), "cancelled")
                 if writes or effects:

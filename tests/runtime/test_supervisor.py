@@ -329,6 +329,32 @@ async def test_a_turn_that_waits_when_its_group_restarts_is_decided_again(
         assert house.log.count("+room/1") == 2
 
 
+async def test_it_is_decided_again_too_when_what_was_written_before_takes_long_to_be_stored(
+    house: House, autojump_clock: MockClock
+) -> None:
+    group = Supervisor("group", [house.service("ids"), house.kind("room", ownership="create")], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group):
+        room, until, answers = house.system.ref("room", 1), trio.Event(), list[object]()
+
+        async def ask(command: Command[Any]) -> None:
+            answers.append(await room.ask(command, deadline=soon()))
+
+        house.committer.commit_seconds = 5
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, Add(4))
+            await trio.sleep(1)
+            nursery.start_soon(ask, Wait(until))
+            await trio.sleep(1)
+            house.system.service("ids").tell(Fail())
+            await trio.sleep(1)
+            assert not house.system.waiting_turns, "it was cancelled at once"
+            assert "-room/1 killed" not in house.log
+            await trio.sleep(10)
+            until.set()
+        assert answers == [4, "waited"]
+        assert house.log.count("+room/1") == 2
+
+
 async def test_a_start_under_way_is_given_up_with_its_group_and_never_runs_twice_at_once(
     house: House, autojump_clock: MockClock
 ) -> None:
