@@ -208,8 +208,8 @@ class Gate:
         self.pending = ()
         self._newest = None
         lost_bytes, self.pending_bytes = self.pending_bytes, 0
-        self._all_pending.settled(lost_bytes)
         self._on_broken(outcome, turns)
+        self._all_pending.settled(lost_bytes)  # last: whom that wakes must see that this actor has ended
 
     def _release(
         self, envelope: Envelope, value: object, effects: list[Effect] | None, error: Exception | None = None

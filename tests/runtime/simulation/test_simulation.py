@@ -21,6 +21,7 @@ from simulated_script import (
     Commit,
     Crash,
     Do,
+    PassivateAlways,
     Starts,
     Storage,
     TakeOver,
@@ -156,6 +157,10 @@ PLANS_THAT_FAILED = {
             Storage(0.1),
             Wait(1.43),
         ),
+    ),
+    "a gate breaks of an actor that has written as much as it may, and goes as soon as it is idle": Plan(
+        seed=0,
+        steps=(PassivateAlways(), Burst("member/m", "t1", 3300, 11, is_batch=True), Commit(1, "REFUSED"), Wait(1)),
     ),
     "a service is started again while the system stops": Plan(
         seed=1,
