@@ -278,8 +278,8 @@ def two_owners_write_beside_each_other(patch: pytest.MonkeyPatch) -> None:
 def memory_ahead_of_a_dropped_draft_is_kept(patch: pytest.MonkeyPatch) -> None:
     turn_failed = faults.turn_failed
 
-    def careless(cell: Any, envelope: Any, error: Exception, number: int, *, memory_is_ahead: bool) -> None:
-        turn_failed(cell, envelope, error, number, memory_is_ahead=False)
+    def careless(cell: Any, envelope: Any, error: Exception, number: int, **facts: bool) -> None:
+        turn_failed(cell, envelope, error, number, **(facts | {"memory_is_ahead": False}))
 
     patch.setattr(activation, "turn_failed", careless)
 
@@ -340,8 +340,8 @@ def turns_that_are_redone_come_back_behind_the_others(patch: pytest.MonkeyPatch)
 def what_one_turn_tells_leaves_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
     close_turn = Gate.close_turn
 
-    def backwards(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any) -> None:
-        close_turn(gate, envelope, value, writes, effects and effects[::-1])
+    def backwards(gate: Gate, envelope: Envelope, value: object, writes: Any, effects: Any, number: int = 0) -> None:
+        close_turn(gate, envelope, value, writes, effects and effects[::-1], number)
 
     patch.setattr(Gate, "close_turn", backwards)
 
@@ -575,9 +575,9 @@ def a_poisoned_tell_is_no_dead_letter(patch: pytest.MonkeyPatch) -> None:
 def what_was_put_aside_is_lost_with_its_actor(patch: pytest.MonkeyPatch) -> None:
     forget = Activation.forget
 
-    def losing(cell: Activation, reason: Any) -> None:
+    def losing(cell: Activation, *facts: Any) -> None:
         cell.stash = None
-        forget(cell, reason)
+        forget(cell, *facts)
 
     patch.setattr(Activation, "forget", losing)
 
@@ -630,7 +630,7 @@ def an_ask_is_answered_again_after_its_deadline(patch: pytest.MonkeyPatch) -> No
 @caught_by("answers")
 def an_ask_without_an_answer_waits_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ActorSystem, "expire_at", lambda *_: None)
-    patch.setattr(Activation, "fail_mailbox", lambda cell, _reason: cell.mailbox.drain())
+    patch.setattr(Activation, "fail_mailbox", lambda cell, *_: cell.mailbox.drain())
 
 
 @caught_by("answers", plan_of=vague)
