@@ -183,7 +183,7 @@ class Activation:
             fault_in(self, raised, type(envelope.command).__name__)
             raise
         system.acting = None
-        if value is not None and handler.may_wait and (handler.is_stream or hasattr(value, "__await__")):
+        if value is not None and handler.may_wait and (handler.is_stream or hasattr(type(value), "__await__")):
             turn = Turn(self, envelope, handler)
             self._wait_for(turn, value)  # type: ignore[arg-type]
         elif context.writes is None and context.effects is None and envelope.reply_to is None:

@@ -263,7 +263,7 @@ def _alarm_due(actor: "Actor", due: AlarmDue) -> object:
         value = handler.method(actor, [command] if handler.batch_max else command)
     finally:
         alarms.tick = None
-    if hasattr(value, "__await__"):
+    if hasattr(type(value), "__await__"):
         return _wait_for(alarms, row, tick, cast("Awaitable[object]", value))
     alarms.succeeded(row, tick)
     return None

@@ -20,7 +20,7 @@ from greenroom.runtime.alarm_queue import AlarmKey, AlarmQueue
 from greenroom.runtime.alarm_rules import retry_seconds
 from greenroom.runtime.alarm_store import AlarmStore, DueAlarm
 from greenroom.runtime.envelope import Question
-from greenroom.runtime.errors import ActorError, ActorFailed, ActorGone, StorageUnavailable
+from greenroom.runtime.errors import ActorError, ActorFailed, ActorGone, StorageUnavailable, words_of
 
 if TYPE_CHECKING:
     from greenroom.runtime.system import ActorSystem
@@ -135,7 +135,7 @@ class AlarmClock:
         try:
             page = await self.store.due_before(until_ms, self._after, PAGE_ALARMS_MAX)
         except StorageUnavailable as error:
-            self._system.storage.lost(str(error))
+            self._system.storage.lost(words_of(error))
             await self._system.storage.wait()
             self._reload_at = trio.current_time()
             return
@@ -232,7 +232,7 @@ class AlarmClock:
         delay = retry_seconds(setbacks, self._system.randomness.uniform(-1, 1))
         self._put_back(key, self._now_ms() + int(delay * 1000))
         address, name = key
-        self._system.event("alarm.postponed", address=str(address), alarm=name, seconds=delay, why=str(error))
+        self._system.event("alarm.postponed", address=str(address), alarm=name, seconds=delay, why=words_of(error))
 
     def _put_back(self, key: AlarmKey, due_ms: int) -> None:
         """Whatever the window: nobody else knows that this one is still to be asked."""
@@ -260,4 +260,4 @@ class _Pass:
 
 def _why(error: ActorFailed) -> str:
     cause = error.__cause__
-    return str(error) if cause is None else f"{type(cause).__name__}: {cause}"
+    return words_of(error) if cause is None else f"{type(cause).__name__}: {words_of(cause)}"

@@ -28,12 +28,21 @@ ActorError
     └── CommitUnknown        storage went away during the commit: it may or may not be stored
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.command import Command, Stream
 
 AskState = Literal["queued", "running", "committing"]
+
+
+def words_of(error: BaseException, form: Callable[[object], str] = str) -> str:
+    """What *error* says, also when its `__str__` is a bug of its own: that must not end who tells of it."""
+    try:
+        return form(error)
+    except Exception as fault:
+        return f"<no words of {type(error).__name__}: to say them raises {type(fault).__name__}>"
 
 
 class ActorError(Exception):
@@ -172,7 +181,7 @@ class ActorGone(ActorError):
     """The actor stopped before it could answer. *cause*, chained and named: what it died of."""
 
     def __init__(self, address: Address, reason: str, cause: BaseException | None = None) -> None:
-        what = "" if cause is None else f" ({type(cause).__name__}: {cause})"
+        what = "" if cause is None else f" ({type(cause).__name__}: {words_of(cause)})"
         super().__init__(f"{address} stopped before it answered: {reason}{what}")
         self.reason = reason
         self.__cause__ = cause

@@ -17,5 +17,12 @@ def log_event(name: str, **facts: object) -> None:
     if name == "actor.ended":
         level = logging.DEBUG
     if _log.isEnabledFor(level):
-        told = " ".join(f"{key}={value!r}" for key, value in facts.items())
+        told = " ".join(f"{key}={_shown(value)}" for key, value in facts.items())
         _log.log(level, "%s %s", name, told, exc_info=error if isinstance(error, BaseException) else None)
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as fault:  # of somebody's error class: what tells of it must not end of it
+        return f"<{type(value).__name__}: its __repr__ raises {type(fault).__name__}>"

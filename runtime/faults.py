@@ -17,7 +17,7 @@ import trio
 
 from greenroom.runtime.actor_alarms import name_of
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.errors import ActorFailed, StorageUnavailable
+from greenroom.runtime.errors import ActorFailed, StorageUnavailable, words_of
 from greenroom.runtime.lifecycle import Phase, StopReason
 from greenroom.runtime.lost_turns import try_apart
 from greenroom.runtime.replies import command_of
@@ -53,7 +53,7 @@ def turn_failed(
         for turn in {turn for caller in envelope.callers for turn in caller.chain()}:
             turn.has_ended_it = turn.has_ended_it or turn.activation is cell
     if directive is Directive.RESTART and isinstance(error, StorageUnavailable):
-        cell.system.storage.lost(str(error))
+        cell.system.storage.lost(words_of(error))
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
     elif directive is Directive.RESTART:
         cell.settle_then(lambda: _crash(cell, error), Weight.CRASH, envelope, error)
@@ -106,7 +106,7 @@ def _outage_in(error: Exception | None) -> StorageUnavailable | None:
 
 def failed_while_cancelled(cell: "Activation", error: Exception) -> None:
     """A handler or a `start` raised *error* instead of `Cancelled`: it is cancelled all the same."""
-    cell.system.event("actor.failed_while_cancelled", address=str(cell.address), error=repr(error))
+    cell.system.event("actor.failed_while_cancelled", address=str(cell.address), error=words_of(error, repr))
 
 
 def crashed(cell: "Activation", error: Exception, where: str) -> None:
@@ -155,7 +155,7 @@ def _failure_of(cell: "Activation", envelope: Envelope, error: Exception) -> Exc
     what = name_of(command_of(envelope))
     if envelope.was_asked:
         cell.system.event("turn.failed", error=error, address=str(cell.address), command=what)
-    failure = ActorFailed(f"{cell.address} failed on {what}: {error}")
+    failure = ActorFailed(f"{cell.address} failed on {what}: {words_of(error)}")
     failure.__cause__ = error
     return failure
 

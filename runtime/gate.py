@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.errors import ActorFailed, CommitUnknown, StorageUnavailable
+from greenroom.runtime.errors import ActorFailed, CommitUnknown, StorageUnavailable, words_of
 from greenroom.runtime.misuse import refuse_awaitable
 from greenroom.runtime.pending import PendingBytes
 from greenroom.runtime.ports import CommitOutcome, Committer
@@ -167,7 +167,9 @@ class Gate:
         except ValueError:
             raise
         except Exception as error:
-            raise ValueError(f"{self.address}: a write cannot be encoded ({type(error).__name__}: {error})") from error
+            raise ValueError(
+                f"{self.address}: a write cannot be encoded ({type(error).__name__}: {words_of(error)})"
+            ) from error
 
     def fail_turn(self, envelope: Envelope, error: Exception, number: int = 0) -> None:
         """Let the *error* of a turn that was asked out: it tells what the actor knew, which may not be stored yet."""

@@ -79,7 +79,7 @@ class MeteredActivation(Activation):
                 raise
             else:
                 system.acting = None
-                waits = value is not None and may_wait and hasattr(value, "__await__")
+                waits = value is not None and may_wait and hasattr(type(value), "__await__")
                 if waits or context.writes is not None or context.effects is not None:
                     self._goes_on(self._sealed(command, since, began), handlers[kind], value, waits=waits)
                     ended = now()

@@ -158,7 +158,7 @@ class MeteredMailbox(Mailbox):
         They wait no less long than those behind them, so that the head is always the oldest.
         """
         since = self._user[0][2] if self._user else self.now()
-        entries: list[Any] = [(envelope, self._size_of(envelope.command), since, None) for envelope in envelopes]
+        entries: list[Any] = [(envelope, self._size_again(envelope.command), since, None) for envelope in envelopes]
         super().put_back(entries)
         self.bytes += sum(entry[1] for entry in entries)
 
@@ -217,6 +217,13 @@ class MeteredMailbox(Mailbox):
         """The envelope of what was told *since*."""
         assert self._to is not None
         return Envelope(self._to, command)
+
+    def _size_again(self, command: object) -> int:
+        """Of what is put back, which has been let in, so it stays. What the runtime itself tells has no size."""
+        try:
+            return self._measured(command)
+        except Exception:
+            return 0
 
     def _measured(self, command: object) -> int:
         """Its size. Raises: TypeError, ValueError for what is none; what `size_of` raises."""

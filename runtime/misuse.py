@@ -34,7 +34,7 @@ def refuse_awaitable(what: str, value: object) -> None:
     """See to it that *value*, which *what* gave back, is nothing to wait for. Raises: TypeError."""
     if isinstance(value, CoroutineType):
         value.close()  # else Python complains of it a second time
-    if hasattr(value, "__await__"):
+    if hasattr(type(value), "__await__"):
         coroutine_given(what)
 
 

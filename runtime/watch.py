@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from greenroom.runtime.actor import Command
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
+from greenroom.runtime.errors import words_of
 from greenroom.runtime.lifecycle import Phase, StopReason
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Watches:
     def tell_end(self, cell: "Activation", reason: StopReason, cause: Exception | None) -> None:
         """The activation of *cell* has ended."""
         watchers, cell.watchers = cell.watchers, None
-        why = None if cause is None else f"{type(cause).__name__}: {cause}"
+        why = None if cause is None else f"{type(cause).__name__}: {words_of(cause)}"
         for watcher in watchers or ():
             self._forget(cell.address, watcher)
             self._system.deliver_system(Envelope(watcher, Down(cell.address, reason, why)))
