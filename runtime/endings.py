@@ -13,6 +13,7 @@ import trio
 
 from greenroom.runtime.errors import ActorGone
 from greenroom.runtime.lifecycle import AWAKE, Phase, StopReason
+from greenroom.runtime.lost_turns import tell_killed
 from greenroom.runtime.mailbox import ClosedMailbox
 from greenroom.runtime.settling import Weight
 
@@ -59,7 +60,8 @@ def stop_itself(cell: "Activation") -> None:
 def kill(cell: "Activation") -> bool:
     """End the activation without letting it finish, when what it gave to storage is settled. False when none runs.
 
-    The turns that wait are not decided again: one of them may be the reason. The next command makes another activation.
+    The turns that wait are not decided again: one of them may be the reason. One that ends in order while the rest is
+    settled is told its true outcome, as what was over before. The next command makes another activation.
     Raises: RuntimeError in a turn of its own that does not wait.
     """
     if cell.system.acting is cell:
@@ -72,7 +74,7 @@ def kill(cell: "Activation") -> bool:
         return False
     if cell.waiting is not None:
         for turn in cell.waiting.turns:
-            cell.fail_or_bury(turn.envelope, ActorGone(cell.address, StopReason.KILLED.value), "killed")
+            turn.was_killed = True
         cell.waiting.cancel("it is killed")
     cell.settle_then(lambda: killed(cell), Weight.KILL)
     return True
@@ -80,6 +82,9 @@ def kill(cell: "Activation") -> bool:
 
 def killed(cell: "Activation") -> None:
     """The activation is over, and its actor is not to blame: the next command, or its supervisor, begins another."""
+    for turn in [] if cell.waiting is None else cell.waiting.turns:  # whatever they do from here on goes nowhere
+        if turn.was_killed:
+            tell_killed(cell, turn)
     _ended(cell, StopReason.KILLED, ActorGone(cell.address, StopReason.KILLED.value))
 
 

@@ -155,7 +155,7 @@ class Gate:
             if type(writes) is not UnconfirmedWrites:
                 self._newest = unit
         if self._newest is not None:
-            envelope.state = "committing"
+            _is_on_its_way(envelope)
             self._newest.turns.append(Outputs(envelope, value, effects, number=number))
         else:
             self._release(envelope, value, effects)
@@ -174,7 +174,7 @@ class Gate:
     def fail_turn(self, envelope: Envelope, error: Exception, number: int = 0) -> None:
         """Let the *error* of a turn that was asked out: it tells what the actor knew, which may not be stored yet."""
         if self._newest is not None:
-            envelope.state = "committing"
+            _is_on_its_way(envelope)
             self._newest.turns.append(Outputs(envelope, None, None, error, number))
         else:
             self._release(envelope, None, None, error)
@@ -229,6 +229,12 @@ class Gate:
                     refuse_awaitable(f"{self.address}: what `after_commit` was given", given)
             except Exception as error:
                 self._on_fault(error)
+
+
+def _is_on_its_way(envelope: Envelope) -> None:
+    """What is settled stays so: its asker, who has given up, must hear of the end of its deadline alone."""
+    if envelope.state != "settled":
+        envelope.state = "committing"
 
 
 def why_not_stored(outcome: CommitOutcome, address: Address, envelope: Envelope) -> Exception:

@@ -41,6 +41,8 @@ def turn_lost(cell: "Activation", turn: "Turn") -> None:
     """The activation ended while *turn* waited: nothing of it was stored, unless it asked for that."""
     if cell.system.is_stopped:  # it was cancelled before, and the end of the system did not see it
         cell.fail_or_bury(turn.envelope, ActorGone(cell.address, "the system stops"), "stopped")
+    elif turn.was_killed:
+        tell_killed(cell, turn)
     elif turn.has_ended_it:  # decided again it would do so again
         why = f"what {type(turn.envelope.command).__name__} asked for failed and ended its own activation"
         cell.fail_or_bury(turn.envelope, ActorGone(cell.address, why), "crashed")
@@ -49,6 +51,11 @@ def turn_lost(cell: "Activation", turn: "Turn") -> None:
         cell.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
     else:
         redo(cell, [(turn.number, turn.envelope)])
+
+
+def tell_killed(cell: "Activation", turn: "Turn") -> None:
+    """*turn* was killed with its activation, and has not ended in order."""
+    cell.fail_or_bury(turn.envelope, ActorGone(cell.address, StopReason.KILLED.value), "killed")
 
 
 def _how_it_broke_off(cell: "Activation", turn: "Turn") -> str:

@@ -291,9 +291,10 @@ class ActorSystem:
     def kill(self, ref: Ref) -> bool:
         """End the activation that runs at *ref* without letting it finish; False when none does.
 
-        Its turns that wait are cancelled, their askers told, tells of them dead letters. What it gave to storage is
-        settled first. The mailbox stays, for the activation that the next command makes; of a service its supervisor
-        decides, as after a crash. Raises: UnknownKind; RuntimeError in a plain handler of that very actor.
+        Its turns that wait are cancelled, their askers told, tells of them dead letters, but for one that ends in order
+        all the same. What it gave to storage is settled first. The mailbox stays, for the activation that the next
+        command makes; of a service its supervisor decides, as after a crash. Raises: UnknownKind; RuntimeError in a
+        plain handler of that very actor.
         """
         address = address_of_ref(ref)
         self.check(address)

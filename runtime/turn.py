@@ -53,6 +53,7 @@ class Turn:
         "task",
         "waiting",
         "was_flushed",
+        "was_killed",
         "writes",
     )
 
@@ -68,6 +69,7 @@ class Turn:
         self.effects: list[Effect] | None = None
         self.is_over = False
         self.was_flushed = False
+        self.was_killed = False  # with its activation: not decided again unless it ends in order all the same
         self.has_ended_it = False  # a turn inside this one has failed and ended the activation of both
         self.began_at = trio.current_time()
         self.task: trio.lowlevel.Task | None = None  # that it runs in, while it does

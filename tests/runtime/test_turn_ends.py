@@ -16,6 +16,7 @@ from greenroom.runtime import (
     ActorFailed,
     ActorGone,
     ActorSystem,
+    AskTimeout,
     Command,
     Directive,
     Kind,
@@ -286,3 +287,75 @@ async def test_a_system_that_stops_takes_nothing_more_from_outside_and_all_that_
         assert refused == ["at 1"]
         assert house.ended[0] == "told in time"
         assert trio.current_time() == pytest.approx(5, abs=0.1)
+
+
+# -- what is settled stays settled ------------------------------------------------------------------------------------
+
+
+async def stubborn(doer: Doer) -> object:
+    with trio.CancelScope(shield=True):
+        await trio.sleep(1)
+    doer.ctx.write("second")
+    doer.ctx.tell(doer.ctx.ref("doer", 2), Do(lambda friend: friend.ended.append("told of the turn")))
+    return "done"
+
+
+async def test_the_answer_of_a_turn_that_wrote_is_counted_when_it_comes_late(autojump_clock: MockClock) -> None:
+    async with opened(autojump_clock) as house:
+        with pytest.raises(AskTimeout):
+            await house.system.ref("doer", 1).ask(Wait(stubborn), deadline=trio.current_time() + 0.5)
+        await trio.sleep(5)
+        assert [write for _, write in house.committer.stored] == ["second"]
+        assert house.system.statistics().late_replies == 1
+
+
+@pytest.mark.parametrize("is_ask", [True, False])
+@pytest.mark.parametrize(
+    ("fault", "stored", "told", "buried"),
+    [
+        (None, ["first", "second"], "done", {}),
+        (CommitFault.FENCED, ["first", "second"], "done", {}),
+        (CommitFault.REFUSED, ["first"], "ActorFailed", {"gate_refused": 1}),
+    ],
+)
+async def test_a_turn_that_ends_in_order_although_its_actor_is_killed_is_told_its_true_outcome(
+    autojump_clock: MockClock,
+    fault: CommitFault | None,
+    stored: list[str],
+    told: str,
+    buried: dict[str, int],
+    is_ask: bool,
+) -> None:
+    answers: list[object] = []
+    async with opened(autojump_clock) as house:
+        house.committer.commit_seconds = 3
+        if fault is not None:
+            house.committer.fail_unit(2, fault)
+        ref = house.system.ref("doer", 1)
+        ref.tell(Do(lambda doer: doer.ctx.write("first")))
+        if is_ask:
+            ref.request(
+                Wait(stubborn), lambda value, error: answers.append(value or type(error).__name__), deadline=soon()
+            )
+        else:
+            ref.tell(Wait(stubborn))
+        await trio.sleep(0.5)
+        assert house.system.kill(ref)
+        await trio.sleep(20)
+        assert [write for _, write in house.committer.stored] == stored
+        assert answers == ([told] if is_ask else [])
+        assert house.system.dead_letters.counts == ({} if is_ask else buried)
+        assert house.ended.count("told of the turn") == stored.count("second"), "what it tells leaves with it"
+        assert house.ended.count("killed") == 1
+
+
+async def test_a_turn_that_is_not_over_when_its_killed_actor_ends_is_told_at_once(autojump_clock: MockClock) -> None:
+    async with opened(autojump_clock) as house:
+        ref = house.system.ref("doer", 1)
+        ref.tell(Wait(stubborn))
+        await trio.sleep(0.5)
+        assert house.system.kill(ref)
+        assert house.system.dead_letters.counts == {"killed": 1}
+        await trio.sleep(20)
+        assert house.committer.stored == []
+        assert house.system.dead_letters.counts == {"killed": 1}
