@@ -3,7 +3,8 @@
 quiet? ──▶ ended, in the reverse of the start order ──▶ what still cleans up is waited for
   └─ not in time ──▶ ended at once, and listed with where its turns wait
 
-While storage is away only what owns nothing is waited for: nobody knows when an owner could finish.
+While storage stays away only what owns nothing is waited for: nobody knows when an owner could finish. One commit that
+went wrong is no such outage: a probe must have failed too, or hang.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -38,8 +39,8 @@ async def finish(system: "ActorSystem") -> None:
 
 
 def _is_busy(system: "ActorSystem") -> bool:
-    is_away = system.storage.is_away
-    return any(not cell.is_quiet and not (is_away and _needs_storage(cell)) for cell in system.activations.values())
+    stays_away = system.storage.stays_away
+    return any(not cell.is_quiet and not (stays_away and _needs_storage(cell)) for cell in system.activations.values())
 
 
 def _needs_storage(cell: "Activation") -> bool:

@@ -6,8 +6,19 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from greenroom.runtime import Actor, ActorGone, Command, CommitOutcome, Kind, StopReason, handles, open_system
-from greenroom.runtime.testing import MemoryCommitter
+from greenroom.runtime import (
+    Actor,
+    ActorGone,
+    Command,
+    CommitOutcome,
+    CommitUnknown,
+    Kind,
+    StopReason,
+    handles,
+    open_system,
+)
+from greenroom.runtime.storage_watch import BLIP_SECONDS_MAX
+from greenroom.runtime.testing import CommitFault, MemoryCommitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +86,39 @@ async def test_an_actor_that_owns_nothing_finishes(autojump_clock: MockClock, wi
         assert house.ended["plain"][0] is StopReason.NORMAL
         assert house.ended.get("owner", (StopReason.DEADLINE,))[0] is StopReason.DEADLINE
         assert events.count("system.stopped_busy") == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_commit_whose_outcome_nobody_knows_does_not_end_the_owners_beside_it(
+    autojump_clock: MockClock,
+) -> None:
+    house, committer = House(), MemoryCommitter()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system([house.kind("owner", is_owner=True)], committer=committer) as system:
+            bystander, other = system.ref("owner", 1), system.ref("owner", 2)
+            await bystander.ask(Work(0), deadline=trio.current_time() + 9)
+            bystander.request(
+                Work(2), lambda value, error: house.answers.append(error or value), deadline=trio.current_time() + 9
+            )
+            await wait_all_tasks_blocked()
+            committer.fail_unit(1, CommitFault.UNKNOWN_STORED)
+            with pytest.raises(CommitUnknown):
+                await other.ask(Work(0), deadline=trio.current_time() + 9)
+            assert system.storage.is_away
+        assert house.answers == ["done"]
+        assert house.ended["owner"][0] is StopReason.NORMAL
+        nursery.cancel_scope.cancel()
+
+
+async def test_owners_are_given_up_when_a_probe_hangs(autojump_clock: MockClock) -> None:
+    house, committer = House(), MemoryCommitter()
+    committer.probe = trio.sleep_forever  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system([house.kind("owner", is_owner=True)], committer=committer) as system:
+            system.ref("owner", 1).tell(Work(1000))
+            await wait_all_tasks_blocked()
+            system.storage.lost(CommitOutcome.UNKNOWN.value)
+        assert BLIP_SECONDS_MAX <= trio.current_time() < BLIP_SECONDS_MAX + 0.2
         nursery.cancel_scope.cancel()
