@@ -2,7 +2,8 @@
 
 normal         the actor stopped itself, or was told to stop
 passivated     it was idle, or memory was needed; the next command wakes it again
-reloaded       its memory was ahead of storage (a draft was dropped, a commit failed): it loads again at once
+reloaded       its memory was ahead of storage (a draft was dropped, a commit failed): it loads again at once; or its
+               `start` found storage away: it loads again when that is back
 moved          another node owns the address now; reserved: nothing places actors on nodes yet, so nobody is told it,
                and who was displaced learns it as fenced
 fenced         another activation wrote with a newer token

@@ -85,10 +85,12 @@ async def _load(cell: "Activation") -> None:
 
 
 def _drop(cell: "Activation") -> None:
-    """Its start found no storage in time: what it has loaded so far may be stale when that is back."""
-    cell.actor = None
-    if cell.context is not None:
-        cell.context.end()
+    """Its start found no storage in time: what it has loaded so far may be stale when that is back.
+
+    It goes on loading, so whom it watches it still does.
+    """
+    if cell.gate is not None:  # else there is no actor yet
+        cell.forget(StopReason.RELOADED)
 
 
 async def _prepare(cell: "Activation") -> bool:

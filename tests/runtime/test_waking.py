@@ -15,10 +15,13 @@ from greenroom.runtime import (
     ActorSystem,
     Command,
     CommitOutcome,
+    Down,
     Escalated,
     Kind,
+    Ref,
     Service,
     StopReason,
+    StorageUnavailable,
     handles,
     open_system,
     reentrant,
@@ -43,6 +46,11 @@ class WriteDown(Command[None]):
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Watch(Command[None]):
+    whom: Ref
+
+
 class Listener(Actor):
     """Does what its test says while it starts."""
 
@@ -61,6 +69,14 @@ class Listener(Actor):
     def hear(self, command: Hear) -> int:
         self.heard.append(command.text)
         return len(self.heard)
+
+    @handles(Watch)
+    def watch(self, command: Watch) -> None:
+        self.ctx.watch(command.whom)
+
+    @handles(Down)
+    def down(self, down: Down) -> None:
+        self.heard.append(f"{self.ctx.address} hears that {down.address} is {down.reason}")
 
     @handles(WriteDown)
     def write_down(self, _: WriteDown) -> None:
@@ -258,3 +274,56 @@ async def test_once_a_start_is_stored_what_a_turn_wrote_is_that_turn_s(autojump_
         await wait_all_tasks_blocked()
         assert house.stored() == ["loaded", "loaded", "written down"]
         assert house.system.statistics().crashes == 0
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_a_start_that_found_storage_away_ends_as_any_other_activation(
+    autojump_clock: MockClock, is_slow: bool
+) -> None:
+    starts: list[Listener] = []
+
+    async def start(actor: Listener) -> None:
+        starts.append(actor)
+        await trio.sleep(1)
+        if len(starts) == 1 and is_slow:
+            house.system.storage.lost("a commit of another actor")
+            await trio.sleep_forever()
+        elif len(starts) == 1:
+            raise StorageUnavailable("away")
+
+    async with opened(start) as house:
+        house.committer.probe = probe = Probe()  # type: ignore[method-assign, assignment]
+        ref = house.system.ref("starter", 1)
+        ref.tell(Hear("what woke it"))
+        house.system.ref("other", 1).tell(Watch(ref))
+        await trio.sleep(30)
+        assert len(starts) == 1
+        assert ended(house) == [{"address": "starter/1", "reason": "reloaded"}]
+        assert house.heard == [StopReason.RELOADED, "other/1 hears that starter/1 is reloaded"]
+        probe.is_away = False
+        await trio.sleep(3)
+        assert (len(starts), house.heard[2:], house.crashes) == (2, ["what woke it"], [])
+
+
+async def test_a_claim_that_found_storage_away_ends_nothing(autojump_clock: MockClock) -> None:
+    async with opened(trio.lowlevel.checkpoint) as house:  # type: ignore[arg-type]
+        house.committer.is_away = True
+        house.system.ref("starter", 1).tell(Hear())
+        house.system.ref("other", 1).tell(Watch(house.system.ref("starter", 1)))
+        await trio.sleep(60)
+        assert (ended(house), house.heard) == ([], [])
+
+
+def ended(house: House) -> list[dict[str, Any]]:
+    return [facts for name, facts in house.events if name == "actor.ended"]
+
+
+class Probe:
+    """Finds storage away until it is told otherwise."""
+
+    is_away = True
+
+    async def __call__(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.is_away:
+            raise StorageUnavailable("away")
