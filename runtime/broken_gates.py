@@ -2,12 +2,17 @@
 
     it was to end already (settling.py)    so it ends: killed, crashed, stopped or escalated, and that counts once
     what its `start` wrote is not stored   it has not started: a failed start, which counts and waits; not in an outage
+    it was told what storage refuses,      a crash when that comes again and again, so that it waits and counts
+      and has stored nothing since `start`
     all else                               it loads again with the next command, as fenced or reloaded
 
-Without the second line a `start` whose writes are refused would be begun again at once, for ever.
+Without the second line a `start` whose writes are refused would be begun again at once, for ever; without the third one
+that tells its actor what is refused. Who asks is told that it was refused, and paces himself.
 """
 
 from typing import TYPE_CHECKING
+
+import trio
 
 from greenroom.runtime.errors import ActorFailed, ActorGone
 from greenroom.runtime.faults import crashed
@@ -15,6 +20,7 @@ from greenroom.runtime.gate import Outputs
 from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.lost_turns import turns_lost
 from greenroom.runtime.ports import CommitOutcome
+from greenroom.runtime.restarts import CrashHistory, was_in_vain
 from greenroom.runtime.settling import Weight
 from greenroom.runtime.turn import leave
 
@@ -26,6 +32,8 @@ def gate_broke(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
     """The gate of *cell* broke: nothing of *turns* was stored, or nobody knows."""
     context, ending = cell.context, cell.ending
     assert context is not None
+    assert cell.gate is not None
+    has_stored = cell.gate.has_stored
     cell.ending, context.broken_by = None, outcome
     if ending is not None and ending.failed is not None:  # it ends for that: decided again, the command would end two
         for asked in ending.failed.parts or (ending.failed,):
@@ -42,8 +50,21 @@ def gate_broke(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
             _start_failed(cell, outcome)
     elif ending is not None and ending.weight is Weight.LEAVE and not _is_to_leave(turns):
         ending.action()
+    elif outcome in (CommitOutcome.REFUSED, CommitOutcome.DUPLICATE) and _is_in_vain(cell, has_stored, turns):
+        error = ActorFailed(f"{cell.address} stores nothing: storage refuses what it is told ({outcome.value})")
+        cell.forget(StopReason.CRASHED, error)
+        crashed(cell, error, "commit")
     else:
         cell.become_cold(reason)
+
+
+def _is_in_vain(cell: "Activation", has_stored: bool, turns: list[Outputs]) -> bool:
+    """It only ever loads, is told what storage refuses, and loads again."""
+    told = any(turn.envelope.command is not None and not turn.envelope.was_asked for turn in turns)
+    if has_stored or not told:
+        return False
+    cell.history = cell.history or CrashHistory()
+    return was_in_vain(cell.kind.restart, cell.history, trio.current_time())
 
 
 def _is_to_leave(turns: list[Outputs]) -> bool:

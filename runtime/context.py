@@ -348,6 +348,8 @@ class Context:
     def start_stored(self) -> None:
         """Of the runtime: what was written in `start` is stored."""
         self.has_stored_start = True
+        assert self._activation.gate is not None
+        self._activation.gate.has_stored = False  # of its turns
 
     def end(self, *, goes_on: bool = False) -> None:
         """Of the runtime: the activation ends, and with it its timers; and what it watches, unless the actor *goes_on*.

@@ -101,6 +101,7 @@ class Gate:
         "_on_fault",
         "_on_settled",
         "address",
+        "has_stored",
         "is_broken",
         "late_replies",
         "pending",
@@ -122,6 +123,7 @@ class Gate:
         self.token = token
         self.pending: deque[Unit] | tuple[()] = ()  # a deque only while units are pending: an empty one takes 620 B
         self.pending_bytes = 0
+        self.has_stored = False  # anything since its actor started
         self.is_broken = False
         self.late_replies = 0  # whose asker had given up
         self._newest: Unit | None = None  # of those that outputs wait for
@@ -198,6 +200,7 @@ class Gate:
             self._newest = None
         self.pending_bytes -= unit.size_bytes
         self._all_pending.settled(unit.size_bytes)
+        self.has_stored = True
         for turn in unit.turns:
             self._release(turn.envelope, turn.value, turn.effects, turn.error)
         self._on_settled()

@@ -7,7 +7,8 @@ reloaded       its memory was ahead of storage (a draft was dropped, a commit fa
 moved          another node owns the address now; reserved: nothing places actors on nodes yet, so nobody is told it,
                and who was displaced learns it as fenced
 fenced         another activation wrote with a newer token
-crashed        a handler raised on a tell; the restart policy decides what follows
+crashed        a handler raised on a tell, or storage refused again and again what it was told; the restart policy
+               decides what follows
 killed         `system.kill`, or its supervisor that restarts it with others: it was not let finish
 start_failed   the factory or `start` raised, or storage refused what `start` wrote
 deadline       `start` took longer than it may, or this actor longer than the orderly end of the system

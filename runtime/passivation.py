@@ -11,6 +11,7 @@ which something waits to the watchdog.
 """
 
 import heapq
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -146,5 +147,6 @@ def _shed(cells: "Iterable[Activation]", count: int) -> int:
 def _is_remembered(cell: "Activation") -> bool:
     """The cell must stay: its crashes still count, somebody traces it, or a turn of it still cleans up."""
     history = cell.history
-    crashed_lately = history is not None and trio.current_time() - history.times[-1] < cell.kind.restart.period_seconds
+    latest = -math.inf if history is None else max((*history.times[-1:], *history.vain[-1:]))
+    crashed_lately = trio.current_time() - latest < cell.kind.restart.period_seconds
     return crashed_lately or cell.gauges.trace is not None or cell.unfinished is not None

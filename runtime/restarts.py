@@ -2,15 +2,18 @@
 
 Intensity and period as in OTP: more than `intensity` crashes within `period_seconds` and the supervisor gives up.
 The wait before each restart is full jitter over an exponential ceiling, so that actors which died of one cause
-do not come back in step. A start that fails counts like any crash and always waits: it can never loop.
+do not come back in step. A start that fails counts like any crash and always waits: it can never loop. Nor can an actor
+that starts well and whose turns storage refuses again and again: from the VAIN_MAXth time on that is a crash too.
 """
 
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from greenroom.runtime.limits import need_member, need_number, need_whole, need_word
+
+VAIN_MAX: Final = 5  # a command may be decided again as often (lost_turns.py), and that is nobody's fault
 
 RestartMode = Literal["permanent", "transient", "temporary"]
 WhenExhausted = Literal["rest", "escalate"]
@@ -74,9 +77,13 @@ class RestartPolicy:
 
 @dataclass(slots=True)
 class CrashHistory:
-    """Trio times of the crashes that still count. Grows to `intensity` + 1 at most."""
+    """Trio times of the crashes that still count. Grows to `intensity` + 1 at most.
+
+    vain: trio times of the ends that stored nothing since the start. Grows to VAIN_MAX + 1 at most.
+    """
 
     times: list[float] = field(default_factory=list)
+    vain: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,13 @@ class GiveUp:
     """Do not start again; *reason* is for the log."""
 
     reason: str
+
+
+def was_in_vain(policy: RestartPolicy, history: CrashHistory, now: float) -> bool:
+    """Record at *now* that an activation ended of what storage refused, with nothing stored. Whether it is a crash."""
+    history.vain[:] = [time for time in history.vain if now - time < policy.period_seconds][-VAIN_MAX:]
+    history.vain.append(now)
+    return len(history.vain) > VAIN_MAX
 
 
 def directive_of(policy: RestartPolicy, error: Exception, *, is_ask: bool) -> Directive:

@@ -11,6 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from greenroom.runtime import (
     Actor,
+    ActorFailed,
     ActorGone,
     ActorSystem,
     Command,
@@ -26,6 +27,7 @@ from greenroom.runtime import (
     open_system,
     reentrant,
 )
+from greenroom.runtime.restarts import VAIN_MAX
 from greenroom.runtime.testing import MemoryCommitter
 
 Hook = Callable[[Any], Awaitable[object]]
@@ -296,7 +298,7 @@ async def test_a_start_that_found_storage_away_ends_as_any_other_activation(
         ref = house.system.ref("starter", 1)
         ref.tell(Hear("what woke it"))
         house.system.ref("other", 1).tell(Watch(ref))
-        await trio.sleep(30)
+        await trio.sleep(40)
         assert len(starts) == 1
         assert ended(house) == [{"address": "starter/1", "reason": "reloaded"}]
         assert house.heard == [StopReason.RELOADED, "other/1 hears that starter/1 is reloaded"]
@@ -310,7 +312,7 @@ async def test_a_claim_that_found_storage_away_ends_nothing(autojump_clock: Mock
         house.committer.is_away = True
         house.system.ref("starter", 1).tell(Hear())
         house.system.ref("other", 1).tell(Watch(house.system.ref("starter", 1)))
-        await trio.sleep(60)
+        await trio.sleep(40)
         assert (ended(house), house.heard) == ([], [])
 
 
@@ -327,3 +329,64 @@ class Probe:
         await trio.lowlevel.checkpoint()
         if self.is_away:
             raise StorageUnavailable("away")
+
+
+async def note_start(actor: Listener) -> None:
+    await trio.lowlevel.checkpoint()
+    assert len(actor.heard) < 2000, "it spins"
+    actor.heard.append("start")
+
+
+async def tell_itself(actor: Listener) -> None:
+    await note_start(actor)
+    actor.ctx.tell(actor.ctx.ref(*actor.ctx.address), WriteDown())
+
+
+async def write_and_tell_itself(actor: Listener) -> None:
+    await tell_itself(actor)
+    actor.ctx.write("loaded")
+
+
+@pytest.mark.parametrize(
+    ("start", "outcome"),
+    [
+        (tell_itself, CommitOutcome.REFUSED),
+        (tell_itself, CommitOutcome.DUPLICATE),
+        (write_and_tell_itself, CommitOutcome.REFUSED),
+    ],
+)
+async def test_a_start_that_tells_itself_what_storage_refuses_is_a_crash_in_the_end_and_never_loops(
+    autojump_clock: MockClock, start: Hook, outcome: CommitOutcome
+) -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(Escalated, match=r"starter/main .* 6 crashes within 30 s")):
+        async with opened(start, is_service=True) as house:
+            house.committer.fault = lambda unit: outcome if "written down" in unit.writes else CommitOutcome.COMMITTED
+            await trio.sleep_forever()
+    assert house.heard.count("start") <= 6 * (VAIN_MAX + 6), "and six times of its supervisor"
+    assert f"storage refuses what it is told ({outcome.value})" in house.crashes[0]
+
+
+async def test_what_storage_refuses_of_one_that_asks_is_no_crash_however_often(autojump_clock: MockClock) -> None:
+    async with opened(note_start) as house:
+        house.committer.fault = lambda unit: (
+            CommitOutcome.REFUSED if "written down" in unit.writes else CommitOutcome.COMMITTED
+        )
+        for _ in range(3 * VAIN_MAX):
+            with pytest.raises(ActorFailed, match="storage refuses a value"):
+                await house.system.ref("starter", 1).ask(WriteDown(), deadline=soon())
+        assert house.crashes == []
+
+
+async def test_what_storage_refuses_of_one_that_stores_something_in_between_is_no_crash(
+    autojump_clock: MockClock,
+) -> None:
+    async with opened(note_start) as house:
+        ref = house.system.ref("starter", 1)
+        for _ in range(3 * VAIN_MAX):
+            await ref.ask(WriteDown(), deadline=soon())
+            house.committer.fault = lambda _: CommitOutcome.REFUSED
+            ref.tell(WriteDown())
+            await wait_all_tasks_blocked()
+            house.committer.forget_faults()
+        assert house.system.dead_letters.counts == {"gate_refused": 3 * VAIN_MAX}
+        assert house.crashes == []
