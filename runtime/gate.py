@@ -14,7 +14,7 @@ The rules are those of workerd's io-gate.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from greenroom.runtime.address import Address
 from greenroom.runtime.envelope import Envelope
@@ -68,7 +68,7 @@ class Outputs:
 class Unit:
     """The commit unit of one turn, with the outputs that wait for it. size_bytes: as the committer counts it."""
 
-    __slots__ = ("address", "gate", "is_void", "size_bytes", "token", "turns", "writes")
+    __slots__ = ("address", "afterwards", "gate", "is_void", "size_bytes", "token", "turns", "writes")
 
     def __init__(self, gate: "Gate", writes: Sequence[object]) -> None:
         self.address = gate.address
@@ -76,6 +76,7 @@ class Unit:
         self.writes = writes
         self.gate = gate
         self.turns: list[Outputs] = []
+        self.afterwards: tuple[Effect, ...] = ()  # behind all outputs, those too that join later
         self.is_void = False
         self.size_bytes = 0
 
@@ -182,9 +183,12 @@ class Gate:
             self._release(envelope, None, None, error)
 
     def run_after_pending(self, effect: Effect) -> None:
-        """Run *effect* when everything that is pending now is stored, unconfirmed or not; never if the gate breaks."""
+        """Run *effect* when everything that is pending now is stored, unconfirmed or not; never if the gate breaks.
+
+        It comes after all outputs that wait for the same, whichever was first.
+        """
         assert isinstance(self.pending, deque), f"{self.address}: nothing is pending"
-        self.pending[-1].turns.append(Outputs(Envelope(self.address, None), None, [effect]))
+        self.pending[-1].afterwards += (effect,)
 
     def settle(self, unit: Unit, outcome: CommitOutcome) -> None:
         """The committer's word on the oldest pending unit."""
@@ -203,6 +207,7 @@ class Gate:
         self.has_stored = True
         for turn in unit.turns:
             self._release(turn.envelope, turn.value, turn.effects, turn.error)
+        self._run(unit.afterwards)
         self._on_settled()
 
     def _break(self, outcome: CommitOutcome) -> None:
@@ -226,7 +231,11 @@ class Gate:
                 envelope.fail(error)
         except Exception as error:
             self._on_fault(error)
-        for effect in effects or ():
+        if effects is not None:
+            self._run(effects)
+
+    def _run(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
             try:
                 if (given := effect()) is not None:
                     refuse_awaitable(f"{self.address}: what `after_commit` was given", given)

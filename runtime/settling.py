@@ -4,8 +4,8 @@
                        │  ▲ └────the gate breaks──▶ done as well, and once (broken_gates.py)
                        └──┘ a turn that waits sends more, or fails worse: the heavier of two endings is done
 
-What was sent to storage must not be overtaken by a reload. Nor what a turn sends that is being cancelled and does not
-know it yet.
+What was sent to storage must not be overtaken by a reload, nor by `stopping`, which comes after all outputs. Nor what a
+turn sends that is being cancelled and does not know it yet.
 """
 
 import enum

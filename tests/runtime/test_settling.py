@@ -56,6 +56,13 @@ class Leave(Command[None]):
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Peek(Command[None]):
+    """Wait, and have something logged with the outputs; without *at* stop."""
+
+    at: trio.Event | None = None
+
+
 class Clerk(Actor):
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self.log = name, log
@@ -80,6 +87,15 @@ class Clerk(Actor):
     async def fail_later(self, command: FailLater) -> None:
         await command.at.wait()
         raise command.error("planned")
+
+    @reads
+    @handles(Peek)
+    async def peek(self, command: Peek) -> None:
+        if command.at is None:
+            self.ctx.stop()
+        else:
+            await command.at.wait()
+            self.ctx.after_commit(lambda: self.log.append(f"{self.name} peeked"))
 
     @handles(Leave)
     def leave(self, _: Leave) -> None:
@@ -246,3 +262,20 @@ async def test_what_its_supervisor_restarts_already_is_not_counted_again(
             repr(facts.get("error")) for name, facts in house.events if name in ("actor.crashed", "actor.stopped")
         ]
         assert sorted(errors) == ["Fatal('planned')", "ValueError('planned')"]
+
+
+async def test_stopping_comes_after_what_turns_let_out_that_ended_while_it_waited(autojump_clock: MockClock) -> None:
+    async with opened() as house:
+        clerk, at = house.system.ref("clerk", 1), trio.Event()
+        clerk.tell(Write())
+        await wait_all_tasks_blocked()
+        house.committer.hold()
+        for command in (Write(), Peek(at), Peek()):
+            clerk.tell(command)
+        await wait_all_tasks_blocked()
+        at.set()
+        await wait_all_tasks_blocked()
+        assert [line for line in house.log if "clerk" in line] == ["+clerk"]
+        house.committer.release()
+        await wait_all_tasks_blocked()
+        assert [line for line in house.log if "clerk" in line] == ["+clerk", "clerk peeked", "-clerk normal"]

@@ -41,7 +41,7 @@ from greenroom.runtime.alarm_rules import after_success, tick_of
 from greenroom.runtime.alarms import AlarmClock
 from greenroom.runtime.context import Context
 from greenroom.runtime.envelope import Envelope, Question
-from greenroom.runtime.gate import Gate, Outputs
+from greenroom.runtime.gate import Gate
 from greenroom.runtime.lifecycle import Phase
 from greenroom.runtime.mailbox import Mailbox
 from greenroom.runtime.ports import StoredAlarm, StoredValue
@@ -222,7 +222,7 @@ def a_read_waits_for_the_first_of_two_batches_alone(patch: pytest.MonkeyPatch) -
 @caught_by("reply before commit", plan_of=early)
 def who_waits_for_what_is_pending_waits_for_the_oldest_of_it(patch: pytest.MonkeyPatch) -> None:
     def hasty(gate: Gate, effect: Callable[[], None]) -> None:
-        gate.pending[0].turns.append(Outputs(Envelope(gate.address, None), None, [effect]))
+        gate.pending[0].afterwards += (effect,)
 
     patch.setattr(Gate, "run_after_pending", hasty)
 
