@@ -1,6 +1,7 @@
 """The stash: commands that an actor has put aside, until `ctx.unstash` puts them back in front.
 
 A batch is put aside as the commands it is made of, each for its own asker. Who has given up meanwhile needs no place.
+What the turn has set to be told later does not come: it will be set when the command is decided.
 """
 
 from typing import TYPE_CHECKING
@@ -50,6 +51,8 @@ def put_turn_aside(
     if not has_place(cell, len(aside)):
         turn_failed(cell, envelope, StashFull(cell.address, len(cell.stash or ())), number, memory_is_ahead=False)
         return
+    assert cell.context is not None
+    cell.context.drop_timers((number, 0))  # it sets them when it is decided
     cell.stash = cell.stash or {}
     for one in aside:
         one.state = "queued"

@@ -1,6 +1,6 @@
 """Timers: what an actor tells itself later, in memory, unless its activation ends before it begins that turn.
 
-Nor does it come when the turn that set it fails.
+Nor does it come when the turn that set it fails, or puts its command aside: that will set it again.
 
     set ──its time──▶ in the system lane ──▶ begun
      └──cancelled, ended──▶ nothing ◀──┘

@@ -144,7 +144,7 @@ class WaitingTurns:
         self._count(turn, -1)
         del self._activation.system.waiting_turns[turn]
         _is_worked_on_by(turn.envelope, None)
-        if not is_done:
+        if not is_done or (turn.effects is not None and put_aside in turn.effects):
             turn.drop_timers()
         self._activation.waiting_turn_ended(self, turn, value, error, is_done=is_done)
         if self.then is not None and not self.turns and not self.is_over:

@@ -359,3 +359,42 @@ async def test_a_turn_that_is_not_over_when_its_killed_actor_ends_is_told_at_onc
         await trio.sleep(20)
         assert house.committer.stored == []
         assert house.system.dead_letters.counts == {"killed": 1}
+
+
+def set_and_put_aside(doer: Doer) -> None:
+    doer.ctx.tell_self_after(1, Do(lambda doer: doer.ended.append("told later")))
+    if doer.seen:
+        doer.ctx.stash()
+
+
+async def wait_set_and_put_aside(doer: Doer) -> None:
+    await trio.sleep(1)
+    set_and_put_aside(doer)
+
+
+async def store_set_and_put_aside(doer: Doer) -> None:
+    doer.ctx.write("a part")
+    await doer.ctx.flushed()
+    set_and_put_aside(doer)
+
+
+def take_up_again(doer: Doer) -> None:
+    doer.seen.clear()
+    doer.ctx.unstash()
+
+
+@pytest.mark.parametrize(
+    "command", [Do(set_and_put_aside), Wait(wait_set_and_put_aside), Wait(store_set_and_put_aside)]
+)
+async def test_what_a_turn_that_is_put_aside_had_set_does_not_come_but_when_it_is_decided(
+    autojump_clock: MockClock, command: Command[object]
+) -> None:
+    async with opened(autojump_clock) as house:
+        ref = house.system.ref("doer", 1)
+        ref.tell(Do(lambda doer: doer.seen.append("not yet")))
+        ref.tell(command)
+        await trio.sleep(5)
+        assert house.ended == []
+        ref.tell(Do(take_up_again))
+        await trio.sleep(5)
+        assert house.ended == ["told later"]
