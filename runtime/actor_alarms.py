@@ -170,7 +170,7 @@ class ActorAlarms:
             if verdict.is_given_up:
                 system.bury(Envelope(address, _command_of(row)), "alarm_gave_up")
 
-        self._context.after_commit(tell)
+        self._context.add_effect(tell)
 
     # -- staging ------------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class ActorAlarms:
             else:
                 clock.arm(key, row.due_ms)
 
-        self._context.after_commit(stored)
+        self._context.add_effect(stored)
 
     def _time(self, name: str, at_ms: int | None, after_seconds: float | None) -> int:
         if (at_ms is None) is (after_seconds is None):

@@ -85,6 +85,10 @@ class Context:
         outside of turns.
         """
         refuse_coroutine("what `ctx.after_commit` is given", effect)
+        self.add_effect(lambda: self._activation.system.let_out(effect))
+
+    def add_effect(self, effect: Effect) -> None:
+        """Of the runtime: as `after_commit`, of what is its own."""
         if self.is_over:
             raise RuntimeError(
                 f"{self.address}: its activation has ended and lets nothing out any more; tell through a ref"
@@ -107,7 +111,7 @@ class Context:
                 f"{self.address} has no command to put aside in its `start`: do it in the handler of one"
             )
         refuse_if_full(self._activation)
-        self.after_commit(put_aside)
+        self.add_effect(put_aside)
 
     @property
     def is_put_aside(self) -> bool:
@@ -121,7 +125,7 @@ class Context:
         It ends when everything written so far is stored and let out. What waits in the mailbox stays there, for another
         activation. Of a service the mode of its kind says whether there is one.
         """
-        self.after_commit(leave)
+        self.add_effect(leave)
 
     def unstash(self) -> None:
         """Put what was put aside back in front, in its old order."""
@@ -152,7 +156,7 @@ class Context:
         if self._is_stopping:
             self._activation.system.tell_or_bury(address, command, sender)
             return
-        self.after_commit(lambda: self._activation.system.tell_or_bury(address, command, sender))
+        self.add_effect(lambda: self._activation.system.tell_or_bury(address, command, sender))
 
     def tell_self_after(self, delay_seconds: float, command: "Command[Any]") -> Timer:
         """Tell this actor *command* later, unless its activation ends before it begins that, or this turn fails.

@@ -109,8 +109,8 @@ class Ref:
             raise AskInStop(self._address, command)
 
     def _refuse_when_closing(self) -> None:
-        """Of what comes from no turn. Raises: ActorGone when the system stops, unless an actor's `stopping` runs."""
-        if self._system.is_closing and self._system.stopping is None:
+        """Of what comes from no turn. Raises: ActorGone when the system stops, unless `stopping` or an effect runs."""
+        if self._system.is_closing and self._system.stopping is None and not self._system.lets_out:
             raise ActorGone(self._address, "the system stops")
 
     def ask(self, command: Command[R], *, deadline: float) -> Coroutine[Any, Any, R]:

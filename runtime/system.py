@@ -36,6 +36,7 @@ from greenroom.runtime.errors import (
     UnknownKind,
 )
 from greenroom.runtime.event_log import log_event
+from greenroom.runtime.gate import Effect
 from greenroom.runtime.kind import Kind, need_stores
 from greenroom.runtime.lifecycle import DRAINED
 from greenroom.runtime.limits import need_key
@@ -109,6 +110,7 @@ class ActorSystem:
         self.watches = Watches(self)
         self.acting: Activation | None = None  # whose plain `def` handler runs right now
         self.stopping: Activation | None = None  # whose `stopping` runs right now
+        self.lets_out = False  # what an actor gave to `after_commit` runs right now
         self.waiting_turns: dict[Turn, None] = {}  # oldest first
         self.has_escalated = trio.Event()
         self._escalated: Escalated | None = None
@@ -222,6 +224,14 @@ class ActorSystem:
             finally:
                 mailbox.pass_room_on()
             return
+
+    def let_out(self, effect: Effect) -> None:
+        """Run what an actor gave to `after_commit`. It is of that actor, not of the outside: what it tells is taken."""
+        self.lets_out, outer = True, self.lets_out
+        try:
+            return effect()
+        finally:
+            self.lets_out = outer
 
     def tell_or_bury(self, address: Address, command: Command[Any], sender: Turn | Context | None = None) -> None:
         """A tell between actors: it never waits and never raises; what cannot be queued is a dead letter."""

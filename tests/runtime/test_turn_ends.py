@@ -398,3 +398,17 @@ async def test_what_a_turn_that_is_put_aside_had_set_does_not_come_but_when_it_i
         ref.tell(Do(take_up_again))
         await trio.sleep(5)
         assert house.ended == ["told later"]
+
+
+async def test_what_a_turn_gave_to_after_commit_tells_others_while_the_system_stops(autojump_clock: MockClock) -> None:
+    async def late(doer: Doer) -> None:
+        await trio.sleep(1)
+        friend = doer.ctx.ref("doer", 2)
+        doer.ctx.write("written")
+        doer.ctx.after_commit(lambda: friend.tell(Do(lambda friend: friend.ended.append("told"))))
+
+    async with opened(autojump_clock) as house:
+        house.system.ref("doer", 1).tell(Wait(late))
+        await wait_all_tasks_blocked()
+        await house.system.stop()
+        assert house.ended == ["told", "normal", "normal"]
