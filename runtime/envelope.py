@@ -36,6 +36,7 @@ class Envelope:
     caller: "Turn | None" = None
     turn: "Turn | None" = None
     stream: "trio.MemorySendChannel[Any] | None" = None
+    has_handed_over: bool = False
     parts: "Sequence[Envelope]" = ()  # of a batch
     callers: "Sequence[Turn]" = ()  # the turns that wait for its answer
 
@@ -75,9 +76,10 @@ class Question(Envelope):
 
     caller: the turn that asks, when a turn does. turn: the one that works on it, while that waits. ends_at: trio time
     of the deadline; what that turn asks in its turn gets no longer one. stream: where a handler that streams yields to.
+    has_handed_over: an item of its stream is out, so it is not decided again.
     """
 
-    __slots__ = ("caller", "deadline", "ends_at", "reply_to", "stream", "turn")
+    __slots__ = ("caller", "deadline", "ends_at", "has_handed_over", "reply_to", "stream", "turn")
 
     def __init__(self, to: Address, command: object, reply_to: ReplyTo, caller: "Turn | None" = None) -> None:
         self.to = to
@@ -90,6 +92,7 @@ class Question(Envelope):
         self.caller = caller
         self.turn = None
         self.stream = None
+        self.has_handed_over = False
 
     @property
     def callers(self) -> "Sequence[Turn]":  # type: ignore[override]

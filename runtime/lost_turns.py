@@ -4,6 +4,7 @@
     REFUSED                 a value of theirs is at fault: each caller is told
     UNAVAILABLE, UNKNOWN    each caller is told what is known; loading waits until storage is back
 
+A stream of which an item was handed over is not decided again either: who follows it would get that item twice.
 A batch on which a handler raised comes here too: apart, so that each of its commands is decided for itself.
 In every case memory is ahead of storage and is dropped. When and in which order they are redone: `unfinished.py`.
 """
@@ -82,6 +83,10 @@ def redo(cell: "Activation", lost: list[tuple[int, Envelope]]) -> None:
     for number, envelope in [(number, part) for number, whole in lost for part in whole.parts or (whole,)]:
         envelope.attempts += 1
         if envelope.state == "settled":  # its caller was told that the outcome is unknown
+            continue
+        if envelope.has_handed_over:
+            why = f"{type(envelope.command).__name__} broke off after it had handed over items: follow it again"
+            cell.fail_or_bury(envelope, ActorGone(cell.address, why), "handed_over")
             continue
         if envelope.attempts > REDO_ATTEMPTS_MAX:
             what = type(envelope.command).__name__

@@ -166,6 +166,7 @@ class WaitingTurns:
                     await channel.send(item)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):  # nobody follows it any more
                     return
+                turn.envelope.has_handed_over = True
 
 
 def _without_marks(turn: Turn, effects: list[Effect]) -> list[Effect]:

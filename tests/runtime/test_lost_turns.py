@@ -11,14 +11,17 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from greenroom.runtime import (
     Actor,
     ActorError,
+    ActorGone,
     ActorSystem,
     Command,
     CommitOutcome,
     CommitUnknown,
     Kind,
+    Stream,
     handles,
     open_system,
 )
+from greenroom.runtime.endings import hold, release
 from greenroom.runtime.lost_turns import REDO_ATTEMPTS_MAX
 from greenroom.runtime.testing import CommitFault, MemoryCommitter
 
@@ -26,6 +29,11 @@ from greenroom.runtime.testing import CommitFault, MemoryCommitter
 @dataclass(frozen=True, slots=True)
 class Note(Command[int]):
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted(Stream[int]):
+    """Items 0, 1, 2 a second apart, and a note at the end."""
 
 
 class Notes(Actor):
@@ -39,6 +47,14 @@ class Notes(Actor):
         self.count += 1
         return self.count
 
+    @handles(Counted)
+    async def counted(self, _: Counted) -> AsyncIterator[int]:
+        self.redos.append(self.ctx.is_redo)
+        for item in range(3):
+            await trio.sleep(1)
+            yield item
+        self.ctx.write("counted")
+
 
 @dataclass
 class House:
@@ -51,6 +67,11 @@ class House:
 
     async def note(self, text: str) -> int:
         return await self.system.ref("notes", 1).ask(Note(text), deadline=trio.current_time() + 50)
+
+    async def follow(self, received: list[int]) -> None:
+        async with self.system.ref("notes", 1).stream(Counted(), deadline=trio.current_time() + 50) as items:
+            async for item in items:
+                received.append(item)
 
     @property
     def stored(self) -> list[object]:
@@ -110,3 +131,36 @@ async def test_nothing_is_loaded_before_storage_is_found_if_that_may_be_away(
         assert house.system.storage.is_away is is_away
         await house.note("b")
         assert (house.events.count("storage.lost"), house.events.count("storage.found")) == (is_away, is_away)
+
+
+@pytest.mark.parametrize(("held_after", "items"), [(0.5, [0, 1, 2]), (2.5, [0, 1])])
+async def test_a_stream_is_begun_again_until_it_has_handed_over_an_item(
+    autojump_clock: MockClock, held_after: float, items: list[int]
+) -> None:
+    async with open_house() as house:
+        received: list[int] = []
+
+        async def restart() -> None:
+            await trio.sleep(held_after)
+            cell = house.system.activation(house.system.ref("notes", 1).address)
+            await hold(cell).wait()
+            release(cell)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(restart)
+            if held_after < 1:
+                await house.follow(received)
+            else:
+                with pytest.raises(ActorGone, match="Counted broke off after it had handed over items: follow it"):
+                    await house.follow(received)
+        assert received == items
+        assert house.redos == ([False, True] if held_after < 1 else [False])
+
+
+async def test_a_stream_whose_end_is_not_stored_is_not_begun_again_either(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        received: list[int] = []
+        house.committer.fail_unit(1, CommitFault.DUPLICATE)
+        with pytest.raises(ActorGone, match="Counted broke off"):
+            await house.follow(received)
+        assert (received, house.redos, house.stored) == ([0, 1, 2], [False], [])
