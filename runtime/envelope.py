@@ -29,8 +29,9 @@ EnvelopeState = Literal["queued", "running", "committing", "settled"]
 class Envelope:
     """One command that nobody waits for: a tell. What only asks have is None or without end here."""
 
-    __slots__ = ("attempts", "command", "state", "to")
+    __slots__ = ("attempts", "command", "losses", "state", "to")
 
+    losses: int  # times storage lost it; there from the first on, so that no other command pays for it
     reply_to: ReplyTo | None = None
     ends_at: float = math.inf
     caller: "Turn | None" = None
@@ -44,7 +45,7 @@ class Envelope:
         self.to = to
         self.command = command
         self.state: EnvelopeState = "queued"
-        self.attempts = 0  # times it was redone because its batch was not committed
+        self.attempts = 0  # times it was redone, whyever
 
     @property
     def is_ask(self) -> bool:

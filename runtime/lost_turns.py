@@ -1,6 +1,7 @@
 """Turns whose writes were not stored: redone when that is certain and another try may succeed, else their callers told.
 
-    DUPLICATE, FENCED       certainly not stored: decided again after loading, REDO_ATTEMPTS_MAX times at most
+    DUPLICATE, FENCED       certainly not stored: decided again after loading, REDO_ATTEMPTS_MAX times at most.
+                            What others, who crash, end with them does not count
     REFUSED                 a value of theirs is at fault: each caller is told
     UNAVAILABLE, UNKNOWN    each caller is told what is known; loading waits until storage is back
 
@@ -30,7 +31,7 @@ def turns_lost(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
     cell.system.event("gate.broken", address=str(cell.address), outcome=outcome.value, turns=len(turns))
     lost = [(turn.number, turn.envelope) for turn in turns if turn.envelope.command is not None]
     if outcome in (CommitOutcome.DUPLICATE, CommitOutcome.FENCED):
-        redo(cell, lost)
+        redo(cell, lost, by_storage=True)
     else:
         for _, envelope in lost:
             cell.fail_or_bury(envelope, why_not_stored(outcome, cell.address, envelope), f"gate_{outcome.value}")
@@ -51,7 +52,8 @@ def turn_lost(cell: "Activation", turn: "Turn") -> None:
         what = _how_it_broke_off(cell, turn)
         cell.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
     else:
-        redo(cell, [(turn.number, turn.envelope)])
+        by_storage = turn.waiting is not None and turn.waiting.has_lost_storage
+        redo(cell, [(turn.number, turn.envelope)], by_storage=by_storage)
 
 
 def tell_killed(cell: "Activation", turn: "Turn") -> None:
@@ -78,8 +80,11 @@ def try_apart(cell: "Activation", batch: Envelope, number: int, *, memory_is_ahe
         put_back(cell)
 
 
-def redo(cell: "Activation", lost: list[tuple[int, Envelope]]) -> None:
-    """Have turns that were certainly not stored, each with its number, decided again after loading."""
+def redo(cell: "Activation", lost: list[tuple[int, Envelope]], *, by_storage: bool = False) -> None:
+    """Have turns that were certainly not stored, each with its number, decided again after loading.
+
+    by_storage: it is what lost them.
+    """
     for number, envelope in [(number, part) for number, whole in lost for part in whole.parts or (whole,)]:
         envelope.attempts += 1
         if envelope.state == "settled":  # its caller was told that the outcome is unknown
@@ -88,9 +93,14 @@ def redo(cell: "Activation", lost: list[tuple[int, Envelope]]) -> None:
             why = f"{type(envelope.command).__name__} broke off after it had handed over items: follow it again"
             cell.fail_or_bury(envelope, ActorGone(cell.address, why), "handed_over")
             continue
-        if envelope.attempts > REDO_ATTEMPTS_MAX:
+        if by_storage and _count_loss(envelope) > REDO_ATTEMPTS_MAX:
             what = type(envelope.command).__name__
             cell.fail_or_bury(envelope, CommitUnknown(f"{cell.address} could not store {what}"), "redo_attempts")
             continue
         envelope.state = "queued"
         unfinished_of(cell).add(number, envelope)
+
+
+def _count_loss(envelope: Envelope) -> int:
+    envelope.losses = getattr(envelope, "losses", 0) + 1
+    return envelope.losses

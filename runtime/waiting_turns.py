@@ -157,7 +157,9 @@ class WaitingTurns:
 
     async def _pump(self, turn: Turn, items: AsyncGenerator[object, None]) -> None:
         """Hand over what a handler yields, each item when everything written before it is stored."""
-        channel = turn.envelope.stream
+        asked = turn.envelope
+        assert isinstance(asked, Question)
+        channel = asked.stream
         assert channel is not None
         async with aclosing(items):  # the channel is closed with the reply: an error comes before the end
             async for item in items:
@@ -166,7 +168,7 @@ class WaitingTurns:
                     await channel.send(item)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):  # nobody follows it any more
                     return
-                turn.envelope.has_handed_over = True
+                asked.has_handed_over = True
 
 
 def _without_marks(turn: Turn, effects: list[Effect]) -> list[Effect]:

@@ -36,6 +36,11 @@ class Counted(Stream[int]):
     """Items 0, 1, 2 a second apart, and a note at the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoteSlowly(Command[int]):
+    text: str
+
+
 class Notes(Actor):
     def __init__(self, redos: list[bool]) -> None:
         self.redos, self.count = redos, 0
@@ -46,6 +51,11 @@ class Notes(Actor):
         self.ctx.write(command.text)
         self.count += 1
         return self.count
+
+    @handles(NoteSlowly)
+    async def note_slowly(self, command: NoteSlowly) -> int:
+        await trio.sleep(1)
+        return self.note(Note(command.text))
 
     @handles(Counted)
     async def counted(self, _: Counted) -> AsyncIterator[int]:
@@ -67,6 +77,12 @@ class House:
 
     async def note(self, text: str) -> int:
         return await self.system.ref("notes", 1).ask(Note(text), deadline=trio.current_time() + 50)
+
+    async def restart(self) -> None:
+        """As the supervisor of the notes, when another that it supervises has crashed."""
+        cell = self.system.activation(self.system.ref("notes", 1).address)
+        await hold(cell).wait()
+        release(cell)
 
     async def follow(self, received: list[int]) -> None:
         async with self.system.ref("notes", 1).stream(Counted(), deadline=trio.current_time() + 50) as items:
@@ -117,6 +133,24 @@ async def test_a_turn_is_decided_again_so_often_and_no_oftener(autojump_clock: M
         assert len(house.redos) == 1 + REDO_ATTEMPTS_MAX
 
 
+async def test_a_turn_that_others_end_with_them_is_decided_again_as_often_as_that_happens(
+    autojump_clock: MockClock,
+) -> None:
+    answers: list[object] = []
+    async with open_house() as house:
+        for number in range(REDO_ATTEMPTS_MAX):
+            house.committer.fail_unit(number + 1, CommitFault.DUPLICATE)
+        asked = NoteSlowly("a"), lambda value, error: answers.append(value or error)
+        house.system.ref("notes", 1).request(*asked, deadline=trio.current_time() + 99)
+        for _ in range(REDO_ATTEMPTS_MAX + 2):
+            await trio.sleep(0.5)
+            await house.restart()
+        await trio.sleep(REDO_ATTEMPTS_MAX + 2)
+        assert answers == [1], "what storage lost, and no more, was within the bound"
+        assert house.redos == [True] * (REDO_ATTEMPTS_MAX + 1)
+        assert house.stored == ["a"]
+
+
 @pytest.mark.parametrize("fault", list(CommitFault))
 async def test_nothing_is_loaded_before_storage_is_found_if_that_may_be_away(
     autojump_clock: MockClock, fault: CommitFault
@@ -142,9 +176,7 @@ async def test_a_stream_is_begun_again_until_it_has_handed_over_an_item(
 
         async def restart() -> None:
             await trio.sleep(held_after)
-            cell = house.system.activation(house.system.ref("notes", 1).address)
-            await hold(cell).wait()
-            release(cell)
+            await house.restart()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(restart)

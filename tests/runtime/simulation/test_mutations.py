@@ -327,7 +327,11 @@ def a_mailbox_hands_out_the_newest_first(patch: pytest.MonkeyPatch) -> None:
 @caught_by("order", plan_of=refusing)
 def turns_that_are_redone_come_back_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
     redo = lost_turns.redo
-    patch.setattr(lost_turns, "redo", lambda cell, lost: redo(cell, [(-number, envelope) for number, envelope in lost]))
+
+    def turned_round(cell: Activation, lost: list[tuple[int, Envelope]], **how: bool) -> None:
+        redo(cell, [(-number, envelope) for number, envelope in lost], **how)
+
+    patch.setattr(lost_turns, "redo", turned_round)
 
 
 @caught_by("order", plan_of=refusing)
@@ -545,7 +549,7 @@ def state_is_stored_without_its_turn(patch: pytest.MonkeyPatch) -> None:
 @caught_by("account")
 def a_redo_loses_a_turn(patch: pytest.MonkeyPatch) -> None:
     redo = lost_turns.redo
-    patch.setattr(lost_turns, "redo", lambda cell, lost: redo(cell, lost[:-1]))
+    patch.setattr(lost_turns, "redo", lambda cell, lost, **how: redo(cell, lost[:-1], **how))
 
 
 @caught_by("account")

@@ -218,7 +218,7 @@ def test_the_script_reaches_every_kind_of_fault() -> None:
 
 def test_a_plan_that_fails_is_shrunk_to_what_its_failure_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     redo = lost_turns.redo
-    monkeypatch.setattr(lost_turns, "redo", lambda cell, lost: redo(cell, lost[:-1]))
+    monkeypatch.setattr(lost_turns, "redo", lambda cell, lost, **how: redo(cell, lost[:-1], **how))
     plan = next(plan for plan in map(plan_of, range(100)) if fails(plan))
     smaller = shrink(plan, simulate)
     assert len(smaller.steps) <= 10 < len(plan.steps) / 4
