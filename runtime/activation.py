@@ -42,7 +42,7 @@ from greenroom.runtime.settling import Ending, Weight, settle_then
 from greenroom.runtime.stash import put_turn_aside
 from greenroom.runtime.turn import Turn, leave, put_aside
 from greenroom.runtime.unfinished import Unfinished, activation_ended, finish_if_over
-from greenroom.runtime.waiting_turns import WaitingTurns
+from greenroom.runtime.waiting_turns import WaitingTurns, batch_max_of
 from greenroom.runtime.waking import load
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Activation:
             return
         command = envelope.command
         if handler.batch_max:
-            envelope = gather(envelope, None if is_nested else self.mailbox, handler.batch_max)
+            envelope = gather(envelope, None if is_nested else self.mailbox, batch_max_of(self, handler))
             command = cast("Batch", envelope.command).commands
         envelope.state = "running"
         context.is_redo = envelope.attempts > 0

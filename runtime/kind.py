@@ -86,6 +86,11 @@ class Kind:
         refuse_coroutine(f"{this} its factory", self.factory)
         _need_key_taken(this, self.factory)
 
+    @property
+    def reads_max(self) -> int:
+        """As `reads_at_once_max`, as a number in any case."""
+        return self.reads_at_once_max or self.mailbox_envelopes_max
+
     def make_actor(self, key: int | str) -> Actor:
         """Of the runtime: the instance of one activation. Raises: TypeError when it is none, else as the factory."""
         actor = self.factory(key)

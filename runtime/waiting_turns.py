@@ -16,6 +16,7 @@ from greenroom.runtime.envelope import Envelope, Question
 from greenroom.runtime.errors import ActorGone, AskTimeout
 from greenroom.runtime.faults import failed_while_cancelled, fault_in
 from greenroom.runtime.gate import Effect
+from greenroom.runtime.handlers import Handler
 from greenroom.runtime.turn import Turn, leave, outside_of_turns, put_aside
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ class WaitingTurns:
     then: called once when the last of them has ended in order.
     """
 
-    __slots__ = ("_activation", "_commands", "_flushing", "_gate", "_others", "nested", "then", "turns")
+    __slots__ = ("_activation", "_flushing", "_gate", "_others", "commands", "nested", "then", "turns")
 
     def __init__(self, activation: "Activation") -> None:
         assert activation.gate is not None
         self._activation = activation
         self._gate = activation.gate
-        self._commands = 0  # that are in the turns
+        self.commands = 0  # that are in the turns
         self._flushing: set[trio.Event] = set()
         self._others = 0  # turns that are not of @reads handlers
         self.turns: list[Turn] = []
@@ -44,8 +45,7 @@ class WaitingTurns:
     @property
     def takes_reads(self) -> bool:
         """Whether another @reads turn may begin beside them."""
-        kind = self._activation.kind
-        return not self._others and self._commands < (kind.reads_at_once_max or kind.mailbox_envelopes_max)
+        return not self._others and self.commands < self._activation.kind.reads_max
 
     @property
     def has_lost_storage(self) -> bool:
@@ -152,7 +152,7 @@ class WaitingTurns:
             then()
 
     def _count(self, turn: Turn, sign: int) -> None:
-        self._commands += sign * (len(turn.envelope.parts) or 1)
+        self.commands += sign * (len(turn.envelope.parts) or 1)
         self._others += 0 if turn.handler.is_reads else sign
 
     async def _pump(self, turn: Turn, items: AsyncGenerator[object, None]) -> None:
@@ -169,6 +169,14 @@ class WaitingTurns:
                 except (trio.BrokenResourceError, trio.ClosedResourceError):  # nobody follows it any more
                     return
                 asked.has_handed_over = True
+
+
+def batch_max_of(cell: "Activation", handler: Handler) -> int:
+    """How many commands a batch of *handler* may hold now: those of a read that may wait all count as under way."""
+    if not handler.is_reads or not handler.may_wait:
+        return handler.batch_max
+    under_way = 0 if cell.waiting is None else cell.waiting.commands
+    return min(handler.batch_max, cell.kind.reads_max - under_way)
 
 
 def _without_marks(turn: Turn, effects: list[Effect]) -> list[Effect]:
