@@ -35,6 +35,8 @@ def gate_broke(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
     assert cell.gate is not None
     has_stored = cell.gate.has_stored
     cell.ending, context.broken_by = None, outcome
+    if cell.waiting is not None:
+        cell.waiting.broken_by = outcome
     if ending is not None and ending.failed is not None:  # it ends for that: decided again, the command would end two
         for asked in ending.failed.parts or (ending.failed,):
             cell.fail_or_bury(asked, ActorGone(cell.address, StopReason.CRASHED.value, ending.error), "crashed")

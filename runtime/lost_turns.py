@@ -7,6 +7,7 @@
 
 A stream of which an item was handed over is not decided again either: who follows it would get that item twice.
 A batch on which a handler raised comes here too: apart, so that each of its commands is decided for itself.
+Of a turn that waits all this is so too, until a part of it is stored: it is not decided again then, and is told so.
 In every case memory is ahead of storage and is dropped. When and in which order they are redone: `unfinished.py`.
 """
 
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from greenroom.runtime.turn import Turn
 
 REDO_ATTEMPTS_MAX = 5
+_DECIDED_AGAIN = (CommitOutcome.DUPLICATE, CommitOutcome.FENCED)
 
 
 def turns_lost(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs]) -> None:
     """The gate of *cell* broke: nothing of *turns* was stored, or nobody knows."""
     cell.system.event("gate.broken", address=str(cell.address), outcome=outcome.value, turns=len(turns))
     lost = [(turn.number, turn.envelope) for turn in turns if turn.envelope.command is not None]
-    if outcome in (CommitOutcome.DUPLICATE, CommitOutcome.FENCED):
+    if outcome in _DECIDED_AGAIN:
         redo(cell, lost, by_storage=True)
     else:
         for _, envelope in lost:
@@ -41,31 +43,30 @@ def turns_lost(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
 
 def turn_lost(cell: "Activation", turn: "Turn") -> None:
     """The activation ended while *turn* waited: nothing of it was stored, unless it asked for that."""
+    envelope, outcome = turn.envelope, turn.waiting.broken_by if turn.waiting is not None else None
+    what = type(envelope.command).__name__
     if cell.system.is_stopped:  # it was cancelled before, and the end of the system did not see it
-        cell.fail_or_bury(turn.envelope, ActorGone(cell.address, "the system stops"), "stopped")
+        cell.fail_or_bury(envelope, ActorGone(cell.address, "the system stops"), "stopped")
     elif turn.was_killed:
         tell_killed(cell, turn)
     elif turn.has_ended_it:  # decided again it would do so again
-        why = f"what {type(turn.envelope.command).__name__} asked for failed and ended its own activation"
-        cell.fail_or_bury(turn.envelope, ActorGone(cell.address, why), "crashed")
-    elif turn.was_flushed:
-        what = _how_it_broke_off(cell, turn)
-        cell.fail_or_bury(turn.envelope, CommitUnknown(f"{what}: a part of it is stored"), "stored_in_part")
+        why = f"what {what} asked for failed and ended its own activation"
+        cell.fail_or_bury(envelope, ActorGone(cell.address, why), "crashed")
+    elif turn.is_stored_in_part or (turn.was_flushed and outcome is None):
+        how = "lost storage" if outcome is not None else "was ended"
+        why = "" if outcome is not None else f" ({turn.cut_because})"
+        became = "is stored" if turn.is_stored_in_part else "is on its way to storage"
+        error = CommitUnknown(f"{cell.address} {how} in the middle of {what}{why}: a part of it {became}")
+        cell.fail_or_bury(envelope, error, "stored_in_part")
+    elif turn.was_flushed and outcome is not None and outcome not in _DECIDED_AGAIN:
+        cell.fail_or_bury(envelope, why_not_stored(outcome, cell.address, envelope), f"gate_{outcome.value}")
     else:
-        by_storage = turn.waiting is not None and turn.waiting.has_lost_storage
-        redo(cell, [(turn.number, turn.envelope)], by_storage=by_storage)
+        redo(cell, [(turn.number, envelope)], by_storage=outcome is not None)
 
 
 def tell_killed(cell: "Activation", turn: "Turn") -> None:
     """*turn* was killed with its activation, and has not ended in order."""
     cell.fail_or_bury(turn.envelope, ActorGone(cell.address, StopReason.KILLED.value), "killed")
-
-
-def _how_it_broke_off(cell: "Activation", turn: "Turn") -> str:
-    what = type(turn.envelope.command).__name__
-    if turn.waiting is not None and turn.waiting.has_lost_storage:
-        return f"{cell.address} lost storage in the middle of {what}"
-    return f"{cell.address} was ended in the middle of {what} ({turn.cut_because})"
 
 
 def try_apart(cell: "Activation", batch: Envelope, number: int, *, memory_is_ahead: bool) -> None:

@@ -30,7 +30,8 @@ _current: ContextVar["Turn | None"] = ContextVar("greenroom_turn", default=None)
 
 
 class Turn:
-    """One turn that waits. writes, effects: its draft. was_flushed: a part of it is stored already.
+    """One turn that waits. writes, effects: its draft. was_flushed: a part of it was given to storage before its end.
+    is_stored_in_part: … and is stored.
 
     number: in the order in which the turns of the actor begin. waiting: those of its activation; None of a `start`.
     began_at: trio time. cut_because: why its activation has ended it.
@@ -49,6 +50,7 @@ class Turn:
         "handler",
         "has_ended_it",
         "is_over",
+        "is_stored_in_part",
         "number",
         "task",
         "waiting",
@@ -68,7 +70,7 @@ class Turn:
         self.writes: list[object] | None = None
         self.effects: list[Effect] | None = None
         self.is_over = False
-        self.was_flushed = False
+        self.was_flushed = self.is_stored_in_part = False
         self.was_killed = False  # with its activation: not decided again unless it ends in order all the same
         self.has_ended_it = False  # a turn inside this one has failed and ended the activation of both
         self.began_at = trio.current_time()
@@ -92,6 +94,10 @@ class Turn:
         draft = self.writes, self.effects
         self.writes = self.effects = None
         return draft
+
+    def part_stored(self) -> None:
+        """Of the gate: what it flushed is stored."""
+        self.is_stored_in_part = True
 
     @property
     def mark(self) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from greenroom.runtime.errors import ActorGone, AskTimeout
 from greenroom.runtime.faults import failed_while_cancelled, fault_in
 from greenroom.runtime.gate import Effect
 from greenroom.runtime.handlers import Handler
+from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.turn import Turn, leave, outside_of_turns, put_aside
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 class WaitingTurns:
     """Of one activation, oldest first. nested: commands that run inside one of them, before all others.
 
-    then: called once when the last of them has ended in order.
+    then: called once when the last of them has ended in order. broken_by: what broke their gate.
     """
 
-    __slots__ = ("_activation", "_flushing", "_gate", "_others", "commands", "nested", "then", "turns")
+    __slots__ = ("_activation", "_flushing", "_gate", "_others", "broken_by", "commands", "nested", "then", "turns")
 
     def __init__(self, activation: "Activation") -> None:
         assert activation.gate is not None
@@ -38,6 +39,7 @@ class WaitingTurns:
         self.commands = 0  # that are in the turns
         self._flushing: set[trio.Event] = set()
         self._others = 0  # turns that are not of @reads handlers
+        self.broken_by: CommitOutcome | None = None
         self.turns: list[Turn] = []
         self.nested: deque[Envelope] = deque()
         self.then: Callable[[], None] | None = None
@@ -46,11 +48,6 @@ class WaitingTurns:
     def takes_reads(self) -> bool:
         """Whether another @reads turn may begin beside them."""
         return not self._others and self.commands < self._activation.kind.reads_max
-
-    @property
-    def has_lost_storage(self) -> bool:
-        """Their gate was broken."""
-        return self._gate.is_broken
 
     @property
     def is_over(self) -> bool:
@@ -93,7 +90,9 @@ class WaitingTurns:
             except ValueError:
                 turn.writes, turn.effects = draft  # so that it is seen that memory is ahead
                 raise
-            turn.was_flushed = turn.was_flushed or bool(writes)
+            if writes:
+                turn.was_flushed = True
+                self._gate.run_after_pending(turn.part_stored)
             turn.flushes += 1
         if self._gate.pending:
             await self._settled()

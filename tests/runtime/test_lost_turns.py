@@ -11,12 +11,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from greenroom.runtime import (
     Actor,
     ActorError,
+    ActorFailed,
     ActorGone,
     ActorSystem,
     Command,
     CommitOutcome,
     CommitUnknown,
     Kind,
+    StorageUnavailable,
     Stream,
     handles,
     open_system,
@@ -41,6 +43,13 @@ class NoteSlowly(Command[int]):
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class NoteInParts(Command[int]):
+    """Each of *texts* is stored before the next one is written."""
+
+    texts: tuple[str, ...]
+
+
 class Notes(Actor):
     def __init__(self, redos: list[bool]) -> None:
         self.redos, self.count = redos, 0
@@ -56,6 +65,13 @@ class Notes(Actor):
     async def note_slowly(self, command: NoteSlowly) -> int:
         await trio.sleep(1)
         return self.note(Note(command.text))
+
+    @handles(NoteInParts)
+    async def note_in_parts(self, command: NoteInParts) -> int:
+        for text in command.texts:
+            self.note(Note(text))
+            await self.ctx.flushed()
+        return self.count
 
     @handles(Counted)
     async def counted(self, _: Counted) -> AsyncIterator[int]:
@@ -77,6 +93,9 @@ class House:
 
     async def note(self, text: str) -> int:
         return await self.system.ref("notes", 1).ask(Note(text), deadline=trio.current_time() + 50)
+
+    async def note_in_parts(self, *texts: str) -> int:
+        return await self.system.ref("notes", 1).ask(NoteInParts(texts), deadline=trio.current_time() + 50)
 
     async def restart(self) -> None:
         """As the supervisor of the notes, when another that it supervises has crashed."""
@@ -149,6 +168,67 @@ async def test_a_turn_that_others_end_with_them_is_decided_again_as_often_as_tha
         assert answers == [1], "what storage lost, and no more, was within the bound"
         assert house.redos == [True] * (REDO_ATTEMPTS_MAX + 1)
         assert house.stored == ["a"]
+
+
+@pytest.mark.parametrize("fault", [CommitFault.DUPLICATE, CommitFault.FENCED])
+async def test_a_turn_whose_first_part_is_certainly_not_stored_is_decided_again(
+    autojump_clock: MockClock, fault: CommitFault
+) -> None:
+    async with open_house() as house:
+        house.committer.fail_unit(1, fault)
+        assert await house.note_in_parts("a", "b") == 2
+        assert house.redos == [False, True, True]
+        assert house.stored == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        (CommitFault.REFUSED, ActorFailed, "storage refuses a value of NoteInParts; nothing was stored"),
+        (CommitFault.UNAVAILABLE, StorageUnavailable, "NoteInParts was not stored, send it again"),
+        (CommitFault.UNKNOWN_LOST, CommitUnknown, "storage went away while NoteInParts was being stored"),
+    ],
+)
+async def test_who_asked_a_turn_whose_first_part_is_lost_is_told_what_is_known(
+    autojump_clock: MockClock, fault: CommitFault, error: type[Exception], words: str
+) -> None:
+    async with open_house() as house:
+        house.committer.fail_unit(1, fault)
+        with pytest.raises(error, match=words):
+            await house.note_in_parts("a", "b")
+        assert (house.redos, house.stored) == ([False], [])
+
+
+@pytest.mark.parametrize("fault", list(CommitFault))
+async def test_a_turn_whose_second_part_is_lost_is_not_decided_again(
+    autojump_clock: MockClock, fault: CommitFault
+) -> None:
+    async with open_house() as house:
+        house.committer.fail_unit(2, fault)
+        with pytest.raises(CommitUnknown, match="lost storage in the middle of NoteInParts: a part of it is stored"):
+            await house.note_in_parts("a", "b")
+        assert house.redos == [False, False]
+        assert house.stored == (["a", "b"] if fault.is_stored else ["a"])
+
+
+async def test_a_turn_that_is_ended_while_a_part_is_on_its_way_is_not_decided_again(autojump_clock: MockClock) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+        await house.note("before")
+        house.committer.hold()
+
+        async def restart() -> None:
+            await trio.sleep(1)
+            await house.restart()
+
+        nursery.start_soon(restart)
+        with pytest.raises(
+            CommitUnknown, match=r"\(its supervisor restarts it\): a part of it is on its way to storage"
+        ):
+            await house.note_in_parts("a", "b")
+        assert house.stored == ["before"]
+        house.committer.release()
+        await wait_all_tasks_blocked()
+        assert (house.redos, house.stored) == ([False, False], ["before", "a"])
 
 
 @pytest.mark.parametrize("fault", list(CommitFault))
