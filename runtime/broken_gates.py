@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from greenroom.runtime.errors import ActorFailed, ActorGone
-from greenroom.runtime.faults import crashed
+from greenroom.runtime.faults import crashed, what_is_told
 from greenroom.runtime.gate import Outputs
 from greenroom.runtime.lifecycle import StopReason
 from greenroom.runtime.lost_turns import turns_lost
@@ -38,8 +38,9 @@ def gate_broke(cell: "Activation", outcome: CommitOutcome, turns: list[Outputs])
     if cell.waiting is not None:
         cell.waiting.broken_by = outcome
     if ending is not None and ending.failed is not None:  # it ends for that: decided again, the command would end two
+        told = None if ending.error is None else what_is_told(cell, ending.error)
         for asked in ending.failed.parts or (ending.failed,):
-            cell.fail_or_bury(asked, ActorGone(cell.address, StopReason.CRASHED.value, ending.error), "crashed")
+            cell.fail_or_bury(asked, ActorGone(cell.address, StopReason.CRASHED.value, told), "crashed")
     turns_lost(cell, outcome, turns)
     reason = StopReason.FENCED if outcome is CommitOutcome.FENCED else StopReason.RELOADED
     is_outage = outcome in (CommitOutcome.UNAVAILABLE, CommitOutcome.UNKNOWN)

@@ -9,6 +9,9 @@
 A batch that is to RESUME or RESTART is handed over again one command at a time, so that the poisoned one alone is lost.
 Without a rule of its kind a failed ask is RESUME, and the asker is told; a failed tell is RESTART. Memory that may be
 ahead of a dropped draft is always loaded again. A temporary actor that crashes ends as by STOP.
+
+If the gate breaks before such an end, the handler raised on memory that was never stored: events name its error, and
+nobody else is told it.
 """
 
 from typing import TYPE_CHECKING
@@ -109,8 +112,11 @@ def failed_while_cancelled(cell: "Activation", error: Exception) -> None:
     cell.system.event("actor.failed_while_cancelled", address=str(cell.address), error=words_of(error, repr))
 
 
-def crashed(cell: "Activation", error: Exception, where: str) -> None:
-    """The activation is over: apply the restart policy. The mailbox keeps its commands, without the poisoned one."""
+def crashed(cell: "Activation", error: Exception, where: str, told: Exception | None = None) -> None:
+    """The activation is over: apply the restart policy. The mailbox keeps its commands, without the poisoned one.
+
+    told: what others hear instead of *error*.
+    """
     system, policy = cell.system, cell.kind.restart
     history = cell.history or CrashHistory()
     plan = decide(policy, history, trio.current_time(), system.randomness.uniform(0, 1))
@@ -126,6 +132,7 @@ def crashed(cell: "Activation", error: Exception, where: str) -> None:
         system.event("actor.crashed", **facts, restart_seconds=plan.delay_seconds)
     else:
         system.event("actor.crashed" if policy.mode == "temporary" else "actor.gave_up", **facts, reason=plan.reason)
+    error = told or error
     if cell.service is not None:
         cell.service.exited(cell, plan, error)
         return
@@ -160,34 +167,45 @@ def _failure_of(cell: "Activation", envelope: Envelope, error: Exception) -> Exc
     return failure
 
 
+def what_is_told(cell: "Activation", error: Exception) -> Exception:
+    """What others hear of the *error* that ends the activation: not what it says of memory that was never stored."""
+    if cell.gate is None or not cell.gate.is_broken:
+        return error
+    return ActorFailed(f"{cell.address} failed ({type(error).__name__}) on what was not stored")
+
+
 def _crash(cell: "Activation", error: Exception) -> None:
-    cell.forget(StopReason.CRASHED, error)
-    crashed(cell, error, "turn")
+    told = what_is_told(cell, error)
+    cell.forget(StopReason.CRASHED, told)
+    crashed(cell, error, "turn", told)
 
 
 def _end(cell: "Activation", error: Exception) -> None:
     cell.system.event("actor.stopped", error=error, address=str(cell.address))
-    cell.forget(StopReason.CRASHED, error)
+    told = what_is_told(cell, error)
+    cell.forget(StopReason.CRASHED, told)
     if cell.held is not None:  # its supervisor restarts it in any case, with what waits
         cell.rest_in(Phase.COLD)
         return
-    cell.fail_mailbox(StopReason.CRASHED.value, error)
+    cell.fail_mailbox(StopReason.CRASHED.value, told)
     if cell.service is None:
         cell.rest_in(Phase.COLD)
     else:
         cell.rest_in(Phase.WAITING)
-        cell.service.exited(cell, None, error)
+        cell.service.exited(cell, None, told)
 
 
 def _escalate(cell: "Activation", error: Exception, why: str) -> None:
-    cell.forget(StopReason.CRASHED, error)
-    if cell.held is not None:  # as in `_end`
+    told = what_is_told(cell, error)
+    cell.forget(StopReason.CRASHED, told)
+    if cell.held is not None or told is not error:  # else its supervisor names it
         cell.system.event("actor.crashed", error=error, address=str(cell.address), where="turn")
+    if cell.held is not None:  # as in `_end`
         cell.rest_in(Phase.COLD)
         return
-    cell.fail_mailbox(why, error)
+    cell.fail_mailbox(why, told)
     cell.rest_in(Phase.WAITING)
-    cell.system.leaf_of(cell).branch.fail(path_of(cell), error, why)
+    cell.system.leaf_of(cell).branch.fail(path_of(cell), told, why)
 
 
 def path_of(cell: "Activation") -> list[str]:

@@ -1,7 +1,7 @@
 """What ends an activation waits for storage, and is done once, also when the gate breaks or its supervisor is first."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,7 +186,7 @@ async def test_an_ask_that_crashed_its_actor_is_not_decided_again(
         clerk.tell(Write())
 
         async def ask() -> None:
-            with pytest.raises(ActorGone, match=r"crashed .*Fatal: planned"):
+            with pytest.raises(ActorGone, match=r"crashed .*failed \(Fatal\) on what was not stored"):
                 await clerk.ask(Fail(), deadline=trio.current_time() + 30)
 
         nursery.start_soon(ask)
@@ -198,6 +198,37 @@ async def test_an_ask_that_crashed_its_actor_is_not_decided_again(
         await trio.sleep(20)
         assert house.system.statistics().crashes == 1
         assert house.system.dead_letters.counts == {}
+
+
+@pytest.mark.parametrize("directive", [Directive.RESTART, Directive.STOP, Directive.ESCALATE])
+@pytest.mark.parametrize("outcome", BROKEN, ids=str)
+async def test_what_an_error_says_of_memory_that_was_never_stored_is_told_to_nobody(
+    autojump_clock: MockClock, directive: Directive, outcome: CommitOutcome
+) -> None:
+    answers: list[str] = []
+    with suppress(BaseExceptionGroup):  # an escalation ends the system
+        async with opened(directive=directive, intensity=0) as house:
+
+            def ask(command: Command[None]) -> None:
+                def answered(_: object, error: BaseException | None) -> None:
+                    answers.append(str(error))
+
+                house.system.ref("clerk", 1).request(command, answered, deadline=trio.current_time() + 30)
+
+            ask(Write())
+            await wait_all_tasks_blocked()
+            house.committer.hold()
+            ask(Write())
+            ask(Fail())
+            ask(Write())  # waits in the mailbox
+            await wait_all_tasks_blocked()
+            house.committer.fault = lambda _: outcome
+            house.committer.release()
+            await wait_all_tasks_blocked()
+            await trio.sleep(40)
+    assert len(answers) == 4
+    assert any("failed (Fatal) on what was not stored" in answer for answer in answers)
+    assert not any("planned" in answer for answer in answers)
 
 
 async def test_the_heavier_of_two_ends_is_done(autojump_clock: MockClock) -> None:

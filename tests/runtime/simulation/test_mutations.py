@@ -556,9 +556,9 @@ def a_redo_loses_a_turn(patch: pytest.MonkeyPatch) -> None:
 def a_crash_loses_the_mailbox_in_silence(patch: pytest.MonkeyPatch) -> None:
     crashed = faults.crashed
 
-    def losing(cell: Activation, error: Exception, where: str) -> None:
+    def losing(cell: Activation, error: Exception, where: str, told: Exception | None = None) -> None:
         cell.mailbox.drain()
-        crashed(cell, error, where)
+        crashed(cell, error, where, told)
 
     patch.setattr(faults, "crashed", losing)
 
