@@ -5,6 +5,8 @@
 
 The looks are a second apart, and each is O(turns that wait). A turn with several asks under way is known by the last of
 them; one that follows a stream asks while it waits for the next item. A batch waits for what each of its askers does.
+A read begins beside others, unless a command that does not read is in front of it or `reads_at_once_max` is reached; if
+several reads fill that bound, any of them may make room, and nobody is told.
 """
 
 from collections import deque
@@ -103,7 +105,19 @@ def _waits_for(turn: "Turn", at_work: "dict[Address, Turn]") -> "Turn | None":
         return other
     assert other.activation.actor is not None
     handler = other.activation.actor.handlers.get(type(asked.command))  # type: ignore[arg-type]
-    return None if handler is None or handler.is_reads else other  # one that reads begins beside others
+    return None if handler is None or (handler.is_reads and _begins_beside(other)) else other
+
+
+def _begins_beside(read: "Turn") -> bool:
+    """Whether another read may begin while *read*, of the same actor, waits, or when yet another one has ended."""
+    cell = read.activation
+    assert cell.actor is not None
+    if cell.waiting is None or (head := cell.mailbox.peek()) is None:
+        return True
+    handler = cell.actor.handlers.get(type(head.command))  # type: ignore[arg-type]
+    if head.state != "settled" and handler is not None and not handler.is_reads:
+        return False  # it begins when all reads have ended, and what is behind it after it
+    return cell.waiting.takes_reads or len(cell.waiting.turns) > 1
 
 
 def _tell_one(cycle: "list[Turn]", places: "dict[Turn, int]") -> None:

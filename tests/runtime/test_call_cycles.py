@@ -41,6 +41,13 @@ class ReadOf(Command[str]):
 
 
 @dataclass(frozen=True, slots=True)
+class AskRead(Command[str]):
+    """No read, and asks one after a while."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
 class AskAlong(Command[str]):
     """Ask the first of *way* after a while, with what remains of it; the last is looked at."""
 
@@ -115,6 +122,11 @@ class Person(Actor):
         asked = FollowAfter(int(self.key))
         return await self.ctx.ref("person", command.key).ask(asked, deadline=trio.current_time() + 50)
 
+    @handles(AskRead)
+    async def ask_read(self, command: AskRead) -> str:
+        await trio.sleep(0.1)
+        return self.key + await self.ctx.ref("person", command.key).ask(Read(), deadline=trio.current_time() + 50)
+
     @reads
     @handles(Read)
     async def read(self, command: Read) -> str:
@@ -129,8 +141,9 @@ class Person(Actor):
 
 
 @asynccontextmanager
-async def open_people() -> AsyncIterator[ActorSystem]:
-    async with open_system([Kind("person", Person)], committer=MemoryCommitter()) as system:
+async def open_people(reads_at_once_max: int | None = None) -> AsyncIterator[ActorSystem]:
+    kind = Kind("person", Person, reads_at_once_max=reads_at_once_max)
+    async with open_system([kind], committer=MemoryCommitter()) as system:
         yield system
 
 
@@ -190,6 +203,36 @@ async def test_reads_that_ask_each_other_are_no_cycle(autojump_clock: MockClock)
     async with open_people() as system:
         await trio.sleep(1 - trio.current_time() % 1)
         assert await answers_to(system, p1=ReadOf(2), p2=ReadOf(1)) == {"p1": "12", "p2": "21"}
+
+
+@pytest.mark.parametrize("bound", [1, None])
+async def test_a_read_that_may_not_begin_beside_the_one_under_way_is_part_of_a_cycle(
+    autojump_clock: MockClock, bound: int | None
+) -> None:
+    async with open_people(reads_at_once_max=bound) as system:
+
+        async def write_between() -> None:
+            await trio.sleep(0.05)
+            system.ref("person", 1).tell(Look())
+
+        async with trio.open_nursery() as nursery:
+            if bound is None:
+                nursery.start_soon(write_between)
+            answers = await answers_to(system, p1=ReadOf(2), p2=AskRead(1))
+        assert hops_of(answers["p2"]) == ["person/1.ReadOf", "person/2.AskRead", "person/1.Read"]
+        assert answers["p1"] == "12"
+        assert trio.current_time() <= 3
+
+
+async def test_reads_that_fill_their_bound_make_room_for_one_that_waits(autojump_clock: MockClock) -> None:
+    async with open_people(reads_at_once_max=2) as system, trio.open_nursery() as nursery:
+
+        async def another() -> None:
+            await system.ref("person", 1).ask(Read(4), deadline=trio.current_time() + 50)
+
+        nursery.start_soon(another)
+        await wait_all_tasks_blocked()
+        assert await answers_to(system, p1=ReadOf(2), p2=AskRead(1)) == {"p1": "12", "p2": "21"}
 
 
 async def test_who_waits_for_somebody_slow_is_no_cycle(autojump_clock: MockClock) -> None:
