@@ -45,6 +45,7 @@ CREDENTIAL_CHARACTERS_MAX: Final = 8192
 CACHE_SECONDS: Final = 1.0
 CACHE_ENTRIES_MAX: Final = 10_000
 GOOD_HEADERS_MAX: Final = 64
+AT_ONCE_SECONDS: Final = 0.05  # what was looked up so lately is not looked up again, when nothing changed here since
 KNOWN_USERS_MAX: Final = 100_000
 KNOWN_DIGESTS_MAX: Final = 4
 
@@ -80,6 +81,14 @@ class Principal:
         return self.user_id
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment of an authenticator: the changes that it had seen, and Unix seconds."""
+
+    changes: int
+    at: float
+
+
 @dataclass(slots=True)
 class _Known:
     """A subject that was seen: which user, and the claims, with the time of issue, that bring nothing new any more."""
@@ -110,7 +119,7 @@ class Authenticator:
         self._cookie_secret = cookie_secret
         self._clock = clock
         self._known: OrderedDict[Subject, _Known] = OrderedDict()
-        self.changes = 0  # of users: what was read before one does not hold after it
+        self.changes = 0  # of users, sessions and keys: what was read before one does not hold after it
         # Called with a user as they are after a token that was not seen before, which may have changed them.
         self.on_user_read: Callable[[User], None] = _nobody_listens
         self._good_headers: set[str] = set()  # segments of headers that the library accepted: HS256, nothing critical
@@ -181,6 +190,14 @@ class Authenticator:
             return principal
         return replace(principal, name=user.name, role=principal.role if principal.kind == "api_key" else user.role)
 
+    def moment(self) -> Moment:
+        """Now, to ask `holds` later whether a credential has to be looked at again."""
+        return Moment(self.changes, self._clock())
+
+    def holds(self, since: Moment) -> bool:
+        """Whether who was authenticated after *since* is who they were: nothing changed here, and it was just now."""
+        return self.changes == since.changes and 0 <= self._clock() - since.at < AT_ONCE_SECONDS
+
     def sign_cookie(self, session_id: str) -> str:
         """What to put into the cookie for a session: signed as better-auth signs, when there is a secret."""
         if self._cookie_secret is None:
@@ -204,10 +221,12 @@ class Authenticator:
 
     def forget_session(self, session_id: str) -> None:
         """A session was deleted: do not accept it from the cache."""
+        self.changes += 1
         self._recent_sessions.drop(session_id)
 
     def forget_key(self, key_id: str) -> None:
         """An API key was found to be otherwise: do not accept it from the cache."""
+        self.changes += 1
         self._recent_keys.drop(key_id)
 
     def forget_user(self, user_id: int) -> None:
@@ -354,8 +373,9 @@ class Authenticator:
         now = self._clock()
         key = self._recent_keys.get(key_id, now)
         if key is None:
+            changes = self.changes
             key = await self._api_keys.find(key_id)
-            if key is not None:
+            if key is not None and self.changes == changes:
                 self._recent_keys.put(key_id, key, now)
         return key
 

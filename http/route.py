@@ -10,8 +10,10 @@
 What every call goes through, in this order, each refusal an `ApiError`: the path exists (404), the method too (405);
 development-only things are there (404); a request under a cookie is not forged (403, 415); the address can be stored
 (400); who is asking (401, 403); the body is there, small enough, JSON, and of the right shape (408, 413, 415, 400); so
-is the query (400). A body that nothing is read from is held to the same, or a client would believe that it was used;
-only what comes with GET or HEAD has no meaning at all (RFC 9110 section 9.3.1) and is not looked at.
+is the query (400). Who is asking is looked up before the body, so that nobody's bytes are gathered, and once more after
+a body that took its time: what was taken away meanwhile is not used. A body that nothing is read from is held to the
+same, or a client would believe that it was used; only what comes with GET or HEAD has no meaning at all (RFC 9110
+section 9.3.1) and is not looked at.
 
 `also` names further routes to the same handler: the surfaces of guide A, guide B and the live system are such.
 """
@@ -65,7 +67,18 @@ class Answer:
 class Call:
     """One request to one operation, checked."""
 
-    __slots__ = ("_body", "_parameters", "_principal", "_query", "address", "is_https", "request", "services")
+    __slots__ = (
+        "_auth",
+        "_body",
+        "_looked_up",
+        "_parameters",
+        "_principal",
+        "_query",
+        "address",
+        "is_https",
+        "request",
+        "services",
+    )
 
     def __init__(self, services: Services, request: Request, parameters: Mapping[str, str]) -> None:
         peer = peer_of(request.scope)
@@ -74,6 +87,8 @@ class Call:
         self.address = services.proxies.client_address(peer, request.headers)
         self.is_https = services.proxies.is_https(peer, request.scheme, request.headers)
         self._parameters = parameters
+        self._auth: Auth = "nobody"
+        self._looked_up = services.authenticator.moment()
         self._principal: Principal | None = None
         self._body: BaseModel | None = None
         self._query: BaseModel | None = None
@@ -125,7 +140,8 @@ class Call:
             raise ApiError("NOT_FOUND", "there is nothing at this address")
         self._check_forgery()
         self._check_parameters()
-        await self._authenticate(operation.auth)
+        self._auth = operation.auth
+        await self._authenticate()
         if operation.body is not None:
             self._body = _validate(operation.body, await self.read_json(JSON_BYTES_MAX))
         elif operation.reads_body is None and self.request.method not in SAFE_METHODS:
@@ -151,23 +167,29 @@ class Call:
                 raise ApiError("VALIDATION", f"{name}: this is there more than once: send one")
         return self.request.args.to_dict()
 
-    async def _authenticate(self, auth: Auth) -> None:
-        if auth == "nobody":
+    async def _authenticate(self) -> None:
+        if self._auth == "nobody":
             return
-        headers = self.request.headers
-        self._principal = await self.services.authenticator.authenticate(
+        headers, authenticator = self.request.headers, self.services.authenticator
+        self._looked_up = authenticator.moment()
+        self._principal = await authenticator.authenticate(
             authorization=headers.get("Authorization"),
             cookies=self.request.cookies,
             act_as=headers.get(ACT_AS_HEADER),
         )
-        if self._principal is None and auth != "anybody":
+        if self._principal is None and self._auth != "anybody":
             raise ApiError("UNAUTHORIZED", "Authentication required")
-        if auth == "user":
+        if self._auth == "user":
             self.principal.require_user()
 
     async def read_json(self, bytes_max: int) -> dict[str, object]:
-        """The body as a JSON object; an empty body is an empty one. Raises ApiError 400, 415, and as `read_body`."""
-        data = await self.read_body(bytes_max)
+        """The body as a JSON object; an empty body is an empty one. Who is asking is as of its end, or later.
+
+        Raises ApiError: 400, 415, as `_read_body`, and 401 for who may not ask any more. Raises StorageUnavailable.
+        """
+        data = await self._read_body(bytes_max)
+        if not self.services.authenticator.holds(self._looked_up):
+            await self._authenticate()
         if not data.strip():
             return {}
         if not is_json(self.request.mimetype.lower()):
@@ -181,7 +203,7 @@ class Call:
         except BadJson as fault:
             raise ApiError("BAD_REQUEST", f"the body cannot be read: {fault}") from None
 
-    async def read_body(self, bytes_max: int) -> bytes:
+    async def _read_body(self, bytes_max: int) -> bytes:
         """The raw body. Raises ApiError: 415 encoded, 413 longer than *bytes_max*, 408 when it does not come."""
         codings = self.request.headers.getlist("Content-Encoding")
         if any(coding.strip().lower() not in ("", "identity") for coding in codings):

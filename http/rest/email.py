@@ -196,9 +196,15 @@ def _name(principal: Principal) -> str:
 
 async def _read(call: Call) -> dict[str, object]:
     """The body of who may send. Raises: ApiError."""
-    if not _may_send(call.principal):
+    _check_may_send(call.principal)
+    body = await call.read_json(max(JSON_BYTES_MAX, call.services.settings.max_file_size))
+    _check_may_send(call.principal)  # who it is by the end of the body
+    return body
+
+
+def _check_may_send(principal: Principal) -> None:
+    if not _may_send(principal):
         raise ApiError("FORBIDDEN", f"only an API key with scope {SEND_SCOPE} or an administrator may send mail")
-    return await call.read_json(max(JSON_BYTES_MAX, call.services.settings.max_file_size))
 
 
 def _idempotency_key(call: Call, route: str, body: object) -> IdempotencyKey | None:
