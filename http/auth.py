@@ -304,7 +304,9 @@ class Authenticator:
         fresh = _Known(user.id, user.name, user.role, digests)
         if self.changes == changes:
             self._remember(subject, fresh)
-            self.on_user_read(user)
+        else:  # neither what was just read holds, nor what was known before it
+            self._known.pop(subject, None)
+        self.on_user_read(user)
         return fresh
 
     def _remember(self, subject: Subject, known: _Known) -> None:

@@ -15,7 +15,7 @@ import pytest
 from greenroom.http.auth import KNOWN_DIGESTS_MAX, Authenticator, Principal
 from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
-from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, ISSUER_ID_LIMIT, UserChange
+from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, ISSUER_ID_LIMIT, User, UserChange
 
 Front = Any  # tests/http/conftest.py, which cannot be imported
 SECRET = "a secret of this test session that has at least sixty-four bytes in it"
@@ -212,6 +212,30 @@ async def test_a_change_while_the_user_is_read_is_not_forgotten(front: Front, mo
         patch.setattr(users, "know", know_and_be_overtaken)
         await authenticator.from_bearer(front.token("17", role="admin"))
     assert (await authenticator.from_bearer(front.token("17", role="admin"))).role == "user"
+
+
+async def test_a_right_that_a_token_takes_is_taken_also_while_somebody_else_is_changed(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+):
+    authenticator, users, told = front.services.authenticator, front.services.users, []
+    know, now = users.know, int(front.clock.now)
+    high, low = front.token("17", role="admin", iat=now - 50), front.token("17", role="user", iat=now - 20)
+    assert (await authenticator.from_bearer(high)).role == "admin"
+
+    async def know_and_be_overtaken(*args: Any) -> Any:
+        read = await know(*args)
+        authenticator.forget_user(18)
+        return read
+
+    def hear(user: User) -> None:
+        told.append((user.id, user.role))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(users, "know", know_and_be_overtaken)
+        patch.setattr(authenticator, "on_user_read", hear)
+        assert (await authenticator.from_bearer(low)).role == "user"
+    assert told == [(17, "user")]
+    assert (await authenticator.from_bearer(high)).role == "user"
 
 
 @pytest.mark.parametrize("seed", range(12))
