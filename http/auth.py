@@ -23,17 +23,19 @@ import json
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Literal
 from urllib.parse import unquote
 
+import trio
 from jwt import PyJWS
 from jwt.exceptions import InvalidTokenError
 
 from greenroom.http.claims import profile_of, subject_of, time_claim
 from greenroom.http.decode import BadJson, decode_object
 from greenroom.http.errors import ApiError
+from greenroom.http.recent import Recent
 from greenroom.storage.postgres.api_keys import KEY_PREFIX, ApiKey, ApiKeys, split_key
 from greenroom.storage.postgres.sessions import Session, Sessions
 from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, Subject, User, Users
@@ -42,8 +44,6 @@ SESSION_COOKIES: Final = ("pitchey-session", "better-auth-session")
 ACT_AS_HEADER: Final = "X-Act-As"
 ACT_AS_SCOPE: Final = "act_as"
 CREDENTIAL_CHARACTERS_MAX: Final = 8192
-CACHE_SECONDS: Final = 1.0
-CACHE_ENTRIES_MAX: Final = 10_000
 GOOD_HEADERS_MAX: Final = 64
 AT_ONCE_SECONDS: Final = 0.05  # what was looked up so lately is not looked up again, when nothing changed here since
 KNOWN_USERS_MAX: Final = 100_000
@@ -121,10 +121,10 @@ class Authenticator:
         self._known: OrderedDict[Subject, _Known] = OrderedDict()
         self.changes = 0  # of users, sessions and keys: what was read before one does not hold after it
         # Called with a user as they are after a token that was not seen before, which may have changed them.
-        self.on_user_read: Callable[[User], None] = _nobody_listens
+        self.on_user_read: Callable[[User], Awaitable[None]] = _nobody_listens
         self._good_headers: set[str] = set()  # segments of headers that the library accepted: HS256, nothing critical
-        self._recent_sessions: _Recent[Session] = _Recent()
-        self._recent_keys: _Recent[ApiKey] = _Recent()
+        self._recent_sessions: Recent[Session] = Recent()
+        self._recent_keys: Recent[ApiKey] = Recent()
 
     async def authenticate(
         self, *, authorization: str | None, cookies: Mapping[str, str], act_as: str | None = None
@@ -298,7 +298,7 @@ class Authenticator:
             self._known.move_to_end(subject)
             return known
         changes = self.changes
-        user = await self._users.know(subject, profile, issued_at)
+        user, is_news = await self._users.hear(subject, profile, issued_at)
         known = self._known.get(subject)
         digests = (digest, *known.digests)[:KNOWN_DIGESTS_MAX] if known is not None else (digest,)
         fresh = _Known(user.id, user.name, user.role, digests)
@@ -306,7 +306,10 @@ class Authenticator:
             self._remember(subject, fresh)
         else:  # neither what was just read holds, nor what was known before it
             self._known.pop(subject, None)
-        self.on_user_read(user)
+        if is_news:
+            self.changes += 1
+            self._recent_sessions.clear()
+        await self.on_user_read(user)
         return fresh
 
     def _remember(self, subject: Subject, known: _Known) -> None:
@@ -382,8 +385,8 @@ class Authenticator:
         return key
 
 
-def _nobody_listens(user: User) -> None:
-    pass
+async def _nobody_listens(user: User) -> None:
+    await trio.lowlevel.checkpoint()
 
 
 def _for_itself(principal: Principal, act_as: str | None) -> Principal:
@@ -391,32 +394,6 @@ def _for_itself(principal: Principal, act_as: str | None) -> Principal:
     if act_as is not None:
         raise ApiError("VALIDATION", f"{ACT_AS_HEADER} is for API keys: a token or session acts for its own user")
     return principal
-
-
-T = TypeVar("T")
-
-
-class _Recent(Generic[T]):
-    """What was read less than CACHE_SECONDS ago. Holds CACHE_ENTRIES_MAX; full, it starts again empty."""
-
-    def __init__(self) -> None:
-        self._entries: dict[str, tuple[float, T]] = {}
-
-    def get(self, key: str, now: float) -> T | None:
-        entry = self._entries.get(key)
-        # A clock that was set back must not make an entry live longer.
-        return entry[1] if entry is not None and 0 <= now - entry[0] < CACHE_SECONDS else None
-
-    def put(self, key: str, value: T, now: float) -> None:
-        if len(self._entries) >= CACHE_ENTRIES_MAX:
-            self._entries.clear()
-        self._entries[key] = (now, value)
-
-    def drop(self, key: str) -> None:
-        self._entries.pop(key, None)
-
-    def clear(self) -> None:
-        self._entries.clear()
 
 
 _JWS: Final = PyJWS(algorithms=["HS256"])

@@ -1,8 +1,10 @@
 """What the handlers need of the rest of the house, in one value; made in compose, passed to `make_app`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import trio
 
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.http.auth import Authenticator
@@ -25,6 +27,10 @@ from greenroom.storage.postgres.users import User, Users
 
 def _nobody_listens(_: object) -> None:
     """For tests of single operations."""
+
+
+async def _nobody_waits(_: object) -> None:
+    await trio.lowlevel.checkpoint()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,7 @@ class Services:
     # Called with the id of a session that was ended here: its sockets should be closed.
     on_session_ended: Callable[[str], None] = _nobody_listens
     # Called with a user as they are after a change.
-    on_user_changed: Callable[[User], None] = _nobody_listens
+    on_user_changed: Callable[[User], Awaitable[None]] = _nobody_waits
     # None only in tests of operations that need no rooms.
     rooms: RoomServices | None = None
 

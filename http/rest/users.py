@@ -108,7 +108,7 @@ async def put_user(call: Call) -> Answer:
         if stored is None:
             raise ApiError("USER_NOT_FOUND", "there is no such user; ids from 2^40 on are given out by greenroom")
         call.services.authenticator.forget_user(user_id)
-        call.services.on_user_changed(stored)
+        await call.services.on_user_changed(stored)
         user = own_user(stored).model_dump(mode="json", by_alias=True)
         return Answer({"user": user}, status=201 if is_new else 200)
 

@@ -5,7 +5,6 @@ carries a frame.
 """
 
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 
 from quart import Quart, Response, websocket
@@ -20,7 +19,6 @@ from greenroom.http.ws.compat import CompatSession
 from greenroom.http.ws.connection import Connection, Session
 from greenroom.http.ws.services import SocketServices
 from greenroom.http.ws.v1 import V1Session
-from greenroom.runtime import StorageUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +60,7 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
         adopted = await adopt(websocket, subprotocol=V1 if decision.is_v1 else None)
         if adopted is not None:
             connection = sockets.engine.adopt(adopted, lambda made: _session(sockets, made, decision), address)
-            with suppress(StorageUnavailable):
-                await sockets.catch_up(connection, changes)
+            await sockets.catch_up(connection, changes)
         return None
 
 

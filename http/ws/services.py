@@ -1,7 +1,7 @@
 """What sessions need from the rest of the house, in one value; made in compose."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -21,6 +21,7 @@ from greenroom.http.ws.codes import (
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.people import People
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.replay import Replayer
 from greenroom.runtime import (
@@ -36,7 +37,6 @@ from greenroom.runtime import (
 )
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.last_seen import LastSeen
-from greenroom.storage.postgres.users import User
 
 COMMAND_SECONDS_MAX = 10.0
 
@@ -63,6 +63,7 @@ class SocketServices:
     conversations: Conversations
     last_seen: LastSeen
     authenticator: Authenticator
+    people: People
     limits: SocketLimits
     clock: Clock
     node: str
@@ -76,24 +77,11 @@ class SocketServices:
         """Tell the presence of a user. What does not fit is a dead letter: it would be asked for again on waking."""
         self.system.tell_or_bury(self.system.ref("presence", user_id).address, command)
 
-    def user_changed(self, user: User) -> None:
-        """A user is called otherwise, or has another role: what their open sockets say from now on goes by that."""
-        for connection in self.engine.connections_of(user.id):
-            principal = connection.session.principal
-            if principal is not None:
-                role = principal.role if principal.kind == "api_key" else user.role
-                connection.session.principal = replace(principal, name=user.name, role=role)
-                self.presence.name(user.id, user.name)
-
     async def catch_up(self, connection: Connection, changes: int) -> None:
-        """The user may have changed while the upgrade was under way. changes: those counted before it."""
-        session, authenticator = connection.session, self.authenticator
-        while changes != authenticator.changes and (principal := session.principal) is not None:
-            changes = authenticator.changes
-            now = await authenticator.as_now(principal)
-            if changes == authenticator.changes and session.principal is principal and now.user_id is not None:
-                session.principal = now
-                self.presence.name(now.user_id, now.name)
+        """The user may have changed while *connection* came by its principal. changes: those counted before it."""
+        principal = connection.session.principal
+        if changes != self.authenticator.changes and principal is not None and principal.user_id is not None:
+            await self.people.catch_up(principal.user_id)
 
     def take_message(self, user_id: int) -> int | None:
         """Count a message against the user's minute: None, or the seconds until one may pass."""

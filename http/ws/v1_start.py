@@ -83,6 +83,7 @@ class Start:
 
     async def _authenticate(self, token: str) -> None:
         session = self._session
+        changes = session.services.authenticator.changes
         try:
             principal = await session.services.authenticator.from_bearer(token)
         except ApiError as fault:
@@ -106,6 +107,9 @@ class Start:
             return
         session.principal = principal
         session.services.engine.beat_within(session.connection, session.seconds_left())
+        await session.services.catch_up(session.connection, changes)
+        if session.connection.is_closing:
+            return
         self._enter_rooms()
 
     def _take_place(self, principal: Principal) -> bool:

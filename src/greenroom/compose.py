@@ -41,6 +41,7 @@ from greenroom.http.upgrade import SocketCaps
 from greenroom.http.ws.codes import DRAINING, FORBIDDEN
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.people import People
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.replay import Replayer
 from greenroom.http.ws.revocation import Revocations
@@ -284,7 +285,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     ),
                 )
                 sockets = _socket_services(settings, storage, system, engine, hub, presence, authenticator)
-                authenticator.on_user_read = sockets.user_changed
+                authenticator.on_user_read = sockets.people.changed
                 revocations = Revocations(
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
@@ -317,6 +318,7 @@ def _socket_services(
         conversations=storage.conversations,
         last_seen=storage.last_seen,
         authenticator=authenticator,
+        people=People(engine, presence, storage.users),
         limits=SocketLimits(
             messages=SlidingWindow(settings.messages_per_minute),
             commands=SlidingWindow(settings.ws_commands_per_minute),
@@ -352,7 +354,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
             }
         ),
         on_session_ended=partial(_close_session, house.engine),
-        on_user_changed=house.sockets.user_changed,
+        on_user_changed=house.sockets.people.changed,
         rooms=RoomServices(
             system=house.system,
             conversations=storage.conversations,

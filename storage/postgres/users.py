@@ -74,6 +74,7 @@ class _Batch:
 
     told: dict[Subject, _Told] = field(default_factory=dict)
     users: dict[Subject, User] | None = None
+    renamed: set[Subject] = field(default_factory=set)  # those who have another name or role by it
     fault: Exception | None = None
 
 
@@ -93,6 +94,10 @@ class Users:
         An int is the user's id and must be below ISSUER_ID_LIMIT; a str is an external id. issued_at: when that was
         said, in Unix seconds; None counts only for what nobody has told. Raises StorageUnavailable.
         """
+        return (await self.hear(subject, claims, issued_at))[0]
+
+    async def hear(self, subject: Subject, claims: Claims, issued_at: float | None = None) -> tuple[User, bool]:
+        """As `know`, and whether the user, who was there before, has another name or role by it."""
         if isinstance(subject, int) and not 0 < subject < ISSUER_ID_LIMIT:
             raise ValueError(f"{subject} is no id that an issuer may give out")
         if len(self._gathering.told) >= BATCH_USERS_MAX:
@@ -107,7 +112,7 @@ class Users:
         if batch.fault is not None:
             raise RuntimeError("the directory could not store the users of a batch") from batch.fault
         assert batch.users is not None
-        return batch.users[subject]
+        return batch.users[subject], subject in batch.renamed
 
     async def by_id(self, user_id: int) -> User | None:
         """The user of *user_id*."""
@@ -149,11 +154,12 @@ class Users:
         if batch is self._gathering:
             self._gathering = _Batch()
         try:
-            batch.users = await self._store(batch.told)
+            batch.users = await self._store(batch)
         except Exception as fault:
             batch.fault = fault  # for all who wait, or each would find out by a timeout of its own
 
-    async def _store(self, told: dict[Subject, _Told]) -> dict[Subject, User]:
+    async def _store(self, batch: _Batch) -> dict[Subject, User]:
+        told = batch.told
         numbers = [subject for subject in told if isinstance(subject, int)]
         words = [subject for subject in told if isinstance(subject, str)]
         rows = await self._postgres.fetch("find_users_by_subject", numbers, words)
@@ -168,6 +174,11 @@ class Users:
             said, said_at = _columns([told[subject] for subject in heard])
             rows = await self._postgres.fetch("store_users_by_external_id", ids, heard, said, said_at, self._now())
             users.update((_subject(row), _user(row)) for row in rows)
+        batch.renamed.update(
+            subject
+            for subject, row in stored.items()
+            if subject in users and _standing(users[subject]) != _standing(_user(row))
+        )
         return users
 
     def _values(self, change: UserChange) -> tuple[object, ...]:
@@ -201,6 +212,10 @@ def _columns(tellings: list[_Told]) -> tuple[list[str], list[str]]:
 def _subject(row: Any) -> Subject:
     subject: Subject = row["id"] if row["external_id"] is None else row["external_id"]
     return subject
+
+
+def _standing(user: User) -> tuple[str, str]:
+    return user.name, user.role
 
 
 def _user(row: Any) -> User:

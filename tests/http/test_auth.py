@@ -200,16 +200,16 @@ async def test_a_user_who_was_changed_is_read_again(front: Front):
 
 async def test_a_change_while_the_user_is_read_is_not_forgotten(front: Front, monkeypatch: pytest.MonkeyPatch):
     authenticator, users = front.services.authenticator, front.services.users
-    know = users.know
+    hear = users.hear
 
-    async def know_and_be_overtaken(*args: Any) -> Any:
-        read = await know(*args)
+    async def hear_and_be_overtaken(*args: Any) -> Any:
+        read = await hear(*args)
         await users.change(17, UserChange(role="user"))
         authenticator.forget_user(17)
         return read
 
     with monkeypatch.context() as patch:
-        patch.setattr(users, "know", know_and_be_overtaken)
+        patch.setattr(users, "hear", hear_and_be_overtaken)
         await authenticator.from_bearer(front.token("17", role="admin"))
     assert (await authenticator.from_bearer(front.token("17", role="admin"))).role == "user"
 
@@ -218,21 +218,21 @@ async def test_a_right_that_a_token_takes_is_taken_also_while_somebody_else_is_c
     front: Front, monkeypatch: pytest.MonkeyPatch
 ):
     authenticator, users, told = front.services.authenticator, front.services.users, []
-    know, now = users.know, int(front.clock.now)
+    hear, now = users.hear, int(front.clock.now)
     high, low = front.token("17", role="admin", iat=now - 50), front.token("17", role="user", iat=now - 20)
     assert (await authenticator.from_bearer(high)).role == "admin"
 
-    async def know_and_be_overtaken(*args: Any) -> Any:
-        read = await know(*args)
+    async def hear_and_be_overtaken(*args: Any) -> Any:
+        read = await hear(*args)
         authenticator.forget_user(18)
         return read
 
-    def hear(user: User) -> None:
+    async def listen(user: User) -> None:
         told.append((user.id, user.role))
 
     with monkeypatch.context() as patch:
-        patch.setattr(users, "know", know_and_be_overtaken)
-        patch.setattr(authenticator, "on_user_read", hear)
+        patch.setattr(users, "hear", hear_and_be_overtaken)
+        patch.setattr(authenticator, "on_user_read", listen)
         assert (await authenticator.from_bearer(low)).role == "user"
     assert told == [(17, "user")]
     assert (await authenticator.from_bearer(high)).role == "user"
@@ -293,6 +293,19 @@ async def test_a_session_cookie_is_its_user_until_it_expires(front: Front):
     with pytest.raises(ApiError) as fault:
         await front.services.authenticator.from_cookie(session_id)
     assert fault.value.code == "TOKEN_EXPIRED"
+
+
+async def test_what_a_token_says_anew_of_a_user_their_session_says_at_once(front: Front):
+    authenticator, session_id = front.services.authenticator, await front.session(17, name="Ann", role="creator")
+    assert (await authenticator.from_cookie(session_id)).name == "Ann"
+    changes = authenticator.changes
+    await authenticator.from_bearer(front.token("17", iat=int(front.clock.now) - 9, name="Old"))
+    await authenticator.from_bearer(front.token("17", iat=int(front.clock.now) + 1, name="Ann"))
+    assert authenticator.changes == changes  # an upgrade under way has nothing to catch up with
+    await authenticator.from_bearer(front.token("17", iat=int(front.clock.now) + 2, name="Anna", role="user"))
+    principal = await authenticator.from_cookie(session_id)
+    assert (principal.name, principal.role) == ("Anna", "user")
+    assert authenticator.changes > changes
 
 
 @pytest.mark.parametrize("name", ["pitchey-session", "better-auth-session"])

@@ -3,6 +3,8 @@
 import time
 
 import pytest
+import trio_websocket
+from house_fixture import SocketUnderTest
 
 from greenroom.http.adoption import adopt
 from greenroom.storage.postgres.users import UserChange
@@ -98,3 +100,68 @@ async def test_a_change_while_the_upgrade_is_under_way_is_not_missed(live_house,
     async with live_house.socket(1, room) as ann:
         await ann.say({"type": "send", "id": "a", "room": room, "data": {"body": "hello"}})
         assert (await ann.hear("message"))["data"]["senderName"] == "Ann"
+
+
+async def said_by(live_house, user: int) -> tuple[str, str]:
+    [connection] = live_house.house.engine.connections_of(user)
+    stored = await live_house.house.storage.users.by_id(user)
+    return connection.session.principal.name, stored.name
+
+
+@pytest.mark.parametrize("overtaken", ["change", "by_id"])
+async def test_of_two_changes_at_once_the_sockets_say_what_the_row_says(
+    live_house, monkeypatch: pytest.MonkeyPatch, overtaken: str
+):
+    await live_house.people(1)
+    users = live_house.house.storage.users
+    answer_of = getattr(users, overtaken)
+
+    async def answer_late(*args):
+        answer = await answer_of(*args)
+        monkeypatch.setattr(users, overtaken, answer_of)
+        assert (await live_house.put("/api/users/1", 1, {"name": "Second"})).status == 200
+        return answer
+
+    async with live_house.socket(1):
+        monkeypatch.setattr(users, overtaken, answer_late)
+        assert (await live_house.put("/api/users/1", 1, {"name": "First"})).status == 200
+        assert await said_by(live_house, 1) == ("Second", "Second")
+
+
+async def test_a_token_whose_answer_is_overtaken_by_a_put_takes_nothing_back_on_the_sockets(
+    live_house, monkeypatch: pytest.MonkeyPatch
+):
+    users, issued_at = live_house.house.storage.users, int(time.time())
+    await users.know(1, {"name": "Zero"}, issued_at)
+    hear = users.hear
+
+    async def hear_late(*args):
+        heard = await hear(*args)
+        monkeypatch.setattr(users, "hear", hear)
+        assert (await live_house.put("/api/users/1", 1, {"name": "Second"})).status == 200
+        return heard
+
+    async with live_house.socket(1):
+        monkeypatch.setattr(users, "hear", hear_late)
+        token = live_house.token(1, iat=issued_at + 2, name="First")
+        await live_house.get("/api/auth/session", headers={"Authorization": f"Bearer {token}"})
+        assert await said_by(live_house, 1) == ("Second", "Second")
+
+
+async def test_a_change_while_start_shows_its_token_is_not_missed(live_house, monkeypatch: pytest.MonkeyPatch):
+    await live_house.people(1)
+    users = live_house.house.storage.users
+    hear = users.hear
+
+    async def hear_late(*args):
+        heard = await hear(*args)
+        monkeypatch.setattr(users, "hear", hear)
+        assert (await live_house.put("/api/users/1", 1, {"name": "Ann"})).status == 200
+        return heard
+
+    async with trio_websocket.open_websocket_url(live_house.ws_url, subprotocols=["greenroom.v1"]) as connection:
+        socket = SocketUnderTest(connection)
+        monkeypatch.setattr(users, "hear", hear_late)
+        await socket.say({"type": "start", "data": {"token": live_house.token(1), "rooms": []}})
+        assert (await socket.hear("ready"))["data"]["name"] == "Ann"
+        assert await said_by(live_house, 1) == ("Ann", "Ann")
