@@ -17,6 +17,7 @@ import os
 import queue
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -42,6 +43,9 @@ from house_fixture import house, house_settings, live_house  # type: ignore[impo
 TEMPLATE = "greenroom_template"
 _FOLDER_PREFIX = "greenroom-tests-"
 _SEED = os.environ.get("GREENROOM_SEED", "")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of whoever runs the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else none of our processes would hear Ctrl-C
 
 settings.register_profile("greenroom", derandomize=not _SEED)
 settings.load_profile("greenroom")

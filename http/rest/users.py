@@ -101,13 +101,15 @@ async def put_user(call: Call) -> Answer:
     async def work() -> Answer:
         is_new = False
         stored: User | None
-        if may_create and user_id < ISSUER_ID_LIMIT:
-            stored, is_new = await call.services.users.put(user_id, change)
-        else:
-            stored = await call.services.users.change(user_id, change)
+        try:
+            if may_create and user_id < ISSUER_ID_LIMIT:
+                stored, is_new = await call.services.users.put(user_id, change)
+            else:
+                stored = await call.services.users.change(user_id, change)
+        finally:  # also when the caller goes away meanwhile: it may be stored all the same
+            call.services.authenticator.forget_user(user_id)
         if stored is None:
             raise ApiError("USER_NOT_FOUND", "there is no such user; ids from 2^40 on are given out by greenroom")
-        call.services.authenticator.forget_user(user_id)
         await call.services.on_user_changed(stored)
         user = own_user(stored).model_dump(mode="json", by_alias=True)
         return Answer({"user": user}, status=201 if is_new else 200)
