@@ -8,7 +8,8 @@
     config              fails over at once, else held                     away                    no
     unavailable         fails over at once, else held                     away                    no
     temporary           fails over, then waits (full jitter); given up    a doubt                 yes
-                        after tries_max tries at each account
+                        after tries_max tries for each account there is,
+                        at whichever took mail when one was due
     content, recipient  given up at once                                  is there                yes
 
 An account that is not there is no mail's fault. The first such answer parks it, and so does the second doubt in a row:
@@ -49,8 +50,8 @@ Move = Literal["done", "unknown", "retry", "hold", "fail_over", "give_up"]
 class QueuePolicy:
     """The settings of the queues. accounts: all of them, first choice first.
 
-    tries_max: of one mail at one account. windows: (span_ms, limit) pairs. concurrent: calls at a time per account.
-    claims_max: mails of one claim.
+    tries_max: of one mail, for each account; one that is parked leaves its tries to the others. windows: (span_ms,
+    limit) pairs. concurrent: calls at a time per account. claims_max: mails of one claim.
     mail_ms_max: a mail that has been due for longer is given up while no account is there.
     """
 

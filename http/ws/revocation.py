@@ -119,17 +119,19 @@ class Revocations:
             self._authenticator.forget_session(session_id)
         now = self._clock.wall_milliseconds() / 1000
         for session_id in session_ids:
-            for connection, principal in self._hanging_on("session", session_id):
-                await self._settle(connection, principal, changed, now)
+            for connection, _ in self._hanging_on("session", session_id):
+                await self._settle(connection, session_id, changed, now)
 
     async def _settle(
-        self, connection: Connection, principal: Principal, changed: dict[str, SessionInUse | None], now: float
+        self, connection: Connection, session_id: str, changed: dict[str, SessionInUse | None], now: float
     ) -> None:
         """Close a socket, have it take its new expiry, or leave it as it is."""
-        assert principal.session_id is not None
+        principal = connection.session.principal  # as of now: closing others takes time, and names change meanwhile
+        if principal is None or (principal.kind, principal.session_id) != ("session", session_id):
+            return
         expires_at = principal.expires_at
-        if principal.session_id in changed:
-            found = changed[principal.session_id]
+        if session_id in changed:
+            found = changed[session_id]
             if found is None or found.user_id != principal.user_id:
                 await self._close(connection, FORBIDDEN)
                 return
