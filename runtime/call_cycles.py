@@ -5,12 +5,12 @@
 
 The looks are a second apart, and each is O(turns that wait). A turn with several asks under way is known by the last of
 them; one that follows a stream asks while it waits for the next item. A batch waits for what each of its askers does.
-A read begins beside others, unless a command that does not read is in front of it or `reads_at_once_max` is reached; if
-several reads fill that bound, any of them may make room, and nobody is told.
+A read begins beside others, unless a command that does not read is in front of it or `reads_at_once_max` is reached.
+Of several reads that fill that bound any one may make room: who waits for it is in a cycle when all of them are.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from greenroom.runtime.errors import CallCycle
@@ -78,46 +78,70 @@ def end_cycles(turns: "Iterable[Turn]") -> None:
     at_work: dict[Address, Turn] = {}
     for one in asking:
         at_work.setdefault(one.envelope.to, one)  # when that one is not part of a cycle, it ends; then the next
+    stuck = _stuck({turn: _waits_for(turn, at_work) for turn in asking})
     seen: dict[Turn, Turn] = {}
-    for first in asking:
+    for first in stuck:
         path: list[Turn] = []
-        turn: Turn | None = first
-        while turn is not None and turn not in seen:
+        turn = first
+        while turn not in seen:
             seen[turn] = first
             path.append(turn)
-            turn = _waits_for(turn, at_work)
-        if turn is not None and seen[turn] is first:
+            turn = stuck[turn]
+        if seen[turn] is first:
             _tell_one(path[path.index(turn) :], asking)
+
+
+def _stuck(ways: "dict[Turn, Sequence[Turn]]") -> "dict[Turn, Turn]":
+    """Of turns, each with those of which one must end before its ask is answered: who waits for itself, and by whom.
+
+    A turn goes on when nothing is in its way, or when one of its ways goes on. The others wait for each other.
+    """
+    waited_for_by: dict[Turn, list[Turn]] = {}
+    for turn, some in ways.items():
+        for way in some:
+            waited_for_by.setdefault(way, []).append(turn)
+    stuck = dict(ways)
+    going_on = deque(turn for turn, some in ways.items() if not some)
+    going_on += [way for way in waited_for_by if way not in ways]
+    while going_on:
+        turn = going_on.popleft()
+        stuck.pop(turn, None)
+        going_on += [waiting for waiting in waited_for_by.pop(turn, ()) if waiting in stuck]
+    return {turn: some[0] for turn, some in stuck.items()}
 
 
 def _is_asking(turn: "Turn") -> bool:
     return turn.asks is not None and turn.asks.state != "settled" and turn.activation.actor is not None
 
 
-def _waits_for(turn: "Turn", at_work: "dict[Address, Turn]") -> "Turn | None":
-    """The turn, of those that ask, before whose end the ask of *turn* is not answered."""
+def _waits_for(turn: "Turn", at_work: "dict[Address, Turn]") -> "Sequence[Turn]":
+    """The turns of which one must end before the ask of *turn* is answered, oldest first. None: nothing is in its way."""
     asked = turn.asks
     assert asked is not None
     if asked.state != "queued":
-        return asked.turn if asked.turn is not None and _is_asking(asked.turn) else None
+        return () if asked.turn is None else (asked.turn,)
     other = at_work.get(asked.to)
-    if other is None or not other.handler.is_reads:
-        return other
+    if other is None:
+        return ()
+    if not other.handler.is_reads:
+        return (other,)
     assert other.activation.actor is not None
     handler = other.activation.actor.handlers.get(type(asked.command))  # type: ignore[arg-type]
-    return None if handler is None or (handler.is_reads and _begins_beside(other)) else other
+    if handler is None:
+        return ()
+    return _in_the_way_of_reads(other) if handler.is_reads else (other,)
 
 
-def _begins_beside(read: "Turn") -> bool:
-    """Whether another read may begin while *read*, of the same actor, waits, or when yet another one has ended."""
+def _in_the_way_of_reads(read: "Turn") -> "Sequence[Turn]":
+    """Of which turns one must end before another read of the same actor may begin, while *read* waits."""
     cell = read.activation
     assert cell.actor is not None
     if cell.waiting is None or (head := cell.mailbox.peek()) is None:
-        return True
+        return ()
     handler = cell.actor.handlers.get(type(head.command))  # type: ignore[arg-type]
     if head.state != "settled" and handler is not None and not handler.is_reads:
-        return False  # it begins when all reads have ended, and what is behind it after it
-    return cell.waiting.takes_reads or len(cell.waiting.turns) > 1
+        return (read,)  # it begins when all reads have ended, and what is behind it after it
+    return () if cell.waiting.takes_reads else tuple(cell.waiting.turns)
 
 
 def _tell_one(cycle: "list[Turn]", places: "dict[Turn, int]") -> None:

@@ -42,6 +42,15 @@ async def test_what_it_prints_is_the_clients_and_not_the_servers(capsys: pytest.
     assert capsys.readouterr().out == ""
 
 
+async def test_help_is_the_clients_too_and_waits_for_no_key(capsys: pytest.CaptureFixture[str]):
+    console = Console({"look": nothing})
+    assert "nothing(_: object) -> None" in await console.run("help(look)")
+    assert "split(self, /, sep=None" in await console.run("help(str.split)")
+    assert await console.run("help()") == "help(something) tells what that is\n"
+    assert await console.run("help('no such thing')") != ""
+    assert capsys.readouterr().out == ""
+
+
 async def test_two_clients_do_not_share_names():
     first, second = Console({}), Console({})
     await first.run("mine = 1")

@@ -235,6 +235,32 @@ async def test_reads_that_fill_their_bound_make_room_for_one_that_waits(autojump
         assert await answers_to(system, p1=ReadOf(2), p2=AskRead(1)) == {"p1": "12", "p2": "21"}
 
 
+@pytest.mark.parametrize("bound", [2, 3])
+async def test_reads_that_fill_their_bound_and_all_wait_for_the_next_read_are_a_cycle(
+    autojump_clock: MockClock, bound: int
+) -> None:
+    """Each of them might make room, and none of them will."""
+    async with open_people(reads_at_once_max=bound) as system:
+        await trio.sleep(1 - trio.current_time() % 1)
+        others = range(2, bound + 2)
+        answers: dict[int, object] = {}
+
+        async def ask_one_and_have_it_ask_back(key: int) -> None:
+            both = await answers_to(system, **{"p1": ReadOf(key), f"p{key}": AskRead(1)})
+            answers[key] = both[f"p{key}"]
+
+        async with trio.open_nursery() as nursery:
+            for key in others:
+                nursery.start_soon(ask_one_and_have_it_ask_back, key)
+        told = [key for key, answer in answers.items() if isinstance(answer, CallCycle)]
+        assert len(told) == 1, "one makes room, the others have their answers"
+        assert hops_of(answers[told[0]])[1:] == [f"person/{told[0]}.AskRead", "person/1.Read"]
+        assert [answer for answer in answers.values() if not isinstance(answer, CallCycle)] == [
+            f"{key}1" for key in others if key not in told
+        ]
+        assert trio.current_time() <= 4
+
+
 async def test_who_waits_for_somebody_slow_is_no_cycle(autojump_clock: MockClock) -> None:
     async with open_people() as system:
         answers = await answers_to(system, p1=AskAlong((2,), 5), p2=AskAlong((3,), 8), p3=Read(20))

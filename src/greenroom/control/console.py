@@ -10,6 +10,7 @@ import builtins
 import inspect
 import io
 import itertools
+import pydoc
 import rlcompleter
 import traceback
 from functools import partial
@@ -34,7 +35,12 @@ class Console:
     async def run(self, source: str) -> str:
         """Run *source*; what it prints, the value of its last expression, or the traceback of what it raises."""
         printed = io.StringIO()
-        self._names |= {"print": partial(builtins.print, file=printed), "exit": _leave, "quit": _leave}
+        self._names |= {
+            "print": partial(builtins.print, file=printed),
+            "help": partial(_help, printed),
+            "exit": _leave,
+            "quit": _leave,
+        }
         try:
             value = await self._run(source)
             if value is not None:
@@ -106,6 +112,14 @@ def _compiled(tree: Any, mode: str) -> CodeType:
 
 def _leave(*_: object) -> None:
     raise OperationRefused("leave with Ctrl-D; the server goes on")
+
+
+def _help(printed: io.StringIO, *subject: object) -> None:
+    """As the builtin, which would print into the server's log, or wait there for a key."""
+    if not subject:
+        printed.write("help(something) tells what that is\n")
+    else:
+        pydoc.Helper(input=io.StringIO(), output=printed).help(*subject)
 
 
 def _story(error: BaseException) -> str:
