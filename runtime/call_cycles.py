@@ -115,7 +115,7 @@ def _is_asking(turn: "Turn") -> bool:
 
 
 def _waits_for(turn: "Turn", at_work: "dict[Address, Turn]") -> "Sequence[Turn]":
-    """The turns of which one must end before the ask of *turn* is answered, oldest first. None: nothing is in its way."""
+    """The turns of which one must end before the ask of *turn* is answered, oldest first."""
     asked = turn.asks
     assert asked is not None
     if asked.state != "queued":

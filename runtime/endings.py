@@ -117,6 +117,8 @@ def stop_now(cell: "Activation", reason: StopReason) -> None:
     if cell.gate is not None:
         for unit in cell.gate.pending:  # on their way to storage: nobody will hear how it ended
             for outputs in unit.turns:
+                if outputs.envelope.command is None:  # what a turn flushed, or a start wrote: no command of its own
+                    continue
                 cell.fail_or_bury(outputs.envelope, ActorGone(cell.address, reason.value), "actor_gone")
     cell.forget(reason)
     cell.fail_mailbox(reason.value)

@@ -122,3 +122,21 @@ async def test_owners_are_given_up_when_a_probe_hangs(autojump_clock: MockClock)
             system.storage.lost(CommitOutcome.UNKNOWN.value)
         assert BLIP_SECONDS_MAX <= trio.current_time() < BLIP_SECONDS_MAX + 0.2
         nursery.cancel_scope.cancel()
+
+
+async def test_what_a_cut_turn_had_flushed_is_no_lost_command_of_its_own(autojump_clock: MockClock) -> None:
+    """One command was under way, so one dead letter; what it flushed is a part of it."""
+
+    class Flushing(Actor):
+        @handles(Work)
+        async def work(self, _: Work) -> str:
+            self.ctx.write("worked")
+            await self.ctx.flushed()
+            return "done"
+
+    committer = MemoryCommitter()  # nobody runs it: nothing is ever stored
+    kinds = [Kind("flushing", lambda _: Flushing(), "create")]
+    async with open_system(kinds, committer=committer, stop_seconds_max=2) as system:
+        system.ref("flushing", 1).tell(Work())
+        await wait_all_tasks_blocked()
+    assert [(letter.command, letter.reason) for letter in system.dead_letters.newest] == [("Work", "actor_gone")]

@@ -24,6 +24,7 @@ from greenroom.control.server import Operation, OperationRefused, SendItem
 OUTPUT_CHARACTERS_MAX: Final = 64 * 1024
 COMPLETIONS_MAX: Final = 200
 FILE_NAME: Final = "<attach>"
+_NO_SUBJECT: Final = object()
 
 
 class Console:
@@ -114,12 +115,12 @@ def _leave(*_: object) -> None:
     raise OperationRefused("leave with Ctrl-D; the server goes on")
 
 
-def _help(printed: io.StringIO, *subject: object) -> None:
+def _help(printed: io.StringIO, subject: object = _NO_SUBJECT) -> None:
     """As the builtin, which would print into the server's log, or wait there for a key."""
-    if not subject:
+    if subject is _NO_SUBJECT:
         printed.write("help(something) tells what that is\n")
     else:
-        pydoc.Helper(input=io.StringIO(), output=printed).help(*subject)
+        pydoc.Helper(input=io.StringIO(), output=printed).help(subject)
 
 
 def _story(error: BaseException) -> str:
