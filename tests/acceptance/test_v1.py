@@ -5,7 +5,18 @@ import json
 import pytest
 import trio
 from server_process import ServerProcess  # type: ignore[import-not-found]
-from wire import V1, Refused, Socket, frame, http, open_sockets, wait_until  # type: ignore[import-not-found]
+from wire import (  # type: ignore[import-not-found]
+    V1,
+    Member,
+    Refused,
+    Socket,
+    check_rooms,
+    fellow_holes,
+    frame,
+    http,
+    open_sockets,
+    wait_until,
+)
 
 
 async def two_in_a_room(server, nursery, fresh, count=2):
@@ -242,6 +253,24 @@ async def test_further_behind_than_500_is_a_gap_and_history_fills_it(server, fre
         other = await Socket.open(nursery, server, fresh)
         await other.start(resume={"rooms": {str(room): {"seq": 590, "epoch": 7}}})
         assert other.of("gap")[0]["data"]["reset"] is True
+
+
+async def test_who_comes_600_messages_late_while_others_talk_has_the_whole_log(server, fresh):
+    room = await server.make_room(fresh, [fresh, fresh + 1])
+    talker, late = (Member(server, user, [room], window=32) for user in (fresh, fresh + 1))
+    async with trio.open_nursery() as clients:
+        clients.start_soon(talker.run)
+        for _ in range(600):
+            talker.say(room)
+        await wait_until(lambda: talker.unacked and f"{talker.unacked} acks", 20)
+        for _ in range(300):
+            talker.say(room)
+        clients.start_soon(late.run)
+        await wait_until(lambda: late.logs[room].top < 900 and f"the end, has {late.logs[room].top}", 20)
+        clients.cancel_scope.cancel()
+    assert late.gaps == 1
+    assert fellow_holes([late]) == []
+    assert await check_rooms(server, [talker, late]) == 900
 
 
 async def test_read_markers_only_move_forward_and_are_told(server, fresh):

@@ -511,9 +511,14 @@ async def open_sockets() -> AsyncIterator[trio.Nursery]:
 
 
 class RoomLog:
-    """What one member has of one room. holes: (seq had, seq given) whenever something in between was left out."""
+    """What one member has of one room. holes: (seq had, seq given) whenever something in between was left out.
+
+    gap_to: the server does not replay up to there; what comes after it waits until `history` has filled it.
+    """
 
     def __init__(self) -> None:
+        self.gap_to = 0
+        self._ahead: list[dict[str, Any]] = []
         self.messages: list[tuple[int, int, int, str]] = []  # seq, id, sender, content
         self.holes: list[tuple[int, int]] = []
         self.repeats = 0
@@ -527,6 +532,9 @@ class RoomLog:
     def add(self, event: dict[str, Any]) -> None:
         """A `message` event."""
         seq, data = event["seq"], event["data"]
+        if self.gap_to and seq > self.gap_to:
+            self._ahead.append(event)
+            return
         if seq <= self.top:
             self.repeats += 1
             return
@@ -535,6 +543,20 @@ class RoomLog:
         self.messages.append((seq, data["id"], data["sender"], data["body"]))
         if "clientId" in data:
             self.own[data["clientId"]] = seq
+
+    def fill(self, messages: list[dict[str, Any]]) -> None:
+        """Messages of `history`, oldest first."""
+        for message in messages:
+            self.add({"seq": message["seq"], "data": message})
+        if self.top >= self.gap_to:
+            ahead = self._ahead
+            self.forget_gap()
+            for event in ahead:
+                self.add(event)
+
+    def forget_gap(self) -> None:
+        """It is filled, or a new session asks anew from `top` on."""
+        self.gap_to, self._ahead = 0, []
 
 
 class Member:
@@ -558,6 +580,7 @@ class Member:
         self.faults: list[str] = []
         self._waiting: dict[tuple[int, str], str] = {}
         self._sent: set[tuple[int, str]] = set()
+        self._gaps: set[int] = set()  # rooms of which the next page of `history` is to be asked for
         self._again_at = 0.0
         self._window = window
         self._random = random.Random(seed * 1_000_003 + user)
@@ -599,10 +622,17 @@ class Member:
 
     async def _session(self, sock: Socket) -> None:
         self._sent.clear()
+        self._gaps.clear()
+        for log in self.logs.values():
+            log.forget_gap()
         sock.on_event = self._event
         rooms = {str(room): {"seq": log.top} for room, log in self.logs.items()}
         await sock.send({"type": "start", "id": "start", "data": {"device": "test", "resume": {"rooms": rooms}}})
         while sock.close_code is None:
+            while self._gaps:
+                room = self._gaps.pop()
+                data = {"after": self.logs[room].top, "limit": 200}
+                await sock.send({"type": "history", "id": f"history {room}", "room": room, "data": data})
             if self.is_live and trio.current_time() >= self._again_at:
                 await self._send_some(sock)
             self._wake = trio.Event()
@@ -637,9 +667,14 @@ class Member:
             self.is_live = True
         elif kind == "gap":
             self.gaps += 1
+            self.logs[event["room"]].gap_to = event["data"]["to"]
+            self._gaps.add(event["room"])
         self._wake.set()
 
     def _ack(self, event: dict[str, Any]) -> None:
+        if event["id"].startswith("history "):
+            self._filled(int(event["id"].removeprefix("history ")), event["data"]["messages"])
+            return
         room, _, client_id = event["id"].partition("/")
         if not client_id:
             return
@@ -653,8 +688,18 @@ class Member:
         if log.top >= data["seq"] and client_id not in log.own and not data.get("duplicate"):
             self.faults.append(f"the ack of {key} came after its broadcast copy, or its echo has no clientId")
 
+    def _filled(self, room: int, messages: list[dict[str, Any]]) -> None:
+        self.logs[room].fill(messages)
+        if self.logs[room].gap_to:
+            if not messages:
+                self.faults.append(f"room {room}: `history` ends before its gap does, at {self.logs[room].gap_to}")
+                return
+            self._gaps.add(room)
+
     def _error(self, event: dict[str, Any]) -> None:
         data = event["data"]
+        if str(event.get("id", "")).startswith("history "):
+            self.faults.append(f"{event}")
         self.errors[data["error"]] += 1
         room, _, client_id = str(event.get("id", "")).partition("/")
         if client_id:
