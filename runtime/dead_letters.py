@@ -62,6 +62,11 @@ class DeadLetters:
         self.counts[reason] += 1
         self._tell(letter)
 
+    @property
+    def sums_to_come(self) -> int:
+        """Reasons of which a sum is told at the end of its window."""
+        return self._events.sums_to_come
+
     def close(self) -> None:
         """The system ends: tell the sums of what was not told yet."""
         self._events.close()

@@ -101,7 +101,7 @@ def _ended(cell: "Activation", reason: StopReason, error: ActorGone | None) -> N
 def close(cell: "Activation", error: Exception | None) -> None:
     """Of a service that is not restarted: whoever waits or comes is told, and so is the *error* that ended it."""
     reason = "it is a service that has ended"
-    cell.phase = Phase.ENDED
+    cell.phase, cell.held = Phase.ENDED, None
     cell.fail_mailbox(reason, error)
     cell.mailbox = ClosedMailbox(lambda: ActorGone(cell.address, reason, error))
 

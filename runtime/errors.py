@@ -215,11 +215,20 @@ class StorageUnavailable(ActorError):
 
 
 class CommitUnknown(ActorError):
-    """The connection to storage was lost during the commit.
+    """The connection to storage was lost during the commit, or the turn was ended when a part of it was stored.
 
     Whether the writes are stored is not known until the actor has loaded again; send the same command with
-    the same idempotency key.
+    the same idempotency key. is_outage: storage is to blame for it.
     """
+
+    def __init__(self, *words: object, is_outage: bool = False) -> None:
+        super().__init__(*words)
+        self.is_outage = is_outage
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Whether *error* says that storage was away: whoever meets that, asking another actor or not, is not at fault."""
+    return isinstance(error, StorageUnavailable) or (isinstance(error, CommitUnknown) and error.is_outage)
 
 
 def _why_unheard(command: object, handled: list[type]) -> str:

@@ -4,7 +4,7 @@
                                     RESTART   it starts again from storage, after a wait, without the poisoned command
                                     STOP      it ends; who waits is told, and the next command makes a new one
                                     ESCALATE  its supervisor has failed, with all it supervises; the one above decides
-    … that storage is away ─RESTART─▶ it starts again when storage is back, and that is no crash of its
+    … that storage is away, or was during a commit of whom it asked ─RESTART─▶ it starts again, which is no crash of its
 
 A batch that is to RESUME or RESTART is handed over again one command at a time, so that the poisoned one alone is lost.
 Without a rule of its kind a failed ask is RESUME, and the asker is told; a failed tell is RESTART. Memory that may be
@@ -20,7 +20,7 @@ import trio
 
 from greenroom.runtime.actor_alarms import name_of
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.errors import ActorFailed, StorageUnavailable, words_of
+from greenroom.runtime.errors import ActorFailed, StorageUnavailable, is_outage, words_of
 from greenroom.runtime.lifecycle import Phase, StopReason
 from greenroom.runtime.lost_turns import try_apart
 from greenroom.runtime.replies import command_of
@@ -55,8 +55,9 @@ def turn_failed(
     if envelope.callers and (directive is not Directive.RESUME or memory_is_ahead):
         for turn in {turn for caller in envelope.callers for turn in caller.chain()}:
             turn.has_ended_it = turn.has_ended_it or turn.activation is cell
-    if directive is Directive.RESTART and isinstance(error, StorageUnavailable):
-        cell.system.storage.lost(words_of(error))
+    if directive is Directive.RESTART and is_outage(error):
+        if isinstance(error, StorageUnavailable):  # the other sort was heard of where the commit was lost
+            cell.system.storage.lost(words_of(error))
         cell.settle_then(lambda: cell.become_cold(StopReason.RELOADED))
     elif directive is Directive.RESTART:
         cell.settle_then(lambda: _crash(cell, error), Weight.CRASH, envelope, error)
@@ -100,11 +101,11 @@ def fault_in(cell: "Activation", raised: BaseException, where: str) -> Exception
     raise raised
 
 
-def _outage_in(error: Exception | None) -> StorageUnavailable | None:
+def _outage_in(error: Exception | None) -> Exception | None:
     """What says that storage is away, when a group says nothing else."""
-    if isinstance(error, BaseExceptionGroup) and error.split(StorageUnavailable)[1] is None:
+    if isinstance(error, BaseExceptionGroup) and error.split(is_outage)[1] is None:
         return _outage_in(error.exceptions[0])
-    return error if isinstance(error, StorageUnavailable) else None
+    return error if is_outage(error) else None
 
 
 def failed_while_cancelled(cell: "Activation", error: Exception) -> None:
@@ -143,7 +144,7 @@ def crashed(cell: "Activation", error: Exception, where: str, told: Exception | 
     if policy.mode == "temporary":
         cell.rest_in(Phase.COLD)
     elif policy.when_exhausted == "escalate":
-        system.leaf_of(cell).branch.fail(path_of(cell), error, plan.reason)
+        system.leaf_of(cell).failed(path_of(cell), error, plan.reason)
         _wait(cell, policy.period_seconds)
     else:
         rest(cell, plan.reason, error)
@@ -157,7 +158,7 @@ def _wait(cell: "Activation", seconds: float) -> None:
 
 def _failure_of(cell: "Activation", envelope: Envelope, error: Exception) -> Exception:
     """What the asker is told: a storage that is away is nobody's bug and goes through as it is."""
-    if isinstance(error, StorageUnavailable):
+    if is_outage(error):
         return error
     what = name_of(command_of(envelope))
     if envelope.was_asked:
@@ -205,7 +206,7 @@ def _escalate(cell: "Activation", error: Exception, why: str) -> None:
         return
     cell.fail_mailbox(why, told)
     cell.rest_in(Phase.WAITING)
-    cell.system.leaf_of(cell).branch.fail(path_of(cell), told, why)
+    cell.system.leaf_of(cell).failed(path_of(cell), told, why)
 
 
 def path_of(cell: "Activation") -> list[str]:

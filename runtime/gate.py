@@ -256,4 +256,4 @@ def why_not_stored(outcome: CommitOutcome, address: Address, envelope: Envelope)
         return ActorFailed(f"{address}: storage refuses a value of {what}; nothing was stored")
     if outcome is CommitOutcome.UNAVAILABLE:
         return StorageUnavailable(f"{address}: storage is away; {what} was not stored, send it again")
-    return CommitUnknown(f"{address}: storage went away while {what} was being stored")
+    return CommitUnknown(f"{address}: storage went away while {what} was being stored", is_outage=True)

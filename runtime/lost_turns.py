@@ -56,7 +56,8 @@ def turn_lost(cell: "Activation", turn: "Turn") -> None:
         how = "lost storage" if outcome is not None else "was ended"
         why = "" if outcome is not None else f" ({turn.cut_because})"
         became = "is stored" if turn.is_stored_in_part else "is on its way to storage"
-        error = CommitUnknown(f"{cell.address} {how} in the middle of {what}{why}: a part of it {became}")
+        told = f"{cell.address} {how} in the middle of {what}{why}: a part of it {became}"
+        error = CommitUnknown(told, is_outage=outcome in (CommitOutcome.UNKNOWN, CommitOutcome.UNAVAILABLE))
         cell.fail_or_bury(envelope, error, "stored_in_part")
     elif turn.was_flushed and outcome is not None and outcome not in _DECIDED_AGAIN:
         cell.fail_or_bury(envelope, why_not_stored(outcome, cell.address, envelope), f"gate_{outcome.value}")

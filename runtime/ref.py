@@ -68,6 +68,7 @@ class Ref:
     def tell(self, command: Command[Any]) -> None:
         """Queue *command*. Never waits; inside a turn it leaves when everything written so far is stored.
 
+        A ref of another system of the process knows nothing of that turn: there use `ctx.tell(ref, command)`.
         Order: commands of one sender to one address arrive in the order told.
         Raises: MailboxFull, UnknownKind, ActorGone (the system stops). Inside a turn only UnknownKind: what cannot be
         queued later is a dead letter. TypeError for what is no command.

@@ -54,7 +54,12 @@ def refuse_at_rest(system: "ActorSystem", envelope: "Question", deadline: float)
 
 
 def end_rests(system: "ActorSystem") -> None:
-    """Of a system that stops: nobody waits for the end of a rest."""
+    """Of a system that stops: nobody waits for the end of a rest, nor, when it stops by escalation, for a restart."""
+    if (report := system.escalated) is not None:
+        for cell in system.activations.values():
+            if cell.phase in (Phase.WAITING, Phase.HELD):
+                cause = report.__cause__
+                cell.fail_mailbox(str(report), cause if isinstance(cause, Exception) else None)
     for address, found in system.rests.items():
         cell = system.activations[address]
         if cell.phase is Phase.WAITING:

@@ -39,6 +39,11 @@ class SampledEvents:
         elif not had_untold:
             self._deadlines.after(self._sampling.window_seconds, lambda: self._sum_up(key))
 
+    @property
+    def sums_to_come(self) -> int:
+        """Keys of which a sum is told at the end of its window."""
+        return len(self._sampling.untold_keys())
+
     def close(self) -> None:
         """The system ends: tell the sums now."""
         for key in self._sampling.untold_keys():

@@ -40,14 +40,6 @@ class Plan:
     start: tuple[int, ...] = ()
     forget: tuple[int, ...] = ()
 
-    def joined(self, other: "Plan") -> "Plan":
-        """Both plans as one, of the same supervisor."""
-        return Plan(
-            stop=tuple(sorted({*self.stop, *other.stop}, reverse=True)),
-            start=tuple(sorted({*self.start, *other.start})),
-            forget=tuple(sorted({*self.forget, *other.forget})),
-        )
-
 
 def plan_exit(strategy: Strategy, modes: Sequence[RestartMode], child: int, *, is_normal: bool) -> Plan:
     """What follows when *child* ended. *modes* are those of all children, in start order."""

@@ -7,6 +7,9 @@
 The tree is data over one flat nursery. A group is stopped in the reverse order, each actor when all it has given to
 storage is settled; after the wait it is started in order, each child when all before it are up. Mailboxes stay.
 
+A child that ends while its group, or its supervisor, is being stopped has been stopped: that is told, not counted, as
+in OTP. One fault that meets all of a group is one restart of it.
+
 A supervisor starts its children as such a group, of all: one that fails meanwhile is restarted as the strategy says,
 with those whose turn had not yet come, and the supervisor is up when all of them are.
 """
@@ -36,14 +39,9 @@ class _Group:
 
     plan: Plan
     delay_seconds: float
+    is_stopping: bool = True
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     started: set[int] = field(default_factory=set)
-
-    def left(self) -> Plan:
-        """What is still to be done of the plan."""
-        stop = tuple(place for place in self.plan.stop if place not in self.started)
-        start = tuple(place for place in self.plan.start if place not in self.started)
-        return Plan(stop, start, self.plan.forget)
 
 
 class Leaf:
@@ -106,10 +104,15 @@ class Leaf:
         self._ready = trio.Event() if self._ready.is_set() else self._ready
         if isinstance(outcome, GiveUp) and self.mode != "temporary":
             assert error is not None
-            self.branch.fail([str(cell.address)], error, outcome.reason)
+            self.failed([str(cell.address)], error, outcome.reason)
             return
         delay = outcome.delay_seconds if isinstance(outcome, Restart) else 0.0
         self.branch.child_exited(self.index, [str(cell.address)], error, delay)
+
+    def failed(self, path: list[str], error: Exception, why: str) -> None:
+        """One of its actors cannot be borne any more: neither can its supervisor be, unless that stops it anyway."""
+        if not self.branch.is_stopping(self.index):
+            self.branch.fail(path, error, why)
 
     def forget_crashes(self) -> None:
         """Its supervisor begins anew, and with it the patience with each of its actors."""
@@ -118,7 +121,7 @@ class Leaf:
 
     def end(self, error: Exception | None, *, for_good: bool) -> None:
         """The service is not restarted: what waits for it is told, and so is whoever comes. *error*: what ended it."""
-        self.is_over = for_good
+        self.is_held, self.is_over = False, for_good
         self._ready.set()
         close(self._system.activation(Address(self.name, SERVICE_KEY)), error)
 
@@ -141,6 +144,7 @@ class Branch:
         self._system = system
         self._history = CrashHistory()
         self._groups: dict[int | None, _Group] = {}  # by the child, or one for all
+        self._is_over = False  # it has failed, or is stopped, and was not started since
 
     def leaves(self) -> list[Leaf]:
         """Everything below it that is not a supervisor, in start order."""
@@ -155,11 +159,11 @@ class Branch:
         It begins anew: what it has restarted before counts no more, and what was over for good is there again, as in
         OTP.
         """
-        self._history = CrashHistory()
+        self._history, self._is_over = CrashHistory(), False
         for child in self.children:
             if isinstance(child, Leaf):
                 child.forget_crashes()
-        self._groups[None] = group = _Group(Plan(start=tuple(range(len(self.children)))), 0.0)
+        self._groups[None] = group = _Group(Plan(start=tuple(range(len(self.children)))), 0.0, is_stopping=False)
         await self._run_group(None, group)
         while not self.is_up:
             await self.wait_up()
@@ -175,12 +179,19 @@ class Branch:
 
     async def stop(self) -> None:
         """Stop its children, in the reverse order."""
+        self._is_over = True
         self._give_up_groups()
         for child in reversed(self.children):
             await child.stop()
 
+    def is_stopping(self, index: int) -> bool:
+        """Whether the child at *index* is being stopped, or is to be, by what has already been decided."""
+        return self._is_over or any(group.is_stopping and index in group.plan.stop for group in self._groups.values())
+
     def child_exited(self, index: int, path: list[str], error: Exception | None, delay_seconds: float) -> None:
         """A child ended, normally when *error* is None: restart what must be, or fail. *path* names who failed."""
+        if self.is_stopping(index):
+            return
         plan = plan_exit(self.spec.strategy, [child.mode for child in self.children], index, is_normal=error is None)
         if not plan.start:
             self._end(index, error, for_good=bool(plan.forget))
@@ -193,6 +204,7 @@ class Branch:
 
     def fail(self, path: list[str], error: Exception, why: str) -> None:
         """This supervisor cannot bear it: the one above decides, and above the root nobody does."""
+        self._is_over = True
         path = [*path, f"supervisor {self.name}"]
         self._give_up_groups()
         if self.branch is None:
@@ -206,9 +218,8 @@ class Branch:
     def _restart(self, index: int, plan: Plan, delay_seconds: float) -> None:
         key = index if self.spec.strategy is Strategy.ONE_FOR_ONE else None
         earlier = self._groups.get(key)
-        if earlier is not None:  # it was still on its way up: both as one
+        if earlier is not None:  # it was still on its way up: what it had not started yet comes after who ended now
             earlier.scope.cancel(reason="another child of the group ended")
-            plan = plan.joined(earlier.left())
         self._groups[key] = group = _Group(plan, delay_seconds)
         self.restarts += 1
         names = [self.children[place].name for place in plan.start]
@@ -222,6 +233,7 @@ class Branch:
             for place in group.plan.forget:
                 self._end(place, None, for_good=True)
             await trio.sleep(group.delay_seconds)
+            group.is_stopping = False
             for place in group.plan.start:
                 await _wait_up(self.children[one] for one in group.started)
                 await self.children[place].start()

@@ -113,7 +113,7 @@ class ActorSystem:
         self.lets_out = False  # what an actor gave to `after_commit` runs right now
         self.waiting_turns: dict[Turn, None] = {}  # oldest first
         self.has_escalated = trio.Event()
-        self._escalated: Escalated | None = None
+        self.escalated: Escalated | None = None
         self.tree = Branch(self, tree)
         self._leaves = {leaf.name: leaf for leaf in self.tree.leaves()}
 
@@ -262,17 +262,17 @@ class ActorSystem:
 
     def escalate(self, report: Escalated, error: Exception) -> None:
         """End the system: `open_system` raises *report*, with *error* as its cause."""
-        if self._escalated is None:
-            self._escalated = report
-            self._escalated.__cause__ = error
+        if self.escalated is None:
+            self.escalated = report
+            self.escalated.__cause__ = error
             self.event("system.escalated", error=error, path=report.path, why=str(report))
             self.has_escalated.set()
 
     async def watch_escalation(self) -> None:
         """Raise what was escalated, into the block: here alone may a task of the runtime raise."""
         await self.has_escalated.wait()
-        assert self._escalated is not None
-        raise self._escalated
+        assert self.escalated is not None
+        raise self.escalated
 
     def refuse_in_turn(self, what: str, address: Address) -> None:
         """See to it that no turn runs here: *what* would leave before what that has written. Raises: RuntimeError."""

@@ -17,7 +17,7 @@ from greenroom.runtime.actor_alarms import ActorAlarms
 from greenroom.runtime.actor_state import ActorState
 from greenroom.runtime.endings import killed, stop_itself
 from greenroom.runtime.envelope import Envelope
-from greenroom.runtime.errors import StorageUnavailable
+from greenroom.runtime.errors import StorageUnavailable, is_outage, words_of
 from greenroom.runtime.faults import crashed, failed_while_cancelled, fault_in
 from greenroom.runtime.handlers import Handler
 from greenroom.runtime.lifecycle import Phase, StopReason
@@ -63,8 +63,9 @@ async def _load(cell: "Activation") -> None:
                 if fault is not None:
                     failed_while_cancelled(cell, fault)
                 await trio.lowlevel.checkpoint()
-            if isinstance(fault, StorageUnavailable):
-                system.storage.lost(str(fault))
+            if is_outage(fault):
+                if isinstance(fault, StorageUnavailable):
+                    system.storage.lost(words_of(fault))
                 _drop(cell)
                 await trio.lowlevel.checkpoint()
                 continue

@@ -83,6 +83,11 @@ class Watchdog:
             if watch is not None:
                 watch.stop()
 
+    @property
+    def sums_to_come(self) -> int:
+        """Sorts of events of which a sum is told at the end of its window."""
+        return self._events.sums_to_come
+
     def close(self) -> None:
         """The system ends: tell the sums of what was not told yet."""
         self._events.close()

@@ -55,8 +55,9 @@ class LeakCheck:
         if system.alarms is not None and system.alarms.statistics().asked:
             yield f"{system.alarms.statistics().asked} alarms were told to their actors, and none answers"
         owned = sum(_deadlines_of(cell) for cell in self._cells())
+        owned += system.dead_letters.sums_to_come + system.watchdog.sums_to_come
         if len(system.deadlines) > owned:
-            yield f"{len(system.deadlines)} deadlines are kept, and actors own {owned} of them"
+            yield f"{len(system.deadlines)} deadlines are kept, and {owned} of them are of actors or of sums of events"
 
 
 def _deadlines_of(cell: "Activation") -> int:

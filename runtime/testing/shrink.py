@@ -79,7 +79,7 @@ class _Shrinker(Generic[S]):
         self._run = run
         self._same = same
         self._runs_left = runs_max
-        self._known: dict[Plan[S], bool] = {}
+        self._known: dict[str, bool] = {}  # by what a plan says: a step need not be hashable
         self.wanted: object = None
 
     def failure_of(self, plan: Plan[S]) -> object:
@@ -95,11 +95,12 @@ class _Shrinker(Generic[S]):
 
     def fails(self, plan: Plan[S]) -> bool:
         """Whether *plan* fails as the first one did; no when the runs are used up."""
-        if plan not in self._known:
+        name = plan.again()
+        if name not in self._known:
             if self._runs_left <= 0:
                 return False
-            self._known[plan] = self.failure_of(plan) == self.wanted
-        return self._known[plan]
+            self._known[name] = self.failure_of(plan) == self.wanted
+        return self._known[name]
 
     def fewer(self, plan: Plan[S]) -> Plan[S]:
         """Leave out as many steps as possible: the result fails no more without any single one of them."""

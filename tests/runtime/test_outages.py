@@ -11,15 +11,17 @@ from greenroom.runtime import (
     Actor,
     ActorGone,
     Command,
+    CommitUnknown,
     Kind,
     RestartPolicy,
     StopReason,
     StorageUnavailable,
+    encodable,
     handles,
     open_system,
 )
 from greenroom.runtime.address import Address
-from greenroom.runtime.testing import MemoryCommitter
+from greenroom.runtime.testing import CommitFault, MemoryCommitter, VirtualClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +218,106 @@ async def test_a_start_that_is_too_slow_by_its_own_measure_has_failed(autojump_c
         with pytest.raises(ActorGone, match="TooSlowError"):
             await system.ref("reader", 1).ask(Count(), deadline=trio.current_time() + 5)
     assert ended == [StopReason.START_FAILED]
+
+
+@dataclass(frozen=True, slots=True)
+class Store(Command[None]):
+    pass
+
+
+class Writer(Actor):
+    @handles(Store)
+    def store(self, _: Store) -> None:
+        self.ctx.write("stored")
+
+
+@pytest.mark.parametrize("fault", [CommitFault.UNKNOWN_LOST, CommitFault.UNKNOWN_STORED, CommitFault.UNAVAILABLE])
+@pytest.mark.parametrize("where", ["turn", "nursery", "start"])
+async def test_who_asked_an_actor_whose_commit_was_lost_is_not_at_fault(
+    autojump_clock: MockClock, fault: CommitFault, where: str
+) -> None:
+    committer = MemoryCommitter()
+    is_lost = False
+
+    async def ask() -> None:
+        nonlocal is_lost
+        writer = system.ref("writer", 1)
+        if not is_lost:
+            is_lost = True
+            committer.fail_unit(1, fault)
+        await writer.ask(Store(), deadline=trio.current_time() + 9)
+
+    async def ask_in_a_nursery() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+
+    query = ask_in_a_nursery if where == "nursery" else ask
+    in_start = ask if where == "start" else None
+    policy = never_again()
+    kinds = [
+        Kind("writer", lambda _: Writer(), "create"),
+        Kind("reader", lambda _: Reader(query, in_start), restart=policy),
+    ]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system(kinds, committer=committer) as system:
+            for number in range(6):
+                system.ref("reader", number).tell(LookLater())
+            for number in range(6):
+                await system.ref("reader", number).ask(Count(), deadline=trio.current_time() + 30)
+            assert is_lost
+            assert system.statistics().crashes == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_alarm_whose_handler_asked_an_actor_whose_commit_was_lost_keeps_its_tries(
+    autojump_clock: MockClock,
+) -> None:
+    @encodable("outages.remind")
+    @dataclass(frozen=True, slots=True)
+    class Remind(Command[None]):
+        pass
+
+    tries: list[int] = []
+
+    class Reminder(Actor):
+        @handles(Look)
+        def look(self, _: Look) -> None:
+            self.ctx.set_alarm("remind", Remind(), after_seconds=1)
+
+        @handles(Remind)
+        async def remind(self, _: Remind) -> None:
+            tick = self.ctx.tick
+            assert tick is not None
+            tries.append(tick.tries)
+            if len(tries) <= 8:
+                committer.fail_unit(1, CommitFault.UNKNOWN_LOST)
+            await self.ctx.ref("writer", 1).ask(Store(), deadline=trio.current_time() + 9)
+
+    committer = MemoryCommitter()
+    kinds = [Kind("writer", lambda _: Writer(), "create"), Kind("r", lambda _: Reminder(), "create", keeps_alarms=True)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        async with open_system(
+            kinds, committer=committer, alarms=committer.alarms, clock=VirtualClock(autojump_clock)
+        ) as system:
+            system.ref("r", 1).tell(Look())
+            await trio.sleep(3600)
+            assert tries == [0] * 9
+            assert system.statistics().dead_letters == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_was_told_of_a_part_that_is_stored_by_an_actor_that_was_ended_is_not_excused(
+    autojump_clock: MockClock,
+) -> None:
+    """Storage has nothing to do with it."""
+
+    async def told() -> None:
+        await trio.lowlevel.checkpoint()
+        raise CommitUnknown("its actor was killed in the middle")
+
+    async with open_system([Kind("reader", lambda _: Reader(told, None))], committer=MemoryCommitter()) as system:
+        system.ref("reader", 1).tell(LookLater())
+        await system.ref("reader", 1).ask(Count(), deadline=trio.current_time() + 30)
+        assert system.statistics().crashes == 1

@@ -69,13 +69,3 @@ def test_what_is_stopped_is_stopped_in_reverse_and_starts_again_or_is_forgotten(
     if plan.start:
         assert set(plan.stop) == {*plan.start, *plan.forget}
         assert child in plan.start
-
-
-@given(data=st.data())
-def test_two_plans_of_one_supervisor_are_joined_to_one_that_does_both(data: st.DataObject) -> None:
-    modes: list[RestartMode] = [P] * 6
-    one, other = (
-        plan_exit(Strategy.REST_FOR_ONE, modes, data.draw(st.integers(0, 5)), is_normal=False) for _ in range(2)
-    )
-    both = one.joined(other)
-    assert both in (one, other), "of rest_for_one the longer one contains the shorter"

@@ -36,7 +36,7 @@ from greenroom.runtime import (
 )
 from greenroom.runtime.kind import RowOwnership
 from greenroom.runtime.restarts import RestartMode
-from greenroom.runtime.testing import MemoryCommitter
+from greenroom.runtime.testing import LeakCheck, MemoryCommitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -786,6 +786,118 @@ async def test_a_rest_is_not_cut_short_by_the_end_of_one_that_the_supervisor_end
         await trio.sleep(1)
         assert await it.system.ref("room", 1).ask(Add(1), deadline=soon()) == 1
         assert 55 <= trio.current_time() - began < 56
+
+
+# -- one fault that meets many ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_a_fault_that_meets_all_of_a_group_is_one_restart_of_it(
+    house: House, autojump_clock: MockClock, strategy: Strategy
+) -> None:
+    names = [f"s{number}" for number in range(12)]
+    group = Supervisor("group", [house.service(name) for name in names], strategy, intensity=1)
+    async with open_house(house, Supervisor("house", [group], intensity=0)):
+        for name in names:
+            house.system.service(name).tell(Fail())
+        await trio.sleep(20)
+        assert [facts["children"] for facts in house.named("supervisor.restarted")] == [names]
+        assert len(house.named("actor.crashed")) == 12, "each is told"
+        for name in names:
+            assert await house.system.service(name).ask(Add(1), deadline=soon()) == 1
+
+
+async def test_two_that_crash_together_and_are_no_group_are_two_crashes(
+    house: House, autojump_clock: MockClock
+) -> None:
+    tree = Supervisor("house", [house.service("a"), house.service("b")], Strategy.ONE_FOR_ONE, intensity=1)
+    with pytest.RaisesGroup(Escalated, flatten_subgroups=True):
+        async with open_house(house, tree):
+            for name in "ab":
+                house.system.service(name).tell(Fail())
+            await trio.sleep(20)
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+async def test_a_supervisor_whose_children_fail_it_at_one_moment_fails_once(
+    house: House, autojump_clock: MockClock, strategy: Strategy
+) -> None:
+    inner = Supervisor("inner", [house.service(name) for name in "abc"], strategy, intensity=0)
+    async with open_house(house, Supervisor("house", [inner], intensity=1)):
+        for name in "abc":
+            house.system.service(name).tell(Fail())
+        await trio.sleep(20)
+        assert len(house.named("supervisor.failed")) == 1
+        for name in "abc":
+            assert await house.system.service(name).ask(Add(1), deadline=soon()) == 1
+
+
+async def test_actors_of_a_kind_that_escalate_at_one_moment_are_one_failure_of_their_supervisor(
+    house: House, autojump_clock: MockClock
+) -> None:
+    kind = house.kind("room", on_error={ZeroDivisionError: Directive.ESCALATE})
+    with pytest.RaisesGroup(Escalated, flatten_subgroups=True):
+        async with open_house(house, Supervisor("house", [Supervisor("part", [kind])], intensity=1)):
+            for key in range(6):
+                house.system.ref("room", key).tell(Fail())
+            await trio.sleep(5)
+            assert len(house.named("supervisor.failed")) == 1
+            assert await house.system.ref("room", 3).ask(Add(1), deadline=soon()) == 1
+            house.system.ref("room", 1).tell(Fail())  # started anew, it can fail anew
+            await trio.sleep_forever()
+    assert len(house.named("supervisor.failed")) == 2
+
+
+async def test_a_crash_while_the_group_starts_again_counts(house: House, autojump_clock: MockClock) -> None:
+    def fail() -> None:
+        raise RuntimeError("not yet")
+
+    group = Supervisor("group", [house.service("a"), house.service("b")], Strategy.ONE_FOR_ALL, intensity=1)
+    async with open_house(house, Supervisor("house", [group])):
+        house.start_faults["b"] = [lambda: None, fail]
+        house.system.service("a").tell(Fail())
+        await trio.sleep(30)
+        assert len(house.named("supervisor.failed")) == 1
+        assert await house.system.service("b").ask(Add(1), deadline=soon()) == 1
+
+
+async def test_a_temporary_service_that_went_with_its_group_is_over_and_held_by_nobody(
+    house: House, autojump_clock: MockClock
+) -> None:
+    group = Supervisor("group", [house.service("t", "temporary"), house.service("b")], Strategy.ONE_FOR_ALL)
+    async with open_house(house, group):
+        leaks = LeakCheck(house.system)
+        house.system.service("b").tell(Fail())
+        await trio.sleep(20)
+        leaks.check()
+        [leaf] = [leaf for leaf in house.system.tree.leaves() if leaf.name == "t"]
+        assert (leaf.is_over, leaf.is_held) == (True, False)
+        with pytest.raises(ActorGone, match="service that has ended"):
+            await house.system.service("t").ask(Add(1), deadline=soon())
+
+
+async def test_when_the_root_gives_up_who_waits_for_what_failed_is_told_at_once(
+    house: House, autojump_clock: MockClock
+) -> None:
+    told: list[BaseException] = []
+    tree = Supervisor("house", [house.service("a"), house.service("b")], Strategy.ONE_FOR_ALL, intensity=0)
+
+    async def ask(name: str) -> None:
+        with pytest.raises(ActorGone) as caught:
+            await house.system.service(name).ask(Add(1), deadline=soon())
+        told.append(caught.value)
+
+    async with trio.open_nursery() as askers:
+        with pytest.RaisesGroup(Escalated, flatten_subgroups=True):
+            async with open_house(house, tree):
+                house.system.service("a").tell(Fail())
+                askers.start_soon(ask, "a")
+                await wait_all_tasks_blocked()
+                await trio.sleep_forever()
+    assert trio.current_time() < 1
+    [gone] = told
+    assert "supervisor house" in str(gone)
+    assert isinstance(gone.__cause__, ZeroDivisionError)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
