@@ -191,11 +191,11 @@ class Connection:
         piece: list[bytes] = []
         size = 0
         for frame in frames:
-            if self._queue is not None:
-                self._enqueue(frame, DURABLE)
-            elif piece and size + len(frame) > SEND_BYTES_MAX:
+            if piece and size + len(frame) > SEND_BYTES_MAX:
                 self._send(b"".join(piece))
                 piece, size = [], 0
+            if self._queue is not None:
+                self._enqueue(frame, DURABLE)
             if self.is_closing:
                 return
             if self._queue is None:

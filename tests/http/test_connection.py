@@ -1,0 +1,67 @@
+"""What one pass of the loop has for a socket arrives whole and in order, however little the kernel takes of it."""
+
+import math
+import os
+import socket
+
+import pytest
+import trio
+
+from greenroom.http.adoption import Adopted
+from greenroom.http.listener import open_listeners
+from greenroom.http.ws.engine import SocketEngine
+
+
+class Silent:
+    """A session that says nothing by itself."""
+
+    user_id = 1
+    principal = None
+    is_v1 = True
+    first_beat_seconds = math.inf
+
+    def seconds_left(self):
+        return math.inf
+
+    def closed(self):
+        pass
+
+
+@pytest.fixture
+async def ends(nursery):
+    """A connection of the engine over TCP, and its peer."""
+    engine = SocketEngine(nursery)
+    nursery.start_soon(engine.run)
+    (listener,) = await open_listeners("127.0.0.1", 0)
+    with listener.socket, socket.socket(fileno=os.dup(listener.socket.fileno())) as listening:
+        peer = socket.socket()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect(listening.getsockname())
+        peer.setblocking(False)
+        listening.setblocking(True)
+        near, address = listening.accept()
+        near.setblocking(False)
+    return engine.adopt(Adopted(near, b"", address, None), lambda _: Silent(), address[0]), peer
+
+
+@pytest.mark.parametrize("size", [20, 3000, 60_000, 300_000])
+async def test_nothing_that_was_collected_is_lost_when_the_kernel_is_full_in_the_middle(ends, size):
+    connection, peer = ends
+    frames = [bytes([number]) * size for number in range(min(900_000 // size, 200))]
+    for frame in frames:
+        connection.write(frame)
+    wanted, received = b"".join(frames), bytearray()
+    with trio.fail_after(20):
+        while len(received) < len(wanted):
+            try:
+                received += peer.recv(65536)
+            except BlockingIOError:
+                await trio.sleep(0.001)
+            if not connection.unsent_bytes and connection.is_clear and len(received) < len(wanted):
+                await trio.sleep(0.05)
+                try:
+                    received += peer.recv(65536)
+                except BlockingIOError:
+                    break
+    assert received == wanted
+    assert not connection.is_closing
