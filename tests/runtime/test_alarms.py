@@ -473,6 +473,51 @@ async def test_a_turn_stored_in_parts_keeps_its_alarm_until_the_last(autojump_cl
         assert (house.stored, house.rows) == (["rung", "rung", "after the flush"], {})
 
 
+async def test_set_again_and_due_while_its_handler_is_still_at_work_it_comes_when_that_has_ended(
+    autojump_clock: MockClock,
+):
+    """The clock is told of it by the flush, and must ask again at the end of the turn that stood in the way."""
+    came: list[float] = []
+
+    class Slow(Actor):
+        @handles(Set)
+        def set(self, command: Set) -> None:
+            self.ctx.set_alarm("a", Ring(), after_seconds=1)
+
+        @handles(Ring)
+        async def ring(self, _: Ring) -> None:
+            came.append(round(trio.current_time(), 3))
+            if len(came) < 4:
+                self.ctx.set_alarm("a", Ring(), after_seconds=0.1)
+                await self.ctx.flushed()
+                await trio.sleep(1)
+
+    committer = MemoryCommitter()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        kinds = [Kind("slow", lambda _: Slow(), "create", keeps_alarms=True)]
+        async with open_system(kinds, committer=committer, alarms=committer.alarms, clock=WallClock()) as system:
+            await system.ref("slow", 1).ask(Set(), deadline=5)
+            await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+    assert came == [1, 2, 3, 4]
+
+
+async def test_the_clock_is_never_later_than_the_earliest_time_that_may_be_stored(autojump_clock: MockClock):
+    """Set to 50 s, and to 3 s while that is on its way; the outcome of the second is unknown, and it is stored."""
+    async with open_house() as house:
+        await house.ask(Set(after_seconds=100))
+        await at(1)
+        house.committer.commit_seconds = 0.5
+        house.bell().tell(Set(after_seconds=50))
+        await at(1.1)
+        house.bell().tell(Set(after_seconds=3))
+        house.committer.fail_unit(2, CommitFault.UNKNOWN_STORED)
+        await at(200)
+        assert len(house.rings) == 1
+        assert house.rings[0][0] < 10, "and not with the next look at what is stored"
+
+
 async def test_a_handler_sees_which_tick_it_is_and_no_other_turn_does(autojump_clock: MockClock):
     async with open_house() as house:
         house.may_go_on.set()

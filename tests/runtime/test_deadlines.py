@@ -1,7 +1,8 @@
 """The heap of deadlines, on the virtual clock."""
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,26 @@ async def test_settled_entries_do_not_pile_up(autojump_clock: MockClock) -> None
     for _ in range(3 * REBUILD_ENTRIES_MIN):
         heap.after(10, lambda: None).cancel()
     assert len(heap._heap) <= REBUILD_ENTRIES_MIN + 1
+
+
+async def test_what_is_left_after_most_were_settled_still_comes_at_its_time(autojump_clock: MockClock) -> None:
+    late: list[float] = []
+    heap, chance = DeadlineHeap(lambda error: None), random.Random(1)
+
+    def due(time: float) -> Callable[[], None]:
+        return lambda: late.append(trio.current_time() - time)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heap.run)
+        times = [trio.current_time() + chance.uniform(10, 1000) for _ in range(6 * REBUILD_ENTRIES_MIN)]
+        entries = [heap.at(time, due(time)) for time in times]
+        for entry in chance.sample(entries, 4 * REBUILD_ENTRIES_MIN):
+            entry.cancel()
+        assert len(heap._heap) < len(entries), "it was built again"
+        await trio.sleep(1100)
+        nursery.cancel_scope.cancel()
+    assert len(late) == 2 * REBUILD_ENTRIES_MIN
+    assert max(late) < 0.001
 
 
 async def test_an_action_that_raises_stops_no_other(autojump_clock: MockClock) -> None:

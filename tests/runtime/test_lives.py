@@ -377,6 +377,7 @@ async def test_a_watcher_is_told_once_with_the_reason_and_at_once_when_nobody_is
             "a saw worker/b crashed: ValueError: x",
             "a saw worker/nobody None",
         ]
+        assert list(house.system.watches.of(house.worker("a").address)) == [], "what was told is forgotten"
 
 
 async def test_an_actor_that_is_about_to_run_is_watched_until_it_ends(autojump_clock: MockClock) -> None:
