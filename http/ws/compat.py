@@ -94,7 +94,7 @@ class CompatSession(SocketSession):
             return
         data = frame.get("data", frame.get("payload"))
         fields = {**frame, **data} if isinstance(data, dict) else frame
-        if kind in ("ping", "pong") or self._may_command(cast("str", kind)):
+        if kind in ("ping", "pong") or self._may_command(cast("str", kind), fields):
             handler(self, fields)
 
     def refuse_binary(self) -> None:
@@ -137,16 +137,21 @@ class CompatSession(SocketSession):
             self.services.system.tell_or_bury(self.services.room(room_id).address, command)
         super().closed()
 
-    def _may_command(self, kind: str) -> bool:
-        """Count one command. Over the limit: dropped if it may be, told once a second, and the connection rests."""
+    def _may_command(self, kind: str, fields: dict[str, Any]) -> bool:
+        """Count one command. Over the limit it is dropped, and the connection rests.
+
+        Who named their request is told of that one, others once a second, and of what may be dropped nobody.
+        """
         assert self.user_id is not None
         now = trio.current_time()
         retry_after = self.services.limits.commands.take(self.user_id, now)
         if retry_after is None:
             return True
-        if kind not in _DROPPED_OVER_LIMIT and now - self._was_told_of_limit >= 1:
+        request_id = _text_of(fields, *_REQUEST_ID_NAMES)
+        is_due = request_id is not None or now - self._was_told_of_limit >= 1
+        if kind not in _DROPPED_OVER_LIMIT and is_due:
             self._was_told_of_limit = now
-            self._error(RATE_LIMITED, "Rate limit exceeded", None, retry_after)
+            self._error(RATE_LIMITED, "Rate limit exceeded", request_id, retry_after)
         self.pause_for(1)
         return False
 

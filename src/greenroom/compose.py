@@ -68,13 +68,14 @@ from greenroom.storage.postgres.users import Users
 
 log = structlog.get_logger()
 
-# How long each part may take to stop: 9 s in all, below the 10 s that most who stop a process allow.
-SOCKETS_STOP_SECONDS = 2.5
+# How long each part may take to stop: 8 s in all, below the 10 s that most who stop a process allow, with what a busy
+# machine and a PostgreSQL that hangs add to it.
+SOCKETS_STOP_SECONDS = 2.0
 HTTP_DRAIN_SECONDS = 1.0
 HTTP_STOP_SECONDS = 0.5
-ACTORS_STOP_SECONDS = 4.5
+ACTORS_STOP_SECONDS = 4.0
 LAST_SEEN_STOP_SECONDS = 0.5
-STOP_SECONDS_MAX = 9.4  # when PostgreSQL is told to hurry
+STOP_SECONDS_MAX = 8.4  # when PostgreSQL is told to hurry
 DESCRIPTORS_RESERVED = 512
 
 

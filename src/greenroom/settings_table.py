@@ -5,7 +5,7 @@ Secrets are never shown, only that they are set; of a database address everythin
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -98,4 +98,5 @@ def _without_password(address: str) -> str:
     user, colon, _ = parts.netloc.rpartition("@")[0].partition(":")
     host = parts.netloc.rpartition("@")[2]
     account = f"{user}:***@" if colon else f"{user}@" if user else ""
-    return urlunsplit((parts.scheme, f"{account}{host}", parts.path, "…" if parts.query else "", ""))
+    query = "?…" if parts.query else ""
+    return f"{parts.scheme}://{account}{host}{parts.path}{query}"  # urlunsplit would take the // of no host away

@@ -186,8 +186,10 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
                 )
             await connection.execute(_RECORD, migration.version, migration.name, migration.checksum)
     except asyncpg.PostgresError as error:
+        before = " The migrations before it stay applied." if migration.version > 1 else ""
         raise MigrationFailed(
-            f"{migration.file_name} was refused and rolled back: {error}. The migrations before it stay applied"
+            f"{migration.file_name} was refused and rolled back: {error}.{before} Is this database another program's? "
+            "Give greenroom one of its own (DATABASE_URL)"
         ) from error
 
 

@@ -211,3 +211,7 @@ async def test_a_flood_is_told_and_rests_and_is_never_closed():
                 assert isinstance(data["retryAfter"], int)
                 await trio.sleep(1.5)
                 assert sock.close_code is None
+                if protocol is None:
+                    answers = [event.get("requestId") for event in sock.of("error", "message_sent")]
+                    assert sorted(map(int, answers)) == list(range(len(answers))), "none is refused in silence"
+                    assert len(answers) > 20

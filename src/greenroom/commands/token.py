@@ -39,7 +39,7 @@ def token(
     ],
     name: Annotated[str, typer.Option("--name", help="What to call the user.")] = "",
     email: Annotated[str, typer.Option("--email", help="The user's address.")] = "",
-    role: Annotated[str, typer.Option("--role", help="creator, investor, production or admin.")] = "",
+    role: Annotated[str, typer.Option("--role", help="Such as creator, investor, production or admin.")] = "",
     hours: Annotated[float, typer.Option("--hours", help="How long it is good.")] = HOURS_DEFAULT,
     session: Annotated[
         bool, typer.Option("--session", help="Make a session, and print the value of the cookie pitchey-session.")
