@@ -190,8 +190,9 @@ def _peer_versions() -> Iterable[str]:
 
 
 def commit() -> str:
+    """What is measured. The page that a run before this one wrote is no part of it."""
     git = ("git", "-C", str(BENCH))
-    changed = output(*git, "status", "--porcelain", "--untracked-files=no")
+    changed = output(*git, "status", "--porcelain", "--untracked-files=no", ":(exclude)../docs/benchmarks.md")
     return output(*git, "rev-parse", "--short", "HEAD") + (" and uncommitted changes" if changed else "")
 
 

@@ -43,6 +43,7 @@ class StopInside(Command[str]):
 class Look(Command[str]):
     seconds: float
     stops: bool = False
+    cleans_up_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,12 @@ class Person(Actor):
         if command.stops:
             self.ctx.stop()
             return "stops"
-        await trio.sleep(command.seconds)
+        try:
+            await trio.sleep(command.seconds)
+        finally:
+            if command.cleans_up_seconds:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(command.cleans_up_seconds)
         self.book.log.append("looked")
         return "looked"
 
@@ -169,3 +175,16 @@ async def test_an_actor_that_waits_for_its_turns_to_stop_can_be_killed(autojump_
                 await person.ask(Outer(seconds=1000.0), deadline=trio.current_time() + 2000)
         await trio.sleep(1)
     assert book.log == ["outer begins", "stopping, killed"]
+
+
+async def test_it_is_killed_at_once_also_when_those_turns_clean_up_for_long(autojump_clock: MockClock) -> None:
+    book = Book()
+    async with open_system(kinds(book), committer=MemoryCommitter()) as system:
+        person = system.ref("person", 1)
+        person.tell(Look(60.0, cleans_up_seconds=5.0))
+        await wait_all_tasks_blocked()
+        person.tell(Look(0.0, stops=True))
+        await wait_all_tasks_blocked()
+        assert system.kill(person)
+        await wait_all_tasks_blocked()
+        assert book.log == ["stopping, killed"]
