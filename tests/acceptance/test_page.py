@@ -748,6 +748,7 @@ def test_every_text_stands_out_from_its_ground(theatre: Theatre, title: str, sch
         alex.create(title)
         sarah.join(title)
         alex.say("words of mine")
+        sarah.hears(["words of mine"])
         sarah.say("words of hers")
         alex.hears(["words of mine", "words of hers"])
         expect(alex.page.locator(".seen")).to_have_count(1)
