@@ -55,6 +55,19 @@ async def test_actors_that_are_idle_and_their_timers_are_no_leak(autojump_clock:
         leaks.check()
 
 
+async def test_the_sum_of_many_dead_letters_that_is_still_to_be_told_is_no_leak(autojump_clock: MockClock) -> None:
+    def fail(_: Worker) -> None:
+        raise ZeroDivisionError
+
+    async with opened() as (system, leaks):
+        for key in range(40):
+            system.ref("worker", key).tell(Do(fail))
+        await trio.sleep(0.9)
+        assert system.dead_letters.counts["crashed"] == 40
+        assert system.dead_letters.sums_to_come == 1
+        leaks.check()
+
+
 async def test_a_turn_that_waits_is_found_with_its_task(autojump_clock: MockClock) -> None:
     async with opened() as (system, leaks):
         system.ref("worker", 1).tell(Wait())

@@ -88,3 +88,12 @@ def test_a_plan_says_how_it_is_made_again() -> None:
     plan = Plan(3, (Wait(1), "x"))
     assert plan.again() == "Plan(seed=3, steps=(\n    Wait(seconds=1),\n    'x',\n))"
     assert eval(plan.again()) == plan
+
+
+def test_a_step_need_not_be_hashable() -> None:
+    def run(plan: Plan[dict[str, int]]) -> None:
+        if {"a": 2} in plan.steps:
+            raise ValueError("found")
+
+    steps = tuple({"a": number} for number in range(5))
+    assert shrink(Plan(3, steps), run).steps == ({"a": 2},)
