@@ -6,6 +6,7 @@ always exactly one owner and no byte is lost in between:
 
     SERVING --an upgrade request's head was read--> HELD --arm()--> ARMED --the 101 is out--> UPGRADED
     UPGRADED --detach()--> ADOPTED          any but ADOPTED --close()--> CLOSED
+    HELD --release()--> ADOPTED             a response without end: whoever takes the socket answers
 
 SERVING is ordinary HTTP: bytes flow to Hypercorn. From HELD on not one byte does: what had been read past the head is
 kept as `early`, everything later stays in the kernel until the engine reads it. So a frame that comes in the same
@@ -20,10 +21,10 @@ After ADOPTED Hypercorn's side is deaf and dumb: its close frame goes nowhere an
 import socket
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 import trio
-from quart import Websocket
+from quart import Request, Websocket
 
 HAND_KEY: Final = "greenroom.hand"
 RECEIVE_BYTES_MAX: Final = 64 * 1024
@@ -98,10 +99,24 @@ async def adopt(
     return hand.detach(subprotocol)  # no await since the 101: nothing can come between
 
 
-def _hand_of(websocket: Websocket) -> "Hand":
-    hand = (websocket.scope or {}).get("state", {}).get(HAND_KEY)
+def take_over(request: Request) -> Adopted:
+    """Take the connection of an HTTP request from Hypercorn: nothing was answered yet, and the taker does.
+
+    For a view of one of `heads.STREAM_PATHS`, after authentication and admission; what it returns goes nowhere. Raises
+    NotAdoptable for any other request.
+    """
+    return _hand_in(request.scope).release()
+
+
+def _hand_in(scope: Any) -> "Hand":
+    hand = (scope or {}).get("state", {}).get(HAND_KEY)
     if not isinstance(hand, Hand):
         raise NotAdoptable("this connection was not accepted by greenroom.http.server")
+    return hand
+
+
+def _hand_of(websocket: Websocket) -> "Hand":
+    hand = _hand_in(websocket.scope)
     if websocket.http_version != "1.1":
         raise NotAdoptable(f"HTTP/{websocket.http_version} cannot be adopted: only HTTP/1.1 upgrades own their socket")
     return hand
@@ -175,6 +190,15 @@ class Hand:
     def detach(self, subprotocol: str | None) -> Adopted:
         """Take the socket away from trio. Nothing waits on it here: no read is ever begun after hold()."""
         assert self.stage is Stage.UPGRADED, self.stage
+        return self._let_go(subprotocol)
+
+    def release(self) -> Adopted:
+        """The same for a request that was held, and not answered. Raises NotAdoptable for any other."""
+        if self.stage is not Stage.HELD:
+            raise NotAdoptable(f"the connection of {self.peer} is {self.stage.name}: its request was not held back")
+        return self._let_go(None)
+
+    def _let_go(self, subprotocol: str | None) -> Adopted:
         family, kind, proto = self._sock.family, self._sock.type, self._sock.proto
         sock = socket.socket(family, kind, proto, fileno=self._sock.detach())
         sock.setblocking(False)

@@ -21,6 +21,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing.exceptions import WebsocketMismatch
 
+from greenroom.http.answer_headers import SECURITY_HEADERS, answer_headers
 from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
 from greenroom.http.errors import CODE_OF, ApiError, success
 from greenroom.http.openapi import describe
@@ -60,13 +61,6 @@ OPERATIONS: Final[tuple[Operations, ...]] = (
 )
 MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
 SLOW_SECONDS: Final = 2.0
-SECURITY_HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
@@ -192,13 +186,9 @@ def _answer_options(fault: MethodNotAllowed) -> Response:
 
 
 async def _finish(response: Response) -> Response:
-    services = _services()
-    headers = response.headers
-    headers["X-Request-Id"] = request_id()
-    for name, value in {**SECURITY_HEADERS, **services.origins.cors_headers(request.headers.get("Origin"))}.items():
-        headers.setdefault(name, value)
-    if (services.settings.public_url or "").startswith("https://"):
-        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    response.headers["X-Request-Id"] = request_id()
+    for name, value in answer_headers(_services(), request.headers.get("Origin")).items():
+        response.headers.setdefault(name, value)
     _log_answer(response.status_code)
     return response
 

@@ -36,7 +36,7 @@ from hypercorn.typing import WorkerContext as WorkerContextPort
 
 from greenroom.http.adoption import HAND_KEY, Hand, Stage
 from greenroom.http.errors import CODE_OF, failure
-from greenroom.http.heads import StrictHeads, asks_for_websocket, refusal_of, without_extensions
+from greenroom.http.heads import StrictHeads, asks_for_stream, asks_for_websocket, refusal_of, without_extensions
 
 log = structlog.get_logger()
 
@@ -365,9 +365,10 @@ class FrontProtocol(H11Protocol):
         if refusal is not None:
             await self.refuse(*refusal)
             return
-        if upgrade:
+        if upgrade or asks_for_stream(request):
             # Before the application hears of it: it may adopt as soon as it runs.
             self._owner.hand.hold(self.connection.trailing_data[0])
+        if upgrade:
             request = without_extensions(request)
         await super()._create_stream(request)
         if isinstance(self.connection, H11WSConnection):

@@ -24,6 +24,8 @@ SINGLE_FIELDS: Final = frozenset(
 _HOST: Final = re.compile(
     r"((?:[\w-]{1,63}\.)*[\w-]{1,63}\.?|\[[0-9a-f:.]{2,45}\])?(:[0-9]{0,5})?", re.ASCII | re.IGNORECASE
 )
+# What is answered without end, or at a moment that the engine chooses: it takes the connection (`adoption.take_over`).
+STREAM_PATHS: Final = frozenset({b"/events", b"/poll"})
 _HANDSHAKE_FIELDS: Final = frozenset({b"connection", b"sec-websocket-protocol", b"sec-websocket-version", b"upgrade"})
 _WEBSOCKET_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 
@@ -65,6 +67,11 @@ def asks_for_websocket(request: h11.Request) -> bool:
     return (
         request.method.upper() == b"GET" and "upgrade" in tokens and _last(request, b"upgrade").lower() == "websocket"
     )
+
+
+def asks_for_stream(request: h11.Request) -> bool:
+    """Whether the answer is the engine's. HEAD is not: its answer is short."""
+    return request.method == b"GET" and request.target.partition(b"?")[0] in STREAM_PATHS
 
 
 def refusal_of(request: h11.Request, *, upgrade: bool) -> Refusal | None:

@@ -20,7 +20,9 @@ from greenroom.http.origins import SAFE_METHODS
 from greenroom.http.route import Operation
 
 _DESCRIPTION: Final = """Messaging over HTTP. Every answer is in one envelope: `success`, `data`, `meta`, or `success`,
-`error {code, message}`, `meta`. What happens by itself arrives over the WebSocket at `/ws`."""
+`error {code, message}`, `meta`. What happens by itself arrives over the WebSocket at `/ws`, and where
+none gets through from `/events` and `/poll`."""
+EVENT_TEXT: Final = "EventText"  # the model that stands for Server-Sent Events
 _MEANING: Final = {
     400: "The request cannot be used.",
     401: "Nobody is signed in, or the credential is wrong.",
@@ -136,6 +138,8 @@ def _tidy(operation: dict[str, Any], components: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         response["description"] = _MEANING.get(int(status), response["description"] or "Done.")
         content = response["content"]["application/json"]
+        if content["schema"].get("title") == EVENT_TEXT:
+            response["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
         if content["schema"].get("title") == Failure.__name__:
             components[Failure.__name__] = content["schema"]
             content["schema"] = {"$ref": f"#/components/schemas/{Failure.__name__}"}

@@ -26,7 +26,7 @@ import trio
 from pydantic import BaseModel, ValidationError
 from quart import Request
 
-from greenroom.http.auth import ACT_AS_HEADER, SESSION_COOKIES, Principal
+from greenroom.http.auth import ACT_AS_HEADER, SESSION_COOKIES, Moment, Principal
 from greenroom.http.decode import BadJson, decode_object
 from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
 from greenroom.http.errors import ApiError
@@ -108,6 +108,11 @@ class Call:
     def user_id(self) -> int:
         """The user who is asking; for operations with auth user."""
         return self.principal.require_user()
+
+    @property
+    def looked_up(self) -> Moment:
+        """When who is asking was looked up last."""
+        return self._looked_up
 
     def body(self, model: type[M]) -> M:
         """The body, of the model that the operation was declared with."""

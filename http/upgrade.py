@@ -141,12 +141,12 @@ async def admit(
     """Decide. Counts nothing itself: between this and the adoption a few more may slip in, never many. Never raises."""
     try:
         _check_origin(request, origins)
-        _check_room(request, counts, caps)
+        check_room(request.address, counts, caps)
         principal = await _identify(request, authenticator, tickets)
         if principal is None:
             _check_unauthenticated(request, counts)
         else:
-            _check_user(principal, counts, caps)
+            check_user(principal, counts, caps)
     except ApiError as refusal:
         return _refusal(refusal, request, request_id)
     except StorageUnavailable:
@@ -160,10 +160,11 @@ def _check_origin(request: UpgradeRequest, origins: Origins) -> None:
         raise ApiError("FORBIDDEN", "this origin may not open a WebSocket: list it in ALLOWED_ORIGINS")
 
 
-def _check_room(request: UpgradeRequest, counts: SocketCounts, caps: SocketCaps) -> None:
+def check_room(address: str, counts: SocketCounts, caps: SocketCaps) -> None:
+    """Raises: ApiError when there are as many sockets as there may be, in all or from *address*."""
     if caps.total and counts.total >= caps.total:
         raise ApiError("SERVICE_UNAVAILABLE", "this server holds as many sockets as it may", retry_after=10)
-    if caps.per_address and counts.from_address(request.address) >= caps.per_address:
+    if caps.per_address and counts.from_address(address) >= caps.per_address:
         raise ApiError("RATE_LIMIT_EXCEEDED", "too many sockets from this address", retry_after=10)
 
 
@@ -201,7 +202,8 @@ def _check_unauthenticated(request: UpgradeRequest, counts: SocketCounts) -> Non
         raise ApiError("RATE_LIMIT_EXCEEDED", "too many sockets of this address wait for their start", retry_after=10)
 
 
-def _check_user(principal: Principal, counts: SocketCounts, caps: SocketCaps) -> None:
+def check_user(principal: Principal, counts: SocketCounts, caps: SocketCaps) -> None:
+    """Raises: ApiError when the user has as many sockets as they may."""
     if caps.per_user and counts.of_user(principal.require_user()) >= caps.per_user:
         raise ApiError("RATE_LIMIT_EXCEEDED", f"this user has {caps.per_user} sockets already", retry_after=10)
 

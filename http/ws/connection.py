@@ -77,6 +77,10 @@ class Session(Protocol):
         """When `beat` is called first."""
         ...
 
+    def came_into(self, room_id: int) -> None:
+        """The user is a member of one room more."""
+        ...
+
     def seconds_left(self) -> float:
         """How long the credential is good for; without end when it does not end, or is looked at elsewhere."""
         ...
@@ -302,10 +306,10 @@ class Connection:
         self.is_closing = True
         self._not_clear()
         self.engine.count_close(code)
+        frame = self.last_word(code, reason)  # of a session that is in its rooms still
         self.session.closed()
         self.lingers_until = trio.current_time() + LINGER_SECONDS
         self.engine.linger(self)
-        frame = close_frame(code, reason)
         if self._queue is not None:
             # The first entry may be the rest of a frame whose beginning is out: only it must be completed.
             rest = self._queue[0]
@@ -317,6 +321,10 @@ class Connection:
             self._hand_over()
         elif self.is_open:
             self._half_close()
+
+    def last_word(self, code: int, reason: str) -> bytes:
+        """What tells the peer of the end."""
+        return close_frame(code, reason)
 
     def _hand_over(self) -> None:
         """Leave the last word to the kernel: it goes on telling it when this socket, and this process, are closed.

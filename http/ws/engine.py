@@ -9,6 +9,7 @@ connection, against 150 µs, five tasks and 40 KB of the stock path. A fault of 
 """
 
 import contextlib
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -116,9 +117,15 @@ class SocketEngine:
 
     # -- coming and going ---------------------------------------------------------------------------------------
 
-    def adopt(self, adopted: Adopted, make_session: Callable[[Connection], Session], address: str) -> Connection:
+    def adopt(
+        self,
+        adopted: Adopted,
+        make_session: Callable[[Connection], Session],
+        address: str,
+        make_connection: Callable[["SocketEngine", socket.socket, str], Connection] = Connection,
+    ) -> Connection:
         """Take the socket; from here on it is the engine's. *make_session* may write its first frames."""
-        connection = Connection(self, adopted.take(), address)
+        connection = make_connection(self, adopted.take(), address)
         self._connections[connection.fd] = connection
         self._by_address[address] += 1
         self._adopted += 1

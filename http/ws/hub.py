@@ -237,6 +237,8 @@ class Hub(Audience):
         for connection in list(self._engine.connections_of(event.user_id)):
             if connection.session.is_v1:
                 connection.write(frame)
+                if event.is_active:
+                    connection.session.came_into(event.room_id)
         if channel is not None:
             for attachment in list(channel.attachments.values()):
                 if attachment.user_id != event.user_id:

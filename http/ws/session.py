@@ -83,6 +83,9 @@ class SocketSession:
         """Act on one message."""
         raise NotImplementedError
 
+    def came_into(self, room_id: int) -> None:
+        """The user is in one room more: whoever wants to hear it joins."""
+
     def closed(self) -> None:
         """The connection is over."""
         if self.is_present and self.user_id is not None:

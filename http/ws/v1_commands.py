@@ -10,9 +10,10 @@ from greenroom.actors.presence.commands import SetStatus, Status
 from greenroom.actors.room.commands import RoomView
 from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.ws.codes import BAD_FRAME, TOO_MANY_ROOMS, ErrorCode
+from greenroom.http.ws.cursor import ROOMS_MAX as ROOMS_MAX  # a connection hears no more
+from greenroom.http.ws.cursor import BadCursor, read_cursor
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 
-ROOMS_MAX: Final = 200
 INFLIGHT_MAX: Final = 256
 COMMANDS_MAX: Final = 16
 STATUSES: Final = ("away", "busy", "dnd", "online")
@@ -65,6 +66,7 @@ def _want_resume(wanted: WantedRooms, resume: object) -> None:
     if not isinstance(resume, dict) or not isinstance(resume.get("rooms", {}), dict):
         raise BadCommand('resume of start is {"epoch": epoch, "rooms": {room: seq}}')
     wanted.is_resume = True
+    _want_cursor(wanted, resume.get("cursor"))
     epoch = optional_seq(resume, "epoch")
     for room, cursor in resume.get("rooms", {}).items():
         room_id = _room_id(room)
@@ -76,6 +78,20 @@ def _want_resume(wanted: WantedRooms, resume: object) -> None:
         wanted.after[room_id] = seq
         if room_epoch is not None or epoch is not None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
+
+
+def _want_cursor(wanted: WantedRooms, cursor: object) -> None:
+    """The rooms of a cursor, as an event stream or a poll gave it; what `resume.rooms` says counts before it."""
+    if cursor is None:
+        return
+    if not isinstance(cursor, str):
+        raise BadCommand("resume.cursor is a text, as a stream or a poll gave it")
+    try:
+        places = read_cursor(cursor)
+    except BadCursor as fault:
+        raise BadCommand(str(fault)) from None
+    wanted.after.update({room_id: place.seq for room_id, place in places.items()})
+    wanted.epochs.update({room_id: place.epoch for room_id, place in places.items()})
 
 
 def cursor_in(view: RoomView, after_seq: int | None, epoch: int | None) -> int:

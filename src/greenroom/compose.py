@@ -36,6 +36,7 @@ from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.rest.email import email_operations
 from greenroom.http.server import HttpServer, serve
 from greenroom.http.services import RoomServices, Services
+from greenroom.http.streams.route import stream_operations
 from greenroom.http.tickets import Tickets
 from greenroom.http.upgrade import SocketCaps
 from greenroom.http.ws.codes import DRAINING, FORBIDDEN
@@ -369,8 +370,9 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
             mail_directory=storage.directory / "mail",
         ),
     )
-    app = make_app(services, [*OPERATIONS, email_operations(house.post_office)])
     caps = SocketCaps(_sockets_max(settings), settings.ws_max_per_user, settings.sockets_per_address_max)
+    more = (email_operations(house.post_office), stream_operations(house.sockets, caps))
+    app = make_app(services, [*OPERATIONS, *more])
     add_socket_route(app, house.sockets, Admission(tickets, origins, proxies, caps))
     return app, development
 

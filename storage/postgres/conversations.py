@@ -206,6 +206,10 @@ class Conversations:
         """The user's conversations, newest activity first (rows of `select_conversations_of`)."""
         return await self._postgres.fetch("select_conversations_of", user_id, limit, offset)
 
+    async def rooms_of(self, user_id: int, count: int) -> list[int]:
+        """The ids of at most *count* conversations of the user, newest activity first."""
+        return [row["id"] for row in await self._postgres.fetch("select_rooms_of", user_id, count)]
+
     async def open_conversations(self, user_id: int, limit: int, offset: int) -> list[Any]:
         """Groups that anybody may enter (rows of `select_open_conversations`)."""
         return await self._postgres.fetch("select_open_conversations", user_id, limit, offset)

@@ -198,10 +198,10 @@ async def raw_http(port: int, request: bytes) -> Answer:
                 received += part
     finally:
         sock.close()
-    return _answer(received)
+    return answer_of(received)
 
 
-def _answer(received: bytes) -> Answer:
+def answer_of(received: bytes) -> Answer:
     head, _, body = received.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     if not lines[0].startswith("HTTP/1.1 "):
@@ -287,7 +287,7 @@ class Socket:
                     with suppress(OSError):
                         while part := await receive_some(sock):
                             head += part
-                    answer = _answer(head)
+                    answer = answer_of(head)
                     raise Refused(answer.status, answer.headers, answer.body)
             except BaseException:
                 sock.close()

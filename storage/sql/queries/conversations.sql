@@ -150,6 +150,14 @@ where me.user_id = $1 and me.is_active
 order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
 limit $2 offset $3;
 
+-- name: select_rooms_of
+-- The ids of the conversations of a user, the one with the newest activity first.
+select c.id
+from participants me join conversations c on c.id = me.conversation_id
+where me.user_id = $1 and me.is_active
+order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
+limit $2;
+
 -- name: select_open_conversations
 -- Groups that a signed-in user may enter, the one with the newest activity first; not those they were removed from.
 select c.id, c.title, c.top_seq,

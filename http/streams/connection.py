@@ -1,0 +1,227 @@
+"""The connections of readers without a WebSocket: the same outbox, other bytes.
+
+                       ┌─ Connection    every frame as it is
+    hub, replay ─frame─┼─ EventStream   what one pass of the loop has for it is one event, with the cursor after it
+                       └─ Poll          kept until there is something to tell, then one answer, and the end
+
+Both are `Connection`s of the engine, so everything that holds for a socket holds for them: they are found by user,
+session and key, bounded by 1 MiB and 10 s, closed with a code, counted, moved when the process ends. The peer says
+nothing more on them, so a byte that comes all the same is forgotten, and the end of its input is the end of it.
+
+They are never clear (`Connection.is_clear`): nobody writes to their sockets past them.
+"""
+
+import random
+import socket
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from greenroom.http.streams.framing import (
+    COMMENT,
+    close_payload,
+    data_lines,
+    event_end,
+    payloads,
+    poll_answer,
+    stream_head,
+)
+from greenroom.http.ws.codes import PROTOCOL_VIOLATION
+from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
+from greenroom.http.ws.frames import Fault, FrameReader, InboundFrame
+
+if TYPE_CHECKING:
+    from greenroom.http.streams.session import StreamSession
+    from greenroom.http.ws.engine import SocketEngine
+
+EVENT_BYTES_MAX: Final = 64 * 1024  # after so many an event ends, and the next one begins
+COMMENT_SECONDS: Final = 25.0
+RETRY_MILLISECONDS: Final = (250, 1250)
+POLL_BYTES_MAX: Final = 128 * 1024  # after so many a poll is answered
+POLL_SECONDS_MAX: Final = 25
+START_SECONDS_MAX: Final = 12.0  # every room has answered by then, or will not
+EPHEMERAL_SECONDS: Final = 1.0  # what may be dropped waits so long for company
+UNASKED_BYTES_MAX: Final = 16 * 1024
+# What every start says: a poll that has heard no more than this has nothing to tell.
+_NO_NEWS: Final = tuple(b'{"type":"%b"' % kind for kind in (b"hello", b"ready", b"live", b"presence_state"))
+
+
+class Unasked(FrameReader):
+    """Reads what a peer says that has nothing to say: forgets it, up to a limit."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = 0
+
+    def feed(self, data: bytes) -> Iterator[InboundFrame]:
+        """Nothing; at the limit a Fault."""
+        self._bytes += len(data)
+        if self._bytes > UNASKED_BYTES_MAX:
+            yield Fault(PROTOCOL_VIOLATION.code, "nothing is read here")
+
+
+class ReadOnlyConnection(Connection):
+    """What both have in common."""
+
+    __slots__ = ("_headers", "request_id")
+
+    session: "StreamSession"
+
+    def __init__(
+        self, engine: "SocketEngine", sock: socket.socket, address: str, headers: Mapping[str, str], request_id: str
+    ) -> None:
+        super().__init__(engine, sock, address)
+        self.reader = Unasked()
+        self.request_id = request_id
+        self._headers = headers
+
+    @property
+    def is_clear(self) -> bool:
+        """Never: what goes out here is not what others send to a socket."""
+        return False
+
+    @is_clear.setter
+    def is_clear(self, value: bool) -> None:
+        """Nothing changes that."""
+
+    def beat(self, now: float) -> float:
+        """The wheel came round. Seconds until the next turn."""
+        raise NotImplementedError
+
+    @property
+    def first_beat_seconds(self) -> float:
+        """When `beat` is called first."""
+        raise NotImplementedError
+
+    def went_live(self) -> None:
+        """Everything that was missed is written, and what happens from now on comes as it happens."""
+
+
+class EventStream(ReadOnlyConnection):
+    """Server-Sent Events: the response to `GET /events`, which ends when the connection does."""
+
+    __slots__ = ("_collected_bytes", "_has_moved", "_head")
+
+    def __init__(
+        self, engine: "SocketEngine", sock: socket.socket, address: str, headers: Mapping[str, str], request_id: str
+    ) -> None:
+        super().__init__(engine, sock, address, headers, request_id)
+        self._head = stream_head(headers, random.randint(*RETRY_MILLISECONDS))
+        self._has_moved = False
+        self._collected_bytes = 0
+
+    def write(self, frame: bytes, kind: int = DURABLE) -> None:
+        """As in Connection; frames of one pass become one event, frames for a peer that is behind one each."""
+        if self.is_closing:
+            return
+        lines = data_lines(frame)
+        self._has_moved = self._has_moved or kind != EPHEMERAL
+        if self._queue is not None:
+            self._enqueue(lines + self._end(), kind)
+            return
+        super().write(lines, kind)
+        self._collected_bytes += len(lines)
+        if self._collected_bytes > EVENT_BYTES_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was collected as one event: at a close its beginning is never followed by another one."""
+        if self.pending is not None:
+            head, self._head, self._collected_bytes = self._head, b"", 0
+            self.pending = [b"".join((head, *self.pending, self._end()))]
+        super().flush()
+
+    def _end(self) -> bytes:
+        has_moved, self._has_moved = self._has_moved, False
+        return event_end(self.session.cursor() if has_moved else None)
+
+    def last_word(self, code: int, reason: str) -> bytes:
+        """An event of its own, without an id."""
+        return b"data: %b\n\n" % close_payload(code, reason)
+
+    def beat(self, now: float) -> float:
+        """Say something to a peer that was not spoken to, so that it and all in between know that we are here."""
+        spoken_ago = now - self.spoken_at
+        if spoken_ago < COMMENT_SECONDS:
+            return COMMENT_SECONDS - spoken_ago + 1
+        if self._queue is None and self.pending is None:
+            self.spoken_at = now
+            self._send(COMMENT)
+        return COMMENT_SECONDS
+
+    @property
+    def first_beat_seconds(self) -> float:
+        """At a random moment, so that streams of one storm are not spoken to together."""
+        return random.uniform(1, COMMENT_SECONDS)
+
+
+class Poll(ReadOnlyConnection):
+    """Long-poll: the response to `GET /poll`, which is answered once."""
+
+    __slots__ = ("_bytes", "_events", "_has_news", "_is_live", "_starts_until", "_until")
+
+    def __init__(
+        self,
+        engine: "SocketEngine",
+        sock: socket.socket,
+        address: str,
+        headers: Mapping[str, str],
+        request_id: str,
+        wait_seconds: float,
+    ) -> None:
+        super().__init__(engine, sock, address, headers, request_id)
+        self._events: list[bytes] = []
+        self._bytes = 0
+        self._has_news = self._is_live = False
+        self._until = trio.current_time() + wait_seconds
+        self._starts_until = trio.current_time() + START_SECONDS_MAX
+
+    def write(self, frame: bytes, kind: int = DURABLE) -> None:
+        """Keep it; answered as soon as this pass of the loop is over, or a little later for what may be dropped."""
+        if self.is_closing:
+            return
+        for payload in payloads(frame):
+            self._events.append(payload)
+            self._bytes += len(payload)
+            if kind != EPHEMERAL and not payload.startswith(_NO_NEWS):
+                self._has_news = True
+        if kind == EPHEMERAL:
+            self._until = min(self._until, trio.current_time() + EPHEMERAL_SECONDS)
+            self.engine.beat_within(self, EPHEMERAL_SECONDS)
+        if self._is_due(trio.current_time()):
+            self.engine.flush_soon(self)
+
+    def flush(self) -> None:
+        """Answer, if it is time."""
+        if not self.is_closing and self._is_due(trio.current_time()):
+            self.close_with(1000)
+
+    def went_live(self) -> None:
+        """From here on news is a reason to answer; and so is what came on the way here."""
+        self._is_live = True
+        if self._is_due(trio.current_time()):
+            self.engine.flush_soon(self)
+
+    def _is_due(self, now: float) -> bool:
+        if self._bytes > POLL_BYTES_MAX:
+            return True
+        return self._is_live and (self._has_news or now >= self._until)
+
+    def beat(self, now: float) -> float:
+        """Answer when the time is up; in the end also when a room has not said yet what was missed."""
+        if now >= self._until and (self._is_live or now >= self._starts_until):
+            self.close_with(1000)
+        return max((self._until if self._is_live else max(self._until, self._starts_until)) - now, 1.0)
+
+    @property
+    def first_beat_seconds(self) -> float:
+        """When the time is up."""
+        return self.beat(self.heard_at)
+
+    def last_word(self, code: int, reason: str) -> bytes:
+        """The answer. code: 1000 when nothing is wrong."""
+        events = self._events if code == 1000 else [*self._events, close_payload(code, reason)]
+        return poll_answer(self._headers, events, self.session.cursor(), self.request_id)

@@ -1,0 +1,170 @@
+"""The session of a reader without a WebSocket: greenroom.v1, but for its commands.
+
+    cursor, rooms of the user ──▶ (V1's `Start`) every room asked ──▶ ready ──▶ replay ──▶ live
+                                                     └─ not in time: asked again, a second later
+    the user comes into a room ──▶ that room asked ──▶ replay ──▶ live
+
+So what it hears, and what is checked on the way, is what a socket hears that resumes. Two things are added, because it
+cannot say `join`: it is in all rooms of its user, also in those that the user comes into meanwhile, and it knows at
+every moment where it stands in each, which is its cursor.
+"""
+
+from typing import Any, Final
+
+import trio
+
+from greenroom.actors.room.commands import RoomView
+from greenroom.http.auth import Principal
+from greenroom.http.streams.connection import ReadOnlyConnection
+from greenroom.http.ws.channel import Attachment
+from greenroom.http.ws.cursor import ROOMS_MAX, Place, cursor_text
+from greenroom.http.ws.services import SocketServices, failure_of
+from greenroom.http.ws.v1 import V1Session
+from greenroom.http.ws.v1_start import PING_SECONDS, Start
+
+AGAIN_SECONDS: Final = 1.0
+
+Places = dict[int, Place]
+
+
+class StreamStart(Start):
+    """The start of a stream: what its cursor names is resumed, and other rooms begin where they were left unread."""
+
+    __slots__ = ("_begin_unread",)
+
+    def __init__(self, session: "StreamSession", room_ids: list[int], places: Places | None) -> None:
+        named = dict(list((places or {}).items())[:ROOMS_MAX])
+        others = [room_id for room_id in room_ids if room_id not in named][: ROOMS_MAX - len(named)]
+        data: dict[str, Any] = {"rooms": [{"r": room_id} for room_id in others]}
+        if places is not None:
+            data["resume"] = {"rooms": {room: {"seq": at.seq, "epoch": at.epoch} for room, at in named.items()}}
+        super().__init__(session, None, data)
+        self._begin_unread = set(others) if places is not None else set()
+
+    def _attach(self, view: RoomView) -> Attachment:
+        if view.room_id in self._begin_unread:
+            self._wanted.after[view.room_id] = view.read_seq
+        return super()._attach(view)
+
+    def entered(self) -> dict[int, tuple[Attachment, int]]:
+        """By room: how it is heard, and its epoch."""
+        return {room_id: (attachment, self._views[room_id].epoch) for room_id, attachment in self.attachments.items()}
+
+    def to_ask_again(self) -> list[int]:
+        """Rooms that have not answered in time: whether the user is in them is not known."""
+        return [room_id for room_id, failure in self._refused.items() if failure.code.is_recoverable]
+
+
+class StreamSession(V1Session):
+    """One reader. places: where its cursor says that it stands; None without a cursor."""
+
+    __slots__ = ("_entered", "_entering", "_places", "stream")
+
+    def __init__(
+        self, services: SocketServices, connection: ReadOnlyConnection, principal: Principal, places: Places | None
+    ) -> None:
+        self.stream = connection
+        self._places = places  # of these, once started, those that are not entered yet count
+        self._entered: dict[int, tuple[Attachment, int]] = {}
+        self._entering: set[int] = set()
+        super().__init__(services, connection, principal)
+
+    def begin(self, room_ids: list[int]) -> None:
+        """Enter the rooms that the cursor names, and *room_ids*."""
+        if not self.connection.is_closing:
+            self.starting = StreamStart(self, room_ids, self._places)
+            self.starting.begin()
+
+    def cursor(self) -> str | None:
+        """Where the reader stands when it has taken everything that was written; None before it stands anywhere."""
+        if self._rooms is None:
+            return None if self._places is None else _text_of(self._places)
+        waiting = [(room_id, place.seq, place.epoch) for room_id, place in (self._places or {}).items()]
+        return cursor_text(
+            [(room, at.seq, epoch) for room, (at, epoch) in self._entered.items() if at.is_attached] + waiting
+        )
+
+    def ready(self, room_ids: tuple[int, ...]) -> None:
+        """As in v1. Rooms that did not answer keep their place, and are asked again."""
+        start = self.starting
+        assert isinstance(start, StreamStart)
+        self._entered = start.entered()
+        again, came_meanwhile = start.to_ask_again(), self._entering
+        self._places = {room: self._places[room] for room in again if self._places and room in self._places}
+        self._entering = set()
+        super().ready(room_ids)
+        for room_id in again:
+            self._enter_later(room_id)
+        for room_id in came_meanwhile:
+            self.came_into(room_id)
+
+    def live(self, room_ids: list[int]) -> None:
+        """As in v1."""
+        super().live(room_ids)
+        if not self.connection.is_closing:
+            self.stream.went_live()
+
+    def came_into(self, room_id: int) -> None:
+        """The user is in a room now: hear it, from where they came in."""
+        if self._rooms is None:
+            self._entering.add(room_id)
+        elif not self._hears(room_id) and room_id not in self._entering and self._has_place():
+            self._enter(room_id)
+
+    def _hears(self, room_id: int) -> bool:
+        return room_id in self._entered and self._entered[room_id][0].is_attached
+
+    def _has_place(self) -> bool:
+        """Whether one room more may be heard; those that were left make room."""
+        self._entered = {room: entered for room, entered in self._entered.items() if entered[0].is_attached}
+        self._rooms = tuple(self._entered)
+        return len(self._entered) + len(self._entering) < ROOMS_MAX
+
+    def _enter(self, room_id: int) -> None:
+        self._entering.add(room_id)
+
+        def entered(value: object, error: BaseException | None) -> None:
+            if isinstance(value, RoomView):
+                self._begin_room(value)
+                return
+            self._entering.discard(room_id)
+            failure = failure_of(value, error)
+            if failure is not None and failure.code.is_recoverable:
+                self._enter_later(room_id)
+            elif self._places is not None:
+                self._places.pop(room_id, None)
+
+        self.ask(self.services.room(room_id), self.enter(room_id), entered)
+
+    def _enter_later(self, room_id: int) -> None:
+        async def enter() -> None:
+            await trio.sleep(AGAIN_SECONDS)
+            if not self.connection.is_closing:
+                self._enter(room_id)
+
+        self._entering.add(room_id)
+        self.services.engine.spawn(enter)
+
+    def _begin_room(self, view: RoomView) -> None:
+        room_id = view.room_id
+        place = (self._places or {}).pop(room_id, None) or Place(view.read_seq, view.epoch)
+        self._entering.discard(room_id)
+        attachment = self._attach(view, place.seq, place.epoch)
+        self._entered[room_id] = attachment, view.epoch
+        self.tell_gap(view, place.seq, place.epoch)
+        self.services.replayer.catch_up([(room_id, attachment)], lambda: self.live([room_id]))
+
+    def beat(self, now: float) -> float | None:
+        """The peer says nothing, so silence is no sign; it is gone when TCP says so."""
+        if self.is_expired():
+            return PING_SECONDS
+        return self.stream.beat(now)
+
+    @property
+    def first_beat_seconds(self) -> float:
+        """What the kind of connection needs."""
+        return self.stream.first_beat_seconds
+
+
+def _text_of(places: Places) -> str:
+    return cursor_text((room_id, place.seq, place.epoch) for room_id, place in places.items())
