@@ -1,13 +1,16 @@
 """How a client gets to the WebSocket: a ticket for pages of another origin, and what a plain GET of /ws is told."""
 
-from typing import Literal
+from typing import Any, Final, Literal
 
 from greenroom.http.models import Meta, Output
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.tickets import TICKET_SECONDS
 from greenroom.http.upgrade import V1
+from greenroom.http.ws.v1_start import limits_told
 
 operations = Operations("websocket")
+
+TRANSPORTS: Final = {"websocket": "/ws", "events": "/events", "poll": "/poll"}
 
 
 class Ticket(Output):
@@ -30,10 +33,16 @@ class TicketAnswer(Output):
 
 
 class SocketInfo(Output):
-    """What the WebSocket at this address is."""
+    """What the WebSocket at this address is, and what there is where none gets through.
+
+    limits: as in `hello`. transports: the path of each.
+    """
 
     url: str
     protocols: list[str]
+    versions: list[int]
+    limits: dict[str, Any]
+    transports: dict[str, str]
     ticket_url: str
     message: str
 
@@ -48,11 +57,15 @@ async def get_ticket(call: Call) -> Answer:
 
 @operations.get("/ws", auth="nobody", answer=SocketInfo, also=["/ws/info"])
 async def get_socket_info(call: Call) -> Answer:
-    """What a plain GET at the address of the WebSocket is told."""
+    """What a plain GET at the address of the WebSocket is told: its address, versions and limits."""
+    settings = call.services.settings
     return Answer(
         SocketInfo(
             url=socket_url(call),
             protocols=[V1],
+            versions=[1],
+            limits=limits_told(settings.messages_per_minute, settings.ws_commands_per_minute),
+            transports=TRANSPORTS,
             ticket_url="/api/ws/token",
             message="this is a WebSocket: connect with an upgrade",
         )

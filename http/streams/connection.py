@@ -42,6 +42,7 @@ POLL_BYTES_MAX: Final = 128 * 1024  # after so many a poll is answered
 POLL_SECONDS_MAX: Final = 25
 START_SECONDS_MAX: Final = 12.0  # every room has answered by then, or will not
 EPHEMERAL_SECONDS: Final = 1.0  # what may be dropped waits so long for company
+LEASE_SECONDS: Final = 10.0  # between two polls
 UNASKED_BYTES_MAX: Final = 16 * 1024
 # What every start says: a poll that has heard no more than this has nothing to tell.
 _NO_NEWS: Final = tuple(b'{"type":"%b"' % kind for kind in (b"hello", b"ready", b"live", b"presence_state"))
@@ -98,6 +99,11 @@ class ReadOnlyConnection(Connection):
 
     def went_live(self) -> None:
         """Everything that was missed is written, and what happens from now on comes as it happens."""
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long its user counts as here when it is over."""
+        return 0.0
 
 
 class EventStream(ReadOnlyConnection):
@@ -201,9 +207,11 @@ class Poll(ReadOnlyConnection):
 
     def went_live(self) -> None:
         """From here on news is a reason to answer; and so is what came on the way here."""
-        self._is_live = True
-        if self._is_due(trio.current_time()):
+        self._is_live, now = True, trio.current_time()
+        if self._is_due(now):
             self.engine.flush_soon(self)
+        else:
+            self.engine.beat_within(self, self._until - now)
 
     def _is_due(self, now: float) -> bool:
         if self._bytes > POLL_BYTES_MAX:
@@ -220,6 +228,11 @@ class Poll(ReadOnlyConnection):
     def first_beat_seconds(self) -> float:
         """When the time is up."""
         return self.beat(self.heard_at)
+
+    @property
+    def lease_seconds(self) -> float:
+        """Until the next poll."""
+        return LEASE_SECONDS
 
     def last_word(self, code: int, reason: str) -> bytes:
         """The answer. code: 1000 when nothing is wrong."""

@@ -154,6 +154,12 @@ class StreamSession(V1Session):
         self.tell_gap(view, place.seq, place.epoch)
         self.services.replayer.catch_up([(room_id, attachment)], lambda: self.live([room_id]))
 
+    def closed(self) -> None:
+        """As in v1. Who polls is here until the next poll."""
+        if self.is_present and self.user_id is not None and self.stream.lease_seconds:
+            self.services.presence.leases.hold(self.user_id, self.stream.lease_seconds)
+        super().closed()
+
     def beat(self, now: float) -> float | None:
         """The peer says nothing, so silence is no sign; it is gone when TCP says so."""
         if self.is_expired():

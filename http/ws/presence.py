@@ -19,6 +19,7 @@ from greenroom.http.ws.channel import Channel
 from greenroom.http.ws.connection import EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.presence_leases import Leases
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen
 
@@ -51,12 +52,14 @@ class SocketPresence(PresenceBoard):
         self._left_ms: dict[int, int] = {}  # of whoever went this second: when
         self._names: dict[int, str] = {}
         self._wake: trio.Event = trio.Event()
+        self.leases = Leases()
 
     # -- for the actors -----------------------------------------------------------------------------------------
 
     def sockets_of(self, user_id: int) -> Mapping[int, str]:
-        """The user's sockets, by the id of their connection."""
-        return {
+        """The user's sockets, by the id of their connection; a lease counts as one."""
+        lease = {0: "rest"} if self.leases.is_held(user_id) else {}
+        return lease | {
             id(connection): connection.session.device
             for connection in self._engine.connections_of(user_id)
             if not connection.is_closing and connection.session.is_present
@@ -124,7 +127,7 @@ class SocketPresence(PresenceBoard):
                 if count % 64 == 63:
                     await trio.lowlevel.checkpoint()
             for user_id in changed:
-                if user_id not in self._shown and not self._engine.of_user(user_id):
+                if user_id not in self._shown and not self.sockets_of(user_id):
                     self._names.pop(user_id, None)
             for user_id in told:
                 if user_id not in self._told:

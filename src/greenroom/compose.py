@@ -20,6 +20,7 @@ import trio
 from quart_trio import QuartTrio
 
 from greenroom.actors import catalog
+from greenroom.actors.presence.commands import SocketClosed
 from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.actors.provider_queue.state import QueuePolicy
@@ -34,6 +35,8 @@ from greenroom.http.development import DevelopmentGate
 from greenroom.http.origins import Origins, Proxies
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.rest.email import email_operations
+from greenroom.http.rest.polling import polling_operations
+from greenroom.http.rest.presence import presence_operations
 from greenroom.http.server import HttpServer, serve
 from greenroom.http.services import RoomServices, Services
 from greenroom.http.streams.route import stream_operations
@@ -292,7 +295,8 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
                 post_office = PostOffice(storage.outbox, system, policy)
-                for task in (engine.run, presence.run, revocations.run, post_office.run):
+                leases = partial(presence.leases.run, lambda user_id: sockets.tell_presence(user_id, SocketClosed()))
+                for task in (engine.run, presence.run, leases, revocations.run, post_office.run):
                     nursery.start_soon(task)
                 try:
                     people = (sockets, authenticator, revocations)
@@ -371,9 +375,10 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
         ),
     )
     caps = SocketCaps(_sockets_max(settings), settings.ws_max_per_user, settings.sockets_per_address_max)
-    more = (email_operations(house.post_office), stream_operations(house.sockets, caps))
-    app = make_app(services, [*OPERATIONS, *more])
-    add_socket_route(app, house.sockets, Admission(tickets, origins, proxies, caps))
+    sockets = house.sockets
+    live = (stream_operations(sockets, caps), presence_operations(sockets), polling_operations(sockets))
+    app = make_app(services, [*OPERATIONS, email_operations(house.post_office), *live])
+    add_socket_route(app, sockets, Admission(tickets, origins, proxies, caps))
     return app, development
 
 

@@ -193,6 +193,10 @@ class Conversations:
             await self._postgres.fetch("select_messages_offset", conversation_id, reader_id, limit, offset)
         )
 
+    async def unread_messages(self, reader_id: int, count: int) -> list[StoredMessage]:
+        """The newest *count* messages of others that one has not read, over all conversations, oldest first."""
+        return _messages(await self._postgres.fetch("select_unread_messages", reader_id, count))
+
     async def message(self, message_id: int, reader_id: int) -> StoredMessage | None:
         """One message, or None when there is none that the reader may see."""
         row = await self._postgres.fetch_row("select_message", message_id, reader_id)

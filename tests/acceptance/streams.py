@@ -41,7 +41,8 @@ class Stream:
         self.head = head
         self.events: list[Json] = []
         self.cursor = ""
-        self.cursors: list[str] = []  # of each event that had data
+        self.batches: list[list[Json]] = []  # the frames of each event that had data
+        self.cursors: list[str] = []  # and where the reader stood after it
         self.retry: int | None = None
         self.comments = 0
         self.bytes_received = 0
@@ -195,6 +196,7 @@ class Stream:
             return
         frames = [json.loads(text) for text in "\n".join(data).split("\n")]
         self.events += frames
+        self.batches.append(frames)
         self.cursors.append(self.cursor)
         for frame in frames:
             if frame["type"] == "close":

@@ -15,7 +15,7 @@ from house_fixture import open_house_under_test
 from streams import Stream, messages, poll, polled, request
 from wire import Refused, Socket, connect_tcp, open_sockets, raw_http, receive_some, send_all, wait_until
 
-from greenroom.http.streams.connection import COMMENT_SECONDS, POLL_BYTES_MAX, UNASKED_BYTES_MAX
+from greenroom.http.streams.connection import COMMENT_SECONDS, LEASE_SECONDS, POLL_BYTES_MAX, UNASKED_BYTES_MAX
 from greenroom.http.ws.codes import DRAINING
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 
@@ -134,8 +134,7 @@ async def test_further_back_than_is_replayed_or_in_another_log_it_is_told_so(liv
         sender = await Socket.open(nursery, house, 2)
         await sender.start(room)
         for number in range(REPLAY_MESSAGES_MAX + 2):
-            await sender.command("send", room, body=str(number))
-        await wait_until(lambda: len(sender.replies) < REPLAY_MESSAGES_MAX + 3 and "the acks")
+            assert (await sender.ask("send", room, body=str(number)))["type"] == "ack"
         top = REPLAY_MESSAGES_MAX + 2
         for cursor, told in (
             (f"1~{room}.1.1", {"from": 2, "to": top, "top": top}),
@@ -174,10 +173,11 @@ async def test_a_poll_begins_at_once_waits_and_is_answered_when_something_is_sai
     await say(house, 2, room, "between")
     events, cursor = await polled(house, 1, cursor)
     assert messages(events) == [(room, 3)]
+    await trio.sleep(1.5)  # that oneself is here now is told, once
     began = trio.current_time()
-    events, again = await polled(house, 1, cursor, wait=2)
+    events, again = await polled(house, 1, cursor, wait=3)
     assert (messages(events), again) == ([], cursor)
-    assert 1.9 < trio.current_time() - began < 5
+    assert 2.9 < trio.current_time() - began < 6
     events, again = await polled(house, 1, cursor, wait=0)
     assert (messages(events), again) == ([], cursor)
 
@@ -735,10 +735,16 @@ async def test_streams_and_polls_make_their_user_appear(live_house):
             await wait_until(lambda: 1 not in told(sock, "joins") and "that they are here")
         await wait_until(lambda: told(sock, "leaves") != [1] and "that they are gone")
         _, cursor = await polled(house, 1)
-        async with trio.open_nursery() as polls:
-            polls.start_soon(polled, house, 1, cursor)
-            await wait_until(lambda: told(sock, "joins").count(1) < 2 and "that they are here again")
-            await say(house, 2, room, "enough")
+        await wait_until(lambda: told(sock, "joins").count(1) < 2 and "that they are here again")
+        for number in range(4):  # between two polls there is no connection
+            async with trio.open_nursery() as polls:
+                polls.start_soon(polled, house, 1, cursor)
+                await trio.sleep(0.5)
+                await say(house, 2, room, str(number))
+            await trio.sleep(0.7)
+        assert (told(sock, "joins").count(1), told(sock, "leaves")) == (2, [1])
+        await wait_until(lambda: told(sock, "leaves") != [1, 1] and "that they are gone again", LEASE_SECONDS + 5)
+        assert not house.house.presence.leases
 
 
 def told(sock, change):

@@ -88,6 +88,25 @@ select * from (
 ) newest
 order by seq;
 
+-- name: select_unread_messages
+-- The newest messages of others after the read markers of a user, over all their conversations, oldest first.
+select * from (
+    select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id,
+        m.content,
+        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+    from participants me
+    join conversations c on c.id = me.conversation_id and c.top_seq > me.read_seq
+    cross join lateral (
+        select * from messages
+        where conversation_id = c.id and seq > greatest(me.read_seq, c.top_seq - 10000) and sender_id <> $1
+        order by seq desc limit $2
+    ) m
+    join users u on u.id = m.sender_id
+    where me.user_id = $1 and me.is_active
+    order by m.created_at desc, m.id desc limit $2
+) newest
+order by created_at_ms, conversation_id, seq;
+
 -- name: select_message
 -- One message, for an active member of its conversation only.
 select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id,

@@ -1,0 +1,227 @@
+"""Polls of the existing client: whole states, for when its socket does not come up (existing-system.md section 1.5).
+
+What greenroom does not have yet, notifications and the product's dashboard, is honestly empty in the right shape. Each
+answer says when to come again (`nextPollIn`, milliseconds). A part is read at most once in CACHE_SECONDS for each user,
+and kept for at most USERS_MAX; who may see a conversation is asked each time all the same.
+"""
+
+from typing import Any, Final
+
+from greenroom.http.models import Id, Input, Output
+from greenroom.http.recent import Recent
+from greenroom.http.rest.presence import Person, people_online
+from greenroom.http.rest.rooms import no_conversation
+from greenroom.http.rest.rows import MessageRow, Row, message_row
+from greenroom.http.rest.tickets import TRANSPORTS
+from greenroom.http.route import Answer, Call, Operations
+from greenroom.http.ws.events import iso
+from greenroom.http.ws.services import SocketServices
+from greenroom.http.ws.v1_history import HISTORY_BYTES_MAX
+from greenroom.storage.postgres.conversations import ReadMarks, StoredMessage
+
+CACHE_SECONDS: Final = {"notifications": 5.0, "messages": 3.0, "dashboard": 30.0}
+USERS_MAX: Final = 256
+MESSAGES_MAX: Final = 50
+BUSY_MS, CALM_MS, IDLE_MS, LOOKED_AT_MS = 15_000, 30_000, 60_000, 5_000
+
+
+class DashboardMetrics(Output):
+    """Numbers of the product, which greenroom counts nothing of but messages."""
+
+    pitch_views: int = 0
+    total_revenue: int = 0
+    active_investors: int = 0
+    new_messages: int
+
+
+class Polled(Output):
+    """When the answer was made, and in how many milliseconds to ask again."""
+
+    timestamp: str
+    next_poll_in: int
+
+
+class PolledNotifications(Polled):
+    """There are none yet."""
+
+    notifications: list[dict[str, Any]]
+    unread_count: int
+
+
+class PolledMessages(Polled):
+    """The newest of one conversation, or what is unread, by conversation; oldest first. unreadCount: of messages."""
+
+    messages: list[MessageRow]
+    unread_count: int
+
+
+class PolledDashboard(Polled):
+    """The numbers."""
+
+    dashboard_metrics: DashboardMetrics
+
+
+class People(Output):
+    """Who is online."""
+
+    users: list[Person]
+
+
+class PolledAll(Polled):
+    """Everything at once. unreadCount: of notifications."""
+
+    notifications: list[dict[str, Any]]
+    messages: list[MessageRow]
+    dashboard_metrics: DashboardMetrics
+    presence: People
+    unread_count: int
+
+
+class MessagesQuery(Input):
+    """One conversation, or all."""
+
+    conversation: Id | None = None
+
+
+class SocketHealth(Output):
+    """Whether it is worth trying a WebSocket."""
+
+    status: str
+    websocket_available: bool
+    transports: dict[str, str]
+    timestamp: str
+
+
+class States:
+    """What polls are answered with, kept for as long as it may be old."""
+
+    def __init__(self, sockets: SocketServices) -> None:
+        self._sockets = sockets
+        self._messages: Recent[list[Row]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
+        self._unread: Recent[int] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
+        self._metrics: Recent[DashboardMetrics] = Recent(CACHE_SECONDS["dashboard"], USERS_MAX)
+
+    def now(self, next_poll_ms: int) -> dict[str, Any]:
+        """What every answer says of itself."""
+        return {"timestamp": iso(self._sockets.clock.wall_milliseconds()), "nextPollIn": next_poll_ms}
+
+    async def messages_of(self, user_id: int, room_id: int) -> list[Row] | None:
+        """The newest of one conversation; None for who is not in it."""
+        conversations = self._sockets.conversations
+        marks = await conversations.read_marks(room_id, user_id)
+        if marks is None:
+            return None
+        key, now = f"{user_id}/{room_id}", self._seconds()
+        rows = self._messages.get(key, now)
+        if rows is None:
+            page = await conversations.messages_page(room_id, user_id, MESSAGES_MAX, 0)
+            rows = [message_row(message, room_id, user_id, marks) for message in _newest(page)]
+            self._messages.put(key, rows, now)
+        return rows
+
+    async def unread_messages(self, user_id: int) -> list[Row]:
+        """What others have said and the user has not read: the newest of it, over all conversations."""
+        now = self._seconds()
+        rows = self._messages.get(str(user_id), now)
+        if rows is None:
+            found = _newest(await self._sockets.conversations.unread_messages(user_id, MESSAGES_MAX))
+            page = sorted(found, key=lambda message: (message.conversation_id, message.seq))  # clocks order nothing
+            unread = ReadMarks(top_seq=0, read_seq=0, read_seq_of_others=0)
+            rows = [message_row(message, message.conversation_id, user_id, unread) for message in page]
+            self._messages.put(str(user_id), rows, now)
+        return rows
+
+    async def unread_count(self, user_id: int) -> int:
+        """How many messages the user has not read."""
+        now = self._seconds()
+        count = self._unread.get(str(user_id), now)
+        if count is None:
+            count = await self._sockets.conversations.unread_count(user_id)
+            self._unread.put(str(user_id), count, now)
+        return count
+
+    async def metrics(self, user_id: int) -> DashboardMetrics:
+        """The numbers of the dashboard."""
+        now = self._seconds()
+        metrics = self._metrics.get(str(user_id), now)
+        if metrics is None:
+            metrics = DashboardMetrics(new_messages=await self.unread_count(user_id))
+            self._metrics.put(str(user_id), metrics, now)
+        return metrics
+
+    def _seconds(self) -> float:
+        return self._sockets.clock.wall_milliseconds() / 1000
+
+
+def polling_operations(sockets: SocketServices) -> Operations:
+    """The operations over what sockets are told."""
+    operations, states = Operations("polling"), States(sockets)
+
+    @operations.get("/api/poll/all", answer=PolledAll)
+    async def poll_all(call: Call) -> Answer:
+        """Everything that the existing client shows."""
+        user_id = call.user_id
+        messages, people = await states.unread_messages(user_id), await people_online(sockets, user_id)
+        are_others_here = any(person["userId"] != user_id for person in people)
+        data = {
+            "notifications": [],
+            "messages": messages,
+            "dashboardMetrics": _plain(await states.metrics(user_id)),
+            "presence": {"users": people},
+            "unreadCount": 0,
+        }
+        return Answer(data | states.now(BUSY_MS if messages else CALM_MS if are_others_here else IDLE_MS))
+
+    @operations.get("/api/poll/notifications", answer=PolledNotifications)
+    async def poll_notifications(call: Call) -> Answer:
+        """Notifications: none yet."""
+        call.principal.require_user()
+        return Answer({"notifications": [], "unreadCount": 0} | states.now(CALM_MS))
+
+    @operations.get("/api/poll/messages", query=MessagesQuery, answer=PolledMessages)
+    async def poll_messages(call: Call) -> Answer:
+        """The newest messages of one conversation, or the unread ones of all."""
+        room_id, user_id = call.query(MessagesQuery).conversation, call.user_id
+        if room_id is None:
+            messages, next_poll_ms = await states.unread_messages(user_id), BUSY_MS
+        else:
+            found = await states.messages_of(user_id, room_id)
+            if found is None:
+                raise no_conversation()
+            messages, next_poll_ms = found, LOOKED_AT_MS
+        unread_count = await states.unread_count(user_id)
+        return Answer({"messages": messages, "unreadCount": unread_count} | states.now(next_poll_ms))
+
+    @operations.get("/api/poll/dashboard", answer=PolledDashboard)
+    async def poll_dashboard(call: Call) -> Answer:
+        """The numbers of the dashboard."""
+        return Answer({"dashboardMetrics": _plain(await states.metrics(call.user_id))} | states.now(IDLE_MS))
+
+    @operations.get("/api/ws/health", auth="nobody", answer=SocketHealth)
+    async def get_socket_health(_: Call) -> Answer:
+        """Whether a WebSocket can be had now; `websocketAvailable` stands beside `data` too."""
+        is_available = not sockets.engine.is_draining and not sockets.system.storage.is_away
+        health = SocketHealth(
+            status="healthy" if is_available else "unavailable",
+            websocket_available=is_available,
+            transports=TRANSPORTS,
+            timestamp=iso(sockets.clock.wall_milliseconds()),
+        )
+        return Answer(health, top={"websocketAvailable": is_available})
+
+    return operations
+
+
+def _newest(messages: list[StoredMessage]) -> list[StoredMessage]:
+    """Of *messages*, oldest first, the newest that fit into an answer; one at least."""
+    size, first = 0, len(messages)
+    for at in range(len(messages) - 1, -1, -1):
+        size += len(messages[at].content.encode())
+        if size > HISTORY_BYTES_MAX and first < len(messages):
+            break
+        first = at
+    return messages[first:]
+
+
+def _plain(metrics: DashboardMetrics) -> dict[str, int]:
+    return metrics.model_dump(by_alias=True)

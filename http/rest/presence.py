@@ -1,0 +1,133 @@
+"""Who is here, and who types, for clients without a socket.
+
+What a client says of its user over REST holds for PRESENCE_SECONDS, as in the replaced system, and longer while it has
+a socket, a stream or a poll. Who is online is told as on sockets: of those who share a conversation of at most 200
+members with the one who asks.
+"""
+
+from typing import Annotated, Any, Final, get_args
+
+import trio
+from pydantic import BeforeValidator, Field, StrictBool
+
+from greenroom.actors.presence.commands import Describe, SetStatus, Status
+from greenroom.actors.room.commands import Type
+from greenroom.http.errors import ApiError
+from greenroom.http.models import Input, Output
+from greenroom.http.rest.rooms import ask_room
+from greenroom.http.route import Answer, Call, Operations
+from greenroom.http.ws.events import iso
+from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices
+from greenroom.http.ws.v1_commands import NOTE_CHARACTERS_MAX
+
+PRESENCE_SECONDS: Final = 300.0
+_STATUSES: Final = get_args(Status)
+
+
+def _status(value: Any) -> Any:
+    """As the replaced system: what is not known means online."""
+    return value if value in _STATUSES else "online"
+
+
+def _activity(value: Any) -> Any:
+    """The same words as on a socket: the beginning of what is too long, and nothing of what is no text."""
+    return value[:NOTE_CHARACTERS_MAX] if isinstance(value, str) else ""
+
+
+class PresenceWrite(Input):
+    """How to appear. Any other status is online; an activity is cut to 140 characters."""
+
+    status: Annotated[Status, BeforeValidator(_status)] = "online"
+    activity: Annotated[str, BeforeValidator(_activity)] = ""
+
+
+class OwnPresence(Output):
+    """How one appears now."""
+
+    status: Status
+    activity: str
+    user_id: int
+    updated_at: str = Field(alias="updated_at")
+
+
+class Person(Output):
+    """Somebody who is online."""
+
+    user_id: int
+    username: str
+    status: Status
+    last_seen: str
+    activity: str
+
+
+class PeopleOnline(Output):
+    """Who is online and shares a conversation of at most 200 members; oneself too."""
+
+    users: list[Person]
+
+
+class TypingWrite(Input):
+    """Whether one types. It ends by itself after six seconds."""
+
+    is_typing: StrictBool
+
+
+class TypingAnswer(Output):
+    """What was told."""
+
+    conversation_id: int
+    is_typing: bool
+
+
+def presence_operations(sockets: SocketServices) -> Operations:
+    """The operations over the board that sockets are told from."""
+    operations = Operations("presence")
+
+    @operations.post("/api/presence/update", body=PresenceWrite, answer=OwnPresence)
+    async def update_presence(call: Call) -> Answer:
+        """Say how one appears, for the next five minutes: again once a minute is right."""
+        take_command(call, sockets)
+        write, user_id = call.body(PresenceWrite), call.user_id
+        sockets.presence.name(user_id, call.principal.name)
+        sockets.presence.leases.hold(user_id, PRESENCE_SECONDS)
+        sockets.tell_presence(user_id, SetStatus(write.status, write.activity))
+        deadline = trio.current_time() + COMMAND_SECONDS_MAX
+        shown = await sockets.system.ref("presence", user_id).ask(Describe(), deadline=deadline)
+        return Answer(
+            OwnPresence(
+                status=shown.status,
+                activity=shown.activity,
+                user_id=user_id,
+                updated_at=iso(sockets.clock.wall_milliseconds()),
+            )
+        )
+
+    @operations.get("/api/presence/online", answer=PeopleOnline)
+    async def list_online(call: Call) -> Answer:
+        """Who of one's companions is online."""
+        return Answer({"users": await people_online(sockets, call.user_id)})
+
+    @operations.post("/api/conversations/{id}/typing", body=TypingWrite, answer=TypingAnswer)
+    async def type_in_conversation(call: Call) -> Answer:
+        """Tell the others of a conversation that one types, or stopped. In rooms of over 200 nobody is told."""
+        take_command(call, sockets)
+        is_typing = call.body(TypingWrite).is_typing
+        await ask_room(call, call.id(), Type(call.user_id, call.principal.name, is_typing))
+        return Answer(TypingAnswer(conversation_id=call.id(), is_typing=is_typing))
+
+    return operations
+
+
+async def people_online(sockets: SocketServices, user_id: int) -> list[dict[str, Any]]:
+    """Who is online of those who share a small conversation with the user. Raises: StorageUnavailable."""
+    rooms = await sockets.last_seen.small_rooms_of(user_id)
+    people = {user_id}.union(*rooms.values())
+    now_ms = sockets.clock.wall_milliseconds()
+    return [sockets.presence.compat_fields(one, now_ms) for one in sorted(people) if sockets.presence.is_online(one)]
+
+
+def take_command(call: Call, sockets: SocketServices) -> None:
+    """Count against the user's minute of commands, with those of the sockets. Raises: ApiError 429."""
+    retry_after = sockets.limits.commands.take(call.user_id, trio.current_time())
+    if retry_after is not None:
+        raise ApiError("RATE_LIMIT_EXCEEDED", "too many commands in a minute", retry_after=retry_after)

@@ -1,0 +1,138 @@
+"""The polls of the existing client: the shapes that it reads, the truth in them, and when to come again."""
+
+import pytest
+import trio
+
+from greenroom.http.rest.polling import CACHE_SECONDS
+
+
+async def say(house, user, room, *texts):
+    for text in texts:
+        assert (await house.post(f"/api/conversations/{room}/messages", user, {"content": text})).status == 201
+
+
+async def test_poll_all_has_every_part_and_says_when_to_come_again(house):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    calm = await house.get("/api/poll/all", 1)
+    assert calm.status == 200
+    assert set(calm.data) == {
+        "notifications", "messages", "dashboardMetrics", "presence", "unreadCount", "timestamp", "nextPollIn",
+    }  # fmt: skip
+    assert (calm.data["notifications"], calm.data["messages"], calm.data["unreadCount"]) == ([], [], 0)
+    assert calm.data["presence"] == {"users": []}
+    assert calm.data["dashboardMetrics"] == {
+        "pitchViews": 0, "totalRevenue": 0, "activeInvestors": 0, "newMessages": 0,
+    }  # fmt: skip
+    assert calm.data["timestamp"].endswith("Z")
+    assert calm.data["nextPollIn"] == 60_000
+    await house.post("/api/presence/update", 2, {})
+    await say(house, 1, room, "hello")
+    others = (await house.get("/api/poll/all", 1)).data
+    assert ([user["userId"] for user in others["presence"]["users"]], others["nextPollIn"]) == ([2], 30_000)
+    unread = (await house.get("/api/poll/all", 2)).data
+    assert [(row["content"], row["conversationId"], row["is_read"]) for row in unread["messages"]] == [
+        ("hello", room, False)
+    ]
+    assert (unread["nextPollIn"], unread["dashboardMetrics"]["newMessages"]) == (15_000, 1)
+
+
+async def test_unread_messages_come_by_conversation_oldest_first_and_go_when_they_are_read(house):
+    await house.people(1, 2)
+    rooms = [await house.conversation(1, 2) for _ in range(2)]
+    for text in "abc":
+        for room in rooms:
+            await say(house, 2, room, text)
+    await say(house, 1, rooms[0], "one's own")
+    polled = (await house.get("/api/poll/messages", 1)).data
+    assert [(row["conversation_id"], row["content"]) for row in polled["messages"]] == [
+        (room, text) for room in rooms for text in "abc"
+    ]
+    assert (polled["unreadCount"], polled["nextPollIn"]) == (6, 15_000)
+    await house.post(f"/api/conversations/{rooms[0]}/read", 1, {})
+    assert (await house.get("/api/poll/messages", 1)).data["unreadCount"] == 6, "kept for three seconds"
+    await trio.sleep(CACHE_SECONDS["messages"])
+    polled = (await house.get("/api/poll/messages", 1)).data
+    assert ({row["conversation_id"] for row in polled["messages"]}, polled["unreadCount"]) == ({rooms[1]}, 3)
+
+
+async def test_one_conversation_is_polled_by_its_members_alone(house):
+    await house.people(1, 2, 3)
+    room = await house.conversation(1, 2)
+    await say(house, 2, room, *(str(number) for number in range(60)))
+    polled = (await house.get("/api/poll/messages", 1, conversation=room)).data
+    assert [row["seq"] for row in polled["messages"]] == list(range(11, 61))
+    assert polled["nextPollIn"] == 5_000
+    assert (await house.get("/api/poll/messages", 2, conversation=room)).status == 200
+    for user, conversation in ((3, room), (1, 7)):
+        refused = await house.get("/api/poll/messages", user, conversation=conversation)
+        assert (refused.status, refused.code) == (404, "CONVERSATION_NOT_FOUND")
+    await house.delete(f"/api/conversations/{room}/participants/2", 1)
+    assert (await house.get("/api/poll/messages", 2, conversation=room)).status == 404, "whatever is kept"
+    assert (await house.get("/api/poll/messages", 1, conversation="x")).status == 400
+
+
+async def test_an_answer_holds_so_much_text_and_the_newest_of_it(house):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    await say(house, 2, room, *("ä" * 9_000 for _ in range(12)))
+    for query in ({}, {"conversation": room}):
+        polled = (await house.get("/api/poll/messages", 1, **query)).data
+        assert [row["seq"] for row in polled["messages"]] == list(range(6, 13))
+
+
+@pytest.mark.parametrize(
+    ("path", "next_poll_in", "rest"),
+    [
+        ("/api/poll/notifications", 30_000, {"notifications": [], "unreadCount": 0}),
+        (
+            "/api/poll/dashboard",
+            60_000,
+            {"dashboardMetrics": {"pitchViews": 0, "totalRevenue": 0, "activeInvestors": 0, "newMessages": 0}},
+        ),
+    ],
+)
+async def test_what_there_is_not_yet_is_empty_in_the_right_shape(house, path, next_poll_in, rest):
+    await house.people(1)
+    data = (await house.get(path, 1)).data
+    timestamp = data.pop("timestamp")
+    assert timestamp.endswith("Z")
+    assert data == {"nextPollIn": next_poll_in, **rest}
+
+
+@pytest.mark.parametrize("part", ["all", "notifications", "messages", "dashboard"])
+async def test_polls_need_who_is_signed_in(house, part):
+    refused = await house.get(f"/api/poll/{part}")
+    assert (refused.status, refused.code) == (401, "UNAUTHORIZED")
+
+
+async def test_the_health_of_sockets_is_told_to_anybody_at_both_places(house):
+    health = await house.get("/api/ws/health")
+    assert (health.status, health.json["websocketAvailable"], health.data["websocketAvailable"]) == (200, True, True)
+    assert (health.data["status"], health.data["transports"]["events"]) == ("healthy", "/events")
+    house.house.engine.is_draining = True
+    health = await house.get("/api/ws/health")
+    assert (health.json["websocketAvailable"], health.data["status"]) == (False, "unavailable")
+
+
+async def test_what_a_plain_get_of_the_websocket_says(house):
+    for path in ("/ws", "/ws/info"):
+        info = (await house.get(path)).data
+        assert info["url"].endswith("/ws")
+        assert (info["protocols"], info["versions"]) == (["greenroom.v1"], [1])
+        assert info["limits"] == {"frame": 131072, "inflight": 256, "rooms": 200, "commands": 16}
+        assert info["transports"] == {"websocket": "/ws", "events": "/events", "poll": "/poll"}
+
+
+async def test_the_description_names_streams_polls_and_presence(house):
+    paths = (await house.get("/openapi.json")).json["paths"]
+    for path in (
+        "/events", "/poll", "/ws/info", "/api/poll/all", "/api/poll/notifications", "/api/poll/messages",
+        "/api/poll/dashboard", "/api/ws/health", "/api/presence/online",
+    ):  # fmt: skip
+        assert "get" in paths[path], path
+    assert "post" in paths["/api/presence/update"]
+    assert "post" in paths["/api/conversations/{id}/typing"]
+    assert list(paths["/events"]["get"]["responses"]["200"]["content"]) == ["text/event-stream"]
+    assert {parameter["name"] for parameter in paths["/poll"]["get"]["parameters"]} >= {"cursor", "wait"}
+    assert {"400", "401", "403", "429", "503"} <= set(paths["/poll"]["get"]["responses"])

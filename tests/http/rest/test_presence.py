@@ -1,0 +1,121 @@
+"""Presence and typing over REST: who says so is here, for five minutes; who shares no conversation is told nothing."""
+
+import pytest
+import trio
+import trio.lowlevel
+
+from greenroom.actors.presence.commands import SocketClosed
+from greenroom.http.ws.presence_leases import Leases
+
+
+def shown(answer):
+    assert answer.status == 200, answer.json
+    return {user["userId"]: (user["status"], user["activity"]) for user in answer.data["users"]}
+
+
+async def test_who_says_so_is_online_without_any_socket_and_companions_see_it(house):
+    await house.people(1, 2, 3)
+    await house.conversation(1, 2)
+    said = await house.post("/api/presence/update", 1, {"status": "busy", "activity": "in a call"})
+    assert said.status == 200
+    assert (said.data["status"], said.data["activity"], said.data["userId"]) == ("busy", "in a call", 1)
+    assert said.data["updated_at"].endswith("Z")
+    assert shown(await house.get("/api/presence/online", 2)) == {1: ("busy", "in a call")}
+    assert shown(await house.get("/api/presence/online", 1)) == {1: ("busy", "in a call")}
+    assert shown(await house.get("/api/presence/online", 3)) == {}
+    (user,) = (await house.get("/api/presence/online", 2)).data["users"]
+    assert set(user) == {"userId", "username", "status", "lastSeen", "activity"}
+    assert user["lastSeen"].endswith("Z")
+
+
+@pytest.mark.parametrize("status", ["online", "away", "busy", "dnd"])
+async def test_each_status_is_shown_as_it_was_said(house, status):
+    await house.people(1)
+    assert (await house.post("/api/presence/update", 1, {"status": status})).data["status"] == status
+
+
+async def test_offline_is_shown_to_nobody_and_what_is_not_known_is_online(house):
+    await house.people(1)
+    for body, status in (
+        ({"status": "sleeping"}, "online"),
+        ({"status": "offline"}, "offline"),
+        ({"status": 7, "activity": 7}, "online"),
+        ({"status": "offline"}, "offline"),
+        ({}, "online"),
+    ):
+        assert (await house.post("/api/presence/update", 1, body)).data["status"] == status
+        assert shown(await house.get("/api/presence/online", 1)) == ({} if status == "offline" else {1: (status, "")})
+    long = await house.post("/api/presence/update", 1, {"activity": "x" * 200})
+    assert long.data["activity"] == "x" * 140
+
+
+async def test_who_left_a_conversation_is_shown_nobody_of_it(house):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    await house.post("/api/presence/update", 1, {})
+    await house.delete(f"/api/conversations/{room}/participants/2", 1)
+    assert shown(await house.get("/api/presence/online", 2)) == {}
+
+
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 3}])
+async def test_presence_and_typing_count_as_commands(house):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    for _ in range(2):
+        assert (await house.post("/api/presence/update", 1, {})).status == 200
+    assert (await house.post(f"/api/conversations/{room}/typing", 1, {"isTyping": True})).status == 200
+    for path, body in (("/api/presence/update", {}), (f"/api/conversations/{room}/typing", {"isTyping": False})):
+        refused = await house.post(path, 1, body)
+        assert (refused.status, refused.code) == (429, "RATE_LIMIT_EXCEEDED")
+        assert int(refused.headers["Retry-After"]) > 0
+    assert (await house.post("/api/presence/update", 2, {})).status == 200
+
+
+async def test_nobody_is_asked_without_a_credential(house):
+    for method, path in (("POST", "/api/presence/update"), ("GET", "/api/presence/online")):
+        assert (await house.ask(method, path)).status == 401
+
+
+async def test_typing_over_rest_is_told_in_the_room_and_nowhere_else(live_house):
+    house = live_house
+    await house.people(1, 2, 3)
+    room = await house.conversation(1, 2)
+    async with house.socket(2, room) as socket:
+        said = await house.post(f"/api/conversations/{room}/typing", 1, {"isTyping": True})
+        assert (said.status, said.data) == (200, {"conversationId": room, "isTyping": True})
+        assert (await socket.hear("typing"))["data"]["users"] == [1]
+        await house.post(f"/api/conversations/{room}/typing", 1, {"isTyping": False})
+        assert (await socket.hear("typing"))["data"]["users"] == []
+    stranger = await house.post(f"/api/conversations/{room}/typing", 3, {"isTyping": True})
+    assert (stranger.status, stranger.code) == (403, "FORBIDDEN")
+    assert (await house.post("/api/conversations/7/typing", 1, {"isTyping": True})).status == 404
+    for body in ({}, {"isTyping": "yes"}, {"isTyping": 1}):
+        assert (await house.post(f"/api/conversations/{room}/typing", 1, body)).status == 400
+
+
+async def test_a_lease_that_is_over_is_told_once_and_then_nothing_runs(nursery, autojump_clock):
+    leases, ended = Leases(), []
+    nursery.start_soon(leases.run, ended.append)
+    leases.hold(1, 10)
+    leases.hold(2, 3)
+    leases.hold(1, 2)  # what was said before lasts longer
+    assert (leases.is_held(1), leases.is_held(2), leases.is_held(3)) == (True, True, False)
+    await trio.sleep(6)
+    assert (ended, leases.is_held(2)) == ([2], False)
+    leases.hold(1, 10)
+    await trio.sleep(8)
+    assert ended == [2]
+    await trio.sleep(6)
+    assert (ended, len(leases)) == ([2, 1], 0)
+    assert trio.lowlevel.current_statistics().seconds_to_next_deadline == float("inf")
+
+
+async def test_when_the_lease_is_over_its_user_is_gone(house, monkeypatch):
+    await house.people(1, 2)
+    await house.conversation(1, 2)
+    await house.post("/api/presence/update", 1, {"status": "away"})
+    presence = house.house.presence
+    presence.leases._until[1] = 0.0  # five minutes later
+    house.house.sockets.tell_presence(1, SocketClosed())
+    assert (await house.post("/api/presence/update", 2, {})).status == 200
+    assert 1 not in shown(await house.get("/api/presence/online", 2))
