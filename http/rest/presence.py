@@ -88,7 +88,8 @@ def presence_operations(sockets: SocketServices) -> Operations:
         """Say how one appears, for the next five minutes: again once a minute is right."""
         take_command(call, sockets)
         write, user_id = call.body(PresenceWrite), call.user_id
-        sockets.presence.name(user_id, call.principal.name)
+        if write.status != "offline":
+            sockets.presence.name(user_id, call.principal.name)
         sockets.presence.leases.hold(user_id, PRESENCE_SECONDS)
         sockets.tell_presence(user_id, SetStatus(write.status, write.activity))
         deadline = trio.current_time() + COMMAND_SECONDS_MAX

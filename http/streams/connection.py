@@ -40,6 +40,9 @@ COMMENT_SECONDS: Final = 25.0
 RETRY_MILLISECONDS: Final = (250, 1250)
 POLL_BYTES_MAX: Final = 128 * 1024  # after so many a poll is answered
 POLL_SECONDS_MAX: Final = 25
+# News waits so long for company where a poll has just begun, or who reads a busy room would ask for each message. With
+# one poll after the other that is 240 a minute, which is what a user may.
+POLL_SECONDS_MIN: Final = 0.25
 START_SECONDS_MAX: Final = 12.0  # every room has answered by then, or will not
 EPHEMERAL_SECONDS: Final = 1.0  # what may be dropped waits so long for company
 LEASE_SECONDS: Final = 10.0  # between two polls
@@ -167,7 +170,7 @@ class EventStream(ReadOnlyConnection):
 class Poll(ReadOnlyConnection):
     """Long-poll: the response to `GET /poll`, which is answered once."""
 
-    __slots__ = ("_bytes", "_events", "_has_news", "_is_live", "_starts_until", "_until")
+    __slots__ = ("_bytes", "_earliest", "_events", "_has_news", "_is_live", "_is_timed", "_starts_until", "_until")
 
     def __init__(
         self,
@@ -181,9 +184,11 @@ class Poll(ReadOnlyConnection):
         super().__init__(engine, sock, address, headers, request_id)
         self._events: list[bytes] = []
         self._bytes = 0
-        self._has_news = self._is_live = False
-        self._until = trio.current_time() + wait_seconds
-        self._starts_until = trio.current_time() + START_SECONDS_MAX
+        self._has_news = self._is_live = self._is_timed = False
+        now = trio.current_time()
+        self._earliest = now + min(POLL_SECONDS_MIN, wait_seconds)
+        self._until = now + wait_seconds
+        self._starts_until = now + START_SECONDS_MAX
 
     def write(self, frame: bytes, kind: int = DURABLE) -> None:
         """Keep it; answered as soon as this pass of the loop is over, or a little later for what may be dropped."""
@@ -197,8 +202,18 @@ class Poll(ReadOnlyConnection):
         if kind == EPHEMERAL:
             self._until = min(self._until, trio.current_time() + EPHEMERAL_SECONDS)
             self.engine.beat_within(self, EPHEMERAL_SECONDS)
-        if self._is_due(trio.current_time()):
+        self._answer_soon(trio.current_time())
+
+    def _answer_soon(self, now: float) -> None:
+        if self._is_due(now):
             self.engine.flush_soon(self)
+        elif self._is_live and self._has_news and not self._is_timed:
+            self._is_timed = True
+            self.engine.spawn(self._answer_at, self._earliest)
+
+    async def _answer_at(self, moment: float) -> None:
+        await trio.sleep_until(moment)
+        self.flush()
 
     def flush(self) -> None:
         """Answer, if it is time."""
@@ -208,15 +223,13 @@ class Poll(ReadOnlyConnection):
     def went_live(self) -> None:
         """From here on news is a reason to answer; and so is what came on the way here."""
         self._is_live, now = True, trio.current_time()
-        if self._is_due(now):
-            self.engine.flush_soon(self)
-        else:
-            self.engine.beat_within(self, self._until - now)
+        self._answer_soon(now)
+        self.engine.beat_within(self, self._until - now)
 
     def _is_due(self, now: float) -> bool:
         if self._bytes > POLL_BYTES_MAX:
             return True
-        return self._is_live and (self._has_news or now >= self._until)
+        return self._is_live and ((self._has_news and now >= self._earliest) or now >= self._until)
 
     def beat(self, now: float) -> float:
         """Answer when the time is up; in the end also when a room has not said yet what was missed."""
@@ -236,5 +249,7 @@ class Poll(ReadOnlyConnection):
 
     def last_word(self, code: int, reason: str) -> bytes:
         """The answer. code: 1000 when nothing is wrong."""
-        events = self._events if code == 1000 else [*self._events, close_payload(code, reason)]
+        events, self._events = self._events, []
+        if code != 1000:
+            events.append(close_payload(code, reason))
         return poll_answer(self._headers, events, self.session.cursor(), self.request_id)

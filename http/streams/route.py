@@ -17,6 +17,7 @@ from greenroom.http.answer_headers import answer_headers
 from greenroom.http.app import request_id
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output, WholeNumber
+from greenroom.http.rest.presence import take_command
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.streams.connection import POLL_SECONDS_MAX, EventStream, Poll, ReadOnlyConnection
 from greenroom.http.streams.session import Places, StreamSession
@@ -95,6 +96,7 @@ async def _hand_over(
 ) -> Answer:
     """Give the connection to the engine, with a session in all rooms of the user."""
     _check_page(call)
+    take_command(call, sockets)  # each asks all rooms of its user
     engine, address, user_id = sockets.engine, sys.intern(call.address), call.user_id
     check_room(address, engine, caps)
     check_user(call.principal, engine, caps)

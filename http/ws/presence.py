@@ -94,6 +94,11 @@ class SocketPresence(PresenceBoard):
         """Remember what a user with a socket is called."""
         self._names[user_id] = name
 
+    def lease_over(self, user_id: int) -> None:
+        """Forget what somebody is called whom nobody is shown and who has no socket."""
+        if user_id not in self._shown and not self.sockets_of(user_id):
+            self._names.pop(user_id, None)
+
     def in_room(self, channel: Channel | None) -> list[dict[str, Any]]:
         """Everybody online that is in a room: members of a small one, sockets that joined a large one."""
         if channel is None:

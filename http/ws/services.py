@@ -7,6 +7,7 @@ from typing import Any
 import trio
 
 from greenroom.actors.errors import Refused
+from greenroom.actors.presence.commands import SocketClosed
 from greenroom.actors.room.commands import Send
 from greenroom.http.auth import Authenticator
 from greenroom.http.rate_limit import SlidingWindow
@@ -76,6 +77,11 @@ class SocketServices:
     def tell_presence(self, user_id: int, command: Command[None]) -> None:
         """Tell the presence of a user. What does not fit is a dead letter: it would be asked for again on waking."""
         self.system.tell_or_bury(self.system.ref("presence", user_id).address, command)
+
+    def lease_over(self, user_id: int) -> None:
+        """A user is not here any more without a connection."""
+        self.presence.lease_over(user_id)
+        self.tell_presence(user_id, SocketClosed())
 
     async def catch_up(self, connection: Connection, changes: int) -> None:
         """The user may have changed while *connection* came by its principal. changes: those counted before it."""

@@ -20,7 +20,6 @@ import trio
 from quart_trio import QuartTrio
 
 from greenroom.actors import catalog
-from greenroom.actors.presence.commands import SocketClosed
 from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.actors.provider_queue.state import QueuePolicy
@@ -295,7 +294,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
                 post_office = PostOffice(storage.outbox, system, policy)
-                leases = partial(presence.leases.run, lambda user_id: sockets.tell_presence(user_id, SocketClosed()))
+                leases = partial(presence.leases.run, sockets.lease_over)
                 for task in (engine.run, presence.run, leases, revocations.run, post_office.run):
                     nursery.start_soon(task)
                 try:

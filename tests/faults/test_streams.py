@@ -204,6 +204,44 @@ async def test_a_poll_hears_typing_a_moment_later(live_house):
         assert trio.current_time() - began < 5
 
 
+async def test_who_polls_a_busy_room_asks_at_most_four_times_a_second_and_has_everything(live_house):
+    house = live_house
+    room = await people_in_a_room(house, 1, 2)
+    _, cursor = await polled(house, 1)
+    async with open_sockets() as nursery:
+        sender = await Socket.open(nursery, house, 2)
+        await sender.start(room)
+
+        async def talk():
+            while True:
+                await sender.ask("send", room, body="and another thing")
+                await trio.sleep(0.02)
+
+        nursery.start_soon(talk)
+        began, heard = trio.current_time(), []
+        for _ in range(8):
+            events, cursor = await polled(house, 1, cursor)
+            heard += [seq for _, seq in messages(events)]
+        assert heard == list(range(1, len(heard) + 1))
+        assert len(heard) > 16
+        assert trio.current_time() - began > 7 * 0.25
+
+
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 3}])
+async def test_streams_and_polls_count_as_commands(live_house):
+    house = live_house
+    await house.people(1)
+    for _ in range(2):
+        await polled(house, 1)
+    async with live_stream(house, 1):
+        refused = await poll(house, 1)
+        assert (refused.status, refused.json()["error"]["code"]) == (429, "RATE_LIMIT_EXCEEDED")
+        assert int(refused.headers["retry-after"]) > 0
+        with pytest.raises(Refused) as told:
+            await Stream.open(nursery=None, server=house, user=1)
+        assert told.value.status == 429
+
+
 async def test_what_does_not_fit_into_one_answer_comes_with_the_next_polls(live_house):
     house = live_house
     await house.people(1, 2)

@@ -119,3 +119,15 @@ async def test_when_the_lease_is_over_its_user_is_gone(house, monkeypatch):
     house.house.sockets.tell_presence(1, SocketClosed())
     assert (await house.post("/api/presence/update", 2, {})).status == 200
     assert 1 not in shown(await house.get("/api/presence/online", 2))
+
+
+async def test_nobody_is_remembered_who_says_so_and_goes(house):
+    await house.people(*range(1, 6))
+    presence = house.house.presence
+    for user in range(1, 6):
+        await house.post("/api/presence/update", user, {})
+        await house.post("/api/presence/update", user, {"status": "offline"})
+        presence.leases._until[user] = 0.0
+    with trio.fail_after(10):
+        while presence.leases or presence._names or presence._shown:  # noqa: ASYNC110
+            await trio.sleep(0.1)
