@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+from streams import Stream  # type: ignore[import-not-found]
 from wire import Socket, open_sockets, wait_until  # type: ignore[import-not-found]
 
 MIB = 1024 * 1024
@@ -179,6 +180,51 @@ async def test_a_history_that_is_not_read_holds_at_most_a_mebibyte(server, fresh
 
         held = (await peak_memory(server, rest) - base) / len(slow) / MIB
         assert held < 1.25, f"each reader who did not read its history cost {held:.2f} MiB"
+
+
+@pytest.mark.slow
+async def test_a_stream_that_takes_nothing_for_ten_seconds_is_closed_with_4201_however_little_waits(server, fresh):
+    users = [fresh, fresh + 1]
+    room = await server.make_room(fresh, users)
+    async with open_sockets() as nursery:
+        (sender,) = await enter(nursery, server, users[:1], room)
+        slow = await Stream.open(nursery, server, users[1], receive_buffer=4096)
+        await slow.expect("live")
+        slow.stop_reading()
+        for number in range(40):  # more than the kernel takes, much less than 1 MiB
+            await sender.ask("send", room, body=f"{number} {BODY}")
+        await trio.sleep(12.5)
+        slow.read_again()
+        assert await slow.wait_closed() == 4201
+        heard = [event["seq"] for event in slow.of("message")]
+        assert slow.cursor == f"1~{room}.{len(heard)}.1"
+
+
+async def test_many_streams_that_are_not_read_are_bounded_whatever_comes_at_once(server, fresh):
+    slow_count, each = 24, 60
+    users = [fresh + number for number in range(10 + slow_count)]
+    quiet, loud = await server.make_room(fresh, users[:10]), await server.make_room(fresh + 1, users)
+    async with open_sockets() as nursery:
+        senders = [await Socket.open(nursery, server, user) for user in users[:10]]
+        for sender in senders:  # they listen nowhere: what is said is only for the slow
+            await sender.start()
+        for _ in range(2):
+            await burst(senders, quiet, each)
+        alone = await peak_memory(server, lambda: burst(senders, quiet, each))
+        slow = [await Stream.open(nursery, server, user, receive_buffer=65536) for user in users[10:]]
+        for stream in slow:
+            await stream.expect("live")
+            stream.stop_reading()
+        together = await peak_memory(server, lambda: burst(senders, loud, each))
+        held = (together - alone) / slow_count / MIB
+        print(f"peak alone {alone / MIB:.0f} MiB, with {slow_count} slow streams {together / MIB:.0f}")
+        # 1 MiB waits for each, in pieces of its own, so the allocator adds a quarter; and the room itself remembers
+        # 10 MiB of what was said lately.
+        assert held < 2.25, f"each slow reader cost {held:.2f} MiB"
+        for stream in slow:
+            stream.read_again()
+        assert {await stream.wait_closed(30) for stream in slow} == {4201}
+        assert {sender.close_code for sender in senders} == {None}
 
 
 @pytest.mark.slow
