@@ -51,7 +51,7 @@ class Wanderer:
             async with open_sockets() as nursery:
                 sock = await Socket.open(nursery, self.server, self.user)
                 sock.on_event = self._apply
-                await sock.ask("start", resume={"cursor": self.cursor})
+                await sock.command("start", resume={"cursor": self.cursor})
                 await self._a_while(sock.is_over)
                 if self._random.random() < 0.5:
                     sock.cut()
