@@ -1,8 +1,8 @@
 """Adoption: how a socket leaves Hypercorn and becomes the engine's.
 
-Hypercorn and Quart do the handshake, as for any view; then the plain TCP socket changes owner, and Hypercorn's tasks
-and memory for the connection are gone. One `Hand` owns the socket from accept() until that moment, so that there is
-always exactly one owner and no byte is lost in between:
+Hypercorn and Quart do the handshake, as for any view; then the socket, with its TLS if it has any, changes owner, and
+Hypercorn's tasks and memory for the connection are gone. One `Hand` owns the socket from accept() until that moment, so
+that there is always exactly one owner and no byte is lost in between:
 
     SERVING --an upgrade request's head was read--> HELD --arm()--> ARMED --the 101 is out--> UPGRADED
     UPGRADED --detach()--> ADOPTED          any but ADOPTED --close()--> CLOSED
@@ -19,15 +19,20 @@ After ADOPTED Hypercorn's side is deaf and dumb: its close frame goes nowhere an
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 from quart import Request, Websocket
 
+from greenroom.http.tls import TlsTransport
+from greenroom.http.transport import Transport
+
 HAND_KEY: Final = "greenroom.hand"
 RECEIVE_BYTES_MAX: Final = 64 * 1024
+T = TypeVar("T")
 
 
 class Stage(Enum):
@@ -53,8 +58,8 @@ class Adopted:
 
     __slots__ = ("_sock", "early", "peer", "subprotocol")
 
-    def __init__(self, sock: socket.socket, early: bytes, peer: tuple[str, int], subprotocol: str | None) -> None:
-        self._sock: socket.socket | None = sock
+    def __init__(self, sock: Transport, early: bytes, peer: tuple[str, int], subprotocol: str | None) -> None:
+        self._sock: Transport | None = sock
         self.early = early
         self.peer = peer
         self.subprotocol = subprotocol
@@ -64,8 +69,8 @@ class Adopted:
         """Whether someone owns the socket (or it was closed)."""
         return self._sock is None
 
-    def take(self) -> socket.socket:
-        """Hand over the non-blocking TCP socket, once. Feed `early` to the parser before the first read."""
+    def take(self) -> Transport:
+        """Hand over the socket, once: of TCP, or TLS over one. Feed `early` to the parser before the first read."""
         if self._sock is None:
             raise NotAdoptable(f"the socket of {self.peer} was taken before, or closed")
         sock, self._sock = self._sock, None
@@ -108,6 +113,11 @@ def take_over(request: Request) -> Adopted:
     return _hand_in(request.scope).release()
 
 
+def offered_extensions(websocket: Websocket) -> str:
+    """What the upgrade request says in Sec-WebSocket-Extensions, empty if nothing. Raises NotAdoptable as adopt()."""
+    return _hand_of(websocket).offers
+
+
 def _hand_in(scope: Any) -> "Hand":
     hand = (scope or {}).get("state", {}).get(HAND_KEY)
     if not isinstance(hand, Hand):
@@ -125,11 +135,12 @@ def _hand_of(websocket: Websocket) -> "Hand":
 class Hand:
     """The one owner of an accepted socket until the engine takes it. One task receives; senders take turns outside."""
 
-    __slots__ = ("_early", "_sock", "adopted", "broken", "peer", "progressed_at", "sending", "stage")
+    __slots__ = ("_early", "_sock", "adopted", "broken", "offers", "peer", "progressed_at", "sending", "stage")
 
-    def __init__(self, sock: trio.socket.SocketType, peer: tuple[str, int]) -> None:
+    def __init__(self, sock: Transport, peer: tuple[str, int]) -> None:
         self._sock = sock
         self._early = b""
+        self.offers = ""  # the extensions that an upgrade request offers: the engine's to agree to
         self.peer = peer
         self.stage = Stage.SERVING
         self.adopted: Adopted | None = None
@@ -142,11 +153,22 @@ class Hand:
         """Whether Hypercorn gets no more bytes: an upgrade was asked for, whatever came of it."""
         return self.stage is not Stage.SERVING
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is TLS, which begins with `shake_hands`."""
+        return isinstance(self._sock, TlsTransport)
+
+    async def shake_hands(self) -> None:
+        """Do the handshake of TLS. Raises OSError when the peer cannot, or goes."""
+        assert isinstance(self._sock, TlsTransport)
+        while not await self._when(trio.lowlevel.wait_readable, self._sock.shake_hands):
+            pass
+
     async def receive(self) -> bytes:
         """Return what the peer sent, empty at its end. From HELD on: wait until cancelled. Raises OSError."""
         if self.held:
             await trio.sleep_forever()
-        data = await self._sock.recv(RECEIVE_BYTES_MAX)
+        data = await self._when(trio.lowlevel.wait_readable, self._sock.recv, RECEIVE_BYTES_MAX)
         self.progressed_at = trio.current_time()
         return data
 
@@ -159,7 +181,7 @@ class Hand:
         try:
             rest = memoryview(data)
             while rest:
-                rest = rest[await self._sock.send(rest) :]
+                rest = rest[await self._when(trio.lowlevel.wait_writable, self._sock.send, rest) :]
                 self.progressed_at = trio.current_time()
         except BaseException:
             self.broken = True
@@ -199,11 +221,8 @@ class Hand:
         return self._let_go(None)
 
     def _let_go(self, subprotocol: str | None) -> Adopted:
-        family, kind, proto = self._sock.family, self._sock.type, self._sock.proto
-        sock = socket.socket(family, kind, proto, fileno=self._sock.detach())
-        sock.setblocking(False)
         self.stage = Stage.ADOPTED
-        self.adopted = Adopted(sock, self._early, self.peer, subprotocol)
+        self.adopted = Adopted(self._sock, self._early, self.peer, subprotocol)
         self._early = b""
         return self.adopted
 
@@ -222,7 +241,7 @@ class Hand:
         """
         while bytes_max > 0 and not self.broken and self.stage is not Stage.ADOPTED:
             try:
-                data = await self._sock.recv(RECEIVE_BYTES_MAX)
+                data = await self._when(trio.lowlevel.wait_readable, self._sock.recv, RECEIVE_BYTES_MAX)
             except (OSError, trio.ClosedResourceError):
                 return
             if not data:
@@ -236,4 +255,21 @@ class Hand:
             self.adopted.close()
         else:
             self.stage = Stage.CLOSED
+            if self._sock.fileno() >= 0:
+                trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
+
+    async def _when(self, ready: Callable[[Transport], Awaitable[None]], step: Callable[..., T], *args: object) -> T:
+        """What *step* returns, as soon as it does not say that it would block."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            value = step(*args)
+        except BlockingIOError:
+            pass
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return value
+        while True:
+            await ready(self._sock)
+            with suppress(BlockingIOError):
+                return step(*args)

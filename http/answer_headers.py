@@ -16,6 +16,6 @@ SECURITY_HEADERS: Final = {
 def answer_headers(services: Services, origin: str | None) -> dict[str, str]:
     """For the answer to a request from a page of *origin*, None for no page."""
     headers = {**SECURITY_HEADERS, **services.origins.cors_headers(origin)}
-    if (services.settings.public_url or "").startswith("https://"):
+    if services.settings.tls_cert or (services.settings.public_url or "").startswith("https://"):
         headers["Strict-Transport-Security"] = "max-age=31536000"
     return headers

@@ -6,11 +6,12 @@ sends that cannot be cancelled, a keep-alive timer that never fires under Quart-
 ever when an application ends before the request's body does, HTTP/2 in clear text.
 
 Guarantees: an idle connection costs one task. After an upgrade request's head not one byte reaches Hypercorn
-(`http/adoption.py`). A 101 goes out only for an adopted connection, and without extensions, as the engine negotiates
-none. HTTP/2 is refused: prior knowledge with 505, `Upgrade: h2c` by answering in HTTP/1.1 (RFC 9110 section 7.8: an
-upgrade may be ignored). What is in doubt about a head is 400, and nothing behind it is read (`http/heads.py`). What
+(`http/adoption.py`). A 101 goes out only for an adopted connection, and with no extension but what the engine
+agreed to. HTTP/2 is refused: prior knowledge with 505, `Upgrade: h2c` by answering in HTTP/1.1 (RFC 9110 section 7.8:
+an upgrade may be ignored). What is in doubt about a head is 400, and nothing behind it is read (`http/heads.py`). What
 Hypercorn answers with an empty body has the JSON envelope. `overdue()` says which limit the connection has passed; one
-sweeper asks all of them (`http/server.py`): no task and no timer per connection.
+sweeper asks all of them (`http/server.py`): no task and no timer per connection. TLS is the socket's business
+(`http/tls.py`); its handshake has a limit like the rest.
 """
 
 import json
@@ -60,6 +61,7 @@ LAST_REQUEST_SECONDS_MAX: Final = 1.0  # while draining: for a request that is o
 class HttpLimits:
     """What one connection may cost. At each limit the connection ends; a slow head is answered with 408 first."""
 
+    handshake_seconds_max: float = 10.0  # of TLS, from accept() on
     idle_seconds_max: float = 15.0  # between requests, and before the first byte of the first
     head_seconds_max: float = 10.0  # from the first byte of a request to the end of its header (slowloris)
     stalled_seconds_max: float = 30.0  # a body that does not arrive, an answer that is not read: no byte for so long
@@ -71,6 +73,7 @@ class HttpLimits:
 class Overdue(StrEnum):
     """The limit that a connection has passed."""
 
+    HANDSHAKE = "handshake"
     IDLE = "idle"
     HEAD = "head"
     STALLED = "stalled"
@@ -102,10 +105,13 @@ class Connection:
         self._head_since: float | None = None
         self._expired: Overdue | None = None
         self._has_asked = False
+        self._is_shaking_hands = False
         self._protocol: FrontProtocol | None = None
 
     async def run(self, server: tuple[str, int] | None) -> None:
         """Serve until the connection ends. May raise what Hypercorn or the application raises; closes nothing then."""
+        if self.hand.is_secure and not await self._shake_hands():
+            return
         async with trio.open_nursery() as nursery:
             self._protocol = FrontProtocol(self, ApplicationTasks(nursery), server)
             with self._reading:
@@ -122,6 +128,8 @@ class Connection:
     def overdue(self, now: float) -> Overdue | None:
         """Say which limit has passed at `now` (trio time). An application that works on an answer has none."""
         limits, progressed = self._limits, self.hand.progressed_at
+        if self._is_shaking_hands:
+            return Overdue.HANDSHAKE if now - self._idle_since > limits.handshake_seconds_max else None
         if self._protocol is None or self._expired is not None:
             return None
         if self.hand.sending:
@@ -157,6 +165,19 @@ class Connection:
     def _is_idle(self) -> bool:
         between = self._protocol is not None and not self.hand.held and self._protocol.is_between_requests
         return between and self._head_since is None
+
+    async def _shake_hands(self) -> bool:
+        """Begin TLS. False when the peer could not: it has heard why, and nobody else wants to know."""
+        self._is_shaking_hands = True
+        try:
+            await self.hand.shake_hands()
+        except (OSError, trio.ClosedResourceError) as fault:
+            log.debug("http.handshake_failed", peer=self.hand.peer, why=str(fault))
+            return False
+        finally:
+            self._is_shaking_hands = False
+        self._idle_since = trio.current_time()
+        return True
 
     async def _read(self, protocol: "FrontProtocol") -> None:
         while True:
@@ -275,7 +296,7 @@ class FrontProtocol(H11Protocol):
             cast("WorkerContextPort", context),
             tasks,  # type: ignore[arg-type]  # the port demands `async with`, which no one here uses
             state,
-            False,
+            connection.hand.is_secure,
             connection.hand.peer,
             server,
             connection.protocol_send,
@@ -369,7 +390,7 @@ class FrontProtocol(H11Protocol):
             # Before the application hears of it: it may adopt as soon as it runs.
             self._owner.hand.hold(self.connection.trailing_data[0])
         if upgrade:
-            request = without_extensions(request)
+            request, self._owner.hand.offers = without_extensions(request)
         await super()._create_stream(request)
         if isinstance(self.connection, H11WSConnection):
             assert upgrade, "Hypercorn's notion of an upgrade has changed: see asks_for_websocket"

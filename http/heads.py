@@ -26,7 +26,10 @@ _HOST: Final = re.compile(
 )
 # What is answered without end, or at a moment that the engine chooses: it takes the connection (`adoption.take_over`).
 STREAM_PATHS: Final = frozenset({b"/events", b"/poll"})
+_EXTENSIONS: Final = b"sec-websocket-extensions"
 _HANDSHAKE_FIELDS: Final = frozenset({b"connection", b"sec-websocket-protocol", b"sec-websocket-version", b"upgrade"})
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_EXTENSION: Final = re.compile(rf'{_WORD}(?:[ \t]*+;[ \t]*+{_WORD}(?:[ \t]*+=[ \t]*+(?:{_WORD}|"{_WORD}"))?+)*+')
 _WEBSOCKET_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
@@ -85,13 +88,18 @@ def refusal_of(request: h11.Request, *, upgrade: bool) -> Refusal | None:
     return _address_fault(request) or handshake_fault or _framing_fault(request) or _repetition(request)
 
 
-def without_extensions(request: h11.Request) -> h11.Request:
-    """The same upgrade request without the extensions that it offers: the engine takes none, and wsproto raises
-    ValueError on some."""
-    headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+def without_extensions(request: h11.Request) -> tuple[h11.Request, str]:
+    """The same upgrade request without the extensions that it offers, and those: they are for the engine alone, and
+    wsproto raises ValueError on some."""
+    headers = [(name, value) for name, value in request.headers if name != _EXTENSIONS]
     if len(headers) == len(request.headers):
-        return request
-    return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)
+        return request, ""
+    # RFC 6455 section 11.3.2: what several fields say is one list.
+    offers = ", ".join(value.decode("latin1") for name, value in request.headers if name == _EXTENSIONS)
+    without = h11.Request(
+        method=request.method, target=request.target, headers=headers, http_version=request.http_version
+    )
+    return without, offers
 
 
 def _address_fault(request: h11.Request) -> Refusal | None:
@@ -130,7 +138,15 @@ def _handshake_fault(request: h11.Request) -> Refusal | None:
         return HTTPStatus.UPGRADE_REQUIRED, "Sec-WebSocket-Version is 13 (RFC 6455 section 4.4)"
     if not _WEBSOCKET_KEY.fullmatch(_last(request, b"sec-websocket-key")):
         return HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Key is 16 bytes in base64 (RFC 6455 section 4.2.1)"
+    if not all(map(_lists_extensions, (value for name, value in request.headers if name == _EXTENSIONS))):
+        return HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Extensions is no list of extensions (RFC 6455 section 9.1)"
     return None
+
+
+def _lists_extensions(value: bytes) -> bool:
+    """RFC 6455 section 9.1, with what RFC 9110 section 5.6.1 lets a list be: some of its elements may be empty."""
+    elements = [element.strip(" \t") for element in value.decode("latin1").split(",")]
+    return any(elements) and all(_EXTENSION.fullmatch(element) for element in elements if element)
 
 
 def _framing_fault(request: h11.Request) -> Refusal | None:

@@ -142,10 +142,11 @@ def cookie_attributes(is_https: bool) -> Mapping[str, object]:
 def _own(settings: Settings, port: int) -> list[str]:
     if settings.public_url:
         return [settings.public_url]
+    scheme = "https" if settings.tls_cert else "http"
     if settings.is_loopback or settings.is_development:
-        return [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]")]
+        return [f"{scheme}://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]")]
     host = settings.host.strip("[]")
-    return [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"]
+    return [f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"]
 
 
 def _address(hop: str) -> str | None:

@@ -11,6 +11,8 @@ what is left and runs the shutdown hooks. Adopted sockets belong to the engine: 
 """
 
 import errno
+import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from hypercorn.utils import LifespanFailureError
 
 from greenroom.http.adoption import Hand
 from greenroom.http.connection import Connection, HttpLimits, Overdue, hypercorn_config
+from greenroom.http.tls import TlsTransport
 from greenroom.runtime import sleep_to_tick
 
 log = structlog.get_logger()
@@ -68,21 +71,23 @@ async def serve(
     listeners: Sequence[trio.SocketListener],
     *,
     limits: HttpLimits | None = None,
+    tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus["HttpServer"] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until aclose(), or until cancelled; started(server) when the startup hooks have run and the port answers.
 
-    Raises HookFailed when a startup or shutdown hook does. Does not close the listeners.
+    tls: every connection is https. Raises HookFailed when a startup or shutdown hook does. Leaves the listeners open.
     """
-    server = HttpServer(app, limits or HttpLimits())
+    server = HttpServer(app, limits or HttpLimits(), tls)
     await server.run(listeners, lambda: task_status.started(server))
 
 
 class HttpServer:
     """What serve() gives to its starter: statistics and the phases of stopping."""
 
-    def __init__(self, app: ASGIFramework, limits: HttpLimits) -> None:
+    def __init__(self, app: ASGIFramework, limits: HttpLimits, tls: ssl.SSLContext | None = None) -> None:
         self._app = ASGIWrapper(app)
+        self._tls = tls
         self._limits = limits
         self._config = hypercorn_config(limits)
         self._context = WorkerContext(max_requests=None)
@@ -197,8 +202,12 @@ class HttpServer:
                 connections.start_soon(self._attend, connection, address)
 
     def _connection(self, sock: trio.socket.SocketType, peer: tuple[str, int]) -> Connection:
+        family, kind, proto = sock.family, sock.type, sock.proto
+        plain = socket.socket(family, kind, proto, fileno=sock.detach())
+        plain.setblocking(False)
+        hand = Hand(plain if self._tls is None else TlsTransport(plain, self._tls), peer)
         connection = Connection(
-            Hand(sock, peer), self._app, self._config, self._context, ConnectionState(self._state), self._limits
+            hand, self._app, self._config, self._context, ConnectionState(self._state), self._limits
         )
         self._connections.add(connection)
         return connection
@@ -229,7 +238,11 @@ class HttpServer:
     async def _sweep(self) -> None:
         limits = self._limits
         shortest = min(
-            limits.idle_seconds_max, limits.head_seconds_max, limits.stalled_seconds_max, limits.upgrade_seconds_max
+            limits.handshake_seconds_max,
+            limits.idle_seconds_max,
+            limits.head_seconds_max,
+            limits.stalled_seconds_max,
+            limits.upgrade_seconds_max,
         )
         while True:
             await sleep_to_tick(min(SWEEP_SECONDS, shortest / 4))

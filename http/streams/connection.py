@@ -12,7 +12,6 @@ They are never clear (`Connection.is_clear`): nobody writes to their sockets pas
 """
 
 import random
-import socket
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +26,7 @@ from greenroom.http.streams.framing import (
     poll_answer,
     stream_head,
 )
+from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import PROTOCOL_VIOLATION
 from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.frames import Fault, FrameReader, InboundFrame
@@ -75,7 +75,7 @@ class ReadOnlyConnection(Connection):
     session: "StreamSession"
 
     def __init__(
-        self, engine: "SocketEngine", sock: socket.socket, address: str, headers: Mapping[str, str], request_id: str
+        self, engine: "SocketEngine", sock: Transport, address: str, headers: Mapping[str, str], request_id: str
     ) -> None:
         super().__init__(engine, sock, address)
         self.reader = Unasked()
@@ -115,7 +115,7 @@ class EventStream(ReadOnlyConnection):
     __slots__ = ("_collected_bytes", "_has_moved", "_head")
 
     def __init__(
-        self, engine: "SocketEngine", sock: socket.socket, address: str, headers: Mapping[str, str], request_id: str
+        self, engine: "SocketEngine", sock: Transport, address: str, headers: Mapping[str, str], request_id: str
     ) -> None:
         super().__init__(engine, sock, address, headers, request_id)
         self._head = stream_head(headers, random.randint(*RETRY_MILLISECONDS))
@@ -175,7 +175,7 @@ class Poll(ReadOnlyConnection):
     def __init__(
         self,
         engine: "SocketEngine",
-        sock: socket.socket,
+        sock: Transport,
         address: str,
         headers: Mapping[str, str],
         request_id: str,

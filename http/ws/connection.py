@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from greenroom.http.auth import Principal
+from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import SLOW_CONSUMER, CloseCode
 from greenroom.http.ws.frames import FrameReader, close_frame
 
@@ -29,7 +30,9 @@ OUTBOX_BYTES_MAX: Final = 1024 * 1024
 OUTBOX_SECONDS_MAX: Final = 10.0
 JOINED_BYTES_MAX: Final = 4096
 LINGER_SECONDS: Final = 5.0  # how long a closed connection may take to read its close frame
-LINGER_BYTES_MAX: Final = 64 * 1024  # how much of what it still says is read and forgotten meanwhile
+# How much of what it still says is read and forgotten meanwhile. Beyond it comes a reset, which takes the code away: so
+# it is more than whoever sends a frame that is too long has on the way, as a rule.
+LINGER_BYTES_MAX: Final = 1024 * 1024
 SEND_BYTES_MAX: Final = 256 * 1024  # handed to the kernel at once
 LAST_WORD_SECONDS: Final = 60  # how long the kernel keeps the close frame of a peer who does not read
 
@@ -110,6 +113,7 @@ class Connection:
         "is_closing",
         "is_open",
         "is_paused",
+        "is_rankable",
         "linger_bytes",
         "lingers_until",
         "number",
@@ -123,7 +127,7 @@ class Connection:
 
     session: Session
 
-    def __init__(self, engine: "SocketEngine", sock: socket.socket, address: str) -> None:
+    def __init__(self, engine: "SocketEngine", sock: Transport, address: str) -> None:
         self.engine = engine
         self.sock = sock
         self.fd = sock.fileno()
@@ -138,6 +142,7 @@ class Connection:
         self.is_clear = True  # nothing waits and it may be written to: a frame may go straight to the kernel
         self.ranked: tuple[Ranked, ...] = ()  # only while it is clear
         self.is_paused = False
+        self.is_rankable = type(sock) is socket.socket  # others are sent other bytes
         self.lingers_until = 0.0
         self.linger_bytes = 0
         self.number = next(_numbers)
@@ -172,6 +177,11 @@ class Connection:
             self._send(frame)
         else:
             self.write(frame, CONTROL)
+
+    @property
+    def may_fall_in(self) -> bool:
+        """Whether a walk may tell it what all are told, past this object."""
+        return self.is_clear and self.is_rankable
 
     def flush(self) -> None:
         """Send what was collected."""

@@ -9,7 +9,6 @@ connection, against 150 µs, five tasks and 40 KB of the stock path. A fault of 
 """
 
 import contextlib
-import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,9 +19,11 @@ import structlog
 import trio
 
 from greenroom.http.adoption import Adopted
+from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER, CloseCode
 from greenroom.http.ws.connection import LINGER_BYTES_MAX, NEVER, Connection, Session
 from greenroom.http.ws.credentials import Credentials
+from greenroom.http.ws.deflate import SharedDeflater
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
 
@@ -38,6 +39,7 @@ SLICE_SECONDS_MAX: Final = 0.0005
 TURN_SECONDS_MAX: Final = 0.001
 REST: Final = 9.0
 REST_SECONDS_MAX: Final = 1.0
+SATED_REST_SECONDS: Final = 0.02  # after what inflated to as much as a message may hold, which takes 2 ms to act on
 WHEEL_SLOTS: Final = 64
 TICK_SECONDS: Final = 1.0
 
@@ -67,6 +69,7 @@ class SocketEngine:
         self._by_address: Counter[str] = Counter()
         self._unauthenticated: Counter[str] = Counter()
         self.credentials = Credentials()
+        self.deflater = SharedDeflater()
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._wheel: list[set[Connection]] = [set() for _ in range(WHEEL_SLOTS)]
@@ -122,7 +125,7 @@ class SocketEngine:
         adopted: Adopted,
         make_session: Callable[[Connection], Session],
         address: str,
-        make_connection: Callable[["SocketEngine", socket.socket, str], Connection] = Connection,
+        make_connection: Callable[["SocketEngine", Transport, str], Connection] = Connection,
     ) -> Connection:
         """Take the socket; from here on it is the engine's. *make_session* may write its first frames."""
         connection = make_connection(self, adopted.take(), address)
@@ -264,7 +267,7 @@ class SocketEngine:
             if type(frame) is TextFrame:
                 session.receive(frame.text)
             elif isinstance(frame, CloseFrame):
-                _answer_close(connection, frame.code)
+                connection.close_with(1000 if frame.code == 1005 else frame.code)
             elif isinstance(frame, Fault):
                 connection.close_with(frame.code, frame.reason)
             elif isinstance(frame, BinaryFrame):
@@ -272,6 +275,8 @@ class SocketEngine:
         if reader.replies:
             connection.signal(reader.replies)
             reader.replies = b""
+        if reader.is_sated:  # not read before `resume` has fed what is left
+            session.pause_for(SATED_REST_SECONDS)
 
     def _session_failed(self, connection: Connection, error: Exception) -> None:
         self._faults += 1
@@ -293,6 +298,14 @@ class SocketEngine:
             connection.is_paused = False
             connection.heard_at = trio.current_time()
             self._watch(connection)
+            if connection.reader.is_sated and not connection.is_closing:
+                self._feed_rest(connection)
+
+    def _feed_rest(self, connection: Connection) -> None:
+        try:
+            self._feed(connection, b"")
+        except Exception as error:
+            self._session_failed(connection, error)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -422,17 +435,3 @@ class SocketEngine:
             closed=dict(self._closed),
             faults=self._faults,
         )
-
-
-def _answer_close(connection: Connection, code: int) -> None:
-    """Echo the peer's code. One that may not be on the wire (RFC 6455 section 7.4) is a protocol error."""
-    if code == 1005:
-        connection.close_with(1000)
-    elif _may_be_sent(code):
-        connection.close_with(code)
-    else:
-        connection.close_with(1002, "invalid close code")
-
-
-def _may_be_sent(code: int) -> bool:
-    return code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014) or 3000 <= code < 5000

@@ -4,21 +4,25 @@ Inbound: a small text frame, which is nearly all of them, is unmasked in a few l
 without a reason. The first frame that is anything else hands the rest of the connection to `websockets`'
 sans-I/O protocol (5 µs a frame), which caps declared, joined and control lengths and keeps every rule of the RFC. Text
 is decoded here: the library does not check it. Outbound frames are built once per class of receivers, never per
-connection; no extension is ever spoken.
+connection. Of extensions permessage-deflate alone is spoken, where it was agreed to (`deflate.py`).
 """
 
+import codecs
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from websockets.frames import Frame, Opcode
+from websockets.frames import EXTERNAL_CLOSE_CODES, Frame, Opcode
 from websockets.protocol import SERVER, Protocol, State
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # pragma: no cover - the wheel of this platform has no C part
     from websockets.utils import apply_mask
+
+from greenroom.http.ws.deflate import Inflater, InflatesTooFar
 
 FRAME_BYTES_MAX: Final = 128 * 1024
 BEGUN_BYTES_MAX: Final = 4096  # copied with every read until the frame is whole, so no more
@@ -28,6 +32,7 @@ _TEXT_HEAD: Final = 0x81
 _CLOSE_HEAD: Final = 0x88
 _SMALL_HEADS: Final = tuple(bytes((_TEXT_HEAD, size)) for size in range(_SMALL_BYTES))
 _NO_CODE: Final = (1005).to_bytes(2, "big")  # stands for a close without a code, and is never sent
+_UTF8: Final = codecs.getincrementaldecoder("utf-8")
 _QUICK_HEADS: Final = frozenset((_TEXT_HEAD, _CLOSE_HEAD))  # FIN and text, FIN and close: nearly all there are
 
 
@@ -62,14 +67,35 @@ InboundFrame = TextFrame | BinaryFrame | CloseFrame | Fault
 
 
 class FrameReader:
-    """The inbound side of one connection. `replies` is what the protocol itself wants sent: pongs."""
+    """The inbound side of one connection. `replies` is what the protocol itself wants sent: pongs.
 
-    __slots__ = ("_begun", "_fragments", "_fragments_count", "_is_binary", "_is_done", "_protocol", "replies")
+    is_sated: it has inflated its share of one turn; the rest comes by feeding nothing, before anything else is fed.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_begun",
+        "_fragments",
+        "_fragments_count",
+        "_inflater",
+        "_is_binary",
+        "_is_deflated",
+        "_is_done",
+        "_left",
+        "_protocol",
+        "_utf8",
+        "is_sated",
+        "replies",
+    )
+
+    def __init__(self, inflater: Inflater | None = None) -> None:
+        self._inflater = inflater
+        self._left: list[Frame] = []  # what is not inflated yet
+        self.is_sated = False
+        self._utf8: codecs.IncrementalDecoder | None = None
+        self._is_deflated = False
         self._protocol: Protocol | None = None
         self._begun = b""  # of a small frame that was cut by the end of a read
-        self._fragments: bytearray | None = None  # joined as they come: empty ones take no memory
+        self._fragments: bytearray | None = None
         self._fragments_count = 0
         self._is_binary = False
         self._is_done = False
@@ -92,7 +118,7 @@ class FrameReader:
                 if length == _SMALL_BYTES and data[position] == _TEXT_HEAD:  # two more bytes tell the length
                     length = int.from_bytes(data[position + 2 : position + 4], "big")
                     start += 2
-                    if length < _SMALL_BYTES:  # not the shortest form: the library says so
+                    if length < _SMALL_BYTES:  # not the shortest form: rare, so the library's
                         break
                 elif not 0 <= length < _SMALL_BYTES:
                     break
@@ -105,8 +131,7 @@ class FrameReader:
                 if data[position] == _CLOSE_HEAD:
                     if length not in (0, 2) or payload == _NO_CODE:  # with a reason, or broken: the library's
                         break
-                    self._is_done = True
-                    yield CloseFrame(int.from_bytes(payload, "big") if payload else 1005)
+                    yield self._close(int.from_bytes(payload, "big") if payload else 1005)
                     return
                 position = start + length
                 yield self._text(payload)
@@ -117,15 +142,30 @@ class FrameReader:
             if size - position < 6 and _may_be_small(data[position:]):
                 self._begun = data[position:]
                 return
-            self._protocol = Protocol(SERVER, state=State.OPEN, max_size=FRAME_BYTES_MAX)
+            self._protocol = self._open_protocol()
         yield from self._feed_protocol(self._protocol, data[position:] if position else data)
 
+    def _open_protocol(self) -> Protocol:
+        protocol = Protocol(SERVER, state=State.OPEN, max_size=FRAME_BYTES_MAX)
+        if self._inflater is not None:
+            protocol.extensions = [self._inflater.marks]
+        return protocol
+
     def _feed_protocol(self, protocol: Protocol, data: bytes) -> Iterator[InboundFrame]:
-        protocol.receive_data(data)
-        for frame in protocol.events_received():
+        if data:
+            protocol.receive_data(data)
+        frames: list[Frame] = protocol.events_received()  # type: ignore[assignment]  # of an open one, frames only
+        if self._inflater is None:
+            yield from self._frames(protocol, frames)
+        else:
+            yield from self._frames_by_share(protocol, self._left + frames, self._inflater)
+        if not self.is_sated:
+            yield from self._end(protocol)
+
+    def _frames(self, protocol: Protocol, frames: list[Frame]) -> Iterator[InboundFrame]:
+        for frame in frames:
             if self._is_done:
                 return
-            assert isinstance(frame, Frame)
             opcode = frame.opcode
             if opcode is Opcode.CLOSE:
                 self._is_done = True
@@ -135,37 +175,88 @@ class FrameReader:
                 message = self._assemble(opcode, frame.fin, bytes(frame.data))
                 if message is not None:
                     yield message
+
+    def _frames_by_share(self, protocol: Protocol, frames: list[Frame], inflater: Inflater) -> Iterator[InboundFrame]:
+        """A few bytes inflate to a whole message: a turn has what one may hold, and the message that goes beyond."""
+        share_ends = inflater.total + FRAME_BYTES_MAX
+        for at, frame in enumerate(frames):
+            yield from self._frames(protocol, [frame])
+            if inflater.total >= share_ends and not self._is_done:
+                self._left, self.is_sated = frames[at + 1 :], True
+                return
+        self._left, self.is_sated = [], False
+
+    def _end(self, protocol: Protocol) -> Iterator[InboundFrame]:
+        """What the protocol itself has to say after the frames: a fault, or pongs."""
         if protocol.parser_exc is not None and not self._is_done:
             self._is_done = True
-            sent = protocol.close_sent
-            yield Fault(*((sent.code, sent.reason) if sent is not None else (1002, "protocol error")))
+            sent, received = protocol.close_sent, protocol.close_rcvd
+            if received is not None:  # between fragments, which the library forbids and RFC 6455 section 5.4 does not
+                yield CloseFrame(received.code)
+            else:
+                yield Fault(*((sent.code, sent.reason) if sent is not None else (1002, "protocol error")))
         if not self._is_done:
             self.replies += b"".join(protocol.data_to_send())
 
     def _assemble(self, opcode: Opcode, is_final: bool, data: bytes) -> InboundFrame | None:
-        """Join fragments; the library has checked their order and their joint size."""
-        if opcode is Opcode.CONT:
-            assert self._fragments is not None
-            self._fragments += data
-            self._fragments_count += 1
-            if self._fragments_count > FRAGMENTS_MAX:
-                self._is_done = True
-                return Fault(1009, f"a message in more than {FRAGMENTS_MAX} fragments")
-            if not is_final:
-                return None
-            whole, self._fragments = bytes(self._fragments), None
-            return BinaryFrame() if self._is_binary else self._text(whole)
+        """Join fragments; the library has checked their order, and of what is not deflated the joint size."""
+        if opcode is not Opcode.CONT:
+            self._is_binary = opcode is Opcode.BINARY
+            self._is_deflated = self._inflater is not None and self._inflater.marks.take()
+            if is_final:
+                return self._whole(data) if not self._is_deflated else self._inflated(data, b"", is_final=True)
+            self._fragments, self._fragments_count, self._utf8 = bytearray(), 0, _UTF8()
+        assert self._fragments is not None
+        self._fragments_count += 1
+        if self._fragments_count > FRAGMENTS_MAX:
+            return self._fault(1009, f"a message in more than {FRAGMENTS_MAX} fragments")
+        if self._is_deflated:
+            return self._inflated(data, self._fragments, is_final=is_final)
+        return self._fragment(data, is_final=is_final)
+
+    def _inflated(self, data: bytes, before: bytes | bytearray, *, is_final: bool) -> InboundFrame | None:
+        assert self._inflater is not None
+        try:
+            data = self._inflater.inflate(data, FRAME_BYTES_MAX - len(before), is_final=is_final)
+        except InflatesTooFar:
+            return self._fault(1009, f"a message of more than {FRAME_BYTES_MAX} bytes")
+        except zlib.error:
+            return self._fault(1007, "a message that does not inflate")
+        return self._whole(data) if self._fragments is None else self._fragment(data, is_final=is_final)
+
+    def _fragment(self, data: bytes, *, is_final: bool) -> InboundFrame | None:
+        assert self._fragments is not None
+        assert self._utf8 is not None
+        self._fragments += data  # as they come: empty ones take no memory
         if is_final:
-            return BinaryFrame() if opcode is Opcode.BINARY else self._text(data)
-        self._fragments, self._is_binary, self._fragments_count = bytearray(data), opcode is Opcode.BINARY, 1
+            whole, self._fragments = self._fragments, None
+            return self._whole(whole)
+        if not self._is_binary:
+            try:
+                self._utf8.decode(data)  # fails as soon as it must; kept is what the whole decodes to
+            except UnicodeDecodeError:
+                return self._fault(1007, "text is not UTF-8")
         return None
 
-    def _text(self, payload: bytes) -> TextFrame | Fault:
+    def _whole(self, payload: bytes | bytearray) -> InboundFrame:
+        return BinaryFrame() if self._is_binary else self._text(payload)
+
+    def _fault(self, code: int, reason: str) -> Fault:
+        self._is_done = True
+        return Fault(code, reason)
+
+    def _close(self, code: int) -> CloseFrame | Fault:
+        """code: 1005 for none, which cannot come in a frame. RFC 6455 section 7.4 says which others may."""
+        if not (code == 1005 or code in EXTERNAL_CLOSE_CODES or 3000 <= code < 5000):
+            return self._fault(1002, "invalid close code")
+        self._is_done = True
+        return CloseFrame(code)
+
+    def _text(self, payload: bytes | bytearray) -> TextFrame | Fault:
         try:
             return TextFrame(str(payload, "utf-8"))
         except UnicodeDecodeError:
-            self._is_done = True
-            return Fault(1007, "text is not UTF-8")
+            return self._fault(1007, "text is not UTF-8")
 
 
 def _may_be_small(octets: bytes) -> bool:

@@ -33,15 +33,15 @@ class Ranks:
         return len(self.sockets) - len(self._free)
 
     def fall_in(self, attachment: "Attachment") -> None:
-        """Take a stray that is live, clear and at *seq*. Not while a walk is under way."""
+        """Take a stray that is live, clear, rankable and at *seq*. Not while a walk is under way."""
         del self.strays[attachment]
         attachment.place = len(self.sockets)
         if self._free:
             attachment.place = self._free.pop()
-            self.sockets[attachment.place] = attachment.connection.sock
+            self.sockets[attachment.place] = _socket_of(attachment)
             self._members[attachment.place] = attachment
         else:
-            self.sockets.append(attachment.connection.sock)
+            self.sockets.append(_socket_of(attachment))
             self._members.append(attachment)
         attachment.connection.ranked += (attachment,)
 
@@ -74,5 +74,11 @@ class Ranks:
         for place, member in enumerate(members):
             member.place = place
         self._members = list(members)
-        self.sockets = [member.connection.sock for member in members]
+        self.sockets = [_socket_of(member) for member in members]
         self._free = []
+
+
+def _socket_of(attachment: "Attachment") -> socket.socket:
+    sock = attachment.connection.sock
+    assert isinstance(sock, socket.socket), "only a plain socket can be told what all are, and no more"
+    return sock

@@ -6,10 +6,11 @@ carries a frame.
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 from quart import Quart, Response, websocket
 
-from greenroom.http.adoption import adopt
+from greenroom.http.adoption import adopt, offered_extensions
 from greenroom.http.app import refuse_upgrade, request_id
 from greenroom.http.auth import Principal
 from greenroom.http.origins import Origins, Proxies
@@ -17,18 +18,21 @@ from greenroom.http.tickets import Tickets
 from greenroom.http.upgrade import V1, Admitted, SocketCaps, UpgradeRefused, UpgradeRequest, admit
 from greenroom.http.ws.compat import CompatSession
 from greenroom.http.ws.connection import Connection, Session
+from greenroom.http.ws.deflate import agree
+from greenroom.http.ws.deflating import DeflatingConnection
 from greenroom.http.ws.services import SocketServices
 from greenroom.http.ws.v1 import V1Session
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What decides at the upgrade."""
+    """What decides at the upgrade. compresses: permessage-deflate is agreed to when it is offered."""
 
     tickets: Tickets
     origins: Origins
     proxies: Proxies
     caps: SocketCaps
+    compresses: bool = False
 
 
 def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) -> None:
@@ -57,14 +61,21 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
         )
         if isinstance(decision, UpgradeRefused):
             return refuse_upgrade(decision)
-        adopted = await adopt(websocket, subprotocol=V1 if decision.is_v1 else None)
+        agreement = agree(offered_extensions(websocket)) if admission.compresses else None
+        headers = {"sec-websocket-extensions": agreement.answer} if agreement is not None else None
+        adopted = await adopt(websocket, subprotocol=V1 if decision.is_v1 else None, headers=headers)
         if adopted is not None:
-            connection = sockets.engine.adopt(adopted, lambda made: _session(sockets, made, decision), address)
+            engine, make_session = sockets.engine, partial(_session, sockets, decision)
+            if agreement is None:
+                connection = engine.adopt(adopted, make_session, address)
+            else:
+                compressing = partial(DeflatingConnection, agreement=agreement, shared=engine.deflater)
+                connection = engine.adopt(adopted, make_session, address, compressing)
             await sockets.catch_up(connection, changes)
         return None
 
 
-def _session(sockets: SocketServices, connection: Connection, decision: Admitted) -> Session:
+def _session(sockets: SocketServices, decision: Admitted, connection: Connection) -> Session:
     if decision.is_v1:
         return V1Session(sockets, connection, decision.principal)
     principal: Principal | None = decision.principal

@@ -140,7 +140,7 @@ class Walker:
         for attachment in list(ranks.strays):
             if attachment.is_live and attachment.seq < up_to:
                 is_behind = True
-            elif attachment.is_live and attachment.seq == ranks.seq and attachment.connection.is_clear:
+            elif attachment.is_live and attachment.seq == ranks.seq and attachment.connection.may_fall_in:
                 ranks.fall_in(attachment)
         return is_behind
 

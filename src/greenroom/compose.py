@@ -8,6 +8,7 @@ taken; then the actors, which finish what they have; then the committer, which s
 """
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -377,7 +378,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
     sockets = house.sockets
     live = (stream_operations(sockets, caps), presence_operations(sockets), polling_operations(sockets))
     app = make_app(services, [*OPERATIONS, email_operations(house.post_office), *live])
-    add_socket_route(app, sockets, Admission(tickets, origins, proxies, caps))
+    add_socket_route(app, sockets, Admission(tickets, origins, proxies, caps, settings.ws_compression))
     return app, development
 
 
@@ -428,10 +429,12 @@ def control_of(house: House) -> Callable[[], Operations]:
 
 
 @asynccontextmanager
-async def open_front(house: House, app: Any, listeners: list[trio.SocketListener]) -> AsyncIterator[HttpServer]:
+async def open_front(
+    house: House, app: Any, listeners: list[trio.SocketListener], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[HttpServer]:
     """Serve HTTP and WebSocket while the block lasts; then say goodbye to every socket and finish every answer."""
     async with trio.open_nursery() as nursery:
-        server: HttpServer = await nursery.start(partial(serve, app, listeners))
+        server: HttpServer = await nursery.start(partial(serve, app, listeners, tls=tls))
         try:
             yield server
         finally:

@@ -136,6 +136,10 @@ class Settings(BaseSettings):
         About("listening sockets given from outside: the port stays open in a restart", "1", "sockets"),
     ] = 0
     listen_pid: Annotated[int | None, About("LISTEN_FDS counts only for this process", "4242")] = None
+    tls_cert: Annotated[Path | None, About("PEM, our certificate first: https and wss", "/etc/tls/fullchain.pem")] = (
+        None
+    )
+    tls_key: Annotated[Path | None, About("of TLS_CERT, PEM without a password", "/etc/tls/privkey.pem")] = None
     greenroom_data_dir: Annotated[
         str | None,
         About("database, secrets and files of this machine; else .greenroom or the user's", "/var/lib/greenroom"),
@@ -210,6 +214,7 @@ class Settings(BaseSettings):
     ws_max_per_address: Annotated[
         int | None, Ge(0), Le(1_000_000), About("0 = none; default none on loopback, else 1,000", "1000", "sockets")
     ] = None
+    ws_compression: Annotated[bool, About("frames of 512 bytes and more, for clients that offer it", "true")] = False
     ws_heartbeat_interval: Annotated[
         Milliseconds, About("compat: quiet for so long, the client is pinged", "30000", "ms")
     ] = 30_000

@@ -116,7 +116,7 @@ class ServerProcess:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS_MAX
-        while (found := re.search(rb"runs at http://[^:]+:(\d+)", self._log_since(since))) is None:
+        while (found := re.search(rb"runs at https?://[^:]+:(\d+)", self._log_since(since))) is None:
             assert self._process.poll() is None, f"the server ended with {self._process.returncode}:\n{self.log_tail()}"
             assert time.monotonic() < deadline, f"not up after {START_SECONDS_MAX:g} s:\n{self.log_tail()}"
             time.sleep(0.01)

@@ -324,15 +324,35 @@ async def test_a_refused_head_request_gets_no_body(front, sent):
 @pytest.mark.parametrize(
     "offer",
     [b"permessage-deflate; client_max_window_bits", b"permessage-deflate; client_max_window_bits=abc",
-     b"permessage-deflate; server_max_window_bits=", b"permessage-deflate;;=", b"\xff", b",,,", b"x" * 3000],
+     b'permessage-deflate; server_max_window_bits="12"', b", a, ,b;c=1", b"x" * 3000],
 )  # fmt: skip
-async def test_extensions_are_never_agreed_to_however_they_are_offered(front, offer):
+async def test_extensions_that_the_view_does_not_agree_to_are_not_agreed_to(front, offer):
     request = UPGRADE[:-2].replace(b"%s", b"/ws") + b"Sec-WebSocket-Extensions: " + offer + b"\r\n\r\n"
     async with await front.connect() as stream:
         await stream.send_all(request)
         answer = await read_until(stream, b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 101 ")
     assert b"extensions" not in answer.lower()
+    assert front.server.statistics().faults_guarded == 0
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        b"permessage-deflate; server_max_window_bits=",
+        b"permessage-deflate;;=",
+        b"\xff",
+        b",,,",
+        b"",
+        b'a; b="c d"',
+        b"a b",
+    ],
+)
+async def test_extensions_that_are_no_list_are_400(front, offer):
+    request = UPGRADE[:-2].replace(b"%s", b"/ws") + b"Sec-WebSocket-Extensions: " + offer + b"\r\n\r\n"
+    async with await front.connect() as stream:
+        await stream.send_all(request)
+        assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
     assert front.server.statistics().faults_guarded == 0
 
 

@@ -26,6 +26,7 @@ from greenroom.compose import House, compose_app, control_of, open_front, open_h
 from greenroom.control.server import open_control
 from greenroom.http.development import DevelopmentGate
 from greenroom.http.listener import ListenError, close_listeners, inherited_descriptors, open_listeners
+from greenroom.http.tls import TlsUnusable, tls_context
 from greenroom.log import set_up_logging
 from greenroom.settings import Settings
 
@@ -90,9 +91,10 @@ def _end_now(running: list[House]) -> None:
 
 async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event, running: list[House]) -> None:
     try:
+        tls = tls_context(settings.tls_cert, settings.tls_key)
         inherited = inherited_descriptors(os.environ, os.getpid())
         listeners = await open_listeners(settings.host, settings.port, inherited=inherited)
-    except ListenError as fault:
+    except (ListenError, TlsUnusable) as fault:
         raise CommandFailed(str(fault)) from None
     try:
         async with (
@@ -102,7 +104,7 @@ async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event, run
             running.append(house)
             port = listeners[0].socket.getsockname()[1]
             app, development = compose_app(house, port)
-            async with open_front(house, app, listeners):
+            async with open_front(house, app, listeners, tls):
                 _greet(settings, port, development, str(house.storage.directory))
                 await stop.wait()
                 _say("greenroom stops: sockets are told, what was accepted is stored (Ctrl-C again: now)")
@@ -112,7 +114,7 @@ async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event, run
 
 def _greet(settings: Settings, port: int, development: DevelopmentGate, directory: str) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base = f"http://{host}:{port}"
+    base = f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
     _say(f"greenroom {__version__} runs at {base}")
     if development.is_open:
         _say(f"  open    {development.link(base)}")
