@@ -28,6 +28,7 @@ import trio_websocket
 
 from greenroom.compose import House, compose_app, open_front, open_house
 from greenroom.http.listener import close_listeners, open_listeners
+from greenroom.http.tls import tls_context
 from greenroom.settings import Settings
 from greenroom.storage.postgres.embedded import ServerAddress
 from greenroom.storage.postgres.users import UserChange
@@ -179,11 +180,12 @@ async def open_house_under_test(
     listeners = await open_listeners("127.0.0.1", 0) if listens else []
     port = listeners[0].socket.getsockname()[1] if listens else 8787
     try:
-        async with open_house(Settings(**{**usual, "port": port, **settings}), migrates=False) as house:
+        given = Settings(**{**usual, "port": port, **settings})
+        async with open_house(given, migrates=False) as house:
             app, _ = compose_app(house, port)
             under_test = HouseUnderTest(house, app, port)
             if listens:
-                async with open_front(house, app, listeners):
+                async with open_front(house, app, listeners, tls_context(given.tls_cert, given.tls_key)):
                     yield under_test
             else:
                 yield under_test

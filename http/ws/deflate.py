@@ -24,6 +24,7 @@ from websockets.typing import ExtensionName
 
 PAYLOAD_BYTES_MIN: Final = 512
 WINDOW_BITS: Final = 12
+STEP_BYTES_MAX: Final = 16 * 1024
 SHARED_BYTES_MAX: Final = 4 * 1024 * 1024
 _LEVEL: Final = 1  # fastest; JSON gets no tenth shorter by the slowest
 _MEMORY_LEVEL: Final = 5
@@ -104,30 +105,35 @@ class Inflater:
         self.marks = DeflatedMarks()
         self.total = 0
 
-    def inflate(self, data: bytes, bytes_max: int, *, is_final: bool) -> bytes:
+    def inflate(self, data: bytes, bytes_max: int, *, is_final: bool) -> bytearray:
         """Inflate a part of a message. Raises InflatesTooFar beyond *bytes_max*, zlib.error for what is not deflated.
 
         After an error the connection must end.
         """
-        inflated = self._inflate(data + _TAIL if is_final else data, bytes_max)
+        inflated = self._inflate(data, bytearray(), bytes_max)
+        if is_final:
+            self._inflate(_TAIL, inflated, bytes_max)
+            if self._agreement.forgets:
+                self._stream = None
         self.total += len(inflated)
-        if is_final and self._agreement.forgets:
-            self._stream = None
         return inflated
 
-    def _inflate(self, data: bytes, bytes_max: int) -> bytes:
-        whole = b""
-        while data:
+    def _inflate(self, data: bytes, inflated: bytearray, bytes_max: int) -> bytearray:
+        """Add to *inflated*. In steps: asked for all at once zlib holds the whole of it twice."""
+        has_more = bool(data)
+        while has_more:
             if self._stream is None:
                 self._stream = zlib.decompressobj(-self._agreement.window_bits)
-            part = self._stream.decompress(data, bytes_max - len(whole) + 1)
-            whole = whole + part if whole else part
-            if len(whole) > bytes_max:
+            stream = self._stream
+            step = stream.decompress(data, STEP_BYTES_MAX)
+            inflated += step
+            if len(inflated) > bytes_max:
                 raise InflatesTooFar
-            data = b""
-            if self._stream.eof:  # section 7.2.3.4: a block may say that it is the last, and others follow
-                data, self._stream = self._stream.unused_data, None
-        return whole
+            data, has_more = stream.unconsumed_tail, len(step) == STEP_BYTES_MAX or bool(stream.unconsumed_tail)
+            if stream.eof:  # section 7.2.3.4: a block may say that it is the last, and others follow
+                data, self._stream = stream.unused_data, None
+                has_more = bool(data)
+        return inflated
 
 
 class SharedDeflater:

@@ -217,14 +217,14 @@ class FrameReader:
     def _inflated(self, data: bytes, before: bytes | bytearray, *, is_final: bool) -> InboundFrame | None:
         assert self._inflater is not None
         try:
-            data = self._inflater.inflate(data, FRAME_BYTES_MAX - len(before), is_final=is_final)
+            inflated = self._inflater.inflate(data, FRAME_BYTES_MAX - len(before), is_final=is_final)
         except InflatesTooFar:
             return self._fault(1009, f"a message of more than {FRAME_BYTES_MAX} bytes")
         except zlib.error:
             return self._fault(1007, "a message that does not inflate")
-        return self._whole(data) if self._fragments is None else self._fragment(data, is_final=is_final)
+        return self._whole(inflated) if self._fragments is None else self._fragment(inflated, is_final=is_final)
 
-    def _fragment(self, data: bytes, *, is_final: bool) -> InboundFrame | None:
+    def _fragment(self, data: bytes | bytearray, *, is_final: bool) -> InboundFrame | None:
         assert self._fragments is not None
         assert self._utf8 is not None
         self._fragments += data  # as they come: empty ones take no memory

@@ -18,9 +18,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "acceptance"))
 
-from peer import OFFER, ROOM, USER, Peer, open_peer  # type: ignore[import-not-found]
-from server_process import ServerProcess, sweep_abandoned  # type: ignore[import-not-found]
-from tls_files import TlsFiles, make_tls_files  # type: ignore[import-not-found]
+from peer import OFFER, ROOM, USER, Peer, open_peer
+from server_process import ServerProcess, sweep_abandoned
+from tls_files import TlsFiles, make_tls_files
 
 
 @dataclass(frozen=True)

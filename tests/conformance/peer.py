@@ -111,7 +111,7 @@ def deflate(payload: bytes, *, bits: int = 12, level: int = 9) -> bytes:
 class Peer:
     """One WebSocket."""
 
-    def __init__(self, stream: trio.abc.Stream, head: bytes, rest: bytes) -> None:
+    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], head: bytes, rest: bytes) -> None:
         self.stream = stream
         self.head = head
         self._buffer = bytearray(rest)
@@ -235,9 +235,15 @@ def _header(head: bytes, name: str) -> str | None:
     return values[0] if values else None
 
 
-async def connect(port: int, context: ssl.SSLContext | None) -> trio.abc.Stream:
-    """A stream to the server, over TLS with a context."""
-    stream = await trio.open_tcp_stream("127.0.0.1", port)
+async def connect(
+    port: int, context: ssl.SSLContext | None, receive_buffer: int | None = None
+) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    """A stream to the server, over TLS with a context. receive_buffer: what the kernel takes while nobody reads."""
+    sock = trio.socket.socket()
+    if receive_buffer is not None:
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
+    await sock.connect(("127.0.0.1", port))
+    stream = trio.SocketStream(sock)
     if context is None:
         return stream
     secure = trio.SSLStream(stream, context, server_hostname="127.0.0.1")
@@ -254,6 +260,7 @@ async def open_peer(
     offers: str | Iterable[str] | None = None,
     protocol: str | None = V1,
     early: bytes = b"",
+    receive_buffer: int | None = None,
 ) -> AsyncIterator[Peer]:
     """A WebSocket that has read its `hello`. early: sent with the request. Raises Refused."""
     key = base64.b64encode(os.urandom(16)).decode()
@@ -271,7 +278,7 @@ async def open_peer(
         f"Sec-WebSocket-Extensions: {offer}" for offer in ([offers] if isinstance(offers, str) else offers or ())
     ]
     with trio.fail_after(SECONDS_MAX):
-        stream = await connect(port, context)
+        stream = await connect(port, context, receive_buffer)
         try:
             await stream.send_all(("\r\n".join(headers) + "\r\n\r\n").encode("latin-1") + early)
             answer = b""

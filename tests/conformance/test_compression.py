@@ -34,7 +34,7 @@ def deflated(payload: bytes, opcode: int = TEXT, **how: int) -> bytes:
     return frame(deflate(payload, **how), opcode, rsv=RSV1)
 
 
-# -- what is agreed to ----------------------------------------------------------------------------------------------------
+# -- what is agreed to ----
 
 SERVER = "permessage-deflate; server_no_context_takeover; server_max_window_bits=12"
 AGREED = {
@@ -89,7 +89,7 @@ async def test_offers_in_several_fields_are_one_list(deflating):
         assert peer.agreed == AGREED[FORGETS]
 
 
-# -- what a client may send -------------------------------------------------------------------------------------------------
+# -- what a client may send ----
 
 SIZES = [32, 126, 512, 4096, 65536, FRAME_BYTES_MAX]
 
@@ -246,7 +246,7 @@ async def test_a_flood_of_messages_that_inflate_as_far_as_they_may_is_read_in_tu
         assert (await peer.end())[0] == 1000
 
 
-# -- what it hears ------------------------------------------------------------------------------------------------------------
+# -- what it hears ----
 
 
 async def said_to(listener, speaker, body):

@@ -66,5 +66,7 @@ async def test_pings_between_all_fragments_are_answered(peer):
             frame(part, TEXT if number == 0 else CONTINUATION, fin=number == 5), frame(b"%d" % number, PING)
         )
     await peer.event("pong", id="p")
-    await peer.is_alive()
-    assert [found.payload for found in peer.received if found.opcode == PONG] == [b"%d" % number for number in range(6)]
+    pongs = [found.payload for found in peer.received if found.opcode == PONG]
+    while len(pongs) < 6:
+        pongs.append(await peer.control(PONG))
+    assert pongs == [b"%d" % number for number in range(6)]
