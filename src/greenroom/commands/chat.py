@@ -81,7 +81,8 @@ def chat(
 def _address(settings: Settings) -> str:
     """Where `serve` listens with the same settings; every interface has the loopback one among it."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
 
 
 def _is_address(url: str) -> bool:
