@@ -24,6 +24,7 @@ from typing import Final
 from greenroom.http.transport import Transport
 
 RECORD_BYTES_MAX: Final = 16 * 1024  # RFC 8446 section 5.1: what one record holds
+UNREAD_BYTES_MAX: Final = 4 * RECORD_BYTES_MAX  # of what TLS itself has to say; data is one record at most
 
 
 class TlsUnusable(Exception):
@@ -104,6 +105,8 @@ class TlsTransport(Transport):
             plain = self._decrypted()
         finally:
             self._push()  # an alert, or the answer to a KeyUpdate
+        if len(self._ciphertext) > UNREAD_BYTES_MAX:
+            raise ConnectionAbortedError("the peer goes on asking for new keys and reads none of them")
         if not plain and not self._is_ended:
             raise BlockingIOError
         return plain

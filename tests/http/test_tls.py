@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 import trio
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import serialization as form
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from quart import request
 from quart_trio import QuartTrio
 from tls_files import TlsFiles, make_tls_files
@@ -20,7 +24,7 @@ from tls_files import TlsFiles, make_tls_files
 from greenroom.http.connection import HttpLimits, Overdue
 from greenroom.http.listener import close_listeners, open_listeners
 from greenroom.http.server import serve
-from greenroom.http.tls import RECORD_BYTES_MAX, TlsTransport, TlsUnusable, tls_context
+from greenroom.http.tls import RECORD_BYTES_MAX, UNREAD_BYTES_MAX, TlsTransport, TlsUnusable, tls_context
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -45,8 +49,6 @@ def test_one_file_without_the_other_is_refused_with_the_name_of_the_missing(file
 
 
 def encrypted(path: Path) -> None:
-    from cryptography.hazmat.primitives import serialization as form
-
     key = form.load_pem_private_key(path.read_bytes(), None)
     how = form.BestAvailableEncryption(b"secret")
     path.write_bytes(key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, how))
@@ -232,6 +234,71 @@ def test_bytes_that_were_changed_on_the_way_are_an_error_of_the_world(files: Tls
         server.recv(100)
     raw.close()
     server.close()
+
+
+class KeyUpdates:
+    """Records of TLS 1.3 by hand (RFC 8446 sections 5.2, 7.2, 7.3): the client's side of one connection, which only
+    changes its keys. Python's ssl cannot send such."""
+
+    def __init__(self, files: TlsFiles, folder: Path) -> None:
+        log = folder / "keys.log"
+        files.client.keylog_filename = str(log)
+        self.server, client = connected(files)
+        assert (client.cipher() or ("",))[0] == "TLS_AES_256_GCM_SHA384"
+        (secret,) = (line.split()[2] for line in log.read_text().splitlines() if "CLIENT_TRAFFIC_SECRET_0" in line)
+        self._secret, self._sequence = bytes.fromhex(secret), 0
+        self.sock = socket.socket(fileno=client.detach())
+
+    def _expand(self, label: bytes, size: int) -> bytes:
+        info = size.to_bytes(2, "big") + bytes([6 + len(label)]) + b"tls13 " + label + b"\x00"
+        return HKDFExpand(hashes.SHA384(), size, info).derive(self._secret)
+
+    def record(self, content: bytes, kind: int) -> bytes:
+        """One record of this content type."""
+        nonce = int.from_bytes(self._expand(b"iv", 12), "big") ^ self._sequence
+        self._sequence += 1
+        head = b"\x17\x03\x03" + (len(content) + 17).to_bytes(2, "big")
+        cipher = AESGCM(self._expand(b"key", 32))
+        return head + cipher.encrypt(nonce.to_bytes(12, "big"), content + bytes([kind]), head)
+
+    def update(self, *, asks: bool) -> bytes:
+        """A KeyUpdate; asks: the server is to change its own as well."""
+        record = self.record(b"\x18\x00\x00\x01" + bytes([asks]), 22)
+        self._secret, self._sequence = self._expand(b"traffic upd", 48), 0
+        return record
+
+
+def test_a_flood_of_key_updates_is_read_in_pieces_like_everything_else(files: TlsFiles, tmp_path: Path) -> None:
+    updates = KeyUpdates(files, tmp_path)
+    flood = b"".join(updates.update(asks=False) for _ in range(2000)) + updates.record(b"data", 23)
+    updates.sock.send(flood)
+    refusals = 0
+    while True:
+        try:
+            assert updates.server.recv(8192) == b"data"
+            break
+        except BlockingIOError:  # its turn is over, and there was nothing in it for anybody
+            refusals += 1
+    assert refusals >= len(flood) // 8192
+    updates.sock.close()
+    updates.server.close()
+
+
+def ask_for_ever(updates: KeyUpdates, held: list[int]) -> None:
+    for _ in range(100_000):
+        updates.sock.send(updates.update(asks=True))
+        with suppress(BlockingIOError):
+            updates.server.recv(8192)
+        held.append(len(updates.server._ciphertext))
+
+
+def test_who_asks_for_new_keys_for_ever_and_reads_none_is_let_go(files: TlsFiles, tmp_path: Path) -> None:
+    updates, held = KeyUpdates(files, tmp_path), list[int]()
+    with pytest.raises(ConnectionAbortedError):
+        ask_for_ever(updates, held)
+    assert 0 < max(held) <= UNREAD_BYTES_MAX
+    updates.sock.close()
+    updates.server.close()
 
 
 # -- the server ----
