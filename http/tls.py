@@ -5,9 +5,10 @@
 
 Why a transport under one engine, and not trio's SSLStream with a task per connection: the engine, its outbox, its
 wheel and HTTP stay as they are, and whoever reads them has one new concept to learn, a socket whose `send` and `recv`
-cost more. It also keeps the memory of a connection at that of OpenSSL. Why MemoryBIO and not SSLSocket: a call of
-OpenSSL reads on as long as the kernel has bytes that are no data (a flood of KeyUpdate, say), and would hold the loop
-as long; here it has at most what one `recv` took.
+cost more (9 µs for a delivered frame instead of 4, measured). The memory of a connection is that of OpenSSL and its
+buffers: 17 KB, and 40 KB after long frames. Why MemoryBIO and not SSLSocket: a call of OpenSSL reads on as long as the
+kernel has bytes that are no data (a flood of KeyUpdate, say), and would hold the loop as long; here it has at most what
+one `recv` took.
 
 `send` says taken of a byte when the kernel has its ciphertext, so the outbox counts, times and bounds as over a plain
 socket. Of a record that the kernel took in part that many bytes are said to be taken, all but the last: progress is
