@@ -3,11 +3,12 @@
 import json
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlencode
 
 import pytest
 import trio
 from house_fixture import open_house_under_test
-from peer import OFFER, Gone, connect, open_peer, text_of
+from peer import OFFER, USER, Gone, connect, open_peer, text_of
 from tls_files import make_tls_files
 
 from greenroom.http.ws import hub, walk
@@ -165,3 +166,26 @@ async def test_an_adopted_tls_socket_leaves_with_its_descriptor(database, tmp_pa
                 await trio.sleep(0.01)
         with pytest.raises((Gone, trio.ClosedResourceError)):
             await peer.frame()
+
+
+async def test_a_stream_and_a_poll_are_the_same_over_either(member, wire):
+    peer, say = member
+    get = f"Host: 127.0.0.1:{wire.server.port}\nAuthorization: Bearer {wire.server.token(USER)}\n\n"
+    first = json.loads((await ask(wire.server, wire.tls, f"GET /poll HTTP/1.1\n{get}")).partition("\r\n\r\n")[2])
+    stream = await connect(wire.server.port, wire.tls.client if wire.tls else None)
+    await stream.send_all(f"GET /events HTTP/1.1\n{get}".replace("\n", "\r\n").encode())
+    heard = b""
+    with trio.fail_after(10):
+        while b'"live"' not in heard:
+            heard += await stream.receive_some()
+        said = await say("to all three " + secrets.token_hex(8))
+        while said.encode() not in heard:
+            heard += await stream.receive_some()
+    assert heard.startswith(b"HTTP/1.1 200 ")
+    assert b"content-type: text/event-stream" in heard.lower()
+    assert (b"strict-transport-security" in heard.lower()) == (wire.tls is not None)
+    await trio.aclose_forcefully(stream)
+    query = urlencode({"cursor": first["data"]["cursor"], "wait": 1})
+    answer = await ask(wire.server, wire.tls, f"GET /poll?{query} HTTP/1.1\n{get}")
+    events = json.loads(answer.partition("\r\n\r\n")[2])["data"]["events"]
+    assert said in [event["data"]["body"] for event in events if event["type"] == "message"]
