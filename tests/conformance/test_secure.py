@@ -169,7 +169,7 @@ async def test_an_adopted_tls_socket_leaves_with_its_descriptor(database, tmp_pa
 
 
 async def test_a_stream_and_a_poll_are_the_same_over_either(member, wire):
-    peer, say = member
+    _, say = member
     get = f"Host: 127.0.0.1:{wire.server.port}\nAuthorization: Bearer {wire.server.token(USER)}\n\n"
     first = json.loads((await ask(wire.server, wire.tls, f"GET /poll HTTP/1.1\n{get}")).partition("\r\n\r\n")[2])
     stream = await connect(wire.server.port, wire.tls.client if wire.tls else None)
