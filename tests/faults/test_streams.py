@@ -338,7 +338,7 @@ async def test_who_is_removed_hears_nothing_more_on_a_stream_or_a_poll(live_hous
         ((events, cursor),) = answers
         assert [event["data"]["change"] for event in events if event["type"] == "member"] == ["left"]
         assert (messages(events), cursor) == ([], "1")
-        again, cursor = await polled(house, 1, before)
+        again, cursor = await polled(house, 1, before, wait=1)
         (ready,) = (event for event in again if event["type"] == "ready")
         assert [(item["r"], item["error"]) for item in ready["data"]["refused"]] == [(room, "NOT_MEMBER")]
         assert (messages(again), cursor) == ([], "1")
