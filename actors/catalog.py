@@ -3,19 +3,24 @@
     provider queue   one per account         durable, fenced; always awake
     provider sender  one per call            of its queue
     presence         one per user            derived from sockets; cold while nothing happens
+    notifier         one per user            durable, fenced; cold while there is nothing to tell
     room             one per conversation    durable, fenced; passivated when idle
 
-The system stops in the reverse of the start order: rooms first, the queues they may tell last.
+The system stops in the reverse of the start order: rooms first, those they may tell last.
 """
 
 from greenroom.actors.events import Audience
+from greenroom.actors.notifier.actor import Devices, NotifierActor
+from greenroom.actors.notifier.commands import FoldNotes
 from greenroom.actors.presence.actor import PresenceActor, PresenceBoard
 from greenroom.actors.room.actor import Doubts, MessageIds, RoomActor
-from greenroom.runtime import Kind, RestartPolicy
+from greenroom.runtime import Kind, Meter, RestartPolicy
 from greenroom.storage.postgres.conversations import Conversations
+from greenroom.storage.postgres.user_streams import UserStreams
 
 ROOM = "room"
 PRESENCE = "presence"
+NOTIFIER = "notifier"
 
 
 def room_kind(conversations: Conversations, ids: MessageIds, audience: Audience) -> Kind:
@@ -38,5 +43,18 @@ def presence_kind(board: PresenceBoard) -> Kind:
         factory=lambda key: PresenceActor(int(key), board),
         mailbox_envelopes_max=256,
         idle_seconds_max=0.5,  # it keeps nothing that the engine and the board do not know
+        restart=RestartPolicy(mode="transient", intensity=5, period_seconds=30),
+    )
+
+
+def notifier_kind(streams: UserStreams, devices: Devices) -> Kind:
+    """What users are told about themselves."""
+    return Kind(
+        name=NOTIFIER,
+        factory=lambda key: NotifierActor(int(key), streams, devices),
+        ownership="create",
+        mailbox_envelopes_max=256,
+        meter=Meter(coalesce_by=lambda command: FoldNotes if isinstance(command, FoldNotes) else None),
+        idle_seconds_max=10.0,
         restart=RestartPolicy(mode="transient", intensity=5, period_seconds=30),
     )

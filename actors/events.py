@@ -3,7 +3,7 @@
 A room publishes an event only after what it says is stored; `Audience` is who hears it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -64,4 +64,8 @@ class Audience(Protocol):
 
         Must not wait. Events of one room are published in `seq` order.
         """
+        ...
+
+    def news_for(self, user_ids: Iterable[int]) -> None:
+        """Notes were stored for these users: their notifiers have something to fold in. Must not wait."""
         ...

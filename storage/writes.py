@@ -7,6 +7,8 @@ migration). The committer turns them into columns, one statement per table for t
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from greenroom.storage.user_writes import NoteToUser
+
 Role = Literal["admin", "member"]
 
 
@@ -48,4 +50,15 @@ class AdvanceMarker:
     at_ms: int
 
 
-RoomWrite = InsertMessage | PutParticipant | AdvanceMarker
+RoomWrite = InsertMessage | PutParticipant | AdvanceMarker | NoteToUser
+
+
+def membership_note(room_id: int, user_id: int, role: str, at_ms: int, *, is_active: bool) -> NoteToUser:
+    """Tell a user that they are in a room with this role, or out of it."""
+    change = "joined" if is_active else "left"
+    return NoteToUser(user_id, "membership", room_id, f'{{"change":"{change}","role":"{role}"}}', at_ms)
+
+
+def marker_note(room_id: int, user_id: int, seq: int, at_ms: int) -> NoteToUser:
+    """Tell a user's devices how far one of them has read."""
+    return NoteToUser(user_id, "read_sync", room_id, f'{{"seq":{seq}}}', at_ms, seq)

@@ -33,7 +33,7 @@ from greenroom.actors.room.commands import (
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
 from greenroom.runtime import Actor, CommitOutcome, StopReason, handles
 from greenroom.storage.postgres.conversations import Conversations
-from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant
+from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant, marker_note, membership_note
 
 TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
 
@@ -101,6 +101,7 @@ class RoomActor(Actor):
         doubt = self._doubts.pop(self._id, None)
         if doubt is None:
             return
+        self._audience.news_for({*doubt.told_members, *room.members})
         for user_id, member in doubt.told_members.items():
             if user_id not in room.members:
                 self._audience.publish(MemberChanged(room.id, user_id, member.role, False), room.members)
@@ -205,8 +206,10 @@ class RoomActor(Actor):
             return Moved(member.read_seq)
         now_ms = self.ctx.now_ms()
         self.ctx.write(AdvanceMarker(room.id, command.user_id, seq, now_ms))
+        self.ctx.write(marker_note(room.id, command.user_id, seq, now_ms))
         messages = rules.became_read(room, command.user_id, member.read_seq, seq)
         self._publish(MarkerMoved(room.id, command.user_id, command.user_name, seq, now_ms, messages), room)
+        self.ctx.after_commit(lambda: self._audience.news_for((command.user_id,)))
         member.read_seq = seq
         return Moved(seq)
 
@@ -243,6 +246,7 @@ class RoomActor(Actor):
         roles = rules.roles_of_new(room, decision)
         for user_id, role in roles.items():
             self.ctx.write(PutParticipant(room.id, user_id, role, True, now_ms))
+            self.ctx.write(membership_note(room.id, user_id, role, now_ms, is_active=True))
             if room.top_seq:
                 self.ctx.write(AdvanceMarker(room.id, user_id, room.top_seq, now_ms))
         rules.apply_add(room, roles)
@@ -260,10 +264,12 @@ class RoomActor(Actor):
     def _send_one_away(self, room: RoomState, user_id: int, by_id: int) -> None:
         now_ms, role = self.ctx.now_ms(), room.members[user_id].role
         self.ctx.write(PutParticipant(room.id, user_id, role, False, now_ms, None if user_id == by_id else by_id))
+        self.ctx.write(membership_note(room.id, user_id, role, now_ms, is_active=False))
         heir_id = rules.heir(room, user_id) if role == "admin" else None
         rules.apply_remove(room, user_id, by_id)
         if heir_id is not None:  # the last admin goes: somebody must be able to bring people in
             self.ctx.write(PutParticipant(room.id, heir_id, "admin", True, now_ms))
+            self.ctx.write(membership_note(room.id, heir_id, "admin", now_ms, is_active=True))
             room.members[heir_id].role = "admin"
             self._publish_member(MemberChanged(room.id, heir_id, "admin", True), room)
         self._publish_member(MemberChanged(room.id, user_id, role, False), room)
@@ -276,6 +282,7 @@ class RoomActor(Actor):
         def tell() -> None:
             self._told_members = members
             self._audience.publish(event, members)
+            self._audience.news_for((event.user_id,))
 
         self.ctx.after_commit(tell)
 

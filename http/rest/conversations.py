@@ -163,6 +163,7 @@ def announce(services: RoomServices, new: NewConversation) -> None:
     roles = dict.fromkeys(new.participant_ids, "member")
     roles[new.creator_id] = "admin" if new.is_group else "member"
     services.hub.room_made(new.id, roles)
+    services.hub.news_for(roles)
     for user_id, role in roles.items():
         if services.engine.of_user(user_id):
             services.hub.publish(MemberChanged(new.id, user_id, role, is_active=True), roles)

@@ -62,6 +62,7 @@ class Session(Protocol):
     is_v1: bool
     device: str
     is_present: bool
+    useq: int | None
 
     def receive(self, text: str) -> None:
         """A text message came."""

@@ -16,6 +16,7 @@ from greenroom.actors.events import MarkerMoved, MemberChanged, MessageCommitted
 from greenroom.http.ws.codes import ErrorCode
 from greenroom.http.ws.frames import text_frame
 from greenroom.storage.postgres.conversations import StoredMessage
+from greenroom.storage.postgres.user_streams import UserEvent
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _quote: Final = encode_basestring
@@ -121,6 +122,13 @@ def v1_member(event: MemberChanged) -> bytes:
     """Somebody came or went."""
     change = "joined" if event.is_active else "left"
     return v1("member", {"user": event.user_id, "role": event.role, "change": change}, room=event.room_id)
+
+
+def v1_user_event(event: UserEvent) -> bytes:
+    """An event of the user's own stream."""
+    room = "" if event.conversation_id is None else f',"room":{event.conversation_id}'
+    text = f'{{"type":"{event.kind}","useq":{event.useq},"ts":{event.at_ms}{room},"data":{event.data}}}'
+    return text_frame(text.encode())
 
 
 def v1_presence_diff(rooms: list[int], joins: Iterable[Json], leaves: Iterable[Json]) -> bytes:

@@ -47,6 +47,7 @@ class Hub(Audience):
         self._walker = Walker(engine, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
+        self.on_news: Callable[[Iterable[int]], None] = _nobody_folds  # notes were stored for these users
 
     # -- joining and leaving ------------------------------------------------------------------------------------
 
@@ -157,6 +158,10 @@ class Hub(Audience):
         elif isinstance(event, MemberChanged):
             self._publish_member(event, channel, members)
 
+    def news_for(self, user_ids: Iterable[int]) -> None:
+        """Their notifiers have something to fold in."""
+        self.on_news(user_ids)
+
     def _publish_message(self, event: MessageCommitted, channel: Channel | None, members: Mapping[int, object]) -> None:
         if channel is not None:
             frame, own_frame = events.v1_message(event)
@@ -261,6 +266,10 @@ class Hub(Audience):
         attachment.fall_out()
         attachment.is_live = False
         self.on_fallen_behind(channel, attachment)
+
+
+def _nobody_folds(user_ids: Iterable[int]) -> None:
+    raise AssertionError("there are notes for users and nobody was named to fold them in")
 
 
 def _nobody_replays(channel: Channel, attachment: Attachment) -> None:

@@ -25,6 +25,7 @@ from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.people import People
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.replay import Replayer
+from greenroom.http.ws.user_streams import SocketStreams
 from greenroom.runtime import (
     ActorGone,
     ActorSystem,
@@ -59,6 +60,7 @@ class SocketServices:
     engine: SocketEngine
     hub: Hub
     replayer: Replayer
+    streams: SocketStreams
     presence: SocketPresence
     system: ActorSystem
     conversations: Conversations

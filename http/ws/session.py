@@ -53,6 +53,7 @@ class SocketSession:
         "is_present",
         "principal",
         "services",
+        "useq",
         "user_id",
     )
 
@@ -65,6 +66,7 @@ class SocketSession:
         self.user_id = principal.user_id if principal is not None else None
         self.device = ""
         self.is_present = False
+        self.useq: int | None = None  # the last event of the user's stream that it was given, once it is live
         self._backlog: deque[str] | None = None
         self._held: deque[tuple[Ref, Command[Any], ReplyTo]] | None = None
         self._faults = 0

@@ -13,6 +13,7 @@ from greenroom.http.ws.codes import BAD_FRAME, TOO_MANY_ROOMS, ErrorCode
 from greenroom.http.ws.cursor import ROOMS_MAX as ROOMS_MAX  # a connection hears no more
 from greenroom.http.ws.cursor import BadCursor, read_cursor
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
+from greenroom.http.ws.user_streams import UserCursor
 
 INFLIGHT_MAX: Final = 256
 COMMANDS_MAX: Final = 16
@@ -34,12 +35,13 @@ class BadCommand(Exception):
 class WantedRooms:
     """The rooms of a `start`: after[r] is the last seq the client has, None for a room that it joins afresh."""
 
-    __slots__ = ("after", "epochs", "is_resume")
+    __slots__ = ("after", "epochs", "is_resume", "user")
 
     def __init__(self) -> None:
         self.after: dict[int, int | None] = {}
         self.epochs: dict[int, int] = {}
         self.is_resume = False
+        self.user: UserCursor | None = None
 
     def is_lost(self, view: RoomView) -> bool:
         """Not everything since the client was here will be replayed."""
@@ -64,10 +66,11 @@ def wanted_rooms(data: dict[str, Any]) -> WantedRooms:
 
 def _want_resume(wanted: WantedRooms, resume: object) -> None:
     if not isinstance(resume, dict) or not isinstance(resume.get("rooms", {}), dict):
-        raise BadCommand('resume of start is {"epoch": epoch, "rooms": {room: seq}}')
+        raise BadCommand('resume of start is {"user": useq, "rooms": {room: seq}}')
     wanted.is_resume = True
     _want_cursor(wanted, resume.get("cursor"))
     epoch = optional_seq(resume, "epoch")
+    wanted.user = user_cursor(resume)
     for room, cursor in resume.get("rooms", {}).items():
         room_id = _room_id(room)
         at = cursor if isinstance(cursor, dict) else {"seq": cursor}
@@ -80,18 +83,16 @@ def _want_resume(wanted: WantedRooms, resume: object) -> None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
 
 
-def _want_cursor(wanted: WantedRooms, cursor: object) -> None:
-    """The rooms of a cursor, as an event stream or a poll gave it; what `resume.rooms` says counts before it."""
-    if cursor is None:
-        return
-    if not isinstance(cursor, str):
-        raise BadCommand("resume.cursor is a text, as a stream or a poll gave it")
-    try:
-        places = read_cursor(cursor)
-    except BadCursor as fault:
-        raise BadCommand(str(fault)) from None
-    wanted.after.update({room_id: place.seq for room_id, place in places.items()})
-    wanted.epochs.update({room_id: place.epoch for room_id, place in places.items()})
+def user_cursor(data: dict[str, Any]) -> UserCursor | None:
+    """Where the client is in its user's stream, if it says so: a useq, or that and the epoch."""
+    at = data.get("user")
+    if at is None:
+        return None
+    given = at if isinstance(at, dict) else {"useq": at}
+    useq = optional_seq(given, "useq")
+    if useq is None:
+        raise BadCommand('user of resume is the useq of the last event that the client has, or {"useq", "epoch"}')
+    return UserCursor(useq, optional_seq(given, "epoch"))
 
 
 def cursor_in(view: RoomView, after_seq: int | None, epoch: int | None) -> int:

@@ -25,6 +25,7 @@ from greenroom.http.ws.codes import (
 )
 from greenroom.http.ws.frames import FRAME_BYTES_MAX, text_frame
 from greenroom.http.ws.services import Failure, SocketServices, failure_of
+from greenroom.http.ws.user_streams import gap_in
 from greenroom.http.ws.v1_commands import (
     COMMANDS_MAX,
     ID_CHARACTERS_MAX,
@@ -36,6 +37,7 @@ from greenroom.http.ws.v1_commands import (
     wanted_rooms,
 )
 from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.user_streams import Standing
 
 if TYPE_CHECKING:
     from greenroom.http.ws.v1 import V1Session
@@ -48,7 +50,17 @@ START_SECONDS_MAX: Final = 10.0
 class Start:
     """One `start` command under way. Raises BadCommand when it cannot be understood."""
 
-    __slots__ = ("_command_id", "_left", "_refused", "_session", "_token", "_views", "_wanted", "attachments")
+    __slots__ = (
+        "_command_id",
+        "_left",
+        "_refused",
+        "_session",
+        "_standing",
+        "_token",
+        "_views",
+        "_wanted",
+        "attachments",
+    )
 
     def __init__(self, session: "V1Session", command_id: str | None, data: object) -> None:
         if not isinstance(data, dict):
@@ -65,7 +77,8 @@ class Start:
         self._token: str | None = token
         self._views: dict[int, RoomView] = {}
         self._refused: dict[int, Failure] = {}
-        self._left = len(self._wanted.after)
+        self._left = len(self._wanted.after) + 1
+        self._standing: Standing | None = None
         self.attachments: dict[int, Attachment] = {}
 
     def begin(self) -> None:
@@ -124,15 +137,15 @@ class Start:
         return True
 
     def _enter_rooms(self) -> None:
-        """Ask every room at once; `ready` goes out when the last one has answered."""
-        if not self._left:
-            self._ready()
+        """Ask every room at once; `ready` goes out when the last one has answered, and how far the user's stream is."""
         for room_id in self._wanted.after:
             self._session.ask(
                 self._session.services.room(room_id),
                 self._session.enter(room_id),
                 lambda value, error, room_id=room_id: self._answered(room_id, value, error),  # type: ignore[misc]
             )
+        assert self._session.user_id is not None
+        self._session.services.streams.standing(self._session.user_id, self._stands_at)
 
     def _answered(self, room_id: int, value: object, error: BaseException | None) -> None:
         self._left -= 1
@@ -146,6 +159,12 @@ class Start:
         if not self._left:
             self._ready()
 
+    def _stands_at(self, standing: Standing | None) -> None:
+        self._standing = standing
+        self._left -= 1
+        if not self._left and not self._session.connection.is_closing:
+            self._ready()
+
     def _attach(self, view: RoomView) -> Attachment:
         """Into the room, silent until `ready` is out: the cursor holds its place meanwhile."""
         session, wanted = self._session, self._wanted
@@ -154,15 +173,16 @@ class Start:
         return session.services.hub.attach(session.connection, session.user_id, view, cursor, view.recent)
 
     def _ready(self) -> None:
-        session, wanted, views = self._session, self._wanted, self._views
+        session, wanted, views, standing = self._session, self._wanted, self._views, self._standing
+        assert session.user_id is not None
         is_whole = not self._refused and not any(wanted.is_lost(view) for view in views.values())
+        is_whole = is_whole and standing is not None and gap_in(standing, wanted.user) is None
         data: dict[str, Any] = {
             "user": session.user_id,
             "name": session.name,
             "device": session.device,
             "session": f"{session.connection.number:x}",
-            "userEpoch": 1,
-            "useq": 0,
+            **({} if standing is None else {"userEpoch": standing.epoch, "useq": standing.useq}),
             "resumed": wanted.is_resume and is_whole,
             "rooms": [room_item(view) for view in views.values()],
         }
@@ -177,6 +197,7 @@ class Start:
         session.connection.write(events.v1("ready", data, **subject))
         for view in views.values():
             session.tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
+        session.services.streams.attach(session.connection, session.user_id, standing, wanted.user)
         session.appear()
         session.services.replayer.catch_up(list(self.attachments.items()), lambda: session.live(list(views)))
 
@@ -198,8 +219,15 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
             "hb": int(PING_SECONDS * 1000),
             "hbGrace": int((SILENCE_SECONDS - PING_SECONDS) * 1000),
             "authWithin": int(START_SECONDS_MAX * 1000),
-            "limits": limits_told(messages_per_minute, commands_per_minute),
-            "features": ["rooms", "resume", "typing", "receipts", "presence", "history"],
+            "limits": {
+                "frame": FRAME_BYTES_MAX,
+                "inflight": INFLIGHT_MAX,
+                "rooms": ROOMS_MAX,
+                "commands": COMMANDS_MAX,
+                **_rate("send", messages_per_minute),
+                **_rate("cmds", commands_per_minute),
+            },
+            "features": ["rooms", "resume", "typing", "receipts", "presence", "history", "user"],
             "conn": "CONN",
             "now": "NOW",
         },

@@ -21,6 +21,7 @@ import trio
 from quart_trio import QuartTrio
 
 from greenroom.actors import catalog
+from greenroom.actors.notifier.commands import FoldNotes
 from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.actors.provider_queue.state import QueuePolicy
@@ -51,6 +52,7 @@ from greenroom.http.ws.replay import Replayer
 from greenroom.http.ws.revocation import Revocations
 from greenroom.http.ws.route import Admission, add_socket_route
 from greenroom.http.ws.services import SocketLimits, SocketServices
+from greenroom.http.ws.user_streams import SocketStreams
 from greenroom.runtime import ActorSystem, Inspection, StorageUnavailable, SystemClock, open_system
 from greenroom.secret_file import jwt_secret
 from greenroom.settings import Settings
@@ -68,6 +70,7 @@ from greenroom.storage.postgres.migrate import apply_migrations, require_migrate
 from greenroom.storage.postgres.outbox import Outbox
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.sessions import Sessions
+from greenroom.storage.postgres.user_streams import UserStreams
 from greenroom.storage.postgres.users import Users
 
 log = structlog.get_logger()
@@ -261,12 +264,16 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         engine = SocketEngine(nursery)
         hub = Hub(engine, clock)
         presence = SocketPresence(engine, hub, storage.last_seen, clock)
+        user_streams = UserStreams(storage.postgres)
+        streams = SocketStreams(engine, user_streams)
+        hub.on_news = streams.news_for
         email = email_settings(settings, storage.directory)
         async with open_providers(email, clock.wall_milliseconds) as providers:
             policy = queue_policy(email)
             kinds = [
                 *provider_queue_kinds(storage.outbox, providers, policy, event=log_event),
                 catalog.presence_kind(presence),
+                catalog.notifier_kind(user_streams, streams),
                 catalog.room_kind(storage.conversations, storage.ids, hub),
             ]
             async with open_system(
@@ -289,7 +296,8 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                         else None
                     ),
                 )
-                sockets = _socket_services(settings, storage, system, engine, hub, presence, authenticator)
+                streams.on_notes = lambda user: system.tell_or_bury(system.ref("notifier", user).address, FoldNotes())
+                sockets = _socket_services(settings, storage, system, engine, hub, presence, streams, authenticator)
                 authenticator.on_user_read = sockets.people.changed
                 revocations = Revocations(
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
@@ -313,12 +321,14 @@ def _socket_services(
     engine: SocketEngine,
     hub: Hub,
     presence: SocketPresence,
+    streams: SocketStreams,
     authenticator: Authenticator,
 ) -> SocketServices:
     return SocketServices(
         engine=engine,
         hub=hub,
         replayer=Replayer(engine, hub, storage.conversations),
+        streams=streams,
         presence=presence,
         system=system,
         conversations=storage.conversations,

@@ -34,6 +34,8 @@ from greenroom.storage.postgres.alarms import write_alarms
 from greenroom.storage.postgres.ownership import PostgresOwnership
 from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
 from greenroom.storage.postgres.queries import query
+from greenroom.storage.postgres.user_streams import write_users
+from greenroom.storage.user_writes import UserWrite
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant
 
 BATCH_UNITS_MAX = 4096
@@ -237,6 +239,8 @@ def _text_bytes(write: object) -> int:
         return len(write.content)
     if isinstance(write, StoredAlarm):
         return len(write.command)
+    if isinstance(write, UserWrite):
+        return write.check()
     return len(write.json) if isinstance(write, StoredValue) else 0
 
 
@@ -256,6 +260,8 @@ def _check(write: object) -> int:
         numbers = (write.conversation_id, write.user_id, write.at_ms, write.removed_by_id or 0, 0)
     elif isinstance(write, AdvanceMarker):
         numbers = (write.conversation_id, write.user_id, write.read_seq, write.at_ms, 0)
+    elif isinstance(write, UserWrite):
+        return write.check()
     elif isinstance(write, KeptWrite):
         write.check()
         return WRITE_BYTES + _text_bytes(write)
@@ -283,6 +289,7 @@ async def _write(connection: Any, batch: Batch) -> dict[Address, CommitOutcome] 
         accepted = [write for unit in units for write in unit.writes]
         await _write_participants(connection, [write for write in accepted if isinstance(write, PutParticipant)])
         await _write_markers(connection, [write for write in accepted if isinstance(write, AdvanceMarker)])
+        await write_users(connection, [write for write in accepted if isinstance(write, UserWrite)])
         await write_alarms(connection, units)
         await write_state(connection, units)
     return outcomes

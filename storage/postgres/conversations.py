@@ -19,7 +19,8 @@ from greenroom.storage.postgres.idempotency import (
 )
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
-from greenroom.storage.writes import Role
+from greenroom.storage.postgres.user_streams import put_notes
+from greenroom.storage.writes import Role, membership_note
 
 RING_MESSAGES = 256
 CLIENT_IDS_MAX = 4096
@@ -260,6 +261,8 @@ async def _create(connection: Any, new: NewConversation) -> tuple[int, bool]:
         return await connection.fetchval(query("select_direct_conversation"), *pair), False
     await connection.execute(query("insert_ownership"), "room", str(new.id))
     await connection.execute(query("insert_participants"), new.id, list(roles), list(roles.values()), new.at_ms)
+    notes = [membership_note(new.id, user_id, role, new.at_ms, is_active=True) for user_id, role in roles.items()]
+    await put_notes(connection, notes)
     return new.id, True
 
 

@@ -1,0 +1,214 @@
+"""The streams of users as their sockets hear them.
+
+    notifier ──tell──▶ greenroom.v1 sockets of the user that have everything before it, at once
+                       others (a resume, a socket that was passed over) ──▶ read from storage, page by page, then live
+             ──tell──▶ compat sockets, those events that they have a frame for
+
+A session's `useq` is the last event that its socket was given, None while it is being brought up. How far a stream is
+stays known here as long as nothing is stored past us, so that a user who comes back costs no look into storage.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+import trio
+
+from greenroom.actors.notifier.actor import Devices
+from greenroom.http.ws import events
+from greenroom.http.ws.connection import Connection
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.replay import PACK_BYTES_MAX, STORAGE_PAUSE_SECONDS, UNSENT_BYTES_MAX
+from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.user_streams import Standing, UserEvent, UserStreams
+
+KNOWN_STREAMS_MAX: Final = 100_000
+REPLAY_EVENTS_MAX: Final = 500
+PAGE_EVENTS: Final = 200
+
+
+class UserCursor(NamedTuple):
+    """Where a client is in its user's stream, and the epoch that it knows."""
+
+    useq: int
+    epoch: int | None = None
+
+
+class SocketStreams(Devices):
+    """All streams of this process."""
+
+    def __init__(self, engine: SocketEngine, streams: UserStreams) -> None:
+        self._engine = engine
+        self._streams = streams
+        self._known: OrderedDict[int, Standing] = OrderedDict()  # as far as was told, or read
+        # Called with a user for whom there are notes, while somebody here listens: their notifier should fold them in.
+        self.on_notes: Callable[[int], None] = _nobody_folds
+
+    # -- rooms --------------------------------------------------------------------------------------------------
+
+    def news_for(self, user_ids: Iterable[int]) -> None:
+        """Notes were stored for these users. Who has no socket here hears of them on coming."""
+        for user_id in user_ids:
+            if self._engine.of_user(user_id):
+                self.on_notes(user_id)
+            else:
+                self._known.pop(user_id, None)
+
+    # -- the notifier -------------------------------------------------------------------------------------------
+
+    def tell(self, user_id: int, epoch: int, told: list[UserEvent]) -> None:
+        """These events are stored."""
+        first, last = told[0].useq, told[-1].useq
+        self._know(user_id, Standing(last, epoch))
+        connections = self._engine.connections_of(user_id)
+        if not connections:
+            return
+        frames = b"".join(events.v1_user_event(event) for event in told)
+        for connection in list(connections):
+            if connection.session.useq == first - 1:
+                connection.session.useq = last
+                connection.write(frames)
+            else:
+                self._bring_up(connection, user_id)
+
+    def stands_at(self, user_id: int, standing: Standing) -> None:
+        """So far the stream is by what is stored: whoever was told less is brought up."""
+        self._know(user_id, standing)
+        for connection in list(self._engine.connections_of(user_id)):
+            self._bring_up(connection, user_id)
+
+    def forget(self, user_id: int) -> None:
+        """Ask storage, at the next coming."""
+        self._known.pop(user_id, None)
+
+    # -- sessions -----------------------------------------------------------------------------------------------
+
+    def standing(self, user_id: int, reply_to: Callable[[Standing | None], None]) -> None:
+        """Have *reply_to* called with how far the user's stream is, None while storage does not answer.
+
+        At once when it is known.
+        """
+        known = self._known.get(user_id)
+        if known is None:
+            self._engine.spawn(self._find, user_id, reply_to)
+        else:
+            self._known.move_to_end(user_id)
+            reply_to(known)
+
+    async def _find(self, user_id: int, reply_to: Callable[[Standing | None], None]) -> None:
+        try:
+            standing: Standing | None = await self._read(user_id)
+        except StorageUnavailable:
+            standing = None
+        reply_to(standing)
+
+    async def _read(self, user_id: int) -> Standing:
+        """How far the stream is by storage, or farther. Raises: StorageUnavailable."""
+        found = await self._streams.standing(user_id)
+        if found.has_notes:
+            self.on_notes(user_id)
+        known = self._known.get(user_id)
+        standing = Standing(found.useq if known is None else max(found.useq, known.useq), found.epoch)
+        if not found.has_notes:
+            self._know(user_id, standing)
+        return standing
+
+    def attach(
+        self, connection: Connection, user_id: int, standing: Standing | None, cursor: UserCursor | None
+    ) -> None:
+        """Let a socket hear the stream: from *cursor* on, or from *standing* on when it is new.
+
+        What lies too far back is a gap, and told as one. Without a standing the socket is brought up when there is one.
+        """
+        if standing is None:
+            self._engine.spawn(self._attach_later, connection, user_id, cursor)
+            return
+        gap = gap_in(standing, cursor)
+        if gap is not None:
+            connection.write(events.v1("gap", gap))
+        start = standing.useq if cursor is None or gap is not None else cursor.useq
+        known = self._known.get(user_id)
+        if known is not None and start >= known.useq:
+            connection.session.useq = start
+        else:  # behind, or nobody knows any more
+            self._engine.spawn(self._replay, connection, user_id, start)
+
+    async def _attach_later(self, connection: Connection, user_id: int, cursor: UserCursor | None) -> None:
+        while not connection.is_closing:
+            await trio.sleep(STORAGE_PAUSE_SECONDS)
+            try:
+                standing = await self._read(user_id)
+            except StorageUnavailable:
+                continue
+            self.attach(connection, user_id, standing, cursor)
+            return
+
+    def _bring_up(self, connection: Connection, user_id: int) -> None:
+        """A live socket was passed over: read what it has not."""
+        useq = connection.session.useq
+        if connection.session.is_v1 and useq is not None and useq < self._known[user_id].useq:
+            connection.session.useq = None
+            self._engine.spawn(self._replay, connection, user_id, useq)
+
+    async def _replay(self, connection: Connection, user_id: int, useq: int) -> None:
+        """Everything after *useq*, then live."""
+        while not connection.is_closing:
+            try:
+                page = await self._streams.events_after(user_id, useq, PAGE_EVENTS)
+            except StorageUnavailable:
+                await trio.sleep(STORAGE_PAUSE_SECONDS)
+                continue
+            if page:
+                useq = await self._write(connection, page, useq)
+            known = self._known.get(user_id)
+            if not page and (known is None or known.useq <= useq):
+                connection.session.useq = useq
+                return
+
+    @staticmethod
+    async def _write(connection: Connection, page: list[UserEvent], useq: int) -> int:
+        if page[0].useq > useq + 1:  # the beginning was forgotten meanwhile
+            connection.write(events.v1("gap", _gap(useq + 1, page[0].useq - 1, page[-1].useq)))
+        pack, size = [], 0
+        for event in page:
+            pack.append(events.v1_user_event(event))
+            size += len(pack[-1])
+            if size >= PACK_BYTES_MAX:
+                connection.write(b"".join(pack))
+                pack, size = [], 0
+        if pack:
+            connection.write(b"".join(pack))
+        connection.flush()
+        while connection.unsent_bytes > UNSENT_BYTES_MAX and not connection.is_closing:  # noqa: ASYNC110
+            await trio.sleep(0.02)
+        await trio.lowlevel.checkpoint()
+        return page[-1].useq
+
+    # -- what is known ------------------------------------------------------------------------------------------
+
+    def _know(self, user_id: int, standing: Standing) -> None:
+        self._known[user_id] = standing
+        self._known.move_to_end(user_id)
+        if len(self._known) > KNOWN_STREAMS_MAX:
+            self._known.popitem(last=False)
+
+
+def gap_in(standing: Standing, cursor: UserCursor | None) -> dict[str, object] | None:
+    """What will not be told again to a client that is at *cursor*: None when nothing is left out.
+
+    reset: the stream is not the one that the client knew: its epoch changed, or it is shorter.
+    """
+    if cursor is None:
+        return None
+    top = standing.useq
+    if cursor.epoch not in (None, standing.epoch) or cursor.useq > top:
+        return {**_gap(1, top, top), "reset": True}
+    return _gap(cursor.useq + 1, top, top) if top - cursor.useq > REPLAY_EVENTS_MAX else None
+
+
+def _gap(first: int, last: int, top: int) -> dict[str, object]:
+    return {"user": True, "from": first, "to": last, "top": top}
+
+
+def _nobody_folds(user_id: int) -> None:
+    raise AssertionError(f"there are notes for user {user_id} and nobody was named to fold them in")
