@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "cli": ("greenroom",),
     "__main__": ("greenroom.cli",),
     "settings_table": ("greenroom.settings",),
+    "mail": ("greenroom.settings", "greenroom.actors"),
     "client": (),
 }
 KNOWN_DIRECTIONS: dict[tuple[str, str], str] = {}

@@ -189,6 +189,7 @@ class RoomActor(Actor):
             member_count=len(room.members),
             members=frozenset(room.members) if is_small else frozenset(),
             unread=rules.unread(room, command.user_id),
+            last=room.ring[-1] if room.ring else None,
             recent=tuple(room.ring) if command.wants_recent else (),
         )
 

@@ -28,6 +28,7 @@ class RoomView:
     member_count: int
     members: frozenset[int]
     unread: int = 0
+    last: StoredMessage | None = None
     recent: tuple[StoredMessage, ...] = ()
 
 

@@ -29,6 +29,7 @@ from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
 from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.small_rooms import SmallRooms
+from greenroom.http.ws.summaries import Summaries
 from greenroom.http.ws.walk import WALK_SOCKETS_MIN, Walker
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.conversations import StoredMessage
@@ -44,6 +45,7 @@ class Hub(Audience):
         self.compat: dict[int, list[Connection]] = {}
         self._compat_rooms: dict[Connection, set[int]] = {}
         self.small_rooms = SmallRooms()
+        self.summaries = Summaries()
         self._walker = Walker(engine, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
@@ -149,6 +151,8 @@ class Hub(Audience):
     def publish(self, event: RoomEvent, members: Mapping[int, object]) -> None:
         """Tell everybody who may hear *event*."""
         channel = self.channels.get(event.room_id)
+        if self.summaries.rooms:
+            self.summaries.note(event)
         if type(event) is MessageCommitted:
             self._publish_message(event, channel, members)
         elif isinstance(event, MarkerMoved):

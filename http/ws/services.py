@@ -1,14 +1,13 @@
 """What sessions need from the rest of the house, in one value; made in compose."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 import trio
 
 from greenroom.actors.errors import Refused
-from greenroom.actors.presence.commands import SocketClosed
-from greenroom.actors.room.commands import Send
+from greenroom.actors.room.commands import Enter, RoomView, Send
 from greenroom.http.auth import Authenticator
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.ws.codes import (
@@ -25,6 +24,7 @@ from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.people import People
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.replay import Replayer
+from greenroom.http.ws.summaries import Summaries
 from greenroom.http.ws.user_streams import SocketStreams
 from greenroom.runtime import (
     ActorGone,
@@ -41,16 +41,24 @@ from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.last_seen import LastSeen
 
 COMMAND_SECONDS_MAX = 10.0
+TYPING_PER_MINUTE: Final = 120
+
+LimitClass = Literal["send", "cmds", "typing"]
 
 
 @dataclass(frozen=True, slots=True)
 class SocketLimits:
-    """Per user: messages and commands in any minute (0: none). Seconds: heartbeat of compat, and its end."""
+    """Per user: messages, commands and typing in any minute (0: none). Seconds: heartbeat of compat, and its end."""
 
     messages: SlidingWindow
     commands: SlidingWindow
     compat_ping_seconds: float
     compat_silence_seconds: float
+    typing: SlidingWindow = field(default_factory=lambda: SlidingWindow(0))
+
+    def of(self, kind: LimitClass) -> SlidingWindow:
+        """That of one class of commands."""
+        return {"send": self.messages, "cmds": self.commands, "typing": self.typing}[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,7 @@ class SocketServices:
     hub: Hub
     replayer: Replayer
     streams: SocketStreams
+    summaries: Summaries
     presence: SocketPresence
     system: ActorSystem
     conversations: Conversations
@@ -137,6 +146,20 @@ def ask_with_backpressure(
     except (ActorGone, StorageUnavailable) as error:
         reply_to(None, error)
     return True
+
+
+def ask_for_view(system: ActorSystem, room_id: int, user_id: int, reply_to: Callable[[RoomView | None], None]) -> None:
+    """Have *reply_to* called with the room as this member sees it; None when it is not to be had."""
+
+    def answered(value: object, error: BaseException | None) -> None:
+        reply_to(value if isinstance(value, RoomView) else None)
+
+    try:
+        system.ref("room", room_id).request(
+            Enter(user_id), answered, deadline=trio.current_time() + COMMAND_SECONDS_MAX
+        )
+    except (ActorGone, MailboxFull, StorageUnavailable) as error:
+        answered(None, error)
 
 
 def send_over_limit(command: Send) -> Send:

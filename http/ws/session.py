@@ -58,6 +58,7 @@ class SocketSession:
     )
 
     is_v1 = False
+    grace_seconds = 0.0  # how long a token is good for past its end
 
     def __init__(self, services: SocketServices, connection: Connection, principal: Principal | None) -> None:
         self.services = services
@@ -191,15 +192,19 @@ class SocketSession:
         The end of a session stands in its row, and may have moved since: `revocation.py` looks, and closes in time.
         Here it ends only what could not be looked at.
         """
-        if self.seconds_left() > 0:
+        if self.good_seconds() > 0:
             return False
         self.connection.close(TOKEN_EXPIRED)
         return True
 
     def seconds_left(self) -> float:
+        """As `good_seconds`, or less when there is something to be said of the credential before."""
+        return self.good_seconds()
+
+    def good_seconds(self) -> float:
         """How long the credential is good for."""
         principal = self.principal
         if principal is None or principal.expires_at is None:
             return math.inf
-        grace_seconds = SESSION_GRACE_SECONDS if principal.kind == "session" else 0
+        grace_seconds = SESSION_GRACE_SECONDS if principal.kind == "session" else self.grace_seconds
         return principal.expires_at + grace_seconds - self.services.clock.wall_milliseconds() / 1000

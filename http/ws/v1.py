@@ -25,7 +25,6 @@ from greenroom.http.ws.codes import (
     AUTH_TIMEOUT,
     BAD_FRAME,
     BAD_JSON,
-    FLOODING,
     RATE_LIMITED,
     TOO_MANY_INFLIGHT,
     TOO_MANY_ROOMS,
@@ -33,7 +32,6 @@ from greenroom.http.ws.codes import (
     ErrorCode,
 )
 from greenroom.http.ws.connection import CONTROL, Connection
-from greenroom.http.ws.replay import UNSENT_BYTES_MAX
 from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession, commands_in
 from greenroom.http.ws.v1_commands import (
@@ -47,13 +45,17 @@ from greenroom.http.ws.v1_commands import (
     gap_in,
     id_in,
     message_in,
+    mode_in,
     optional_seq,
     room_item,
     room_of,
     wanted_status,
 )
-from greenroom.http.ws.v1_history import WantedPage, read_page
+from greenroom.http.ws.v1_history import history
+from greenroom.http.ws.v1_limits import may_command, slow_down
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
+from greenroom.http.ws.v1_summary import join_summary
+from greenroom.http.ws.v1_user import GRACE_SECONDS, members, refresh, seconds_to_look, sync, warn_of_end
 from greenroom.runtime import Command, StorageUnavailable
 
 _PING: Final = events.v1("ping")
@@ -63,19 +65,22 @@ _FREE: Final = frozenset(("ping", "pong", "start"))
 class V1Session(SocketSession):
     """One connection."""
 
-    __slots__ = ("_first_ping_at", "_inflight", "_opened_at", "_rooms", "_types_in", "starting")
+    __slots__ = ("_first_ping_at", "_opened_at", "_types_in", "inflight", "rooms", "slowed_at", "starting", "warned_of")
 
     is_v1 = True
+    grace_seconds = GRACE_SECONDS
 
     def __init__(self, services: SocketServices, connection: Connection, principal: Principal | None) -> None:
         super().__init__(services, connection, principal)
-        self._rooms: tuple[int, ...] | None = None  # joined; None until ready. A set would take 216 bytes
+        self.rooms: tuple[int, ...] | None = None  # joined; None until ready. A set would take 216 bytes
         self.starting: Start | None = None
         self._types_in: set[int] | None = None  # rooms where others believe that this user types
         # The first ping comes at a random moment, so that connections of one storm are not pinged together.
         self._first_ping_at = trio.current_time() + random.uniform(1, PING_SECONDS)
-        self._inflight = 0
+        self.inflight = 0
         self._opened_at = trio.current_time()
+        self.slowed_at = -math.inf  # when it was last told to slow down
+        self.warned_of: float | None = None  # the end of the credential that was told of
         connection.write(hello(services, connection.number), CONTROL)
 
     # -- the engine's side --------------------------------------------------------------------------------------
@@ -107,12 +112,13 @@ class V1Session(SocketSession):
 
     def beat(self, now: float) -> float | None:
         """Ping who was not heard or spoken to for a while; end who is gone."""
-        if self._rooms is None:
+        if self.rooms is None:
             if now - self._opened_at >= START_SECONDS_MAX:
                 self.connection.close(AUTH_TIMEOUT)
             return max(START_SECONDS_MAX - (now - self._opened_at), 0) + 1
         if self.is_expired():
             return PING_SECONDS
+        warn_of_end(self)
         heard_ago, spoken_ago = now - self.connection.heard_at, now - self.connection.spoken_at
         if self.connection.is_paused:  # it is we who do not listen
             heard_ago = 0.0
@@ -124,6 +130,10 @@ class V1Session(SocketSession):
             return min(PING_SECONDS, SILENCE_SECONDS - heard_ago + 1)
         return min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago, self._first_ping_at - now) + 1
 
+    def seconds_left(self) -> float:
+        """How long the credential is good for, or, before the client was told of its end, until it is to be."""
+        return seconds_to_look(self)
+
     @property
     def first_beat_seconds(self) -> float:
         """In time for the first ping, and for who does not start."""
@@ -131,11 +141,12 @@ class V1Session(SocketSession):
 
     def closed(self) -> None:
         """Leave every room."""
-        for room_id in self._rooms or (self.starting.attachments if self.starting is not None else ()):
+        for room_id in self.rooms or (self.starting.attachments if self.starting is not None else ()):
             self.services.hub.detach(self.connection, room_id)
+        self.services.summaries.drop(self.connection)
         for room_id in self._types_in or ():
             self._stop_typing(room_id)
-        self._rooms, self.starting = (), None
+        self.rooms, self.starting = (), None
         super().closed()
 
     def _stop_typing(self, room_id: int) -> None:
@@ -150,7 +161,7 @@ class V1Session(SocketSession):
         try:
             kind = frame.get("type")
             command_id = command_id_of(frame)
-            if kind == "send" and self._rooms is not None:  # the one that matters for speed
+            if kind == "send" and self.rooms is not None:  # the one that matters for speed
                 self._send(command_id, frame)
                 return
             handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
@@ -158,31 +169,18 @@ class V1Session(SocketSession):
                 raise BadCommand("a command has a type, which is a text", UNKNOWN_TYPE)
             if handler is None:
                 raise BadCommand(f"{kind[:40]!r} is not a command", UNKNOWN_TYPE)
-            if self._rooms is None and kind not in _FREE:
+            if self.rooms is None and kind not in _FREE:
                 raise BadCommand("send start first, and wait for ready")
-            if kind not in _FREE and not self._may_command(command_id):
+            if kind not in _FREE and not may_command(self, command_id, "typing" if kind == "typing" else "cmds"):
                 return
             handler(self, command_id, frame)
         except BadCommand as fault:
             self._fault(command_id, fault.code, fault.message)
 
-    def _may_command(self, command_id: str | None) -> bool:
-        """Count one command; over the limit it is refused and the connection rests."""
-        assert self.user_id is not None
-        retry_after = self.services.limits.commands.take(self.user_id, trio.current_time())
-        if retry_after is None:
-            return True
-        if self.floods():
-            self.connection.close(FLOODING)
-        else:
-            self.error(command_id, RATE_LIMITED, "too many commands in a minute", retry_after)
-            self.pause_for(1)
-        return False
-
     def _send(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)
         content, client_id = message_in(data_of(frame), command_id)
-        if not self._may_command(command_id):
+        if not may_command(self, command_id, "cmds"):
             return
         user_id = self.user_id
         assert user_id is not None
@@ -193,7 +191,7 @@ class V1Session(SocketSession):
             command = send_over_limit(command)
 
         def sent(value: object, error: BaseException | None) -> None:
-            self._inflight -= 1
+            self.inflight -= 1
             if type(value) is Sent:
                 if value.is_duplicate and retry_after is None:
                     self.services.limits.messages.give_back(user_id)
@@ -205,20 +203,23 @@ class V1Session(SocketSession):
             else:
                 if retry_after is None:
                     self.services.limits.messages.give_back(user_id)
+                else:
+                    slow_down(self, "send", retry_after)
                 self.failed(reply_id, value, error, retry_after)
 
-        self._ask_room(reply_id, room_id, command, sent)
+        self.ask_room(reply_id, room_id, command, sent)
 
-    def _ask_room(
+    def ask_room(
         self,
         command_id: str | None,
         room_id: int,
         command: Command[Any],
         reply_to: Callable[[object, BaseException | None], None],
     ) -> None:
-        if self._inflight >= INFLIGHT_MAX:
+        """Have *reply_to* called with the room's answer; it takes one from `inflight`. Raises: BadCommand."""
+        if self.inflight >= INFLIGHT_MAX:
             raise BadCommand(f"{INFLIGHT_MAX} commands wait for their answers: wait for some", TOO_MANY_INFLIGHT)
-        self._inflight += 1
+        self.inflight += 1
         self.ask(self.services.room(room_id), command, reply_to)
 
     def _join(self, command_id: str | None, frame: dict[str, Any]) -> None:
@@ -226,33 +227,37 @@ class V1Session(SocketSession):
         if not isinstance(data, dict):
             raise BadCommand("data of join is an object")
         after_seq, epoch = optional_seq(data, "after"), optional_seq(data, "epoch")
-        assert self._rooms is not None
-        if room_id not in self._rooms and len(self._rooms) >= ROOMS_MAX:
+        assert self.rooms is not None
+        if mode_in(data) == "summary":
+            join_summary(self, command_id, room_id)
+            return
+        if room_id not in self.rooms and len(self.rooms) >= ROOMS_MAX:
             raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
 
         def entered(value: object, error: BaseException | None) -> None:
-            self._inflight -= 1
+            self.inflight -= 1
             if not isinstance(value, RoomView):
                 self.failed(command_id, value, error)
                 return
-            attachment = self._attach(value, after_seq, epoch)
+            attachment = self.attach(value, after_seq, epoch)
             self.ack(command_id, room_item(value), room_id)
             self.tell_gap(value, after_seq, epoch)
             self.services.replayer.catch_up([(room_id, attachment)], lambda: self.live([room_id]))
 
-        self._ask_room(command_id, room_id, self.enter(room_id), entered)
+        self.ask_room(command_id, room_id, self.enter(room_id), entered)
 
     def enter(self, room_id: int) -> Enter:
         """The command that asks for a room; with what was said lately where nobody here has it yet."""
         assert self.user_id is not None
         return Enter(self.user_id, wants_recent=room_id not in self.services.hub.channels)
 
-    def _attach(self, view: RoomView, after_seq: int | None, epoch: int | None) -> Attachment:
+    def attach(self, view: RoomView, after_seq: int | None, epoch: int | None) -> Attachment:
         """Into the room with the cursor where the client is, unless that is out of reach."""
         assert self.user_id is not None
-        assert self._rooms is not None
-        if view.room_id not in self._rooms:
-            self._rooms = (*self._rooms, view.room_id)
+        assert self.rooms is not None
+        self.services.summaries.unwatch(self.connection, view.room_id)
+        if view.room_id not in self.rooms:
+            self.rooms = (*self.rooms, view.room_id)
         cursor = cursor_in(view, after_seq, epoch)
         return self.services.hub.attach(self.connection, self.user_id, view, cursor, view.recent)
 
@@ -279,13 +284,18 @@ class V1Session(SocketSession):
 
     def _leave(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)
-        assert self._rooms is not None
-        self._rooms = tuple(joined for joined in self._rooms if joined != room_id)
+        self.leave(room_id)
+        self.services.summaries.unwatch(self.connection, room_id)
+        self.ack(command_id, {}, room_id)
+
+    def leave(self, room_id: int) -> None:
+        """Hear the room no more, but for summaries."""
+        assert self.rooms is not None
+        self.rooms = tuple(joined for joined in self.rooms if joined != room_id)
         self.services.hub.detach(self.connection, room_id)
         if self._types_in and room_id in self._types_in:
             self._types_in.discard(room_id)
             self._stop_typing(room_id)
-        self.ack(command_id, {}, room_id)
 
     def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id, data = room_of(frame), data_of(frame)
@@ -294,14 +304,14 @@ class V1Session(SocketSession):
         assert self.user_id is not None
 
         def noted(value: object, error: BaseException | None) -> None:
-            self._inflight -= 1
+            self.inflight -= 1
             if failure_of(value, error) is not None:
                 self.failed(command_id, value, error)
                 return
             self._note_typing(room_id, is_on=data["on"])
             self.ack(command_id, {}, room_id)
 
-        self._ask_room(command_id, room_id, Type(self.user_id, self.name, data["on"]), noted)
+        self.ask_room(command_id, room_id, Type(self.user_id, self.name, data["on"]), noted)
 
     def _note_typing(self, room_id: int, *, is_on: bool) -> None:
         """Remember where to stop when this connection ends. Beyond so many rooms what was begun ends by expiry."""
@@ -320,38 +330,13 @@ class V1Session(SocketSession):
         assert self.user_id is not None
 
         def moved(value: object, error: BaseException | None) -> None:
-            self._inflight -= 1
+            self.inflight -= 1
             if isinstance(value, Moved):
                 self.ack(command_id, {"seq": value.seq}, room_id)
             else:
                 self.failed(command_id, value, error)
 
-        self._ask_room(command_id, room_id, Read(self.user_id, self.name, seq), moved)
-
-    def _history(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        wanted = WantedPage(frame.get("data") or {})
-
-        def entered(value: object, error: BaseException | None) -> None:
-            if not isinstance(value, RoomView):
-                self._inflight -= 1
-                self.failed(command_id, value, error)
-                return
-            self.services.engine.spawn(self._answer_history, command_id, value, wanted)
-
-        assert self.user_id is not None
-        self._ask_room(command_id, room_of(frame), Enter(self.user_id), entered)
-
-    async def _answer_history(self, command_id: str | None, view: RoomView, wanted: WantedPage) -> None:
-        assert self.user_id is not None
-        try:
-            data = await read_page(self.services.conversations, view, self.user_id, wanted)
-            while self.connection.unsent_bytes > UNSENT_BYTES_MAX and not self.connection.is_closing:  # noqa: ASYNC110
-                await trio.sleep(0.02)  # many pages were asked for at once: no more than the peer takes
-            self.ack(command_id, data, view.room_id)
-        except StorageUnavailable as error:
-            self.failed(command_id, None, error)
-        finally:
-            self._inflight -= 1
+        self.ask_room(command_id, room_id, Read(self.user_id, self.name, seq), moved)
 
     def _presence(self, command_id: str | None, frame: dict[str, Any]) -> None:
         """With a room: who is online in it. With data.status: how this user appears."""
@@ -364,14 +349,14 @@ class V1Session(SocketSession):
         room_id = room_of(frame)
 
         def entered(value: object, error: BaseException | None) -> None:
-            self._inflight -= 1
+            self.inflight -= 1
             if not isinstance(value, RoomView):
                 self.failed(command_id, value, error)
                 return
-            self._inflight += 1
+            self.inflight += 1
             self.services.engine.spawn(self._answer_presence, command_id, value)
 
-        self._ask_room(command_id, room_id, Enter(self.user_id), entered)
+        self.ask_room(command_id, room_id, Enter(self.user_id), entered)
 
     async def _answer_presence(self, command_id: str | None, view: RoomView) -> None:
         try:
@@ -379,7 +364,7 @@ class V1Session(SocketSession):
         except StorageUnavailable as error:
             self.failed(command_id, None, error)
         finally:
-            self._inflight -= 1
+            self.inflight -= 1
 
     def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
         now_ms = self.services.clock.wall_milliseconds()
@@ -392,14 +377,14 @@ class V1Session(SocketSession):
     # -- start --------------------------------------------------------------------------------------------------
 
     def _start(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        if self._rooms is not None or self.starting is not None:
+        if self.rooms is not None or self.starting is not None:
             raise BadCommand("start was sent before")
         self.starting = Start(self, command_id, {} if frame.get("data") is None else frame["data"])
         self.starting.begin()
 
     def ready(self, room_ids: tuple[int, ...]) -> None:
         """The start is over: the session is in *room_ids*, and may command from here on."""
-        self._rooms, self.starting = room_ids, None
+        self.rooms, self.starting = room_ids, None
 
     # -- answers ------------------------------------------------------------------------------------------------
 
@@ -443,8 +428,11 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "leave": V1Session._leave,
     "typing": V1Session._typing,
     "read": V1Session._read,
-    "history": V1Session._history,
+    "history": history,
     "presence": V1Session._presence,
+    "refresh": refresh,
+    "sync": sync,
+    "members": members,
     "ping": V1Session._ping,
     "pong": V1Session._pong,
 }

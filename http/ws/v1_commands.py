@@ -15,6 +15,10 @@ from greenroom.http.ws.cursor import BadCursor, read_cursor
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 from greenroom.http.ws.user_streams import UserCursor
 
+ROOMS_MAX: Final = 200
+SUMMARIES_MAX: Final = 500
+MEMBERS_MAX: Final = 1000  # in one answer
+MODES: Final = ("full", "summary")
 INFLIGHT_MAX: Final = 256
 COMMANDS_MAX: Final = 16
 STATUSES: Final = ("away", "busy", "dnd", "online")
@@ -35,12 +39,13 @@ class BadCommand(Exception):
 class WantedRooms:
     """The rooms of a `start`: after[r] is the last seq the client has, None for a room that it joins afresh."""
 
-    __slots__ = ("after", "epochs", "is_resume", "user")
+    __slots__ = ("after", "epochs", "is_resume", "summaries", "user")
 
     def __init__(self) -> None:
         self.after: dict[int, int | None] = {}
         self.epochs: dict[int, int] = {}
         self.is_resume = False
+        self.summaries: set[int] = set()  # of the rooms: those that are wanted as summaries only
         self.user: UserCursor | None = None
 
     def is_lost(self, view: RoomView) -> bool:
@@ -55,12 +60,17 @@ def wanted_rooms(data: dict[str, Any]) -> WantedRooms:
     if not isinstance(rooms, list):
         raise BadCommand('rooms of start is a list of {"r": room}')
     for item in rooms:
-        wanted.after[_room_id(item.get("r") if isinstance(item, dict) else item)] = None
+        room_id = _room_id(item.get("r") if isinstance(item, dict) else item)
+        wanted.after[room_id] = None
+        if isinstance(item, dict) and mode_in(item) == "summary":
+            wanted.summaries.add(room_id)
     resume = data.get("resume")
     if resume is not None:
         _want_resume(wanted, resume)
-    if len(wanted.after) > ROOMS_MAX:
+    if len(wanted.after) - len(wanted.summaries) > ROOMS_MAX:
         raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
+    if len(wanted.summaries) > SUMMARIES_MAX:
+        raise BadCommand(f"a connection has summaries of at most {SUMMARIES_MAX} rooms", TOO_MANY_ROOMS)
     return wanted
 
 
@@ -79,6 +89,7 @@ def _want_resume(wanted: WantedRooms, resume: object) -> None:
             raise BadCommand("a resumed room needs the seq of the last message that the client has")
         room_epoch = optional_seq(at, "epoch")
         wanted.after[room_id] = seq
+        wanted.summaries.discard(room_id)  # who has a place in it wants it whole
         if room_epoch is not None or epoch is not None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
 
@@ -115,7 +126,15 @@ def gap_in(view: RoomView, after_seq: int | None, epoch: int | None) -> dict[str
     return None
 
 
-def room_item(view: RoomView) -> dict[str, Any]:
+def mode_in(data: dict[str, Any]) -> str:
+    """How a room is wanted: whole, or as a summary now and then."""
+    mode = data.get("mode", "full")
+    if mode not in MODES:
+        raise BadCommand(f"mode is one of {', '.join(MODES)}")
+    return str(mode)
+
+
+def room_item(view: RoomView, mode: str = "full") -> dict[str, Any]:
     """A room in `ready`, and in the ack of `join`."""
     return {
         "r": view.room_id,
@@ -124,7 +143,7 @@ def room_item(view: RoomView) -> dict[str, Any]:
         "read": view.read_seq,
         "unread": view.unread,
         "members": view.member_count,
-        "mode": "full",
+        "mode": mode,
     }
 
 

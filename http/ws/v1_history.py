@@ -1,11 +1,18 @@
 """History in greenroom.v1: a page of a room, before, after or around a seq, bounded in messages and in bytes."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from greenroom.actors.room.commands import RoomView
+import trio
+
+from greenroom.actors.room.commands import Enter, RoomView
 from greenroom.http.ws import events
-from greenroom.http.ws.v1_commands import LARGEST_ID, BadCommand, optional_seq
+from greenroom.http.ws.replay import UNSENT_BYTES_MAX
+from greenroom.http.ws.v1_commands import LARGEST_ID, BadCommand, optional_seq, room_of
+from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.conversations import Conversations, StoredMessage
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.v1 import V1Session
 
 HISTORY_MESSAGES_MAX: Final = 200
 HISTORY_BYTES_MAX: Final = 128 * 1024  # of content in one answer: it must fit well into the outbox
@@ -30,6 +37,34 @@ class WantedPage:
         self.direction = given[0] if given else "before"
         seq = optional_seq(data, self.direction)
         self.seq = LARGEST_ID if seq is None else seq
+
+
+def history(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """The command."""
+    wanted = WantedPage(frame.get("data") or {})
+
+    def entered(value: object, error: BaseException | None) -> None:
+        if not isinstance(value, RoomView):
+            session.inflight -= 1
+            session.failed(command_id, value, error)
+            return
+        session.services.engine.spawn(_answer, session, command_id, value, wanted)
+
+    assert session.user_id is not None
+    session.ask_room(command_id, room_of(frame), Enter(session.user_id), entered)
+
+
+async def _answer(session: "V1Session", command_id: str | None, view: RoomView, wanted: WantedPage) -> None:
+    assert session.user_id is not None
+    try:
+        data = await read_page(session.services.conversations, view, session.user_id, wanted)
+        while session.connection.unsent_bytes > UNSENT_BYTES_MAX and not session.connection.is_closing:  # noqa: ASYNC110
+            await trio.sleep(0.02)  # many pages were asked for at once: no more than the peer takes
+        session.ack(command_id, data, view.room_id)
+    except StorageUnavailable as error:
+        session.failed(command_id, None, error)
+    finally:
+        session.inflight -= 1
 
 
 async def read_page(conversations: Conversations, view: RoomView, reader_id: int, wanted: WantedPage) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from greenroom.http.ws.v1_commands import (
     ID_CHARACTERS_MAX,
     INFLIGHT_MAX,
     ROOMS_MAX,
+    SUMMARIES_MAX,
     BadCommand,
     cursor_in,
     room_item,
@@ -151,7 +152,12 @@ class Start:
         self._left -= 1
         if isinstance(value, RoomView):
             self._views[room_id] = value
-            self.attachments[room_id] = self._attach(value)
+            if room_id in self._wanted.summaries:
+                session = self._session
+                assert session.user_id is not None
+                session.services.summaries.watch(session.connection, session.user_id, value)
+            else:
+                self.attachments[room_id] = self._attach(value)
         else:
             failure = failure_of(value, error)
             assert failure is not None
@@ -184,7 +190,7 @@ class Start:
             "session": f"{session.connection.number:x}",
             **({} if standing is None else {"userEpoch": standing.epoch, "useq": standing.useq}),
             "resumed": wanted.is_resume and is_whole,
-            "rooms": [room_item(view) for view in views.values()],
+            "rooms": [room_item(view, self._mode_of(view.room_id)) for view in views.values()],
         }
         if self._refused:
             data["refused"] = [
@@ -199,18 +205,22 @@ class Start:
             session.tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
         session.services.streams.attach(session.connection, session.user_id, standing, wanted.user)
         session.appear()
-        session.services.replayer.catch_up(list(self.attachments.items()), lambda: session.live(list(views)))
+        session.services.replayer.catch_up(list(self.attachments.items()), lambda: session.live(list(self.attachments)))
+
+    def _mode_of(self, room_id: int) -> str:
+        return "summary" if room_id in self._wanted.summaries else "full"
 
 
 def hello(services: SocketServices, connection_id: int) -> bytes:
     """The first frame. Only two values differ from one connection to the next: the rest is encoded once."""
     limits = services.limits
-    template = _hello_template(services.node, limits.messages.per_minute, limits.commands.per_minute)
+    rates = (limits.messages.per_minute, limits.commands.per_minute, limits.typing.per_minute)
+    template = _hello_template(services.node, *rates)
     return text_frame((template % (connection_id, services.clock.wall_milliseconds())).encode())
 
 
 @cache
-def _hello_template(node: str, messages_per_minute: int, commands_per_minute: int) -> str:
+def _hello_template(node: str, messages_per_minute: int, commands_per_minute: int, typing_per_minute: int) -> str:
     hello = {
         "type": "hello",
         "data": {
@@ -226,8 +236,10 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
                 "commands": COMMANDS_MAX,
                 **_rate("send", messages_per_minute),
                 **_rate("cmds", commands_per_minute),
+                **_rate("typing", typing_per_minute),
+                "summaries": SUMMARIES_MAX,
             },
-            "features": ["rooms", "resume", "typing", "receipts", "presence", "history", "user"],
+            "features": ["rooms", "resume", "typing", "receipts", "presence", "history", "user", "summary"],
             "conn": "CONN",
             "now": "NOW",
         },

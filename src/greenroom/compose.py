@@ -24,8 +24,7 @@ from greenroom.actors import catalog
 from greenroom.actors.notifier.commands import FoldNotes
 from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
-from greenroom.actors.provider_queue.state import QueuePolicy
-from greenroom.actors.providers.accounts import EmailSettings, accounts_from, open_providers
+from greenroom.actors.providers.accounts import open_providers
 from greenroom.control.console import console_operation, why_not_attach
 from greenroom.control.operations import operations_of
 from greenroom.control.server import Operations
@@ -51,8 +50,9 @@ from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.replay import Replayer
 from greenroom.http.ws.revocation import Revocations
 from greenroom.http.ws.route import Admission, add_socket_route
-from greenroom.http.ws.services import SocketLimits, SocketServices
+from greenroom.http.ws.services import TYPING_PER_MINUTE, SocketLimits, SocketServices, ask_for_view
 from greenroom.http.ws.user_streams import SocketStreams
+from greenroom.mail import email_settings, queue_policy
 from greenroom.runtime import ActorSystem, Inspection, StorageUnavailable, SystemClock, open_system
 from greenroom.secret_file import jwt_secret
 from greenroom.settings import Settings
@@ -198,54 +198,6 @@ def signing_secret(settings: Settings, directory: Path) -> bytes:
     return jwt_secret(directory)
 
 
-def email_settings(settings: Settings, directory: Path) -> EmailSettings:
-    """What the e-mail side takes from the settings."""
-    plain = EmailSettings(data_dir=directory)
-
-    def secret(value: Any) -> str | None:
-        return None if value is None else value.get_secret_value()
-
-    return EmailSettings(
-        data_dir=directory,
-        sendgrid_api_key=secret(settings.sendgrid_api_key),
-        sendgrid_api_url=settings.sendgrid_api_url,
-        sendgrid_fallback_api_key=secret(settings.sendgrid_fallback_api_key),
-        sendgrid_fallback_api_url=settings.sendgrid_fallback_api_url or settings.sendgrid_api_url,
-        sendgrid_from_email=settings.sendgrid_from_email or plain.sendgrid_from_email,
-        sendgrid_from_name=settings.sendgrid_from_name or plain.sendgrid_from_name,
-        email_rate_limit_minute=settings.email_rate_limit_minute,
-        email_rate_limit_hour=settings.email_rate_limit_hour,
-        email_rate_limit_day=settings.email_rate_limit_day,
-        email_max_retries=settings.email_max_retries,
-        email_retry_delay=settings.email_retry_delay,
-        email_retry_max_delay=settings.email_retry_max_delay,
-        email_queue_concurrent=settings.email_queue_concurrent,
-        email_batch_size=settings.email_batch_size,
-        email_queue_interval=settings.email_queue_interval,
-        email_queue_ttl=settings.email_queue_ttl,
-    )
-
-
-def queue_policy(email: EmailSettings) -> QueuePolicy:
-    """How the provider queues behave."""
-    windows = (
-        (60_000, email.email_rate_limit_minute),
-        (3_600_000, email.email_rate_limit_hour),
-        (86_400_000, email.email_rate_limit_day),
-    )
-    return QueuePolicy(
-        accounts=tuple(account.name for account in accounts_from(email)),
-        tries_max=email.email_max_retries + 1,
-        retry_ms_min=email.email_retry_delay,
-        retry_ms_max=email.email_retry_max_delay,
-        mail_ms_max=email.email_queue_ttl * 1000,
-        concurrent=email.email_queue_concurrent,
-        claims_max=email.email_batch_size,
-        poll_ms=email.email_queue_interval,
-        windows=tuple((span, limit) for span, limit in windows if limit),
-    )
-
-
 def log_event(name: str, error: BaseException | None = None, **facts: object) -> None:
     """The runtime's events, as log lines."""
     if name == "actor.ended":  # what it ended of has told of itself, if it is out of the ordinary
@@ -296,6 +248,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                         else None
                     ),
                 )
+                hub.summaries.ask = partial(ask_for_view, system)
                 streams.on_notes = lambda user: system.tell_or_bury(system.ref("notifier", user).address, FoldNotes())
                 sockets = _socket_services(settings, storage, system, engine, hub, presence, streams, authenticator)
                 authenticator.on_user_read = sockets.people.changed
@@ -303,8 +256,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
                 post_office = PostOffice(storage.outbox, system, policy)
-                leases = partial(presence.leases.run, sockets.lease_over)
-                for task in (engine.run, presence.run, leases, revocations.run, post_office.run):
+                for task in (engine.run, presence.run, hub.summaries.run, revocations.run, post_office.run):
                     nursery.start_soon(task)
                 try:
                     people = (sockets, authenticator, revocations)
@@ -329,6 +281,7 @@ def _socket_services(
         hub=hub,
         replayer=Replayer(engine, hub, storage.conversations),
         streams=streams,
+        summaries=hub.summaries,
         presence=presence,
         system=system,
         conversations=storage.conversations,
@@ -338,6 +291,7 @@ def _socket_services(
         limits=SocketLimits(
             messages=SlidingWindow(settings.messages_per_minute),
             commands=SlidingWindow(settings.ws_commands_per_minute),
+            typing=SlidingWindow(TYPING_PER_MINUTE if settings.ws_commands_per_minute else 0),
             compat_ping_seconds=settings.ws_heartbeat_interval / 1000,
             compat_silence_seconds=settings.ws_connection_timeout / 1000,
         ),

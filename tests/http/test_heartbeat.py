@@ -16,7 +16,7 @@ class Peer:
         self.session = V1Session.__new__(V1Session)
         self.session.connection = self.connection  # type: ignore[assignment]
         self.session.principal = None
-        self.session._rooms, self.session._first_ping_at = (), 0.0
+        self.session.rooms, self.session._first_ping_at = (), 0.0
 
     def signal(self, frame):
         self.pings.append(self.now)

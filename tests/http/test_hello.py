@@ -18,4 +18,4 @@ async def test_hello_tells_the_limits_that_there_are_and_no_others(live_house, s
     async with live_house.socket(1) as socket:
         limits = (await socket.hear("hello"))["data"]["limits"]
     assert (limits.get("send"), limits.get("cmds")) == (send, commands)
-    assert {"frame", "inflight", "rooms", "commands"} == set(limits) - {"send", "cmds"}
+    assert {"frame", "inflight", "rooms", "summaries", "commands"} == set(limits) - {"send", "cmds", "typing"}

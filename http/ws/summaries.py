@@ -1,0 +1,190 @@
+"""Summaries: rooms that somebody follows without hearing every message, told at most once a second.
+
+    message ──▶ noted, once for the room ──each second──▶ top, unread and last, to whoever follows it
+    marker of a follower ──▶ the room is asked how much is unread now
+
+This is how a user of hundreds of rooms stays cheap: a message costs its followers nothing until the second is over, and
+then one frame each, however many messages there were. A peer that is slow is told later, what is true then.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import trio
+
+from greenroom.actors.events import MarkerMoved, MemberChanged, MessageCommitted, RoomEvent
+from greenroom.actors.room.commands import RoomView
+from greenroom.http.ws import events
+from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
+
+TOLD_SECONDS: Final = 1.0
+PREVIEW_CODE_POINTS_MAX: Final = 100
+FOLLOWERS_AT_ONCE: Final = 64
+
+Json = dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Follower:
+    """A socket that follows a room. unread: of others, up to *seq*. is_due: something changed that it was not told."""
+
+    user_id: int
+    seq: int
+    unread: int
+    is_due: bool
+
+
+@dataclass(slots=True, eq=False)
+class Followed:
+    """A room that is followed. news: (seq, sender) of what was said since it was told last."""
+
+    top_seq: int
+    last: Json | None
+    followers: dict[Connection, Follower] = field(default_factory=dict)
+    news: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Summaries:
+    """All rooms that are followed on this process. Run `run` in a nursery.
+
+    ask(room, user, reply_to): has the room's view of a member given to *reply_to*, or None when there is none.
+    """
+
+    def __init__(self) -> None:
+        self.rooms: dict[int, Followed] = {}
+        self.ask: Callable[[int, int, Callable[[RoomView | None], None]], None] = _nobody_asks
+        self._of: dict[Connection, set[int]] = {}
+        self._due: set[int] = set()
+        self._wake = trio.Event()
+
+    # -- who follows --------------------------------------------------------------------------------------------
+
+    def watch(self, connection: Connection, user_id: int, view: RoomView) -> None:
+        """Follow a room; how it stands is told at once, within the second."""
+        if connection.is_closing:
+            return
+        room = self.rooms.get(view.room_id)
+        if room is None:
+            room = self.rooms[view.room_id] = Followed(view.top_seq, None)
+        if view.top_seq >= room.top_seq and view.last is not None:
+            last = view.last
+            room.top_seq = view.top_seq
+            room.last = _last(last.id, last.sender_id, last.sender_name, last.content, last.created_at_ms)
+        room.followers[connection] = Follower(user_id, view.top_seq, view.unread, is_due=True)
+        self._of.setdefault(connection, set()).add(view.room_id)
+        self._tell_soon(view.room_id)
+
+    def unwatch(self, connection: Connection, room_id: int) -> None:
+        """Follow it no more, if it was followed."""
+        mine = self._of.get(connection)
+        if mine is None or room_id not in mine:
+            return
+        mine.discard(room_id)
+        if not mine:
+            del self._of[connection]
+        room = self.rooms[room_id]
+        del room.followers[connection]
+        if not room.followers:
+            del self.rooms[room_id]
+
+    def drop(self, connection: Connection) -> None:
+        """The socket is gone."""
+        for room_id in tuple(self._of.get(connection, ())):
+            self.unwatch(connection, room_id)
+
+    def watches(self, connection: Connection, room_id: int) -> bool:
+        """Whether the socket follows the room."""
+        return room_id in self._of.get(connection, ())
+
+    def count_of(self, connection: Connection) -> int:
+        """Rooms that the socket follows."""
+        return len(self._of.get(connection, ()))
+
+    # -- what happens -------------------------------------------------------------------------------------------
+
+    def note(self, event: RoomEvent) -> None:
+        """Something happened in a room."""
+        room = self.rooms.get(event.room_id)
+        if room is None:
+            return
+        if isinstance(event, MessageCommitted):
+            room.top_seq = event.seq
+            room.last = _last(event.id, event.sender_id, event.sender_name, event.content, event.at_ms)
+            room.news.append((event.seq, event.sender_id))
+            self._tell_soon(event.room_id)
+        elif isinstance(event, MarkerMoved):
+            if any(follower.user_id == event.user_id for follower in room.followers.values()):
+                self.ask(event.room_id, event.user_id, lambda view: self._count_again(event.user_id, view))
+        elif isinstance(event, MemberChanged) and not event.is_active:
+            for connection, follower in list(room.followers.items()):
+                if follower.user_id == event.user_id:
+                    self.unwatch(connection, event.room_id)
+
+    def _count_again(self, user_id: int, view: RoomView | None) -> None:
+        room = None if view is None else self.rooms.get(view.room_id)
+        if view is None or room is None:
+            return
+        for follower in room.followers.values():
+            if follower.user_id == user_id and follower.seq <= view.top_seq:
+                follower.seq, follower.unread, follower.is_due = view.top_seq, view.unread, True
+        self._tell_soon(view.room_id)
+
+    def _tell_soon(self, room_id: int) -> None:
+        self._due.add(room_id)
+        self._wake.set()
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tell what changed, once a second."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            due, self._due = self._due, set()
+            for room_id in due:
+                await self._tell(room_id)
+            await trio.sleep(TOLD_SECONDS)
+
+    async def _tell(self, room_id: int) -> None:
+        room = self.rooms.get(room_id)
+        if room is None:
+            return
+        self._count(room)
+        for count, (connection, follower) in enumerate(list(room.followers.items()), start=1):
+            if not follower.is_due:
+                continue
+            if connection.unsent_bytes * 2 > OUTBOX_BYTES_MAX:
+                self._tell_soon(room_id)
+                continue
+            if self.watches(connection, room_id):  # who was removed meanwhile is told nothing
+                follower.is_due = False
+                data = {"top": room.top_seq, "unread": follower.unread, "last": room.last}
+                connection.write(events.v1("room_summary", data, room=room_id))
+            if count % FOLLOWERS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+
+    @staticmethod
+    def _count(room: Followed) -> None:
+        """Add what was said since the last time to what each follower has not read."""
+        if not room.news:
+            return
+        news, room.news = room.news, []
+        first, by_sender = news[0][0], Counter(sender for _, sender in news)
+        for follower in room.followers.values():
+            if follower.seq < first:
+                follower.unread += len(news) - by_sender[follower.user_id]
+            else:  # it was counted in the midst of them
+                follower.unread += sum(seq > follower.seq and sender != follower.user_id for seq, sender in news)
+            follower.seq, follower.is_due = max(follower.seq, news[-1][0]), True
+
+
+def _last(message_id: int, sender_id: int, sender_name: str, content: str, at_ms: int) -> Json:
+    body = content[:PREVIEW_CODE_POINTS_MAX]
+    return {"id": message_id, "sender": sender_id, "senderName": sender_name, "body": body, "ts": at_ms}
+
+
+def _nobody_asks(room_id: int, user_id: int, reply_to: Callable[[RoomView | None], None]) -> None:
+    raise AssertionError("nobody was named who asks rooms")

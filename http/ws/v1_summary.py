@@ -1,0 +1,29 @@
+"""`join` with `mode: summary`: a room that is followed without hearing it."""
+
+from typing import TYPE_CHECKING
+
+from greenroom.actors.room.commands import Enter, RoomView
+from greenroom.http.ws.codes import TOO_MANY_ROOMS
+from greenroom.http.ws.v1_commands import SUMMARIES_MAX, BadCommand, room_item
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.v1 import V1Session
+
+
+def join_summary(session: "V1Session", command_id: str | None, room_id: int) -> None:
+    """Follow a room by summaries; one that was heard whole is not heard any more. Raises: BadCommand."""
+    summaries, user_id = session.services.summaries, session.user_id
+    assert user_id is not None
+    if summaries.count_of(session.connection) >= SUMMARIES_MAX and not summaries.watches(session.connection, room_id):
+        raise BadCommand(f"a connection has summaries of at most {SUMMARIES_MAX} rooms", TOO_MANY_ROOMS)
+
+    def entered(value: object, error: BaseException | None) -> None:
+        session.inflight -= 1
+        if not isinstance(value, RoomView):
+            session.failed(command_id, value, error)
+            return
+        session.leave(room_id)
+        summaries.watch(session.connection, user_id, value)
+        session.ack(command_id, room_item(value, "summary"), room_id)
+
+    session.ask_room(command_id, room_id, Enter(user_id), entered)

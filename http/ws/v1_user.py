@@ -1,0 +1,201 @@
+"""Commands of greenroom.v1 about the session itself, and about who is in a room.
+
+token_expiring ──WARNING_SECONDS──▶ the token's end ──GRACE_SECONDS──▶ 4002
+       └──────────── refresh ────────────┴──▶ good until the new one ends
+"""
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from greenroom.actors.room.commands import Enter, RoomView
+from greenroom.http.errors import ApiError
+from greenroom.http.ws import events
+from greenroom.http.ws.codes import TOKEN_EXPIRED_ERROR, TOKEN_INVALID
+from greenroom.http.ws.connection import CONTROL
+from greenroom.http.ws.services import Failure, failure_of
+from greenroom.http.ws.user_streams import UserCursor
+from greenroom.http.ws.v1_commands import (
+    MEMBERS_MAX,
+    BadCommand,
+    data_of,
+    optional_seq,
+    room_item,
+    room_of,
+    user_cursor,
+    wanted_rooms,
+)
+from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.user_streams import Standing
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.v1 import V1Session
+
+WARNING_SECONDS: Final = 60.0
+GRACE_SECONDS: Final = 30.0
+MEMBERS_DEFAULT: Final = 200
+
+
+def seconds_to_look(session: "V1Session") -> float:
+    """Until the credential is over, or until the client is to be told of its end."""
+    good_seconds, principal = session.good_seconds(), session.principal
+    if principal is None or principal.expires_at is None or session.warned_of == principal.expires_at:
+        return good_seconds
+    end_seconds = principal.expires_at - session.services.clock.wall_milliseconds() / 1000
+    return max(end_seconds - WARNING_SECONDS, 0)
+
+
+def warn_of_end(session: "V1Session") -> None:
+    """Tell once, when it is time, that the credential ends."""
+    principal = session.principal
+    if principal is None or principal.expires_at is None or seconds_to_look(session) > 0:
+        return
+    if session.warned_of != principal.expires_at:
+        session.warned_of = principal.expires_at
+        session.connection.write(events.v1("token_expiring", {"at": math.floor(principal.expires_at * 1000)}), CONTROL)
+
+
+# -- refresh ----------------------------------------------------------------------------------------------------------
+
+
+def refresh(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """Another token of the same user. A wrong one changes nothing: the one before stays good until its end."""
+    token = data_of(frame).get("token")
+    if not isinstance(token, str):
+        raise BadCommand("refresh needs data.token, a text")
+    session.inflight += 1
+    session.services.engine.spawn(_refresh, session, command_id, token)
+
+
+async def _refresh(session: "V1Session", command_id: str | None, token: str) -> None:
+    changes = session.services.authenticator.changes
+    try:
+        principal = await session.services.authenticator.from_bearer(token)
+    except ApiError as fault:
+        number = TOKEN_EXPIRED_ERROR if fault.code == "TOKEN_EXPIRED" else TOKEN_INVALID
+        session.error(command_id, number, fault.message)
+        return
+    except StorageUnavailable as error:
+        session.failed(command_id, None, error)
+        return
+    finally:
+        session.inflight -= 1
+    if session.connection.is_closing:
+        return
+    if principal.user_id is None or principal.user_id != session.user_id:
+        session.error(command_id, TOKEN_INVALID, "the token is not one of the user who opened the connection")
+        return
+    session.principal = principal
+    session.services.engine.beat_within(session.connection, session.seconds_left())
+    await session.services.catch_up(session.connection, changes)
+    at = None if principal.expires_at is None else math.floor(principal.expires_at * 1000)
+    session.ack(command_id, {"expires": at}, None)
+
+
+# -- sync -------------------------------------------------------------------------------------------------------------
+
+
+class _Sync:
+    """One `sync` under way: rooms that are joined, each again from where the client is; and the user's stream."""
+
+    __slots__ = ("_command_id", "_items", "_left", "_refused", "_session")
+
+    def __init__(self, session: "V1Session", command_id: str | None, left: int) -> None:
+        self._session = session
+        self._command_id = command_id
+        self._left = left
+        self._items: list[dict[str, Any]] = []
+        self._refused: list[dict[str, Any]] = []
+
+    def room(self, room_id: int, after_seq: int | None, epoch: int | None, value: object, error: Any) -> None:
+        """A room answered."""
+        session = self._session
+        session.inflight -= 1
+        if isinstance(value, RoomView) and session.rooms is not None and room_id in session.rooms:
+            attachment = session.attach(value, after_seq, epoch)
+            self._items.append(room_item(value))
+            session.tell_gap(value, after_seq, epoch)
+            session.services.replayer.catch_up([(room_id, attachment)], lambda: session.live([room_id]))
+        elif not isinstance(value, RoomView):
+            failure = failure_of(value, error)
+            assert isinstance(failure, Failure)
+            self._refused.append({"r": room_id, "code": failure.code.number, "error": failure.code.name})
+        self._one_less()
+
+    def stream(self, cursor: UserCursor, standing: Standing | None) -> None:
+        """How far the user's stream is, is known. While it is being told already, that goes on."""
+        session = self._session
+        assert session.user_id is not None
+        if session.useq is not None:
+            session.useq = None
+            session.services.streams.attach(session.connection, session.user_id, standing, cursor)
+        self._one_less()
+
+    def _one_less(self) -> None:
+        self._left -= 1
+        if not self._left:
+            refused = {"refused": self._refused} if self._refused else {}
+            self._session.ack(self._command_id, {"rooms": self._items, **refused}, None)
+
+
+def sync(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """Tell again what follows the cursors of *data*, in rooms that are joined and in the user's stream."""
+    data = data_of(frame)
+    rooms, cursor = wanted_rooms({"resume": {"rooms": data.get("rooms", {})}}), user_cursor(data)
+    strange = [room_id for room_id in rooms.after if room_id not in (session.rooms or ())]
+    if strange:
+        raise BadCommand(f"sync is for rooms that are joined, and {strange[0]} is not: join it with data.after")
+    count = len(rooms.after) + (cursor is not None)
+    if not count:
+        raise BadCommand("sync needs data.rooms, {room: seq}, or data.user, a useq")
+    under_way = _Sync(session, command_id, count)
+    for room_id, after_seq in rooms.after.items():
+        session.ask_room(
+            command_id,
+            room_id,
+            session.enter(room_id),
+            partial(under_way.room, room_id, after_seq, rooms.epochs.get(room_id)),
+        )
+    if cursor is not None:
+        assert session.user_id is not None
+        session.services.streams.standing(session.user_id, lambda standing: under_way.stream(cursor, standing))
+
+
+# -- members ----------------------------------------------------------------------------------------------------------
+
+
+def members(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """Who is in a room, by id."""
+    data = frame.get("data") or {}
+    if not isinstance(data, dict):
+        raise BadCommand("data of members is an object")
+    after = optional_seq(data, "after") or 0
+    count = MEMBERS_DEFAULT if data.get("limit") is None else data["limit"]
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MEMBERS_MAX:
+        raise BadCommand(f"members.limit is a number from 1 to {MEMBERS_MAX}")
+
+    def entered(value: object, error: BaseException | None) -> None:
+        if isinstance(value, RoomView):
+            session.services.engine.spawn(_answer_members, session, command_id, value.room_id, after, count)
+        else:
+            session.inflight -= 1
+            session.failed(command_id, value, error)
+
+    assert session.user_id is not None
+    session.ask_room(command_id, room_of(frame), Enter(session.user_id), entered)
+
+
+async def _answer_members(session: "V1Session", command_id: str | None, room_id: int, after: int, count: int) -> None:
+    assert session.user_id is not None
+    try:
+        rows = await session.services.conversations.participants(room_id, session.user_id, after, count + 1)
+    except StorageUnavailable as error:
+        session.failed(command_id, None, error)
+        return
+    finally:
+        session.inflight -= 1
+    people = [
+        {"user": row["user_id"], "name": row["name"], "role": row["role"], "read": row["read_seq"]}
+        for row in rows[:count]
+    ]
+    session.ack(command_id, {"members": people, **({"more": True} if len(rows) > count else {})}, room_id)

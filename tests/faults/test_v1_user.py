@@ -1,0 +1,230 @@
+"""Commands of greenroom.v1 about the session: refresh, sync, members, summaries, and what is said at a limit."""
+
+import time
+from contextlib import suppress
+
+import pytest
+import trio
+from wire import Gone, Socket, open_sockets, wait_until
+
+
+async def ready(nursery, house, user, *rooms, token=None, **data):
+    sock = await Socket.open(nursery, house, user, token=token)
+    await sock.start(*rooms, **data)
+    return sock
+
+
+# -- refresh ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_token_that_ends_is_told_of_and_another_one_keeps_the_connection(live_house, monkeypatch):
+    await live_house.people(1)
+    now = int(time.time())
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, None, token=live_house.token(1, exp=now + 50))
+        told = await sock.expect("token_expiring")
+        assert told["data"] == {"at": (now + 50) * 1000}
+        reply = await sock.ask("refresh", token=live_house.token(1, exp=now + 55, jti="another"))
+        assert reply["data"] == {"expires": (now + 55) * 1000}
+        await sock.expect("token_expiring", data={"at": (now + 55) * 1000})
+        reply = await sock.ask("refresh", token=live_house.token(1, exp=now + 5000))
+        assert reply["data"] == {"expires": (now + 5000) * 1000}
+        await trio.sleep(1.5)
+        assert len(sock.of("token_expiring")) == 2
+        assert (await sock.ask("presence", status="busy"))["type"] == "ack"
+
+
+async def test_after_its_end_a_token_has_its_grace_and_then_the_connection_is_closed(live_house, monkeypatch):
+    monkeypatch.setattr("greenroom.http.ws.v1.V1Session.grace_seconds", 3.0)
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        ended, mended = [
+            await ready(nursery, live_house, None, token=live_house.token(1, exp=int(time.time()) + 2)) for _ in "ab"
+        ]
+        await trio.sleep(3.2)
+        assert (await ended.ask("presence", status="busy"))["type"] == "ack"
+        assert (await mended.ask("refresh", token=live_house.token(1)))["type"] == "ack"
+        assert await ended.wait_closed() == 4002
+        await mended.settle()
+        assert mended.close_code is None
+
+
+@pytest.mark.parametrize(
+    ("token", "error"),
+    [("of another", "TOKEN_INVALID"), ("expired", "TOKEN_EXPIRED"), ("nonsense", "TOKEN_INVALID"), (7, "BAD_FRAME")],
+)
+async def test_a_wrong_token_changes_nothing(live_house, token, error):
+    await live_house.people(1, 2)
+    tokens = {"of another": live_house.token(2), "expired": live_house.token(1, exp=int(time.time()) - 1)}
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1)
+        reply = await sock.ask("refresh", token=tokens.get(token, token))
+        assert reply["data"]["error"] == error
+        assert (await sock.ask("presence", status="busy"))["type"] == "ack"
+
+
+# -- sync and members -------------------------------------------------------------------------------------------------
+
+
+async def test_sync_tells_again_what_follows_the_cursors(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1, room)
+        for body in "abc":
+            await sock.ask("send", room, body=body)
+        await sock.ask("read", room, seq=3)
+        await sock.expect("read_sync")
+        position = await sock.settle()
+        reply = await sock.ask("sync", rooms={str(room): 1}, user=1)
+        assert [item["top"] for item in reply["data"]["rooms"]] == [3]
+        await sock.expect("live", after=position)
+        await sock.expect("read_sync", after=position)
+        again = [event for event in sock.events[position:] if event["type"] in ("message", "read_sync")]
+        assert sorted(event.get("seq", event.get("useq")) for event in again) == [2, 2, 3]
+        assert (await sock.ask("send", room, body="d"))["data"]["seq"] == 4
+        await sock.expect("message", seq=4)
+        for wrong in ({}, {"rooms": {"7": 1}}, {"rooms": {str(room): None}}, {"user": "x"}):
+            assert (await sock.ask("sync", **wrong))["data"]["error"] == "BAD_FRAME", wrong
+
+
+async def test_members_come_in_pages_and_to_members_only(live_house):
+    await live_house.people(1, 2, 3, 4)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        sock, stranger = await ready(nursery, live_house, 1), await ready(nursery, live_house, 4)
+        page = (await sock.ask("members", room, limit=2))["data"]
+        assert [(one["user"], one["name"], one["role"]) for one in page["members"]] == [
+            (1, "user-1", "admin"),
+            (2, "user-2", "member"),
+        ]
+        assert page["more"]
+        page = (await sock.ask("members", room, after=2, limit=2))["data"]
+        assert ([one["user"] for one in page["members"]], "more" in page) == ([3], False)
+        assert (await stranger.ask("members", room))["data"]["error"] == "NOT_MEMBER"
+        assert (await sock.ask("members", room, limit=0))["data"]["error"] == "BAD_FRAME"
+
+
+# -- summaries --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_room_in_summary_is_told_once_a_second_as_it_stands(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        author = await ready(nursery, live_house, 1, room)
+        follower = await Socket.open(nursery, live_house, 2)
+        came = await follower.start(rooms=[{"r": room, "mode": "summary"}])
+        assert came["data"]["rooms"][0]["mode"] == "summary"
+        assert (await follower.expect("room_summary"))["data"] == {"top": 0, "unread": 0, "last": None}
+        started = trio.current_time()
+        for number in range(40):
+            await author.ask("send", room, body=f"{number} " + "x" * 200)
+            await trio.sleep(0.05)
+        await wait_until(lambda: [s["data"] for s in follower.of("room_summary")[-1:] if s["data"]["top"] < 40])
+        seconds = trio.current_time() - started
+        assert 3 <= len(follower.of("room_summary")) <= seconds + 2
+        told = follower.of("room_summary")[-1]["data"]
+        assert (told["unread"], told["last"]["sender"], told["last"]["body"][:3]) == (40, 1, "39 ")
+        assert len(told["last"]["body"]) == 100
+        assert not follower.of("message", "receipts", "typing")
+
+
+async def test_a_summary_counts_what_others_said_and_follows_the_marker(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        author = await ready(nursery, live_house, 1, room)
+        phone, laptop = await ready(nursery, live_house, 2, room), await ready(nursery, live_house, 2)
+        assert (await laptop.ask("join", room, mode="summary"))["data"]["mode"] == "summary"
+        for sock in (author, phone, author, author):
+            await sock.ask("send", room, body="x")
+        await wait_until(lambda: summary(laptop)[:2] != (4, 3) and summary(laptop))
+        await phone.ask("read", room, seq=3)
+        await wait_until(lambda: summary(laptop)[:2] != (4, 1) and summary(laptop))
+        await laptop.ask("join", room, after=2)
+        await laptop.expect("message", seq=4)
+        count = len(laptop.of("room_summary"))
+        await author.ask("send", room, body="y")
+        await laptop.expect("message", seq=5)
+        await trio.sleep(1.2)
+        assert len(laptop.of("room_summary")) == count
+
+
+async def test_who_is_removed_gets_no_summary_any_more_and_a_stranger_none_at_all(live_house):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        author, gone = await ready(nursery, live_house, 1, room), await ready(nursery, live_house, 2)
+        stranger = await ready(nursery, live_house, 3)
+        assert (await stranger.ask("join", room, mode="summary"))["data"]["error"] == "NOT_MEMBER"
+        await gone.ask("join", room, mode="summary")
+        await gone.expect("room_summary")
+        await author.ask("send", room, body="before")
+        await live_house.delete(f"/api/conversations/{room}/participants/2", 1)
+        position = await gone.settle()
+        await author.ask("send", room, body="not for strangers")
+        await trio.sleep(1.3)
+        assert not [event for event in gone.events[position:] if event["type"] == "room_summary"]
+        assert live_house.house.hub.summaries.rooms == {}
+
+
+async def test_a_mode_that_is_none_and_too_many_summaries_are_refused(live_house, monkeypatch):
+    monkeypatch.setattr("greenroom.http.ws.v1_summary.SUMMARIES_MAX", 1)
+    await live_house.people(1)
+    rooms = [await live_house.conversation(1) for _ in "ab"]
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1)
+        assert (await sock.ask("join", rooms[0], mode="loud"))["data"]["error"] == "BAD_FRAME"
+        for _ in "ab":
+            assert (await sock.ask("join", rooms[0], mode="summary"))["type"] == "ack"
+        assert (await sock.ask("join", rooms[1], mode="summary"))["data"]["error"] == "TOO_MANY_ROOMS"
+        await sock.ask("leave", rooms[0])
+        assert (await sock.ask("join", rooms[1], mode="summary"))["type"] == "ack"
+        sock.cut()
+        await wait_until(lambda: live_house.house.hub.summaries.rooms)
+
+
+def summary(sock):
+    told = sock.of("room_summary")
+    return (told[-1]["data"]["top"], told[-1]["data"]["unread"]) if told else (None, None)
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 20, "messages_per_minute": 2}])
+async def test_each_class_of_commands_has_its_limit_and_slow_down_names_it(live_house, monkeypatch):
+    await live_house.people(1)
+    room = await live_house.conversation(1)
+    live_house.house.sockets.limits.typing.per_minute = 3
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1, room)
+        for _ in range(4):
+            await sock.send({"type": "typing", "room": room, "data": {"on": True}})
+        told = (await sock.expect("slow_down"))["data"]
+        assert told["class"] == "typing"
+        assert 1 <= told["retryAfter"] <= 60
+        assert not sock.of("error")
+        await trio.sleep(1)
+        errors = [await sock.ask("send", room, body="x") for _ in range(3)][2]
+        assert errors["data"]["error"] == "RATE_LIMITED"
+        await sock.expect("slow_down", data={"class": "send", "retryAfter": errors["data"]["retryAfter"]})
+        await trio.sleep(1)
+        for _ in range(20):
+            await sock.command("presence", status="busy")
+        await wait_until(lambda: "cmds" not in [event["data"]["class"] for event in sock.of("slow_down")] and "cmds")
+        assert sock.close_code is None
+
+
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 5}])
+async def test_typing_that_goes_on_for_three_times_what_a_minute_allows_is_flooding(live_house):
+    await live_house.people(1)
+    room = await live_house.conversation(1)
+    live_house.house.sockets.limits.typing.per_minute = 3
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1, room)
+        with suppress(Gone):
+            for _ in range(25):
+                await sock.send({"type": "typing", "room": room, "data": {"on": True}})
+        assert await sock.wait_closed() == 4102
