@@ -16,6 +16,7 @@ from greenroom.actors.presence.actor import PresenceActor, PresenceBoard
 from greenroom.actors.room.actor import Doubts, MessageIds, RoomActor
 from greenroom.runtime import Kind, Meter, RestartPolicy
 from greenroom.storage.postgres.conversations import Conversations
+from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.user_streams import UserStreams
 
 ROOM = "room"
@@ -47,11 +48,11 @@ def presence_kind(board: PresenceBoard) -> Kind:
     )
 
 
-def notifier_kind(streams: UserStreams, devices: Devices) -> Kind:
+def notifier_kind(streams: UserStreams, notifications: Notifications, ids: MessageIds, devices: Devices) -> Kind:
     """What users are told about themselves."""
     return Kind(
         name=NOTIFIER,
-        factory=lambda key: NotifierActor(int(key), streams, devices),
+        factory=lambda key: NotifierActor(int(key), streams, notifications, ids, devices),
         ownership="create",
         mailbox_envelopes_max=256,
         meter=Meter(coalesce_by=lambda command: FoldNotes if isinstance(command, FoldNotes) else None),

@@ -20,6 +20,7 @@ from greenroom.settings import Settings
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.ids import Ids
+from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.users import User, Users
@@ -42,6 +43,7 @@ class RoomServices:
 
     system: ActorSystem
     conversations: Conversations
+    notifications: Notifications
     ids: Ids
     hub: Hub
     messages: SlidingWindow

@@ -96,3 +96,48 @@ class TrimUserEvents(UserWrite):
         """As the base says."""
         check_numbers(self.user_id, self.up_to)
         return WRITE_BYTES
+
+
+Priority = Literal["low", "normal", "high", "urgent"]
+
+
+@dataclass(frozen=True, slots=True)
+class PutNotification(UserWrite):
+    """Of a notifier: a notification of its user. data: a JSON object. sent_under: unique for the user."""
+
+    id: int
+    user_id: int
+    type: str
+    category: str
+    title: str
+    message: str
+    priority: Priority
+    related_type: str | None
+    related_id: int | None
+    action_url: str | None
+    data: str
+    sent_under: str | None
+    sent_digest: bytes | None
+    created_at_ms: int
+    expires_at_ms: int | None
+
+    def check(self) -> int:
+        """As the base says."""
+        check_numbers(self.id, self.user_id, self.related_id, self.created_at_ms, self.expires_at_ms)
+        texts = (self.type, self.category, self.title, self.message, self.related_type, self.action_url, self.data)
+        return WRITE_BYTES + sum(check_text(text) for text in (*texts, self.sent_under) if text is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNotifications(UserWrite):
+    """Of a notifier: its user has read these, or, is_deleted, wants to see them no more."""
+
+    user_id: int
+    ids: tuple[int, ...]
+    at_ms: int
+    is_deleted: bool
+
+    def check(self) -> int:
+        """As the base says."""
+        check_numbers(self.user_id, self.at_ms, *self.ids)
+        return WRITE_BYTES + 8 * len(self.ids)

@@ -7,16 +7,35 @@ A note is stored with what it tells of and taken with the event that it becomes,
 What the notifier is told is only that there may be some; it reads them itself, all that there are.
 """
 
+from collections import OrderedDict
 from typing import Protocol
 
+from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.notifier import state as rules
-from greenroom.actors.notifier.commands import FoldNotes
+from greenroom.actors.notifier.commands import (
+    FoldNotes,
+    MarkNotifications,
+    NotificationsChanged,
+    Notified,
+    Notify,
+)
 from greenroom.runtime import Actor, StopReason, StorageUnavailable, handles
+from greenroom.storage.postgres.notifications import Notifications, SentUnder
 from greenroom.storage.postgres.user_streams import Note, Standing, UserEvent, UserStreams
-from greenroom.storage.user_writes import AppendUserEvent, TakeNote, TrimUserEvents
+from greenroom.storage.user_writes import AppendUserEvent, ReadNotifications, TakeNote, TrimUserEvents
 
 NOTES_AT_ONCE = 256
+NOTIFICATIONS_AT_ONCE = 500
+SENT_KEPT = 256
 STORAGE_PAUSE_SECONDS = 1.0
+
+
+class ObjectIds(Protocol):
+    """Where ids of notifications come from."""
+
+    def take_nowait(self) -> int:
+        """The next id. Never waits. Raises: StorageUnavailable when there is none left."""
+        ...
 
 
 class Devices(Protocol):
@@ -38,10 +57,16 @@ class Devices(Protocol):
 class NotifierActor(Actor):
     """One user."""
 
-    def __init__(self, user_id: int, streams: UserStreams, devices: Devices) -> None:
+    def __init__(
+        self, user_id: int, streams: UserStreams, notifications: Notifications, ids: ObjectIds, devices: Devices
+    ) -> None:
         self._user_id = user_id
         self._streams = streams
+        self._notifications = notifications
+        self._ids = ids
         self._devices = devices
+        self._unread: int | None = None  # notifications; None until it matters
+        self._sent: OrderedDict[str, SentUnder] = OrderedDict()  # lately, also what is not stored yet
         self._useq = 0
         self._epoch = 1
 
@@ -71,6 +96,62 @@ class NotifierActor(Actor):
             await self.ctx.flushed()  # else the next look would find what is on its way already
         if len(notes) == NOTES_AT_ONCE:
             self.ctx.tell_self_after(0, command)
+
+    # -- notifications ------------------------------------------------------------------------------------------
+
+    @handles(Notify)
+    async def notify(self, command: Notify) -> Notified | Refused:
+        """Store a notification once, and tell it."""
+        key = command.sent_under
+        if key is not None:
+            before = self._sent.get(key) or await self._notifications.sent_under(self._user_id, key)
+            if before is not None:
+                if before.digest != rules.digest_of(command):
+                    return Refused(RefusalCode.CLIENT_ID_CONFLICT, "this key was used for another notification")
+                return Notified(before.id, is_duplicate=True)
+        unread = await self._unread_now() + 1
+        row = rules.row_of(command, self._ids.take_nowait(), self._user_id, self.ctx.now_ms())
+        self.ctx.write(row)
+        self._append([self._next("notification", rules.notification_data(row, unread))])
+        self._unread = unread
+        if key is not None and row.sent_digest is not None:
+            self._sent[key] = SentUnder(row.id, row.sent_digest)
+            if len(self._sent) > SENT_KEPT:
+                self._sent.popitem(last=False)
+        return Notified(row.id, is_duplicate=False)
+
+    @handles(MarkNotifications)
+    async def mark(self, command: MarkNotifications) -> NotificationsChanged:
+        """Mark them read, or delete them, a page at a time; each page is one event."""
+        changed: list[int] = []
+        while page := await self._page_to_mark(command):
+            now_ms = self.ctx.now_ms()
+            was_unread = page if not command.is_deleted else await self._unread_of(page)
+            unread = max(await self._unread_now() - len(was_unread), 0)
+            self.ctx.write(ReadNotifications(self._user_id, page, now_ms, command.is_deleted))
+            kind = "notification_deleted" if command.is_deleted else "notification_read"
+            self._append([self._next(kind, rules.changed_data(page, unread))])
+            self._unread = unread
+            changed += page
+            await self.ctx.flushed()  # else the next look would find them once more
+        return NotificationsChanged(tuple(changed), await self._unread_now())
+
+    async def _page_to_mark(self, command: MarkNotifications) -> tuple[int, ...]:
+        find = self._notifications.kept if command.is_deleted else self._notifications.unread
+        return await find(self._user_id, command.ids, NOTIFICATIONS_AT_ONCE)
+
+    async def _unread_of(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        return await self._notifications.unread(self._user_id, ids, len(ids))
+
+    async def _unread_now(self) -> int:
+        if self._unread is None:
+            self._unread = (await self._notifications.counts(self._user_id, self.ctx.now_ms())).unread
+        return self._unread
+
+    def _next(self, kind: str, data: str) -> UserEvent:
+        return UserEvent(self._useq + 1, kind, None, data, self.ctx.now_ms())
+
+    # -- the stream ---------------------------------------------------------------------------------------------
 
     def _fold(self, notes: list[Note]) -> None:
         for note in notes:

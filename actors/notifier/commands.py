@@ -1,10 +1,56 @@
-"""What a user's notifier can be told."""
+"""What a user's notifier can be told, and what it answers."""
 
 from dataclasses import dataclass
 
+from greenroom.actors.errors import Refused
 from greenroom.runtime import Command
+from greenroom.storage.user_writes import Priority
 
 
 @dataclass(frozen=True, slots=True)
 class FoldNotes(Command[None]):
     """Put into the stream what was left for the user. Of several that wait, one is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """The notification is stored. is_duplicate: it was stored before, under the same key."""
+
+    id: int
+    is_duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Notify(Command[Notified | Refused]):
+    """Tell the user something. The front has checked every text.
+
+    data: a JSON object as text. sent_under: the sender's key; the same key is the same notification, for ever.
+    """
+
+    type: str
+    category: str
+    title: str
+    message: str
+    priority: Priority
+    related_type: str | None = None
+    related_id: int | None = None
+    action_url: str | None = None
+    data: str = "{}"
+    sent_under: str | None = None
+    expires_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationsChanged:
+    """Which notifications changed, oldest first, and how many are unread now."""
+
+    ids: tuple[int, ...]
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkNotifications(Command[NotificationsChanged]):
+    """The user has read these, None: all; or, is_deleted, wants to see them no more. Of others' nothing changes."""
+
+    ids: tuple[int, ...] | None
+    is_deleted: bool = False

@@ -16,7 +16,7 @@ from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, S
 from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
-from greenroom.http.ws import events
+from greenroom.http.ws import compat_notifications, events
 from greenroom.http.ws.codes import BAD_JSON, INVALID_CONTENT, MESSAGE_NOT_FOUND, RATE_LIMITED, ErrorCode
 from greenroom.http.ws.connection import CONTROL, EPHEMERAL, Connection
 from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
@@ -30,7 +30,7 @@ LARGEST_ID: Final = 2**53 - 1
 STATUSES: Final = frozenset(("online", "away", "busy", "offline", "dnd"))
 _REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")
 _DROPPED_OVER_LIMIT: Final = frozenset(
-    ("typing", "typing_start", "typing_stop", "presence", "presence_update", "request_initial_data")
+    ("typing", "typing_start", "typing_stop", "presence", "presence_update", "request_initial_data", "get_unread_count")
 )
 
 
@@ -171,15 +171,6 @@ class CompatSession(SocketSession):
         channels = [name for name in names if isinstance(name, str) and len(name) <= CHANNEL_CHARACTERS_MAX]
         channels = channels[:CHANNELS_MAX]
         return {"channels": channels, "channel": channels[0] if channels else None}
-
-    def _initial_data(self, fields: dict[str, Any]) -> None:
-        """The client replaces its list with what comes here, so only the truth may: there are no notifications yet."""
-        users = [
-            self.services.presence.compat_fields(user_id, self.services.clock.wall_milliseconds())
-            for user_id in self.services.hub.companions_of(self.connection)
-            if self.services.presence.is_online(user_id)
-        ]
-        self._tell("initial_data", {"notifications": [], "unreadCount": 0, "presence": {"users": users}})
 
     def _join_conversation(self, fields: dict[str, Any]) -> None:
         room_id = _id_of(fields, "conversationId")
@@ -329,7 +320,10 @@ Handler = Callable[[CompatSession, dict[str, Any]], None]
 _HANDLERS: Final[dict[str, Handler]] = {
     "subscribe": CompatSession._subscribe,
     "unsubscribe": CompatSession._unsubscribe,
-    "request_initial_data": CompatSession._initial_data,
+    "request_initial_data": compat_notifications.initial_data,
+    "notification_read": compat_notifications.notification_read,
+    "notifications_clear_all": compat_notifications.clear_all,
+    "get_unread_count": compat_notifications.unread_count,
     "join_conversation": CompatSession._join_conversation,
     "leave_conversation": CompatSession._leave_conversation,
     "send_message": CompatSession._send_message,

@@ -39,6 +39,7 @@ from greenroom.runtime import (
 )
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.last_seen import LastSeen
+from greenroom.storage.postgres.notifications import Notifications
 
 COMMAND_SECONDS_MAX = 10.0
 TYPING_PER_MINUTE: Final = 120
@@ -69,6 +70,7 @@ class SocketServices:
     hub: Hub
     replayer: Replayer
     streams: SocketStreams
+    notifications: Notifications
     summaries: Summaries
     presence: SocketPresence
     system: ActorSystem
@@ -84,6 +86,10 @@ class SocketServices:
     def room(self, room_id: int) -> Ref:
         """The room of a conversation."""
         return self.system.ref("room", room_id)
+
+    def notifier(self, user_id: int) -> Ref:
+        """The notifier of a user."""
+        return self.system.ref("notifier", user_id)
 
     def tell_presence(self, user_id: int, command: Command[None]) -> None:
         """Tell the presence of a user. What does not fit is a dead letter: it would be asked for again on waking."""

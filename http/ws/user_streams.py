@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import trio
 
 from greenroom.actors.notifier.actor import Devices
-from greenroom.http.ws import events
+from greenroom.http.ws import compat_notices, events
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.replay import PACK_BYTES_MAX, STORAGE_PAUSE_SECONDS, UNSENT_BYTES_MAX
@@ -64,8 +64,12 @@ class SocketStreams(Devices):
         if not connections:
             return
         frames = b"".join(events.v1_user_event(event) for event in told)
+        compat_frames = b"".join(compat_notices.frames_of(event) for event in told)
         for connection in list(connections):
-            if connection.session.useq == first - 1:
+            if not connection.session.is_v1:
+                if compat_frames:
+                    connection.write(compat_frames)
+            elif connection.session.useq == first - 1:
                 connection.session.useq = last
                 connection.write(frames)
             else:
@@ -146,7 +150,7 @@ class SocketStreams(Devices):
     def _bring_up(self, connection: Connection, user_id: int) -> None:
         """A live socket was passed over: read what it has not."""
         useq = connection.session.useq
-        if connection.session.is_v1 and useq is not None and useq < self._known[user_id].useq:
+        if useq is not None and useq < self._known[user_id].useq:
             connection.session.useq = None
             self._engine.spawn(self._replay, connection, user_id, useq)
 

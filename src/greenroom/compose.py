@@ -67,6 +67,7 @@ from greenroom.storage.postgres.embedded import EmbeddedServer, open_embedded
 from greenroom.storage.postgres.ids import Ids, object_ids, user_ids
 from greenroom.storage.postgres.last_seen import LastSeen
 from greenroom.storage.postgres.migrate import apply_migrations, require_migrated
+from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.outbox import Outbox
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.sessions import Sessions
@@ -94,6 +95,8 @@ class Storage:
     embedded: EmbeddedServer | None
     postgres: Postgres
     conversations: Conversations
+    notifications: Notifications
+    user_streams: UserStreams
     users: Users
     sessions: Sessions
     api_keys: ApiKeys
@@ -164,6 +167,8 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
             embedded,
             postgres,
             Conversations(postgres),
+            Notifications(postgres),
+            UserStreams(postgres),
             Users(postgres, people),
             Sessions(postgres),
             ApiKeys(postgres),
@@ -216,8 +221,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         engine = SocketEngine(nursery)
         hub = Hub(engine, clock)
         presence = SocketPresence(engine, hub, storage.last_seen, clock)
-        user_streams = UserStreams(storage.postgres)
-        streams = SocketStreams(engine, user_streams)
+        streams = SocketStreams(engine, storage.user_streams)
         hub.on_news = streams.news_for
         email = email_settings(settings, storage.directory)
         async with open_providers(email, clock.wall_milliseconds) as providers:
@@ -225,7 +229,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
             kinds = [
                 *provider_queue_kinds(storage.outbox, providers, policy, event=log_event),
                 catalog.presence_kind(presence),
-                catalog.notifier_kind(user_streams, streams),
+                catalog.notifier_kind(storage.user_streams, storage.notifications, storage.ids, streams),
                 catalog.room_kind(storage.conversations, storage.ids, hub),
             ]
             async with open_system(
@@ -281,6 +285,7 @@ def _socket_services(
         hub=hub,
         replayer=Replayer(engine, hub, storage.conversations),
         streams=streams,
+        notifications=storage.notifications,
         summaries=hub.summaries,
         presence=presence,
         system=system,
@@ -328,6 +333,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
         rooms=RoomServices(
             system=house.system,
             conversations=storage.conversations,
+            notifications=storage.notifications,
             ids=storage.ids,
             hub=house.hub,
             messages=house.sockets.limits.messages,

@@ -6,10 +6,19 @@ Written inside the transaction that has bumped the ownership of who writes, so w
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from greenroom.storage.postgres.notifications import put_notifications, read_notifications
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.postgres.together import Together
-from greenroom.storage.user_writes import AppendUserEvent, NoteToUser, TakeNote, TrimUserEvents, UserWrite
+from greenroom.storage.user_writes import (
+    AppendUserEvent,
+    NoteToUser,
+    PutNotification,
+    ReadNotifications,
+    TakeNote,
+    TrimUserEvents,
+    UserWrite,
+)
 
 
 class Standing(NamedTuple):
@@ -77,6 +86,10 @@ async def write_users(connection: Any, writes: Iterable[UserWrite]) -> None:
     if TakeNote in by_type:
         taken: list[TakeNote] = by_type[TakeNote]
         await connection.execute(query("take_notes"), [note.id for note in taken], [note.seq for note in taken])
+    if PutNotification in by_type:
+        await put_notifications(connection, by_type[PutNotification])
+    if ReadNotifications in by_type:
+        await read_notifications(connection, by_type[ReadNotifications])
     if TrimUserEvents in by_type:
         trims: list[TrimUserEvents] = by_type[TrimUserEvents]
         users, ends = [trim.user_id for trim in trims], [trim.up_to for trim in trims]

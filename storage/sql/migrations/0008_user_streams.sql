@@ -34,3 +34,29 @@ create table user_notes (
 create index user_notes_by_user on user_notes (user_id, id);
 -- Of the moves of one marker that nobody has taken yet, the farthest is all there is to tell.
 create unique index user_notes_of_markers on user_notes (user_id, conversation_id) where kind = 'read_sync';
+
+-- What we decided to tell somebody. Written by the notifier of who is told, alone.
+create table notifications (
+    id            bigint primary key,
+    user_id       bigint not null references users,
+    type          text not null,
+    category      text not null default '',
+    title         text not null,
+    message       text not null,
+    priority      text not null check (priority in ('low', 'normal', 'high', 'urgent')),
+    related_type  text,
+    related_id    bigint,
+    action_url    text,
+    -- A JSON object of whoever sent it.
+    data          text not null default '{}',
+    -- Whoever sent it under this key, sent it once: the same again is the same notification, another one a conflict.
+    sent_under    text,
+    sent_digest   bytea,
+    read_at       timestamptz,
+    deleted_at    timestamptz,
+    expires_at    timestamptz,
+    created_at    timestamptz not null
+) with (fillfactor = 80);
+create index notifications_by_user on notifications (user_id, id) where deleted_at is null;
+create index notifications_unread on notifications (user_id, id) where deleted_at is null and read_at is null;
+create unique index notifications_sent_under on notifications (user_id, sent_under) where sent_under is not null;

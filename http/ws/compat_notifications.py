@@ -1,0 +1,126 @@
+"""Notifications for the existing client: its commands. What its sockets are told, compat_notices.py says."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from greenroom.actors.notifier.commands import MarkNotifications, NotificationsChanged
+from greenroom.http.ws import events
+from greenroom.http.ws.compat_notices import SHOWN_TYPES
+from greenroom.http.ws.connection import CONTROL
+from greenroom.http.ws.services import failure_of
+from greenroom.runtime import StorageUnavailable
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.compat import CompatSession
+
+INITIAL_NOTIFICATIONS: Final = 50
+IDS_MAX: Final = 100  # in one frame
+
+Json = dict[str, Any]
+
+
+def initial_data(session: "CompatSession", fields: Json) -> None:
+    """The client replaces its list with what comes here, so only the truth may."""
+    session.services.engine.spawn(_initial_data, session)
+
+
+async def _initial_data(session: "CompatSession") -> None:
+    services, now_ms = session.services, session.services.clock.wall_milliseconds()
+    assert session.user_id is not None
+    try:
+        rows = await services.notifications.page(session.user_id, now_ms, INITIAL_NOTIFICATIONS, 0)
+        counts = await services.notifications.counts(session.user_id, now_ms)
+    except StorageUnavailable as error:
+        _failed(session, error)
+        return
+    users = [
+        services.presence.compat_fields(user_id, now_ms)
+        for user_id in services.hub.companions_of(session.connection)
+        if services.presence.is_online(user_id)
+    ]
+    presence = {"users": users}
+    notifications = [_initial(row) for row in rows]
+    _tell(session, "initial_data", {"notifications": notifications, "unreadCount": counts.unread, "presence": presence})
+
+
+def _initial(row: Any) -> Json:
+    return {
+        "id": row["id"],
+        "type": row["type"] if row["type"] in SHOWN_TYPES else "info",
+        "notificationType": row["type"],
+        "title": row["title"],
+        "message": row["message"],
+        "createdAt": events.iso(row["created_at_ms"]),
+        "isRead": row["read_at_ms"] is not None,
+        "priority": row["priority"],
+        "actionUrl": row["action_url"],
+        "data": json.loads(row["data"]),
+    }
+
+
+def unread_count(session: "CompatSession", fields: Json) -> None:
+    """The badge."""
+    session.services.engine.spawn(_answer_unread, session)
+
+
+async def _answer_unread(session: "CompatSession") -> None:
+    assert session.user_id is not None
+    now_ms = session.services.clock.wall_milliseconds()
+    try:
+        counts = await session.services.notifications.counts(session.user_id, now_ms)
+    except StorageUnavailable as error:
+        _failed(session, error)
+        return
+    _tell(session, "unread_count", {"count": counts.unread})
+
+
+def notification_read(session: "CompatSession", fields: Json) -> None:
+    """One or several were read: `notificationId` or `notificationIds`."""
+    given = fields.get("notificationIds")
+    listed = given if isinstance(given, list) else [fields.get("notificationId")]
+    ids = tuple(found for found in map(_as_id, listed[:IDS_MAX]) if found is not None)
+    if ids:
+        told = {"notificationId": ids[0], "notificationIds": list(ids)}
+        _mark(session, MarkNotifications(ids), lambda: _tell(session, "notification_read_ack", told))
+
+
+def clear_all(session: "CompatSession", fields: Json) -> None:
+    """The list is to be empty."""
+    _mark(session, MarkNotifications(None, is_deleted=True), lambda: _tell(session, "notifications_cleared", {}))
+
+
+def _mark(session: "CompatSession", command: MarkNotifications, done: Callable[[], None]) -> None:
+    """Acknowledged when it is stored."""
+
+    def marked(value: object, error: BaseException | None) -> None:
+        if isinstance(value, NotificationsChanged):
+            done()
+        else:
+            _failed(session, error)
+
+    assert session.user_id is not None
+    session.ask(session.services.notifier(session.user_id), command, marked)
+
+
+def _as_id(value: object) -> int | None:
+    """An id as a number or as digits, as the client has it from us."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**53:
+        return None
+    return value
+
+
+def _tell(session: "CompatSession", kind: str, fields: Json) -> None:
+    if not session.connection.is_closing:
+        session.connection.write(events.compat(kind, fields, session.services.clock.wall_milliseconds()), CONTROL)
+
+
+def _failed(session: "CompatSession", error: BaseException | None) -> None:
+    failure = failure_of(None, error)
+    assert failure is not None
+    now_ms = session.services.clock.wall_milliseconds()
+    session.connection.write(
+        events.compat_error(failure.code, failure.message, now_ms, None, failure.retry_after_seconds), CONTROL
+    )
