@@ -15,6 +15,7 @@ from greenroom.actors.notifier.commands import FoldNotes
 from greenroom.actors.presence.actor import PresenceActor, PresenceBoard
 from greenroom.actors.room.actor import Doubts, MessageIds, RoomActor
 from greenroom.runtime import Kind, Meter, RestartPolicy
+from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.user_streams import UserStreams
@@ -48,11 +49,18 @@ def presence_kind(board: PresenceBoard) -> Kind:
     )
 
 
-def notifier_kind(streams: UserStreams, notifications: Notifications, ids: MessageIds, devices: Devices) -> Kind:
+def notifier_kind(
+    streams: UserStreams,
+    notifications: Notifications,
+    blocks: Blocks,
+    conversations: Conversations,
+    ids: MessageIds,
+    devices: Devices,
+) -> Kind:
     """What users are told about themselves."""
     return Kind(
         name=NOTIFIER,
-        factory=lambda key: NotifierActor(int(key), streams, notifications, ids, devices),
+        factory=lambda key: NotifierActor(int(key), streams, notifications, blocks, conversations, ids, devices),
         ownership="create",
         mailbox_envelopes_max=256,
         meter=Meter(coalesce_by=lambda command: FoldNotes if isinstance(command, FoldNotes) else None),

@@ -16,6 +16,7 @@ class RefusalCode(enum.Enum):
     NOT_OPEN = "this conversation cannot be entered without an invitation"
     INVALID_CONTENT = "the content is not acceptable"
     CLIENT_ID_CONFLICT = "this client id was used for another message"
+    USER_BLOCKED = "one of you has blocked the other"
     RATE_LIMITED = "too many messages"
     ROOM_FULL = "the conversation has as many members as it may"
 

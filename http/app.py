@@ -28,6 +28,7 @@ from greenroom.http.openapi import describe
 from greenroom.http.origins import cookie_attributes
 from greenroom.http.rest import (
     auth,
+    blocks,
     console,
     conversations,
     demo,
@@ -50,6 +51,7 @@ log = structlog.get_logger("greenroom.http")
 OPERATIONS: Final[tuple[Operations, ...]] = (
     health.operations,
     auth.operations,
+    blocks.operations,
     users.operations,
     conversations.operations,
     participants.operations,

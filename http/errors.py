@@ -39,6 +39,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "SERVICE_UNAVAILABLE": 503,
     # Ours: what the table above has no word for.
     "USER_NOT_FOUND": 404,
+    "USER_BLOCKED": 403,
     "CONVERSATION_NOT_FOUND": 404,
     "MESSAGE_NOT_FOUND": 404,
     "METHOD_NOT_ALLOWED": 405,

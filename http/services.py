@@ -17,6 +17,7 @@ from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.runtime import ActorSystem
 from greenroom.settings import Settings
+from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.ids import Ids
@@ -44,6 +45,7 @@ class RoomServices:
     system: ActorSystem
     conversations: Conversations
     notifications: Notifications
+    blocks: Blocks
     ids: Ids
     hub: Hub
     messages: SlidingWindow

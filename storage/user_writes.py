@@ -141,3 +141,19 @@ class ReadNotifications(UserWrite):
         """As the base says."""
         check_numbers(self.user_id, self.at_ms, *self.ids)
         return WRITE_BYTES + 8 * len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class PutBlock(UserWrite):
+    """Of a notifier: its user blocks somebody, or does so no more."""
+
+    blocker_id: int
+    blocked_id: int
+    reason: str | None
+    at_ms: int
+    is_blocked: bool
+
+    def check(self) -> int:
+        """As the base says."""
+        check_numbers(self.blocker_id, self.blocked_id, self.at_ms)
+        return WRITE_BYTES + check_text(self.reason or "")

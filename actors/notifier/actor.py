@@ -13,16 +13,20 @@ from typing import Protocol
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.notifier import state as rules
 from greenroom.actors.notifier.commands import (
+    Block,
     FoldNotes,
     MarkNotifications,
     NotificationsChanged,
     Notified,
     Notify,
 )
+from greenroom.actors.room.commands import LookAtBlocks
 from greenroom.runtime import Actor, StopReason, StorageUnavailable, handles
+from greenroom.storage.postgres.blocks import Blocks
+from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.notifications import Notifications, SentUnder
 from greenroom.storage.postgres.user_streams import Note, Standing, UserEvent, UserStreams
-from greenroom.storage.user_writes import AppendUserEvent, ReadNotifications, TakeNote, TrimUserEvents
+from greenroom.storage.user_writes import AppendUserEvent, PutBlock, ReadNotifications, TakeNote, TrimUserEvents
 
 NOTES_AT_ONCE = 256
 NOTIFICATIONS_AT_ONCE = 500
@@ -49,6 +53,10 @@ class Devices(Protocol):
         """So far the stream is by what is stored: some of it may not have been told."""
         ...
 
+    def blocked(self, user_id: int, other_id: int, *, is_blocked: bool) -> None:
+        """It is stored that the user blocks another one, or does so no more."""
+        ...
+
     def forget(self, user_id: int) -> None:
         """What is known of the user's stream may be out of date: ask storage."""
         ...
@@ -58,11 +66,20 @@ class NotifierActor(Actor):
     """One user."""
 
     def __init__(
-        self, user_id: int, streams: UserStreams, notifications: Notifications, ids: ObjectIds, devices: Devices
+        self,
+        user_id: int,
+        streams: UserStreams,
+        notifications: Notifications,
+        blocks: Blocks,
+        conversations: Conversations,
+        ids: ObjectIds,
+        devices: Devices,
     ) -> None:
         self._user_id = user_id
         self._streams = streams
         self._notifications = notifications
+        self._blocks = blocks
+        self._conversations = conversations
         self._ids = ids
         self._devices = devices
         self._unread: int | None = None  # notifications; None until it matters
@@ -150,6 +167,23 @@ class NotifierActor(Actor):
 
     def _next(self, kind: str, data: str) -> UserEvent:
         return UserEvent(self._useq + 1, kind, None, data, self.ctx.now_ms())
+
+    # -- blocks -------------------------------------------------------------------------------------------------
+
+    @handles(Block)
+    async def block(self, command: Block) -> bool:
+        """Store it once. The answer leaves when whoever is here is treated by it, and the room of the two knows."""
+        other_id = command.user_id
+        if await self._blocks.is_blocked(self._user_id, other_id) is command.is_blocked:
+            return False
+        room_id = await self._conversations.direct_conversation(self._user_id, other_id)
+        self.ctx.write(PutBlock(self._user_id, other_id, command.reason, self.ctx.now_ms(), command.is_blocked))
+        self.ctx.after_commit(lambda: self._devices.blocked(self._user_id, other_id, is_blocked=command.is_blocked))
+        self._append([self._next("block", rules.block_data(command))])
+        if room_id is not None:
+            self.ctx.tell(self.ctx.ref("room", room_id), LookAtBlocks())
+        await self.ctx.flushed()
+        return True
 
     # -- the stream ---------------------------------------------------------------------------------------------
 

@@ -41,6 +41,18 @@ class Notify(Command[Notified | Refused]):
 
 
 @dataclass(frozen=True, slots=True)
+class Block(Command[bool]):
+    """The user wants to hear nothing of somebody, or, not is_blocked, does so no more. Whether that changed anything.
+
+    The front has checked that the other one exists, and is another one.
+    """
+
+    user_id: int
+    is_blocked: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NotificationsChanged:
     """Which notifications changed, oldest first, and how many are unread now."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from hashlib import blake2b
 
-from greenroom.actors.notifier.commands import Notify
+from greenroom.actors.notifier.commands import Block, Notify
 from greenroom.storage.postgres.user_streams import Note, UserEvent
 from greenroom.storage.user_writes import PutNotification
 
@@ -63,3 +63,8 @@ def notification_data(row: PutNotification, unread: int) -> str:
 def changed_data(ids: tuple[int, ...], unread: int) -> str:
     """The data of `notification_read` and `notification_deleted`."""
     return json.dumps({"ids": ids, "unread": unread}, separators=(",", ":"))
+
+
+def block_data(command: Block) -> str:
+    """The data of `block`."""
+    return json.dumps({"user": command.user_id, "blocked": command.is_blocked}, separators=(",", ":"))

@@ -20,6 +20,7 @@ from greenroom.actors.room.commands import (
     Enter,
     JoinOpen,
     LookAgain,
+    LookAtBlocks,
     MembersChanged,
     Moved,
     Read,
@@ -31,10 +32,11 @@ from greenroom.actors.room.commands import (
     TypingExpired,
 )
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
-from greenroom.runtime import Actor, CommitOutcome, StopReason, handles
+from greenroom.runtime import Actor, CommitOutcome, StopReason, StorageUnavailable, handles
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant, marker_note, membership_note
 
+STORAGE_PAUSE_SECONDS = 1.0
 TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
 
 
@@ -188,7 +190,7 @@ class RoomActor(Actor):
             read_seq=member.read_seq,
             member_count=len(room.members),
             members=frozenset(room.members) if is_small else frozenset(),
-            unread=rules.unread(room, command.user_id),
+            unread=rules.unread(room, command.user_id, command.hides),
             last=room.ring[-1] if room.ring else None,
             recent=tuple(room.ring) if command.wants_recent else (),
         )
@@ -213,6 +215,17 @@ class RoomActor(Actor):
         self.ctx.after_commit(lambda: self._audience.news_for((command.user_id,)))
         member.read_seq = seq
         return Moved(seq)
+
+    @handles(LookAtBlocks)
+    async def look_at_blocks(self, command: LookAtBlocks) -> None:
+        """Ask storage whether the two still speak with each other."""
+        try:
+            is_apart = await self._conversations.is_apart(self._id)
+        except StorageUnavailable:
+            self.ctx.tell_self_after(STORAGE_PAUSE_SECONDS, command)
+            is_apart = True  # until it is known: nobody is to hear from whom they blocked
+        if self._room is not None:
+            self._room.is_apart = is_apart
 
     # -- members ------------------------------------------------------------------------------------------------
 
@@ -297,7 +310,7 @@ class RoomActor(Actor):
             return NOT_FOUND
         if command.user_id not in room.members:
             return NOT_MEMBER
-        if len(room.members) > PRESENCE_MEMBERS_MAX:
+        if len(room.members) > PRESENCE_MEMBERS_MAX or room.is_apart:
             return None
         if command.is_typing:
             if command.user_id not in room.typists:

@@ -65,11 +65,12 @@ class Send(Command["Sent | Refused"]):
 class Enter(Command["RoomView | Refused"]):
     """A socket of a member wants to hear the room. Never changes membership.
 
-    wants_recent: the process has no memory of the room's newest messages yet.
+    wants_recent: the process has no memory of the room's newest messages yet. hides: whom the member blocks.
     """
 
     user_id: int
     wants_recent: bool = False
+    hides: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,11 @@ class JoinOpen(Command["MembersChanged | Refused"]):
     """Somebody enters a group that is open to any signed-in user."""
 
     user_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtBlocks(Command[None]):
+    """Of a notifier: one of the two has blocked the other, or does so no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class RoomState:
     client_ids: OrderedDict[tuple[int, str], SentBefore]
     typists: dict[int, Typist] = field(default_factory=dict)
     removed: set[int] = field(default_factory=set)
+    is_apart: bool = False  # of a direct conversation: one of the two blocks the other
 
 
 def from_stored(stored: StoredRoom) -> RoomState:
@@ -77,6 +78,7 @@ def from_stored(stored: StoredRoom) -> RoomState:
         ring=deque(stored.ring, maxlen=RING_MESSAGES),
         client_ids=OrderedDict(stored.client_ids),
         removed=set(stored.removed_ids),
+        is_apart=stored.is_apart,
     )
 
 
@@ -113,6 +115,8 @@ def decide_send(room: RoomState, command: Send, message_id: int, now_ms: int) ->
         before = room.client_ids.get((command.sender_id, command.client_id))
         if before is not None:
             return answer_again(before, digest)
+    if room.is_apart:
+        return Refused.because(RefusalCode.USER_BLOCKED)
     if command.is_over_limit:
         return Refused.because(RefusalCode.RATE_LIMITED)
     return InsertMessage(
@@ -214,13 +218,17 @@ def heir(room: RoomState, leaver_id: int) -> int | None:
     return min(others)
 
 
-def unread(room: RoomState, user_id: int) -> int:
-    """Messages of others after the member's marker. Beyond the ring every message counts as one of others."""
+def unread(room: RoomState, user_id: int, hides: frozenset[int] = frozenset()) -> int:
+    """Messages of others after the member's marker. Beyond the ring every message counts as one of others.
+
+    hides: whose messages the member is not shown; those count for nothing.
+    """
     read_seq = room.members[user_id].read_seq
     if read_seq >= room.top_seq:
         return 0
     oldest = room.ring[0].seq if room.ring else room.top_seq + 1
-    recent = sum(message.seq > read_seq and message.sender_id != user_id for message in room.ring)
+    uncounted = {user_id, *hides}
+    recent = sum(message.seq > read_seq and message.sender_id not in uncounted for message in room.ring)
     return recent + max(oldest - 1 - read_seq, 0)
 
 

@@ -16,7 +16,15 @@ from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StringCons
 from greenroom.actors.events import MemberChanged
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber, one_line
-from greenroom.http.rest.rooms import answer_of, claim_of, no_conversation, now_ms, require_self, require_users
+from greenroom.http.rest.rooms import (
+    answer_of,
+    claim_of,
+    no_conversation,
+    now_ms,
+    require_self,
+    require_together,
+    require_users,
+)
 from greenroom.http.rest.rows import (
     ConversationRow,
     MessageRow,
@@ -138,6 +146,8 @@ async def create_conversation(call: Call) -> Answer:
     others, is_group = write.people(call.user_id)
     claim = claim_of(call, "POST /api/conversations", write)
     await require_users(call, others)
+    if not is_group:
+        await require_together(call, others[0])
     new = NewConversation(
         id=await services.ids.take(),
         creator_id=call.user_id,
@@ -215,7 +225,11 @@ async def get_conversation(call: Call) -> Answer:
     return Answer(
         {
             "conversation": conversation_row(row),
-            "messages": [message_row(message, conversation_id, call.user_id, marks) for message in messages],
+            "messages": [
+                message_row(message, conversation_id, call.user_id, marks)
+                for message in messages
+                if not message.is_hidden
+            ],
             "hasMore": bool(messages) and messages[0].seq > 1,
         }
     )

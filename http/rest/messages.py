@@ -20,7 +20,15 @@ from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber
 from greenroom.http.rest.conversations import OFFSET_MAX, announce
-from greenroom.http.rest.rooms import KEY_HEADER, no_conversation, now_ms, refusal, require_self, require_users
+from greenroom.http.rest.rooms import (
+    KEY_HEADER,
+    no_conversation,
+    now_ms,
+    refusal,
+    require_self,
+    require_together,
+    require_users,
+)
 from greenroom.http.rest.rows import MessageRow, message_row
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.services import RoomServices
@@ -202,6 +210,7 @@ async def _pair(call: Call, recipient_id: int, retry_after: int | None) -> int:
     if found is not None:
         return found
     await require_users(call, (recipient_id,))
+    await require_together(call, recipient_id)
     if retry_after is not None:
         raise refusal(Refused.because(RefusalCode.RATE_LIMITED), retry_after)
     new = NewConversation(
@@ -306,7 +315,11 @@ async def _page(call: Call, conversation_id: int) -> Answer | None:
     messages, has_more = await _messages(call, conversation_id, page)
     return Answer(
         {
-            "messages": [message_row(message, conversation_id, call.user_id, marks) for message in messages],
+            "messages": [
+                message_row(message, conversation_id, call.user_id, marks)
+                for message in messages
+                if not message.is_hidden
+            ],
             "hasMore": has_more,
             "topSeq": marks.top_seq,
             "conversationId": conversation_id,

@@ -33,6 +33,7 @@ _CODE_OF: Final = {
     RefusalCode.NOT_OPEN: "FORBIDDEN",
     RefusalCode.INVALID_CONTENT: "VALIDATION",
     RefusalCode.CLIENT_ID_CONFLICT: "CONFLICT",
+    RefusalCode.USER_BLOCKED: "USER_BLOCKED",
     RefusalCode.RATE_LIMITED: "RATE_LIMIT_EXCEEDED",
     RefusalCode.ROOM_FULL: "QUOTA_EXCEEDED",
 }
@@ -62,6 +63,14 @@ async def require_users(call: Call, user_ids: tuple[int, ...]) -> None:
     missing = sorted(set(user_ids) - await call.services.users.exists(user_ids))
     if missing:
         raise ApiError("USER_NOT_FOUND", "there is no such user", details={"userIds": missing[:20]})
+
+
+async def require_together(call: Call, other_id: int) -> None:
+    """Raises: ApiError 403 when one of the two has blocked the other and they have no conversation yet."""
+    services, pair = call.services.room_services, (call.user_id, other_id)
+    is_apart = await services.blocks.is_pair_apart(*pair)
+    if is_apart and await services.conversations.direct_conversation(*pair) is None:
+        raise refusal(Refused.because(RefusalCode.USER_BLOCKED))
 
 
 async def require_self(call: Call, claimed: int | str | None, name: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from greenroom.http.ws import events
+from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.ranks import Ranks
 from greenroom.storage.postgres.conversations import StoredMessage
@@ -43,13 +44,20 @@ class Attachment:
 class Recent:
     """A message that was published lately, with its frames."""
 
-    __slots__ = ("frame", "own_frame", "sender_id", "seq")
+    __slots__ = ("_skip_frame", "frame", "own_frame", "sender_id", "seq")
 
     def __init__(self, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
         self.seq = seq
         self.sender_id = sender_id
         self.frame = frame
         self.own_frame = own_frame
+        self._skip_frame: bytes | None = None
+
+    def skip_frame(self, room_id: int) -> bytes:
+        """For those who are not shown it; made when the first of them comes."""
+        if self._skip_frame is None:
+            self._skip_frame = events.v1_skip(room_id, self.seq)
+        return self._skip_frame
 
 
 class Channel:
@@ -68,11 +76,12 @@ class Channel:
         self.rests_until = 0.0
 
     def frames_after(
-        self, seq: int, user_id: int, bytes_max: int, up_to: int | None = None
+        self, seq: int, user_id: int, bytes_max: int, up_to: int | None = None, hides: frozenset[int] = NOBODY
     ) -> tuple[bytes, int] | None:
         """(frames joined, the seq they reach) of what follows *seq*, or None when it is not remembered.
 
         At least one message and at most *bytes_max* bytes if there are more. up_to: the last seq, if not the newest.
+        hides: whose messages the user is not shown.
         """
         recent = self.recent
         if not recent or seq + 1 < recent[0].seq:
@@ -84,6 +93,8 @@ class Channel:
         for index in range(start, end):
             item = recent[index]
             frame = item.own_frame if item.sender_id == user_id else item.frame
+            if hides and item.sender_id in hides:
+                frame = item.skip_frame(self.id)
             if parts and size + len(frame) > bytes_max:
                 break
             parts.append(frame)

@@ -55,6 +55,7 @@ TOKEN_EXPIRED_ERROR: Final = ErrorCode(2002, "TOKEN_EXPIRED", "auth")
 ACCESS_DENIED: Final = ErrorCode(2003, "ACCESS_DENIED", "auth")
 CONVERSATION_NOT_FOUND: Final = ErrorCode(3001, "CONVERSATION_NOT_FOUND", "room")
 MESSAGE_NOT_FOUND: Final = ErrorCode(3002, "MESSAGE_NOT_FOUND", "room")
+USER_BLOCKED: Final = ErrorCode(3003, "USER_BLOCKED", "room")
 NOT_MEMBER: Final = ErrorCode(3004, "NOT_MEMBER", "room")
 ROOM_FULL: Final = ErrorCode(3005, "ROOM_FULL", "room")
 CLIENT_ID_CONFLICT: Final = ErrorCode(3010, "CLIENT_ID_CONFLICT", "room")
@@ -72,6 +73,7 @@ BY_REFUSAL: Final[dict[RefusalCode, ErrorCode]] = {
     RefusalCode.NOT_OPEN: ACCESS_DENIED,
     RefusalCode.INVALID_CONTENT: INVALID_CONTENT,
     RefusalCode.CLIENT_ID_CONFLICT: CLIENT_ID_CONFLICT,
+    RefusalCode.USER_BLOCKED: USER_BLOCKED,
     RefusalCode.RATE_LIMITED: RATE_LIMITED,
     RefusalCode.ROOM_FULL: ROOM_FULL,
 }

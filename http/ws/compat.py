@@ -48,10 +48,15 @@ class CompatSession(SocketSession):
         self._pinged_at = 0.0
         self._typing_in: set[int] = set()
         self._was_told_of_limit = 0.0
-        services.hub.compat.setdefault(self.user_id, []).append(connection)
-        fields = {"sessionId": f"{connection.number:x}", "userId": self.user_id, "portalType": principal.role}
+        services.streams.standing(connection, self.user_id, lambda _: self._begin(principal.role))
+
+    def _begin(self, role: str) -> None:
+        """Hear and say: from here on it is known whom the user blocks."""
+        assert self.user_id is not None
+        self.services.hub.compat.setdefault(self.user_id, []).append(self.connection)
+        fields = {"sessionId": f"{self.connection.number:x}", "userId": self.user_id, "portalType": role}
         self._tell("connected", fields)
-        services.engine.spawn(self._watch_small_rooms)
+        self.services.engine.spawn(self._watch_small_rooms)
 
     async def _watch_small_rooms(self) -> None:
         """Learn in which rooms this user may be shown, and shows, presence; then appear.

@@ -7,7 +7,7 @@ at top level and inside `data`, because two generations of its code read differe
 import itertools
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any, Final
@@ -62,8 +62,15 @@ def v1_message(event: MessageCommitted) -> tuple[bytes, bytes]:
     return frame, text_frame(f'{head}{body},"clientId":{_quote(event.client_id)}}}}}'.encode())
 
 
+def v1_skip(room_id: int, seq: int) -> bytes:
+    """There is a message that its receiver is not shown. One frame for all such receivers."""
+    return text_frame(f'{{"type":"skip","room":{room_id},"seq":{seq}}}'.encode())
+
+
 def v1_stored(room_id: int, message: StoredMessage, reader_id: int) -> bytes:
     """A message out of storage, as `v1_message` spells it."""
+    if message.is_hidden:
+        return v1_skip(room_id, message.seq)
     event = MessageCommitted(
         room_id,
         message.id,
@@ -107,10 +114,11 @@ def v1_error(command_id: str | None, code: ErrorCode, message: str, retry_after_
     return v1("error", data, **({} if command_id is None else {"id": command_id}))
 
 
-def v1_typing(event: TypingChanged) -> bytes:
-    """Who types; it replaces what was said before, so that a lost one is harmless."""
-    names = {str(user_id): name for user_id, name in event.users.items()}
-    return v1("typing", {"users": list(event.users), "names": names}, room=event.room_id)
+def v1_typing(event: TypingChanged, apart_from: Collection[int] = ()) -> bytes:
+    """Who types; it replaces what was said before, so that a lost one is harmless. apart_from: who is left out."""
+    names = {str(user_id): name for user_id, name in event.users.items() if user_id not in apart_from}
+    users = [user_id for user_id in event.users if user_id not in apart_from]
+    return v1("typing", {"users": users, "names": names}, room=event.room_id)
 
 
 def v1_receipts(event: MarkerMoved) -> bytes:

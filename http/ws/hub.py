@@ -12,7 +12,7 @@ queued for it: `replay.py` moves the cursor until it reaches the top. Membership
 somebody left, their sockets hear nothing more from it, replaying or live.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from greenroom.actors.events import (
     Audience,
@@ -25,6 +25,7 @@ from greenroom.actors.events import (
 from greenroom.actors.room.commands import RoomView
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 from greenroom.http.ws import events
+from greenroom.http.ws.blocks import NOBODY, SocketBlocks
 from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
 from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
@@ -45,8 +46,9 @@ class Hub(Audience):
         self.compat: dict[int, list[Connection]] = {}
         self._compat_rooms: dict[Connection, set[int]] = {}
         self.small_rooms = SmallRooms()
-        self.summaries = Summaries()
-        self._walker = Walker(engine, self._fell_behind)
+        self.blocks = SocketBlocks()
+        self.summaries = Summaries(self.blocks)
+        self._walker = Walker(engine, self.blocks, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
         self.on_news: Callable[[Iterable[int]], None] = _nobody_folds  # notes were stored for these users
@@ -122,7 +124,8 @@ class Hub(Audience):
         """Everybody who shares a small room with a compat socket, its own user included."""
         rooms = [self.small_rooms.members.get(room_id, ()) for room_id in self._compat_rooms.get(connection, ())]
         user_id = connection.session.user_id  # who was removed still watches, and is shown nobody
-        return {user for members in rooms if user_id in members for user in members}
+        found = {user for members in rooms if user_id in members for user in members}
+        return found if user_id is None else found - self.blocks.apart_from(user_id)
 
     def room_made(self, room_id: int, members: Iterable[int]) -> None:
         """A conversation was made, or somebody came into one: the compat sockets of its members watch it too."""
@@ -175,7 +178,9 @@ class Hub(Audience):
             if channel.is_walking or len(channel.attachments) > WALK_SOCKETS_MIN:
                 self._walker.walk_soon(channel)
             else:
-                self._tell_live(channel, event.seq, event.sender_id, frame, own_frame)
+                hiders = self.blocks.hiders.get(event.sender_id)
+                skip = channel.recent[-1].skip_frame(channel.id) if hiders else frame
+                self._tell_live(channel, event, frame, own_frame, skip, hiders or NOBODY)
             for attachment in behind:
                 self.on_fallen_behind(channel, attachment)
         if self.compat:
@@ -192,18 +197,27 @@ class Hub(Audience):
         return behind
 
     @staticmethod
-    def _tell_live(channel: Channel, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
+    def _tell_live(
+        channel: Channel, event: MessageCommitted, frame: bytes, own_frame: bytes, skip: bytes, hiders: Collection[int]
+    ) -> None:
+        """skip: what *hiders* get, who are not shown what the sender says."""
+        seq, sender_id = event.seq, event.sender_id
         if channel.ranks:  # it was a large room
             channel.ranks.disband()
         # A copy: a message may be what closes a slow reader, and with it takes it out of the room.
         for connection, attachment in list(channel.attachments.items()):
             if attachment.is_live:
                 attachment.seq = seq
-                connection.write(own_frame if attachment.user_id == sender_id else frame)
+                if attachment.user_id == sender_id:
+                    connection.write(own_frame)
+                else:
+                    connection.write(skip if hiders and attachment.user_id in hiders else frame)
 
     def _publish_compat_message(self, event: MessageCommitted, members: Mapping[int, object]) -> None:
-        frame = None
+        frame, hiders = None, self.blocks.hiders.get(event.sender_id, NOBODY)
         for user_id in self._compat_members(members):
+            if user_id in hiders:
+                continue
             if user_id == event.sender_id and event.is_from_rest:
                 sent = events.compat_message_sent(
                     event.id, event.room_id, event.seq, event.at_ms, None, event.client_id
@@ -233,13 +247,23 @@ class Hub(Audience):
     def _publish_typing(self, event: TypingChanged, channel: Channel | None) -> None:
         if channel is None:
             return
-        self._tell_all(channel, events.v1_typing(event))
+        self._tell_typing(channel, event)
         now_ms = self._clock.wall_milliseconds()
         for user_id, (name, is_typing) in event.changed.items():
             frame = events.compat_typing(event.room_id, user_id, name, now_ms, is_typing=is_typing)
             for connection, listener_id in channel.compat_typing.items():
-                if listener_id != user_id:
+                if listener_id != user_id and not self.blocks.are_apart(listener_id, user_id):
                     connection.write(frame, EPHEMERAL)
+
+    def _tell_typing(self, channel: Channel, event: TypingChanged) -> None:
+        """Who has blocked one of them, or was blocked by one, is told of the others."""
+        frame = events.v1_typing(event)
+        for connection, attachment in channel.attachments.items():
+            apart = self.blocks.apart_from(attachment.user_id)
+            if apart and not apart.isdisjoint({*event.users, *event.changed}):
+                connection.write(events.v1_typing(event, apart), EPHEMERAL)
+            else:
+                connection.write(frame, EPHEMERAL)
 
     def _publish_member(self, event: MemberChanged, channel: Channel | None, members: Mapping[int, object]) -> None:
         frame = events.v1_member(event)

@@ -15,6 +15,7 @@ from greenroom.actors.presence.actor import PresenceBoard
 from greenroom.actors.presence.commands import Status
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws import events
+from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.channel import Channel
 from greenroom.http.ws.connection import EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
@@ -94,24 +95,26 @@ class SocketPresence(PresenceBoard):
         """Remember what a user with a socket is called."""
         self._names[user_id] = name
 
-    def lease_over(self, user_id: int) -> None:
-        """Forget what somebody is called whom nobody is shown and who has no socket."""
-        if user_id not in self._shown and not self.sockets_of(user_id):
-            self._names.pop(user_id, None)
+    def in_room(self, channel: Channel | None, viewer_id: int | None) -> list[dict[str, Any]]:
+        """Everybody online that is in a room: members of a small one, sockets that joined a large one.
 
-    def in_room(self, channel: Channel | None) -> list[dict[str, Any]]:
-        """Everybody online that is in a room: members of a small one, sockets that joined a large one."""
+        viewer_id: who asks. They are not shown those whom they have blocked, or who have blocked them.
+        """
         if channel is None:
             return []
+        apart = self._apart_from(viewer_id)
         users = self._hub.small_rooms.members.get(channel.id)
         if users is None:
             users = {attachment.user_id for attachment in channel.attachments.values()}
-        return [self._v1(user_id) for user_id in sorted(users) if user_id in self._shown]
+        return [self._v1(user_id) for user_id in sorted(users) if user_id in self._shown and user_id not in apart]
 
-    async def everybody_in(self, view: RoomView) -> list[dict[str, Any]]:
+    def _apart_from(self, viewer_id: int | None) -> frozenset[int]:
+        return NOBODY if viewer_id is None else self._hub.blocks.apart_from(viewer_id)
+
+    async def everybody_in(self, view: RoomView, viewer_id: int) -> list[dict[str, Any]]:
         """Who is here; of a small room also who is not, and when they were last seen. Raises: StorageUnavailable."""
-        users = self.in_room(self._hub.channels.get(view.room_id))
-        others = view.members - {user["user"] for user in users}
+        users = self.in_room(self._hub.channels.get(view.room_id), viewer_id)
+        others = view.members - {user["user"] for user in users} - self._apart_from(viewer_id)
         seen = await self._last_seen.of(sorted(others)) if others else {}
         return users + [
             {"user": user_id, "name": away.name, "status": "offline", "lastSeen": away.at_ms}
@@ -155,6 +158,13 @@ class SocketPresence(PresenceBoard):
                 rooms_of.setdefault(connection, []).append(room_id)
         frames: dict[tuple[int, ...], bytes] = {}
         for connection, rooms in rooms_of.items():
+            apart = self._apart_from(connection.session.user_id)
+            if apart and not apart.isdisjoint(changed):
+                shown = {room_id: [one for one in by_room[room_id] if one not in apart] for room_id in rooms}
+                diff = self._diff({room_id: people for room_id, people in shown.items() if people})
+                if diff:
+                    connection.write(diff, EPHEMERAL)
+                continue
             key = tuple(rooms)
             frame = frames.get(key)
             if frame is None:
@@ -181,11 +191,34 @@ class SocketPresence(PresenceBoard):
         now_ms = self._clock.wall_milliseconds()
         frame = None
         for other in watchers:
+            if self._hub.blocks.are_apart(other, user_id):
+                continue
             for connection in self._hub.compat.get(other, ()):
                 frame = frame or events.compat_presence(
                     self.compat_fields(user_id, now_ms), now_ms, is_online=user_id in self._shown
                 )
                 connection.write(frame, EPHEMERAL)
+
+    def part(self, user_id: int, other_id: int) -> None:
+        """One of two has blocked the other: where they were shown to each other they leave."""
+        for viewer_id, gone_id in ((user_id, other_id), (other_id, user_id)):
+            if gone_id in self._shown and self._hub.blocks.are_apart(viewer_id, gone_id):
+                self._tell_gone(viewer_id, gone_id)
+
+    def _tell_gone(self, viewer_id: int, gone_id: int) -> None:
+        small = self._hub.small_rooms.rooms_of
+        shared = small.get(viewer_id, set()) & small.get(gone_id, set())
+        now_ms = self._clock.wall_milliseconds()
+        item = {"user": gone_id, "name": self._names.get(gone_id, ""), "status": "offline", "lastSeen": now_ms}
+        fields = {"userId": gone_id, "username": item["name"], "status": "offline", "lastSeen": events.iso(now_ms)}
+        for connection in list(self._engine.connections_of(viewer_id)):
+            if not connection.session.is_v1:
+                frame = events.compat_presence(fields | {"activity": ""}, now_ms, is_online=False)
+                connection.write(frame)
+                continue
+            rooms = [room_id for room_id in shared if self._hub.is_attached(connection, room_id)]
+            if rooms:
+                connection.write(events.v1_presence_diff(rooms, [], [item]))
 
     def compat_fields(self, user_id: int, now_ms: int) -> dict[str, Any]:
         """A person as the existing client reads them."""

@@ -64,7 +64,8 @@ class Replayer:
             channel = self._hub.channels.get(room_id)
             if channel is None or self._hub.go_live(channel, attachment):
                 return
-            found = channel.frames_after(attachment.seq, attachment.user_id, PACK_BYTES_MAX)
+            hides = self._hub.blocks.hides(attachment.user_id)
+            found = channel.frames_after(attachment.seq, attachment.user_id, PACK_BYTES_MAX, hides=hides)
             if found is not None:
                 frames, attachment.seq = found
                 connection.write(frames)

@@ -10,6 +10,7 @@ from greenroom.actors.errors import Refused
 from greenroom.actors.room.commands import Enter, RoomView, Send
 from greenroom.http.auth import Authenticator
 from greenroom.http.rate_limit import SlidingWindow
+from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.codes import (
     BY_REFUSAL,
     RATE_LIMITED,
@@ -40,6 +41,7 @@ from greenroom.runtime import (
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.last_seen import LastSeen
 from greenroom.storage.postgres.notifications import Notifications
+from greenroom.storage.postgres.users import Users
 
 COMMAND_SECONDS_MAX = 10.0
 TYPING_PER_MINUTE: Final = 120
@@ -71,6 +73,7 @@ class SocketServices:
     replayer: Replayer
     streams: SocketStreams
     notifications: Notifications
+    users: Users
     summaries: Summaries
     presence: SocketPresence
     system: ActorSystem
@@ -154,7 +157,9 @@ def ask_with_backpressure(
     return True
 
 
-def ask_for_view(system: ActorSystem, room_id: int, user_id: int, reply_to: Callable[[RoomView | None], None]) -> None:
+def ask_for_view(
+    system: ActorSystem, blocks: SocketBlocks, room_id: int, user_id: int, reply_to: Callable[[RoomView | None], None]
+) -> None:
     """Have *reply_to* called with the room as this member sees it; None when it is not to be had."""
 
     def answered(value: object, error: BaseException | None) -> None:
@@ -162,7 +167,7 @@ def ask_for_view(system: ActorSystem, room_id: int, user_id: int, reply_to: Call
 
     try:
         system.ref("room", room_id).request(
-            Enter(user_id), answered, deadline=trio.current_time() + COMMAND_SECONDS_MAX
+            Enter(user_id, hides=blocks.hides(user_id)), answered, deadline=trio.current_time() + COMMAND_SECONDS_MAX
         )
     except (ActorGone, MailboxFull, StorageUnavailable) as error:
         answered(None, error)

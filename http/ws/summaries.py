@@ -17,6 +17,7 @@ import trio
 from greenroom.actors.events import MarkerMoved, MemberChanged, MessageCommitted, RoomEvent
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws import events
+from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
 
 TOLD_SECONDS: Final = 1.0
@@ -52,7 +53,8 @@ class Summaries:
     ask(room, user, reply_to): has the room's view of a member given to *reply_to*, or None when there is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: SocketBlocks) -> None:
+        self._blocks = blocks
         self.rooms: dict[int, Followed] = {}
         self.ask: Callable[[int, int, Callable[[RoomView | None], None]], None] = _nobody_asks
         self._of: dict[Connection, set[int]] = {}
@@ -160,24 +162,26 @@ class Summaries:
                 continue
             if self.watches(connection, room_id):  # who was removed meanwhile is told nothing
                 follower.is_due = False
-                data = {"top": room.top_seq, "unread": follower.unread, "last": room.last}
+                hides = self._blocks.hides(follower.user_id)
+                last = None if room.last is None or room.last["sender"] in hides else room.last
+                data = {"top": room.top_seq, "unread": follower.unread, "last": last}
                 connection.write(events.v1("room_summary", data, room=room_id))
             if count % FOLLOWERS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
 
-    @staticmethod
-    def _count(room: Followed) -> None:
+    def _count(self, room: Followed) -> None:
         """Add what was said since the last time to what each follower has not read."""
         if not room.news:
             return
         news, room.news = room.news, []
         first, by_sender = news[0][0], Counter(sender for _, sender in news)
         for follower in room.followers.values():
+            uncounted = {follower.user_id, *self._blocks.hides(follower.user_id)}
             if follower.seq < first:
-                follower.unread += len(news) - by_sender[follower.user_id]
+                follower.unread += len(news) - sum(by_sender[sender] for sender in uncounted)
             else:  # it was counted in the midst of them
-                follower.unread += sum(seq > follower.seq and sender != follower.user_id for seq, sender in news)
+                follower.unread += sum(seq > follower.seq and sender not in uncounted for seq, sender in news)
             follower.seq, follower.is_due = max(follower.seq, news[-1][0]), True
 
 

@@ -16,6 +16,7 @@ import trio
 
 from greenroom.actors.notifier.actor import Devices
 from greenroom.http.ws import compat_notices, events
+from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.replay import PACK_BYTES_MAX, STORAGE_PAUSE_SECONDS, UNSENT_BYTES_MAX
@@ -37,12 +38,15 @@ class UserCursor(NamedTuple):
 class SocketStreams(Devices):
     """All streams of this process."""
 
-    def __init__(self, engine: SocketEngine, streams: UserStreams) -> None:
+    def __init__(self, engine: SocketEngine, streams: UserStreams, blocks: SocketBlocks) -> None:
         self._engine = engine
+        self._blocks = blocks
         self._streams = streams
         self._known: OrderedDict[int, Standing] = OrderedDict()  # as far as was told, or read
         # Called with a user for whom there are notes, while somebody here listens: their notifier should fold them in.
         self.on_notes: Callable[[int], None] = _nobody_folds
+        # Called with two of whom one blocked the other, or does so no more.
+        self.on_blocked: Callable[[int, int], None] = lambda user_id, other_id: None
 
     # -- rooms --------------------------------------------------------------------------------------------------
 
@@ -52,7 +56,7 @@ class SocketStreams(Devices):
             if self._engine.of_user(user_id):
                 self.on_notes(user_id)
             else:
-                self._known.pop(user_id, None)
+                self._forget(user_id)
 
     # -- the notifier -------------------------------------------------------------------------------------------
 
@@ -78,37 +82,62 @@ class SocketStreams(Devices):
     def stands_at(self, user_id: int, standing: Standing) -> None:
         """So far the stream is by what is stored: whoever was told less is brought up."""
         self._know(user_id, standing)
+        self._blocks.put(user_id, standing.hides, standing.blocked_by)
         for connection in list(self._engine.connections_of(user_id)):
             self._bring_up(connection, user_id)
+
+    def blocked(self, user_id: int, other_id: int, *, is_blocked: bool) -> None:
+        """From here on whoever is here is treated by it."""
+        self._blocks.changed(user_id, other_id, is_blocked=is_blocked)
+        for one in (user_id, other_id):
+            if one not in self._known and not self._engine.of_user(one):
+                self._blocks.drop(one)
+        self.on_blocked(user_id, other_id)
 
     def forget(self, user_id: int) -> None:
         """Ask storage, at the next coming."""
         self._known.pop(user_id, None)
 
+    def _forget(self, user_id: int) -> None:
+        """The user is not here, and may be changed without our knowing."""
+        self._known.pop(user_id, None)
+        self._blocks.drop(user_id)
+
     # -- sessions -----------------------------------------------------------------------------------------------
 
-    def standing(self, user_id: int, reply_to: Callable[[Standing | None], None]) -> None:
-        """Have *reply_to* called with how far the user's stream is, None while storage does not answer.
+    def standing(self, connection: Connection, user_id: int, reply_to: Callable[[Standing], None]) -> None:
+        """Have *reply_to* called when it is known whom the user blocks and how far the stream is. At once when it is.
 
-        At once when it is known.
+        While storage does not answer that waits: not to know whom somebody blocks is no reason to show them all.
         """
         known = self._known.get(user_id)
         if known is None:
-            self._engine.spawn(self._find, user_id, reply_to)
+            self._engine.spawn(self._find, connection, user_id, reply_to)
         else:
             self._known.move_to_end(user_id)
             reply_to(known)
 
-    async def _find(self, user_id: int, reply_to: Callable[[Standing | None], None]) -> None:
-        try:
-            standing: Standing | None = await self._read(user_id)
-        except StorageUnavailable:
-            standing = None
-        reply_to(standing)
+    async def _find(self, connection: Connection, user_id: int, reply_to: Callable[[Standing], None]) -> None:
+        while not connection.is_closing:
+            version = self._blocks.version
+            try:
+                standing = await self._read(user_id, version)
+            except StorageUnavailable:
+                await trio.sleep(STORAGE_PAUSE_SECONDS)
+                continue
+            if standing is not None and not connection.is_closing:
+                reply_to(standing)
+                return
 
-    async def _read(self, user_id: int) -> Standing:
-        """How far the stream is by storage, or farther. Raises: StorageUnavailable."""
+    async def _read(self, user_id: int, version: int) -> Standing | None:
+        """How far the stream is by storage, or farther; None when somebody was blocked meanwhile: ask again.
+
+        Raises: StorageUnavailable.
+        """
         found = await self._streams.standing(user_id)
+        if version != self._blocks.version:
+            return None
+        self._blocks.put(user_id, found.hides, found.blocked_by)
         if found.has_notes:
             self.on_notes(user_id)
         known = self._known.get(user_id)
@@ -117,16 +146,11 @@ class SocketStreams(Devices):
             self._know(user_id, standing)
         return standing
 
-    def attach(
-        self, connection: Connection, user_id: int, standing: Standing | None, cursor: UserCursor | None
-    ) -> None:
+    def attach(self, connection: Connection, user_id: int, standing: Standing, cursor: UserCursor | None) -> None:
         """Let a socket hear the stream: from *cursor* on, or from *standing* on when it is new.
 
-        What lies too far back is a gap, and told as one. Without a standing the socket is brought up when there is one.
+        What lies too far back is a gap, and told as one.
         """
-        if standing is None:
-            self._engine.spawn(self._attach_later, connection, user_id, cursor)
-            return
         gap = gap_in(standing, cursor)
         if gap is not None:
             connection.write(events.v1("gap", gap))
@@ -136,16 +160,6 @@ class SocketStreams(Devices):
             connection.session.useq = start
         else:  # behind, or nobody knows any more
             self._engine.spawn(self._replay, connection, user_id, start)
-
-    async def _attach_later(self, connection: Connection, user_id: int, cursor: UserCursor | None) -> None:
-        while not connection.is_closing:
-            await trio.sleep(STORAGE_PAUSE_SECONDS)
-            try:
-                standing = await self._read(user_id)
-            except StorageUnavailable:
-                continue
-            self.attach(connection, user_id, standing, cursor)
-            return
 
     def _bring_up(self, connection: Connection, user_id: int) -> None:
         """A live socket was passed over: read what it has not."""
@@ -191,10 +205,12 @@ class SocketStreams(Devices):
     # -- what is known ------------------------------------------------------------------------------------------
 
     def _know(self, user_id: int, standing: Standing) -> None:
-        self._known[user_id] = standing
+        self._known[user_id] = Standing(standing.useq, standing.epoch)
         self._known.move_to_end(user_id)
         if len(self._known) > KNOWN_STREAMS_MAX:
-            self._known.popitem(last=False)
+            gone, _ = self._known.popitem(last=False)
+            if not self._engine.of_user(gone):
+                self._blocks.drop(gone)
 
 
 def gap_in(standing: Standing, cursor: UserCursor | None) -> dict[str, object] | None:

@@ -34,6 +34,7 @@ from greenroom.http.ws.codes import (
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession, commands_in
+from greenroom.http.ws.v1_blocks import block, unblock
 from greenroom.http.ws.v1_commands import (
     COMMANDS_MAX,
     INFLIGHT_MAX,
@@ -249,7 +250,8 @@ class V1Session(SocketSession):
     def enter(self, room_id: int) -> Enter:
         """The command that asks for a room; with what was said lately where nobody here has it yet."""
         assert self.user_id is not None
-        return Enter(self.user_id, wants_recent=room_id not in self.services.hub.channels)
+        hub = self.services.hub
+        return Enter(self.user_id, room_id not in hub.channels, hub.blocks.hides(self.user_id))
 
     def attach(self, view: RoomView, after_seq: int | None, epoch: int | None) -> Attachment:
         """Into the room with the cursor where the client is, unless that is out of reach."""
@@ -275,7 +277,7 @@ class V1Session(SocketSession):
         self.connection.write(events.v1("live", {"rooms": inside}))
         for room_id in inside:
             channel = self.services.hub.channels.get(room_id)
-            users = self.services.presence.in_room(channel) if channel and self._is_small(room_id) else []
+            users = self.services.presence.in_room(channel, self.user_id) if channel and self._is_small(room_id) else []
             if users:
                 self.connection.write(events.v1("presence_state", {"users": users}, room=room_id), CONTROL)
 
@@ -359,8 +361,9 @@ class V1Session(SocketSession):
         self.ask_room(command_id, room_id, Enter(self.user_id), entered)
 
     async def _answer_presence(self, command_id: str | None, view: RoomView) -> None:
+        assert self.user_id is not None
         try:
-            self.ack(command_id, {"users": await self.services.presence.everybody_in(view)}, view.room_id)
+            self.ack(command_id, {"users": await self.services.presence.everybody_in(view, self.user_id)}, view.room_id)
         except StorageUnavailable as error:
             self.failed(command_id, None, error)
         finally:
@@ -433,6 +436,8 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "refresh": refresh,
     "sync": sync,
     "members": members,
+    "block": block,
+    "unblock": unblock,
     "ping": V1Session._ping,
     "pong": V1Session._pong,
 }

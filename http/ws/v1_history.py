@@ -70,8 +70,11 @@ async def _answer(session: "V1Session", command_id: str | None, view: RoomView, 
 async def read_page(conversations: Conversations, view: RoomView, reader_id: int, wanted: WantedPage) -> dict[str, Any]:
     """The data of the answer. `more`: the page was cut to its size in bytes. Raises: StorageUnavailable."""
     page, is_cut = bounded(await _stored(conversations, view.room_id, reader_id, wanted), wanted.seq)
-    items = [events.v1_history_item(message, reader_id) for message in page]
+    items = [events.v1_history_item(message, reader_id) for message in page if not message.is_hidden]
     data: dict[str, Any] = {"messages": items, "top": view.top_seq, "epoch": view.epoch}
+    hidden = [message.seq for message in page if message.is_hidden]
+    if hidden:
+        data["skip"] = hidden
     return data | {"more": True} if is_cut else data
 
 

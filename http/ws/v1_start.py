@@ -78,7 +78,7 @@ class Start:
         self._token: str | None = token
         self._views: dict[int, RoomView] = {}
         self._refused: dict[int, Failure] = {}
-        self._left = len(self._wanted.after) + 1
+        self._left = len(self._wanted.after)
         self._standing: Standing | None = None
         self.attachments: dict[int, Attachment] = {}
 
@@ -138,15 +138,22 @@ class Start:
         return True
 
     def _enter_rooms(self) -> None:
-        """Ask every room at once; `ready` goes out when the last one has answered, and how far the user's stream is."""
+        """Learn whom the user blocks, and where the user's stream is; then ask for the rooms."""
+        session = self._session
+        assert session.user_id is not None
+        session.services.streams.standing(session.connection, session.user_id, self._stands_at)
+
+    def _stands_at(self, standing: Standing) -> None:
+        """Ask every room at once; `ready` goes out when the last one has answered."""
+        self._standing = standing
+        if not self._left:
+            self._ready()
         for room_id in self._wanted.after:
             self._session.ask(
                 self._session.services.room(room_id),
                 self._session.enter(room_id),
                 lambda value, error, room_id=room_id: self._answered(room_id, value, error),  # type: ignore[misc]
             )
-        assert self._session.user_id is not None
-        self._session.services.streams.standing(self._session.user_id, self._stands_at)
 
     def _answered(self, room_id: int, value: object, error: BaseException | None) -> None:
         self._left -= 1
@@ -165,12 +172,6 @@ class Start:
         if not self._left:
             self._ready()
 
-    def _stands_at(self, standing: Standing | None) -> None:
-        self._standing = standing
-        self._left -= 1
-        if not self._left and not self._session.connection.is_closing:
-            self._ready()
-
     def _attach(self, view: RoomView) -> Attachment:
         """Into the room, silent until `ready` is out: the cursor holds its place meanwhile."""
         session, wanted = self._session, self._wanted
@@ -181,14 +182,16 @@ class Start:
     def _ready(self) -> None:
         session, wanted, views, standing = self._session, self._wanted, self._views, self._standing
         assert session.user_id is not None
+        assert standing is not None
         is_whole = not self._refused and not any(wanted.is_lost(view) for view in views.values())
-        is_whole = is_whole and standing is not None and gap_in(standing, wanted.user) is None
+        is_whole = is_whole and gap_in(standing, wanted.user) is None
         data: dict[str, Any] = {
             "user": session.user_id,
             "name": session.name,
             "device": session.device,
             "session": f"{session.connection.number:x}",
-            **({} if standing is None else {"userEpoch": standing.epoch, "useq": standing.useq}),
+            "userEpoch": standing.epoch,
+            "useq": standing.useq,
             "resumed": wanted.is_resume and is_whole,
             "rooms": [room_item(view, self._mode_of(view.room_id)) for view in views.values()],
         }
@@ -239,7 +242,7 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
                 **_rate("typing", typing_per_minute),
                 "summaries": SUMMARIES_MAX,
             },
-            "features": ["rooms", "resume", "typing", "receipts", "presence", "history", "user", "summary"],
+            "features": ["rooms", "resume", "typing", "receipts", "presence", "history", "user", "summary", "blocks"],
             "conn": "CONN",
             "now": "NOW",
         },

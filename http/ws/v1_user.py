@@ -122,7 +122,7 @@ class _Sync:
             self._refused.append({"r": room_id, "code": failure.code.number, "error": failure.code.name})
         self._one_less()
 
-    def stream(self, cursor: UserCursor, standing: Standing | None) -> None:
+    def stream(self, cursor: UserCursor, standing: Standing) -> None:
         """How far the user's stream is, is known. While it is being told already, that goes on."""
         session = self._session
         assert session.user_id is not None
@@ -158,7 +158,9 @@ def sync(session: "V1Session", command_id: str | None, frame: dict[str, Any]) ->
         )
     if cursor is not None:
         assert session.user_id is not None
-        session.services.streams.standing(session.user_id, lambda standing: under_way.stream(cursor, standing))
+        session.services.streams.standing(
+            session.connection, session.user_id, lambda standing: under_way.stream(cursor, standing)
+        )
 
 
 # -- members ----------------------------------------------------------------------------------------------------------

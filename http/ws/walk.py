@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.channel import Attachment, Channel
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.ranks import Ranks
@@ -33,8 +34,11 @@ _SEND: Final = socket.socket.send
 class Walker:
     """Walks over the large rooms of the process. fell_behind(channel, attachment): it must be replayed from storage."""
 
-    def __init__(self, engine: SocketEngine, fell_behind: Callable[[Channel, Attachment], None]) -> None:
+    def __init__(
+        self, engine: SocketEngine, blocks: SocketBlocks, fell_behind: Callable[[Channel, Attachment], None]
+    ) -> None:
         self._engine = engine
+        self._blocks = blocks
         self._fell_behind = fell_behind
 
     def walk_soon(self, channel: Channel) -> None:
@@ -64,7 +68,7 @@ class Walker:
             channel.is_walking = False
 
     async def _walk_ranks(self, channel: Channel) -> None:
-        """Tell who stands in the ranks. Senders fall out: they are told something else."""
+        """Tell who stands in the ranks. Senders fall out, and who is not shown them: they are told something else."""
         ranks = channel.ranks
         if ranks.walked:  # a walk did not come to its end
             ranks.disband()
@@ -144,15 +148,19 @@ class Walker:
                 ranks.fall_in(attachment)
         return is_behind
 
-    @staticmethod
-    def _shared(channel: Channel, seq: int, up_to: int) -> tuple[bytes, int, frozenset[int]]:
-        """What everybody at *seq* is given: frames, the seq they reach (0: not remembered), and their senders."""
+    def _shared(self, channel: Channel, seq: int, up_to: int) -> tuple[bytes, int, frozenset[int]]:
+        """What everybody at *seq* is given: frames, the seq they reach (0: not remembered), and who is given others.
+
+        These are the senders, and those who are not shown what one of them says.
+        """
         found = channel.frames_after(seq, -1, WALK_BYTES_MAX, up_to)
         if found is None:
             return b"", 0, frozenset()
         frames, reached = found
         start = len(channel.recent) - (channel.top_seq - seq)
         senders = frozenset(channel.recent[index].sender_id for index in range(start, start + reached - seq))
+        if self._blocks.hiders:
+            senders |= self._blocks.not_shown(senders)
         return frames, reached, senders
 
     def _bring_up(
@@ -168,7 +176,8 @@ class Walker:
             self._fell_behind(channel, attachment)
             return
         if attachment.user_id in senders:
-            own = channel.frames_after(attachment.seq, attachment.user_id, WALK_BYTES_MAX, up_to)
+            hides = self._blocks.hides(attachment.user_id)
+            own = channel.frames_after(attachment.seq, attachment.user_id, WALK_BYTES_MAX, up_to, hides)
             assert own is not None
             frames, reached = own
         attachment.seq = reached

@@ -60,6 +60,7 @@ from greenroom.storage.asyncio_bridge import AsyncioBridge, open_asyncio_bridge
 from greenroom.storage.postgres.actor_state import PostgresStateStore
 from greenroom.storage.postgres.alarms import PostgresAlarmStore
 from greenroom.storage.postgres.api_keys import ApiKeys
+from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.data_directory import choose_data_directory, make_data_directory
@@ -96,6 +97,7 @@ class Storage:
     postgres: Postgres
     conversations: Conversations
     notifications: Notifications
+    blocks: Blocks
     user_streams: UserStreams
     users: Users
     sessions: Sessions
@@ -168,6 +170,7 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
             postgres,
             Conversations(postgres),
             Notifications(postgres),
+            Blocks(postgres),
             UserStreams(postgres),
             Users(postgres, people),
             Sessions(postgres),
@@ -221,15 +224,23 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         engine = SocketEngine(nursery)
         hub = Hub(engine, clock)
         presence = SocketPresence(engine, hub, storage.last_seen, clock)
-        streams = SocketStreams(engine, storage.user_streams)
+        streams = SocketStreams(engine, storage.user_streams, hub.blocks)
         hub.on_news = streams.news_for
+        streams.on_blocked = presence.part
         email = email_settings(settings, storage.directory)
         async with open_providers(email, clock.wall_milliseconds) as providers:
             policy = queue_policy(email)
             kinds = [
                 *provider_queue_kinds(storage.outbox, providers, policy, event=log_event),
                 catalog.presence_kind(presence),
-                catalog.notifier_kind(storage.user_streams, storage.notifications, storage.ids, streams),
+                catalog.notifier_kind(
+                    storage.user_streams,
+                    storage.notifications,
+                    storage.blocks,
+                    storage.conversations,
+                    storage.ids,
+                    streams,
+                ),
                 catalog.room_kind(storage.conversations, storage.ids, hub),
             ]
             async with open_system(
@@ -252,7 +263,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                         else None
                     ),
                 )
-                hub.summaries.ask = partial(ask_for_view, system)
+                hub.summaries.ask = partial(ask_for_view, system, hub.blocks)
                 streams.on_notes = lambda user: system.tell_or_bury(system.ref("notifier", user).address, FoldNotes())
                 sockets = _socket_services(settings, storage, system, engine, hub, presence, streams, authenticator)
                 authenticator.on_user_read = sockets.people.changed
@@ -285,6 +296,7 @@ def _socket_services(
         hub=hub,
         replayer=Replayer(engine, hub, storage.conversations),
         streams=streams,
+        users=storage.users,
         notifications=storage.notifications,
         summaries=hub.summaries,
         presence=presence,
@@ -334,6 +346,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
             system=house.system,
             conversations=storage.conversations,
             notifications=storage.notifications,
+            blocks=storage.blocks,
             ids=storage.ids,
             hub=house.hub,
             messages=house.sockets.limits.messages,

@@ -38,6 +38,7 @@ class StoredMessage(NamedTuple):
     sender_name: str = ""
     conversation_id: int = 0
     sender_role: str = ""
+    is_hidden: bool = False  # from whoever reads it, for they block the sender
 
 
 class SentBefore(NamedTuple):
@@ -60,7 +61,10 @@ class StoredMember:
 
 @dataclass(frozen=True, slots=True)
 class StoredRoom:
-    """All that a room loads when it wakes. removed_ids: of an open group, who was removed by another, up to a limit."""
+    """All that a room loads when it wakes. removed_ids: of an open group, who was removed by another, up to a limit.
+
+    is_apart: of a direct conversation, one of the two blocks the other.
+    """
 
     id: int
     is_group: bool
@@ -72,6 +76,7 @@ class StoredRoom:
     ring: list[StoredMessage]
     client_ids: dict[tuple[int, str], SentBefore]
     removed_ids: list[int]
+    is_apart: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,7 @@ class Conversations:
             removed = (
                 await connection.fetch(query("select_removed"), conversation_id, removed_max) if room["is_open"] else []
             )
+            is_apart = not room["is_group"] and await connection.fetchval(query("is_room_apart"), conversation_id)
             return StoredRoom(
                 id=room["id"],
                 is_group=room["is_group"],
@@ -171,6 +177,7 @@ class Conversations:
                     for row in sent
                 },
                 removed_ids=[row["user_id"] for row in removed],
+                is_apart=bool(is_apart),
             )
 
         return await self._postgres.transaction(run)
@@ -241,6 +248,10 @@ class Conversations:
         """The seqs of those messages that are of this conversation. The caller checks membership."""
         rows = await self._postgres.fetch("select_seqs", conversation_id, list(message_ids))
         return [row["seq"] for row in rows]
+
+    async def is_apart(self, conversation_id: int) -> bool:
+        """Whether one of the two of a direct conversation blocks the other."""
+        return bool(await self._postgres.fetch_value("is_room_apart", conversation_id))
 
     async def is_member(self, conversation_id: int, user_id: int) -> bool:
         """Whether the user is an active member now."""

@@ -6,6 +6,7 @@ Written inside the transaction that has bumped the ownership of who writes, so w
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from greenroom.storage.postgres.blocks import write_blocks
 from greenroom.storage.postgres.notifications import put_notifications, read_notifications
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
@@ -13,6 +14,7 @@ from greenroom.storage.postgres.together import Together
 from greenroom.storage.user_writes import (
     AppendUserEvent,
     NoteToUser,
+    PutBlock,
     PutNotification,
     ReadNotifications,
     TakeNote,
@@ -22,11 +24,13 @@ from greenroom.storage.user_writes import (
 
 
 class Standing(NamedTuple):
-    """How far a stream is. has_notes: something waits that is not in it yet."""
+    """How far a stream is. has_notes: something waits that is not in it yet. Whom the user blocks, and who does so."""
 
     useq: int
     epoch: int
     has_notes: bool = False
+    hides: tuple[int, ...] = ()
+    blocked_by: tuple[int, ...] = ()
 
 
 class Note(NamedTuple):
@@ -63,7 +67,12 @@ class UserStreams:
 
     async def _standings_of(self, user_ids: list[int]) -> dict[int, Standing]:
         rows = await self._postgres.fetch("select_stream_standings", user_ids)
-        return {row["user_id"]: Standing(row["useq"], row["epoch"], row["has_notes"]) for row in rows}
+        return {
+            row["user_id"]: Standing(
+                row["useq"], row["epoch"], row["has_notes"], tuple(row["hides"]), tuple(row["blocked_by"])
+            )
+            for row in rows
+        }
 
     async def notes(self, user_id: int, count: int) -> list[Note]:
         """The oldest *count* notes for a user. Raises: StorageUnavailable."""
@@ -90,6 +99,8 @@ async def write_users(connection: Any, writes: Iterable[UserWrite]) -> None:
         await put_notifications(connection, by_type[PutNotification])
     if ReadNotifications in by_type:
         await read_notifications(connection, by_type[ReadNotifications])
+    if PutBlock in by_type:
+        await write_blocks(connection, by_type[PutBlock])
     if TrimUserEvents in by_type:
         trims: list[TrimUserEvents] = by_type[TrimUserEvents]
         users, ends = [trim.user_id for trim in trims], [trim.up_to for trim in trims]

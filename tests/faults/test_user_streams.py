@@ -168,7 +168,10 @@ async def test_a_stream_goes_on_where_it_was_when_its_notifier_slept_and_when_st
         ]
 
 
-async def test_while_a_stream_cannot_be_read_the_session_starts_and_hears_it_later(live_house, monkeypatch):
+@pytest.mark.parametrize("protocol", ["greenroom.v1", None])
+async def test_while_it_cannot_be_known_whom_a_user_blocks_nothing_is_told_and_then_all(
+    live_house, monkeypatch, protocol
+):
     await live_house.people(1, 2)
     room = await live_house.conversation(1, 2)
     streams = live_house.house.sockets.streams
@@ -183,9 +186,18 @@ async def test_while_a_stream_cannot_be_read_the_session_starts_and_hears_it_lat
     with monkeypatch.context() as patch:
         patch.setattr(streams._streams._postgres, "fetch", away)
         async with open_sockets() as nursery:
-            sock, came = await ready(nursery, live_house, 2, room, resume={"user": 0})
-            assert "useq" not in came
-            assert not came["resumed"]
-            await trio.sleep(0.1)
+            sock = await Socket.open(nursery, live_house, 2, protocol=protocol)
+            if protocol is not None:
+                await sock.command("start", resume={"user": 0, "rooms": {str(room): {"seq": 0}}})
+            assert (await live_house.post(f"/api/conversations/{room}/messages", 1, {"content": "x"})).status == 201
+            await trio.sleep(0.3)
+            assert not sock.of("ready", "connected", "message", "new_message", *STREAM)
             patch.undo()
-            assert len(await hear(sock, 1)) == 1
+            if protocol is None:
+                await sock.expect("connected")
+                await live_house.post(f"/api/conversations/{room}/messages", 1, {"content": "y"})
+                await sock.expect("new_message")
+            else:
+                assert (await sock.expect("ready"))["data"]["resumed"]
+                await sock.expect("message", seq=1)
+                assert len(await hear(sock, 1)) == 1

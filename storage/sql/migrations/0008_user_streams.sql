@@ -60,3 +60,14 @@ create table notifications (
 create index notifications_by_user on notifications (user_id, id) where deleted_at is null;
 create index notifications_unread on notifications (user_id, id) where deleted_at is null and read_at is null;
 create unique index notifications_sent_under on notifications (user_id, sent_under) where sent_under is not null;
+
+-- Who wants to hear nothing of whom. Written by the notifier of who blocks, alone.
+create table user_blocks (
+    blocker_id bigint not null references users,
+    blocked_id bigint not null references users,
+    reason     text,
+    blocked_at timestamptz not null,
+    primary key (blocker_id, blocked_id),
+    check (blocker_id <> blocked_id)
+);
+create index user_blocks_by_blocked on user_blocks (blocked_id, blocker_id);

@@ -56,19 +56,23 @@ select id, seq, content_digest, (extract(epoch from created_at) * 1000)::bigint 
 from messages where conversation_id = $1 and sender_id = $2 and client_id = $3;
 
 -- name: select_messages_after
--- A page of history forwards, for an active member only.
+-- A page of history forwards, for an active member only. is_hidden: who said it is
+-- blocked by the reader, who is not shown what it says.
 select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
-    (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+    (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
 from messages m join users u on u.id = m.sender_id
 where m.conversation_id = $1 and m.seq > $3
     and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
 order by m.seq limit $4;
 
 -- name: select_messages_before
--- A page of history backwards from a seq, oldest first, for an active member only.
+-- A page of history backwards from a seq, oldest first, for an active member only. is_hidden: who said it is
+-- blocked by the reader, who is not shown what it says.
 select * from (
     select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
-        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1 and m.seq < $3
         and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
@@ -77,10 +81,12 @@ select * from (
 order by seq;
 
 -- name: select_messages_offset
--- A page by limit and offset from the newest, oldest first, for an active member only.
+-- A page by limit and offset from the newest, oldest first, for an active member only. is_hidden: who said it is
+-- blocked by the reader, who is not shown what it says.
 select * from (
     select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
-        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1
         and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
@@ -108,12 +114,13 @@ select * from (
 order by created_at_ms, conversation_id, seq;
 
 -- name: select_message
--- One message, for an active member of its conversation only.
+-- One message, for an active member of its conversation who does not block its sender only.
 select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id,
     m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
 from messages m join users u on u.id = m.sender_id
 where m.id = $1
+    and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
     and exists (
         select 1 from participants p where p.conversation_id = m.conversation_id and p.user_id = $2 and p.is_active
     );
@@ -131,6 +138,7 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
         select count(*) from (
             select from messages m
             where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $2
+                and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
             limit 100
         ) unread
     ) as unread_count,
@@ -139,6 +147,7 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
 from conversations c
 join participants me on me.conversation_id = c.id and me.user_id = $2 and me.is_active
 left join messages last on last.conversation_id = c.id and last.seq = c.top_seq
+    and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = last.sender_id)
 left join users other
     on not c.is_group and other.id = case when c.pair_low = $2 then c.pair_high else c.pair_low end
 where c.id = $1;
@@ -155,6 +164,7 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
         select count(*) from (
             select from messages m
             where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $1
+                and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
             limit 100
         ) unread
     ) as unread_count,
@@ -163,6 +173,7 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
 from participants me
 join conversations c on c.id = me.conversation_id
 left join messages last on last.conversation_id = c.id and last.seq = c.top_seq
+    and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = last.sender_id)
 left join users other
     on not c.is_group and other.id = case when c.pair_low = $1 then c.pair_high else c.pair_low end
 where me.user_id = $1 and me.is_active
@@ -223,6 +234,7 @@ select count(*) from (
     cross join lateral (
         select from messages m
         where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $1
+                and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
         limit 100
     ) unread
     where me.user_id = $1 and me.is_active

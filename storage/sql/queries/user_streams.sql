@@ -36,9 +36,11 @@ using unnest($1::bigint[], $2::bigint[]) as t (user_id, up_to)
 where e.user_id = t.user_id and e.useq <= t.up_to;
 
 -- name: select_stream_standings
--- How far the streams of users are, and whether there are notes that are not in them yet.
+-- How far the streams of users are, whether there are notes that are not in them yet, and who blocks whom.
 select w.user_id, coalesce(s.useq, 0) as useq, coalesce(s.epoch, 1) as epoch,
-    exists (select from user_notes n where n.user_id = w.user_id) as has_notes
+    exists (select from user_notes n where n.user_id = w.user_id) as has_notes,
+    array(select b.blocked_id from user_blocks b where b.blocker_id = w.user_id) as hides,
+    array(select b.blocker_id from user_blocks b where b.blocked_id = w.user_id) as blocked_by
 from unnest($1::bigint[]) as w (user_id)
 left join user_streams s on s.user_id = w.user_id;
 

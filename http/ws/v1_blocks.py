@@ -1,0 +1,65 @@
+"""`block` and `unblock` of greenroom.v1."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from greenroom.actors.notifier.commands import Block
+from greenroom.http.ws.codes import ErrorCode
+from greenroom.http.ws.v1_commands import BadCommand, data_of, optional_seq
+from greenroom.runtime import StorageUnavailable
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.v1 import V1Session
+
+REASON_CHARACTERS_MAX: Final = 500
+USER_NOT_FOUND: Final = ErrorCode(3001, "USER_NOT_FOUND", "room")
+
+
+def block(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """Hear nothing more of somebody."""
+    data = data_of(frame)
+    reason = data.get("reason")
+    if reason is not None and (not isinstance(reason, str) or not 0 < len(reason) <= REASON_CHARACTERS_MAX):
+        raise BadCommand(f"block.reason is a text of 1 to {REASON_CHARACTERS_MAX} characters")
+    session.inflight += 1
+    session.services.engine.spawn(_block, session, command_id, Block(_other(session, data), True, reason))
+
+
+def unblock(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """Hear of them again."""
+    _ask(session, command_id, Block(_other(session, data_of(frame)), False), counts=True)
+
+
+def _other(session: "V1Session", data: dict[str, Any]) -> int:
+    other_id = optional_seq(data, "user")
+    if not other_id or other_id == session.user_id:
+        raise BadCommand("block and unblock need data.user, the id of another user")
+    return other_id
+
+
+async def _block(session: "V1Session", command_id: str | None, command: Block) -> None:
+    try:
+        exists = await session.services.users.exists((command.user_id,))
+    except StorageUnavailable as error:
+        session.inflight -= 1
+        session.failed(command_id, None, error)
+        return
+    if exists:
+        _ask(session, command_id, command, counts=False)
+    else:
+        session.inflight -= 1
+        session.error(command_id, USER_NOT_FOUND, "there is no such user")
+
+
+def _ask(session: "V1Session", command_id: str | None, command: Block, *, counts: bool) -> None:
+    """The ack means stored. counts: the command is not among those in flight yet."""
+    session.inflight += counts
+
+    def changed(value: object, error: BaseException | None) -> None:
+        session.inflight -= 1
+        if error is not None:
+            session.failed(command_id, None, error)
+        else:
+            session.ack(command_id, {"user": command.user_id, "blocked": command.is_blocked}, None)
+
+    assert session.user_id is not None
+    session.ask(session.services.notifier(session.user_id), command, changed)

@@ -1,0 +1,223 @@
+"""Blocks: hidden on every path, without a hole; nothing between the two; and nobody else notices."""
+
+import pytest
+import trio
+from wire import Socket, open_sockets, wait_until
+
+HIDDEN = "not for who blocks"
+
+
+async def ready(nursery, house, user, *rooms, **data):
+    sock = await Socket.open(nursery, house, user)
+    await sock.start(*rooms, **data)
+    return sock
+
+
+async def block(house, user, other):
+    answer = await house.post(f"/api/users/{other}/block", user, {"reason": "spam"})
+    assert (answer.status, answer.data) == (200, {"blocked": True, "userId": other}), answer.json
+
+
+def log_of(sock, room):
+    return [(event["seq"], event["type"]) for event in sock.of("message", "skip") if event["room"] == room]
+
+
+@pytest.mark.parametrize("sockets_min", [200, 0])  # told one by one, and by the walk of a large room
+async def test_what_a_blocked_person_says_is_skipped_for_who_blocks_live_and_in_every_replay(
+    live_house, monkeypatch, sockets_min
+):
+    monkeypatch.setattr("greenroom.http.ws.hub.WALK_SOCKETS_MIN", sockets_min)
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        blocker, blocked, third = [await ready(nursery, live_house, user, room) for user in (1, 2, 3)]
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        other_page = await Socket.open(nursery, live_house, 3, protocol=None)
+        await page.expect("connected")
+        await other_page.expect("connected")
+        await blocked.ask("send", room, body=HIDDEN)
+        await blocker.expect("message", seq=1)
+        assert (await blocker.ask("block", user=2))["data"] == {"user": 2, "blocked": True}
+        position, page_position = await blocker.settle(), await page.settle()
+        said = [await sock.ask("send", room, body=f"{HIDDEN if sock is blocked else 'x'}") for sock in (blocked, third)]
+        said.append(await blocked.ask("send", room, body=HIDDEN))
+        for sock in (blocker, blocked, third):
+            await wait_until(lambda sock=sock: len(log_of(sock, room)) < 4 and log_of(sock, room))
+        whole = [(seq, "message") for seq in range(1, 5)]
+        assert log_of(third, room) == log_of(blocked, room) == whole
+        seen = [(1, "message"), (2, "skip"), (3, "message"), (4, "skip")]
+        assert log_of(blocker, room) == seen
+        await other_page.expect("new_message", messageId=said[2]["data"]["messageId"])
+        await page.expect("new_message", messageId=said[1]["data"]["messageId"], after=page_position)
+        await page.settle()
+        assert HIDDEN not in str([*blocker.events[position:], *page.events[page_position:]])
+        # The same from memory, from storage, and over HTTP.
+        seen[0] = (1, "skip")
+        for forget in (False, True):
+            if forget:
+                live_house.house.hub.channels[room].recent.clear()
+            back = await ready(nursery, live_house, 1, resume={"rooms": {str(room): {"seq": 0}}})
+            assert log_of(back, room) == seen
+            assert HIDDEN not in str(back.events)
+        history = (await back.ask("history", room))["data"]
+        assert ([one["seq"] for one in history["messages"]], history["skip"]) == ([3], [1, 2, 4])
+        await hidden_over_http(live_house, room, [one["data"]["messageId"] for one in said])
+        assert (await blocker.ask("unblock", user=2))["data"]["blocked"] is False
+        again = await ready(nursery, live_house, 1, resume={"rooms": {str(room): {"seq": 0}}})
+        assert log_of(again, room) == whole
+        await blocked.ask("send", room, body="welcome back")
+        await blocker.expect("message", seq=5)
+        await page.expect("new_message", seq=5)
+
+
+async def hidden_over_http(house, room, message_ids):
+    listed = (await house.get(f"/api/conversations/{room}/messages", 1)).data["messages"]
+    assert [row["seq"] for row in listed] == [3]
+    assert [row["seq"] for row in (await house.get(f"/api/conversations/{room}", 1)).data["messages"]] == [3]
+    assert [(await house.get(f"/api/messages/{one}", 1)).status for one in message_ids] == [404, 200, 404]
+    conversation = (await house.get("/api/conversations", 1)).data["conversations"][0]
+    assert (conversation["last_message"], conversation["unread_count"]) == (None, 1)
+    assert len((await house.get(f"/api/conversations/{room}/messages", 3)).data["messages"]) == 4
+
+
+async def test_between_the_two_nothing_is_sent_and_the_answer_comes_after_the_room_knows(live_house):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, isGroup=False)
+    async with open_sockets() as nursery:
+        one, other = await ready(nursery, live_house, 1, room), await ready(nursery, live_house, 2, room)
+        for _ in range(10):
+            await one.ask("block", user=2)
+            for sock in (one, other):
+                reply = await sock.ask("send", room, body="x")
+                assert (reply["data"]["code"], reply["data"]["error"]) == (3003, "USER_BLOCKED"), reply
+            await one.ask("unblock", user=2)
+            assert [(await sock.ask("send", room, body="x"))["type"] for sock in (one, other)] == ["ack", "ack"]
+        await one.ask("block", user=2)
+        for user in (1, 2):
+            refused = await live_house.post(f"/api/conversations/{room}/messages", user, {"content": "x"})
+            assert (refused.status, refused.code) == (403, "USER_BLOCKED")
+            page = await Socket.open(nursery, live_house, user, protocol=None)
+            await page.expect("connected")
+            await page.send({"type": "send_message", "conversationId": room, "content": "x", "requestId": "r"})
+            assert (await page.expect("error", requestId="r"))["code"] == 3003
+        system = live_house.house.system
+        system.kill(system.ref("room", room))  # what it knows is stored
+        assert (await other.ask("send", room, body="x"))["data"]["code"] == 3003
+        assert (await other.ask("typing", room, on=True))["type"] == "ack"
+        await one.settle()
+        assert not one.of("typing")
+        # They have no conversation: none is made.
+        await block(live_house, 3, 1)
+        for user, wanted in ((1, 3), (3, 1)):
+            refused = await live_house.post("/api/conversations", user, {"recipientId": wanted})
+            assert (refused.status, refused.code) == (403, "USER_BLOCKED")
+            refused = await live_house.post("/api/messages/send", user, {"recipientId": wanted, "content": "x"})
+            assert (refused.status, refused.code) == (403, "USER_BLOCKED")
+        made = await live_house.post("/api/conversations", 1, {"recipientId": 2})
+        assert made.data["conversation"]["id"] == room  # what was said stays
+
+
+async def test_neither_sees_presence_or_typing_of_the_other_and_third_ones_see_both(live_house):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        socks = one, other, third = [await ready(nursery, live_house, user, room) for user in (1, 2, 3)]
+        pages = [await Socket.open(nursery, live_house, user, protocol=None) for user in (1, 2)]
+        for page in pages:
+            await page.expect("connected")
+            await page.send({"type": "join_conversation", "conversationId": room})
+            await page.expect("conversation_joined")
+        await trio.sleep(2.2)
+        positions = [await sock.settle() for sock in (*socks, *pages)]
+        await one.ask("block", user=2)
+        for sock, gone, position in ((one, 2, positions[0]), (other, 1, positions[1])):
+            left = await sock.expect("presence_diff", after=position)
+            assert [user["user"] for user in left["data"]["leaves"]] == [gone]
+        for page, gone, position in zip(pages, (2, 1), positions[3:], strict=True):
+            assert (await page.expect("user_offline", after=position))["userId"] == gone
+        positions = [await sock.settle() for sock in (*socks, *pages)]
+        await one.ask("presence", status="busy")
+        await other.ask("presence", status="dnd")
+        await one.ask("typing", room, on=True)
+        await other.ask("typing", room, on=True)
+        await third.expect("presence_diff", after=positions[2])
+        await wait_until(lambda: {1, 2} - {u for event in third.of("typing") for u in event["data"]["users"]})
+        await trio.sleep(1.5)
+        for sock, hidden, position in zip(
+            (one, other, *pages), (2, 1, 2, 1), (*positions[:2], *positions[3:]), strict=True
+        ):
+            await sock.settle()
+            for event in sock.events[position:]:
+                if event["type"] in ("presence_diff", "typing", "presence_update", "user_typing", "user_online"):
+                    assert f"user-{hidden}" not in str(event), (hidden, event)
+        shown = (await one.ask("presence", room))["data"]["users"]
+        assert {user["user"] for user in shown} == {1, 3}
+        back = await ready(nursery, live_house, 2, room)
+        state = await back.expect("presence_state")
+        assert {user["user"] for user in state["data"]["users"]} == {2, 3}
+        await pages[1].send({"type": "request_initial_data"})
+        shown = (await pages[1].expect("initial_data"))["data"]["presence"]["users"]
+        assert 1 not in {user["userId"] for user in shown}
+
+
+async def test_all_devices_of_who_blocks_are_told_once_and_who_is_blocked_is_not(live_house):
+    await live_house.people(1, 2)
+    async with open_sockets() as nursery:
+        phone, laptop, blocked = [await ready(nursery, live_house, user) for user in (1, 1, 2)]
+        for _ in "ab":
+            await block(live_house, 1, 2)
+        for sock in (phone, laptop):
+            assert (await sock.expect("block"))["data"] == {"user": 2, "blocked": True}
+        await live_house.delete("/api/users/2/block", 1)
+        told = await laptop.expect("block", useq=2)
+        assert told["data"] == {"user": 2, "blocked": False}
+        await blocked.settle()
+        await phone.settle()
+        assert not blocked.of("block")
+        assert len(phone.of("block")) == 2
+
+
+async def test_blocks_over_http_are_listed_and_bad_ones_refused(house):
+    await house.people(1, 2, 3)
+    for other in (2, 3):
+        await block(house, 1, other)
+    listed = (await house.get("/api/users/blocked", 1)).data
+    assert [(row["id"], row["name"], row["reason"]) for row in listed["users"]] == [
+        (3, "user-3", "spam"),
+        (2, "user-2", "spam"),
+    ]
+    assert (listed["blockedUsers"], listed["total"]) == (listed["users"], 2)
+    assert (await house.post("/api/users/3/unblock", 1)).data == {"blocked": False, "userId": 3}
+    assert (await house.delete("/api/users/3/block", 1)).status == 200
+    assert (await house.get("/api/users/blocked", 1)).data["total"] == 1
+    assert (await house.get("/api/users/blocked", 2)).data["users"] == []
+    assert (await house.post("/api/users/1/block", 1)).code == "VALIDATION"
+    assert (await house.post("/api/users/99/block", 1)).code == "USER_NOT_FOUND"
+    assert (await house.post("/api/users/2/block", 1, {"reason": "x" * 501})).code == "VALIDATION"
+
+
+@pytest.mark.parametrize("data", [{}, {"user": 1}, {"user": "2"}, {"user": True}, {"user": 2, "reason": 7}])
+async def test_a_bad_block_is_a_bad_frame_and_an_unknown_user_not_found(live_house, data):
+    await live_house.people(1, 2)
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1)
+        assert (await sock.ask("block", **data))["data"]["error"] == "BAD_FRAME"
+        assert (await sock.ask("block", user=99))["data"]["error"] == "USER_NOT_FOUND"
+
+
+async def test_a_summary_neither_counts_nor_shows_what_is_hidden(live_house):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    await block(live_house, 1, 2)
+    async with open_sockets() as nursery:
+        blocked, third = [await ready(nursery, live_house, user, room) for user in (2, 3)]
+        await third.ask("send", room, body="x")
+        await blocked.ask("send", room, body=HIDDEN)
+        follower = await ready(nursery, live_house, 1)
+        joined = (await follower.ask("join", room, mode="summary"))["data"]
+        assert (joined["top"], joined["unread"]) == (2, 1)
+        await follower.expect("room_summary")
+        await blocked.ask("send", room, body=HIDDEN)
+        await wait_until(lambda: follower.of("room_summary")[-1]["data"]["top"] != 3 and "top 3")
+        assert follower.of("room_summary")[-1]["data"] == {"top": 3, "unread": 1, "last": None}
+        assert HIDDEN not in str(follower.events)
