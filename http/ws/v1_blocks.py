@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.actors.notifier.commands import Block
-from greenroom.http.ws.codes import ErrorCode
+from greenroom.http.ws.codes import USER_NOT_FOUND
 from greenroom.http.ws.v1_commands import BadCommand, data_of, optional_seq
 from greenroom.runtime import StorageUnavailable
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from greenroom.http.ws.v1 import V1Session
 
 REASON_CHARACTERS_MAX: Final = 500
-USER_NOT_FOUND: Final = ErrorCode(3001, "USER_NOT_FOUND", "room")
 
 
 def block(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
