@@ -26,6 +26,7 @@ from greenroom.storage.postgres.user_streams import Standing, UserEvent, UserStr
 KNOWN_STREAMS_MAX: Final = 100_000
 REPLAY_EVENTS_MAX: Final = 500
 PAGE_EVENTS: Final = 200
+_FRESH: Final = Standing(0, 1)  # of most: one object for all
 
 
 class UserCursor(NamedTuple):
@@ -130,12 +131,12 @@ class SocketStreams(Devices):
                 return
 
     async def _read(self, user_id: int, version: int) -> Standing | None:
-        """How far the stream is by storage, or farther; None when somebody was blocked meanwhile: ask again.
+        """How far the stream is by storage, or farther; None when the user blocked or was blocked meanwhile: ask again.
 
         Raises: StorageUnavailable.
         """
         found = await self._streams.standing(user_id)
-        if version != self._blocks.version:
+        if self._blocks.changed_since(user_id, version):
             return None
         self._blocks.put(user_id, found.hides, found.blocked_by)
         if found.has_notes:
@@ -205,7 +206,7 @@ class SocketStreams(Devices):
     # -- what is known ------------------------------------------------------------------------------------------
 
     def _know(self, user_id: int, standing: Standing) -> None:
-        self._known[user_id] = Standing(standing.useq, standing.epoch)
+        self._known[user_id] = _FRESH if standing[:2] == _FRESH[:2] else Standing(standing.useq, standing.epoch)
         self._known.move_to_end(user_id)
         if len(self._known) > KNOWN_STREAMS_MAX:
             gone, _ = self._known.popitem(last=False)

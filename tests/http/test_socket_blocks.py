@@ -41,3 +41,17 @@ def test_while_nobody_blocks_anybody_there_is_nothing() -> None:
     blocks = SocketBlocks()
     blocks.put(1, (), ())
     assert not any((blocks.hides(1), blocks.apart_from(1), blocks.not_shown([1]), blocks.hiders))
+
+
+def test_what_was_asked_of_storage_before_a_change_is_known_to_be_old(monkeypatch) -> None:
+    monkeypatch.setattr("greenroom.http.ws.blocks.CHANGES_KEPT", 4)
+    blocks = SocketBlocks()
+    asked = blocks.version
+    assert not blocks.changed_since(1, asked)
+    blocks.changed(1, 2, is_blocked=True)
+    assert [blocks.changed_since(user, asked) for user in (1, 2, 3)] == [True, True, False]
+    assert not blocks.changed_since(1, blocks.version)
+    for user in range(10, 20):
+        blocks.changed(user, user + 100, is_blocked=True)
+    assert blocks.changed_since(1, asked)  # forgotten, so it may be
+    assert not blocks.changed_since(1, blocks.version)
