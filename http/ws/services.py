@@ -44,7 +44,7 @@ from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.users import Users
 
 COMMAND_SECONDS_MAX = 10.0
-TYPING_PER_MINUTE: Final = 120
+TYPING_SHARE: Final = 2  # a minute allows half as many commands that tell of typing as others
 
 LimitClass = Literal["send", "cmds", "typing"]
 

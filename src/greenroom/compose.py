@@ -7,6 +7,7 @@ Each stands inside the one before, so that the end comes in the reverse order: t
 taken; then the actors, which finish what they have; then the committer, which stores it; the database last.
 """
 
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -50,7 +51,7 @@ from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.replay import Replayer
 from greenroom.http.ws.revocation import Revocations
 from greenroom.http.ws.route import Admission, add_socket_route
-from greenroom.http.ws.services import TYPING_PER_MINUTE, SocketLimits, SocketServices, ask_for_view
+from greenroom.http.ws.services import TYPING_SHARE, SocketLimits, SocketServices, ask_for_view
 from greenroom.http.ws.user_streams import SocketStreams
 from greenroom.mail import email_settings, queue_policy
 from greenroom.runtime import ActorSystem, Inspection, StorageUnavailable, SystemClock, open_system
@@ -308,7 +309,7 @@ def _socket_services(
         limits=SocketLimits(
             messages=SlidingWindow(settings.messages_per_minute),
             commands=SlidingWindow(settings.ws_commands_per_minute),
-            typing=SlidingWindow(TYPING_PER_MINUTE if settings.ws_commands_per_minute else 0),
+            typing=SlidingWindow(math.ceil(settings.ws_commands_per_minute / TYPING_SHARE)),
             compat_ping_seconds=settings.ws_heartbeat_interval / 1000,
             compat_silence_seconds=settings.ws_connection_timeout / 1000,
         ),

@@ -20,6 +20,7 @@ from greenroom.http.ws.codes import CloseCode
 from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.revocation import PAGE_CREDENTIALS, Revocations
 from greenroom.http.ws.session import SESSION_GRACE_SECONDS
+from greenroom.http.ws.v1_user import GRACE_SECONDS
 from greenroom.runtime import StorageUnavailable, SystemClock
 from greenroom.storage.postgres.sessions import Sessions
 
@@ -188,7 +189,8 @@ async def test_the_heartbeat_leaves_the_end_of_a_session_to_its_row_and_waits_on
     async with sockets(live_house, V1, cookie(await session_of(live_house, 1)), 1):
         by_session, by_jwt = (connection.session for connection in live_house.house.engine.connections_of(1))
         for session, late_seconds, is_over in (
-            (by_session, 1, False), (by_session, SESSION_GRACE_SECONDS + 1, True), (by_jwt, 1, True),
+            (by_session, 1, False), (by_session, SESSION_GRACE_SECONDS + 1, True),
+            (by_jwt, GRACE_SECONDS - 1, False), (by_jwt, GRACE_SECONDS + 1, True),
         ):  # fmt: skip
             session.principal = replace(session.principal, expires_at=time.time() - late_seconds)
             assert session.is_expired() is is_over

@@ -22,6 +22,8 @@ async def room_behind_a_proxy(database, folder):
             listener = await Socket.open(nursery, house, 2)
             await sender.start(room)
             await listener.start(room)
+            for sock in (sender, listener):
+                await sock.expect("membership")  # nothing else is on its way to storage
             yield proxy, house, room, nursery, sender, listener
 
 
