@@ -126,15 +126,12 @@ async def survive(server, seed):
             await wait_until(lambda: [d.user for d in devices if d.connects <= KILLS], 30)
             await trio.sleep(0.5)
             load.cancel_scope.cancel(reason="enough")
-        stored = {}
-        for user in users:
-            await check_nothing_waits(server, user)
-            rows = await server.query(
-                "select useq, kind, conversation_id, data from user_events where user_id = $1 order by useq", user
-            )
-            stored[user] = [(row["useq"], row["kind"], row["conversation_id"], json.loads(row["data"])) for row in rows]
-        await wait_until(lambda: [(d.user, d.top) for d in devices if d.top < len(stored[d.user])], 10)
-        await trio.sleep(0.2)
+        stored, before = await streams_of(server, users), None
+        while stored != before:  # what was said last may still be on its way to storage
+            goal = {user: len(events) for user, events in stored.items()}
+            await wait_until(lambda goal=goal: [(d.user, d.top) for d in devices if d.top < goal[d.user]], 20)
+            await trio.sleep(0.5)
+            stored, before = await streams_of(server, users), stored
         clients.cancel_scope.cancel(reason="all is told")
     for device in devices:
         told = [(event["useq"], event["type"], event.get("room"), event["data"]) for event in device.stream]
@@ -147,11 +144,19 @@ async def survive(server, seed):
     await check_notifications(server, stored, sender)
 
 
-async def check_nothing_waits(server, user):
-    deadline = trio.current_time() + 10
-    while notes := await server.query("select * from user_notes where user_id = $1", user):
-        assert trio.current_time() < deadline, notes
-        await trio.sleep(0.1)
+async def streams_of(server, users):
+    """What is stored for each of *users*, when no note waits to be folded in."""
+    stored = {}
+    for user in users:
+        deadline = trio.current_time() + 10
+        while notes := await server.query("select * from user_notes where user_id = $1", user):
+            assert trio.current_time() < deadline, notes
+            await trio.sleep(0.1)
+        rows = await server.query(
+            "select useq, kind, conversation_id, data from user_events where user_id = $1 order by useq", user
+        )
+        stored[user] = [(row["useq"], row["kind"], row["conversation_id"], json.loads(row["data"])) for row in rows]
+    return stored
 
 
 async def check_sums(server, stored):
