@@ -17,6 +17,9 @@
  *   durable  every sender keeps --window messages unacknowledged, for --seconds; counts acks.
  *   idle     opens all sockets, holds them in silence for --seconds. A first few are opened and closed before.
  *   connect  socket 0 stays; the others connect, start, get ready and close, --count times, --concurrency at once.
+ *   presence every second socket is opened; then --rate times a second one at random comes or goes, for --seconds. The
+ *            sockets of a room are --members in a row, user number i + 1 at socket i. With --watch nobody joins a room:
+ *            each asks by name for all who share it. Counts who is told of whom, and who should be.
  *
  * Latency is arrival minus the time of the send, taken when recv() returned. The histogram's error is under 1.6 %.
  *
@@ -103,8 +106,9 @@ static double quantile_ms(const struct histogram *h, double q) {
 
 /* --- options and state ------------------------------------------------------------------------------------------- */
 
-enum mode { FANOUT, DURABLE, IDLE, CONNECT };
-static const char *const mode_names[] = {"fanout", "durable", "idle", "connect"};
+enum mode { FANOUT, DURABLE, IDLE, CONNECT, PRESENCE };
+#define MODES 5
+static const char *const mode_names[MODES] = {"fanout", "durable", "idle", "connect", "presence"};
 
 /* UPGRADING waits for the 101, STARTING for ready (and live, in v1), CLOSING for the server's close frame. */
 enum state { CLOSED, UPGRADING, STARTING, OPEN, CLOSING };
@@ -130,9 +134,9 @@ static struct {
     int port;
     const char *path;
     double rate, seconds, warm_seconds;
-    uint32_t window, body_bytes, count, concurrency;
+    uint32_t window, body_bytes, count, concurrency, members, watch;
 } option = {.path = "/room/%r", .rate = 4, .seconds = 5, .warm_seconds = 1, .window = 64, .body_bytes = 300,
-            .count = 1000, .concurrency = 1};
+            .count = 1000, .concurrency = 1, .members = 1};
 
 static struct conn *conns;
 static uint32_t conn_count;
@@ -144,7 +148,7 @@ static unsigned run_nonce;          /* makes client ids new in every run, also a
 static uint32_t opening, open_conns, finished;      /* finished: connect mode, closed after its ready */
 static bool sending;                                /* durable: an ack sets off the next send */
 static struct {
-    uint64_t sent, delivered, acks, errors, others, lost, close_timeouts, bytes;
+    uint64_t sent, delivered, acks, errors, others, lost, close_timeouts, bytes, changes, news, told, to_tell;
     struct histogram delivery, ack, connect;
     char first_error[256];
 } seen;
@@ -203,8 +207,22 @@ static void write_frame(struct conn *c, unsigned opcode, const void *payload, si
 
 static void send_text(struct conn *c, const char *text) { write_frame(c, 1, text, strlen(text)); }
 
+/* Everybody who sits in the same room, by name. */
+static void send_watch(struct conn *c) {
+    static char text[1 << 15];
+    uint32_t first = c->index - c->index % option.members;
+    int n = snprintf(text, sizeof text, "{\"type\":\"watch\",\"data\":{\"users\":[%u", first + 1);
+    for (uint32_t i = 1; i < option.members; i++) n += snprintf(text + n, sizeof text - (size_t)n, ",%u", first + i + 1);
+    snprintf(text + n, sizeof text - (size_t)n, "]}}");
+    send_text(c, text);
+}
+
 static void send_start(struct conn *c) {
     char text[256];
+    if (option.watch) {
+        send_text(c, "{\"type\":\"start\",\"id\":\"s\",\"data\":{}}");
+        return;
+    }
     snprintf(text, sizeof text,
              "{\"type\":\"start\",\"id\":\"s\",\"data\":{\"rooms\":[{\"r\":%s,\"mode\":\"full\"}],\"device\":\"d%u\"}}",
              c->room, c->index);
@@ -295,6 +313,7 @@ static void opened(struct conn *c, uint64_t now) {
     c->state = OPEN;
     opening--;
     open_conns++;
+    if (option.watch) send_watch(c);
     if (option.mode != CONNECT || c->index == 0) return;
     close_conn(c);
 }
@@ -359,6 +378,16 @@ static bool got_deliveries(const char *text, size_t count, uint64_t now) {
     return any;
 }
 
+/* A presence_diff names each who came or went once. */
+static void got_news(const char *text, size_t count) {
+    const char *end = text + count, *at = text;
+    seen.news++;
+    while ((at = memmem(at, (size_t)(end - at), "\"user\":", 7)) != NULL) {
+        seen.told++;
+        at += 7;
+    }
+}
+
 static void got_text(struct conn *c, const char *text, size_t count, uint64_t now) {
     const char *end = text + count, *type = value_of(text, count, "\"type\"", 6);
     if (c->state == STARTING) {
@@ -373,6 +402,7 @@ static void got_text(struct conn *c, const char *text, size_t count, uint64_t no
     }
     if (is(type, end, "ack")) got_ack(c, text, count, now);
     else if (is(type, end, "error")) note_error(text, count);
+    else if (is(type, end, "presence_diff")) got_news(text, count);
     else if (is(type, end, "ping")) send_text(c, "{\"type\":\"pong\"}");
     else if (!got_deliveries(text, count, now)) seen.others++;
 }
@@ -578,6 +608,48 @@ static void connect_many(uint32_t count) {
     per_second = count / ((double)(now_ns() - start) / SECOND);
 }
 
+/* One comes or goes: whoever sits in its room and is there is to be told, itself too if it is. */
+static void change(struct conn *c) {
+    uint32_t first = c->index - c->index % option.members;
+    for (uint32_t i = first; i < first + option.members && i < conn_count; i++) seen.to_tell += conns[i].state == OPEN;
+    if (c->state == OPEN) {
+        seen.to_tell--;
+        close_conn(c);
+    } else {
+        seen.to_tell++;
+        open_conn(c);
+    }
+    seen.changes++;
+}
+
+static void come_and_go(double seconds) {
+    uint64_t interval = (uint64_t)(SECOND / option.rate), start = now_ns(), due = start;
+    uint64_t until = start + (uint64_t)(seconds * SECOND);
+    static uint32_t chance = 1;                     /* the same in every run: a generator after Numerical Recipes */
+    while (now_ns() < until) {
+        while (now_ns() >= due) {
+            struct conn *c;
+            do {
+                chance = chance * 1664525u + 1013904223u;
+                c = &conns[(uint64_t)chance * conn_count >> 32];
+            } while (c->state != OPEN && c->state != CLOSED);
+            change(c);
+            due += interval;
+        }
+        turn(due);
+    }
+    quiet(1.2);                                     /* told once a second */
+}
+
+static void open_every_second(void) {
+    uint64_t deadline = now_ns() + STEP_SECONDS_MAX * SECOND;
+    for (uint32_t next = 0; next < conn_count || opening > 0;) {
+        for (; next < conn_count && opening < OPENING_MAX; next += 2) open_conn(&conns[next]);
+        turn(now_ns() + 100 * MILLISECOND);
+        if (now_ns() > deadline) fail("after %d s %u sockets are open", STEP_SECONDS_MAX, open_conns);
+    }
+}
+
 /* What a server allocates once, for its first connections, is not the price of a connection. These are the first
  * sockets of the file, all in its first room: what it takes to load the other rooms is counted. */
 static void open_and_close_some(void) {
@@ -623,6 +695,12 @@ static void run(void) {
         connect_many(option.count);
         quiet(1.2);                 /* and count what the measured connects set off */
         break;
+    case PRESENCE:
+        open_every_second();
+        come_and_go(option.warm_seconds);
+        mark("begin");
+        come_and_go(option.seconds);
+        break;
     }
     mark("end");
 }
@@ -651,11 +729,12 @@ static void read_sockets(const char *path) {
 }
 
 static void read_options(int argc, char **argv) {
-    enum { PORT = 256, PATH, SOCKETS, DIALECT, RATE, SECONDS, WARM, WINDOW, BODY, COUNT, CONCURRENCY };
+    enum { PORT = 256, PATH, SOCKETS, DIALECT, RATE, SECONDS, WARM, WINDOW, BODY, COUNT, CONCURRENCY, MEMBERS, WATCH };
     static const struct option names[] = {
         {"port", 1, 0, PORT}, {"path", 1, 0, PATH}, {"sockets", 1, 0, SOCKETS}, {"dialect", 1, 0, DIALECT},
         {"rate", 1, 0, RATE}, {"seconds", 1, 0, SECONDS}, {"warm", 1, 0, WARM}, {"window", 1, 0, WINDOW},
-        {"body", 1, 0, BODY}, {"count", 1, 0, COUNT}, {"concurrency", 1, 0, CONCURRENCY}, {0, 0, 0, 0}};
+        {"body", 1, 0, BODY}, {"count", 1, 0, COUNT}, {"concurrency", 1, 0, CONCURRENCY},
+        {"members", 1, 0, MEMBERS}, {"watch", 1, 0, WATCH}, {0, 0, 0, 0}};
     const char *sockets = NULL;
     int key;
     while ((key = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -671,16 +750,19 @@ static void read_options(int argc, char **argv) {
         case BODY: option.body_bytes = (uint32_t)atoi(optarg); break;
         case COUNT: option.count = (uint32_t)atoi(optarg); break;
         case CONCURRENCY: option.concurrency = (uint32_t)atoi(optarg); break;
+        case MEMBERS: option.members = (uint32_t)atoi(optarg); break;
+        case WATCH: option.watch = (uint32_t)atoi(optarg); break;
         default: exit(2);
         }
     }
     int mode = -1;
-    for (int i = 0; optind < argc && i < 4; i++)
+    for (int i = 0; optind < argc && i < MODES; i++)
         if (strcmp(argv[optind], mode_names[i]) == 0) mode = i;
     if (mode < 0 || sockets == NULL || option.port == 0)
-        fail("usage: load fanout|durable|idle|connect --port N --sockets FILE [--dialect v1] [--path /room/%%r] [...]");
+        fail("usage: load fanout|durable|idle|connect|presence --port N --sockets FILE [--dialect v1] [--path /room/%%r] [...]");
     if (option.body_bytes < TOKEN_BYTES || option.body_bytes > 10000) fail("--body is %d to 10000 bytes", TOKEN_BYTES);
     if (option.window < 1 || option.window > STAMPS) fail("--window is 1 to %d", STAMPS);
+    if (option.members < 1 || option.members > 1000) fail("--members is 1 to 1000");
     if (option.rate <= 0) fail("--rate is messages a second, above 0");
     option.mode = (enum mode)mode;
     read_sockets(sockets);
@@ -708,6 +790,8 @@ static void print_result(void) {
     print_latency("delivery_ms", &seen.delivery);
     print_latency("ack_ms", &seen.ack);
     print_latency("connect_ms", &seen.connect);
+    printf("\"changes\":%" PRIu64 ",\"news\":%" PRIu64 ",\"told\":%" PRIu64 ",\"to_tell\":%" PRIu64 ",", seen.changes,
+           seen.news, seen.told, seen.to_tell);
     printf("\"errors\":%" PRIu64 ",\"others\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"close_timeouts\":%" PRIu64
            ",\"client_cpu_seconds\":%.3f,\"first_error\":\"",
            seen.errors, seen.others, seen.lost, seen.close_timeouts, cpu_used);

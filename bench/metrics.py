@@ -55,4 +55,9 @@ def metrics_of(scenario: Scenario, outcome: Outcome) -> Metrics:
         metrics["connects_per_second"] = counted["per_second"]
         metrics["connect_p50_ms"] = counted["connect_ms"]["p50"]
         metrics["connect_p99_ms"] = counted["connect_ms"]["p99"]
+    if scenario.mode == "presence":
+        metrics["changes_per_second"] = counted["changes"] / seconds
+        metrics["told_per_second"] = counted["told"] / seconds
+        metrics["told_share"] = counted["told"] / max(1, counted["to_tell"])
+        metrics["frames_per_second"] = counted["news"] / seconds
     return metrics

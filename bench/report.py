@@ -46,6 +46,9 @@ COLUMNS = {
     "connects_per_second": ("connects/s", ",.0f"),
     "connect_p50_ms": ("p50 ms", ".1f"),
     "connect_p99_ms": ("p99 ms", ".1f"),
+    "changes_per_second": ("come or go/s", ".0f"),
+    "told_per_second": ("told/s", ",.0f"),
+    "told_share": ("of those to tell", ".0%"),
 }
 
 

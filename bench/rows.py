@@ -73,6 +73,12 @@ ROWS = (
         _ratio("messages_per_second", "workerd-sqlite"), 5.0, at_least=True),
     Row("6", "durable-rooms", "durable messages, to workerd on SQLite", "workerd-sqlite",
         _ratio("messages_per_second", "workerd-sqlite"), 5.0, at_least=True),
+    Row("presence", "presence", "cores of the server", None, _own("server_cores"), 0.25, unit="cores"),
+    Row("presence", "presence", "who is told, of those to tell", None, _own("told_share"), 0.97, at_least=True,
+        unit=""),
+    Row("presence", "presence-watch", "cores of the server", None, _own("server_cores"), 0.25, unit="cores"),
+    Row("presence", "presence-watch", "who is told, of those to tell", None, _own("told_share"), 0.97, at_least=True,
+        unit=""),
     Row("6", "durable-rooms", "ack p99", None, _own("ack_p99_ms"), 50.0, unit="ms"),
 )  # fmt: skip
 

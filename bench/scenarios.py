@@ -36,6 +36,7 @@ _DURABLE = ("messages_per_second", "ack_p50_ms", "ack_p99_ms", "cpu_us_per_messa
 _IDLE = ("kb_per_connection", "memory_mb", "server_cpu_seconds", "postgres_cpu_seconds", "client_cpu_seconds")
 _CONNECT_MS = ("connect_p50_ms", "connect_p99_ms")
 _CONNECT = ("cpu_us_per_connect", "connects_per_second", *_CONNECT_MS, "postgres_cpu_us_per_connect")
+_PRESENCE = ("server_cores", "changes_per_second", "told_per_second", "told_share", "frames_per_second", *_CORES[1:])
 _ALL_ROOMS = ("greenroom", "node-ws", "workerd-memory", "workerd-sqlite", "quart-trio")
 _CONNECTING = ("greenroom", "bare-quart-trio", "quart-trio", "node-ws", "workerd-memory")
 
@@ -123,5 +124,29 @@ SCENARIOS = (
         columns=_CONNECT,
         options={"count": 1500, "concurrency": 8},
         quick={"count": 500},
+    ),
+    Scenario(
+        name="presence",
+        title="Presence: 5,000 users, each comes or goes once a minute, before 50 who share a room and are there",
+        mode="presence",
+        rooms=50,
+        members=100,
+        senders=0,
+        servers=("greenroom",),
+        columns=_PRESENCE,
+        options={"rate": 83.3, "seconds": 20, "warm": 3, "members": 100},
+        quick={"seconds": 8},
+    ),
+    Scenario(
+        name="presence-watch",
+        title="The same, but nobody joins a room: each watches 100 by name, of whom 50 are there",
+        mode="presence",
+        rooms=50,
+        members=100,
+        senders=0,
+        servers=("greenroom",),
+        columns=_PRESENCE,
+        options={"rate": 83.3, "seconds": 20, "warm": 3, "members": 100, "watch": 1},
+        quick={"seconds": 8},
     ),
 )
