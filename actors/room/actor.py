@@ -77,6 +77,7 @@ class RoomActor(Actor):
         self._audience = audience
         self._room: RoomState | None = None
         self._typing_changed: dict[int, tuple[str, bool]] = {}
+        self._typing_told: Mapping[int, str] = {}  # who types, as listeners know it
         self._typing_told_at = float("-inf")
         self._typing_is_due = False
         self._expiry_is_at = float("inf")  # trio time of the timer that looks for typists who stopped
@@ -93,7 +94,13 @@ class RoomActor(Actor):
             await trio.lowlevel.checkpoint()
 
     def stopping(self, reason: StopReason) -> None:
-        """Nobody knows what became of the last commit, or another process has owned the room: look what there is."""
+        """Nobody knows what became of the last commit, or another process has owned the room: look what there is.
+
+        Who types is forgotten; the existing client would show them for ever.
+        """
+        if self._room is not None and self._typing_told:
+            gone = {user_id: (name, False) for user_id, name in self._typing_told.items()}
+            self._audience.publish(TypingChanged(self._id, {}, gone), self._told_members)
         if self.ctx.broken_by in (CommitOutcome.UNKNOWN, CommitOutcome.FENCED):
             self._doubts.setdefault(self._id, Doubt(self._told_seq, self._told_members))
             self.ctx.tell_next_activation(LookAgain())
@@ -266,6 +273,9 @@ class RoomActor(Actor):
         rules.apply_add(room, roles)
         for user_id, role in roles.items():
             self._publish_member(MemberChanged(room.id, user_id, role, True), room)
+        if len(room.members) > PRESENCE_MEMBERS_MAX:  # too large for typing from now on
+            for user_id in tuple(room.typists):
+                self._stop_typing(room, user_id)
         return MembersChanged(decision)
 
     def _send_away(self, room: RoomState, decision: tuple[int, ...] | Refused, by_id: int) -> MembersChanged | Refused:
@@ -358,7 +368,13 @@ class RoomActor(Actor):
         self._typing_told_at = trio.current_time()
         changed, self._typing_changed = self._typing_changed, {}
         users = {user_id: typist.name for user_id, typist in room.typists.items()}
-        self._publish(TypingChanged(room.id, users, changed), room)
+        event, members = TypingChanged(room.id, users, changed), room.members
+
+        def tell() -> None:
+            self._typing_told = users
+            self._audience.publish(event, members)
+
+        self.ctx.after_commit(tell)
 
     def _publish(self, event: RoomEvent, room: RoomState) -> None:
         members = room.members

@@ -27,7 +27,7 @@ from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import NOBODY, SocketBlocks
 from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
-from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
+from greenroom.http.ws.connection import CONTROL, DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.small_rooms import SmallRooms
 from greenroom.http.ws.summaries import Summaries
@@ -52,6 +52,9 @@ class Hub(Audience):
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
         self.on_news: Callable[[Iterable[int]], None] = _nobody_folds  # notes were stored for these users
+        # Presence: who came or went, with the members of a small room as they are now; a room that became small.
+        self.on_member_changed: Callable[[MemberChanged, set[int] | None], None] = lambda event, members: None
+        self.on_small: Callable[[int], None] = lambda room_id: None
 
     # -- joining and leaving ------------------------------------------------------------------------------------
 
@@ -68,7 +71,10 @@ class Hub(Audience):
             old.is_attached = False
             channel.ranks.leave(old)
         else:
+            was_small = view.room_id in self.small_rooms.members
             self.small_rooms.watch(view.room_id, view.members)
+            if not was_small and view.members and channel.attachments:
+                self.on_small(view.room_id)
         channel.attachments[connection] = attachment
         return attachment
 
@@ -251,22 +257,24 @@ class Hub(Audience):
         now_ms = self._clock.wall_milliseconds()
         for user_id, (name, is_typing) in event.changed.items():
             frame = events.compat_typing(event.room_id, user_id, name, now_ms, is_typing=is_typing)
-            for connection, listener_id in channel.compat_typing.items():
+            for connection, listener_id in tuple(channel.compat_typing.items()):
                 if listener_id != user_id and not self.blocks.are_apart(listener_id, user_id):
-                    connection.write(frame, EPHEMERAL)
+                    connection.write(frame, EPHEMERAL if is_typing else CONTROL)
 
     def _tell_typing(self, channel: Channel, event: TypingChanged) -> None:
         """Who has blocked one of them, or was blocked by one, is told of the others."""
         frame = events.v1_typing(event)
-        for connection, attachment in channel.attachments.items():
+        has_ended = any(not is_typing for _, is_typing in event.changed.values())  # nothing would make that good
+        kind = CONTROL if has_ended else EPHEMERAL
+        for connection, attachment in tuple(channel.attachments.items()):  # a copy: it may close a slow reader
             apart = self.blocks.apart_from(attachment.user_id)
             if apart and not apart.isdisjoint({*event.users, *event.changed}):
-                connection.write(events.v1_typing(event, apart), EPHEMERAL)
+                connection.write(events.v1_typing(event, apart), kind)
             else:
-                connection.write(frame, EPHEMERAL)
+                connection.write(frame, kind)
 
     def _publish_member(self, event: MemberChanged, channel: Channel | None, members: Mapping[int, object]) -> None:
-        frame = events.v1_member(event)
+        frame, known = events.v1_member(event), self.small_rooms.members.get(event.room_id)
         for connection in list(self._engine.connections_of(event.user_id)):
             if connection.session.is_v1:
                 connection.write(frame)
@@ -283,11 +291,12 @@ class Hub(Audience):
         self.small_rooms.member_changed(event)
         if event.is_active:
             self.room_made(event.room_id, members)
+        self.on_member_changed(event, known or self.small_rooms.members.get(event.room_id))
 
     @staticmethod
     def _tell_all(channel: Channel, frame: bytes) -> None:
         """Ephemeral news for every v1 socket of the room, replaying or not."""
-        for connection in channel.attachments:
+        for connection in tuple(channel.attachments):  # a copy: it may be what closes a slow reader
             connection.write(frame, EPHEMERAL)
 
     def _fell_behind(self, channel: Channel, attachment: Attachment) -> None:

@@ -1,0 +1,157 @@
+"""Typing: a list that replaces, told at most once a second, only among members of small rooms, and never left over."""
+
+import itertools
+
+import pytest
+import trio
+from wire import V1, Socket, open_sockets, wait_until
+
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
+
+
+async def open_as(nursery, house, user, room, protocol=V1):
+    sock = await Socket.open(nursery, house, user, protocol=protocol)
+    if protocol is None:
+        await sock.expect("connected")
+        await sock.send({"type": "join_conversation", "conversationId": room})
+        await sock.expect("conversation_joined")
+    else:
+        await sock.start(room)
+    return sock
+
+
+async def say(sock, room, protocol, *, is_on):
+    if protocol is None:
+        await sock.send({"type": "typing_start" if is_on else "typing_stop", "conversationId": room})
+    else:
+        await sock.command("typing", room, on=is_on)
+
+
+def who_types(v1, page):
+    """What the two who look on believe: the list of the one, and of the other whom it was told of last."""
+    lists = [event["data"]["users"] for event in v1.of("typing")]
+    told = {event["userId"]: event["isTyping"] for event in page.of("user_typing")}
+    return (sorted(lists[-1]) if lists else []), sorted(user for user, is_typing in told.items() if is_typing)
+
+
+async def believe(watchers, *users, seconds=3.0):
+    await wait_until(
+        lambda: who_types(*watchers) != (list(users), list(users)) and f"{users}, not {who_types(*watchers)}", seconds
+    )
+
+
+@pytest.fixture
+async def watched(live_house):
+    """A room of 1 to 5, which 2 (v1) and 3 (compat) look at."""
+    await live_house.people(1, 2, 3, 4, 5)
+    room = await live_house.conversation(1, 2, 3, 4, 5)
+    async with open_sockets() as nursery:
+        watchers = await open_as(nursery, live_house, 2, room), await open_as(nursery, live_house, 3, room, None)
+        yield nursery, room, watchers
+
+
+PROTOCOLS = pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+
+
+async def test_it_is_told_at_most_once_a_second_however_many_begin_and_stop(live_house, watched):
+    nursery, room, (v1, page) = watched
+    times = []
+
+    def note(event):
+        if event["type"] == "typing":
+            times.append(trio.current_time())
+
+    v1.on_event = note
+    typists = [await open_as(nursery, live_house, user, room) for user in (1, 4, 5)]
+    for number in range(120):
+        await typists[number % 3].ask("typing", room, on=bool(number // 3 % 2))
+        await trio.sleep(0.02)
+    for sock in typists:
+        await sock.ask("typing", room, on=False)
+    await believe((v1, page))
+    await trio.sleep(1.2)
+    assert 2 <= len(times) <= 6
+    assert all(later - at > 0.9 for at, later in itertools.pairwise(times)), times
+
+
+@PROTOCOLS
+async def test_it_stops_with_the_socket_that_ends_before_it_is_answered(live_house, watched, protocol):
+    nursery, room, watchers = watched
+    sock = await Socket.open(nursery, live_house, 1, protocol=protocol)
+    if protocol is None:
+        await sock.expect("connected")  # and looks at no conversation
+    else:
+        await sock.start()
+    await say(sock, room, protocol, is_on=True)
+    await sock.close()
+    await wait_until(lambda: not watchers[0].of("typing") and "the beginning")
+    await believe(watchers, seconds=2.5)
+
+
+@PROTOCOLS
+async def test_it_goes_on_while_another_device_types_and_stops_with_the_last(live_house, watched, protocol):
+    nursery, room, watchers = watched
+    one, other = [await open_as(nursery, live_house, 1, room, protocol) for _ in range(2)]
+    for sock in (one, other):
+        await say(sock, room, protocol, is_on=True)
+    await believe(watchers, 1)
+    one.cut()
+    await trio.sleep(2)
+    await believe(watchers, 1)
+    other.cut()
+    await believe(watchers)
+
+
+async def test_who_leaves_the_room_or_looks_elsewhere_types_there_no_more(live_house, watched):
+    nursery, room, watchers = watched
+    v1, page = await open_as(nursery, live_house, 1, room), await open_as(nursery, live_house, 4, room, None)
+    await say(v1, room, V1, is_on=True)
+    await say(page, room, None, is_on=True)
+    await believe(watchers, 1, 4)
+    await v1.ask("leave", room)
+    await believe(watchers, 4)
+    await page.send({"type": "leave_conversation", "conversationId": room})
+    await believe(watchers)
+
+
+async def test_who_is_no_member_types_for_nobody_and_who_is_removed_stops(live_house, watched):
+    nursery, room, watchers = watched
+    await live_house.people(9)
+    stranger = await Socket.open(nursery, live_house, 9)
+    await stranger.start()
+    assert (await stranger.ask("typing", room, on=True))["data"]["code"] == 3004
+    page = await Socket.open(nursery, live_house, 9, protocol=None)
+    await say(page, room, None, is_on=True)
+    member = await open_as(nursery, live_house, 4, room)
+    await member.ask("typing", room, on=True)
+    await believe(watchers, 4)
+    assert (await live_house.delete(f"/api/conversations/{room}/participants/4", 1)).status == 200
+    await believe(watchers)
+    assert (await member.ask("typing", room, on=True))["data"]["code"] == 3004
+    await trio.sleep(1.5)
+    await believe(watchers)
+
+
+async def test_in_a_room_of_over_200_nothing_is_told_and_what_was_is_taken_back(live_house, watched):
+    nursery, room, watchers = watched
+    typist = await open_as(nursery, live_house, 1, room)
+    await typist.ask("typing", room, on=True)
+    await believe(watchers, 1)
+    crowd = list(range(1000, 1000 + PRESENCE_MEMBERS_MAX))
+    await live_house.people(*crowd)
+    grown = await live_house.post(f"/api/conversations/{room}/participants", 1, {"userIds": crowd})
+    assert grown.status == 200
+    await believe(watchers)
+    before = [len(sock.of("typing", "user_typing")) for sock in watchers]
+    assert (await typist.ask("typing", room, on=True))["type"] == "ack"
+    await trio.sleep(1.5)
+    assert [len(sock.of("typing", "user_typing")) for sock in watchers] == before
+
+
+async def test_a_room_that_forgets_who_types_says_so(live_house, watched):
+    nursery, room, watchers = watched
+    typist = await open_as(nursery, live_house, 1, room)
+    await typist.ask("typing", room, on=True)
+    await believe(watchers, 1)
+    live_house.house.system.kill(live_house.house.sockets.room(room))
+    await believe(watchers, seconds=2.5)
