@@ -1,32 +1,47 @@
-"""The presence actor: folds a user's sockets into one status, and tells it when it changes.
+"""The presence actor: folds a user's devices into one status, and shows it when it changes.
 
-The truth about sockets is the engine's, and it is asked for in every turn: a command that was lost, in a crash or for
-want of room, is made good by the next one, and a crash brings that next one itself. Who is told, and how often, is the
-board's matter; when somebody was last seen is written in batches. There is no durable state here that could be lost:
-nothing is fenced, nothing waits.
+The truth about devices is the board's, and so is the user's word, so that neither ends with an activation. Both are
+read in every turn: a command that was lost, in a crash or for want of room, is made good by the next one; a crash
+brings that next one itself, and who goes round (`http/ws/attendance.py`) brings it to whoever is shown wrongly. Who is
+told, and how often, is not decided here; when somebody was last seen is written in batches. That a user is invisible
+is stored before it is acknowledged.
 """
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Final, Protocol
 
-from greenroom.actors.presence.commands import (
-    Describe,
-    PresenceView,
-    Recall,
-    SetStatus,
-    SocketClosed,
-    SocketOpened,
-    Status,
-)
-from greenroom.actors.presence.state import PresenceState, status_of, view_of
+from greenroom.actors.presence.commands import Describe, Device, Heartbeat, Look, PresenceView, SetStatus, Status, Wish
+from greenroom.actors.presence.state import UNSAID, Wished, fold, view_of
 from greenroom.runtime import Actor, StopReason, handles
+
+HEARTBEAT_SECONDS: Final = 150.0  # two and a half of those that the existing client sends when it has no socket
 
 
 class PresenceBoard(Protocol):
-    """Where presence is shown: the sockets of this process, and storage for last seen."""
+    """Where presence is known and shown: the devices of this process, and storage for what outlives it."""
 
-    def sockets_of(self, user_id: int) -> Mapping[int, str]:
-        """The user's open sockets now: id → device."""
+    def devices_of(self, user_id: int) -> Sequence[Device]:
+        """The user's devices now."""
+        ...
+
+    def is_coming(self, user_id: int) -> bool:
+        """A socket of the user is open and does not count yet."""
+        ...
+
+    def hear_from(self, user_id: int, device: str, name: str, seconds: float) -> None:
+        """A client without a socket is the user's device for so long; with 0 it is none any more."""
+        ...
+
+    def wished_by(self, user_id: int) -> Wished:
+        """The user's last word."""
+        ...
+
+    def wish(self, user_id: int, wished: Wished) -> None:
+        """It is this one from now on."""
+        ...
+
+    async def keep_invisible(self, user_id: int, *, is_invisible: bool) -> None:
+        """Store it. Raises: StorageUnavailable; then nothing has changed, or it is not known."""
         ...
 
     def status_of(self, user_id: int) -> tuple[Status, str]:
@@ -44,60 +59,54 @@ class PresenceActor(Actor):
     def __init__(self, user_id: int, board: PresenceBoard) -> None:
         self._user_id = user_id
         self._board = board
-        self._state = PresenceState()
-        self._is_told = False  # by the user, in this activation, how they are to appear
-        status, activity = board.status_of(user_id)
-        if status != "offline":
-            self._state.chosen, self._state.activity = status, activity
 
     def stopping(self, reason: StopReason) -> None:
-        """After a crash what was being told is lost: look again, or it may stay so for ever."""
+        """After a crash what was being shown is lost: look again, or it may stay so for long."""
         if reason is StopReason.CRASHED:
-            self.ctx.tell_next_activation(Recall(self._state.chosen, self._state.activity))
+            self.ctx.tell_next_activation(Look())
 
-    @property
-    def may_passivate(self) -> bool:
-        """Whoever is here and wants to appear offline is known so to nobody else."""
-        return not self._state.sockets or self._state.chosen != "offline"
-
-    @handles(SocketOpened)
-    def socket_opened(self, _: SocketOpened) -> None:
-        """One socket more; unless it is gone again already."""
+    @handles(Look)
+    def look(self, _: Look) -> None:
+        """See how the user appears now."""
         self._show()
-
-    @handles(SocketClosed)
-    def socket_closed(self, _: SocketClosed) -> None:
-        """One less. Who comes back comes back online."""
-        self._show()
-        if not self._state.sockets:
-            self._state.chosen, self._state.activity = "online", ""
 
     @handles(SetStatus)
-    def set_status(self, command: SetStatus) -> None:
+    def set_status(self, command: SetStatus) -> PresenceView | Awaitable[PresenceView]:
         """The user's own word."""
-        self._is_told = True
-        self._state.chosen, self._state.activity = command.status, command.activity
-        self._show()
+        return self._wish(command.status, command.activity)
 
-    @handles(Recall)
-    def recall(self, command: Recall) -> None:
-        """Go on as before the crash."""
-        if not self._is_told:
-            self._state.chosen, self._state.activity = command.status, command.activity
-        self._show()
+    @handles(Heartbeat)
+    def heartbeat(self, command: Heartbeat) -> PresenceView | Awaitable[PresenceView]:
+        """The user is here without a socket; who says that they are offline is not."""
+        seconds = 0.0 if command.status == "offline" else HEARTBEAT_SECONDS
+        self._board.hear_from(self._user_id, command.device, command.name, seconds)
+        return self._wish(command.status, command.activity)
 
     @handles(Describe)
     def describe(self, _: Describe) -> PresenceView:
-        """For whoever may ask."""
-        self._look()
-        return view_of(self._state)
+        """For the user themselves."""
+        return view_of(self._board.devices_of(self._user_id), self._board.wished_by(self._user_id))
 
-    def _look(self) -> None:
-        self._state.sockets = dict(self._board.sockets_of(self._user_id))
+    def _wish(self, status: Wish, activity: str) -> PresenceView | Awaitable[PresenceView]:
+        wished, before = Wished(status, activity), self._board.wished_by(self._user_id)
+        if (status == "invisible") != (before.status == "invisible"):
+            return self._wish_durably(wished)
+        return self._wish_now(wished)
+
+    async def _wish_durably(self, wished: Wished) -> PresenceView:
+        await self._board.keep_invisible(self._user_id, is_invisible=wished.status == "invisible")
+        return self._wish_now(wished)
+
+    def _wish_now(self, wished: Wished) -> PresenceView:
+        self._board.wish(self._user_id, wished)
+        self._show()
+        return self.describe(Describe())
 
     def _show(self) -> None:
-        self._look()
-        shown = self._board.status_of(self._user_id)
-        now = status_of(self._state), self._state.activity if self._state.sockets else ""
-        if shown != now:
-            self._board.show(self._user_id, *now, self.ctx.now_ms())
+        user_id, board = self._user_id, self._board
+        devices, wished = board.devices_of(user_id), board.wished_by(user_id)
+        now = fold(devices, wished)
+        if board.status_of(user_id) != now:
+            board.show(user_id, *now, self.ctx.now_ms())
+        if not devices and wished.status != "invisible" and not board.is_coming(user_id):
+            board.wish(user_id, UNSAID)  # who comes back comes back online

@@ -1,48 +1,67 @@
 """What a user's presence can be told."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 from greenroom.runtime import Command
 
 Status = Literal["online", "away", "busy", "dnd", "offline"]
+"""How a user appears."""
+
+Wish = Literal["online", "away", "busy", "dnd", "offline", "invisible"]
+"""How a user wants to appear. offline hides until their last device is gone, invisible until they say otherwise."""
+
+HIDING: Final = frozenset(("offline", "invisible"))
+ACTIVITY_CHARACTERS_MAX: Final = 140
 
 
-@dataclass(frozen=True, slots=True)
-class SocketOpened(Command[None]):
-    """The user has one socket more. Which, the board knows: what a command says may be out of date when it is read."""
+class Device(NamedTuple):
+    """Something that the user is here with: a socket, or a client that polls. is_idle: nobody seems to sit at it."""
 
-
-@dataclass(frozen=True, slots=True)
-class SocketClosed(Command[None]):
-    """One of the user's sockets is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetStatus(Command[None]):
-    """What the user says of themselves."""
-
-    status: Status
-    activity: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recall(Command[None]):
-    """Of an actor that crashed to its next activation: show what is true now, and how the user wanted to appear."""
-
-    status: Status
-    activity: str
+    name: str
+    is_idle: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceView:
-    """How a user appears. devices: names of those that have a socket."""
+    """A user's presence as they see it themselves. status: their word; shown: what the others see.
 
-    status: Status
+    devices: those of one name as one, idle when every socket of it is.
+    """
+
+    status: Wish
+    shown: Status
     activity: str
-    devices: tuple[str, ...]
+    devices: tuple[Device, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Command[None]):
+    """The user's devices may have changed. How, the board knows: what a command says may be out of date when read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus(Command[PresenceView]):
+    """What the user says of themselves. The last word counts, from whatever device."""
+
+    status: Wish
+    activity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat(Command[PresenceView]):
+    """Of a client without a socket, which polls: the user is here for HEARTBEAT_SECONDS more, and wants to appear so.
+
+    device: what tells such clients of one user apart, their session's id. While that session has a socket, the socket
+    says when the user goes. name: what the user is called.
+    """
+
+    device: str
+    name: str
+    status: Wish
+    activity: str
 
 
 @dataclass(frozen=True, slots=True)
 class Describe(Command[PresenceView]):
-    """Show the presence."""
+    """Show the presence to the user themselves."""

@@ -1,25 +1,40 @@
-"""What is known of one user's presence, folded over their sockets. Pure."""
+"""How one user appears, folded over their devices. Pure.
 
-from dataclasses import dataclass, field
+no device, or a hiding word ──▶ offline
+every device idle, and no other word ──▶ away
+else ──▶ their word
+"""
 
-from greenroom.actors.presence.commands import PresenceView, Status
+from collections.abc import Sequence
+from typing import Final, NamedTuple, cast
 
-
-@dataclass(slots=True)
-class PresenceState:
-    """sockets: by id, the device each belongs to. chosen: what the user said; it counts while they have a socket."""
-
-    sockets: dict[int, str] = field(default_factory=dict)
-    chosen: Status = "online"
-    activity: str = ""
+from greenroom.actors.presence.commands import HIDING, Device, PresenceView, Status, Wish
 
 
-def status_of(state: PresenceState) -> Status:
-    """How the user appears."""
-    return state.chosen if state.sockets else "offline"
+class Wished(NamedTuple):
+    """How a user wants to appear, while they have a device."""
+
+    status: Wish
+    activity: str
 
 
-def view_of(state: PresenceState) -> PresenceView:
-    """The whole of it."""
-    devices = tuple(dict.fromkeys(state.sockets.values()))
-    return PresenceView(status_of(state), state.activity if state.sockets else "", devices)
+UNSAID: Final = Wished("online", "")
+INVISIBLE: Final = Wished("invisible", "")
+
+
+def fold(devices: Sequence[Device], wished: Wished) -> tuple[Status, str]:
+    """(status, activity) as others see them. Whoever is offline does nothing."""
+    if not devices or wished.status in HIDING:
+        return "offline", ""
+    if wished.status == "online":
+        return ("away" if all(device.is_idle for device in devices) else "online"), wished.activity
+    return cast("Status", wished.status), wished.activity
+
+
+def view_of(devices: Sequence[Device], wished: Wished) -> PresenceView:
+    """The whole of it, for the user themselves."""
+    idle: dict[str, bool] = {}
+    for device in devices:
+        idle[device.name] = device.is_idle and idle.get(device.name, True)
+    shown, _ = fold(devices, wished)
+    return PresenceView(wished.status, shown, wished.activity, tuple(Device(*item) for item in idle.items()))

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import trio
 
-from greenroom.actors.presence.commands import SetStatus, Status
+from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX, PresenceView, SetStatus, Wish
 from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
 from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.auth import Principal
@@ -27,8 +27,11 @@ SMALL_ROOMS_TRIES: Final = 3
 CHANNELS_MAX: Final = 64
 CHANNEL_CHARACTERS_MAX: Final = 128
 LARGEST_ID: Final = 2**53 - 1
-STATUSES: Final = frozenset(("online", "away", "busy", "offline", "dnd"))
+STATUSES: Final = frozenset(("online", "away", "busy", "offline", "dnd", "invisible"))
 _REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")
+_NO_INPUT: Final = frozenset(  # what a page does by itself
+    ("subscribe", "unsubscribe", "request_initial_data", "get_unread_count")
+)
 _DROPPED_OVER_LIMIT: Final = frozenset(
     ("typing", "typing_start", "typing_stop", "presence", "presence_update", "request_initial_data", "get_unread_count")
 )
@@ -37,7 +40,7 @@ _DROPPED_OVER_LIMIT: Final = frozenset(
 class CompatSession(SocketSession):
     """One connection; its user is known since the upgrade."""
 
-    __slots__ = ("_pinged_at", "_typing_in", "_was_told_of_limit")
+    __slots__ = ("_pinged_at", "_typing_in", "_was_told_of_limit", "initial_data_is_due")
 
     is_v1 = False
 
@@ -48,6 +51,7 @@ class CompatSession(SocketSession):
         self._pinged_at = 0.0
         self._typing_in: set[int] = set()
         self._was_told_of_limit = 0.0
+        self.initial_data_is_due = False  # it was asked for before it was known who is shown here
         services.streams.standing(connection, self.user_id, lambda _: self._begin(principal.role))
 
     def _begin(self, role: str) -> None:
@@ -79,6 +83,8 @@ class CompatSession(SocketSession):
             for change in changes:
                 hub.small_rooms.member_changed(change)
             self.appear()
+            if self.initial_data_is_due:
+                compat_notifications.initial_data(self, {})
 
     # -- the engine's side --------------------------------------------------------------------------------------
 
@@ -99,7 +105,11 @@ class CompatSession(SocketSession):
             return
         data = frame.get("data", frame.get("payload"))
         fields = {**frame, **data} if isinstance(data, dict) else frame
-        if kind in ("ping", "pong") or self._may_command(cast("str", kind), fields):
+        if kind in ("ping", "pong"):
+            handler(self, fields)
+        elif self._may_command(cast("str", kind), fields):
+            if kind not in _NO_INPUT:
+                self.note_input()
             handler(self, fields)
 
     def refuse_binary(self) -> None:
@@ -138,8 +148,6 @@ class CompatSession(SocketSession):
         self.services.hub.unwatch_small_rooms(self.connection)
         for room_id in self._typing_in:
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
-            command = Type(self.user_id, self.name, is_typing=False)
-            self.services.system.tell_or_bury(self.services.room(room_id).address, command)
         super().closed()
 
     def _may_command(self, kind: str, fields: dict[str, Any]) -> bool:
@@ -199,6 +207,7 @@ class CompatSession(SocketSession):
         if room_id is not None and room_id in self._typing_in:
             self._typing_in.discard(room_id)
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
+            self.stop_typing(room_id)
             self._tell("conversation_left", {"conversationId": room_id})
 
     def _send_message(self, fields: dict[str, Any]) -> None:
@@ -240,9 +249,16 @@ class CompatSession(SocketSession):
     def _type(self, fields: dict[str, Any], *, is_typing: bool) -> None:
         """Who may not type there is told nothing: the client has no use for the answer."""
         room_id = _id_of(fields, "conversationId")
-        if room_id is not None:
-            assert self.user_id is not None
-            self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_typing), lambda value, error: None)
+        if room_id is None:
+            return
+
+        def noted(value: object, error: BaseException | None) -> None:
+            if error is not None or value is not None:
+                self.note_typing(room_id, is_on=False)
+
+        assert self.user_id is not None
+        self.note_typing(room_id, is_on=is_typing)
+        self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_typing), noted)
 
     def _mark_read(self, fields: dict[str, Any]) -> None:
         message_id = _id_of(fields, "messageId")
@@ -276,9 +292,15 @@ class CompatSession(SocketSession):
         status = fields.get("status")
         known = status if isinstance(status, str) and status in STATUSES else "online"
         activity = fields.get("activity")
-        note = activity[:140] if isinstance(activity, str) else ""
+        note = activity[:ACTIVITY_CHARACTERS_MAX] if isinstance(activity, str) else ""
+
+        def set_(value: object, error: BaseException | None) -> None:
+            if not isinstance(value, PresenceView):
+                self._failed(value, error)
+
         assert self.user_id is not None
-        self.services.tell_presence(self.user_id, SetStatus(cast("Status", known), note))
+        presence = self.services.system.ref("presence", self.user_id)
+        self.ask(presence, SetStatus(cast("Wish", known), note), set_)
 
     def _ping(self, fields: dict[str, Any]) -> None:
         """Answered at once: three late answers and the client drops the connection."""

@@ -21,7 +21,10 @@ Json = dict[str, Any]
 
 
 def initial_data(session: "CompatSession", fields: Json) -> None:
-    """The client replaces its list with what comes here, so only the truth may."""
+    """The client replaces its list with what comes here, so only the truth may: not before it is known who is shown."""
+    session.initial_data_is_due = not session.is_present
+    if session.initial_data_is_due:
+        return
     session.services.engine.spawn(_initial_data, session)
 
 
@@ -34,9 +37,11 @@ async def _initial_data(session: "CompatSession") -> None:
     except StorageUnavailable as error:
         _failed(session, error)
         return
+    companions = services.hub.companions_of(session.connection)
+    services.presence.note_asked(companions)
     users = [
         services.presence.compat_fields(user_id, now_ms)
-        for user_id in services.hub.companions_of(session.connection)
+        for user_id in companions
         if services.presence.is_online(user_id)
     ]
     presence = {"users": users}

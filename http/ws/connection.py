@@ -63,6 +63,8 @@ class Session(Protocol):
     device: str
     is_present: bool
     useq: int | None
+    is_idle: bool
+    input_at: float
 
     def receive(self, text: str) -> None:
         """A text message came."""
@@ -245,7 +247,7 @@ class Connection:
 
     def _enqueue(self, frame: bytes, kind: int) -> None:
         assert self._queue is not None
-        if kind == EPHEMERAL and self._queued_bytes * 2 > OUTBOX_BYTES_MAX:
+        if kind == EPHEMERAL and not self.takes_ephemeral:
             self.engine.dropped_ephemeral += 1
             return
         if self._queued_bytes + len(frame) > OUTBOX_BYTES_MAX:
@@ -291,6 +293,11 @@ class Connection:
             parts.append(self._queue.popleft())
             size += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @property
+    def takes_ephemeral(self) -> bool:
+        """What may be dropped is not dropped now."""
+        return self._queued_bytes * 2 <= OUTBOX_BYTES_MAX
 
     @property
     def unsent_bytes(self) -> int:

@@ -110,6 +110,10 @@ class SocketEngine:
         """The user's connections, oldest first."""
         return self._by_user.get(user_id, [])
 
+    def users(self) -> list[int]:
+        """Everybody who has a connection."""
+        return list(self._by_user)
+
     def connection_at(self, fd: int) -> Connection | None:
         """The connection that a descriptor belongs to now."""
         return self._connections.get(fd)

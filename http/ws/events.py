@@ -7,7 +7,7 @@ at top level and inside `data`, because two generations of its code read differe
 import itertools
 import json
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any, Final
@@ -139,10 +139,27 @@ def v1_user_event(event: UserEvent) -> bytes:
     return text_frame(text.encode())
 
 
-def v1_presence_diff(rooms: list[int], joins: Iterable[Json], leaves: Iterable[Json]) -> bytes:
-    """Whose presence changed since the last second, in one room or alike in several."""
-    where: Json = {"room": rooms[0]} if len(rooms) == 1 else {"rooms": rooms}
-    return v1("presence_diff", {"joins": list(joins), "leaves": list(leaves)}, **where)
+def v1_presence_state(room_id: int | None, items: Iterable[str]) -> bytes:
+    """Who is there in a room, or how those are who are watched: it replaces what was told before. items: as JSON."""
+    where = "" if room_id is None else f'"room":{room_id},'
+    return text_frame(f'{{"type":"presence_state",{where}"data":{{"users":[{",".join(items)}]}}}}'.encode())
+
+
+def v1_presence_diff(rooms: Sequence[int], joins: Iterable[str], leaves: Iterable[str]) -> bytes:
+    """Whose presence changed since the last second, in one room or alike in several. joins, leaves: as JSON."""
+    where = f'"room":{rooms[0]},' if len(rooms) == 1 else f'"rooms":[{",".join(map(str, rooms))}],' if rooms else ""
+    data = f'"joins":[{",".join(joins)}],"leaves":[{",".join(leaves)}]'
+    return text_frame(f'{{"type":"presence_diff",{where}"data":{{{data}}}}}'.encode())
+
+
+def v1_away(user_id: int, name: str, left_ms: int) -> str:
+    """Somebody who is away, as JSON for a `presence_state`."""
+    return f'{{"user":{user_id},"name":{_quote(name)},"status":"offline","lastSeen":{left_ms}}}'
+
+
+def v1_unwatched(user_id: int) -> bytes:
+    """Of who was watched by name and may be seen no more."""
+    return text_frame(f'{{"type":"presence_diff","data":{{"joins":[],"leaves":[],"gone":[{user_id}]}}}}'.encode())
 
 
 # -- compat -----------------------------------------------------------------------------------------------------------
@@ -211,10 +228,13 @@ def compat_typing(room_id: int, user_id: int, name: str, at_ms: int, *, is_typin
     return compat("user_typing", fields, at_ms)
 
 
-def compat_presence(fields: Mapping[str, Any], at_ms: int, *, is_online: bool) -> bytes:
-    """`presence_update` for one generation of the client and `user_online` / `user_offline` for the other."""
+def compat_presence(fields: Mapping[str, Any], at_ms: int, *, is_online: bool, is_turn: bool) -> bytes:
+    """`presence_update` for one generation of the client; when somebody came or went, `user_online` or `user_offline`
+    for the other."""
     both = dict(fields)
     update = compat("presence_update", both, at_ms)
+    if not is_turn:
+        return update
     short = {"userId": both["userId"], "username": both["username"]}
     return update + compat("user_online" if is_online else "user_offline", short, at_ms)
 

@@ -1,30 +1,36 @@
-"""The presence board: who is shown to whom, at most once a second.
+"""The presence board: what is known of who is here, and how they are shown. Nothing here waits but what says so.
 
-Changes are collected and told together: to a v1 socket in one send, with one frame for all rooms in which the same
-people changed; to a compat socket with one pair of frames per person. Only in rooms of at most 200 members: elsewhere
-presence is asked for. Whoever flaps within a second is not told at all.
+    sockets, heartbeats, words ──Look──▶ actor ──show──▶ here ──▶ `presence_news.py` tells it, once a second
+                                                          └────▶ whoever asks: a room, a page, REST
+
+It outlives the actors, so that nothing ends with one of them. What it shows of a user is the same on every path, and
+of somebody invisible it is what was so when they vanished: offline, last seen then.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 import trio
 
 from greenroom.actors.presence.actor import PresenceBoard
-from greenroom.actors.presence.commands import Status
+from greenroom.actors.presence.commands import Device, Status
+from greenroom.actors.presence.state import INVISIBLE, UNSAID, Wished, fold
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.channel import Channel
-from greenroom.http.ws.connection import EPHEMERAL, Connection
+from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.presence_leases import Leases
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen
+from greenroom.storage.postgres.visibility import Visibility
 
-TOLD_SECONDS: Final = 1.0
+POLLING_DEVICES_MAX: Final = 8  # of one user; of more, those heard from longest ago are forgotten
+_quote: Final = encode_basestring
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,45 +42,97 @@ class Shown:
     at_ms: int
 
 
-_OFFLINE: Final = Shown("offline", "", 0)
+OFFLINE: Final = Shown("offline", "", 0)
 
 
 class SocketPresence(PresenceBoard):
-    """The board of this process. Run `run` in a nursery."""
+    """The board of this process."""
 
-    def __init__(self, engine: SocketEngine, hub: Hub, last_seen: LastSeen, clock: Clock) -> None:
+    def __init__(
+        self, engine: SocketEngine, hub: Hub, last_seen: LastSeen, visibility: Visibility, clock: Clock
+    ) -> None:
         self._engine = engine
         self._hub = hub
         self._last_seen = last_seen
+        self._visibility = visibility
         self._clock = clock
         self._shown: dict[int, Shown] = {}  # whoever is not offline
+        self._wished: dict[int, Wished] = {}  # of whoever has said more than that they are here
+        self._polling: dict[int, dict[str, float]] = {}  # devices without a socket, and until when they count
         self._told: dict[int, Shown] = {}  # what others believe of whoever changed this second
-        self._seen: set[int] = set()  # of those, who was shown as they are now to somebody who asked
+        self._asked: set[int] = set()  # of those, who was shown as they are now to somebody who asked
         self._left_ms: dict[int, int] = {}  # of whoever went this second: when
         self._names: dict[int, str] = {}
-        self._wake: trio.Event = trio.Event()
-        self.leases = Leases()
+        self._items: dict[int, str] = {}  # how users stand in v1 frames, as JSON
+        self.changed = trio.Event()  # somebody has; `take_changes` makes a new one
 
     # -- for the actors -----------------------------------------------------------------------------------------
 
-    def sockets_of(self, user_id: int) -> Mapping[int, str]:
-        """The user's sockets, by the id of their connection; a lease counts as one."""
-        lease = {0: "rest"} if self.leases.is_held(user_id) else {}
-        return lease | {
-            id(connection): connection.session.device
+    def devices_of(self, user_id: int) -> Sequence[Device]:
+        """Sockets that count, and the clients that poll under a session which has none of them."""
+        sessions = [
+            connection.session
             for connection in self._engine.connections_of(user_id)
             if not connection.is_closing and connection.session.is_present
-        }
+        ]
+        devices = [Device(session.device, session.is_idle) for session in sessions]
+        if user_id in self._polling:
+            with_socket = {session.principal.session_id for session in sessions if session.principal is not None}
+            devices += [Device(name, False) for name in self._polls(user_id) if name not in with_socket]
+        return devices
+
+    def _polls(self, user_id: int) -> list[str]:
+        """Of a user who has polled: the devices that still count. Those whose time is over are forgotten."""
+        now = trio.current_time()
+        polling = {name: until for name, until in self._polling.pop(user_id).items() if until > now}
+        if polling:
+            self._polling[user_id] = polling
+        return list(polling)
+
+    def is_coming(self, user_id: int) -> bool:
+        """A socket whose protocol is not so far."""
+        return any(
+            not connection.is_closing and not connection.session.is_present
+            for connection in self._engine.connections_of(user_id)
+        )
+
+    def hear_from(self, user_id: int, device: str, name: str, seconds: float) -> None:
+        """A client polls. It counts while its session has no socket: the socket knows better."""
+        polling = self._polling.setdefault(user_id, {})
+        polling.pop(device, None)
+        if seconds > 0:
+            while len(polling) >= POLLING_DEVICES_MAX:
+                del polling[next(iter(polling))]
+            polling[device] = trio.current_time() + seconds
+            self.name(user_id, name)
+        elif not polling:
+            del self._polling[user_id]
+
+    def wished_by(self, user_id: int) -> Wished:
+        """Invisible counts before all else."""
+        return INVISIBLE if user_id in self._visibility.invisible else self._wished.get(user_id, UNSAID)
+
+    def wish(self, user_id: int, wished: Wished) -> None:
+        """Of who is invisible nothing more is kept."""
+        if wished == UNSAID or wished.status == "invisible":
+            self._wished.pop(user_id, None)
+        else:
+            self._wished[user_id] = wished
+
+    async def keep_invisible(self, user_id: int, *, is_invisible: bool) -> None:
+        """In storage, then here."""
+        await self._visibility.put(user_id, is_invisible=is_invisible)
 
     def status_of(self, user_id: int) -> tuple[Status, str]:
         """As shown now."""
-        shown = self._shown.get(user_id, _OFFLINE)
+        shown = self._shown.get(user_id, OFFLINE)
         return shown.status, shown.activity
 
     def show(self, user_id: int, status: Status, activity: str, at_ms: int) -> None:
         """Change it; others are told within the second."""
-        before = self._shown.get(user_id, _OFFLINE)
+        before = self._shown.get(user_id, OFFLINE)
         self._told.setdefault(user_id, before)
+        self._items.pop(user_id, None)
         if status == "offline":
             self._shown.pop(user_id, None)
             self._left_ms[user_id] = at_ms
@@ -83,7 +141,41 @@ class SocketPresence(PresenceBoard):
             self._left_ms.pop(user_id, None)
         if (before.status == "offline") != (status == "offline"):
             self._last_seen.put(user_id, is_online=status != "offline", at_ms=at_ms)
-        self._wake.set()
+        self.changed.set()
+
+    # -- for who goes round -------------------------------------------------------------------------------------
+
+    def is_shown_wrongly(self, user_id: int) -> bool:
+        """The user does not appear as their devices and their word say: somebody was not told of something."""
+        return fold(self.devices_of(user_id), self.wished_by(user_id)) != self.status_of(user_id)
+
+    def everybody_shown(self) -> list[int]:
+        """All who are not offline, and all who poll."""
+        return [*self._shown, *(user_id for user_id in self._polling if user_id not in self._shown)]
+
+    # -- for who tells it ---------------------------------------------------------------------------------------
+
+    def take_changes(self) -> dict[int, Shown | None]:
+        """Who changed since the last time, with what others believe of them: None when not all believe the same."""
+        self.changed = trio.Event()
+        (told, self._told), (asked, self._asked) = (self._told, {}), (self._asked, set())
+        changes: dict[int, Shown | None] = {}
+        for user_id, before in told.items():
+            if user_id in asked:
+                changes[user_id] = None
+            elif self.status_of(user_id) != (before.status, before.activity):
+                changes[user_id] = before
+            else:
+                self.forget_if_gone(user_id)
+        return changes
+
+    def forget_if_gone(self, user_id: int) -> None:
+        """What was kept of a user only until it was told."""
+        if user_id not in self._told:
+            self._left_ms.pop(user_id, None)
+        if user_id not in self._shown and not self._engine.of_user(user_id) and user_id not in self._polling:
+            self._names.pop(user_id, None)
+            self._items.pop(user_id, None)
 
     # -- for whoever asks ---------------------------------------------------------------------------------------
 
@@ -91,153 +183,138 @@ class SocketPresence(PresenceBoard):
         """Shown as anything but offline."""
         return user_id in self._shown
 
+    def may_be_believed_online(self, user_id: int) -> bool:
+        """So the user is shown, or was at the beginning of this second."""
+        return user_id in self._shown or user_id in self._told
+
     def name(self, user_id: int, name: str) -> None:
         """Remember what a user with a socket is called."""
         self._names[user_id] = name
+        self._items.pop(user_id, None)
 
-    def in_room(self, channel: Channel | None, viewer_id: int | None) -> list[dict[str, Any]]:
+    def in_room(self, channel: Channel | None, viewer_id: int | None) -> list[int]:
         """Everybody online that is in a room: members of a small one, sockets that joined a large one.
 
         viewer_id: who asks. They are not shown those whom they have blocked, or who have blocked them.
         """
         if channel is None:
             return []
-        apart = self._apart_from(viewer_id)
         users = self._hub.small_rooms.members.get(channel.id)
         if users is None:
             users = {attachment.user_id for attachment in channel.attachments.values()}
-        return [self._v1(user_id) for user_id in sorted(users) if user_id in self._shown and user_id not in apart]
+        self.note_asked(users)
+        apart = self._apart_from(viewer_id)
+        return sorted(user_id for user_id in users if user_id in self._shown and user_id not in apart)
 
     def _apart_from(self, viewer_id: int | None) -> frozenset[int]:
         return NOBODY if viewer_id is None else self._hub.blocks.apart_from(viewer_id)
 
+    def note_asked(self, user_ids: Set[int]) -> None:
+        """Somebody was shown how these are, who is not there included: whoever changed this second is told anyway."""
+        if self._told:
+            self._asked.update(self._told.keys() & user_ids)
+
+    def tell_room(self, connection: Connection, room_id: int) -> None:
+        """Tell a v1 socket that has come into a room who is there; of a large room nothing, unless it asks."""
+        if room_id in self._hub.small_rooms.members:
+            present = self.in_room(self._hub.channels.get(room_id), connection.session.user_id)
+            connection.write(self.v1_state(present, room_id), CONTROL)
+
     async def everybody_in(self, view: RoomView, viewer_id: int) -> list[dict[str, Any]]:
-        """Who is here; of a small room also who is not, and when they were last seen. Raises: StorageUnavailable."""
-        users = self.in_room(self._hub.channels.get(view.room_id), viewer_id)
-        others = view.members - {user["user"] for user in users} - self._apart_from(viewer_id)
+        """Who is here; of a small room also who is not, and when they were last seen. Raises: StorageUnavailable.
+
+        viewer_id: as in `in_room`.
+        """
+        present = self.in_room(self._hub.channels.get(view.room_id), viewer_id)
+        others = view.members.difference(present) - self._apart_from(viewer_id)
+        self.note_asked(others)
         seen = await self._last_seen.of(sorted(others)) if others else {}
-        return users + [
+        apart = self._apart_from(viewer_id)  # it may have changed meanwhile
+        return [self.v1_fields(user_id) for user_id in present if user_id in self._shown and user_id not in apart] + [
             {"user": user_id, "name": away.name, "status": "offline", "lastSeen": away.at_ms}
             for user_id, away in seen.items()
+            if user_id not in apart
         ]
 
-    async def run(self) -> None:
-        """Tell what changed, once a second."""
-        while True:
-            await self._wake.wait()
-            await trio.sleep(TOLD_SECONDS)
-            self._wake = trio.Event()
-            (told, self._told), (seen, self._seen) = (self._told, {}), (self._seen, set())
-            changed = [user_id for user_id, before in told.items() if user_id in seen or self._is_news(user_id, before)]
-            self._tell_rooms(changed)
-            for count, user_id in enumerate(changed):
-                self._tell_compat(user_id)
-                if count % 64 == 63:
-                    await trio.lowlevel.checkpoint()
-            for user_id in changed:
-                if user_id not in self._shown and not self.sockets_of(user_id):
-                    self._names.pop(user_id, None)
-            for user_id in told:
-                if user_id not in self._told:
-                    self._left_ms.pop(user_id, None)
+    async def online_for(self, user_id: int) -> list[dict[str, Any]]:
+        """Who is online of those that share a small room with a user and may be seen by them: for clients that poll.
 
-    def _is_news(self, user_id: int, before: Shown) -> bool:
-        now = self._shown.get(user_id, _OFFLINE)
-        return (now.status, now.activity) != (before.status, before.activity)
-
-    def _tell_rooms(self, changed: list[int]) -> None:
-        """Each v1 socket once, whatever rooms it shares with how many of *changed*; encoded once for all alike."""
-        by_room: dict[int, list[int]] = {}
-        for user_id in changed:
-            for room_id in self._hub.small_rooms.rooms_of.get(user_id, ()):
-                by_room.setdefault(room_id, []).append(user_id)
-        rooms_of: dict[Connection, list[int]] = {}
-        for room_id in by_room:
-            channel = self._hub.channels.get(room_id)
-            for connection in channel.attachments if channel is not None else ():
-                rooms_of.setdefault(connection, []).append(room_id)
-        frames: dict[tuple[int, ...], bytes] = {}
-        for connection, rooms in rooms_of.items():
-            apart = self._apart_from(connection.session.user_id)
-            if apart and not apart.isdisjoint(changed):
-                shown = {room_id: [one for one in by_room[room_id] if one not in apart] for room_id in rooms}
-                diff = self._diff({room_id: people for room_id, people in shown.items() if people})
-                if diff:
-                    connection.write(diff, EPHEMERAL)
-                continue
-            key = tuple(rooms)
-            frame = frames.get(key)
-            if frame is None:
-                frame = frames[key] = self._diff({room_id: by_room[room_id] for room_id in rooms})
-            connection.write(frame, EPHEMERAL)
-
-    def _diff(self, changed: dict[int, list[int]]) -> bytes:
-        """The frames that tell of *changed* (users by room): one for all rooms in which the same people changed."""
-        alike: dict[tuple[int, ...], list[int]] = {}
-        for room_id, user_ids in changed.items():
-            alike.setdefault(tuple(user_ids), []).append(room_id)
-        diffs = []
-        for people, rooms in alike.items():
-            joins = [self._v1(user_id) for user_id in people if user_id in self._shown]
-            leaves = [self._v1(user_id) for user_id in people if user_id not in self._shown]
-            diffs.append(events.v1_presence_diff(rooms, joins, leaves))
-        return b"".join(diffs)
-
-    def _tell_compat(self, user_id: int) -> None:
-        rooms = self._hub.small_rooms
-        watchers = {
-            other for room_id in rooms.rooms_of.get(user_id, ()) for other in rooms.members[room_id] if other != user_id
-        }
+        Shape: as in compat frames. Raises: StorageUnavailable.
+        """
+        rooms = await self._last_seen.small_rooms_of(user_id)
+        companions = {other for members in rooms.values() for other in members if other != user_id}
+        pairs = [(user_id, other) for other in sorted(companions) if other in self._shown]
+        seen = await self._visibility.may_see(pairs) if pairs else set()
         now_ms = self._clock.wall_milliseconds()
-        frame = None
-        for other in watchers:
-            if self._hub.blocks.are_apart(other, user_id):
-                continue
-            for connection in self._hub.compat.get(other, ()):
-                frame = frame or events.compat_presence(
-                    self.compat_fields(user_id, now_ms), now_ms, is_online=user_id in self._shown
-                )
-                connection.write(frame, EPHEMERAL)
-
-    def part(self, user_id: int, other_id: int) -> None:
-        """One of two has blocked the other: where they were shown to each other they leave."""
-        for viewer_id, gone_id in ((user_id, other_id), (other_id, user_id)):
-            if gone_id in self._shown and self._hub.blocks.are_apart(viewer_id, gone_id):
-                self._tell_gone(viewer_id, gone_id)
-
-    def _tell_gone(self, viewer_id: int, gone_id: int) -> None:
-        small = self._hub.small_rooms.rooms_of
-        shared = small.get(viewer_id, set()) & small.get(gone_id, set())
-        now_ms = self._clock.wall_milliseconds()
-        item = {"user": gone_id, "name": self._names.get(gone_id, ""), "status": "offline", "lastSeen": now_ms}
-        fields = {"userId": gone_id, "username": item["name"], "status": "offline", "lastSeen": events.iso(now_ms)}
-        for connection in list(self._engine.connections_of(viewer_id)):
-            if not connection.session.is_v1:
-                frame = events.compat_presence(fields | {"activity": ""}, now_ms, is_online=False)
-                connection.write(frame)
-                continue
-            rooms = [room_id for room_id in shared if self._hub.is_attached(connection, room_id)]
-            if rooms:
-                connection.write(events.v1_presence_diff(rooms, [], [item]))
+        return [self.compat_fields(pair[1], now_ms) for pair in pairs if pair in seen and pair[1] in self._shown]
 
     def compat_fields(self, user_id: int, now_ms: int) -> dict[str, Any]:
         """A person as the existing client reads them."""
-        shown = self._shown.get(user_id)
-        if user_id in self._told:
-            self._seen.add(user_id)
+        shown = self._look_at(user_id)
         return {
             "userId": user_id,
             "username": self._names.get(user_id, ""),
-            "status": "offline" if shown is None else shown.status,
-            "lastSeen": events.iso(now_ms if shown is not None else self._left_ms.get(user_id, now_ms)),
-            "activity": "" if shown is None else shown.activity,
+            "status": shown.status,
+            "lastSeen": events.iso(now_ms if shown is not OFFLINE else self._left_ms.get(user_id, now_ms)),
+            "activity": shown.activity,
         }
 
-    def _v1(self, user_id: int) -> dict[str, Any]:
-        shown = self._shown.get(user_id)
+    def v1_fields(self, user_id: int) -> dict[str, Any]:
+        """A person in an answer of v1. lastSeen: only of who went just now."""
+        shown = self._look_at(user_id)
+        item: dict[str, Any] = {"user": user_id, "name": self._names.get(user_id, ""), "status": shown.status}
+        if shown is not OFFLINE:
+            return item | {"activity": shown.activity}
+        return item | ({"lastSeen": self._left_ms[user_id]} if user_id in self._left_ms else {})
+
+    def v1_item(self, user_id: int) -> str:
+        """The same as JSON, made once for all who are told."""
+        shown = self._look_at(user_id)
+        item = self._items.get(user_id)
+        if item is None:
+            head = f'{{"user":{user_id},"name":{_quote(self._names.get(user_id, ""))},"status":"{shown.status}"'
+            if shown is not OFFLINE:
+                item = self._items[user_id] = f'{head},"activity":{_quote(shown.activity)}}}'
+            else:
+                left_ms = self._left_ms.get(user_id)
+                item = f"{head}}}" if left_ms is None else f'{head},"lastSeen":{left_ms}}}'
+        return item
+
+    def v1_state(self, user_ids: Sequence[int], room_id: int | None) -> bytes:
+        """A `presence_state`: these are how they are, and of the room (or of all that is watched) nobody else is."""
+        return events.v1_presence_state(room_id, map(self.v1_item, user_ids))
+
+    def v1_diff(self, rooms: Sequence[int], user_ids: Sequence[int]) -> bytes:
+        """A `presence_diff`. No rooms: for who watches these users by name."""
+        joins = [self.v1_item(user_id) for user_id in user_ids if user_id in self._shown]
+        leaves = [self.v1_item(user_id) for user_id in user_ids if user_id not in self._shown]
+        return events.v1_presence_diff(rooms, joins, leaves)
+
+    def compat_frames(self, user_id: int, *, is_turn: bool) -> bytes:
+        """The frames that tell of a user. is_turn: they came or went, so far as others know."""
+        now_ms = self._clock.wall_milliseconds()
+        return events.compat_presence(
+            self.compat_fields(user_id, now_ms), now_ms, is_online=user_id in self._shown, is_turn=is_turn
+        )
+
+    def v1_parting(self, user_id: int, rooms: Sequence[int]) -> bytes:
+        """The frame for who may see a user no more in these rooms: gone just now, whatever they are."""
+        item = events.v1_away(user_id, self._names.get(user_id, ""), self._clock.wall_milliseconds())
+        return events.v1_presence_diff(rooms, (), (item,))
+
+    def compat_parting(self, user_id: int) -> bytes:
+        """The frames for who may see a user no more: offline, whatever they are."""
+        now_ms = self._clock.wall_milliseconds()
+        fields = {
+            "userId": user_id,
+            "username": self._names.get(user_id, ""),
+            "status": "offline",
+            "lastSeen": events.iso(now_ms),
+            "activity": "",
+        }
+        return events.compat_presence(fields, now_ms, is_online=False, is_turn=True)
+
+    def _look_at(self, user_id: int) -> Shown:
         if user_id in self._told:
-            self._seen.add(user_id)
-        item: dict[str, Any] = {"user": user_id, "name": self._names.get(user_id, "")}
-        if shown is None:
-            return item | {"status": "offline", "lastSeen": self._left_ms.get(user_id, self._clock.wall_milliseconds())}
-        return item | {"status": shown.status, "activity": shown.activity}
+            self._asked.add(user_id)
+        return self._shown.get(user_id, OFFLINE)

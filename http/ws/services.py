@@ -27,6 +27,7 @@ from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.replay import Replayer
 from greenroom.http.ws.summaries import Summaries
 from greenroom.http.ws.user_streams import SocketStreams
+from greenroom.http.ws.watches import Watches
 from greenroom.runtime import (
     ActorGone,
     ActorSystem,
@@ -76,6 +77,7 @@ class SocketServices:
     users: Users
     summaries: Summaries
     presence: SocketPresence
+    watches: Watches
     system: ActorSystem
     conversations: Conversations
     last_seen: LastSeen
@@ -94,7 +96,7 @@ class SocketServices:
         """The notifier of a user."""
         return self.system.ref("notifier", user_id)
 
-    def tell_presence(self, user_id: int, command: Command[None]) -> None:
+    def tell_presence(self, user_id: int, command: Command[Any]) -> None:
         """Tell the presence of a user. What does not fit is a dead letter: it would be asked for again on waking."""
         self.system.tell_or_bury(self.system.ref("presence", user_id).address, command)
 

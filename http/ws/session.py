@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import trio
 
-from greenroom.actors.presence.commands import SocketClosed, SocketOpened
+from greenroom.actors.presence.commands import Look
+from greenroom.actors.room.commands import Type
 from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED
 from greenroom.http.ws.connection import Connection
@@ -23,6 +24,7 @@ ReplyTo = Callable[[object, BaseException | None], None]
 Json = dict[str, Any]
 
 FAULTS_BEFORE_START_MAX: Final = 16
+TYPES_IN_MAX: Final = 200  # rooms; what was begun in more of them ends by expiry
 SESSION_GRACE_SECONDS: Final = 15.0  # past the known end of a session; a round of `Revocations` is shorter
 
 
@@ -48,8 +50,11 @@ class SocketSession:
         "_faults",
         "_held",
         "_refused",
+        "_types_in",
         "connection",
         "device",
+        "input_at",
+        "is_idle",
         "is_present",
         "principal",
         "services",
@@ -68,6 +73,9 @@ class SocketSession:
         self.device = ""
         self.is_present = False
         self.useq: int | None = None  # the last event of the user's stream that it was given, once it is live
+        self.is_idle = False  # nobody sits there: the client said so, or nothing was done for a while
+        self.input_at = services.engine.now
+        self._types_in: set[int] | None = None  # rooms where others believe that the user types here
         self._backlog: deque[str] | None = None
         self._held: deque[tuple[Ref, Command[Any], ReplyTo]] | None = None
         self._faults = 0
@@ -91,9 +99,12 @@ class SocketSession:
 
     def closed(self) -> None:
         """The connection is over."""
+        for room_id in tuple(self._types_in or ()):
+            self.stop_typing(room_id)
+        self.services.watches.end(self.connection)
         if self.is_present and self.user_id is not None:
             self.is_present = False
-            self.services.tell_presence(self.user_id, SocketClosed())
+            self.services.tell_presence(self.user_id, Look())
 
     # -- the protocols' side ------------------------------------------------------------------------------------
 
@@ -107,7 +118,49 @@ class SocketSession:
         assert self.user_id is not None
         self.is_present = True
         self.services.presence.name(self.user_id, self.name)
-        self.services.tell_presence(self.user_id, SocketOpened())
+        self.input_at = self.services.engine.now
+        self.services.tell_presence(self.user_id, Look())
+
+    def note_input(self) -> None:
+        """The user did something here themselves."""
+        if self.is_idle:
+            self.set_idle(is_idle=False)
+        else:
+            self.input_at = self.services.engine.now
+
+    def set_idle(self, *, is_idle: bool) -> None:
+        """Nobody sits at this device, or somebody does again. What the client says counts until the next input."""
+        self.is_idle = is_idle
+        if not is_idle:
+            self.input_at = self.services.engine.now
+        if self.is_present and self.user_id is not None:
+            self.services.tell_presence(self.user_id, Look())
+
+    # -- typing -------------------------------------------------------------------------------------------------
+
+    def note_typing(self, room_id: int, *, is_on: bool) -> None:
+        """Remember where to stop when this connection ends; at once, for it may end before the room has answered."""
+        types_in = self._types_in or set()
+        if not is_on:
+            types_in.discard(room_id)
+        elif len(types_in) < TYPES_IN_MAX:
+            types_in.add(room_id)
+        self._types_in = types_in or None
+
+    def types_in(self, room_id: int) -> bool:
+        """The user types in that room, on this device."""
+        return self._types_in is not None and room_id in self._types_in
+
+    def stop_typing(self, room_id: int) -> None:
+        """End what was begun here, unless the user types there on another device too."""
+        if not self.types_in(room_id):
+            return
+        self.note_typing(room_id, is_on=False)
+        assert self.user_id is not None
+        others = [connection.session for connection in self.services.engine.connections_of(self.user_id)]
+        if not any(isinstance(other, SocketSession) and other.types_in(room_id) for other in others):
+            command = Type(self.user_id, self.name, is_typing=False)
+            self.services.system.tell_or_bury(self.services.room(room_id).address, command)
 
     def ask(self, ref: Ref, command: Command[Any], reply_to: ReplyTo) -> None:
         """Have *reply_to* called with the room's answer; pauses this connection while the room is full."""

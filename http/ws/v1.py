@@ -19,7 +19,7 @@ from greenroom.actors.errors import Refused
 from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
-from greenroom.http.ws import events
+from greenroom.http.ws import events, v1_presence
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import (
     AUTH_TIMEOUT,
@@ -50,23 +50,25 @@ from greenroom.http.ws.v1_commands import (
     optional_seq,
     room_item,
     room_of,
-    wanted_status,
 )
 from greenroom.http.ws.v1_history import history
 from greenroom.http.ws.v1_limits import may_command, slow_down
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
 from greenroom.http.ws.v1_summary import join_summary
 from greenroom.http.ws.v1_user import GRACE_SECONDS, members, refresh, seconds_to_look, sync, warn_of_end
-from greenroom.runtime import Command, StorageUnavailable
+from greenroom.runtime import Command
 
 _PING: Final = events.v1("ping")
 _FREE: Final = frozenset(("ping", "pong", "start"))
+_INPUT: Final = frozenset(  # and send: a person did that
+    ("join", "leave", "typing", "read", "history", "block", "unblock")
+)
 
 
 class V1Session(SocketSession):
     """One connection."""
 
-    __slots__ = ("_first_ping_at", "_opened_at", "_types_in", "inflight", "rooms", "slowed_at", "starting", "warned_of")
+    __slots__ = ("_first_ping_at", "_opened_at", "inflight", "rooms", "slowed_at", "starting", "warned_of")
 
     is_v1 = True
     grace_seconds = GRACE_SECONDS
@@ -75,7 +77,6 @@ class V1Session(SocketSession):
         super().__init__(services, connection, principal)
         self.rooms: tuple[int, ...] | None = None  # joined; None until ready. A set would take 216 bytes
         self.starting: Start | None = None
-        self._types_in: set[int] | None = None  # rooms where others believe that this user types
         # The first ping comes at a random moment, so that connections of one storm are not pinged together.
         self._first_ping_at = trio.current_time() + random.uniform(1, PING_SECONDS)
         self.inflight = 0
@@ -145,15 +146,8 @@ class V1Session(SocketSession):
         for room_id in self.rooms or (self.starting.attachments if self.starting is not None else ()):
             self.services.hub.detach(self.connection, room_id)
         self.services.summaries.drop(self.connection)
-        for room_id in self._types_in or ():
-            self._stop_typing(room_id)
         self.rooms, self.starting = (), None
         super().closed()
-
-    def _stop_typing(self, room_id: int) -> None:
-        assert self.user_id is not None
-        command = Type(self.user_id, self.name, is_typing=False)
-        self.services.system.tell_or_bury(self.services.room(room_id).address, command)
 
     # -- commands -----------------------------------------------------------------------------------------------
 
@@ -163,6 +157,9 @@ class V1Session(SocketSession):
             kind = frame.get("type")
             command_id = command_id_of(frame)
             if kind == "send" and self.rooms is not None:  # the one that matters for speed
+                self.input_at = self.services.engine.now
+                if self.is_idle:
+                    self.note_input()
                 self._send(command_id, frame)
                 return
             handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
@@ -174,6 +171,8 @@ class V1Session(SocketSession):
                 raise BadCommand("send start first, and wait for ready")
             if kind not in _FREE and not may_command(self, command_id, "typing" if kind == "typing" else "cmds"):
                 return
+            if kind in _INPUT:
+                self.note_input()
             handler(self, command_id, frame)
         except BadCommand as fault:
             self._fault(command_id, fault.code, fault.message)
@@ -218,10 +217,14 @@ class V1Session(SocketSession):
         reply_to: Callable[[object, BaseException | None], None],
     ) -> None:
         """Have *reply_to* called with the room's answer; it takes one from `inflight`. Raises: BadCommand."""
+        self.begin()
+        self.ask(self.services.room(room_id), command, reply_to)
+
+    def begin(self) -> None:
+        """One more command waits for its answer; who answers takes it from `inflight`. Raises: BadCommand."""
         if self.inflight >= INFLIGHT_MAX:
             raise BadCommand(f"{INFLIGHT_MAX} commands wait for their answers: wait for some", TOO_MANY_INFLIGHT)
         self.inflight += 1
-        self.ask(self.services.room(room_id), command, reply_to)
 
     def _join(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id, data = room_of(frame), frame.get("data") or {}
@@ -276,13 +279,7 @@ class V1Session(SocketSession):
         inside = [room_id for room_id in room_ids if self.services.hub.is_attached(self.connection, room_id)]
         self.connection.write(events.v1("live", {"rooms": inside}))
         for room_id in inside:
-            channel = self.services.hub.channels.get(room_id)
-            users = self.services.presence.in_room(channel, self.user_id) if channel and self._is_small(room_id) else []
-            if users:
-                self.connection.write(events.v1("presence_state", {"users": users}, room=room_id), CONTROL)
-
-    def _is_small(self, room_id: int) -> bool:
-        return room_id in self.services.hub.small_rooms.members
+            self.services.presence.tell_room(self.connection, room_id)
 
     def _leave(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)
@@ -295,34 +292,25 @@ class V1Session(SocketSession):
         assert self.rooms is not None
         self.rooms = tuple(joined for joined in self.rooms if joined != room_id)
         self.services.hub.detach(self.connection, room_id)
-        if self._types_in and room_id in self._types_in:
-            self._types_in.discard(room_id)
-            self._stop_typing(room_id)
+        self.stop_typing(room_id)
 
     def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = room_of(frame), data_of(frame)
-        if not isinstance(data.get("on"), bool):
+        room_id, is_on = room_of(frame), data_of(frame).get("on")
+        if not isinstance(is_on, bool):
             raise BadCommand("typing needs data.on, true or false")
         assert self.user_id is not None
 
         def noted(value: object, error: BaseException | None) -> None:
             self.inflight -= 1
             if failure_of(value, error) is not None:
+                self.note_typing(room_id, is_on=False)
                 self.failed(command_id, value, error)
                 return
-            self._note_typing(room_id, is_on=data["on"])
             self.ack(command_id, {}, room_id)
 
-        self.ask_room(command_id, room_id, Type(self.user_id, self.name, data["on"]), noted)
-
-    def _note_typing(self, room_id: int, *, is_on: bool) -> None:
-        """Remember where to stop when this connection ends. Beyond so many rooms what was begun ends by expiry."""
-        types_in = self._types_in or set()
-        if not is_on:
-            types_in.discard(room_id)
-        elif len(types_in) < ROOMS_MAX:
-            types_in.add(room_id)
-        self._types_in = types_in or None
+        self.begin()
+        self.note_typing(room_id, is_on=is_on)
+        self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_on), noted)
 
     def _read(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)
@@ -339,35 +327,6 @@ class V1Session(SocketSession):
                 self.failed(command_id, value, error)
 
         self.ask_room(command_id, room_id, Read(self.user_id, self.name, seq), moved)
-
-    def _presence(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        """With a room: who is online in it. With data.status: how this user appears."""
-        assert self.user_id is not None
-        if frame.get("room") is None:
-            wanted = wanted_status(data_of(frame))
-            self.services.tell_presence(self.user_id, wanted)
-            self.ack(command_id, {"status": wanted.status}, None)
-            return
-        room_id = room_of(frame)
-
-        def entered(value: object, error: BaseException | None) -> None:
-            self.inflight -= 1
-            if not isinstance(value, RoomView):
-                self.failed(command_id, value, error)
-                return
-            self.inflight += 1
-            self.services.engine.spawn(self._answer_presence, command_id, value)
-
-        self.ask_room(command_id, room_id, Enter(self.user_id), entered)
-
-    async def _answer_presence(self, command_id: str | None, view: RoomView) -> None:
-        assert self.user_id is not None
-        try:
-            self.ack(command_id, {"users": await self.services.presence.everybody_in(view, self.user_id)}, view.room_id)
-        except StorageUnavailable as error:
-            self.failed(command_id, None, error)
-        finally:
-            self.inflight -= 1
 
     def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
         now_ms = self.services.clock.wall_milliseconds()
@@ -432,7 +391,8 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "typing": V1Session._typing,
     "read": V1Session._read,
     "history": history,
-    "presence": V1Session._presence,
+    "presence": v1_presence.presence,
+    "watch": v1_presence.watch,
     "refresh": refresh,
     "sync": sync,
     "members": members,

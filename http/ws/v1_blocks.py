@@ -19,13 +19,16 @@ def block(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -
     reason = data.get("reason")
     if reason is not None and (not isinstance(reason, str) or not 0 < len(reason) <= REASON_CHARACTERS_MAX):
         raise BadCommand(f"block.reason is a text of 1 to {REASON_CHARACTERS_MAX} characters")
-    session.inflight += 1
-    session.services.engine.spawn(_block, session, command_id, Block(_other(session, data), True, reason))
+    command = Block(_other(session, data), True, reason)
+    session.begin()
+    session.services.engine.spawn(_block, session, command_id, command)
 
 
 def unblock(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """Hear of them again."""
-    _ask(session, command_id, Block(_other(session, data_of(frame)), False), counts=True)
+    command = Block(_other(session, data_of(frame)), False)
+    session.begin()
+    _ask(session, command_id, command)
 
 
 def _other(session: "V1Session", data: dict[str, Any]) -> int:
@@ -43,15 +46,14 @@ async def _block(session: "V1Session", command_id: str | None, command: Block) -
         session.failed(command_id, None, error)
         return
     if exists:
-        _ask(session, command_id, command, counts=False)
+        _ask(session, command_id, command)
     else:
         session.inflight -= 1
         session.error(command_id, USER_NOT_FOUND, "there is no such user")
 
 
-def _ask(session: "V1Session", command_id: str | None, command: Block, *, counts: bool) -> None:
-    """The ack means stored. counts: the command is not among those in flight yet."""
-    session.inflight += counts
+def _ask(session: "V1Session", command_id: str | None, command: Block) -> None:
+    """The ack means stored."""
 
     def changed(value: object, error: BaseException | None) -> None:
         session.inflight -= 1

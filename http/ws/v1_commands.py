@@ -6,7 +6,7 @@ Everything here raises `BadCommand` with a sentence for the client, and knows no
 import json
 from typing import Any, Final, cast
 
-from greenroom.actors.presence.commands import SetStatus, Status
+from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX, SetStatus, Wish
 from greenroom.actors.room.commands import RoomView
 from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.ws.codes import BAD_FRAME, TOO_MANY_ROOMS, ErrorCode
@@ -21,8 +21,7 @@ MEMBERS_MAX: Final = 1000  # in one answer
 MODES: Final = ("full", "summary")
 INFLIGHT_MAX: Final = 256
 COMMANDS_MAX: Final = 16
-STATUSES: Final = ("away", "busy", "dnd", "online")
-NOTE_CHARACTERS_MAX: Final = 140
+STATUSES: Final = ("away", "busy", "dnd", "invisible", "online")
 ID_CHARACTERS_MAX: Final = 64
 LARGEST_ID: Final = 2**53 - 1
 
@@ -193,14 +192,29 @@ def _room_id(room: object) -> int:
     return room
 
 
-def wanted_status(data: dict[str, Any]) -> SetStatus:
-    """How a user wants to appear."""
-    status, note = data.get("status"), data.get("note", "")
+def wanted_presence(data: dict[str, Any]) -> tuple[SetStatus | None, bool | None]:
+    """(how a user wants to appear, whether nobody sits at the device); None of what was not said."""
+    status, note, is_idle = data.get("status"), data.get("note", ""), data.get("idle")
+    if is_idle is not None and not isinstance(is_idle, bool):
+        raise BadCommand("presence.idle is true or false")
+    if status is None and is_idle is not None and "note" not in data:
+        return None, is_idle
     if not isinstance(status, str) or status not in STATUSES:
-        raise BadCommand(f"presence needs a room, or data.status: one of {', '.join(STATUSES)}")
-    if not isinstance(note, str) or len(note) > NOTE_CHARACTERS_MAX:
-        raise BadCommand(f"presence.note is a text of at most {NOTE_CHARACTERS_MAX} characters")
-    return SetStatus(cast("Status", status), note)
+        raise BadCommand(f"presence needs a room, data.idle, or data.status: one of {', '.join(STATUSES)}")
+    if not isinstance(note, str) or len(note) > ACTIVITY_CHARACTERS_MAX:
+        raise BadCommand(f"presence.note is a text of at most {ACTIVITY_CHARACTERS_MAX} characters")
+    return SetStatus(cast("Wish", status), note), is_idle
+
+
+def wanted_users(data: dict[str, Any], users_max: int) -> tuple[int, ...]:
+    """The users that a `watch` is about, each once."""
+    users = data.get("users")
+    if not isinstance(users, list) or len(users) > users_max:
+        raise BadCommand(f"watch needs data.users, a list of at most {users_max} ids of users; an empty one ends it")
+    for user in users:
+        if isinstance(user, bool) or not isinstance(user, int) or not 0 < user <= LARGEST_ID:
+            raise BadCommand(f"users of watch are ids of users, not {json.dumps(user)[:40]}")
+    return tuple(dict.fromkeys(users))
 
 
 def data_of(frame: dict[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def refresh(session: "V1Session", command_id: str | None, frame: dict[str, Any])
     token = data_of(frame).get("token")
     if not isinstance(token, str):
         raise BadCommand("refresh needs data.token, a text")
-    session.inflight += 1
+    session.begin()
     session.services.engine.spawn(_refresh, session, command_id, token)
 
 

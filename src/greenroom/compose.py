@@ -48,11 +48,13 @@ from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.people import People
 from greenroom.http.ws.presence import SocketPresence
+from greenroom.http.ws.presence_run import run_presence
 from greenroom.http.ws.replay import Replayer
 from greenroom.http.ws.revocation import Revocations
 from greenroom.http.ws.route import Admission, add_socket_route
 from greenroom.http.ws.services import TYPING_SHARE, SocketLimits, SocketServices, ask_for_view
 from greenroom.http.ws.user_streams import SocketStreams
+from greenroom.http.ws.watches import Watches
 from greenroom.mail import email_settings, queue_policy
 from greenroom.runtime import ActorSystem, Inspection, StorageUnavailable, SystemClock, open_system
 from greenroom.secret_file import jwt_secret
@@ -75,6 +77,7 @@ from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.user_streams import UserStreams
 from greenroom.storage.postgres.users import Users
+from greenroom.storage.postgres.visibility import Visibility
 
 log = structlog.get_logger()
 
@@ -105,6 +108,7 @@ class Storage:
     api_keys: ApiKeys
     outbox: Outbox
     last_seen: LastSeen
+    visibility: Visibility
     committer: PostgresCommitter
     ids: Ids
 
@@ -178,10 +182,12 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
             ApiKeys(postgres),
             Outbox(postgres),
             LastSeen(postgres),
+            Visibility(postgres),
             PostgresCommitter(postgres),
             ids,
         )
         await ids.fill()
+        await storage.visibility.load()
         async with trio.open_nursery() as nursery:
             for task in (storage.committer.run, ids.keep_filled, people.keep_filled, storage.last_seen.run):
                 nursery.start_soon(task)
@@ -224,10 +230,9 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         clock = SystemClock()
         engine = SocketEngine(nursery)
         hub = Hub(engine, clock)
-        presence = SocketPresence(engine, hub, storage.last_seen, clock)
+        presence = SocketPresence(engine, hub, storage.last_seen, storage.visibility, clock)
         streams = SocketStreams(engine, storage.user_streams, hub.blocks)
         hub.on_news = streams.news_for
-        streams.on_blocked = presence.part
         email = email_settings(settings, storage.directory)
         async with open_providers(email, clock.wall_milliseconds) as providers:
             policy = queue_policy(email)
@@ -272,7 +277,8 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
                 post_office = PostOffice(storage.outbox, system, policy)
-                for task in (engine.run, presence.run, hub.summaries.run, revocations.run, post_office.run):
+                presence_task = partial(run_presence, sockets, settings.presence_idle_seconds)
+                for task in (engine.run, presence_task, hub.summaries.run, revocations.run, post_office.run):
                     nursery.start_soon(task)
                 try:
                     people = (sockets, authenticator, revocations)
@@ -301,6 +307,7 @@ def _socket_services(
         notifications=storage.notifications,
         summaries=hub.summaries,
         presence=presence,
+        watches=Watches(engine, hub, presence, storage.last_seen, storage.visibility.may_see),
         system=system,
         conversations=storage.conversations,
         last_seen=storage.last_seen,

@@ -221,6 +221,9 @@ class Settings(BaseSettings):
     ws_connection_timeout: Annotated[
         Milliseconds, About("compat: quiet for so long, the client is gone", "60000", "ms")
     ] = 60_000
+    presence_idle_seconds: Annotated[
+        float, Ge(0), Le(86_400), About("a device without input for so long is idle; 0 = never", "300", "s")
+    ] = 300.0
     max_file_size: Annotated[
         int, Ge(1024), Le(1 << 30), About("one attachment; bounds multipart bodies today", "10485760", "bytes")
     ] = 10_485_760

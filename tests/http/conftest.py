@@ -1,9 +1,11 @@
 """What the tests of the front share: an app over a real PostgreSQL, asked through Quart's test client."""
 
 import json
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -25,6 +27,8 @@ from greenroom.storage.postgres.ids import user_ids
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.users import Users
+
+sys.path.append(str(Path(__file__).parent))  # what several tests of this folder share
 
 SECRET = "a secret of this test session that has at least sixty-four bytes in it"
 COOKIE_SECRET = "the cookie secret of the auth service"

@@ -39,3 +39,25 @@ join participants p on p.conversation_id = me.conversation_id and p.is_active
 where me.user_id = $1 and me.is_active
 group by me.conversation_id
 having count(*) <= $2;
+
+-- name: select_invisible_users
+-- Everybody who wants to be seen by nobody.
+select user_id from invisible_users;
+
+-- name: insert_invisible_user
+-- From now on nobody sees this user. Twice is once.
+insert into invisible_users (user_id) values ($1) on conflict do nothing;
+
+-- name: delete_invisible_user
+-- They may be seen again.
+delete from invisible_users where user_id = $1;
+
+-- name: select_who_may_see
+-- Of pairs (who looks, at whom) those that share a conversation, whatever its size. Oneself is always seen.
+select p.watcher_id, p.user_id
+from unnest($1::bigint[], $2::bigint[]) as p (watcher_id, user_id)
+where p.watcher_id = p.user_id or exists (
+    select from participants mine
+    join participants theirs using (conversation_id)
+    where mine.user_id = p.watcher_id and mine.is_active and theirs.user_id = p.user_id and theirs.is_active
+);

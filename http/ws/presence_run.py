@@ -1,0 +1,38 @@
+"""What presence does by itself: tells who changed, settles who may see whom, and goes round."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+import trio
+
+from greenroom.actors.presence.commands import Look
+from greenroom.http.ws.attendance import Attendance
+from greenroom.http.ws.presence_news import PresenceNews
+from greenroom.http.ws.services import SocketServices
+
+log = structlog.get_logger()
+
+AGAIN_SECONDS: Final = 1.0
+
+
+async def run_presence(services: SocketServices, idle_seconds: float) -> None:
+    """Run it all until cancelled. idle_seconds: without input for so long a device is idle; 0 for never."""
+    news = PresenceNews(services.engine, services.hub, services.presence, services.watches)
+    services.streams.on_blocked = news.sight_changed
+    attendance = Attendance(
+        services.engine, services.presence, lambda user_id: services.tell_presence(user_id, Look()), idle_seconds
+    )
+    async with trio.open_nursery() as nursery:
+        for task in (news.run, services.watches.run, attendance.run):
+            nursery.start_soon(_for_ever, task)
+
+
+async def _for_ever(task: Callable[[], Awaitable[None]]) -> None:
+    """Begin it again when it fails: a fault here must not end every socket; nor may it go unseen."""
+    while True:
+        try:
+            await task()
+        except Exception:
+            log.exception("presence.failed")
+        await trio.sleep(AGAIN_SECONDS)

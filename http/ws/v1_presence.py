@@ -1,0 +1,92 @@
+"""Presence as a v1 client asks for it, and tells it: who is in a room, how oneself appears, and who is watched by name.
+
+Every function is the handler of a command: it answers later, through the session, and raises BadCommand at once.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from greenroom.actors.presence.commands import Describe, PresenceView
+from greenroom.actors.room.commands import Enter, RoomView
+from greenroom.http.ws.v1_commands import data_of, room_of, wanted_presence, wanted_users
+from greenroom.http.ws.watches import WATCHED_MAX
+from greenroom.runtime import Command, StorageUnavailable
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.v1 import V1Session
+
+
+def presence(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """With a room: who is in it. Else the user's own: data.status, data.idle; the answer is how they appear then."""
+    if frame.get("room") is not None:
+        _ask_room(session, command_id, room_of(frame))
+        return
+    wanted, is_idle = wanted_presence(data_of(frame))
+    session.begin()
+    if is_idle is not None:
+        session.set_idle(is_idle=is_idle)
+    elif wanted is not None:
+        session.note_input()
+    _ask_own(session, command_id, Describe() if wanted is None else wanted)
+
+
+def watch(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """Be told of these users, wherever they are, and of no others by name."""
+    users = wanted_users(data_of(frame), WATCHED_MAX)
+    session.begin()
+    session.services.engine.spawn(_answer_watch, session, command_id, users)
+
+
+def _ask_own(session: "V1Session", command_id: str | None, command: Command[PresenceView]) -> None:
+    def answered(value: object, error: BaseException | None) -> None:
+        session.inflight -= 1
+        if isinstance(value, PresenceView):
+            session.ack(command_id, _own(value), None)
+        else:
+            session.failed(command_id, value, error)
+
+    assert session.user_id is not None
+    session.ask(session.services.system.ref("presence", session.user_id), command, answered)
+
+
+def _own(view: PresenceView) -> dict[str, Any]:
+    devices = [{"device": device.name, "idle": device.is_idle} for device in view.devices]
+    return {"status": view.status, "shown": view.shown, "note": view.activity, "devices": devices}
+
+
+def _ask_room(session: "V1Session", command_id: str | None, room_id: int) -> None:
+    def entered(value: object, error: BaseException | None) -> None:
+        if isinstance(value, RoomView):
+            session.services.engine.spawn(_answer_room, session, command_id, value)
+            return
+        session.inflight -= 1
+        session.failed(command_id, value, error)
+
+    assert session.user_id is not None
+    session.ask_room(command_id, room_id, Enter(session.user_id), entered)
+
+
+async def _answer_room(session: "V1Session", command_id: str | None, view: RoomView) -> None:
+    assert session.user_id is not None
+    try:
+        users = await session.services.presence.everybody_in(view, session.user_id)
+        session.ack(command_id, {"users": users}, view.room_id)
+    except StorageUnavailable as error:
+        session.failed(command_id, None, error)
+    finally:
+        session.inflight -= 1
+
+
+async def _answer_watch(session: "V1Session", command_id: str | None, users: tuple[int, ...]) -> None:
+    def told(visible: list[int] | None) -> None:
+        if visible is None:
+            session.ack(command_id, {"replaced": True}, None)
+            return
+        refused = [user_id for user_id in users if user_id not in visible]
+        session.ack(command_id, {"watching": visible, "refused": refused}, None)
+
+    try:
+        await session.services.watches.watch(session.connection, users, told)
+    except StorageUnavailable as error:
+        session.failed(command_id, None, error)
+    finally:
+        session.inflight -= 1

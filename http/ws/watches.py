@@ -1,0 +1,190 @@
+"""Who watches whom by name: v1 sockets that asked to be told of users wherever these are, and may.
+
+    watch ──▶ may they? ──▶ presence_state of those who may be seen ──▶ presence_diff, once a second
+                   ▲                     │
+                   └─ asked again ◀── somebody left a conversation: not told meanwhile
+                        └─ no more ──▶ presence_diff with `gone`
+
+Whether one may see the other is asked of storage when the watch begins, and again of both sides when either leaves a
+conversation. Until that is answered nothing of them is told: a watch fails closed.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import count
+from typing import Final
+
+import structlog
+import trio
+
+from greenroom.http.ws import events
+from greenroom.http.ws.connection import CONTROL, Connection
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.presence import SocketPresence
+from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.last_seen import LastSeen, Seen
+from greenroom.storage.postgres.visibility import Pair
+
+log = structlog.get_logger()
+
+WATCHED_MAX: Final = 200  # users that one connection watches
+TRIES: Final = 3
+PAGE_PAIRS: Final = 1000
+ROUND_SECONDS: Final = 0.2
+
+MaySee = Callable[[Iterable[Pair]], Awaitable[set[Pair]]]
+"""Of pairs (who looks, at whom) those in which the one may see the other. Raises: StorageUnavailable."""
+
+
+class Watches:
+    """One per process. Run `run` in a nursery. watchers: by user, the sockets that are told of them."""
+
+    def __init__(
+        self, engine: SocketEngine, hub: Hub, presence: SocketPresence, last_seen: LastSeen, may_see: MaySee
+    ) -> None:
+        self._engine = engine
+        self._hub = hub
+        self._presence = presence
+        self._last_seen = last_seen
+        self._may_see = may_see
+        self.watchers: dict[int, dict[Connection, None]] = {}
+        self._watched: dict[Connection, tuple[int, ...]] = {}
+        self._doubted: dict[Connection, set[int]] = {}  # watched, and to be asked about again
+        self._numbers = count(1)
+        self._newest: dict[Connection, int] = {}  # of each socket, the number of its latest `watch`
+        self._doubts_came = trio.Event()
+
+    def is_watched(self, connection: Connection, user_id: int) -> bool:
+        """*connection* is told of the user now."""
+        return connection in self.watchers.get(user_id, ())
+
+    async def watch(
+        self, connection: Connection, user_ids: Sequence[int], ack: Callable[[list[int] | None], None]
+    ) -> None:
+        """Have a v1 socket told of these users and of no others; of nobody when there are none.
+
+        ack: called with those that may be seen, before the snapshot is sent; with None when a later call for the same
+        socket has taken its place. Raises: StorageUnavailable; then everything is as it was.
+        """
+        if connection.is_closing:
+            return
+        self._newest[connection] = number = next(self._numbers)
+        visible, away = await self._look(connection, user_ids) if user_ids else ([], {})
+        if connection.is_closing or self._newest.get(connection) != number:
+            ack(None)
+            return
+        self._set(connection, visible)
+        ack(visible)
+        connection.write(self._state(visible, away), CONTROL)
+
+    async def _look(self, connection: Connection, user_ids: Sequence[int]) -> tuple[list[int], dict[int, Seen]]:
+        """Who of them may be seen, and of those who are away, since when."""
+        watcher_id = connection.session.user_id
+        assert watcher_id is not None
+        visible = list(user_ids)
+        for _ in range(TRIES):
+            with self._hub.small_rooms.noting_changes() as changes:
+                seen = await self._may_see((watcher_id, user_id) for user_id in visible)
+                visible = [user_id for user_id in visible if (watcher_id, user_id) in seen]
+                away = await self._last_seen.of([one for one in visible if not self._presence.is_online(one)])
+            gone = {change.user_id for change in changes if not change.is_active}
+            if watcher_id not in gone and gone.isdisjoint(visible):
+                return visible, away
+        return [one for one in visible if one == watcher_id or not gone & {one, watcher_id}], away
+
+    def _set(self, connection: Connection, user_ids: Sequence[int]) -> None:
+        self._clear(connection)
+        if user_ids:
+            self._watched[connection] = tuple(user_ids)
+            for user_id in user_ids:
+                self.watchers.setdefault(user_id, {})[connection] = None
+
+    def _clear(self, connection: Connection) -> None:
+        self._doubted.pop(connection, None)
+        for user_id in self._watched.pop(connection, ()):
+            self._remove(connection, user_id)
+
+    def _remove(self, connection: Connection, user_id: int) -> None:
+        watchers = self.watchers.get(user_id)
+        if watchers is not None:
+            watchers.pop(connection, None)
+            if not watchers:
+                del self.watchers[user_id]
+
+    def end(self, connection: Connection) -> None:
+        """The socket is gone."""
+        if connection in self._newest:
+            del self._newest[connection]
+            self._clear(connection)
+
+    def _state(self, visible: Sequence[int], away: dict[int, Seen]) -> bytes:
+        """All that is watched, as of now: who has gone since *away* was read went just now."""
+        self._presence.note_asked(set(visible))
+        online = [user_id for user_id in visible if self._presence.is_online(user_id)]
+        items = [self._presence.v1_item(user_id) for user_id in online]
+        for user_id in visible:
+            if self._presence.is_online(user_id):
+                continue
+            seen = away.get(user_id)
+            items.append(
+                self._presence.v1_item(user_id) if seen is None else events.v1_away(user_id, seen.name, seen.at_ms)
+            )
+        return events.v1_presence_state(None, items)
+
+    # -- doubts -------------------------------------------------------------------------------------------------
+
+    def look_again(self, user_id: int) -> None:
+        """Somebody may be seen by fewer, or may see fewer: they left a conversation, or there is a block."""
+        for connection in tuple(self.watchers.get(user_id, ())):
+            self._doubt(connection, user_id)
+        for connection in self._engine.connections_of(user_id):
+            for watched_id in self._watched.get(connection, ()):
+                self._doubt(connection, watched_id)
+
+    def _doubt(self, connection: Connection, user_id: int) -> None:
+        self._remove(connection, user_id)
+        self._doubted.setdefault(connection, set()).add(user_id)
+        self._doubts_came.set()
+
+    async def run(self) -> None:
+        """Settle doubts as they come. Without storage they stay, and nothing is told."""
+        while True:
+            await self._doubts_came.wait()
+            self._doubts_came = trio.Event()
+            try:
+                await self._settle()
+            except StorageUnavailable as error:
+                log.warning("watches.not_looked_at", why=str(error))
+                self._doubts_came.set()
+            await trio.sleep(ROUND_SECONDS)
+
+    async def _settle(self) -> None:
+        doubts = [(connection, user_id) for connection, users in self._doubted.items() for user_id in users]
+        for start in range(0, len(doubts), PAGE_PAIRS):
+            page = doubts[start : start + PAGE_PAIRS]
+            with self._hub.small_rooms.noting_changes() as changes:
+                pairs = {(connection.session.user_id or 0, user_id) for connection, user_id in page}
+                seen = await self._may_see(pairs)
+            gone = {change.user_id for change in changes if not change.is_active}
+            if gone:
+                self._doubts_came.set()
+            for connection, user_id in page:
+                watcher_id = connection.session.user_id or 0
+                if user_id in self._doubted.get(connection, ()) and gone.isdisjoint((watcher_id, user_id)):
+                    self._settle_one(connection, user_id, may_see=(watcher_id, user_id) in seen)
+
+    def _settle_one(self, connection: Connection, user_id: int, *, may_see: bool) -> None:
+        doubted = self._doubted[connection]
+        doubted.discard(user_id)
+        if not doubted:
+            del self._doubted[connection]
+        if may_see:
+            self.watchers.setdefault(user_id, {})[connection] = None
+            connection.write(self._presence.v1_diff((), (user_id,)), CONTROL)
+            return
+        rest = tuple(one for one in self._watched.get(connection, ()) if one != user_id)
+        if rest:
+            self._watched[connection] = rest
+        else:
+            self._watched.pop(connection, None)
+        connection.write(events.v1_unwatched(user_id), CONTROL)

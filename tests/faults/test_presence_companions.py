@@ -1,0 +1,147 @@
+"""Presence follows membership: who comes into a room is made known there, and who goes is shown there no more."""
+
+import trio
+from wire import V1, Socket, frame, open_sockets, wait_until
+
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
+
+
+async def page_of(nursery, house, user):
+    page = await Socket.open(nursery, house, user, protocol=None)
+    await page.expect("connected")
+    await wait_until(lambda: not house.house.engine.connections_of(user)[-1].session.is_present and "its rooms")
+    return page
+
+
+async def v1_of(nursery, house, user, *rooms):
+    sock = await Socket.open(nursery, house, user, protocol=V1)
+    await sock.start(*rooms)
+    return sock
+
+
+def told_of(page, user):
+    return [
+        (event["type"], event.get("status"))
+        for event in page.events
+        if event.get("userId") == user and event["type"] in ("presence_update", "user_online", "user_offline")
+    ]
+
+
+def in_room(sock, room):
+    """Who is online there, as a v1 client folds it."""
+    people = set()
+    for event in sock.events:
+        if room in event.get("rooms", [event.get("room")]):
+            data = event.get("data", {})
+            if event["type"] == "presence_state":
+                people = {one["user"] for one in data["users"]}
+            elif event["type"] == "presence_diff":
+                people |= {one["user"] for one in data["joins"]}
+                people -= {one["user"] for one in data["leaves"]}
+            elif event["type"] == "member" and data["change"] == "left":
+                people.discard(data["user"])
+    return people
+
+
+async def sees(sock, room, *users):
+    await wait_until(lambda: in_room(sock, room) != set(users) and f"{users}, not {in_room(sock, room)}", 5)
+
+
+async def test_a_page_hears_online_and_offline_when_somebody_comes_or_goes_and_else_only_the_update(live_house):
+    await live_house.people(1, 2)
+    await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        watcher = await page_of(nursery, live_house, 1)
+        guest = await page_of(nursery, live_house, 2)
+        await watcher.expect("user_online", userId=2)
+        for status in ("busy", "dnd"):
+            await guest.send({"type": "presence_update", "status": status, "activity": "writing"})
+            await watcher.expect("presence_update", userId=2, status=status, activity="writing")
+        guest.cut()
+        await watcher.expect("user_offline", userId=2)
+        assert told_of(watcher, 2) == [
+            ("presence_update", "online"),
+            ("user_online", None),
+            ("presence_update", "busy"),
+            ("presence_update", "dnd"),
+            ("presence_update", "offline"),
+            ("user_offline", None),
+        ]
+
+
+async def test_who_is_brought_in_and_who_was_there_see_each_other_without_asking(live_house):
+    await live_house.people(1, 2, 3, 4)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        v1, page = await v1_of(nursery, live_house, 2, room), await page_of(nursery, live_house, 3)
+        new = await page_of(nursery, live_house, 4)
+        await trio.sleep(1.2)
+        assert not told_of(page, 4)
+        assert (await live_house.post(f"/api/conversations/{room}/participants", 1, {"userIds": [4]})).status == 200
+        await sees(v1, room, 2, 3, 4)
+        await page.expect("user_online", userId=4)
+        for user in (2, 3):
+            await new.expect("user_online", userId=user)
+
+
+async def test_a_conversation_that_is_made_shows_its_members_to_each_other(live_house):
+    await live_house.people(1, 2)
+    async with open_sockets() as nursery:
+        pages = [await page_of(nursery, live_house, user) for user in (1, 2)]
+        await trio.sleep(1.2)
+        await live_house.conversation(1, 2)
+        await pages[0].expect("user_online", userId=2)
+        await pages[1].expect("user_online", userId=1)
+
+
+async def test_who_goes_is_offline_to_those_with_whom_they_share_nothing_else_and_they_to_them(live_house):
+    await live_house.people(1, 2, 3)
+    room, _ = await live_house.conversation(1, 2, 3), await live_house.conversation(2, 3)
+    async with open_sockets() as nursery:
+        v1 = await v1_of(nursery, live_house, 1, room)
+        one, two, three = [await page_of(nursery, live_house, user) for user in (1, 2, 3)]
+        await sees(v1, room, 1, 2, 3)
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/2", 1)).status == 200
+        await one.expect("user_offline", userId=2)
+        await two.expect("user_offline", userId=1)
+        await sees(v1, room, 1, 3)
+        await trio.sleep(1.2)
+        assert ("user_offline", None) not in told_of(three, 2) + told_of(two, 3) + told_of(one, 3)
+        await two.send({"type": "presence_update", "status": "dnd"})
+        await three.expect("presence_update", userId=2, status="dnd")
+        assert told_of(one, 2)[-1] == ("user_offline", None)
+
+
+async def test_a_room_that_grows_beyond_200_takes_back_what_it_told_and_answers_who_asks(live_house):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        v1, page = await v1_of(nursery, live_house, 2, room), await page_of(nursery, live_house, 3)
+        await page.expect("user_online", userId=2)
+        await sees(v1, room, 2, 3)
+        crowd = list(range(1000, 1000 + PRESENCE_MEMBERS_MAX))
+        await live_house.people(*crowd)
+        grown = await live_house.post(f"/api/conversations/{room}/participants", 1, {"userIds": crowd})
+        assert grown.status == 200
+        await sees(v1, room)
+        await page.expect("user_offline", userId=2)
+        before = len(v1.events)
+        other = await v1_of(nursery, live_house, 1, room)
+        await trio.sleep(1.3)
+        assert not [event for event in v1.events[before:] if event["type"].startswith("presence")]
+        online = (await v1.ask("presence", room))["data"]["users"]
+        assert {one["user"] for one in online} == {1, 2}
+        assert (await other.ask("watch", users=[2, 3]))["data"]["watching"] == [2, 3], "a watch knows no size"
+
+
+async def test_initial_data_that_is_asked_for_at_once_holds_who_is_there(live_house):
+    await live_house.people(1, 2)
+    await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        await page_of(nursery, live_house, 2)
+        early = frame('{"type":"request_initial_data","data":{}}')
+        page = await Socket.open(nursery, live_house, 1, protocol=None, early=early)
+        initial = await page.expect("initial_data")
+        assert 2 in [one["userId"] for one in initial["data"]["presence"]["users"]]
+        await trio.sleep(0.3)
+        assert len(page.of("initial_data")) == 1
