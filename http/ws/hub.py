@@ -51,6 +51,7 @@ class Hub(Audience):
         self._walker = Walker(engine, self.blocks, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
+        self._typists: dict[int, Mapping[int, str]] = {}  # by room, where somebody types
         self.on_news: Callable[[Iterable[int]], None] = _nobody_folds  # notes were stored for these users
         # Presence: who came or went, with the members of a small room as they are now; a room that became small.
         self.on_member_changed: Callable[[MemberChanged, set[int] | None], None] = lambda event, members: None
@@ -251,6 +252,10 @@ class Hub(Audience):
                 self._tell_compat(author_id, events.compat_read(event, message_id))
 
     def _publish_typing(self, event: TypingChanged, channel: Channel | None) -> None:
+        if channel is None or not event.users:
+            self._typists.pop(event.room_id, None)
+        else:
+            self._typists[event.room_id] = event.users
         if channel is None:
             return
         self._tell_typing(channel, event)
@@ -262,16 +267,36 @@ class Hub(Audience):
                     connection.write(frame, EPHEMERAL if is_typing else CONTROL)
 
     def _tell_typing(self, channel: Channel, event: TypingChanged) -> None:
-        """Who has blocked one of them, or was blocked by one, is told of the others."""
+        """Who has blocked one of them, or was blocked by one, is told of the others, and only when these changed."""
         frame = events.v1_typing(event)
         has_ended = any(not is_typing for _, is_typing in event.changed.values())  # nothing would make that good
         kind = CONTROL if has_ended else EPHEMERAL
         for connection, attachment in tuple(channel.attachments.items()):  # a copy: it may close a slow reader
             apart = self.blocks.apart_from(attachment.user_id)
-            if apart and not apart.isdisjoint({*event.users, *event.changed}):
-                connection.write(events.v1_typing(event, apart), kind)
-            else:
+            if not apart or apart.isdisjoint({*event.users, *event.changed}):
                 connection.write(frame, kind)
+            elif not apart.issuperset(event.changed):
+                connection.write(events.v1_typing(event, apart), kind)
+
+    def sight_changed(self, user_id: int, other_id: int) -> None:
+        """A block of two began or ended: who of them types is taken from the other's sight, or shown again."""
+        for room_id, typists in tuple(self._typists.items()):
+            channel = self.channels.get(room_id)
+            for viewer_id, typist_id in ((user_id, other_id), (other_id, user_id)):
+                if channel is not None and typist_id in typists:
+                    self._tell_typing_to(viewer_id, channel, typists, typist_id)
+
+    def _tell_typing_to(self, viewer_id: int, channel: Channel, typists: Mapping[int, str], typist_id: int) -> None:
+        apart = self.blocks.apart_from(viewer_id)
+        frame = events.v1_typing(TypingChanged(channel.id, typists, {}), apart)
+        for connection in tuple(self._engine.connections_of(viewer_id)):
+            if connection in channel.attachments:
+                connection.write(frame, CONTROL)
+            elif connection in channel.compat_typing:
+                now_ms, is_typing = self._clock.wall_milliseconds(), typist_id not in apart
+                name = typists[typist_id]
+                page_frame = events.compat_typing(channel.id, typist_id, name, now_ms, is_typing=is_typing)
+                connection.write(page_frame, CONTROL)
 
     def _publish_member(self, event: MemberChanged, channel: Channel | None, members: Mapping[int, object]) -> None:
         frame, known = events.v1_member(event), self.small_rooms.members.get(event.room_id)

@@ -19,7 +19,13 @@ AGAIN_SECONDS: Final = 1.0
 async def run_presence(services: SocketServices, idle_seconds: float) -> None:
     """Run it all until cancelled. idle_seconds: without input for so long a device is idle; 0 for never."""
     news = PresenceNews(services.engine, services.hub, services.presence, services.watches)
-    services.streams.on_blocked = news.sight_changed
+
+    def sight_changed(user_id: int, other_id: int) -> None:
+        services.hub.sight_changed(user_id, other_id)
+        news.sight_changed(user_id, other_id)
+        services.watches.sight_changed(user_id, other_id)
+
+    services.streams.on_sight_changed = sight_changed
     attendance = Attendance(
         services.engine, services.presence, lambda user_id: services.tell_presence(user_id, Look()), idle_seconds
     )

@@ -46,8 +46,8 @@ class SocketStreams(Devices):
         self._known: OrderedDict[int, Standing] = OrderedDict()  # as far as was told, or read
         # Called with a user for whom there are notes, while somebody here listens: their notifier should fold them in.
         self.on_notes: Callable[[int], None] = _nobody_folds
-        # Called with two of whom one blocked the other, or does so no more.
-        self.on_blocked: Callable[[int, int], None] = lambda user_id, other_id: None
+        # Called with two of whom neither may see the other any more, or each may again.
+        self.on_sight_changed: Callable[[int, int], None] = lambda user_id, other_id: None
 
     # -- rooms --------------------------------------------------------------------------------------------------
 
@@ -83,17 +83,29 @@ class SocketStreams(Devices):
     def stands_at(self, user_id: int, standing: Standing) -> None:
         """So far the stream is by what is stored: whoever was told less is brought up."""
         self._know(user_id, standing)
-        self._blocks.put(user_id, standing.hides, standing.blocked_by)
+        self._put_blocks(user_id, standing)
         for connection in list(self._engine.connections_of(user_id)):
             self._bring_up(connection, user_id)
 
     def blocked(self, user_id: int, other_id: int, *, is_blocked: bool) -> None:
         """From here on whoever is here is treated by it."""
+        were_apart = self._are_apart(user_id, other_id)
         self._blocks.changed(user_id, other_id, is_blocked=is_blocked)
         for one in (user_id, other_id):
             if one not in self._known and not self._engine.of_user(one):
                 self._blocks.drop(one)
-        self.on_blocked(user_id, other_id)
+        if self._are_apart(user_id, other_id) != were_apart:
+            self.on_sight_changed(user_id, other_id)
+
+    def _are_apart(self, user_id: int, other_id: int) -> bool:
+        """As whoever of the two is here knows."""
+        return self._blocks.are_apart(user_id, other_id) or self._blocks.are_apart(other_id, user_id)
+
+    def _put_blocks(self, user_id: int, standing: Standing) -> None:
+        """What storage says. It may say more than was told, of a block whose commit was lost sight of."""
+        for other_id in self._blocks.hides(user_id).symmetric_difference(standing.hides):
+            self.blocked(user_id, other_id, is_blocked=other_id in standing.hides)
+        self._blocks.put(user_id, standing.hides, standing.blocked_by)
 
     def forget(self, user_id: int) -> None:
         """Ask storage, at the next coming."""
@@ -138,7 +150,7 @@ class SocketStreams(Devices):
         found = await self._streams.standing(user_id)
         if self._blocks.changed_since(user_id, version):
             return None
-        self._blocks.put(user_id, found.hides, found.blocked_by)
+        self._put_blocks(user_id, found)
         if found.has_notes:
             self.on_notes(user_id)
         known = self._known.get(user_id)

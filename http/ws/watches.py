@@ -2,11 +2,13 @@
 
     watch ──▶ may they? ──▶ presence_state of those who may be seen ──▶ presence_diff, once a second
                    ▲                     │
-                   └─ asked again ◀── somebody left a conversation: not told meanwhile
-                        └─ no more ──▶ presence_diff with `gone`
+                   ├─ asked again ◀── somebody left a conversation: not told meanwhile
+                   │    └─ no more ──▶ presence_diff with `gone`
+                   └─ asked again ◀── a block ended ◀── a block began: `gone` at once, and the watch rests
 
 Whether one may see the other is asked of storage when the watch begins, and again of both sides when either leaves a
-conversation. Until that is answered nothing of them is told: a watch fails closed.
+conversation. Until that is answered nothing of them is told: a watch fails closed. Of blocks the process knows more
+than storage has said: what is read while a block begins is held against them.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -88,6 +90,8 @@ class Watches:
                 visible = [user_id for user_id in visible if (watcher_id, user_id) in seen]
                 away = await self._last_seen.of([one for one in visible if not self._presence.is_online(one)])
             gone = {change.user_id for change in changes if not change.is_active}
+            apart = self._hub.blocks.apart_from(watcher_id)
+            visible = [user_id for user_id in visible if user_id not in apart]
             if watcher_id not in gone and gone.isdisjoint(visible):
                 return visible, away
         return [one for one in visible if one == watcher_id or not gone & {one, watcher_id}], away
@@ -134,12 +138,30 @@ class Watches:
     # -- doubts -------------------------------------------------------------------------------------------------
 
     def look_again(self, user_id: int) -> None:
-        """Somebody may be seen by fewer, or may see fewer: they left a conversation, or there is a block."""
+        """Somebody may be seen by fewer, or may see fewer: they left a conversation."""
         for connection in tuple(self.watchers.get(user_id, ())):
             self._doubt(connection, user_id)
         for connection in self._engine.connections_of(user_id):
             for watched_id in self._watched.get(connection, ()):
-                self._doubt(connection, watched_id)
+                if not self._rests(connection, watched_id):
+                    self._doubt(connection, watched_id)
+
+    def sight_changed(self, user_id: int, other_id: int) -> None:
+        """A block of two began or ended: no word of them from now on, or it is asked again whether they may see."""
+        for watcher_id, watched_id in ((user_id, other_id), (other_id, user_id)):
+            for connection in tuple(self._engine.connections_of(watcher_id)):
+                if watched_id not in self._watched.get(connection, ()):
+                    continue
+                if not self._rests(connection, watched_id):
+                    self._doubt(connection, watched_id)
+                elif self.is_watched(connection, watched_id):
+                    self._remove(connection, watched_id)
+                    connection.write(events.v1_unwatched(watched_id), CONTROL)
+
+    def _rests(self, connection: Connection, user_id: int) -> bool:
+        """A block is between the two: what is watched is not told, and asked about when the block ends."""
+        watcher_id = connection.session.user_id
+        return watcher_id is not None and self._hub.blocks.are_apart(watcher_id, user_id)
 
     def _doubt(self, connection: Connection, user_id: int) -> None:
         self._remove(connection, user_id)
@@ -178,6 +200,9 @@ class Watches:
         doubted.discard(user_id)
         if not doubted:
             del self._doubted[connection]
+        if self._rests(connection, user_id):
+            connection.write(events.v1_unwatched(user_id), CONTROL)
+            return
         if may_see:
             self.watchers.setdefault(user_id, {})[connection] = None
             connection.write(self._presence.v1_diff((), (user_id,)), CONTROL)

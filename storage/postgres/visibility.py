@@ -1,4 +1,7 @@
-"""Who may be seen, and by whom: the users who are invisible, kept and held in memory, and who shares a conversation."""
+"""Who may be seen, and by whom: the users who are invisible, kept and held in memory, and who shares a conversation.
+
+Of two of whom one has blocked the other neither may see the other, whatever they share.
+"""
 
 from collections.abc import Iterable
 
@@ -32,7 +35,10 @@ class Visibility:
             self.invisible.discard(user_id)
 
     async def may_see(self, pairs: Iterable[Pair]) -> set[Pair]:
-        """Those of *pairs* in which the one may see the other: who share a conversation. Raises: StorageUnavailable."""
+        """Those of *pairs* in which the one may see the other: who share a conversation, with no block between them.
+
+        Raises: StorageUnavailable.
+        """
         asked = list(pairs)
         watchers, users = [watcher_id for watcher_id, _ in asked], [user_id for _, user_id in asked]
         rows = await self._postgres.fetch("select_who_may_see", watchers, users)

@@ -73,6 +73,9 @@ class Kept:
 
     async def standing(self, user_id):
         await self._answer()
+        return self.blocks_of(user_id)
+
+    def blocks_of(self, user_id):
         blocks = self.world.blocks
         hides, blocked_by = {b for a, b in blocks if a == user_id}, {a for a, b in blocks if b == user_id}
         return Standing(0, 1, hides=tuple(hides), blocked_by=tuple(blocked_by))
@@ -114,6 +117,7 @@ class Client:
         self.connection = world.engine.adopt(Adopted(near, b"", ("here", 1), None), self._session, "here")
         self.session = self.connection.session
         if is_v1:
+            world.streams.stands_at(user_id, world.kept.blocks_of(user_id))
             self.session.device = f"device-{world.clients_made}"
             self.session.ready(())
             self.session.appear()
@@ -239,7 +243,11 @@ class World:
         self._show(*arguments)
 
     def may_see(self, watcher_id, user_id):
-        return watcher_id == user_id or any({watcher_id, user_id} <= members for members in self.rooms.values())
+        share_room = any({watcher_id, user_id} <= members for members in self.rooms.values())
+        return watcher_id == user_id or (share_room and not self.are_apart(watcher_id, user_id))
+
+    def are_apart(self, user_id, other_id):
+        return not self.blocks.isdisjoint({(user_id, other_id), (other_id, user_id)})
 
     def connect(self, user_id, *, is_v1, session_id=None):
         self.clients_made += 1
@@ -251,6 +259,11 @@ class World:
         (self.rooms[room].add if is_active else self.rooms[room].discard)(user_id)
         event = MemberChanged(room, user_id, "member", is_active)
         self.hub.publish(event, dict.fromkeys(self.rooms[room]))
+
+    def block(self, user_id, other_id, *, is_blocked):
+        """As a notifier has it stored, and then says so."""
+        (self.blocks.add if is_blocked else self.blocks.discard)((user_id, other_id))
+        self.streams.blocked(user_id, other_id, is_blocked=is_blocked)
 
     async def pass_time(self, seconds):
         """Let time pass; whoever reads, reads and gives signs of life meanwhile."""
@@ -302,8 +315,9 @@ class World:
             if user_id not in here and self.wishes[user_id][0] != "invisible":
                 del self.wishes[user_id]
 
-    def _present(self, users):
-        return {user_id: truth for user_id in users if (truth := self.truth_of(user_id))[0] != "offline"}
+    def _present(self, users, viewer_id):
+        shown = {user_id: self.truth_of(user_id) for user_id in users if not self.are_apart(viewer_id, user_id)}
+        return {user_id: truth for user_id, truth in shown.items() if truth[0] != "offline"}
 
     def check(self):
         """Every client believes what is true, and nobody sees what they may not."""
@@ -314,7 +328,9 @@ class World:
             if client.is_v1:
                 for room in client.session.rooms:
                     if self.hub.is_attached(client.connection, room):
-                        same(client.rooms.get(room), self._present(self.rooms[room]), f"{who} in {room}")
+                        same(
+                            client.rooms.get(room), self._present(self.rooms[room], client.user_id), f"{who} in {room}"
+                        )
                 wanted = [user for user in client.wants_to_watch if user in client.watched]
                 for user_id in wanted:
                     assert self.may_see(client.user_id, user_id), f"{who} watches {user_id}"
@@ -323,7 +339,7 @@ class World:
                 rooms = [members for members in self.rooms.values() if client.user_id in members]
                 others = {user for members in rooms for user in members} - {client.user_id}
                 mine = {user: seen for user, seen in client.online.items() if user != client.user_id}
-                same(mine, self._present(others), who)
+                same(mine, self._present(others, client.user_id), who)
 
 
 def same(believed, true, who):

@@ -24,6 +24,7 @@ STEPS = st.lists(
         st.tuples(st.just("input"), NUMBERS, st.none()),
         st.tuples(st.just("crash"), USERS, st.integers(1, 3)),
         st.tuples(st.just("member"), USERS, ROOMS),
+        st.tuples(st.just("block"), USERS, USERS),
         st.tuples(st.just("stall"), NUMBERS, st.none()),
         st.tuples(st.just("wait"), st.sampled_from([0.0, 0.3, 1.0, 1.1, 4.0, 30.0]), st.none()),
     ),
@@ -50,6 +51,9 @@ def do(world, step, who, what):
     elif step == "crash":
         world.crashes_left = what
         world.look(who)
+    elif step == "block":
+        if who != what:
+            world.block(who, what, is_blocked=(who, what) not in world.blocks)
     elif step == "member":
         world.change_member(what, who, is_active=who not in world.rooms[what])
     elif client is not None:

@@ -53,11 +53,16 @@ insert into invisible_users (user_id) values ($1) on conflict do nothing;
 delete from invisible_users where user_id = $1;
 
 -- name: select_who_may_see
--- Of pairs (who looks, at whom) those that share a conversation, whatever its size. Oneself is always seen.
+-- Of pairs (who looks, at whom) those that share a conversation, whatever its size, where neither blocked the other.
+-- Oneself is always seen.
 select p.watcher_id, p.user_id
 from unnest($1::bigint[], $2::bigint[]) as p (watcher_id, user_id)
 where p.watcher_id = p.user_id or exists (
     select from participants mine
     join participants theirs using (conversation_id)
     where mine.user_id = p.watcher_id and mine.is_active and theirs.user_id = p.user_id and theirs.is_active
+) and not exists (
+    select from user_blocks b
+    where (b.blocker_id = p.watcher_id and b.blocked_id = p.user_id)
+        or (b.blocker_id = p.user_id and b.blocked_id = p.watcher_id)
 );
