@@ -198,6 +198,27 @@ async def test_of_who_is_hidden_a_page_hears_nothing_when_they_come_go_leave_or_
         assert believed(page, 3)  # it hears, at all
 
 
+@pytest.mark.parametrize("maker", [1, 2, 3])
+async def test_a_group_may_hold_two_with_a_block_between_them_whoever_makes_it_and_hides_them_from_each_other(
+    live_house, maker
+):
+    await live_house.people(1, 2, 3)
+    assert (await live_house.post("/api/users/2/block", 1)).status == 200
+    others = sorted({1, 2, 3} - {maker})
+    made = await live_house.post(
+        "/api/conversations", maker, {"participantIds": others, "title": "all", "isGroup": True}
+    )
+    assert made.status == 200, made.json
+    room = made.data["conversation"]["id"]
+    async with open_sockets() as nursery:
+        one, two = [await open_as(nursery, live_house, user, room) for user in (1, 2)]
+        assert (await two.ask("send", room, body="hidden"))["type"] == "ack"
+        await one.expect("skip", room=room, seq=1)
+        await all_quiet(one, two)
+        assert not sight_of(one, 2, 0)
+        assert not sight_of(two, 1, 0)
+
+
 async def test_a_block_whose_commit_was_lost_sight_of_is_made_good_for_both_when_storage_says_so(live_house):
     await live_house.people(1, 2)
     room = await live_house.conversation(1, 2)
