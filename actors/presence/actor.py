@@ -14,7 +14,7 @@ from greenroom.actors.presence.commands import Describe, Device, Heartbeat, Look
 from greenroom.actors.presence.state import UNSAID, Wished, fold, view_of
 from greenroom.runtime import Actor, StopReason, handles
 
-HEARTBEAT_SECONDS: Final = 150.0  # two and a half of those that the existing client sends when it has no socket
+HEARTBEAT_SECONDS: Final = 300.0  # as in the replaced system; its client says so once a minute
 
 
 class PresenceBoard(Protocol):

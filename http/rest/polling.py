@@ -1,7 +1,7 @@
 """Polls of the existing client: whole states, for when its socket does not come up (existing-system.md section 1.5).
 
-What greenroom does not have yet, notifications and the product's dashboard, is honestly empty in the right shape. Each
-answer says when to come again (`nextPollIn`, milliseconds). A part is read at most once in CACHE_SECONDS for each user,
+What greenroom does not have, the product's dashboard, is honestly empty in the right shape. Each answer says when to
+come again (`nextPollIn`, milliseconds). A part is read at most once in CACHE_SECONDS for each user,
 and kept for at most USERS_MAX; who may see a conversation is asked each time all the same.
 """
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from greenroom.http.models import Id, Input, Output
 from greenroom.http.recent import Recent
+from greenroom.http.rest.notifications import notification_row
 from greenroom.http.rest.presence import Person, people_online
 from greenroom.http.rest.rooms import no_conversation
 from greenroom.http.rest.rows import MessageRow, Row, message_row
@@ -22,6 +23,7 @@ from greenroom.storage.postgres.conversations import ReadMarks, StoredMessage
 CACHE_SECONDS: Final = {"notifications": 5.0, "messages": 3.0, "dashboard": 30.0}
 USERS_MAX: Final = 256
 MESSAGES_MAX: Final = 50
+NOTIFICATIONS_MAX: Final = 50
 BUSY_MS, CALM_MS, IDLE_MS, LOOKED_AT_MS = 15_000, 30_000, 60_000, 5_000
 
 
@@ -42,7 +44,7 @@ class Polled(Output):
 
 
 class PolledNotifications(Polled):
-    """There are none yet."""
+    """The newest that are unread, at most 50. unreadCount: 1,000 stands for 1,000 or more."""
 
     notifications: list[dict[str, Any]]
     unread_count: int
@@ -99,6 +101,7 @@ class States:
         self._sockets = sockets
         self._messages: Recent[list[Row]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
         self._unread: Recent[int] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
+        self._notifications: Recent[dict[str, Any]] = Recent(CACHE_SECONDS["notifications"], USERS_MAX)
         self._metrics: Recent[DashboardMetrics] = Recent(CACHE_SECONDS["dashboard"], USERS_MAX)
 
     def now(self, next_poll_ms: int) -> dict[str, Any]:
@@ -115,7 +118,8 @@ class States:
         rows = self._messages.get(key, now)
         if rows is None:
             page = await conversations.messages_page(room_id, user_id, MESSAGES_MAX, 0)
-            rows = [message_row(message, room_id, user_id, marks) for message in _newest(page)]
+            shown = [message for message in page if not message.is_hidden]
+            rows = [message_row(message, room_id, user_id, marks) for message in _newest(shown)]
             self._messages.put(key, rows, now)
         return rows
 
@@ -139,6 +143,18 @@ class States:
             count = await self._sockets.conversations.unread_count(user_id)
             self._unread.put(str(user_id), count, now)
         return count
+
+    async def notifications(self, user_id: int) -> dict[str, Any]:
+        """The unread notifications, and how many there are: `notifications` and `unreadCount` of an answer."""
+        now = self._seconds()
+        found = self._notifications.get(str(user_id), now)
+        if found is None:
+            stored, now_ms = self._sockets.notifications, self._sockets.clock.wall_milliseconds()
+            rows = await stored.page(user_id, now_ms, NOTIFICATIONS_MAX, 0, is_unread=True)
+            counts = await stored.counts(user_id, now_ms)
+            found = {"notifications": [notification_row(row) for row in rows], "unreadCount": counts.unread}
+            self._notifications.put(str(user_id), found, now)
+        return found
 
     async def metrics(self, user_id: int) -> DashboardMetrics:
         """The numbers of the dashboard."""
@@ -164,19 +180,19 @@ def polling_operations(sockets: SocketServices) -> Operations:
         messages, people = await states.unread_messages(user_id), await people_online(sockets, user_id)
         are_others_here = any(person["userId"] != user_id for person in people)
         data = {
-            "notifications": [],
             "messages": messages,
             "dashboardMetrics": _plain(await states.metrics(user_id)),
             "presence": {"users": people},
-            "unreadCount": 0,
         }
-        return Answer(data | states.now(BUSY_MS if messages else CALM_MS if are_others_here else IDLE_MS))
+        notifications = await states.notifications(user_id)
+        is_busy = messages or notifications["unreadCount"]
+        next_poll_ms = BUSY_MS if is_busy else CALM_MS if are_others_here else IDLE_MS
+        return Answer(data | notifications | states.now(next_poll_ms))
 
     @operations.get("/api/poll/notifications", answer=PolledNotifications)
     async def poll_notifications(call: Call) -> Answer:
-        """Notifications: none yet."""
-        call.principal.require_user()
-        return Answer({"notifications": [], "unreadCount": 0} | states.now(CALM_MS))
+        """The unread notifications, the newest first."""
+        return Answer(await states.notifications(call.user_id) | states.now(CALM_MS))
 
     @operations.get("/api/poll/messages", query=MessagesQuery, answer=PolledMessages)
     async def poll_messages(call: Call) -> Answer:

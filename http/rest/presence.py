@@ -1,6 +1,6 @@
 """Who is here, and who types, for clients without a socket.
 
-What a client says of its user over REST holds for PRESENCE_SECONDS, as in the replaced system, and longer while it has
+What a client says of its user over REST holds for HEARTBEAT_SECONDS, as in the replaced system, and longer while it has
 a socket, a stream or a poll. Who is online is told as on sockets: of those who share a conversation of at most 200
 members with the one who asks.
 """
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, get_args
 import trio
 from pydantic import BeforeValidator, Field, StrictBool
 
-from greenroom.actors.presence.commands import Describe, SetStatus, Status
+from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX, Heartbeat, Status, Wish
 from greenroom.actors.room.commands import Type
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output
@@ -18,10 +18,9 @@ from greenroom.http.rest.rooms import ask_room
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices
-from greenroom.http.ws.v1_commands import NOTE_CHARACTERS_MAX
 
-PRESENCE_SECONDS: Final = 300.0
-_STATUSES: Final = get_args(Status)
+WITHOUT_SESSION: Final = "rest"  # what tells clients with a token or a key apart: nothing
+_STATUSES: Final = get_args(Wish)
 
 
 def _status(value: Any) -> Any:
@@ -31,20 +30,20 @@ def _status(value: Any) -> Any:
 
 def _activity(value: Any) -> Any:
     """The same words as on a socket: the beginning of what is too long, and nothing of what is no text."""
-    return value[:NOTE_CHARACTERS_MAX] if isinstance(value, str) else ""
+    return value[:ACTIVITY_CHARACTERS_MAX] if isinstance(value, str) else ""
 
 
 class PresenceWrite(Input):
     """How to appear. Any other status is online; an activity is cut to 140 characters."""
 
-    status: Annotated[Status, BeforeValidator(_status)] = "online"
+    status: Annotated[Wish, BeforeValidator(_status)] = "online"
     activity: Annotated[str, BeforeValidator(_activity)] = ""
 
 
 class OwnPresence(Output):
-    """How one appears now."""
+    """How one wants to appear now."""
 
-    status: Status
+    status: Wish
     activity: str
     user_id: int
     updated_at: str = Field(alias="updated_at")
@@ -88,16 +87,14 @@ def presence_operations(sockets: SocketServices) -> Operations:
         """Say how one appears, for the next five minutes: again once a minute is right."""
         take_command(call, sockets)
         write, user_id = call.body(PresenceWrite), call.user_id
-        if write.status != "offline":
-            sockets.presence.name(user_id, call.principal.name)
-        sockets.presence.leases.hold(user_id, PRESENCE_SECONDS)
-        sockets.tell_presence(user_id, SetStatus(write.status, write.activity))
+        device = call.principal.session_id or WITHOUT_SESSION
+        heartbeat = Heartbeat(device, call.principal.name, write.status, write.activity)
         deadline = trio.current_time() + COMMAND_SECONDS_MAX
-        shown = await sockets.system.ref("presence", user_id).ask(Describe(), deadline=deadline)
+        await sockets.system.ref("presence", user_id).ask(heartbeat, deadline=deadline)
         return Answer(
             OwnPresence(
-                status=shown.status,
-                activity=shown.activity,
+                status=write.status,
+                activity=write.activity,
                 user_id=user_id,
                 updated_at=iso(sockets.clock.wall_milliseconds()),
             )
@@ -120,11 +117,12 @@ def presence_operations(sockets: SocketServices) -> Operations:
 
 
 async def people_online(sockets: SocketServices, user_id: int) -> list[dict[str, Any]]:
-    """Who is online of those who share a small conversation with the user. Raises: StorageUnavailable."""
-    rooms = await sockets.last_seen.small_rooms_of(user_id)
-    people = {user_id}.union(*rooms.values())
-    now_ms = sockets.clock.wall_milliseconds()
-    return [sockets.presence.compat_fields(one, now_ms) for one in sorted(people) if sockets.presence.is_online(one)]
+    """Who is online of those the user may see, and they themselves if so. Raises: StorageUnavailable."""
+    others = await sockets.presence.online_for(user_id)
+    if not sockets.presence.is_online(user_id):
+        return others
+    own = sockets.presence.compat_fields(user_id, sockets.clock.wall_milliseconds())
+    return sorted([own, *others], key=lambda one: one["userId"])
 
 
 def take_command(call: Call, sockets: SocketServices) -> None:

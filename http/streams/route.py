@@ -120,7 +120,7 @@ async def _hand_over(
 
     connection = engine.adopt(adopted, open_session, address, partial(make, headers=headers, request_id=name))
     assert isinstance(connection.session, StreamSession)
-    connection.session.begin([*room_ids, *came])
+    connection.session.enter_all([*room_ids, *came])
     await sockets.catch_up(connection, call.looked_up.changes)
     return Answer(whole=b"")
 

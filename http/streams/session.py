@@ -23,6 +23,7 @@ from greenroom.http.ws.v1 import V1Session
 from greenroom.http.ws.v1_start import PING_SECONDS, Start
 
 AGAIN_SECONDS: Final = 1.0
+POLLER: Final = "poll"  # what presence calls the device of a poll that was answered
 
 Places = dict[int, Place]
 
@@ -69,7 +70,7 @@ class StreamSession(V1Session):
         self._entering: set[int] = set()
         super().__init__(services, connection, principal)
 
-    def begin(self, room_ids: list[int]) -> None:
+    def enter_all(self, room_ids: list[int]) -> None:
         """Enter the rooms that the cursor names, and *room_ids*."""
         if not self.connection.is_closing:
             self.starting = StreamStart(self, room_ids, self._places)
@@ -77,7 +78,7 @@ class StreamSession(V1Session):
 
     def cursor(self) -> str | None:
         """Where the reader stands when it has taken everything that was written; None before it stands anywhere."""
-        if self._rooms is None:
+        if self.rooms is None:
             return None if self._places is None else _text_of(self._places)
         waiting = [(room_id, place.seq, place.epoch) for room_id, place in (self._places or {}).items()]
         return cursor_text(
@@ -106,7 +107,7 @@ class StreamSession(V1Session):
 
     def came_into(self, room_id: int) -> None:
         """The user is in a room now: hear it, from where they came in."""
-        if self._rooms is None:
+        if self.rooms is None:
             self._entering.add(room_id)
         elif not self._hears(room_id) and room_id not in self._entering and self._has_place():
             self._enter(room_id)
@@ -117,7 +118,7 @@ class StreamSession(V1Session):
     def _has_place(self) -> bool:
         """Whether one room more may be heard; those that were left make room."""
         self._entered = {room: entered for room, entered in self._entered.items() if entered[0].is_attached}
-        self._rooms = tuple(self._entered)
+        self.rooms = tuple(self._entered)
         return len(self._entered) + len(self._entering) < ROOMS_MAX
 
     def _enter(self, room_id: int) -> None:
@@ -149,7 +150,7 @@ class StreamSession(V1Session):
         room_id = view.room_id
         place = (self._places or {}).pop(room_id, None) or Place(view.read_seq, view.epoch)
         self._entering.discard(room_id)
-        attachment = self._attach(view, place.seq, place.epoch)
+        attachment = self.attach(view, place.seq, place.epoch)
         self._entered[room_id] = attachment, view.epoch
         self.tell_gap(view, place.seq, place.epoch)
         self.services.replayer.catch_up([(room_id, attachment)], lambda: self.live([room_id]))
@@ -157,7 +158,7 @@ class StreamSession(V1Session):
     def closed(self) -> None:
         """As in v1. Who polls is here until the next poll."""
         if self.is_present and self.user_id is not None and self.stream.lease_seconds:
-            self.services.presence.leases.hold(self.user_id, self.stream.lease_seconds)
+            self.services.presence.hear_from(self.user_id, POLLER, self.name, self.stream.lease_seconds)
         super().closed()
 
     def beat(self, now: float) -> float | None:

@@ -24,7 +24,6 @@ from greenroom.http.ws.channel import Channel
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
-from greenroom.http.ws.presence_leases import Leases
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen
 from greenroom.storage.postgres.visibility import Visibility

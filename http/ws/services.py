@@ -1,5 +1,6 @@
 """What sessions need from the rest of the house, in one value; made in compose."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -46,6 +47,12 @@ from greenroom.storage.postgres.users import Users
 
 COMMAND_SECONDS_MAX = 10.0
 TYPING_SHARE: Final = 2  # a minute allows half as many commands that tell of typing as others
+
+
+def typing_per_minute(commands_per_minute: int) -> int:
+    """How many of the commands of a minute may tell of typing. 0: any number."""
+    return math.ceil(commands_per_minute / TYPING_SHARE)
+
 
 LimitClass = Literal["send", "cmds", "typing"]
 
@@ -99,11 +106,6 @@ class SocketServices:
     def tell_presence(self, user_id: int, command: Command[Any]) -> None:
         """Tell the presence of a user. What does not fit is a dead letter: it would be asked for again on waking."""
         self.system.tell_or_bury(self.system.ref("presence", user_id).address, command)
-
-    def lease_over(self, user_id: int) -> None:
-        """A user is not here any more without a connection."""
-        self.presence.lease_over(user_id)
-        self.tell_presence(user_id, SocketClosed())
 
     async def catch_up(self, connection: Connection, changes: int) -> None:
         """The user may have changed while *connection* came by its principal. changes: those counted before it."""

@@ -15,7 +15,6 @@ from greenroom.http.ws.cursor import BadCursor, read_cursor
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 from greenroom.http.ws.user_streams import UserCursor
 
-ROOMS_MAX: Final = 200
 SUMMARIES_MAX: Final = 500
 MEMBERS_MAX: Final = 1000  # in one answer
 MODES: Final = ("full", "summary")
@@ -91,6 +90,20 @@ def _want_resume(wanted: WantedRooms, resume: object) -> None:
         wanted.summaries.discard(room_id)  # who has a place in it wants it whole
         if room_epoch is not None or epoch is not None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
+
+
+def _want_cursor(wanted: WantedRooms, cursor: object) -> None:
+    """The rooms of a cursor, as an event stream or a poll gave it; what `resume.rooms` says counts before it."""
+    if cursor is None:
+        return
+    if not isinstance(cursor, str):
+        raise BadCommand("resume.cursor is a text, as a stream or a poll gave it")
+    try:
+        places = read_cursor(cursor)
+    except BadCursor as fault:
+        raise BadCommand(str(fault)) from None
+    wanted.after.update({room_id: place.seq for room_id, place in places.items()})
+    wanted.epochs.update({room_id: place.epoch for room_id, place in places.items()})
 
 
 def user_cursor(data: dict[str, Any]) -> UserCursor | None:

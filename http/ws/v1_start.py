@@ -232,16 +232,7 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
             "hb": int(PING_SECONDS * 1000),
             "hbGrace": int((SILENCE_SECONDS - PING_SECONDS) * 1000),
             "authWithin": int(START_SECONDS_MAX * 1000),
-            "limits": {
-                "frame": FRAME_BYTES_MAX,
-                "inflight": INFLIGHT_MAX,
-                "rooms": ROOMS_MAX,
-                "commands": COMMANDS_MAX,
-                **_rate("send", messages_per_minute),
-                **_rate("cmds", commands_per_minute),
-                **_rate("typing", typing_per_minute),
-                "summaries": SUMMARIES_MAX,
-            },
+            "limits": limits_told(messages_per_minute, commands_per_minute, typing_per_minute),
             "features": ["rooms", "resume", "typing", "receipts", "presence", "history", "user", "summary", "blocks"],
             "conn": "CONN",
             "now": "NOW",
@@ -251,7 +242,7 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
     return text.replace('"CONN"', '"%x"').replace('"NOW"', "%d")
 
 
-def limits_told(messages_per_minute: int, commands_per_minute: int) -> dict[str, Any]:
+def limits_told(messages_per_minute: int, commands_per_minute: int, typing_per_minute: int) -> dict[str, Any]:
     """The limits of a connection, as `hello` and `GET /ws/info` tell them."""
     return {
         "frame": FRAME_BYTES_MAX,
@@ -260,6 +251,8 @@ def limits_told(messages_per_minute: int, commands_per_minute: int) -> dict[str,
         "commands": COMMANDS_MAX,
         **_rate("send", messages_per_minute),
         **_rate("cmds", commands_per_minute),
+        **_rate("typing", typing_per_minute),
+        "summaries": SUMMARIES_MAX,
     }
 
 

@@ -7,7 +7,6 @@ Each stands inside the one before, so that the end comes in the reverse order: t
 taken; then the actors, which finish what they have; then the committer, which stores it; the database last.
 """
 
-import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -52,7 +51,7 @@ from greenroom.http.ws.presence_run import run_presence
 from greenroom.http.ws.replay import Replayer
 from greenroom.http.ws.revocation import Revocations
 from greenroom.http.ws.route import Admission, add_socket_route
-from greenroom.http.ws.services import TYPING_SHARE, SocketLimits, SocketServices, ask_for_view
+from greenroom.http.ws.services import SocketLimits, SocketServices, ask_for_view, typing_per_minute
 from greenroom.http.ws.user_streams import SocketStreams
 from greenroom.http.ws.watches import Watches
 from greenroom.mail import email_settings, queue_policy
@@ -316,7 +315,7 @@ def _socket_services(
         limits=SocketLimits(
             messages=SlidingWindow(settings.messages_per_minute),
             commands=SlidingWindow(settings.ws_commands_per_minute),
-            typing=SlidingWindow(math.ceil(settings.ws_commands_per_minute / TYPING_SHARE)),
+            typing=SlidingWindow(typing_per_minute(settings.ws_commands_per_minute)),
             compat_ping_seconds=settings.ws_heartbeat_interval / 1000,
             compat_silence_seconds=settings.ws_connection_timeout / 1000,
         ),

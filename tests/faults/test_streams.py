@@ -16,6 +16,7 @@ from streams import Stream, messages, poll, polled, request
 from wire import Refused, Socket, connect_tcp, open_sockets, raw_http, receive_some, send_all, wait_until
 
 from greenroom.http.streams.connection import COMMENT_SECONDS, LEASE_SECONDS, POLL_BYTES_MAX, UNASKED_BYTES_MAX
+from greenroom.http.ws.attendance import ROUND_SECONDS
 from greenroom.http.ws.codes import DRAINING
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 
@@ -781,8 +782,10 @@ async def test_streams_and_polls_make_their_user_appear(live_house):
                 await say(house, 2, room, str(number))
             await trio.sleep(0.7)
         assert (told(sock, "joins").count(1), told(sock, "leaves")) == (2, [1])
-        await wait_until(lambda: told(sock, "leaves") != [1, 1] and "that they are gone again", LEASE_SECONDS + 5)
-        assert not house.house.presence.leases
+        await wait_until(
+            lambda: told(sock, "leaves") != [1, 1] and "that they are gone again", LEASE_SECONDS + ROUND_SECONDS + 3
+        )
+        assert not house.house.presence._polling
 
 
 def told(sock, change):

@@ -95,7 +95,8 @@ select * from (
 order by seq;
 
 -- name: select_unread_messages
--- The newest messages of others after the read markers of a user, over all their conversations, oldest first.
+-- The newest messages of others after the read markers of a user, over all their conversations, oldest first; not of
+-- whom they have blocked.
 select * from (
     select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id,
         m.content,
@@ -103,8 +104,9 @@ select * from (
     from participants me
     join conversations c on c.id = me.conversation_id and c.top_seq > me.read_seq
     cross join lateral (
-        select * from messages
+        select * from messages said
         where conversation_id = c.id and seq > greatest(me.read_seq, c.top_seq - 10000) and sender_id <> $1
+            and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = said.sender_id)
         order by seq desc limit $2
     ) m
     join users u on u.id = m.sender_id

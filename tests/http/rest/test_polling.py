@@ -81,6 +81,34 @@ async def test_an_answer_holds_so_much_text_and_the_newest_of_it(house):
         assert [row["seq"] for row in polled["messages"]] == list(range(6, 13))
 
 
+async def test_unread_notifications_are_polled_and_go_when_they_are_read(house):
+    await house.people(1)
+    write = {"userId": 1, "type": "info", "title": "news", "message": "of something"}
+    sent = await house.post("/api/notifications/send", 1, write)
+    assert sent.status in (200, 201), sent.json
+    both = [await house.get(path, 1) for path in ("/api/poll/notifications", "/api/poll/all")]
+    for polled in both:
+        assert [row["title"] for row in polled.data["notifications"]] == ["news"]
+        assert polled.data["unreadCount"] == 1
+    assert both[1].data["nextPollIn"] == 15_000
+    (row,) = both[0].data["notifications"]
+    await house.ask("PUT", f"/api/notifications/{row['id']}/read", 1)
+    await trio.sleep(5.1)
+    assert (await house.get("/api/poll/notifications", 1)).data["unreadCount"] == 0
+
+
+async def test_what_somebody_said_whom_one_has_blocked_is_not_polled(house):
+    await house.people(1, 2, 3)
+    room = await house.conversation(1, 2, 3)
+    await say(house, 2, room, "hidden")
+    await say(house, 3, room, "seen")
+    assert (await house.post("/api/users/2/block", 1, {})).status in (200, 201)
+    polled = (await house.get("/api/poll/messages", 1)).data
+    assert ([row["content"] for row in polled["messages"]], polled["unreadCount"]) == (["seen"], 1)
+    of_room = (await house.get("/api/poll/messages", 1, conversation=room)).data
+    assert [row["content"] for row in of_room["messages"]] == ["seen"]
+
+
 @pytest.mark.parametrize(
     ("path", "next_poll_in", "rest"),
     [
@@ -120,7 +148,7 @@ async def test_what_a_plain_get_of_the_websocket_says(house):
         info = (await house.get(path)).data
         assert info["url"].endswith("/ws")
         assert (info["protocols"], info["versions"]) == (["greenroom.v1"], [1])
-        assert info["limits"] == {"frame": 131072, "inflight": 256, "rooms": 200, "commands": 16}
+        assert info["limits"] == {"frame": 131072, "inflight": 256, "rooms": 200, "commands": 16, "summaries": 500}
         assert info["transports"] == {"websocket": "/ws", "events": "/events", "poll": "/poll"}
 
 

@@ -2,10 +2,8 @@
 
 import pytest
 import trio
-import trio.lowlevel
 
-from greenroom.actors.presence.commands import SocketClosed
-from greenroom.http.ws.presence_leases import Leases
+from greenroom.actors.presence.commands import Look
 
 
 def shown(answer):
@@ -93,30 +91,18 @@ async def test_typing_over_rest_is_told_in_the_room_and_nowhere_else(live_house)
         assert (await house.post(f"/api/conversations/{room}/typing", 1, body)).status == 400
 
 
-async def test_a_lease_that_is_over_is_told_once_and_then_nothing_runs(nursery, autojump_clock):
-    leases, ended = Leases(), []
-    nursery.start_soon(leases.run, ended.append)
-    leases.hold(1, 10)
-    leases.hold(2, 3)
-    leases.hold(1, 2)  # what was said before lasts longer
-    assert (leases.is_held(1), leases.is_held(2), leases.is_held(3)) == (True, True, False)
-    await trio.sleep(6)
-    assert (ended, leases.is_held(2)) == ([2], False)
-    leases.hold(1, 10)
-    await trio.sleep(8)
-    assert ended == [2]
-    await trio.sleep(6)
-    assert (ended, len(leases)) == ([2, 1], 0)
-    assert trio.lowlevel.current_statistics().seconds_to_next_deadline == float("inf")
+@pytest.fixture
+def heartbeats_end_at_once(monkeypatch):
+    monkeypatch.setattr("greenroom.actors.presence.actor.HEARTBEAT_SECONDS", 0.2)
 
 
-async def test_when_the_lease_is_over_its_user_is_gone(house, monkeypatch):
+async def test_who_is_not_heard_from_again_is_gone(house, heartbeats_end_at_once):
     await house.people(1, 2)
     await house.conversation(1, 2)
     await house.post("/api/presence/update", 1, {"status": "away"})
-    presence = house.house.presence
-    presence.leases._until[1] = 0.0  # five minutes later
-    house.house.sockets.tell_presence(1, SocketClosed())
+    assert shown(await house.get("/api/presence/online", 2)) == {1: ("away", "")}
+    await trio.sleep(0.3)
+    house.house.sockets.tell_presence(1, Look())  # as whoever goes round does
     assert (await house.post("/api/presence/update", 2, {})).status == 200
     assert 1 not in shown(await house.get("/api/presence/online", 2))
 
@@ -127,7 +113,25 @@ async def test_nobody_is_remembered_who_says_so_and_goes(house):
     for user in range(1, 6):
         await house.post("/api/presence/update", user, {})
         await house.post("/api/presence/update", user, {"status": "offline"})
-        presence.leases._until[user] = 0.0
     with trio.fail_after(10):
-        while presence.leases or presence._names or presence._shown:  # noqa: ASYNC110
+        while presence._polling or presence._shown or presence._names:  # noqa: ASYNC110
             await trio.sleep(0.1)
+
+
+async def test_of_two_with_a_block_between_them_neither_is_shown_to_the_other(house):
+    await house.people(1, 2, 3)
+    await house.conversation(1, 2, 3)
+    for user in (1, 2, 3):
+        await house.post("/api/presence/update", user, {})
+    assert set(shown(await house.get("/api/presence/online", 1))) == {1, 2, 3}
+    assert (await house.post("/api/users/1/block", 2, {})).status in (200, 201)
+    for user, seen in ((1, {1, 3}), (2, {2, 3}), (3, {1, 2, 3})):
+        assert set(shown(await house.get("/api/presence/online", user))) == seen
+        assert {one["userId"] for one in (await house.get("/api/poll/all", user)).data["presence"]["users"]} == seen
+
+
+async def test_who_is_invisible_is_shown_to_nobody_else(house):
+    await house.people(1, 2)
+    await house.conversation(1, 2)
+    assert (await house.post("/api/presence/update", 1, {"status": "invisible"})).data["status"] == "invisible"
+    assert shown(await house.get("/api/presence/online", 2)) == {}
