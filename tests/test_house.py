@@ -64,7 +64,7 @@ ONLY_IN = {
     "quart_schema": ("http/",),
     "hypercorn": ("http/",),
     "httpx": ("actors/providers/transport.py",),
-    "trio_websocket": ("src/greenroom/client/client.py",),
+    "trio_websocket": ("src/greenroom/client/connection.py",),
     "typer": ("src/greenroom/cli.py", "src/greenroom/commands/"),
 }
 # Settings are read once. What else is asked of the environment are facts of the machine: PATH, XDG folders.
@@ -205,8 +205,8 @@ def texts() -> Iterator[tuple[str, str]]:
     yield from sources().items()
     others = [ROOT / "Makefile", ROOT / ".ci" / "run", ROOT / "pyproject.toml"]
     others += [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-    for folder in (*FOLDERS, "bench"):
-        for ending in ("sql", "html", "js", "css", "j2"):
+    for folder in (*FOLDERS, "bench", "clients"):
+        for ending in ("sql", "html", "js", "ts", "css", "j2"):
             others += (path for path in (ROOT / folder).rglob(f"*.{ending}") if "node_modules" not in path.parts)
     for path in others:
         yield str(path.relative_to(ROOT)), path.read_text("utf-8")

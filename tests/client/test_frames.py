@@ -1,7 +1,10 @@
-"""Frames of greenroom.v1 as events."""
+"""Frames of greenroom.v1 as events, and commands as text."""
 
-from greenroom.client.events import Member, Presence, Typing
-from greenroom.client.frames import event_of, rooms_of
+import json
+
+from greenroom.client.events import Member, Receipts, Said, Typing
+from greenroom.client.frames import entries, entry, event_of, rooms_of, start_of, text_of
+from greenroom.client.room_log import RoomLog
 
 DIFF = {
     "type": "presence_diff",
@@ -18,10 +21,17 @@ def test_a_frame_is_about_one_room_or_several_or_none():
     assert rooms_of({"type": "live", "data": {"rooms": [7]}}) == []
 
 
-def test_a_change_of_presence_is_the_same_in_each_of_its_rooms():
-    for room_id in (7, 8):
-        event = event_of({**DIFF, "rooms": [7, 8]}, room_id, 1)
-        assert event == Presence(room_id, {2: "Ben"}, {3: "user 3"}, is_all=False)
+def test_whatever_has_a_seq_has_a_place_in_the_log():
+    message = {"type": "message", "room": 7, "seq": 3, "ts": 9, "data": {"sender": 2, "body": "hello"}}
+    assert entry(7, message, 2) == (3, Said(7, 3, 2, "user 2", "hello", 9, None, is_own=True))
+    assert entry(7, {"type": "skip", "room": 7, "seq": 4}, 2) == (4, None)
+    assert entry(7, {"type": "of tomorrow", "room": 7, "seq": 5, "data": {}}, 2) == (5, None)
+
+
+def test_a_page_of_history_is_entries_too():
+    item = {"seq": 3, "ts": 9, "id": 1, "sender": 2, "senderName": "Ben", "body": "hello", "clientId": "c"}
+    page = entries(7, {"messages": [item, {"type": "skip", "seq": 4}]}, 1)
+    assert page == [(3, Said(7, 3, 2, "Ben", "hello", 9, "c", is_own=False)), (4, None)]
 
 
 def test_ones_own_typing_is_left_out():
@@ -29,7 +39,28 @@ def test_ones_own_typing_is_left_out():
     assert event_of(frame, 7, 1) == Typing(7, {2: "Ben"})
 
 
+def test_receipts_are_told_by_user():
+    frame = {"type": "receipts", "room": 7, "ts": 1, "data": {"marks": {"2": 40}}}
+    assert event_of(frame, 7, 1) == Receipts(7, {2: 40})
+
+
 def test_who_came_or_went_is_told_and_what_is_not_known_is_not():
     frame = {"type": "member", "room": 7, "data": {"user": 2, "role": "member", "change": "left"}}
     assert event_of(frame, 7, 1) == Member(7, 2, is_active=False)
     assert event_of({"type": "of tomorrow", "room": 7, "data": {}}, 7, 1) is None
+
+
+def test_what_no_frame_can_carry_is_escaped_and_everything_else_is_as_it_was_said():
+    assert text_of({"body": "grüße 🎭"}) == '{"body":"grüße 🎭"}'
+    assert json.loads(text_of({"body": "half \ud83c"}).encode()) == {"body": "half \ud83c"}
+
+
+def test_a_start_asks_for_new_rooms_and_resumes_known_ones_where_they_stand():
+    known, new = RoomLog(), RoomLog(recent=20)
+    known.entered(top=12, epoch=3)
+    assert start_of("chat", {7: known, 8: new}) == {
+        "device": "chat",
+        "rooms": [{"r": 8}],
+        "resume": {"rooms": {"7": {"seq": 12, "epoch": 3}}},
+    }
+    assert "resume" not in start_of("chat", {8: new})

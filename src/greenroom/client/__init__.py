@@ -3,11 +3,14 @@
 from greenroom.client.client import Client, open_client
 from greenroom.client.errors import ClientRefused, OutboxFull, Refused, ServerAway
 from greenroom.client.events import (
+    Confirmed,
     Connected,
     Disconnected,
     Event,
     Member,
+    Person,
     Presence,
+    Receipts,
     Replaced,
     RoomRefused,
     Said,
@@ -18,12 +21,15 @@ from greenroom.client.events import (
 __all__ = [
     "Client",
     "ClientRefused",
+    "Confirmed",
     "Connected",
     "Disconnected",
     "Event",
     "Member",
     "OutboxFull",
+    "Person",
     "Presence",
+    "Receipts",
     "Refused",
     "Replaced",
     "RoomRefused",

@@ -8,7 +8,14 @@ OutboxFull      too much was said while nobody answered
 
 
 class ClientRefused(Exception):
-    """The server will not have this client; trying again would not help."""
+    """The server will not have this client; trying again would not help. code: of the close, or the HTTP status.
+
+    A `token` that raises it ends the client as well.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Refused(Exception):
@@ -24,4 +31,4 @@ class ServerAway(Exception):
 
 
 class OutboxFull(Exception):
-    """OUTBOX_LINES_MAX lines wait for the server."""
+    """LINES_MAX lines wait for the server."""

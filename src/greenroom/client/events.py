@@ -1,4 +1,4 @@
-"""What the client tells."""
+"""What the client tells. The JavaScript client tells the same under the same names (docs/clients.md)."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,9 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection is lost; the next try comes in retry_seconds."""
+    """The connection is lost; the next try comes in retry_seconds. code: of the close, 1006 when there was none."""
 
+    code: int
     why: str
     retry_seconds: float
 
@@ -35,8 +36,28 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A line of ours is stored, at this seq."""
+
+    room_id: int
+    client_id: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """The server refuses a line of ours for good. code: the number of the error."""
+
+    room_id: int
+    client_id: str
+    body: str
+    code: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
-    """The log of the room is another one than before: seqs begin anew."""
+    """The log of the room is another one than before: throw away what was told of it; seqs begin anew."""
 
     room_id: int
 
@@ -50,13 +71,30 @@ class Typing:
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
-    """Who is here and who is gone, by id. is_all: nobody else is here."""
+class Receipts:
+    """Up to which seq some people have read, by id."""
 
     room_id: int
-    here: dict[int, str]
-    gone: dict[int, str]
-    is_all: bool
+    marks: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is here, or was. status: online, away, busy, dnd; of who went: offline."""
+
+    user_id: int
+    name: str
+    status: str
+    activity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Who came or appears otherwise now, and who went. `Client.here` has everybody."""
+
+    room_id: int
+    here: tuple[Person, ...]
+    gone: tuple[Person, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +107,24 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Undelivered:
-    """The server refuses this line for good."""
-
-    room_id: int
-    body: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class RoomRefused:
-    """The server does not let us into the room (any more)."""
+    """The server does not let us into the room any more. code: the number of the error."""
 
     room_id: int
+    code: int
     why: str
 
 
-Event = Connected | Disconnected | Said | Replaced | Typing | Presence | Member | Undelivered | RoomRefused
+Event = (
+    Connected
+    | Disconnected
+    | Said
+    | Confirmed
+    | Undelivered
+    | Replaced
+    | Typing
+    | Receipts
+    | Presence
+    | Member
+    | RoomRefused
+)

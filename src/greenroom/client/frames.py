@@ -1,11 +1,44 @@
-"""Frames of greenroom.v1 as events. Pure."""
+"""Frames of greenroom.v1 as events, and commands as text. Pure."""
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from greenroom.client.events import Event, Member, Presence, Said, Typing
+from greenroom.client.events import Event, Member, Receipts, Said, Typing
+from greenroom.client.room_log import Entry, RoomLog
 
 Frame = dict[str, Any]
+
+
+def text_of(command: Frame) -> str:
+    """A command as it goes out."""
+    text = json.dumps(command, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which no frame can carry: the server says what is wrong with it
+        return json.dumps(command)
+    return text
+
+
+def start_of(device: str, logs: dict[int, RoomLog]) -> Frame:
+    """The data of `start`: rooms that are entered afresh, and where to resume those that we know."""
+    known = {str(room_id): {"seq": log.seq, "epoch": log.epoch} for room_id, log in logs.items() if log.seq is not None}
+    new = [{"r": room_id} for room_id, log in logs.items() if log.seq is None]
+    return {"device": device, "rooms": new, **({"resume": {"rooms": known}} if known else {})}
+
+
+def entry(room_id: int, frame: Frame, user_id: int) -> Entry:
+    """What stands at the seq of a frame: whatever has a seq has a place in the log, also what is not known here."""
+    is_message = frame["type"] == "message"
+    return frame["seq"], said(room_id, frame, frame["data"], user_id) if is_message else None
+
+
+def entries(room_id: int, answer: Frame, user_id: int) -> list[Entry]:
+    """The same of the data of an answer to `history`."""
+    return [
+        (item["seq"], None if item.get("type") == "skip" else said(room_id, item, item, user_id))
+        for item in answer["messages"]
+    ]
 
 
 def said(room_id: int, head: Frame, body: Frame, user_id: int) -> Said:
@@ -30,7 +63,7 @@ def rooms_of(frame: Frame) -> list[int]:
 
 
 def event_of(frame: Frame, room_id: int, user_id: int) -> Event | None:
-    """What a frame tells of one of its rooms and has no place in its log; None for frames that are not known here."""
+    """What a frame tells of one of its rooms by itself; None for what the client folds, and for what is not known."""
     maker = _MAKERS.get(frame["type"])
     return None if maker is None else maker(room_id, frame["data"], user_id)
 
@@ -39,25 +72,16 @@ def _typing(room_id: int, data: Frame, own_id: int) -> Event:
     return Typing(room_id, {int(user_id): name for user_id, name in data["names"].items() if int(user_id) != own_id})
 
 
-def _presence_state(room_id: int, data: Frame, own_id: int) -> Event:
-    return Presence(room_id, _people(data["users"]), {}, is_all=True)
-
-
-def _presence_diff(room_id: int, data: Frame, own_id: int) -> Event:
-    return Presence(room_id, _people(data["joins"]), _people(data["leaves"]), is_all=False)
+def _receipts(room_id: int, data: Frame, own_id: int) -> Event:
+    return Receipts(room_id, {int(user_id): seq for user_id, seq in data["marks"].items()})
 
 
 def _member(room_id: int, data: Frame, own_id: int) -> Event:
     return Member(room_id, data["user"], is_active=data["change"] == "joined")
 
 
-def _people(items: list[Frame]) -> dict[int, str]:
-    return {item["user"]: item.get("name") or f"user {item['user']}" for item in items}
-
-
 _MAKERS: Final[dict[str, Callable[[int, Frame, int], Event]]] = {
     "typing": _typing,
-    "presence_state": _presence_state,
-    "presence_diff": _presence_diff,
+    "receipts": _receipts,
     "member": _member,
 }

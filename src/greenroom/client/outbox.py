@@ -1,11 +1,14 @@
 """What was said and is not stored yet, as far as we know. Pure.
 
-One line is under way at a time, so that they are stored in the order they were said; each keeps its client id through
-every new try, so that none is stored twice.
+One line of each room is under way at a time, so that a room gets them in the order they were said; each keeps its
+client id through every new try, so that none is stored twice.
+
+    waiting ──start──▶ under way ──finish──▶ gone: stored, or refused for good
+       ▲                  │ again: the connection was lost
+       └── release ── held ◀── hold: the server asked to wait
 """
 
 import uuid
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,38 +29,63 @@ class Line:
 class Outbox:
     """At most LINES_MAX lines, the oldest first."""
 
-    __slots__ = ("_is_under_way", "_lines")
+    __slots__ = ("_held", "_lines", "_under_way")
 
     def __init__(self) -> None:
-        self._lines: deque[Line] = deque()
-        self._is_under_way = False
+        self._lines: dict[str, Line] = {}  # by client id, as they were said
+        self._under_way: dict[int, str] = {}  # room: client id
+        self._held: set[int] = set()  # rooms
 
     def __len__(self) -> int:
         """How many are not known to be stored."""
         return len(self._lines)
 
+    def of(self, room_id: int) -> list[Line]:
+        """Those of one room, as they were said."""
+        return [line for line in self._lines.values() if line.room_id == room_id]
+
     def put(self, line: Line) -> None:
         """Say one more. Raises: OutboxFull."""
         if len(self._lines) >= LINES_MAX:
             raise OutboxFull(f"{LINES_MAX} lines wait for the server already: wait until it is back")
-        self._lines.append(line)
+        self._lines[line.client_id] = line
 
-    def start(self) -> Line | None:
-        """The line to send now, if there is one and none is under way."""
-        if self._is_under_way or not self._lines:
-            return None
-        self._is_under_way = True
-        return self._lines[0]
+    def start(self) -> list[Line]:
+        """The lines to send now: the first of each room that has none under way."""
+        started = []
+        for line in self._lines.values():
+            if line.room_id not in self._under_way and line.room_id not in self._held:
+                self._under_way[line.room_id] = line.client_id
+                started.append(line)
+        return started
 
-    def is_under_way(self, client_id: str) -> bool:
-        """An answer to this concerns the line that is under way."""
-        return self._is_under_way and self._lines[0].client_id == client_id
+    def find(self, client_id: str | None) -> Line | None:
+        """The line of this client id, as long as it is not finished."""
+        return None if client_id is None else self._lines.get(client_id)
 
-    def finish(self) -> Line:
-        """The line under way is stored, or refused for good."""
-        self._is_under_way = False
-        return self._lines.popleft()
+    @property
+    def under_way(self) -> list[Line]:
+        """Those that were sent and have no answer yet."""
+        return [self._lines[client_id] for client_id in self._under_way.values()]
+
+    def finish(self, line: Line) -> None:
+        """The line is stored, or refused for good."""
+        del self._lines[line.client_id]
+        self._stand_aside(line)
+
+    def hold(self, line: Line) -> None:
+        """The server asks to wait before this line is sent again."""
+        self._held.add(line.room_id)
+        self._stand_aside(line)
+
+    def release(self, room_id: int) -> None:
+        """The wait is over."""
+        self._held.discard(room_id)
 
     def again(self) -> None:
         """Whatever was under way has to be sent again."""
-        self._is_under_way = False
+        self._under_way.clear()
+
+    def _stand_aside(self, line: Line) -> None:
+        if self._under_way.get(line.room_id) == line.client_id:
+            del self._under_way[line.room_id]

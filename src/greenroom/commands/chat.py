@@ -199,7 +199,7 @@ class Chat:
         self._screen = screen
         self._room_id = room_id
         self._title = title
-        self._here: dict[int, str] = {}
+        self._here: set[int] = set()  # who was shown as here
         self._names: dict[int, str] = {}
         self._typed_at = float("-inf")
         self._undelivered = 0
@@ -267,9 +267,9 @@ class Chat:
 
     async def _show_who(self) -> None:
         answer = await self._client.http("GET", f"/api/conversations/{self._room_id}/participants")
+        here = self._client.here(self._room_id) or {}
         people = [
-            f"{person['name']}{' (here)' if person['userId'] in self._here else ''}"
-            for person in answer["participants"]
+            f"{person['name']}{' (here)' if person['userId'] in here else ''}" for person in answer["participants"]
         ]
         self._tell(f"{self._title}: {', '.join(people)}")
 
@@ -316,16 +316,13 @@ class Chat:
                 self._tell(f"out of the room: {event.why}")
 
     def _show_presence(self, event: Presence) -> None:
-        others = {user_id: name for user_id, name in event.here.items() if user_id != self._client.user_id}
-        self._names |= others
-        came = {user_id: name for user_id, name in others.items() if user_id not in self._here}
-        left = {user_id: name for user_id, name in event.gone.items() if user_id in self._here}
-        if event.is_all:
-            left |= {user_id: name for user_id, name in self._here.items() if user_id not in event.here}
-        self._here = {user_id: name for user_id, name in (self._here | others).items() if user_id not in left}
-        for people, word in ((came, "here"), (left, "gone")):
-            if people:
-                self._tell(f"{_list_of(people)} {'is' if len(people) == 1 else 'are'} {word}")
+        for people, word in ((event.here, "here"), (event.gone, "gone")):
+            others = {person.user_id: person.name for person in people if person.user_id != self._client.user_id}
+            self._names |= others
+            told = {user_id: name for user_id, name in others.items() if (user_id in self._here) != (word == "here")}
+            self._here = (self._here | set(others)) if word == "here" else self._here - set(others)
+            if told:
+                self._tell(f"{_list_of(told)} {'is' if len(told) == 1 else 'are'} {word}")
 
     def _tell(self, text: str) -> None:
         self._screen.show(f"-- {text}")

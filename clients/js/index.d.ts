@@ -1,0 +1,122 @@
+/** A client of greenroom.v1 that outlives its connections. The contract: docs/clients.md of greenroom. */
+
+export interface Line {
+  roomId: number;
+  clientId: string;
+  body: string;
+}
+
+/** status: online, away, busy, dnd; of who went: offline. */
+export interface Person {
+  userId: number;
+  name: string;
+  status: string;
+  activity: string;
+}
+
+/** A message. isOwn: by this user, from whatever device; only then there is a clientId. */
+export interface Said {
+  type: "said";
+  roomId: number;
+  seq: number;
+  senderId: number;
+  sender: string;
+  body: string;
+  atMs: number;
+  clientId: string | null;
+  isOwn: boolean;
+}
+
+export type Event =
+  /** The server has said `ready`. isAgain: after a loss. */
+  | { type: "connected"; userId: number; name: string; isAgain: boolean }
+  /** The connection is lost; the next try comes in retrySeconds. code: of the close, 1006 when there was none. */
+  | { type: "disconnected"; code: number; why: string; retrySeconds: number }
+  /** The server will not have this client: it does not connect any more. */
+  | { type: "ended"; code: number; why: string }
+  | Said
+  /** A line of ours is stored, at this seq. */
+  | { type: "confirmed"; roomId: number; clientId: string; seq: number }
+  /** The server refuses a line of ours for good. */
+  | { type: "undelivered"; roomId: number; clientId: string; body: string; code: number; why: string }
+  /** The log of the room is another one: throw away what was told of it; seqs begin anew. */
+  | { type: "replaced"; roomId: number }
+  /** Who types now; it replaces what was told before. One's own typing is left out. */
+  | { type: "typing"; roomId: number; names: Map<number, string> }
+  /** Up to which seq some people have read. */
+  | { type: "receipts"; roomId: number; marks: Map<number, number> }
+  /** Who came or appears otherwise now, and who went. `Client.here` has everybody. */
+  | { type: "presence"; roomId: number; here: Person[]; gone: Person[] }
+  | { type: "member"; roomId: number; userId: number; isActive: boolean }
+  /** The server does not let us into the room any more. */
+  | { type: "roomRefused"; roomId: number; code: number; why: string };
+
+/** What is needed of a WebSocket: a browser's own, or that of `ws`. */
+export type WebSocketClass = new (url: string, protocols: string[]) => {
+  readonly readyState: number;
+  send(text: string): void;
+  close(code?: number): void;
+};
+
+export interface Options {
+  /** Such as http://127.0.0.1:8787; the socket is at /ws below it. */
+  url: string;
+  /** A JWT, or what is asked for one before each connection and when one expires. Without it the cookie must do. */
+  token?: string | (() => string | Promise<string>);
+  device?: string;
+  /** Needed where there is no global one, as in node 20. */
+  WebSocket?: WebSocketClass;
+  onEvent?: (event: Event) => void;
+}
+
+export declare class Client {
+  constructor(options: Options);
+  readonly userId: number;
+  /** The server has let us in, and is not known to be gone. */
+  readonly isConnected: boolean;
+  /** Lines that are neither confirmed nor undelivered. */
+  readonly unsent: number;
+  /** Connect, and stay connected. */
+  open(): void;
+  /** Leave in order. */
+  close(): Promise<void>;
+  /** Hear the room from now on, and its newest `recent` messages before. Rejects: Refused, ClientRefused. */
+  join(roomId: number, options?: { recent?: number }): Promise<void>;
+  /** Hear no more of the room; membership stays. */
+  leave(roomId: number): void;
+  /** Say something, now or when the server is back; its client id. Throws: OutboxFull, ClientRefused. */
+  send(roomId: number, body: string): string;
+  /** Until every line is confirmed or undelivered. Rejects: ClientRefused. */
+  waitSent(): Promise<void>;
+  /** Lines of the room that are neither, as they were said. */
+  pending(roomId: number): Line[];
+  /** Who is in the room now; null while nobody has told, or in rooms where nobody tells. */
+  here(roomId: number): Map<number, Person> | null;
+  /** Lost when there is no connection. */
+  typing(roomId: number, isTyping: boolean): void;
+  /** Move our marker; lost when there is no connection. */
+  read(roomId: number, seq: number): void;
+  /** The newest messages before a seq, oldest first. Rejects: Refused, ServerAway. */
+  history(roomId: number, count: number, before?: number): Promise<Said[]>;
+  /** Any other command. Rejects: Refused, ServerAway. */
+  request(type: string, roomId?: number, data?: object): Promise<any>;
+}
+
+/** The server will not have this client. A `token` that throws it ends the client as well. */
+export declare class ClientRefused extends Error {
+  constructor(code: number, message: string);
+  readonly code: number;
+}
+/** A command was answered with an error. */
+export declare class Refused extends Error {
+  constructor(code: number, message: string);
+  readonly code: number;
+}
+/** There is no connection, or it was lost before the answer. */
+export declare class ServerAway extends Error {
+  constructor(message: string);
+}
+/** Too much was said while nobody answered. */
+export declare class OutboxFull extends Error {
+  constructor(message: string);
+}

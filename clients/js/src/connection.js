@@ -1,0 +1,185 @@
+// One WebSocket that is always being kept, until there is no use in it.
+//
+//   connecting ──open──▶ open ──closed, silent, no answer to a probe──▶ waiting ──▶ connecting …
+//        │                 │                                              ▲
+//        └─────────────────┴────── the range of the close code says how long, or: ended
+//
+// Knows frames only as far as they are about the line: ping, pong and reconnect end here.
+
+import { retrySeconds } from "./backoff.js";
+import { ClientRefused } from "./errors.js";
+
+export const SUBPROTOCOL = "greenroom.v1";
+export const CONNECT_SECONDS_MAX = 10;
+export const PROBE_SECONDS = 4; // nothing heard so long while something is awaited: ask; and so long again: gone
+export const CLOSE_SECONDS_MAX = 2;
+const SILENCE_SECONDS_DEFAULT = 40;
+const TICK_MS = 500;
+const OPEN = 1;
+const TOKEN_EXPIRED = 4002;
+const ABNORMAL = 1006; // no close frame came: RFC 6455 section 7.4.1
+
+export class Connection {
+  constructor({ address, token, WebSocket, isAwaiting, onFrame, onLost, onEnded }) {
+    this.silenceSeconds = SILENCE_SECONDS_DEFAULT;
+    this.token = ""; // as it was last asked for
+    this._address = address;
+    this._token = token;
+    this._WebSocket = WebSocket;
+    this._isAwaiting = isAwaiting;
+    this._onFrame = onFrame;
+    this._onLost = onLost;
+    this._onEnded = onEnded;
+    this._socket = null;
+    this._failures = 0;
+    this._wasRenewed = false;
+    this._tries = 0;
+    this._heardAt = this._deadline = this._probedAt = 0;
+    this._ticker = this._timer = undefined;
+    this._nudge = () => this._socket === null && this._tries > 0 && this._connect();
+  }
+
+  get isTokenRenewable() {
+    return typeof this._token === "function";
+  }
+
+  // A token as it is now.
+  async freshToken() {
+    this.token = await (this.isTokenRenewable ? this._token() : this._token);
+    return this.token;
+  }
+
+  open() {
+    this._ticker ??= setInterval(() => this._watch(), TICK_MS);
+    globalThis.addEventListener?.("online", this._nudge); // the network is back: wait no longer
+    this._connect();
+  }
+
+  // Leave in order; the other side has CLOSE_SECONDS_MAX to answer.
+  async close() {
+    const socket = this._socket;
+    this._stop();
+    if (socket === null) return;
+    await new Promise((resolve) => {
+      socket.onclose = resolve;
+      socket.close(1000);
+      setTimeout(resolve, CLOSE_SECONDS_MAX * 1000).unref?.();
+    });
+    socket.terminate?.();
+  }
+
+  // The session has caught up: the next failure waits little again.
+  live() {
+    this._failures = 0;
+    this._wasRenewed = false;
+  }
+
+  send(text) {
+    if (this._socket?.readyState !== OPEN) return false;
+    this._socket.send(text);
+    return true;
+  }
+
+  async _connect() {
+    clearTimeout(this._timer);
+    const number = ++this._tries;
+    this._probedAt = 0;
+    this._deadline = performance.now() + CONNECT_SECONDS_MAX * 1000;
+    try {
+      await this.freshToken();
+    } catch (fault) {
+      if (number !== this._tries) return;
+      if (fault instanceof ClientRefused) this._end(fault);
+      else this._lost(ABNORMAL, `there is no token: ${fault?.message ?? fault}`);
+      return;
+    }
+    if (number !== this._tries) return;
+    const socket = (this._socket = new this._WebSocket(this._address, [SUBPROTOCOL]));
+    socket.onopen = () => (this._deadline = Infinity);
+    socket.onmessage = (event) => this._heard(event.data);
+    socket.onclose = (event) => this._lost(event.code, event.reason);
+    socket.onerror = () => {}; // the close that follows says what to do
+    this._heardAt = performance.now();
+  }
+
+  _heard(data) {
+    this._heardAt = performance.now();
+    this._probedAt = 0;
+    let heard;
+    try {
+      heard = JSON.parse(data);
+    } catch {
+      return; // nothing of ours
+    }
+    for (const frame of Array.isArray(heard) ? heard : [heard]) {
+      const type = frame?.type;
+      if (type === "ping") this.send('{"type":"pong"}');
+      else if (type === "reconnect") this._moveAfter(frame.data?.after ?? 0);
+      else if (type !== undefined && type !== "pong") this._onFrame(frame);
+    }
+  }
+
+  // The server gave everybody a moment of their own: no jitter on top.
+  _moveAfter(ms) {
+    clearTimeout(this._timer);
+    this._timer = setTimeout(() => this._lost(4200, "the server asks to connect again", 0), ms);
+  }
+
+  _watch() {
+    const now = performance.now();
+    const isQuietSince = (seconds) => now - this._heardAt > seconds * 1000;
+    if (now > this._deadline) this._lost(ABNORMAL, "no answer in time");
+    else if (this._socket?.readyState !== OPEN) return;
+    else if (isQuietSince(this.silenceSeconds)) this._lost(ABNORMAL, "nothing was heard for too long");
+    else if (this._probedAt > 0 && now - this._probedAt > PROBE_SECONDS * 1000) this._lost(ABNORMAL, "nobody answers");
+    else if (this._probedAt === 0 && this._isAwaiting() && isQuietSince(PROBE_SECONDS)) {
+      this._probedAt = now;
+      this.send('{"type":"ping"}');
+    }
+  }
+
+  _lost(code, reason, wait = this._wait(code, reason)) {
+    this._drop();
+    const why = reason || (code === ABNORMAL ? "the connection was lost" : `closed with ${code}`);
+    if (wait === null) {
+      this._end(new ClientRefused(code, why));
+      return;
+    }
+    this._failures += 1;
+    this._timer = setTimeout(() => this._connect(), wait * 1000);
+    this._onLost(code, why, wait);
+  }
+
+  _wait(code, reason) {
+    if (code === TOKEN_EXPIRED && this.isTokenRenewable && !this._wasRenewed) {
+      this._wasRenewed = true;
+      return 0;
+    }
+    return retrySeconds(code, reason, this._failures, Math.random());
+  }
+
+  _end(fault) {
+    this._stop();
+    this._onEnded(fault);
+  }
+
+  _stop() {
+    this._drop(false);
+    clearInterval(this._ticker);
+    globalThis.removeEventListener?.("online", this._nudge);
+  }
+
+  // Forget the socket, and close it without waiting for the other side, who may be gone.
+  _drop(isToBeClosed = true) {
+    const socket = this._socket;
+    this._socket = null;
+    this._tries += 1;
+    this._deadline = Infinity;
+    clearTimeout(this._timer);
+    if (socket === null) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    if (!isToBeClosed) return;
+    socket.close(socket.readyState === OPEN ? 1000 : undefined);
+    if (socket.terminate) setTimeout(() => socket.terminate(), CLOSE_SECONDS_MAX * 1000).unref();
+  }
+}

@@ -1,0 +1,36 @@
+// What can go wrong for who uses the client.
+//
+//   ClientRefused   the server will not have us: ends the client
+//   Refused         the server answers a command with an error
+//   ServerAway      there is no connection, or it was lost before the answer
+//   OutboxFull      too much was said while nobody answered
+
+export class ClientRefused extends Error {
+  constructor(code, message) {
+    super(message);
+    this.name = "ClientRefused";
+    this.code = code;
+  }
+}
+
+export class Refused extends Error {
+  constructor(code, message) {
+    super(message);
+    this.name = "Refused";
+    this.code = code;
+  }
+}
+
+export class ServerAway extends Error {
+  constructor(message) {
+    super(message);
+    this.name = "ServerAway";
+  }
+}
+
+export class OutboxFull extends Error {
+  constructor(message) {
+    super(message);
+    this.name = "OutboxFull";
+  }
+}

@@ -1,0 +1,48 @@
+// Who is here in one room, folded from `presence_state` and `presence_diff`. Pure.
+//
+// Both answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed
+// before a cut is kept to compare the next state with, but is not known any more until that comes.
+
+export class Presence {
+  constructor() {
+    this.isKnown = false; // the server has told of everybody on this connection
+    this.people = new Map();
+  }
+
+  // Everybody who is here; nobody else is.
+  state(users) {
+    const people = new Map(users.filter(isHere).map((item) => [item.user, personOf(item)]));
+    const left = [...this.people.values()].filter((person) => !people.has(person.userId));
+    const here = [...people.values()].filter((person) => !isSame(person, this.people.get(person.userId)));
+    this.people = people;
+    this.isKnown = true;
+    return { here, gone: left.map((person) => ({ ...person, status: "offline" })) };
+  }
+
+  // Who came or changed, and who went.
+  diff(joins, leaves) {
+    const here = joins.filter(isHere).map(personOf).filter((person) => !isSame(person, this.people.get(person.userId)));
+    for (const person of here) this.people.set(person.userId, person);
+    const left = [...leaves, ...joins.filter((item) => !isHere(item))];
+    const gone = left.map(personOf).filter((person) => this.people.delete(person.userId));
+    return { here, gone };
+  }
+
+  // The connection is lost: nobody says who comes and goes.
+  forget() {
+    this.isKnown = false;
+  }
+}
+
+function isHere(item) {
+  return item.status !== "offline";
+}
+
+function personOf(item) {
+  const { user, name, status, activity } = item;
+  return { userId: user, name: name || `user ${user}`, status: status ?? "online", activity: activity ?? "" };
+}
+
+function isSame(person, other) {
+  return other !== undefined && ["name", "status", "activity"].every((key) => person[key] === other[key]);
+}

@@ -1,0 +1,63 @@
+// The pure parts agree with tests/client/cases.json, as those of the Python client must.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { retrySeconds } from "../src/backoff.js";
+import { Presence } from "../src/presence.js";
+import { RoomLog } from "../src/room_log.js";
+
+const CASES = JSON.parse(readFileSync(new URL("../../../tests/client/cases.json", import.meta.url), "utf8"));
+
+test("the range of a close code says how long to wait", () => {
+  for (const { code, reason, failures, chance, seconds } of CASES.backoff) {
+    assert.equal(retrySeconds(code, reason, failures, chance), seconds, `${code} ${reason} ${failures}`);
+  }
+});
+
+for (const { title, recent, steps } of CASES.roomLog) {
+  test(`room log: ${title}`, () => {
+    const log = new RoomLog(recent);
+    for (const step of steps) {
+      assert.deepEqual(done(log, step), step.told, JSON.stringify(step));
+      const found = { seq: log.seq, isMissing: log.isMissing, epoch: log.epoch };
+      if (step.page === undefined) found.goal = log.goal; // of a page it is what was asked for
+      for (const name of Object.keys(found)) {
+        if (step[name] !== undefined) assert.equal(found[name], step[name], `${name} after ${JSON.stringify(step)}`);
+      }
+    }
+  });
+}
+
+function done(log, step) {
+  if (step.entered) log.entered(...step.entered);
+  else if (step.skipped) log.skipped(step.skipped);
+  else if (step.replaced) log.replaced(step.replaced);
+  else if (step.skip) return log.take(step.skip, null);
+  else if (step.page) return log.takePage(step.page.map((seq) => ({ seq, said: seq })), step.goal);
+  else return log.take(step.take, step.take);
+  return [];
+}
+
+for (const { title, steps } of CASES.presence) {
+  test(`presence: ${title}`, () => {
+    const presence = new Presence();
+    for (const step of steps) {
+      const { here, gone } = changed(presence, step);
+      const at = JSON.stringify(step);
+      assert.deepEqual(here.map((person) => person.userId), step.here ?? [], at);
+      assert.deepEqual(gone.map((person) => person.userId), step.gone ?? [], at);
+      assert.ok(gone.every((person) => person.status === "offline"), at);
+      if (step.isKnown !== undefined) assert.equal(presence.isKnown, step.isKnown, at);
+      if (step.all !== undefined) assert.deepEqual([...presence.people.keys()].sort(), step.all, at);
+      if (step.names !== undefined) assert.deepEqual(step.all.map((id) => presence.people.get(id).name), step.names);
+    }
+  });
+}
+
+function changed(presence, step) {
+  if (step.state) return presence.state(step.state);
+  if (step.diff) return presence.diff(...step.diff);
+  if (step.forget) presence.forget();
+  return { here: [], gone: [] };
+}

@@ -1,0 +1,383 @@
+// The client against a scripted server: what it says, what it tells, and what it does when the line goes.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import WebSocket from "ws";
+import { Client, ClientRefused, Refused, ServerAway } from "../index.js";
+import { HELLO, ScriptedServer, Waiting } from "./scripted_server.js";
+
+const ROOM = 42;
+
+// A client with what it told; both ends are closed when the test is over.
+async function opened(context, { token = "a token", hello = HELLO, join = [ROOM] } = {}) {
+  const server = new ScriptedServer(hello);
+  const told = new Waiting();
+  const log = [];
+  const onEvent = (event) => {
+    log.push(event);
+    told.put(event);
+  };
+  const client = new Client({ url: await server.address(), token, device: "test", WebSocket, onEvent });
+  context.after(async () => {
+    const closing = client.close();
+    server.close();
+    await closing;
+  });
+  for (const room of join) client.join(room);
+  client.open();
+  const next = async (type) => {
+    for (;;) {
+      const event = await told.next(type);
+      if (event.type === type) return event;
+    }
+  };
+  const of = (type) => log.filter((event) => event.type === type);
+  return { server, client, next, of };
+}
+
+const seqs = (events) => events.map((event) => event.seq);
+const soon = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+test("it starts with its token and rooms, and resumes with the seq and epoch of each", async (context) => {
+  const { server, client, next, of } = await opened(context);
+  const first = await server.ready([ROOM, 5, 3]);
+  assert.deepEqual(first.start, { token: "a token", device: "test", rooms: [{ r: ROOM }] });
+  await client.join(ROOM);
+  first.message(ROOM, 6);
+  assert.equal((await next("said")).body, "m6");
+  first.socket.close(4200);
+  assert.equal((await next("disconnected")).code, 4200);
+  const second = await server.ready([ROOM, 7, 3]);
+  assert.deepEqual(second.start.resume, { rooms: { [ROOM]: { seq: 6, epoch: 3 } } });
+  assert.deepEqual(second.start.rooms, []);
+  second.message(ROOM, 7);
+  await next("said");
+  assert.deepEqual(of("connected").map((event) => event.isAgain), [false, true]);
+});
+
+test("each message is told once and in order, and a hole is filled from history", async (context) => {
+  const { server, next, of } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  for (const seq of [1, 1, 2, 5, 4]) line.message(ROOM, seq);
+  const asked = await line.heard("history");
+  assert.deepEqual([asked.room, asked.data.after], [ROOM, 2]);
+  line.ack(asked, { messages: [{ seq: 3, ts: 1, sender: 8, body: "m3" }, { seq: 4, ts: 1, sender: 8, body: "m4" }] });
+  line.message(ROOM, 2);
+  line.say({ type: "skip", room: ROOM, seq: 6 }, { type: "of tomorrow", room: ROOM, seq: 7, data: {} }, { type: "what" });
+  line.message(ROOM, 8);
+  while ((await next("said")).seq !== 8);
+  assert.deepEqual(seqs(of("said")), [1, 2, 3, 4, 5, 8]);
+  assert.ok(line.frames.isEmpty, "it asked for more than was missing");
+});
+
+test("a message right behind the answer to a join is not lost", async (context) => {
+  const { server, client, next } = await opened(context, { join: [] });
+  const line = await server.ready();
+  await next("connected");
+  const joined = client.join(ROOM);
+  const asked = await line.heard("join");
+  line.socket._socket.cork(); // both frames in one segment
+  line.ack(asked, { r: ROOM, epoch: 1, top: 5 });
+  line.message(ROOM, 6);
+  line.socket._socket.uncork();
+  await joined;
+  assert.equal((await next("said")).seq, 6);
+});
+
+test("a line is sent again under its client id until it is stored, and its own copy is as good as the ack", async (context) => {
+  const { server, client, next, of } = await opened(context);
+  const first = await server.ready([ROOM, 0]);
+  await next("connected");
+  const clientId = client.send(ROOM, "hello");
+  client.send(ROOM, "and on");
+  assert.deepEqual(client.pending(ROOM).map((line) => line.body), ["hello", "and on"]);
+  const sent = await first.heard("send");
+  assert.deepEqual([sent.id, sent.data.body], [clientId, "hello"]);
+  first.socket.terminate(); // the ack is lost
+  const second = await server.line();
+  second.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [{ r: ROOM, epoch: 1, top: 1 }] } });
+  assert.equal((await second.heard("send")).id, clientId);
+  second.message(ROOM, 1, { sender: 7, body: "hello", clientId });
+  assert.deepEqual(await next("confirmed"), { type: "confirmed", roomId: ROOM, clientId, seq: 1 });
+  assert.equal((await next("said")).isOwn, true);
+  const other = await second.heard("send");
+  assert.equal(other.data.body, "and on");
+  second.ack({ id: clientId }, { messageId: 1, seq: 1, ts: 1, duplicate: true });
+  second.ack(other, { messageId: 2, seq: 2, ts: 1 });
+  await client.waitSent();
+  assert.deepEqual(seqs(of("confirmed")), [1, 2]);
+  assert.deepEqual([client.unsent, client.pending(ROOM)], [0, []]);
+});
+
+test("one line of a room is under way at a time, and rooms do not wait for each other", async (context) => {
+  const { server, client, next } = await opened(context, { join: [1, 2] });
+  const line = await server.ready([1, 0], [2, 0]);
+  await next("connected");
+  for (const [room, body] of [[1, "a"], [1, "b"], [2, "c"]]) client.send(room, body);
+  const [a, c] = [await line.heard("send"), await line.heard("send")];
+  assert.deepEqual([a.data.body, c.data.body], ["a", "c"]);
+  line.ack(a, { messageId: 1, seq: 1, ts: 1 });
+  assert.equal((await line.heard("send")).data.body, "b");
+});
+
+test("an error that may pass is waited out, one for good is told, and the next line goes", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  const clientId = client.send(ROOM, "too fast");
+  client.send(ROOM, "next");
+  const began = Date.now();
+  line.error(await line.heard("send"), 4291, { recoverable: true, retryAfter: 1 });
+  const again = await line.heard("send");
+  assert.ok(Date.now() - began > 900, "it did not wait");
+  assert.equal(again.id, clientId);
+  line.error(again, 1005, { recoverable: false });
+  const { code, body, why } = await next("undelivered");
+  assert.deepEqual([code, body, why], [1005, "too fast", "error 1005"]);
+  assert.equal((await line.heard("send")).data.body, "next");
+});
+
+test("a line that no frame can carry is told, and never sent", async (context) => {
+  const { server, client, next } = await opened(context, { hello: { ...HELLO, limits: { frame: 400 } } });
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.send(ROOM, "ü".repeat(200));
+  client.send(ROOM, "short");
+  assert.equal((await next("undelivered")).code, 1003);
+  assert.equal((await line.heard("send")).data.body, "short");
+});
+
+test("a connection that is closed with 1009 gives up the line that was too big", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.send(ROOM, "too big for who sits in between");
+  await line.heard("send");
+  line.socket.close(1009);
+  assert.equal((await next("undelivered")).code, 1003);
+  assert.ok((await next("disconnected")).retrySeconds >= 1);
+});
+
+test("a token is asked for anew at each connection; after 4002 once at once, and then it ends", async (context) => {
+  let asked = 0;
+  const { server, client, next, of } = await opened(context, { token: async () => `token ${++asked}` });
+  const first = await server.ready([ROOM, 0]);
+  assert.equal(first.start.token, "token 1");
+  await next("connected");
+  first.socket.close(4002, "token expired");
+  assert.equal((await next("disconnected")).retrySeconds, 0);
+  const second = await server.line();
+  assert.equal(second.start.token, "token 2");
+  second.socket.close(4002, "token expired");
+  assert.deepEqual(await next("ended"), { type: "ended", code: 4002, why: "token expired" });
+  assert.equal(of("disconnected").length, 1);
+  await assert.rejects(client.join(ROOM), ClientRefused);
+});
+
+test("a token that cannot be asked for anew ends it with 4002 at once", async (context) => {
+  const { server, next } = await opened(context);
+  (await server.ready([ROOM, 0])).socket.close(4002, "token expired");
+  assert.equal((await next("ended")).code, 4002);
+});
+
+test("a token function that throws is tried again, unless it says that there is no use", async (context) => {
+  let tries = 0;
+  const token = () => {
+    tries += 1;
+    if (tries === 1) throw new Error("the network is away");
+    throw new ClientRefused(0, "signed out");
+  };
+  const { next } = await opened(context, { token });
+  assert.match((await next("disconnected")).why, /the network is away/);
+  assert.equal((await next("ended")).why, "signed out");
+});
+
+test("token_expiring is answered with refresh on the same connection", async (context) => {
+  let asked = 0;
+  const { server, next, of } = await opened(context, { token: () => `token ${++asked}` });
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  line.say({ type: "token_expiring", data: { at: Date.now() + 60000 } });
+  const refresh = await line.heard("refresh");
+  assert.deepEqual(refresh.data, { token: "token 2" });
+  line.ack(refresh);
+  line.say({ type: "token_expiring", data: { at: Date.now() + 60000 } });
+  line.error(await line.heard("refresh"), 1004); // of a server that does not know it
+  line.message(ROOM, 1);
+  await next("said");
+  assert.equal(of("disconnected").length, 0);
+});
+
+test("40xx ends it: who waits is told, and nothing is tried again", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.send(ROOM, "never stored");
+  const sent = assert.rejects(client.waitSent(), ClientRefused);
+  const asked = assert.rejects(client.history(ROOM, 10), ClientRefused);
+  line.socket.close(4003, "forbidden");
+  assert.deepEqual(await next("ended"), { type: "ended", code: 4003, why: "forbidden" });
+  await Promise.all([sent, asked]);
+  assert.throws(() => client.send(ROOM, "more"), ClientRefused);
+  assert.equal(client.unsent, 1);
+  await soon(300);
+  assert.ok(server.lines.isEmpty, "it came back");
+});
+
+test("what was asked for is told when the connection is lost", async (context) => {
+  const { server, client, next } = await opened(context);
+  await assert.rejects(client.request("ping"), ServerAway);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  const asked = assert.rejects(client.history(ROOM, 10), ServerAway);
+  await line.heard("history");
+  line.socket.terminate();
+  await asked;
+});
+
+test("it moves when the server says so, at its own moment and without jitter", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.send(ROOM, "under way");
+  await line.heard("send");
+  const began = Date.now();
+  line.say({ type: "reconnect", data: { after: 200, deadline: Date.now() + 5000, reason: "drain", resume: true } });
+  const moved = await server.ready([ROOM, 0]);
+  const waited = Date.now() - began;
+  assert.ok(waited >= 190 && waited < 700, `${waited} ms`);
+  assert.equal((await moved.heard("send")).data.body, "under way");
+  assert.equal(await line.closed, 1000);
+});
+
+test("a log that was replaced while the line was cut between ready and gap is still found out", async (context) => {
+  const { server, next, of } = await opened(context);
+  const first = await server.ready([ROOM, 10, 1]);
+  first.message(ROOM, 11);
+  await next("said");
+  first.socket.close(4200);
+  const second = await server.line(); // the database was restored meanwhile
+  second.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [{ r: ROOM, epoch: 2, top: 4 }] } });
+  second.socket.close(4200);
+  const third = await server.ready([ROOM, 4, 2]);
+  assert.deepEqual(third.start.resume, { rooms: { [ROOM]: { seq: 11, epoch: 1 } } });
+  third.say({ type: "gap", room: ROOM, data: { from: 1, to: 4, top: 4, reset: true } });
+  await next("replaced");
+  third.message(ROOM, 5);
+  assert.equal((await next("said")).seq, 5);
+  third.socket.close(4200);
+  const fourth = await server.line();
+  assert.deepEqual(fourth.start.resume, { rooms: { [ROOM]: { seq: 5, epoch: 2 } } });
+  assert.equal(of("replaced").length, 1);
+});
+
+test("what was fetched of a log that is no more is thrown away", async (context) => {
+  const { server, next, of } = await opened(context);
+  const line = await server.ready([ROOM, 2, 1]);
+  line.message(ROOM, 9);
+  const asked = await line.heard("history");
+  line.say({ type: "gap", room: ROOM, data: { from: 1, to: 20, top: 20, reset: true } });
+  line.ack(asked, { messages: [{ seq: 30, ts: 1, sender: 8, body: "of the old log" }] });
+  line.message(ROOM, 21);
+  assert.equal((await next("said")).seq, 21);
+  assert.deepEqual(seqs(of("said")), [21]);
+});
+
+test("presence is known while the line is up, and what changed over a cut is told", async (context) => {
+  const { server, client, next, of } = await opened(context);
+  const ann = { user: 7, name: "Ann", status: "online" };
+  const ben = { user: 8, name: "Ben", status: "online" };
+  const first = await server.ready([ROOM, 0]);
+  assert.equal(client.here(ROOM), null);
+  first.say({ type: "presence_state", room: ROOM, data: { users: [ann, ben] } });
+  await next("presence");
+  assert.deepEqual([...client.here(ROOM).keys()], [7, 8]);
+  first.say({ type: "presence_diff", rooms: [1, ROOM], data: { joins: [{ ...ben, status: "away" }], leaves: [] } });
+  assert.equal((await next("presence")).here[0].status, "away");
+  first.socket.close(4200);
+  await next("disconnected");
+  assert.equal(client.here(ROOM), null);
+  const second = await server.ready([ROOM, 0]);
+  second.say({ type: "presence_state", room: ROOM, data: { users: [ann] } });
+  const { here, gone } = await next("presence");
+  assert.deepEqual([here, gone.map((person) => person.userId)], [[], [8]]);
+  assert.equal(of("presence").length, 3);
+});
+
+test("rooms that refuse are told, and one that was left is not resumed", async (context) => {
+  const { server, client, next } = await opened(context, { join: [1, 2, 3, 4] });
+  const refused = assert.rejects(client.join(2), Refused);
+  const first = await server.ready([1, 0], { r: 2, code: 3004, error: "NOT_MEMBER" }, [3, 0], [4, 0]);
+  await refused;
+  first.say({ type: "member", room: 3, data: { user: 7, role: "member", change: "left" } });
+  assert.deepEqual(await next("roomRefused"), { type: "roomRefused", roomId: 3, code: 3004, why: "no member any more" });
+  client.leave(4);
+  assert.equal((await first.heard("leave")).room, 4);
+  first.socket.close(4200);
+  const second = await server.line();
+  assert.deepEqual(Object.keys(second.start.resume.rooms), ["1"]);
+});
+
+test("a room that may let us in later is asked again", async (context) => {
+  const { server, client } = await opened(context);
+  const line = await server.ready({ r: ROOM, code: 5002, error: "STORAGE_UNAVAILABLE" });
+  const asked = await line.heard("join");
+  line.ack(asked, { r: ROOM, epoch: 1, top: 5 });
+  await client.join(ROOM);
+});
+
+test("typing, receipts and members are told as the contract says", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  line.say({ type: "typing", room: ROOM, data: { users: [7, 8], names: { 7: "Ann", 8: "Ben" } } });
+  assert.deepEqual((await next("typing")).names, new Map([[8, "Ben"]]));
+  line.say({ type: "receipts", room: ROOM, ts: 1, data: { marks: { 8: 3 } } });
+  assert.deepEqual((await next("receipts")).marks, new Map([[8, 3]]));
+  line.say({ type: "member", room: ROOM, data: { user: 9, role: "member", change: "joined" } });
+  assert.deepEqual(await next("member"), { type: "member", roomId: ROOM, userId: 9, isActive: true });
+  client.typing(ROOM, true);
+  assert.deepEqual((await line.heard("typing")).data, { on: true });
+  client.read(ROOM, 3);
+  assert.deepEqual((await line.heard("read")).data, { seq: 3 });
+});
+
+test("pings are answered, and a line on which nobody answers is given up", async (context) => {
+  const { server, client, next } = await opened(context, { hello: { ...HELLO, hb: 500, hbGrace: 500 } });
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  line.say({ type: "ping" });
+  await line.heard("pong");
+  const { code, why } = await next("disconnected"); // silent for longer than hb and hbGrace
+  assert.deepEqual([code, why], [1006, "nothing was heard for too long"]);
+  await server.ready([ROOM, 0]);
+  await next("connected");
+  assert.equal(client.isConnected, true);
+});
+
+test("it leaves in order, and says no more", async (context) => {
+  const { server, client, next, of } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  const waiting = assert.rejects(client.join(43), ServerAway);
+  await client.close();
+  assert.equal(await line.closed, 1000);
+  await waiting;
+  assert.equal(of("disconnected").length + of("ended").length, 0);
+  await assert.rejects(client.join(ROOM), ServerAway);
+});
+
+test("what it cannot work with is refused where it is made", () => {
+  assert.throws(() => new Client({ url: "ftp://x", WebSocket }), TypeError);
+  assert.throws(() => new Client({ url: "nowhere", WebSocket }), TypeError);
+});
+
+test("the types name what there is", () => {
+  const declared = readFileSync(new URL("../index.d.ts", import.meta.url), "utf8");
+  const body = /class Client \{([^}]*)\}/.exec(declared.replace(/\{[^{}]*\}(?=[;)])/g, ""))[1];
+  const named = [...body.matchAll(/^ {2}(?:readonly )?(\w+)[(:?]/gm)].map((match) => match[1]);
+  const client = new Client({ url: "http://127.0.0.1:9", WebSocket });
+  const there = [...Object.getOwnPropertyNames(Client.prototype), ...Object.keys(client)];
+  assert.deepEqual([...new Set(named)].sort(), there.filter((name) => !name.startsWith("_")).sort());
+});

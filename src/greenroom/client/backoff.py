@@ -1,0 +1,33 @@
+"""How long to wait after a connection was lost. Pure.
+
+The range of the close code is the policy, so that a code of tomorrow is handled rightly today: 1000 and 40xx stop, 41xx
+back off for at least a second, 42xx come back at once. Every wait has full jitter: those who were cut together do not
+come back together.
+"""
+
+import re
+from typing import Final
+
+RETRY_SECONDS_FIRST: Final = 0.5
+RETRY_SECONDS_MAX: Final = 30.0
+_DOUBLINGS_MAX: Final = 8
+_OURS_TO_MEND: Final = (1002, 1007, 1009)  # what we said was wrong: not at once again
+_TOLD: Final = re.compile(r";\s*retry=(\d{1,4})$")
+
+
+def retry_seconds(code: int, reason: str, failures: int, chance: float) -> float | None:
+    """Seconds until the next try; None: there is no use in one.
+
+    code: of the close, 1006 when there was none. reason: of the close; one that ends with ";retry=SECONDS" is heeded.
+    failures: tries since the client was last live. chance: from 0 up to 1.
+    """
+    if code == 1000 or 4000 <= code < 4100:
+        return None
+    is_told_to_resume = code == 1012 or 4200 <= code < 4300
+    if is_told_to_resume and failures == 0:
+        return chance
+    grown: float = chance * min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2 ** min(failures, _DOUBLINGS_MAX))
+    if (told := _TOLD.search(reason)) is not None:
+        return int(told[1]) + grown
+    least = 1.0 if 4100 <= code < 4200 or code in _OURS_TO_MEND else 0.0
+    return min(RETRY_SECONDS_MAX, least + grown)

@@ -1,0 +1,55 @@
+"""Who is here in one room, folded from `presence_state` and `presence_diff`. Pure.
+
+Both answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed before
+a cut is kept to compare the next state with, but is not known any more until that comes.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from greenroom.client.events import Person
+
+Item = dict[str, Any]
+Changed = tuple[tuple[Person, ...], tuple[Person, ...]]
+
+
+class Presence:
+    """is_known: the server has told of everybody on this connection."""
+
+    __slots__ = ("is_known", "people")
+
+    def __init__(self) -> None:
+        self.is_known = False
+        self.people: dict[int, Person] = {}
+
+    def state(self, users: list[Item]) -> Changed:
+        """Everybody who is here, and nobody else: (who came or changed, who went)."""
+        people = {item["user"]: _person(item) for item in users if _is_here(item)}
+        left = [person for user_id, person in self.people.items() if user_id not in people]
+        gone = tuple(replace(person, status="offline") for person in left)
+        here = tuple(person for user_id, person in people.items() if self.people.get(user_id) != person)
+        self.people, self.is_known = people, True
+        return here, gone
+
+    def diff(self, joins: list[Item], leaves: list[Item]) -> Changed:
+        """Some people came, changed or went: (who came or changed, who went)."""
+        came = [_person(item) for item in joins if _is_here(item)]
+        here = tuple(person for person in came if self.people.get(person.user_id) != person)
+        self.people |= {person.user_id: person for person in here}
+        left = [_person(item) for item in (*leaves, *(item for item in joins if not _is_here(item)))]
+        gone = tuple(person for person in left if self.people.pop(person.user_id, None) is not None)
+        return here, gone
+
+    def forget(self) -> None:
+        """The connection is lost: nobody says who comes and goes."""
+        self.is_known = False
+
+
+def _is_here(item: Item) -> bool:
+    return bool(item.get("status") != "offline")
+
+
+def _person(item: Item) -> Person:
+    user_id = item["user"]
+    name = item.get("name") or f"user {user_id}"
+    return Person(user_id, name, item.get("status") or "online", item.get("activity") or "")

@@ -1,0 +1,79 @@
+"""The pure parts agree with cases.json, as those of the JavaScript client must: the same names, the same semantics."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenroom.client.backoff import retry_seconds
+from greenroom.client.events import Person, Said
+from greenroom.client.presence import Presence
+from greenroom.client.room_log import RoomLog
+
+CASES = json.loads((Path(__file__).parent / "cases.json").read_text())
+
+
+def title(case: dict[str, Any]) -> str:
+    return str(case["title"])
+
+
+@pytest.mark.parametrize("case", CASES["backoff"], ids=str)
+def test_the_range_of_a_close_code_says_how_long_to_wait(case: dict[str, Any]):
+    assert retry_seconds(case["code"], case["reason"], case["failures"], case["chance"]) == case["seconds"]
+
+
+@pytest.mark.parametrize("case", CASES["roomLog"], ids=title)
+def test_a_room_log_tells_each_message_once_and_in_order(case: dict[str, Any]):
+    log = RoomLog(case["recent"])
+    for step in case["steps"]:
+        assert [said.seq for said in done(log, step)] == step["told"], step
+        found = {"seq": log.seq, "isMissing": log.is_missing, "epoch": log.epoch}
+        if "page" not in step:  # of a page goal is what it was asked for
+            found["goal"] = log.goal
+        expected = {name: step[name] for name in found if name in step}
+        assert {name: found[name] for name in expected} == expected, step
+
+
+def done(log: RoomLog, step: dict[str, Any]) -> list[Said]:
+    if "entered" in step:
+        log.entered(*step["entered"])
+    elif "skipped" in step:
+        log.skipped(step["skipped"])
+    elif "replaced" in step:
+        log.replaced(step["replaced"])
+    elif "skip" in step:
+        return log.take(step["skip"], None)
+    elif "page" in step:
+        return log.take_page([(seq, said(seq)) for seq in step["page"]], step["goal"])
+    else:
+        return log.take(step["take"], said(step["take"]))
+    return []
+
+
+def said(seq: int) -> Said:
+    return Said(1, seq, 7, "alice", f"m{seq}", 0, None, is_own=False)
+
+
+@pytest.mark.parametrize("case", CASES["presence"], ids=title)
+def test_presence_is_folded(case: dict[str, Any]):
+    presence = Presence()
+    for step in case["steps"]:
+        here, gone = changed(presence, step)
+        assert [person.user_id for person in here] == step.get("here", []), step
+        assert [person.user_id for person in gone] == step.get("gone", []), step
+        assert all(person.status == "offline" for person in gone), step
+        assert presence.is_known == step.get("isKnown", presence.is_known), step
+        assert sorted(presence.people) == step.get("all", sorted(presence.people)), step
+        if "names" in step:
+            assert [presence.people[user_id].name for user_id in step["all"]] == step["names"]
+
+
+def changed(presence: Presence, step: dict[str, Any]) -> tuple[tuple[Person, ...], tuple[Person, ...]]:
+    if "state" in step:
+        return presence.state(step["state"])
+    if "diff" in step:
+        return presence.diff(*step["diff"])
+    if "forget" in step:
+        presence.forget()
+    return (), ()

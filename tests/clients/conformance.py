@@ -1,0 +1,468 @@
+"""Does a client keep the contract of docs/clients.md? Drives it through drops and restarts of a real server.
+
+    python tests/clients/conformance.py --list
+    python tests/clients/conformance.py -- node my_driver.js
+    python tests/clients/conformance.py --only cuts_of_sends -- ./my_driver
+
+What stands behind `--` is a program that speaks the driver's protocol. Several are started at a time: they talk to
+each other, through a proxy that cuts where it hurts (hostile_proxy.py). In the end what each client has told its user
+must be the server's log: every message once, in order, each line stored once and as it was said, and confirmed with its
+seq.
+
+Exit codes: 0 every scenario held; 1 one did not, and why; 2 told wrongly.
+"""
+
+import argparse
+import random
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+HERE: Final = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "acceptance")]
+
+from hostile_proxy import HostileProxy, Moment, open_proxy  # type: ignore[import-not-found]  # noqa: E402
+from person import Failed, Person, open_person  # type: ignore[import-not-found]  # noqa: E402
+from server_process import ServerProcess, sweep_abandoned  # type: ignore[import-not-found]  # noqa: E402
+
+SETTLE_SECONDS_MAX: Final = 45.0
+POLL_SECONDS: Final = 0.05
+_ids = count(7_000_000, 100)
+
+
+class World:
+    """A server, the proxy in front of it, and the programs that drive clients."""
+
+    def __init__(
+        self, server: ServerProcess, proxy: HostileProxy, drivers: list[list[str]], stack: AsyncExitStack, seed: int
+    ) -> None:
+        self.seed = seed
+        self.settle_seconds_max = SETTLE_SECONDS_MAX
+        self.server = server
+        self.proxy = proxy
+        self.drivers = drivers
+        self._stack = stack  # of the clients, who leave in order at its end
+
+    async def people(self, number: int, *, direct: bool = False) -> list[Person]:
+        """So many clients, of each driver in turn; direct: past the proxy."""
+        first = next(_ids)
+        await self.server.make_people(*range(first, first + number))
+        return [
+            await self.person(first + at, self.drivers[at % len(self.drivers)], direct=direct) for at in range(number)
+        ]
+
+    async def person(
+        self, user_id: int, driver: list[str], *, direct: bool = False, token: Callable[[], str] | None = None
+    ) -> Person:
+        port = self.server.port if direct else self.proxy.port
+        name = f"user {user_id} ({' '.join(Path(word).name for word in driver)})"
+        shown = token or (lambda: ServerProcess.token(user_id))
+        opened: Person = await self._stack.enter_async_context(
+            open_person(driver, f"http://127.0.0.1:{port}", user_id, name, shown)
+        )
+        return opened
+
+    async def room(self, *people: Person) -> int:
+        """A new room that they have joined."""
+        room_id: int = await self.server.make_room(next(_ids), [person.user_id for person in people])
+        async with trio.open_nursery() as nursery:
+            for person in people:
+                nursery.start_soon(person.join, room_id)
+        return room_id
+
+    async def settled(self, room: int, *people: Person, recent_of: int = 0) -> list[Any]:
+        """Wait until everything is said and heard, and compare; what is stored. recent_of: the seq before the first."""
+        for person in people:
+            await person.wait_sent()
+        stored = await self.server.log_of(room)
+        rows = [row for row in stored if row["seq"] > recent_of]
+        for person in people:
+            own = {row["client_id"]: row["seq"] for row in rows if row["sender_id"] == person.user_id}
+            expected = [
+                [row["seq"], row["sender_id"], row["client_id"] if row["client_id"] in own else None, row["content"]]
+                for row in rows
+            ]
+            report = await self._report_with(person, room, lambda report, rows=rows: len(report["log"]) >= len(rows))
+            assert report["log"] == expected, _difference(person, report["log"], expected)
+            assert report["undelivered"] == {}, f"{person.name}: {report['undelivered']}"
+            confirmed = {id_: seq for id_, seq in report["confirmed"].items() if id_ in own}
+            assert confirmed == own, f"{person.name} was told of {confirmed}, stored is {own}"
+        self._check_said(room, stored, people)
+        return stored
+
+    def _check_said(self, room: int, stored: list[Any], people: tuple[Person, ...]) -> None:
+        assert [row["seq"] for row in stored] == list(range(1, len(stored) + 1)), "the server's log has a hole"
+        for person in people:
+            own = [(row["client_id"], row["content"]) for row in stored if row["sender_id"] == person.user_id]
+            said = person.said.get(room, [])
+            assert own == said, _difference(person, own, said)
+
+    async def _report_with(
+        self, person: Person, room: int, is_enough: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        deadline = trio.current_time() + self.settle_seconds_max
+        while not is_enough(report := await person.report(room)):
+            assert trio.current_time() < deadline, (
+                f"{person.name} after {self.settle_seconds_max:g} s: {_short(report)}"
+            )
+            await trio.sleep(POLL_SECONDS)
+        return report
+
+    async def wait_here(self, room: int, watcher: Person, *others: Person) -> None:
+        """Wait until the client shows exactly these as being here."""
+        here = sorted(person.user_id for person in (watcher, *others))
+        await self._report_with(watcher, room, lambda report: report["here"] == here)
+
+    async def wait_report(self, person: Person, is_enough: Callable[[dict[str, Any]], bool], room: int = 0) -> Any:
+        """Wait until the client reports what *is_enough* takes."""
+        return await self._report_with(person, room, is_enough)
+
+
+Scenario = Callable[[World], Awaitable[None]]
+
+
+# -- the scenarios -----------------------------------------------------------------------------------------------------
+
+
+async def cuts_of_handshakes(world: World) -> None:
+    """The line is cut in the handshake, before ready, and when the replay is done and nothing says so."""
+    moments = (
+        Moment.UPGRADE_UNANSWERED,
+        Moment.UPGRADE_HALF_ANSWERED,
+        Moment.NO_HELLO,
+        Moment.START_UNSENT,
+        Moment.NO_READY,
+        Moment.NO_LIVE,
+    )
+    for moment in moments[:3]:  # already on the way to the first connection
+        world.proxy.cut_at(moment)
+    people = await world.people(2)
+    room = await world.room(*people)
+    for moment in moments:
+        await _talk(people, room, f"{moment.name} ", 3)
+        world.proxy.cut_at(Moment.NO_COPY)  # so that there is a handshake
+        world.proxy.cut_at(moment)
+        await _talk(people, room, f"{moment.name} after ", 3)
+        await _wait_cut(world)
+        await world.settled(room, *people)
+    await world.wait_here(room, *people)
+
+
+async def cuts_of_sends(world: World) -> None:
+    """The line is cut around what a client says: before it was sent, half sent, before the ack, after the commit."""
+    people = await world.people(2)
+    for moment in (Moment.SEND_UNSENT, Moment.SEND_HALF, Moment.BEFORE_ACK, Moment.AFTER_COMMIT):
+        room = await world.room(*people)
+        for after in (0, 0, 3, 4):
+            world.proxy.cut_at(moment, after=after)
+        await _talk(people, room, f"{moment.name} ", 12)
+        await _wait_cut(world)
+        await world.settled(room, *people)
+
+
+async def cuts_of_what_is_heard(world: World) -> None:
+    """The line is cut before a message, and in the middle of one."""
+    people = await world.people(2)
+    for moment in (Moment.NO_COPY, Moment.MID_FRAME):
+        room = await world.room(*people)
+        for after in (0, 1, 5, 6):
+            world.proxy.cut_at(moment, after=after)
+        await _talk(people, room, f"{moment.name} ", 12)
+        await _wait_cut(world)
+        await world.settled(room, *people)
+
+
+async def far_behind(world: World) -> None:
+    """More is missed than the server replays: the gap is filled through history, which is cut, too."""
+    (away,) = await world.people(1)
+    (busy,) = await world.people(1, direct=True)
+    room = await world.server.make_room(next(_ids), [away.user_id, busy.user_id])
+    await away.join(room)
+    await busy.join(room)
+    await busy.send(room, ["before"])
+    await world.settled(room, away, busy)
+    world.proxy.close()
+    await away.send(room, ["said while away"])
+    await busy.send(room, [f"missed {number}" for number in range(600)])
+    await busy.wait_sent()
+    for moment in (Moment.HISTORY_UNANSWERED, Moment.HISTORY_HALF, Moment.HISTORY_HALF):
+        world.proxy.cut_at(moment, after=int(moment is Moment.HISTORY_HALF))
+    world.proxy.open()
+    await _wait_cut(world)
+    await world.settled(room, away, busy)
+
+
+async def many_rooms(world: World) -> None:
+    """Rooms do not wait for each other, and each keeps its order through cuts."""
+    people = await world.people(2)
+    rooms = [await world.room(*people) for _ in range(5)]
+    for after in (2, 9, 17):
+        world.proxy.cut_at(Moment.AFTER_COMMIT, after=after)
+        world.proxy.cut_at(Moment.NO_COPY, after=after)
+    for room in rooms:
+        await _talk(people, room, f"{room} ", 8)
+    await _wait_cut(world)
+    for room in rooms:
+        await world.settled(room, *people)
+
+
+async def killed(world: World) -> None:
+    """The server is killed (kill -9) while people talk, and started again."""
+    await _restart_while_talking(world, world.server.kill)
+
+
+async def restarted(world: World) -> None:
+    """The server is stopped in order while people talk, and started again."""
+    await _restart_while_talking(world, world.server.stop)
+
+
+async def restored_from_a_copy(world: World) -> None:
+    """The log is another one than the client knew: it begins anew, with what was wanted of the old."""
+    people = await world.people(2)
+    room = await world.server.make_room(next(_ids), [person.user_id for person in people])
+    for person in people:
+        await person.join(room, recent=3)
+    await _talk(people, room, "lost or not ", 6)
+    await world.settled(room, *people)
+    await trio.to_thread.run_sync(world.server.kill)
+    await world.server.query("delete from messages where conversation_id = $1 and seq > 5", room)
+    await world.server.query("update participants set read_seq = least(read_seq, 5) where conversation_id = $1", room)
+    await world.server.query("update conversations set top_seq = 5, epoch = epoch + 1 where id = $1", room)
+    await trio.to_thread.run_sync(world.server.start)
+    for person in people:
+        await world.wait_report(person, lambda report: report["replaced"] == 1, room)
+    kept = await world.server.log_of(room)
+    for person in people:
+        person.said[room] = [(r["client_id"], r["content"]) for r in kept if r["sender_id"] == person.user_id]
+    await _talk(people, room, "of the new log ", 4)
+    await world.settled(room, *people, recent_of=2)
+    for person in people:
+        assert (await person.report(room))["replaced"] == 1
+
+
+async def token_expires(world: World) -> None:
+    """A token that expires is replaced by another one: asked for once, and nothing is lost."""
+    user, driver = next(_ids), world.drivers[0]
+    await world.server.make_people(user)
+    ends = iter((time.time() + 3, time.time() + 3600))
+    person = await world.person(user, driver, token=lambda: ServerProcess.token(user, exp=int(next(ends))))
+    (other,) = await world.people(1)
+    room = await world.room(person, other)
+    await _talk((person, other), room, "before ", 3)
+    await world.wait_report(person, lambda report: report["connects"] == 2 or person.tokens_asked == 2, room)
+    await _talk((person, other), room, "after ", 3)
+    await world.settled(room, person, other)
+    assert person.tokens_asked == 2
+    assert (await person.report(room))["closes"] in ([4002], [])  # none: where it was refreshed on the connection
+
+
+async def token_is_no_good(world: World) -> None:
+    """A client whose token is expired asks once for another; that one being no better, it stops."""
+    driver = world.drivers[0]
+    for faulty in (_expired, _forged):
+        user = next(_ids)
+        await world.server.make_people(user)
+        person = await world.person(user, driver, token=lambda user=user, faulty=faulty: faulty(user))
+        report = await world.wait_report(person, lambda report: report["ended"] is not None)
+        assert report["ended"] in (401, 4001, 4002), report
+        assert person.tokens_asked == 2 if faulty is _expired else person.tokens_asked <= 2
+        tokens_asked = person.tokens_asked
+        await trio.sleep(1.5)
+        assert person.tokens_asked == tokens_asked, "it goes on trying"
+        assert await _code_of_join(person, 1) is not None, "a client that has ended joins a room"
+
+
+async def rooms_that_refuse(world: World) -> None:
+    """A room that does not let us in is told as such, and costs nobody else anything."""
+    people = await world.people(2)
+    room = await world.room(*people)
+    foreign = await world.server.make_room(next(_ids), [people[0].user_id])
+    assert await _code_of_join(people[1], foreign) == 3004, "somebody who is no member is let in"
+    world.proxy.cut_at(Moment.NO_COPY)
+    await _talk(people, room, "on ", 5)
+    await _wait_cut(world)
+    await world.settled(room, *people)
+
+
+async def silent_line(world: World) -> None:
+    """The line goes dead without a word while an answer is awaited: the client finds out, and comes back."""
+    people = await world.people(2)
+    room = await world.room(*people)
+    await _talk(people, room, "before ", 2)
+    await world.settled(room, *people)
+    world.proxy.freeze()
+    await _talk(people, room, "into the silence ", 2)
+    for person in people:
+        await world.wait_report(person, lambda report: report["closes"] == [1006] or len(report["closes"]) > 1, room)
+    world.proxy.thaw()
+    await world.settled(room, *people)
+
+
+async def everything_by_chance(world: World) -> None:
+    """A minute of all of it, by a seed."""
+    chance = random.Random(world.seed)
+    people = await world.people(4)
+    rooms = [await world.room(*people) for _ in range(3)]
+    cuts = [moment for moment in Moment if not moment.name.startswith("HISTORY")]
+    for turn in range(25):
+        for _ in range(chance.randrange(4)):
+            world.proxy.cut_at(chance.choice(cuts), after=chance.randrange(6))
+        for person in people:
+            await person.send(chance.choice(rooms), [f"{turn} {at}" for at in range(chance.randrange(12))])
+        what = chance.random()
+        if what < 0.12:
+            await trio.to_thread.run_sync(world.server.kill if what < 0.06 else world.server.stop)
+            await trio.sleep(chance.uniform(0, 0.5))
+            await trio.to_thread.run_sync(world.server.start)
+        elif what < 0.2:
+            world.proxy.close()
+            await trio.sleep(chance.uniform(0, 1))
+            world.proxy.open()
+        await trio.sleep(chance.uniform(0, 0.5))
+    world.proxy.forget_plans()
+    for room in rooms:
+        await world.settled(room, *people)
+
+
+QUICK: Final[tuple[Scenario, ...]] = (
+    cuts_of_handshakes,
+    cuts_of_sends,
+    cuts_of_what_is_heard,
+    far_behind,
+    many_rooms,
+    killed,
+    restarted,
+    restored_from_a_copy,
+    token_expires,
+    token_is_no_good,
+    rooms_that_refuse,
+)
+LONG: Final[tuple[Scenario, ...]] = (silent_line, everything_by_chance)
+
+
+# -- their parts -------------------------------------------------------------------------------------------------------
+
+
+async def _talk(people: list[Person] | tuple[Person, ...], room: int, prefix: str, lines: int) -> None:
+    """Everybody says so many lines, at once."""
+    async with trio.open_nursery() as nursery:
+        for person in people:
+            nursery.start_soon(person.send, room, [f"{prefix}{person.user_id} {number}" for number in range(lines)])
+
+
+async def _wait_cut(world: World) -> None:
+    """Wait until every moment that was asked for has come: a scenario in which nothing was cut shows nothing."""
+    with trio.move_on_after(SETTLE_SECONDS_MAX):
+        await world.proxy.wait_cut()
+    assert not world.proxy.plans, f"these never came: {world.proxy.plans}"
+
+
+async def _restart_while_talking(world: World, end: Callable[[], object]) -> None:
+    people = await world.people(2)
+    room = await world.room(*people)
+    await _talk(people, room, "before ", 40)  # some are stored, one is under way, some wait
+    await trio.to_thread.run_sync(end)
+    await _talk(people, room, "between ", 3)
+    await trio.to_thread.run_sync(world.server.start)
+    await _talk(people, room, "after ", 3)
+    await world.settled(room, *people)
+    await world.wait_here(room, *people)
+
+
+async def _code_of_join(person: Person, room: int) -> int | None:
+    """With what a join fails; None when it does not."""
+    try:
+        await person.join(room)
+    except Failed as failed:
+        return int(failed.code)
+    return None
+
+
+def _expired(user_id: int) -> str:
+    token: str = ServerProcess.token(user_id, exp=int(time.time()) - 60)
+    return token
+
+
+def _forged(user_id: int) -> str:
+    head, claims, signature = ServerProcess.token(user_id).split(".")
+    return f"{head}.{claims}.{signature[::-1]}"
+
+
+def _difference(person: Person, found: list[Any], expected: list[Any]) -> str:
+    for at, (one, other) in enumerate(zip(found, expected, strict=False)):
+        if one != other:
+            return f"{person.name}: entry {at} is {one}, and should be {other}"
+    return f"{person.name}: {len(found)} entries, and should be {len(expected)}"
+
+
+def _short(report: dict[str, Any]) -> dict[str, Any]:
+    return report | {
+        "log": f"{len(report['log'])} entries, to {report['log'][-1:]}",
+        "confirmed": len(report["confirmed"]),
+    }
+
+
+# -- running them ------------------------------------------------------------------------------------------------------
+
+
+async def run(scenario: Scenario, server: ServerProcess, drivers: list[list[str]], *, seed: int = 1) -> None:
+    """One scenario with clients of its own. Raises AssertionError with what did not hold."""
+    async with open_proxy(lambda: server.port) as proxy, AsyncExitStack() as stack:
+        await scenario(World(server, proxy, drivers, stack, seed))
+
+
+@asynccontextmanager
+async def started_server() -> AsyncIterator[ServerProcess]:
+    """A real server of our own, without limits on what a user may say."""
+    with ServerProcess() as server:
+        await trio.to_thread.run_sync(server.start)
+        yield server
+
+
+async def _main(scenarios: list[Scenario], driver: list[str], seed: int) -> int:
+    failures = 0
+    async with started_server() as server:
+        for scenario in scenarios:
+            began = time.monotonic()
+            try:
+                await run(scenario, server, [driver], seed=seed)
+            except Exception:
+                failures += 1
+                print(f"FAILED  {scenario.__name__}: {scenario.__doc__}")
+                traceback.print_exc(file=sys.stdout)
+            else:
+                print(f"held    {scenario.__name__}  ({time.monotonic() - began:.1f} s)", flush=True)
+            if not server.is_running:
+                await trio.to_thread.run_sync(server.start)
+    print(f"{len(scenarios) - failures} of {len(scenarios)} scenarios held")
+    return 1 if failures else 0
+
+
+def main() -> int:
+    """See the top of this file."""
+    parser = argparse.ArgumentParser(description="Does a client keep the contract of docs/clients.md?")
+    parser.add_argument("--list", action="store_true", help="name the scenarios")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this scenario; may be repeated")
+    parser.add_argument("--seed", type=int, default=1, help="of everything_by_chance")
+    parser.add_argument("driver", nargs="*", help="the program to drive, with its arguments, behind --")
+    told = parser.parse_args()
+    known = {scenario.__name__: scenario for scenario in (*QUICK, *LONG)}
+    if told.list:
+        for name, scenario in known.items():
+            print(f"{name}: {scenario.__doc__}")
+        return 0
+    if not told.driver or not set(told.only) <= set(known):
+        parser.error("name a driver behind --, and of --only what --list shows")
+    sweep_abandoned()
+    return trio.run(_main, [known[name] for name in told.only or known], told.driver, told.seed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,136 @@
+"""The Python client behind the line protocol of the conformance script (docs/clients.md, "The driver").
+
+GREENROOM_URL names the server. One JSON object a line: commands come in on stdin, answers go out on stdout.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+import trio
+
+from greenroom.client import (
+    Client,
+    ClientRefused,
+    Confirmed,
+    Connected,
+    Disconnected,
+    Refused,
+    Replaced,
+    Said,
+    Undelivered,
+    open_client,
+)
+
+
+class Driver:
+    """What the client has told, and what the script asks."""
+
+    def __init__(self) -> None:
+        self.asked_for: list[tuple[trio.Event, list[str]]] = []
+        self.logs: dict[int, list[list[Any]]] = {}
+        self.report: dict[str, Any] = {
+            "confirmed": {},
+            "undelivered": {},
+            "connects": 0,
+            "closes": [],
+            "replaced": 0,
+            "ended": None,
+        }
+
+    async def token(self) -> str:
+        """Ask the script for one."""
+        arrived, box = trio.Event(), list[str]()
+        self.asked_for.append((arrived, box))
+        say({"ask": "token"})
+        await arrived.wait()
+        return box[0]
+
+    async def listen(self, client: Client) -> None:
+        async for event in client.events:
+            match event:
+                case Connected():
+                    self.report["connects"] += 1
+                case Disconnected():
+                    self.report["closes"].append(event.code)
+                case Said():
+                    entry = [event.seq, event.sender_id, event.client_id, event.body]
+                    self.logs.setdefault(event.room_id, []).append(entry)
+                case Confirmed():
+                    self.report["confirmed"][event.client_id] = event.seq
+                case Undelivered():
+                    self.report["undelivered"][event.client_id] = event.code
+                case Replaced():
+                    self.report["replaced"] += 1
+                    self.logs[event.room_id] = []
+
+    async def act(self, client: Client | None, command: dict[str, Any]) -> None:
+        what, answer = command["do"], dict[str, Any]()
+        try:
+            if what == "report":
+                answer = self._report(client, command["room"])
+            elif client is None:
+                raise Refused(self.report["ended"], "the client has ended")
+            elif what == "join":
+                await client.join(command["room"], recent=command.get("recent", 0))
+            elif what == "send":
+                answer = {"clientIds": [client.send(command["room"], body) for body in command["bodies"]]}
+            elif what == "wait_sent":
+                await client.wait_sent()
+        except Refused as refused:
+            say({"id": command["id"], "failed": what, "code": refused.code, "why": str(refused)})
+        else:
+            say({"id": command["id"], "did": what, **answer})
+
+    def _report(self, client: Client | None, room_id: int) -> dict[str, Any]:
+        here = client.here(room_id) if client is not None else None
+        return self.report | {
+            "log": self.logs.get(room_id, []),
+            "here": None if here is None else sorted(here),
+            "unsent": client.unsent if client is not None else 0,
+            "isConnected": client is not None and client.is_connected,
+        }
+
+    async def run(self) -> None:
+        """Serve the script until it says quit; when the server refuses the client, reports are still answered."""
+        send, commands = trio.open_memory_channel[dict[str, Any]](1000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read, send)
+            try:
+                async with (
+                    open_client(os.environ["GREENROOM_URL"], self.token, device="driver") as client,
+                    trio.open_nursery() as work,
+                ):
+                    work.start_soon(self.listen, client)
+                    async for command in commands:
+                        if command["do"] == "quit":
+                            break
+                        work.start_soon(self.act, client, command)
+                    work.cancel_scope.cancel(reason="the script is done")
+            except ClientRefused as refused:
+                self.report["ended"] = refused.code
+                async for command in commands:
+                    if command["do"] == "quit":
+                        break
+                    await self.act(None, command)
+            say({"id": command["id"], "did": "quit"})
+            nursery.cancel_scope.cancel(reason="the script is done")
+
+    async def _read(self, commands: trio.MemorySendChannel[dict[str, Any]]) -> None:
+        while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
+            command = json.loads(line)
+            if "token" in command:
+                arrived, box = self.asked_for.pop(0)
+                box.append(command["token"])
+                arrived.set()
+            else:
+                await commands.send(command)
+        await commands.send({"id": 0, "do": "quit"})
+
+
+def say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+trio.run(Driver().run)
