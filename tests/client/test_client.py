@@ -1,0 +1,412 @@
+"""The client against a scripted server, over real sockets: for what the real one does once in a blue moon.
+
+What the real server does, and every cut of the line, is in tests/clients/. The JavaScript client has the same tests in
+clients/js/test/client.test.js.
+"""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import pytest
+import trio
+import trio.testing
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
+
+from greenroom.client import (
+    Client,
+    ClientRefused,
+    Confirmed,
+    Connected,
+    Disconnected,
+    Event,
+    OutboxFull,
+    Presence,
+    Refused,
+    Replaced,
+    RoomRefused,
+    Said,
+    ServerAway,
+    Undelivered,
+    open_client,
+)
+from greenroom.client.outbox import LINES_MAX
+
+ROOM = 42
+WAIT_SECONDS_MAX = 10.0
+T = TypeVar("T", bound=Event)
+HELLO = {"v": 1, "hb": 25000, "hbGrace": 10000, "limits": {"frame": 131072}}
+
+
+class Line:
+    """One connection, seen from the server."""
+
+    def __init__(self, socket: WebSocketConnection, credential: str) -> None:
+        self.socket = socket
+        self.credential = credential
+        self.start: dict[str, Any] = {}
+
+    async def say(self, *frames: dict[str, Any]) -> None:
+        for frame in frames:
+            await self.socket.send_message(json.dumps(frame))
+
+    async def ready(self, *rooms: tuple[int, int, int]) -> None:
+        """Let it in: (room, top, epoch)."""
+        items = [{"r": room, "top": top, "epoch": epoch} for room, top, epoch in rooms]
+        await self.say({"type": "ready", "id": "start", "data": {"user": 7, "name": "Ann", "rooms": items}})
+        await self.say({"type": "live", "data": {"rooms": [room for room, _, _ in rooms]}})
+
+    async def message(self, seq: int, **data: Any) -> None:
+        told = {"id": seq, "sender": 8, "body": f"m{seq}", **data}
+        await self.say({"type": "message", "room": ROOM, "seq": seq, "ts": 1, "data": told})
+
+    async def heard(self, kind: str) -> dict[str, Any]:
+        """The next command, which must be of this kind."""
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            frame: dict[str, Any] = json.loads(await self.socket.get_message())
+        assert frame["type"] == kind, frame
+        return frame
+
+    async def ack(self, command: dict[str, Any], **data: Any) -> None:
+        await self.say({"type": "ack", "id": command["id"], "data": data})
+
+    async def error(self, command: dict[str, Any], code: int, **more: Any) -> None:
+        told = {"code": code, "error": "AN_ERROR", "message": f"error {code}", **more}
+        await self.say({"type": "error", "id": command["id"], "data": told})
+
+    async def closed(self) -> int:
+        """With what the other side closes."""
+        try:
+            with trio.fail_after(WAIT_SECONDS_MAX):
+                while True:
+                    await self.socket.get_message()
+        except ConnectionClosed as closed:
+            return int(closed.reason.code)
+
+
+class Scripted:
+    """A server whose next connection the test takes in its hands."""
+
+    def __init__(self, hello: dict[str, Any]) -> None:
+        self.hello = hello
+        self.url = ""
+        self._put, self._lines = trio.open_memory_channel[Line](10)
+
+    async def serve(self, request: WebSocketRequest) -> None:
+        socket = await request.accept(subprotocol="greenroom.v1")
+        headers = {bytes(name).lower(): bytes(value) for name, value in request.headers}
+        line = Line(socket, headers[b"authorization"].decode().removeprefix("Bearer "))
+        await line.say({"type": "hello", "data": self.hello})
+        await self._put.send(line)
+        await trio.sleep_forever()
+
+    async def line(self) -> Line:
+        """The next connection, with its start."""
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            line = await self._lines.receive()
+        line.start = (await line.heard("start"))["data"]
+        return line
+
+
+@asynccontextmanager
+async def scripted_server(**hello: Any) -> AsyncIterator[Scripted]:
+    server = Scripted(HELLO | hello)
+    async with trio.open_nursery() as nursery:
+        serving = await nursery.start(partial(serve_websocket, server.serve, "127.0.0.1", 0, None))
+        server.url = f"http://127.0.0.1:{serving.port}"
+        yield server
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+@asynccontextmanager
+async def entered(token: Any = "a token", **hello: Any) -> AsyncIterator[tuple[Scripted, Client, Line]]:
+    """A server, a client that is in ROOM, whose log is empty, and their connection."""
+    async with (
+        scripted_server(**hello) as server,
+        open_client(server.url, token) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(client.join, ROOM)
+        line = await server.line()
+        await line.ready((ROOM, 0, 1))
+        await told(client, Connected)
+        yield server, client, line
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def told(client: Client, kind: type[T]) -> T:
+    """The next event of this kind."""
+    with trio.fail_after(WAIT_SECONDS_MAX):
+        async for event in client.events:
+            if isinstance(event, kind):
+                return event
+    raise AssertionError("no more events")
+
+
+async def refusal_of(act: Callable[[], Awaitable[None]]) -> ClientRefused:
+    """With what the client ends, out of whatever nurseries the test has around it."""
+    refused: list[ClientRefused] = []
+    try:
+        await act()
+    except* ClientRefused as group:
+        leaf: BaseException = group
+        while isinstance(leaf, BaseExceptionGroup):
+            (leaf,) = leaf.exceptions
+        assert isinstance(leaf, ClientRefused)
+        refused.append(leaf)
+    (found,) = refused
+    return found
+
+
+async def test_a_token_that_can_be_asked_for_is_asked_for_at_each_connection_and_once_more_after_4002():
+    asked = 0
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        return f"token {asked}"
+
+    async def come_and_be_expired() -> None:
+        async with entered(token) as (server, client, first):
+            assert first.credential == "token 1"
+            await first.socket.aclose(4002, "token expired")
+            assert (await told(client, Disconnected)).retry_seconds == 0
+            second = await server.line()
+            assert second.credential == "token 2"
+            await second.socket.aclose(4002, "token expired")
+            await trio.sleep(WAIT_SECONDS_MAX)
+
+    refused = await refusal_of(come_and_be_expired)
+    assert (refused.code, str(refused), asked) == (4002, "token expired", 2)
+
+
+async def test_a_token_that_cannot_be_asked_for_ends_it_with_4002_at_once():
+    async def be_expired() -> None:
+        async with entered() as (_, _, line):
+            await line.socket.aclose(4002, "token expired")
+            await trio.sleep(WAIT_SECONDS_MAX)
+
+    assert (await refusal_of(be_expired)).code == 4002
+
+
+async def test_a_token_function_that_fails_is_tried_again_unless_it_says_that_there_is_no_use():
+    async def token() -> str:
+        fault = faults.pop(0)
+        raise fault
+
+    faults: list[Exception] = [OSError("the network is away"), ClientRefused(0, "signed out")]
+
+    async def ask_twice() -> None:
+        async with open_client("http://127.0.0.1:9", token) as client:
+            assert "the network is away" in (await told(client, Disconnected)).why
+            await trio.sleep(WAIT_SECONDS_MAX)
+
+    assert str(await refusal_of(ask_twice)) == "signed out"
+
+
+async def test_token_expiring_is_answered_with_refresh_on_the_same_connection():
+    asked = 0
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        return f"token {asked}"
+
+    async with entered(token) as (_, client, line):
+        await line.say({"type": "token_expiring", "data": {"at": 1}})
+        refresh = await line.heard("refresh")
+        assert refresh["data"] == {"token": "token 2"}
+        await line.ack(refresh)
+        await line.say({"type": "token_expiring", "data": {"at": 1}})
+        await line.error(await line.heard("refresh"), 1004)  # of a server that does not know it
+        await line.message(1)
+        assert (await told(client, Said)).seq == 1
+        assert client.is_connected
+
+
+async def test_a_message_right_behind_the_answer_to_a_join_is_not_lost():
+    for _ in range(10):  # which of two tasks goes first is by chance
+        async with (
+            scripted_server() as server,
+            open_client(server.url, "a token") as client,
+            trio.open_nursery() as nursery,
+        ):
+            line = await server.line()
+            await line.ready()
+            await told(client, Connected)
+            nursery.start_soon(client.join, ROOM)
+            asked = await line.heard("join")
+            async with trio.open_nursery() as together:
+                together.start_soon(partial(line.ack, asked, r=ROOM, epoch=1, top=5))
+                await trio.testing.wait_all_tasks_blocked()
+                together.start_soon(line.message, 6)
+            assert (await told(client, Said)).seq == 6
+
+
+async def test_a_hole_is_filled_from_history_and_a_skip_takes_its_place():
+    async with entered() as (_, client, line):
+        for seq in (1, 1, 2, 5):
+            await line.message(seq)
+        asked = await line.heard("history")
+        assert asked["data"]["after"] == 2
+        page = [{"seq": seq, "ts": 1, "sender": 8, "body": f"m{seq}"} for seq in (3, 4)]
+        await line.ack(asked, messages=page)
+        await line.say(
+            {"type": "skip", "room": ROOM, "seq": 6}, {"type": "of tomorrow", "room": ROOM, "seq": 7, "data": {}}
+        )
+        await line.message(8)
+        assert [(await told(client, Said)).seq for _ in range(6)] == [1, 2, 3, 4, 5, 8]
+
+
+async def test_a_log_that_was_replaced_while_the_line_was_cut_between_ready_and_gap_is_still_found_out():
+    async with entered() as (server, client, first):
+        await first.message(1)
+        await told(client, Said)
+        await first.socket.aclose(4200)
+        second = await server.line()  # the database was restored meanwhile
+        await second.ready((ROOM, 0, 2))
+        await second.socket.aclose(4200)
+        third = await server.line()
+        assert third.start["resume"] == {"rooms": {str(ROOM): {"seq": 1, "epoch": 1}}}
+        await third.ready((ROOM, 0, 2))
+        await third.say({"type": "gap", "room": ROOM, "data": {"from": 1, "to": 0, "top": 0, "reset": True}})
+        await told(client, Replaced)
+        await third.message(1)
+        assert (await told(client, Said)).seq == 1
+
+
+async def test_a_line_whose_ack_was_lost_is_confirmed_by_its_own_copy():
+    async with entered() as (server, client, first):
+        client_id = client.send(ROOM, "hello")
+        client.send(ROOM, "and on")
+        assert [line.body for line in client.pending(ROOM)] == ["hello", "and on"]
+        assert (await first.heard("send"))["id"] == client_id
+        await first.socket.aclose(4200)
+        second = await server.line()
+        await second.ready((ROOM, 1, 1))
+        assert (await second.heard("send"))["id"] == client_id
+        await second.message(1, sender=7, body="hello", clientId=client_id)
+        assert await told(client, Confirmed) == Confirmed(ROOM, client_id, 1)
+        other = await second.heard("send")
+        await second.ack({"id": client_id}, messageId=1, seq=1, ts=1, duplicate=True)
+        await second.ack(other, messageId=2, seq=2, ts=1)
+        await client.wait_sent()
+        assert (client.unsent, client.pending(ROOM)) == (0, [])
+
+
+async def test_an_error_that_may_pass_is_waited_out_and_one_for_good_is_told():
+    async with entered() as (_, client, line):
+        client_id = client.send(ROOM, "too fast")
+        client.send(ROOM, "next")
+        before = trio.current_time()
+        await line.error(await line.heard("send"), 4291, recoverable=True, retryAfter=1)
+        again = await line.heard("send")
+        assert again["id"] == client_id
+        assert trio.current_time() - before >= 1.0
+        await line.error(again, 1005, recoverable=False)
+        assert await told(client, Undelivered) == Undelivered(ROOM, client_id, "too fast", 1005, "error 1005")
+        assert (await line.heard("send"))["data"]["body"] == "next"
+
+
+async def test_a_line_that_no_frame_can_carry_is_told_and_never_sent():
+    async with entered(limits={"frame": 400}) as (_, client, line):
+        client.send(ROOM, "ü" * 200)
+        client.send(ROOM, "short")
+        assert (await told(client, Undelivered)).code == 1003
+        assert (await line.heard("send"))["data"]["body"] == "short"
+
+
+async def test_a_connection_that_is_closed_with_1009_gives_up_the_line_that_was_too_big():
+    async with entered() as (_, client, line):
+        client.send(ROOM, "too big for who sits in between")
+        await line.heard("send")
+        await line.socket.aclose(1009)
+        assert (await told(client, Undelivered)).code == 1003
+        assert (await told(client, Disconnected)).retry_seconds >= 1
+
+
+async def test_more_than_it_keeps_is_refused():
+    async with open_client("http://127.0.0.1:9", "a token") as client:
+        for _ in range(LINES_MAX):
+            client.send(ROOM, "said")
+        with pytest.raises(OutboxFull):
+            client.send(ROOM, "one more")
+
+
+async def test_it_moves_when_the_server_says_so_at_its_own_moment():
+    async with entered() as (server, client, line):
+        client.send(ROOM, "under way")
+        await line.heard("send")
+        before = trio.current_time()
+        await line.say({"type": "reconnect", "data": {"after": 200, "deadline": 9, "reason": "drain", "resume": True}})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(closed_with, line.closed, 1000)
+            moved = await server.line()
+            assert 0.19 <= trio.current_time() - before < 1.0
+        await moved.ready((ROOM, 0, 1))
+        assert (await moved.heard("send"))["data"]["body"] == "under way"
+
+
+async def closed_with(closed: Callable[[], Awaitable[int]], code: int) -> None:
+    assert await closed() == code
+
+
+async def test_presence_is_known_while_the_line_is_up_and_what_changed_over_a_cut_is_told():
+    ann, ben = ({"user": user, "name": name, "status": "online"} for user, name in ((7, "Ann"), (8, "Ben")))
+    async with entered() as (server, client, first):
+        assert client.here(ROOM) is None
+        await first.say({"type": "presence_state", "room": ROOM, "data": {"users": [ann, ben]}})
+        assert len((await told(client, Presence)).here) == 2
+        assert sorted(client.here(ROOM) or ()) == [7, 8]
+        await first.socket.aclose(4200)
+        await told(client, Disconnected)
+        assert client.here(ROOM) is None
+        second = await server.line()
+        await second.ready((ROOM, 0, 1))
+        await second.say({"type": "presence_state", "room": ROOM, "data": {"users": [ann]}})
+        changed = await told(client, Presence)
+        assert (changed.here, [person.name for person in changed.gone]) == ((), ["Ben"])
+
+
+async def test_who_is_removed_from_a_room_is_told_and_does_not_ask_for_it_again():
+    async with entered() as (server, client, line):
+        await line.say({"type": "member", "room": ROOM, "data": {"user": 7, "role": "member", "change": "left"}})
+        assert await told(client, RoomRefused) == RoomRefused(ROOM, 3004, "no member any more")
+        await line.socket.aclose(4200)
+        assert (await server.line()).start == {"device": "", "rooms": []}
+
+
+async def test_what_was_asked_for_is_told_when_the_connection_is_lost():
+    async with entered() as (_, client, line), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(ServerAway):
+                await client.history(ROOM, 10)
+
+        nursery.start_soon(ask)
+        await line.heard("history")
+        await line.socket.aclose(4200)
+    with pytest.raises(ServerAway):
+        await client.request("ping", None)
+
+
+async def test_a_silent_line_is_given_up():
+    async with entered(hb=500, hbGrace=500) as (server, client, line):
+        await line.say({"type": "ping"})
+        await line.heard("pong")
+        lost = await told(client, Disconnected)
+        assert (lost.code, lost.why) == (1006, "nothing was heard for too long")
+        await (await server.line()).ready((ROOM, 0, 1))
+        await told(client, Connected)
+
+
+async def test_more_rooms_than_a_connection_joins_are_refused_here():
+    async with open_client("http://127.0.0.1:9", "a token") as client, trio.open_nursery() as nursery:
+        for room in range(200):
+            nursery.start_soon(client.join, 1 + room)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Refused, match="200 rooms"):
+            await client.join(1000)
+        nursery.cancel_scope.cancel(reason="the test is over")
