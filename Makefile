@@ -59,7 +59,7 @@ bench: _venv_dev  ## greenroom beside its peers, about 30 minutes; ONLY=fanout f
 	exit $$failed
 
 clean:  ## remove what was installed and built; data in .greenroom/ stays
-	@rm -rf $(VENV) build dist src/greenroom.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/.build
+	@rm -rf $(VENV) build dist src/greenroom.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/.build clients/js/node_modules
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@if [ -d .greenroom ]; then echo "kept: .greenroom/, the data of make run"; fi
 

@@ -88,7 +88,8 @@ def _install(node: str) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {INSTALL_SECONDS_MAX} s"
-    return None if done.returncode == 0 else done.stderr.strip()[-200:] or f"npm ended with {done.returncode}"
+    said = " / ".join(line.removeprefix("npm error ") for line in done.stderr.splitlines() if "npm error" in line)
+    return None if done.returncode == 0 else said[:200] or f"npm ended with {done.returncode}"
 
 
 def _installed(package: str) -> str:
