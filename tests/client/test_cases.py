@@ -76,4 +76,6 @@ def changed(presence: Presence, step: dict[str, Any]) -> tuple[tuple[Person, ...
         return presence.diff(*step["diff"])
     if "forget" in step:
         presence.forget()
+    if "live" in step:
+        presence.live()
     return (), ()

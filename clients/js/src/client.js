@@ -180,7 +180,7 @@ export class Client {
     const { type, id, data = {} } = frame;
     if (type === "hello") this._hello(data);
     else if (type === "ready") this._ready(data);
-    else if (type === "live") this._connection.live();
+    else if (type === "live") this._live(data);
     else if (type === "token_expiring") this._refresh();
     else if (id !== undefined && (type === "ack" || type === "error")) this._answered(id, data, type === "error");
     else {
@@ -242,6 +242,11 @@ export class Client {
     }
     for (const room of unanswered.values()) this._enter(room); // asked for since
     this._sendNext();
+  }
+
+  _live(data) {
+    this._connection.live();
+    for (const roomId of data.rooms) this._rooms.get(roomId)?.presence.live();
   }
 
   _enter(room) {

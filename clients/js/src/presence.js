@@ -1,11 +1,13 @@
 // Who is here in one room, folded from `presence_state` and `presence_diff`. Pure.
 //
 // Both answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed
-// before a cut is kept to compare the next state with, but is not known any more until that comes.
+// before a cut is kept to compare the next state with, but is not known any more until that comes. Where nobody is here
+// yet the server tells no state: what follows `live` then begins with nobody.
 
 export class Presence {
   constructor() {
     this.isKnown = false; // the server has told of everybody on this connection
+    this._isLive = false;
     this.people = new Map();
   }
 
@@ -21,6 +23,7 @@ export class Presence {
 
   // Who came or changed, and who went.
   diff(joins, leaves) {
+    if (this._isLive && !this.isKnown) return this.state(joins);
     const here = joins.filter(isHere).map(personOf).filter((person) => !isSame(person, this.people.get(person.userId)));
     for (const person of here) this.people.set(person.userId, person);
     const left = [...leaves, ...joins.filter((item) => !isHere(item))];
@@ -28,9 +31,14 @@ export class Presence {
     return { here, gone };
   }
 
+  // The room is caught up: a state comes with this, or nobody was here.
+  live() {
+    this._isLive = true;
+  }
+
   // The connection is lost: nobody says who comes and goes.
   forget() {
-    this.isKnown = false;
+    this.isKnown = this._isLive = false;
   }
 }
 

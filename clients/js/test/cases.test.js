@@ -59,5 +59,6 @@ function changed(presence, step) {
   if (step.state) return presence.state(step.state);
   if (step.diff) return presence.diff(...step.diff);
   if (step.forget) presence.forget();
+  if (step.live) presence.live();
   return { here: [], gone: [] };
 }

@@ -279,6 +279,9 @@ class Client:
             await self._ready(data)
         elif kind == "live":
             self._connection.live()
+            for room_id in data["rooms"]:
+                if room_id in self._rooms:
+                    self._rooms[room_id].presence.live()
         elif kind == "token_expiring":
             self._nursery.start_soon(self._refresh)
         else:

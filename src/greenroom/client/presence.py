@@ -1,7 +1,8 @@
 """Who is here in one room, folded from `presence_state` and `presence_diff`. Pure.
 
 Both answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed before
-a cut is kept to compare the next state with, but is not known any more until that comes.
+a cut is kept to compare the next state with, but is not known any more until that comes. Where nobody is here yet the
+server tells no state: what follows `live` then begins with nobody.
 """
 
 from dataclasses import replace
@@ -16,10 +17,11 @@ Changed = tuple[tuple[Person, ...], tuple[Person, ...]]
 class Presence:
     """is_known: the server has told of everybody on this connection."""
 
-    __slots__ = ("is_known", "people")
+    __slots__ = ("_is_live", "is_known", "people")
 
     def __init__(self) -> None:
         self.is_known = False
+        self._is_live = False
         self.people: dict[int, Person] = {}
 
     def state(self, users: list[Item]) -> Changed:
@@ -33,6 +35,8 @@ class Presence:
 
     def diff(self, joins: list[Item], leaves: list[Item]) -> Changed:
         """Some people came, changed or went: (who came or changed, who went)."""
+        if self._is_live and not self.is_known:
+            return self.state(joins)
         came = [_person(item) for item in joins if _is_here(item)]
         here = tuple(person for person in came if self.people.get(person.user_id) != person)
         self.people |= {person.user_id: person for person in here}
@@ -40,9 +44,13 @@ class Presence:
         gone = tuple(person for person in left if self.people.pop(person.user_id, None) is not None)
         return here, gone
 
+    def live(self) -> None:
+        """The room is caught up: a state comes with this, or nobody was here."""
+        self._is_live = True
+
     def forget(self) -> None:
         """The connection is lost: nobody says who comes and goes."""
-        self.is_known = False
+        self.is_known = self._is_live = False
 
 
 def _is_here(item: Item) -> bool:
