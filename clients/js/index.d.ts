@@ -30,8 +30,11 @@ export interface Said {
 export type Event =
   /** The server has said `ready`. isAgain: after a loss. */
   | { type: "connected"; userId: number; name: string; isAgain: boolean }
-  /** The connection is lost; the next try comes in retrySeconds. code: of the close, 1006 when there was none. */
-  | { type: "disconnected"; code: number; why: string; retrySeconds: number }
+  /**
+   * The connection is lost; the next try comes in retrySeconds. code: of the close, 1006 when there was none.
+   * isExpected: the server has asked for it lately, as it does when it restarts: nothing to trouble anybody with.
+   */
+  | { type: "disconnected"; code: number; why: string; retrySeconds: number; isExpected: boolean }
   /** The server will not have this client: it does not connect any more. */
   | { type: "ended"; code: number; why: string }
   | Said
@@ -49,7 +52,14 @@ export type Event =
   | { type: "presence"; roomId: number; here: Person[]; gone: Person[] }
   | { type: "member"; roomId: number; userId: number; isActive: boolean }
   /** The server does not let us into the room any more. */
-  | { type: "roomRefused"; roomId: number; code: number; why: string };
+  | { type: "roomRefused"; roomId: number; code: number; why: string }
+  /**
+   * Something of this user, told to all their devices in the order of useq. what: read_sync, membership, block,
+   * notification, notification_read, notification_deleted, and what later servers have; data: as docs/wire-protocol.md says.
+   */
+  | { type: "personal"; useq: number; what: string; roomId: number | null; data: Record<string, any>; atMs: number }
+  /** Events of this user that are not told any more: look anew at what they told of. isReset: seqs begin anew. */
+  | { type: "missed"; firstUseq: number; lastUseq: number; isReset: boolean };
 
 /** What is needed of a WebSocket: a browser's own, or that of `ws`. */
 export type WebSocketClass = new (url: string, protocols: string[]) => {
@@ -78,6 +88,8 @@ export declare class Client {
   readonly unsent: number;
   /** Connect, and stay connected. */
   open(): void;
+  /** Do not wait for the next try: the network is back, or somebody is. */
+  retryNow(): void;
   /** Leave in order. */
   close(): Promise<void>;
   /** Hear the room from now on, and its newest `recent` messages before. Rejects: Refused, ClientRefused. */
@@ -92,13 +104,13 @@ export declare class Client {
   pending(roomId: number): Line[];
   /** Who is in the room now; null while nobody has told, or in rooms where nobody tells. */
   here(roomId: number): Map<number, Person> | null;
-  /** Lost when there is no connection. */
+  /** Lost when there is no connection, and while the server asks to type less. */
   typing(roomId: number, isTyping: boolean): void;
   /** Move our marker; lost when there is no connection. */
   read(roomId: number, seq: number): void;
   /** The newest messages before a seq, oldest first. Rejects: Refused, ServerAway. */
   history(roomId: number, count: number, before?: number): Promise<Said[]>;
-  /** Any other command. Rejects: Refused, ServerAway. */
+  /** Any other command; while the server asks to slow down it waits. Rejects: Refused, ServerAway. */
   request(type: string, roomId?: number, data?: object): Promise<any>;
 }
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from greenroom.client.backoff import retry_seconds
-from greenroom.client.events import Person, Said
+from greenroom.client.backoff import move_seconds, retry_seconds
+from greenroom.client.events import Missed, Person, Personal, Said
+from greenroom.client.pace import Pace
 from greenroom.client.presence import Presence
 from greenroom.client.room_log import RoomLog
+from greenroom.client.user_log import Told, UserLog
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text())
 
@@ -79,3 +81,42 @@ def changed(presence: Presence, step: dict[str, Any]) -> tuple[tuple[Person, ...
     if "live" in step:
         presence.live()
     return (), ()
+
+
+@pytest.mark.parametrize("case", CASES["move"], ids=str)
+def test_the_moment_that_the_server_names_is_kept_and_spread_as_far_as_it_leaves_time(case: dict[str, Any]):
+    assert move_seconds(case["after"], case["deadline"], case["chance"]) == case["seconds"]
+
+
+@pytest.mark.parametrize("case", CASES["pace"], ids=title)
+def test_a_class_of_commands_waits_as_long_as_it_was_told(case: dict[str, Any]):
+    pace = Pace()
+    for step in case["steps"]:
+        if "slow" in step:
+            pace.slow_down(step["slow"], step["for"], step["at"])
+        else:
+            assert pace.wait_seconds(step["wait"], step["at"]) == step["seconds"], step
+
+
+@pytest.mark.parametrize("case", CASES["userLog"], ids=title)
+def test_a_user_log_tells_each_event_once_and_in_order(case: dict[str, Any]):
+    log = UserLog()
+    for step in case["steps"]:
+        told = [
+            ["missed", event.first_useq, event.last_useq] if isinstance(event, Missed) else event.useq
+            for event in told_by(log, step)
+        ]
+        assert told == step["told"], step
+        found = {"useq": log.useq, "isMissing": log.is_missing, "cursor": log.cursor}
+        expected = {name: step[name] for name in found if name in step}
+        assert {name: found[name] for name in expected} == expected, step
+
+
+def told_by(log: UserLog, step: dict[str, Any]) -> list[Told]:
+    if "take" in step:
+        return log.take(Personal(step["take"], "block", None, {}, 0))
+    if "gap" in step:
+        first, last, is_reset = step["gap"]
+        return log.pass_over(first, last, is_reset=is_reset)
+    log.entered(*step["entered"])
+    return []

@@ -22,7 +22,9 @@ from greenroom.client import (
     Connected,
     Disconnected,
     Event,
+    Missed,
     OutboxFull,
+    Personal,
     Presence,
     Refused,
     Replaced,
@@ -47,6 +49,7 @@ class Line:
         self.socket = socket
         self.credential = credential
         self.start: dict[str, Any] = {}
+        self.stream: dict[str, int] = {"useq": 0, "userEpoch": 1}
 
     async def say(self, *frames: dict[str, Any]) -> None:
         for frame in frames:
@@ -55,12 +58,17 @@ class Line:
     async def ready(self, *rooms: tuple[int, int, int]) -> None:
         """Let it in: (room, top, epoch)."""
         items = [{"r": room, "top": top, "epoch": epoch} for room, top, epoch in rooms]
-        await self.say({"type": "ready", "id": "start", "data": {"user": 7, "name": "Ann", "rooms": items}})
+        await self.say(
+            {"type": "ready", "id": "start", "data": {"user": 7, "name": "Ann", **self.stream, "rooms": items}}
+        )
         await self.say({"type": "live", "data": {"rooms": [room for room, _, _ in rooms]}})
 
     async def message(self, seq: int, **data: Any) -> None:
         told = {"id": seq, "sender": 8, "body": f"m{seq}", **data}
         await self.say({"type": "message", "room": ROOM, "seq": seq, "ts": 1, "data": told})
+
+    async def personal(self, useq: int, kind: str = "block") -> None:
+        await self.say({"type": kind, "useq": useq, "ts": 1000 + useq, "data": {"user": useq, "blocked": True}})
 
     async def heard(self, kind: str) -> dict[str, Any]:
         """The next command, which must be of this kind."""
@@ -269,7 +277,7 @@ async def test_a_log_that_was_replaced_while_the_line_was_cut_between_ready_and_
         await second.ready((ROOM, 0, 2))
         await second.socket.aclose(4200)
         third = await server.line()
-        assert third.start["resume"] == {"rooms": {str(ROOM): {"seq": 1, "epoch": 1}}}
+        assert third.start["resume"]["rooms"] == {str(ROOM): {"seq": 1, "epoch": 1}}
         await third.ready((ROOM, 0, 2))
         await third.say({"type": "gap", "room": ROOM, "data": {"from": 1, "to": 0, "top": 0, "reset": True}})
         await told(client, Replaced)
@@ -335,18 +343,133 @@ async def test_more_than_it_keeps_is_refused():
             client.send(ROOM, "one more")
 
 
-async def test_it_moves_when_the_server_says_so_at_its_own_moment():
+async def test_it_moves_when_the_server_says_so_at_its_own_moment_and_nobody_needs_to_be_told():
     async with entered() as (server, client, line):
         client.send(ROOM, "under way")
         await line.heard("send")
         before = trio.current_time()
-        await line.say({"type": "reconnect", "data": {"after": 200, "deadline": 9, "reason": "drain", "resume": True}})
+        await line.say(
+            {"type": "reconnect", "data": {"after": 200, "deadline": 400, "reason": "drain", "resume": True}}
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(closed_with, line.closed, 1000)
             moved = await server.line()
             assert 0.19 <= trio.current_time() - before < 1.0
         await moved.ready((ROOM, 0, 1))
         assert (await moved.heard("send"))["data"]["body"] == "under way"
+        lost = await told(client, Disconnected)
+        assert (lost.code, lost.is_expected) == (4200, True)
+        await told(client, Connected)
+        await moved.socket.aclose(1012)
+        lost = await told(client, Disconnected)
+        assert (lost.code, lost.is_expected) == (1012, True)
+
+
+async def test_what_the_server_did_not_ask_for_is_not_expected():
+    async with entered() as (server, client, line):
+        await line.socket.aclose(4201)
+        assert not (await told(client, Disconnected)).is_expected
+        await (await server.line()).ready((ROOM, 0, 1))
+
+
+async def test_whoever_does_not_want_to_wait_does_not():
+    asked = 0
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        raise OSError("away")
+
+    async with open_client("http://127.0.0.1:9", token) as client:
+        for tries in range(1, 7):
+            await told(client, Disconnected)
+            assert asked == tries
+            client.retry_now()
+
+
+async def test_what_the_user_is_told_comes_once_and_in_order_and_a_hole_is_filled_by_sync():
+    async with scripted_server() as server, open_client(server.url, "a token") as client:
+        first = await server.line()
+        first.stream["useq"] = 4
+        await first.ready()
+        for useq in (4, 5, 5, 8, 7):
+            await first.personal(useq)
+        assert await told(client, Personal) == Personal(5, "block", None, {"user": 5, "blocked": True}, 1005)
+        asked = await first.heard("sync")
+        assert asked["data"] == {"user": {"useq": 5, "epoch": 1}}
+        for useq in (6, 7, 8):
+            await first.personal(useq)
+        await first.ack(asked, rooms=[])
+        await first.personal(9, "of tomorrow")
+        assert [(await told(client, Personal)).useq for _ in range(4)] == [6, 7, 8, 9]
+        await first.socket.aclose(4200)
+        second = await server.line()
+        assert second.start["resume"]["user"] == {"useq": 9, "epoch": 1}
+        second.stream["useq"] = 700
+        await second.ready()
+        await second.say({"type": "gap", "data": {"user": True, "from": 10, "to": 700, "top": 700}})
+        assert await told(client, Missed) == Missed(10, 700, is_reset=False)
+        await second.say({"type": "read_sync", "room": ROOM, "useq": 701, "ts": 1, "data": {"seq": 3}})
+        assert (await told(client, Personal)).room_id == ROOM
+        await second.socket.aclose(4200)
+        third = await server.line()  # the database was restored meanwhile
+        third.stream = {"useq": 20, "userEpoch": 2}
+        await third.ready()
+        await third.say({"type": "gap", "data": {"user": True, "from": 1, "to": 20, "top": 20, "reset": True}})
+        assert (await told(client, Missed)).is_reset
+        await third.personal(21)
+        assert (await told(client, Personal)).useq == 21
+
+
+async def test_a_class_that_is_told_to_slow_down_waits_and_typing_is_dropped():
+    async with entered() as (_, client, line), trio.open_nursery() as nursery:
+        client.send(ROOM, "one too many")
+        refused = await line.heard("send")
+        await line.say({"type": "slow_down", "data": {"class": "send", "retryAfter": 1}})
+        await line.error(refused, 4291, recoverable=True, retryAfter=1)
+        before = trio.current_time()
+        await trio.sleep(0.05)
+        nursery.start_soon(client.join, 43)  # of another class
+        await line.ack(await line.heard("join"), r=43, epoch=1, top=0)
+        client.send(43, "held, too")
+        sent = [await line.heard("send"), await line.heard("send")]
+        assert trio.current_time() - before >= 0.9
+        assert sorted(command["data"]["body"] for command in sent) == ["held, too", "one too many"]
+        for at, command in enumerate(sent):
+            await line.ack(command, messageId=at, seq=1, ts=1)
+        await client.wait_sent()
+        await line.say({"type": "slow_down", "data": {"class": "cmds", "retryAfter": 1}})
+        await trio.sleep(0.05)
+        before = trio.current_time()
+        client.typing(ROOM, is_typing=True)
+        client.read(ROOM, 1)
+        client.read(ROOM, 2)
+        nursery.start_soon(client.request, "members", ROOM)
+        client.send(ROOM, "a command as well")
+        heard = [json.loads(await line.socket.get_message()) for _ in range(3)]
+        assert trio.current_time() - before >= 0.85
+        assert sorted((command["type"], command["data"].get("seq")) for command in heard) == [
+            ("members", None),
+            ("read", 2),
+            ("send", None),
+        ]
+        await line.ack(next(command for command in heard if command["type"] == "members"), members=[])
+        await line.say({"type": "slow_down", "data": {"class": "cmds", "retryAfter": 30}})
+        await trio.sleep(0.05)
+        nursery.start_soon(line.socket.aclose, 4200)
+        with trio.fail_after(5), pytest.raises(ServerAway):  # not after half a minute
+            await client.request("members", ROOM)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_a_page_of_nothing_but_what_is_hidden_is_passed_over_and_what_lies_beyond_it_is_fetched():
+    async with entered() as (_, client, line):
+        await line.message(6)
+        await line.ack(await line.heard("history"), messages=[], skip=[1, 2, 3], top=6, epoch=1)
+        second = await line.heard("history")
+        assert second["data"]["after"] == 3
+        await line.ack(second, messages=[{"seq": 4, "ts": 1, "sender": 8, "body": "m4"}], skip=[5], top=6, epoch=1)
+        assert [(await told(client, Said)).seq for _ in range(2)] == [4, 6]
 
 
 async def closed_with(closed: Callable[[], Awaitable[int]], code: int) -> None:
@@ -375,7 +498,11 @@ async def test_who_is_removed_from_a_room_is_told_and_does_not_ask_for_it_again(
         await line.say({"type": "member", "room": ROOM, "data": {"user": 7, "role": "member", "change": "left"}})
         assert await told(client, RoomRefused) == RoomRefused(ROOM, 3004, "no member any more")
         await line.socket.aclose(4200)
-        assert (await server.line()).start == {"device": "", "rooms": []}
+        assert (await server.line()).start == {
+            "device": "",
+            "rooms": [],
+            "resume": {"user": {"useq": 0, "epoch": 1}, "rooms": {}},
+        }
 
 
 async def test_what_was_asked_for_is_told_when_the_connection_is_lost():

@@ -30,8 +30,8 @@ def test_whatever_has_a_seq_has_a_place_in_the_log():
 
 def test_a_page_of_history_is_entries_too():
     item = {"seq": 3, "ts": 9, "id": 1, "sender": 2, "senderName": "Ben", "body": "hello", "clientId": "c"}
-    page = entries(7, {"messages": [item, {"type": "skip", "seq": 4}]}, 1)
-    assert page == [(3, Said(7, 3, 2, "Ben", "hello", 9, "c", is_own=False)), (4, None)]
+    page = entries(7, {"messages": [item], "skip": [2, 4]}, 1)
+    assert page == [(2, None), (3, Said(7, 3, 2, "Ben", "hello", 9, "c", is_own=False)), (4, None)]
 
 
 def test_ones_own_typing_is_left_out():

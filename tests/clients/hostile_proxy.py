@@ -6,8 +6,10 @@
         proxy.close()                         every connection is reset, and new ones are refused
         proxy.open()
         proxy.freeze()                        nothing passes, and nobody is told, until `thaw`
+        proxy.tell_times(2, "message")        the next frame of that type comes twice, once; 0: never
+        await proxy.say({"type": …})          to every client, as if the server had
 
-It reads the frames of both directions and passes them on unchanged; nothing is doubled, delayed or invented. The offer
+It reads the frames of both directions and passes them on; what is not asked for here does not happen. The offer
 of extensions is taken out of the upgrade, so that frames stay readable, as proxies do.
 """
 
@@ -17,7 +19,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from typing import Any, Final
 
@@ -81,7 +83,9 @@ class HostileProxy:
         self.cuts: Counter[Moment] = Counter()
         self._server_port = server_port
         self._planned: list[list[Any]] = []  # [moment, how often it has to come before]
+        self._copies: list[list[Any]] = []  # [type, how often it has to come before, how often it is told]
         self._streams: set[trio.SocketStream] = set()
+        self.lines: set[_Line] = set()
         self._has_cut = trio.Event()
         self._is_closed = False
         self._flows = trio.Event()
@@ -91,19 +95,30 @@ class HostileProxy:
         """Cut the connection on which this moment comes, once, when it has come *after* times before."""
         self._planned.append([moment, after])
 
+    def tell_times(self, times: int, kind: str, *, after: int = 0) -> None:
+        """Pass a frame of this type on so many times, once, when it has come *after* times before."""
+        self._copies.append([kind, after, times])
+
+    async def say(self, told: dict[str, Any]) -> None:
+        """Say something to every client that has been let in, between two frames of the server."""
+        for line in list(self.lines):
+            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                await line.say(_frame(json.dumps(told).encode()))
+
     @property
     def plans(self) -> list[str]:
-        """The moments that were asked for and have not come."""
-        return [moment.name for moment, _ in self._planned]
+        """What was asked for and has not come."""
+        return [moment.name for moment, _ in self._planned] + [kind for kind, _, _ in self._copies]
 
     async def wait_cut(self) -> None:
-        """Wait until every moment that was asked for has come."""
-        while self._planned:
+        """Wait until everything that was asked for has come."""
+        while self._planned or self._copies:
             await self._has_cut.wait()
 
     def forget_plans(self) -> None:
         """Cut no more."""
         self._planned.clear()
+        self._copies.clear()
 
     def close(self) -> None:
         """Reset every connection, and every new one, until `open`."""
@@ -140,6 +155,19 @@ class HostileProxy:
                 plan[1] -= 1
         return None
 
+    def times(self, payload: bytes) -> int:
+        """How often a frame of the server is passed on."""
+        kind = next((told.get("type") for told in _objects(payload)), None) if self._copies else None
+        for plan in self._copies:
+            if plan[0] == kind:
+                if plan[1] == 0:
+                    self._copies.remove(plan)
+                    self._has_cut.set()
+                    self._has_cut = trio.Event()
+                    return int(plan[2])
+                plan[1] -= 1
+        return 1
+
     async def serve(self, client: trio.SocketStream) -> None:
         """One connection."""
         if self._is_closed:
@@ -169,6 +197,12 @@ class _Line:
         self.client = client
         self.server = server
         self.sends: set[str] = set()  # ids of sends that were passed on
+        self._to_client_alone = trio.Lock()
+
+    async def say(self, frame: bytes) -> None:
+        """Pass one on to the client, between others."""
+        async with self._to_client_alone:
+            await self.client.send_all(frame)
 
     async def run(self) -> None:
         try:
@@ -190,6 +224,15 @@ class _Line:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pump, self.client, self.server, b"", self._to_server, nursery)
             nursery.start_soon(self._pump, self.server, self.client, first, self._to_client, nursery)
+            nursery.start_soon(self._stand_by)
+
+    async def _stand_by(self) -> None:
+        """Be there for what is said to all, while this lasts."""
+        self.proxy.lines.add(self)
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.proxy.lines.discard(self)
 
     async def _refused(self, body: bytes) -> None:
         """Pass on what follows the head, to its end; what the client has to say to that is not of interest."""
@@ -211,8 +254,12 @@ class _Line:
             while True:
                 while (size := _frame_size(buffer)) and len(buffer) >= size:
                     frame, buffer = buffer[:size], buffer[size:]
-                    is_last = look(frame, _payload(frame))
-                    await sink.send_all(frame)
+                    payload = _payload(frame)
+                    is_last = look(frame, payload)
+                    if sink is self.client:
+                        await self.say(frame * self.proxy.times(payload))
+                    else:
+                        await sink.send_all(frame)
                     if is_last:
                         raise Cut
                 data = await source.receive_some(65536)
@@ -286,6 +333,13 @@ def _frame_size(buffer: bytes) -> int:
             return 0
         length = int.from_bytes(buffer[2:at], "big")
     return at + (4 if buffer[1] & 0x80 else 0) + length
+
+
+def _frame(payload: bytes) -> bytes:
+    """A text as the server would send it. payload: of less than 64 KiB."""
+    length = len(payload)
+    head = bytes([length]) if length <= 125 else b"\x7e" + length.to_bytes(2, "big")
+    return b"\x81" + head + payload
 
 
 def _payload(frame: bytes) -> bytes:

@@ -43,6 +43,16 @@ class Person:
         answer = await self.ask("send", room=room, bodies=bodies)
         self.said.setdefault(room, []).extend(zip(answer["clientIds"], bodies, strict=True))
 
+    async def request(self, kind: str, room: int | None = None, **data: Any) -> dict[str, Any]:
+        """Any other command; the data of its answer. Raises: Failed; with code 0 when the connection was lost."""
+        answer = await self.ask("request", type=kind, data=data, **({} if room is None else {"room": room}))
+        told: dict[str, Any] = answer["data"]
+        return told
+
+    async def read(self, room: int, seq: int) -> None:
+        """Move the marker; lost when there is no connection."""
+        await self.ask("read", room=room, seq=seq)
+
     async def wait_sent(self) -> None:
         await self.ask("wait_sent")
 

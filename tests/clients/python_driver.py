@@ -16,9 +16,12 @@ from greenroom.client import (
     Confirmed,
     Connected,
     Disconnected,
+    Missed,
+    Personal,
     Refused,
     Replaced,
     Said,
+    ServerAway,
     Undelivered,
     open_client,
 )
@@ -33,8 +36,11 @@ class Driver:
         self.report: dict[str, Any] = {
             "confirmed": {},
             "undelivered": {},
+            "personal": [],
+            "missed": [],
             "connects": 0,
             "closes": [],
+            "expected": [],
             "replaced": 0,
             "ended": None,
         }
@@ -54,6 +60,7 @@ class Driver:
                     self.report["connects"] += 1
                 case Disconnected():
                     self.report["closes"].append(event.code)
+                    self.report["expected"].append(event.is_expected)
                 case Said():
                     entry = [event.seq, event.sender_id, event.client_id, event.body]
                     self.logs.setdefault(event.room_id, []).append(entry)
@@ -61,6 +68,10 @@ class Driver:
                     self.report["confirmed"][event.client_id] = event.seq
                 case Undelivered():
                     self.report["undelivered"][event.client_id] = event.code
+                case Personal():
+                    self.report["personal"].append([event.useq, event.what, event.room_id])
+                case Missed():
+                    self.report["missed"].append([event.first_useq, event.last_useq])
                 case Replaced():
                     self.report["replaced"] += 1
                     self.logs[event.room_id] = []
@@ -76,10 +87,14 @@ class Driver:
                 await client.join(command["room"], recent=command.get("recent", 0))
             elif what == "send":
                 answer = {"clientIds": [client.send(command["room"], body) for body in command["bodies"]]}
+            elif what == "request":
+                answer = {"data": await client.request(command["type"], command.get("room"), command.get("data"))}
+            elif what == "read":
+                client.read(command["room"], command["seq"])
             elif what == "wait_sent":
                 await client.wait_sent()
-        except Refused as refused:
-            say({"id": command["id"], "failed": what, "code": refused.code, "why": str(refused)})
+        except (Refused, ServerAway) as fault:
+            say({"id": command["id"], "failed": what, "code": getattr(fault, "code", 0), "why": str(fault)})
         else:
             say({"id": command["id"], "did": what, **answer})
 

@@ -6,6 +6,7 @@
 
 export const RETRY_SECONDS_FIRST = 0.5;
 export const RETRY_SECONDS_MAX = 30;
+export const MOVE_SECONDS_MAX = 1; // of jitter behind the moment that the server names
 const DOUBLINGS_MAX = 8;
 const OURS_TO_MEND = [1002, 1007, 1009]; // what we said was wrong: not at once again
 
@@ -23,4 +24,12 @@ export function retrySeconds(code, reason, failures, chance) {
   if (told !== null) return Number(told[1]) + grown;
   const least = (code >= 4100 && code < 4200) || OURS_TO_MEND.includes(code) ? 1 : 0;
   return Math.min(RETRY_SECONDS_MAX, least + grown);
+}
+
+// Seconds until the connection is to be left and made anew, of `reconnect`. The moments that the server names are spread
+// over all that it moves; those that fall together are spread here, as far as it leaves time for it.
+// after, deadline: ms from now; chance: from 0 up to 1
+export function moveSeconds(after = 0, deadline = after, chance = 0) {
+  const spare = Math.max(0, deadline - after) / 1000;
+  return Math.max(0, after) / 1000 + chance * Math.min(MOVE_SECONDS_MAX, spare / 2);
 }

@@ -1,20 +1,22 @@
 // A client of greenroom.v1 that outlives its connections. The contract that it keeps stands in docs/clients.md.
 //
-//   hello ─▶ start {resume: seq and epoch of each room} ─▶ ready ─▶ replay, or gap and history ─▶ live
+//   hello ─▶ start {resume: where each room is, and the user} ─▶ ready ─▶ replay, or gap and history ─▶ live
 
+import { Asking } from "./asking.js";
 import { Connection } from "./connection.js";
 import { ClientRefused, Refused, ServerAway } from "./errors.js";
-import { Outbox } from "./outbox.js";
+import { Pace } from "./pace.js";
 import { Presence } from "./presence.js";
 import { RoomLog } from "./room_log.js";
+import { Sending } from "./sending.js";
+import { UserLog } from "./user_log.js";
 
 export const HISTORY_PAGE = 200;
 export const HOLE_SECONDS = 0.2; // what is missing may be on its way
 export const ROOMS_MAX = 200;
-const FRAME_BYTES_MAX = 131072;
 const AGAIN_SECONDS = 1;
+const REFRESH_SECONDS = 5; // after a token that could not be renewed
 const NOT_MEMBER = 3004;
-const FRAME_TOO_BIG = 1003;
 const TOO_MANY_ROOMS = 4293;
 const CLOSED_TOO_BIG = 1009;
 const WORTH_ANOTHER_TRY = [4291, 4292, 5002, 5003];
@@ -43,20 +45,24 @@ export class Client {
     this._device = device;
     this._onEvent = onEvent;
     this._rooms = new Map();
-    this._outbox = new Outbox();
-    this._replies = new Map();
-    this._whenSent = [];
-    this._serial = 0;
-    this._frameBytesMax = FRAME_BYTES_MAX;
+    this._userLog = new UserLog();
+    this._isSyncing = false;
+    this._pace = new Pace();
+    this._asking = new Asking(this._pace, (command) => this._write(command));
+    this._sending = new Sending({
+      pace: this._pace,
+      write: (text) => this._connection.send(text),
+      tell: (event) => this._tell(event),
+    });
     this._wasReady = false;
     this._fault = null; // why it has ended
     this._connection = new Connection({
       address: `${url.replace(/^http/, "ws").replace(/\/+$/, "")}/ws`,
       token,
       WebSocket,
-      isAwaiting: () => !this.isConnected || this._replies.size > 0 || this._outbox.underWay.length > 0,
+      isAwaiting: () => !this.isConnected || this._asking.size > 0 || this._sending.outbox.underWay.length > 0,
       onFrame: (frame) => this._heard(frame),
-      onLost: (code, why, retrySeconds) => this._lost(code, why, retrySeconds),
+      onLost: (code, why, retrySeconds, isExpected) => this._lost(code, why, retrySeconds, isExpected),
       onEnded: (fault) => this._ended(fault),
     });
   }
@@ -72,12 +78,16 @@ export class Client {
     await this._connection.close();
   }
 
+  retryNow() {
+    this._connection.retryNow();
+  }
+
   get unsent() {
-    return this._outbox.size;
+    return this._sending.outbox.size;
   }
 
   pending(roomId) {
-    return this._outbox.of(roomId);
+    return this._sending.outbox.of(roomId);
   }
 
   here(roomId) {
@@ -100,34 +110,32 @@ export class Client {
     const room = this._rooms.get(roomId);
     this._rooms.delete(roomId);
     room?.refuse(new Refused(NOT_MEMBER, "the room was left"));
-    this._write({ type: "leave", room: roomId });
+    this._leave(roomId);
   }
 
   send(roomId, body) {
     if (this._fault !== null) throw this._fault;
     const line = { roomId, clientId: newClientId(), body };
-    this._outbox.put(line);
-    this._sendNext();
+    this._sending.say(line);
     return line.clientId;
   }
 
   waitSent() {
-    if (this._outbox.size === 0) return Promise.resolve();
-    if (this._fault !== null) return Promise.reject(this._fault);
-    return new Promise((resolve, reject) => this._whenSent.push({ resolve, reject }));
+    return this.unsent > 0 && this._fault !== null ? Promise.reject(this._fault) : this._sending.wait();
   }
 
   typing(roomId, isTyping) {
+    if (this._pace.waitSeconds("typing", performance.now() / 1000) > 0) return; // it would be old news
     this._write({ type: "typing", room: roomId, data: { on: isTyping } });
   }
 
   read(roomId, seq) {
-    this._write({ type: "read", room: roomId, data: { seq } });
+    if (this.isConnected) this._asking.say(`read ${roomId}`, { type: "read", room: roomId, data: { seq } });
   }
 
   async history(roomId, count, before) {
     const answer = await this.request("history", roomId, { limit: Math.min(count, HISTORY_PAGE), before });
-    return answer.messages.filter(isMessage).map((item) => this._said(roomId, item, item));
+    return answer.messages.map((item) => this._said(roomId, item, item));
   }
 
   request(type, roomId, data = {}) {
@@ -136,21 +144,23 @@ export class Client {
 
   // -- connections -----------------------------------------------------------------------------------------------
 
-  // reply.resolve is called before anything that comes after the answer is looked at.
   _ask(type, roomId, data, reply) {
-    const id = `c${++this._serial}`;
-    if (this._write({ type, id, room: roomId, data })) this._replies.set(id, reply);
+    if (this.isConnected) this._asking.ask({ type, room: roomId, data }, reply);
     else reply.reject(this._fault ?? new ServerAway("there is no connection"));
+  }
+
+  _leave(roomId) {
+    if (this.isConnected) this._asking.say(`leave ${roomId}`, { type: "leave", room: roomId });
   }
 
   _write(command) {
     return this.isConnected && this._connection.send(JSON.stringify(command));
   }
 
-  _lost(code, why, retrySeconds) {
-    if (code === CLOSED_TOO_BIG) this._refuseLargest();
+  _lost(code, why, retrySeconds, isExpected) {
+    if (code === CLOSED_TOO_BIG) this._sending.refuseLargest();
     this._disconnect(new ServerAway("the connection was lost"));
-    this._tell({ type: "disconnected", code, why, retrySeconds });
+    this._tell({ type: "disconnected", code, why, retrySeconds, isExpected });
   }
 
   _ended(fault) {
@@ -160,18 +170,16 @@ export class Client {
 
   _disconnect(fault) {
     this.isConnected = false;
-    this._outbox.again();
+    this._sending.lose();
     for (const room of this._rooms.values()) room.presence.forget();
-    const replies = [...this._replies.values()];
-    this._replies.clear();
-    for (const { reject } of replies) reject(fault);
+    this._asking.lose(fault);
   }
 
   _finish(fault) {
     this._fault ??= fault;
     this._disconnect(fault);
+    this._sending.end(fault);
     for (const room of this._rooms.values()) room.refuse(fault);
-    for (const { reject } of this._whenSent.splice(0)) reject(fault);
   }
 
   // -- what the server says --------------------------------------------------------------------------------------
@@ -182,7 +190,11 @@ export class Client {
     else if (type === "ready") this._ready(data);
     else if (type === "live") this._live(data);
     else if (type === "token_expiring") this._refresh();
-    else if (id !== undefined && (type === "ack" || type === "error")) this._answered(id, data, type === "error");
+    else if (type === "slow_down") this._pace.slowDown(data.class, data.retryAfter ?? AGAIN_SECONDS, performance.now() / 1000);
+    else if (id !== undefined && (type === "ack" || type === "error")) {
+      if (!this._sending.answered(id, data, type === "error")) this._asking.answered(id, data, type === "error");
+    } else if (frame.useq !== undefined) this._heardOfUser(frame, data);
+    else if (type === "gap" && data.user) this._tellAll(this._userLog.passOver(data.from, data.to, data.reset === true));
     else {
       for (const roomId of frame.rooms ?? [frame.room]) {
         const room = this._rooms.get(roomId);
@@ -215,14 +227,15 @@ export class Client {
 
   _hello(data) {
     this._connection.silenceSeconds = (data.hb + data.hbGrace) / 1000;
-    this._frameBytesMax = data.limits?.frame ?? FRAME_BYTES_MAX;
+    if (data.limits?.frame !== undefined) this._sending.frameBytesMax = data.limits.frame;
     const rooms = [];
     const known = {};
     for (const { id, log } of this._rooms.values()) {
       if (log.seq === null) rooms.push({ r: id });
       else known[id] = { seq: log.seq, epoch: log.epoch };
     }
-    const resume = Object.keys(known).length > 0 ? { rooms: known } : undefined;
+    const user = this._userLog.cursor;
+    const resume = user !== undefined || Object.keys(known).length > 0 ? { user, rooms: known } : undefined;
     const start = { token: this._connection.token, device: this._device, rooms, resume };
     this._connection.send(JSON.stringify({ type: "start", id: "start", data: start }));
   }
@@ -232,16 +245,17 @@ export class Client {
     this.isConnected = true;
     this._tell({ type: "connected", userId: data.user, name: data.name, isAgain: this._wasReady });
     this._wasReady = true;
+    this._userLog.entered(data.useq, data.userEpoch);
     const unanswered = new Map(this._rooms);
     for (const item of [...data.rooms, ...(data.refused ?? [])]) {
       const room = unanswered.get(item.r);
       unanswered.delete(item.r);
-      if (room === undefined) this._write({ type: "leave", room: item.r }); // left since `start` was sent
+      if (room === undefined) this._leave(item.r); // left since `start` was sent
       else if (item.code === undefined) this._entered(room, item);
       else this._roomRefused(room, new Refused(item.code, item.error));
     }
     for (const room of unanswered.values()) this._enter(room); // asked for since
-    this._sendNext();
+    this._sending.ready();
   }
 
   _live(data) {
@@ -284,13 +298,44 @@ export class Client {
     this._fetch(room);
   }
 
+  // What fails is tried again while the connection lasts; the server closes with 4002 when the old token is over.
   async _refresh() {
     if (!this._connection.isTokenRenewable) return;
-    try {
-      await this.request("refresh", undefined, { token: await this._connection.freshToken() });
-    } catch {
-      // The server closes with 4002 when the old one is over, and the next connection begins with another.
+    const isSame = this._connection.sameOne();
+    for (let failures = 0; this.isConnected && isSame(); failures += 1) {
+      try {
+        await this.request("refresh", undefined, { token: await this._connection.freshToken() });
+        return;
+      } catch (fault) {
+        if (fault instanceof ClientRefused) return;
+        await new Promise((resolve) => setTimeout(resolve, REFRESH_SECONDS * 1000).unref?.());
+      }
     }
+  }
+
+  // -- the user, on all devices ----------------------------------------------------------------------------------
+
+  _heardOfUser({ type, useq, ts, room }, data) {
+    const event = { type: "personal", useq, what: type, roomId: room ?? null, data, atMs: ts };
+    this._tellAll(this._userLog.take(useq, event));
+    if (this._userLog.isMissing) this._sync();
+  }
+
+  async _sync() {
+    if (this._isSyncing) return;
+    this._isSyncing = true;
+    let seconds = HOLE_SECONDS;
+    while (this.isConnected && this._userLog.isMissing) {
+      await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+      seconds = AGAIN_SECONDS;
+      if (!this._userLog.isMissing) break;
+      await this.request("sync", undefined, { user: this._userLog.cursor }).catch(() => {}); // asked again
+    }
+    this._isSyncing = false;
+  }
+
+  _tellAll(events) {
+    for (const event of events) this._tell(event);
   }
 
   // -- every message once, in order ------------------------------------------------------------------------------
@@ -304,11 +349,7 @@ export class Client {
         const { seq, goal, lives } = room.log;
         const answer = await this.request("history", room.id, { after: seq, limit: HISTORY_PAGE });
         if (lives !== room.log.lives) continue;
-        const page = answer.messages.map((item) => ({
-          seq: item.seq,
-          said: isMessage(item) ? this._said(room.id, item, item) : null,
-        }));
-        this._tellSaid(room.log.takePage(page, goal));
+        this._tellSaid(room.log.takePage(this._pageOf(room.id, answer), goal));
       }
     } catch (fault) {
       if (fault instanceof Refused) setTimeout(() => this._fetch(room), AGAIN_SECONDS * 1000);
@@ -318,6 +359,12 @@ export class Client {
     }
   }
 
+  // What stands at each seq of an answer to `history`: what is hidden from us is named apart.
+  _pageOf(roomId, { messages, skip = [] }) {
+    const shown = messages.map((item) => ({ seq: item.seq, said: this._said(roomId, item, item) }));
+    return [...shown, ...skip.map((seq) => ({ seq, said: null }))].sort((a, b) => a.seq - b.seq);
+  }
+
   _said(roomId, { seq, ts }, { sender, senderName, body, clientId = null }) {
     const name = senderName || `user ${sender}`;
     return { type: "said", roomId, seq, senderId: sender, sender: name, body, atMs: ts, clientId, isOwn: sender === this.userId };
@@ -325,8 +372,8 @@ export class Client {
 
   _tellSaid(told) {
     for (const said of told) {
-      const line = said.isOwn ? this._outbox.find(said.clientId) : undefined;
-      if (line !== undefined) this._confirmed(line, said.seq); // its ack was lost, or comes later
+      const line = said.isOwn ? this._sending.outbox.find(said.clientId) : undefined;
+      if (line !== undefined) this._sending.confirmed(line, said.seq); // its ack was lost, or comes later
       this._tell(said);
     }
   }
@@ -342,61 +389,6 @@ export class Client {
       queueMicrotask(() => { throw fault; }); // theirs: it must be seen, and must not hold up what follows
     }
   }
-
-  // -- every line once, in order ---------------------------------------------------------------------------------
-
-  _sendNext() {
-    if (!this.isConnected) return;
-    for (const line of this._outbox.start()) {
-      const { roomId: room, clientId, body } = line;
-      const text = JSON.stringify({ type: "send", id: clientId, room, data: { body } });
-      if (isLonger(text, this._frameBytesMax)) this._undelivered(line, FRAME_TOO_BIG, "too long for one frame");
-      else this._connection.send(text);
-    }
-  }
-
-  _answered(id, data, isError) {
-    const line = this._outbox.find(id);
-    const reply = this._replies.get(id);
-    this._replies.delete(id);
-    if (line !== undefined) {
-      if (!isError) this._confirmed(line, data.seq);
-      else if (data.recoverable) this._hold(line, data.retryAfter);
-      else this._undelivered(line, data.code, data.message || data.error);
-    } else if (isError) reply?.reject(new Refused(data.code, data.message || data.error));
-    else reply?.resolve(data);
-  }
-
-  _confirmed(line, seq) {
-    this._outbox.finish(line);
-    this._tell({ type: "confirmed", roomId: line.roomId, clientId: line.clientId, seq });
-    this._settled();
-  }
-
-  _undelivered(line, code, why) {
-    this._outbox.finish(line);
-    this._tell({ type: "undelivered", ...line, code, why });
-    this._settled();
-  }
-
-  _settled() {
-    if (this._outbox.size === 0) for (const { resolve } of this._whenSent.splice(0)) resolve();
-    this._sendNext();
-  }
-
-  _hold(line, seconds = AGAIN_SECONDS) {
-    this._outbox.hold(line);
-    setTimeout(() => {
-      this._outbox.release(line.roomId);
-      this._sendNext();
-    }, Math.max(AGAIN_SECONDS, seconds) * 1000);
-  }
-
-  // The frame that closed the connection would close every one.
-  _refuseLargest() {
-    const [line] = this._outbox.underWay.sort((a, b) => b.body.length - a.body.length);
-    if (line !== undefined) this._undelivered(line, FRAME_TOO_BIG, "too long for one frame");
-  }
 }
 
 // Not randomUUID: pages that came over plain HTTP have none.
@@ -404,14 +396,6 @@ function newClientId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function isMessage(item) {
-  return item.type !== "skip";
-}
-
 function namesById(names = {}) {
   return new Map(Object.entries(names).map(([id, name]) => [Number(id), name]));
-}
-
-function isLonger(text, bytesMax) {
-  return text.length * 3 > bytesMax && new TextEncoder().encode(text).length > bytesMax;
 }

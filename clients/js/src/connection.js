@@ -6,7 +6,7 @@
 //
 // Knows frames only as far as they are about the line: ping, pong and reconnect end here.
 
-import { retrySeconds } from "./backoff.js";
+import { moveSeconds, retrySeconds } from "./backoff.js";
 import { ClientRefused } from "./errors.js";
 
 export const SUBPROTOCOL = "greenroom.v1";
@@ -14,9 +14,12 @@ export const CONNECT_SECONDS_MAX = 10;
 export const PROBE_SECONDS = 4; // nothing heard so long while something is awaited: ask; and so long again: gone
 export const CLOSE_SECONDS_MAX = 2;
 const SILENCE_SECONDS_DEFAULT = 40;
+const EXPECTED_SECONDS_MAX = 10; // away for so long after the server has asked for it, nobody needs to be told
 const TICK_MS = 500;
 const OPEN = 1;
 const TOKEN_EXPIRED = 4002;
+const RESTARTS = [1012, 4200]; // with which a server closes that is, or will be, elsewhere or anew
+const MOVED = 4200;
 const ABNORMAL = 1006; // no close frame came: RFC 6455 section 7.4.1
 
 export class Connection {
@@ -36,7 +39,8 @@ export class Connection {
     this._tries = 0;
     this._heardAt = this._deadline = this._probedAt = 0;
     this._ticker = this._timer = undefined;
-    this._nudge = () => this._socket === null && this._tries > 0 && this._connect();
+    this._expectedUntil = 0;
+    this._nudge = () => this.retryNow();
   }
 
   get isTokenRenewable() {
@@ -55,6 +59,20 @@ export class Connection {
     this._connect();
   }
 
+  // The network is back, or somebody is who does not want to wait.
+  retryNow() {
+    if (this._ticker === undefined) return; // closed, or never opened
+    if (this._socket === null) {
+      if (this._deadline === Infinity) this._connect(); // else it is on its way
+    } else if (this._socket.readyState === OPEN && performance.now() - this._heardAt > PROBE_SECONDS * 1000) this._probe();
+  }
+
+  // Answers whether the connection of now is still the one.
+  sameOne() {
+    const number = this._tries;
+    return () => number === this._tries;
+  }
+
   // Leave in order; the other side has CLOSE_SECONDS_MAX to answer.
   async close() {
     const socket = this._socket;
@@ -71,6 +89,7 @@ export class Connection {
   // The session has caught up: the next failure waits little again.
   live() {
     this._failures = 0;
+    this._expectedUntil = 0;
     this._wasRenewed = false;
   }
 
@@ -114,15 +133,21 @@ export class Connection {
     for (const frame of Array.isArray(heard) ? heard : [heard]) {
       const type = frame?.type;
       if (type === "ping") this.send('{"type":"pong"}');
-      else if (type === "reconnect") this._moveAfter(frame.data?.after ?? 0);
+      else if (type === "reconnect") this._moveAfter(frame.data ?? {});
       else if (type !== undefined && type !== "pong") this._onFrame(frame);
     }
   }
 
-  // The server gave everybody a moment of their own: no jitter on top.
-  _moveAfter(ms) {
+  // The server gave everybody a moment of their own, and some time after it.
+  _moveAfter({ after, deadline }) {
     clearTimeout(this._timer);
-    this._timer = setTimeout(() => this._lost(4200, "the server asks to connect again", 0), ms);
+    const move = () => this._lost(MOVED, "the server asks to connect again", 0);
+    this._timer = setTimeout(move, moveSeconds(after, deadline, Math.random()) * 1000);
+  }
+
+  _probe() {
+    this._probedAt = performance.now();
+    this.send('{"type":"ping"}');
   }
 
   _watch() {
@@ -133,12 +158,13 @@ export class Connection {
     else if (isQuietSince(this.silenceSeconds)) this._lost(ABNORMAL, "nothing was heard for too long");
     else if (this._probedAt > 0 && now - this._probedAt > PROBE_SECONDS * 1000) this._lost(ABNORMAL, "nobody answers");
     else if (this._probedAt === 0 && this._isAwaiting() && isQuietSince(PROBE_SECONDS)) {
-      this._probedAt = now;
-      this.send('{"type":"ping"}');
+      this._probe();
     }
   }
 
   _lost(code, reason, wait = this._wait(code, reason)) {
+    const now = performance.now();
+    if (RESTARTS.includes(code)) this._expectedUntil = now + EXPECTED_SECONDS_MAX * 1000;
     this._drop();
     const why = reason || (code === ABNORMAL ? "the connection was lost" : `closed with ${code}`);
     if (wait === null) {
@@ -147,7 +173,7 @@ export class Connection {
     }
     this._failures += 1;
     this._timer = setTimeout(() => this._connect(), wait * 1000);
-    this._onLost(code, why, wait);
+    this._onLost(code, why, wait, now < this._expectedUntil);
   }
 
   _wait(code, reason) {
@@ -166,6 +192,7 @@ export class Connection {
   _stop() {
     this._drop(false);
     clearInterval(this._ticker);
+    this._ticker = undefined;
     globalThis.removeEventListener?.("online", this._nudge);
   }
 

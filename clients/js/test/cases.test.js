@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { retrySeconds } from "../src/backoff.js";
+import { moveSeconds, retrySeconds } from "../src/backoff.js";
+import { Pace } from "../src/pace.js";
 import { Presence } from "../src/presence.js";
 import { RoomLog } from "../src/room_log.js";
+import { UserLog } from "../src/user_log.js";
 
 const CASES = JSON.parse(readFileSync(new URL("../../../tests/client/cases.json", import.meta.url), "utf8"));
 
@@ -61,4 +63,41 @@ function changed(presence, step) {
   if (step.forget) presence.forget();
   if (step.live) presence.live();
   return { here: [], gone: [] };
+}
+
+test("the moment that the server names is kept, and spread as far as it leaves time for it", () => {
+  for (const { after, deadline, chance, seconds } of CASES.move) {
+    assert.equal(moveSeconds(after, deadline ?? undefined, chance), seconds, `${after} ${deadline} ${chance}`);
+  }
+});
+
+for (const { title, steps } of CASES.pace) {
+  test(`pace: ${title}`, () => {
+    const pace = new Pace();
+    for (const step of steps) {
+      if (step.slow) pace.slowDown(step.slow, step.for, step.at);
+      else assert.equal(pace.waitSeconds(step.wait, step.at), step.seconds, JSON.stringify(step));
+    }
+  });
+}
+
+for (const { title, steps } of CASES.userLog) {
+  test(`user log: ${title}`, () => {
+    const log = new UserLog();
+    for (const step of steps) {
+      const told = toldBy(log, step).map((event) => (event.type === "missed" ? ["missed", event.firstUseq, event.lastUseq] : event));
+      const at = JSON.stringify(step);
+      assert.deepEqual(told, step.told, at);
+      if (step.useq !== undefined) assert.equal(log.useq, step.useq, at);
+      if (step.isMissing !== undefined) assert.equal(log.isMissing, step.isMissing, at);
+      if (step.cursor !== undefined) assert.deepEqual(log.cursor ?? null, step.cursor, at);
+    }
+  });
+}
+
+function toldBy(log, step) {
+  if (step.take) return log.take(step.take, step.take);
+  if (step.gap) return log.passOver(...step.gap);
+  log.entered(...step.entered);
+  return [];
 }

@@ -49,7 +49,7 @@ test("it starts with its token and rooms, and resumes with the seq and epoch of 
   first.socket.close(4200);
   assert.equal((await next("disconnected")).code, 4200);
   const second = await server.ready([ROOM, 7, 3]);
-  assert.deepEqual(second.start.resume, { rooms: { [ROOM]: { seq: 6, epoch: 3 } } });
+  assert.deepEqual(second.start.resume, { user: { useq: 0, epoch: 1 }, rooms: { [ROOM]: { seq: 6, epoch: 3 } } });
   assert.deepEqual(second.start.rooms, []);
   second.message(ROOM, 7);
   await next("said");
@@ -236,19 +236,133 @@ test("what was asked for is told when the connection is lost", async (context) =
   await asked;
 });
 
-test("it moves when the server says so, at its own moment and without jitter", async (context) => {
-  const { server, client, next } = await opened(context);
+test("it moves when the server says so, at its own moment, and nobody needs to be told", async (context) => {
+  const { server, client, next, of } = await opened(context);
   const line = await server.ready([ROOM, 0]);
   await next("connected");
   client.send(ROOM, "under way");
   await line.heard("send");
   const began = Date.now();
-  line.say({ type: "reconnect", data: { after: 200, deadline: Date.now() + 5000, reason: "drain", resume: true } });
+  line.say({ type: "reconnect", data: { after: 200, deadline: 400, reason: "drain", resume: true } });
   const moved = await server.ready([ROOM, 0]);
   const waited = Date.now() - began;
-  assert.ok(waited >= 190 && waited < 700, `${waited} ms`);
+  assert.ok(waited >= 190 && waited < 900, `${waited} ms`);
   assert.equal((await moved.heard("send")).data.body, "under way");
   assert.equal(await line.closed, 1000);
+  await next("connected");
+  moved.socket.close(1012);
+  await server.ready([ROOM, 0]);
+  await next("connected");
+  assert.deepEqual(of("disconnected").map((event) => [event.code, event.isExpected]), [[4200, true], [1012, true]]);
+});
+
+test("what is cut without a word is not expected, nor is a slow reader's end", async (context) => {
+  const { server, next } = await opened(context);
+  (await server.ready([ROOM, 0])).socket.terminate();
+  assert.equal((await next("disconnected")).isExpected, false);
+  (await server.ready([ROOM, 0])).socket.close(4201);
+  assert.equal((await next("disconnected")).isExpected, false);
+});
+
+test("whoever does not want to wait does not", async (context) => {
+  let asked = 0;
+  const { client, next } = await opened(context, {
+    token: () => {
+      asked += 1;
+      throw new Error("away");
+    },
+  });
+  for (let tries = 1; tries <= 6; tries += 1) {
+    await next("disconnected");
+    assert.equal(asked, tries);
+    client.retryNow();
+  }
+});
+
+test("what the user is told comes once, in order, and a hole is filled by sync", async (context) => {
+  const { server, next, of } = await opened(context);
+  const first = await server.line();
+  first.useq = 4;
+  first.ready([ROOM, 0]);
+  for (const useq of [4, 5, 5, 8, 7]) first.personal(useq);
+  assert.equal((await next("personal")).useq, 5);
+  const asked = await first.heard("sync");
+  assert.deepEqual(asked.data, { user: { useq: 5, epoch: 1 } });
+  for (const useq of [6, 7, 8]) first.personal(useq);
+  first.ack(asked, { rooms: [] });
+  first.personal(9, "of tomorrow", {});
+  while ((await next("personal")).useq !== 9);
+  assert.deepEqual(of("personal").map((event) => event.useq), [5, 6, 7, 8, 9]);
+  const { useq, what, roomId, data, atMs } = of("personal")[0];
+  assert.deepEqual([useq, what, roomId, data, atMs], [5, "block", null, { user: 5, blocked: true }, 1005]);
+  first.socket.close(4200);
+  const second = await server.line();
+  assert.deepEqual(second.start.resume.user, { useq: 9, epoch: 1 });
+  second.useq = 700;
+  second.ready([ROOM, 0]);
+  second.say({ type: "gap", data: { user: true, from: 10, to: 700, top: 700 } });
+  assert.deepEqual(await next("missed"), { type: "missed", firstUseq: 10, lastUseq: 700, isReset: false });
+  second.say({ type: "read_sync", room: ROOM, useq: 701, ts: 1, data: { seq: 3 } });
+  assert.equal((await next("personal")).roomId, ROOM);
+  second.socket.close(4200);
+  const third = await server.line(); // the database was restored meanwhile
+  Object.assign(third, { useq: 20, userEpoch: 2 });
+  third.ready([ROOM, 0]);
+  third.say({ type: "gap", data: { user: true, from: 1, to: 20, top: 20, reset: true } });
+  assert.equal((await next("missed")).isReset, true);
+  third.personal(21);
+  assert.equal((await next("personal")).useq, 21);
+});
+
+test("a class that is told to slow down waits: lines, questions and markers; typing is dropped", async (context) => {
+  const { server, client, next, of } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.send(ROOM, "one too many");
+  const refused = await line.heard("send");
+  line.say({ type: "slow_down", data: { class: "send", retryAfter: 1 } });
+  line.error(refused, 4291, { recoverable: true, retryAfter: 1 });
+  const began = Date.now();
+  await soon(50);
+  client.join(43); // of another class
+  line.ack(await line.heard("join"), { r: 43, epoch: 1, top: 0 });
+  client.send(43, "held, too");
+  const sent = [await line.heard("send"), await line.heard("send")];
+  assert.ok(Date.now() - began > 900, "it did not wait");
+  assert.deepEqual(sent.map(({ data }) => data.body).sort(), ["held, too", "one too many"]);
+  sent.forEach((command, at) => line.ack(command, { messageId: at, seq: 1, ts: 1 }));
+  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 1 } });
+  await soon(50);
+  const since = Date.now();
+  client.typing(ROOM, true);
+  client.read(ROOM, 1);
+  client.read(ROOM, 2);
+  const asked = client.request("members", ROOM);
+  client.send(ROOM, "a command as well");
+  const heard = [await line.frames.next("a command"), await line.frames.next("another"), await line.frames.next("a third")];
+  assert.ok(Date.now() - since > 850, "they did not wait");
+  assert.deepEqual(heard.map(({ type, data }) => [type, data.seq ?? null]).sort(), [["members", null], ["read", 2], ["send", null]]);
+  line.ack(heard.find(({ type }) => type === "members"), { members: [] });
+  assert.deepEqual(await asked, { members: [] });
+  assert.equal(of("undelivered").length, 0);
+  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 30 } });
+  await soon(50);
+  const waiting = assert.rejects(client.request("members", ROOM), ServerAway);
+  line.socket.terminate();
+  await waiting; // not for half a minute
+});
+
+test("a page of nothing but what is hidden is passed over, and what lies beyond it is fetched", async (context) => {
+  const { server, next, of } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  line.message(ROOM, 6);
+  const first = await line.heard("history");
+  line.ack(first, { messages: [], skip: [1, 2, 3], top: 6, epoch: 1 });
+  const second = await line.heard("history");
+  assert.equal(second.data.after, 3);
+  line.ack(second, { messages: [{ seq: 4, ts: 1, sender: 8, body: "m4" }], skip: [5], top: 6, epoch: 1 });
+  while ((await next("said")).seq !== 6);
+  assert.deepEqual(seqs(of("said")), [4, 6]);
 });
 
 test("a log that was replaced while the line was cut between ready and gap is still found out", async (context) => {
@@ -261,14 +375,14 @@ test("a log that was replaced while the line was cut between ready and gap is st
   second.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [{ r: ROOM, epoch: 2, top: 4 }] } });
   second.socket.close(4200);
   const third = await server.ready([ROOM, 4, 2]);
-  assert.deepEqual(third.start.resume, { rooms: { [ROOM]: { seq: 11, epoch: 1 } } });
+  assert.deepEqual(third.start.resume.rooms, { [ROOM]: { seq: 11, epoch: 1 } });
   third.say({ type: "gap", room: ROOM, data: { from: 1, to: 4, top: 4, reset: true } });
   await next("replaced");
   third.message(ROOM, 5);
   assert.equal((await next("said")).seq, 5);
   third.socket.close(4200);
   const fourth = await server.line();
-  assert.deepEqual(fourth.start.resume, { rooms: { [ROOM]: { seq: 5, epoch: 2 } } });
+  assert.deepEqual(fourth.start.resume.rooms, { [ROOM]: { seq: 5, epoch: 2 } });
   assert.equal(of("replaced").length, 1);
 });
 

@@ -7,7 +7,17 @@ import { Client } from "../index.js";
 const say = (object) => process.stdout.write(`${JSON.stringify(object)}\n`);
 const askedFor = [];
 const rooms = new Map();
-const report = { confirmed: {}, undelivered: {}, connects: 0, closes: [], replaced: 0, ended: null };
+const report = {
+  confirmed: {},
+  undelivered: {},
+  personal: [],
+  missed: [],
+  connects: 0,
+  closes: [],
+  expected: [],
+  replaced: 0,
+  ended: null,
+};
 
 const logOf = (roomId) => rooms.get(roomId) ?? rooms.set(roomId, []).get(roomId);
 
@@ -18,11 +28,16 @@ function token() {
 
 const HANDLERS = {
   connected: () => (report.connects += 1),
-  disconnected: ({ code }) => report.closes.push(code),
+  disconnected: ({ code, isExpected }) => {
+    report.closes.push(code);
+    report.expected.push(isExpected);
+  },
   ended: ({ code }) => (report.ended = code),
   said: ({ roomId, seq, senderId, clientId, body }) => logOf(roomId).push([seq, senderId, clientId, body]),
   confirmed: ({ clientId, seq }) => (report.confirmed[clientId] = seq),
   undelivered: ({ clientId, code }) => (report.undelivered[clientId] = code),
+  personal: ({ useq, what, roomId }) => report.personal.push([useq, what, roomId]),
+  missed: ({ firstUseq, lastUseq }) => report.missed.push([firstUseq, lastUseq]),
   replaced: ({ roomId }) => {
     report.replaced += 1;
     rooms.set(roomId, []);
@@ -43,6 +58,13 @@ const COMMANDS = {
     return {};
   },
   send: ({ room, bodies }) => ({ clientIds: bodies.map((body) => client.send(room, body)) }),
+  async request({ type, room, data }) {
+    return { data: await client.request(type, room, data) };
+  },
+  read({ room, seq }) {
+    client.read(room, seq);
+    return {};
+  },
   async wait_sent() {
     await client.waitSent();
     return {};

@@ -48,13 +48,16 @@ class Line {
     this.socket = socket;
     this.closed = new Promise((resolve) => socket.on("close", (code) => resolve(code)));
     this.frames = new Waiting();
+    this.useq = 0;
+    this.userEpoch = 1;
     socket.on("message", (data) => this.frames.put(JSON.parse(data)));
   }
 
   ready(...rooms) {
     const refused = rooms.filter((room) => !Array.isArray(room));
     const entered = rooms.filter(Array.isArray).map(([r, top, epoch = 1]) => ({ r, epoch, top, read: 0, unread: 0 }));
-    this.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: entered, refused } });
+    const data = { user: 7, name: "Ann", userEpoch: this.userEpoch, useq: this.useq, rooms: entered, refused };
+    this.say({ type: "ready", id: "start", data });
     this.say({ type: "live", data: { rooms: entered.map(({ r }) => r) } });
   }
 
@@ -64,6 +67,10 @@ class Line {
 
   message(room, seq, data = {}) {
     this.say({ type: "message", room, seq, ts: 1000 + seq, data: { id: seq, sender: 8, body: `m${seq}`, ...data } });
+  }
+
+  personal(useq, type = "block", data = { user: useq, blocked: true }) {
+    this.say({ type, useq, ts: 1000 + useq, data });
   }
 
   // The next command, which must be of this type.

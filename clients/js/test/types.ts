@@ -35,6 +35,8 @@ function show(event: Event): string {
     case "receipts":
     case "member":
     case "roomRefused":
+    case "personal":
+    case "missed":
       return event.type;
     default: {
       const nothing: never = event; // every event is named above
@@ -56,6 +58,7 @@ export async function talk(): Promise<void> {
   console.log(waiting?.body, client.unsent, client.userId, client.isConnected, client.here(42)?.size);
   await client.waitSent();
   for (const { seq, body } of await client.history(42, 50, 17)) console.log(seq, body);
+  client.retryNow();
   client.typing(42, true);
   client.read(42, 17);
   client.leave(42);

@@ -10,6 +10,7 @@ from typing import Final
 
 RETRY_SECONDS_FIRST: Final = 0.5
 RETRY_SECONDS_MAX: Final = 30.0
+MOVE_SECONDS_MAX: Final = 1.0  # of jitter behind the moment that the server names
 _DOUBLINGS_MAX: Final = 8
 _OURS_TO_MEND: Final = (1002, 1007, 1009)  # what we said was wrong: not at once again
 _TOLD: Final = re.compile(r";\s*retry=(\d{1,4})$")
@@ -31,3 +32,13 @@ def retry_seconds(code: int, reason: str, failures: int, chance: float) -> float
         return int(told[1]) + grown
     least = 1.0 if 4100 <= code < 4200 or code in _OURS_TO_MEND else 0.0
     return min(RETRY_SECONDS_MAX, least + grown)
+
+
+def move_seconds(after_ms: float, deadline_ms: float | None, chance: float) -> float:
+    """Seconds until the connection is to be left and made anew, of `reconnect`.
+
+    The moments that the server names are spread over all that it moves; those that fall together are spread here, as
+    far as it leaves time for it. after_ms, deadline_ms: from now. chance: from 0 up to 1.
+    """
+    spare = max(0.0, (after_ms if deadline_ms is None else deadline_ms) - after_ms) / 1000
+    return max(0.0, after_ms) / 1000 + chance * min(MOVE_SECONDS_MAX, spare / 2)

@@ -8,6 +8,7 @@
 
 - Each message of a joined room is told once and in the order of its seq, whatever is lost in between: what a new
   connection does not replay is fetched with `history`.
+- What concerns the user alone, on all devices, is told once and in the order of its useq.
 - A line is kept until the server says that it is stored, and sent again on every new connection under the same client
   id, which the server stores once. One line of each room is under way at a time, so their order is kept.
 - After a loss it connects again, when the range of the close code says so (backoff.py). 1000, 40xx and a refused
@@ -18,13 +19,14 @@ HTTP (lists, membership) goes through `http`, which does not retry.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 import trio
 
+from greenroom.client.asking import Asking, Reply
 from greenroom.client.connection import CLOSE_SECONDS_MAX, Connection, Token
 from greenroom.client.errors import ClientRefused, Refused, ServerAway
 from greenroom.client.events import (
@@ -37,14 +39,16 @@ from greenroom.client.events import (
     Replaced,
     RoomRefused,
     Said,
-    Undelivered,
 )
 from greenroom.client.events import Presence as PresenceChanged
-from greenroom.client.frames import entries, entry, event_of, rooms_of, start_of, text_of
-from greenroom.client.outbox import Line, Outbox
+from greenroom.client.frames import entries, entry, event_of, personal, rooms_of, start_of, text_of
+from greenroom.client.outbox import Line
+from greenroom.client.pace import Pace
 from greenroom.client.presence import Changed, Presence
 from greenroom.client.requests import ask
 from greenroom.client.room_log import RoomLog
+from greenroom.client.sending import Sending
+from greenroom.client.user_log import UserLog
 
 EVENTS_MAX: Final = 1024
 HISTORY_PAGE: Final = 200
@@ -52,9 +56,8 @@ HOLE_SECONDS: Final = 0.2  # what is missing may be on its way
 ROOMS_MAX: Final = 200
 WORTH_ANOTHER_TRY: Final = frozenset((4291, 4292, 5002, 5003))
 _AGAIN_SECONDS: Final = 1.0
-_FRAME_BYTES_MAX: Final = 131072
+_REFRESH_SECONDS: Final = 5.0  # after a token that could not be renewed
 _NOT_MEMBER: Final = 3004
-_FRAME_TOO_BIG: Final = 1003
 _TOO_MANY_ROOMS: Final = 4293
 _CLOSED_TOO_BIG: Final = 1009
 
@@ -69,16 +72,6 @@ class _Room:
     is_fetching: bool = False
     entered: trio.Event = field(default_factory=trio.Event)
     refusal: Exception | None = None
-
-
-@dataclass(slots=True)
-class _Reply:
-    """room: of a join, which is entered before anything that comes after the answer is looked at."""
-
-    room: _Room | None = None
-    arrived: trio.Event = field(default_factory=trio.Event)
-    data: dict[str, Any] = field(default_factory=dict)
-    error: Exception | None = None
 
 
 @asynccontextmanager
@@ -127,27 +120,31 @@ class Client:
         self._told, self.events = trio.open_memory_channel[Event](EVENTS_MAX)
         self._telling = trio.Lock()
         self._rooms: dict[int, _Room] = {}
-        self._outbox = Outbox()
-        self._outbox_emptied = trio.Event()
-        self._replies: dict[str, _Reply] = {}
+        self._user_log = UserLog()
+        self._is_syncing = False
         self._nursery = nursery
-        self._serial = 0
-        self._frame_bytes_max = _FRAME_BYTES_MAX
         self._was_ready = False
         self._connection = Connection(
             self.url, token, on_frame=self._heard, on_lost=self._lost, is_awaiting=self._is_awaiting
         )
+        self._pace = Pace()
+        self._asking = Asking(self._pace, self._write, nursery)
+        self._sending = Sending(self._pace, self._connection.write, self._tell, nursery)
 
     # -- for the user -------------------------------------------------------------------------------------------
+
+    def retry_now(self) -> None:
+        """Do not wait for the next try: the network is back, or somebody is."""
+        self._connection.retry_now()
 
     @property
     def unsent(self) -> int:
         """Lines that are neither confirmed nor undelivered."""
-        return len(self._outbox)
+        return len(self._sending.outbox)
 
     def pending(self, room_id: int) -> list[Line]:
         """Those of one room, as they were said."""
-        return self._outbox.of(room_id)
+        return self._sending.outbox.of(room_id)
 
     def here(self, room_id: int) -> dict[int, Person] | None:
         """Who is in the room now, by id; None while nobody has told, or in rooms where nobody tells."""
@@ -176,48 +173,37 @@ class Client:
         if room is not None and not room.entered.is_set():
             room.refusal = Refused(_NOT_MEMBER, "the room was left")
             room.entered.set()
-        self._write({"type": "leave", "room": room_id})
+        self._asking.say(f"leave {room_id}", {"type": "leave", "room": room_id})
 
     def send(self, room_id: int, body: str) -> str:
         """Say *body* in the room, now or when the server is back; its client id. Raises: OutboxFull."""
         line = Line(room_id, body)
-        self._outbox.put(line)
-        self._send_next()
+        self._sending.say(line)
         return line.client_id
 
     async def wait_sent(self) -> None:
         """Wait until every line is confirmed or undelivered."""
-        while self._outbox:
-            self._outbox_emptied = trio.Event()
-            await self._outbox_emptied.wait()
+        await self._sending.wait()
 
     def typing(self, room_id: int, *, is_typing: bool) -> None:
-        """Show others that we type; lost when there is no connection."""
-        self._write({"type": "typing", "room": room_id, "data": {"on": is_typing}})
+        """Show others that we type; lost when there is no connection, and while the server asks to type less."""
+        if self._pace.wait_seconds("typing", trio.current_time()) == 0:
+            self._write({"type": "typing", "room": room_id, "data": {"on": is_typing}})
 
     def read(self, room_id: int, seq: int) -> None:
         """Move our marker; lost when there is no connection."""
-        self._write({"type": "read", "room": room_id, "data": {"seq": seq}})
+        self._asking.say(f"read {room_id}", {"type": "read", "room": room_id, "data": {"seq": seq}})
 
     async def request(self, kind: str, room_id: int | None, data: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ask the server something over the socket. Raises: Refused, ServerAway."""
-        return await self._ask(kind, room_id, data or {}, _Reply())
+        """Ask the server something over the socket; while it asks to slow down that waits.
 
-    async def _ask(self, kind: str, room_id: int | None, data: dict[str, Any], reply: _Reply) -> dict[str, Any]:
-        if not self.is_connected:
-            raise ServerAway("there is no connection")
-        self._serial += 1
-        command_id = f"c{self._serial}"
-        self._replies[command_id] = reply
+        Raises: Refused, ServerAway.
+        """
+        return await self._ask(kind, room_id, data or {}, Reply())
+
+    async def _ask(self, kind: str, room_id: int | None, data: dict[str, Any], reply: Reply) -> dict[str, Any]:
         room = {} if room_id is None else {"room": room_id}
-        self._write({"type": kind, "id": command_id, **room, "data": data})
-        try:
-            await reply.arrived.wait()
-        finally:
-            self._replies.pop(command_id, None)
-        if reply.error is not None:
-            raise reply.error
-        return reply.data
+        return await self._asking.ask({"type": kind, **room, "data": data}, reply)
 
     async def history(self, room_id: int, count: int, before: int | None = None) -> list[Said]:
         """The newest messages before a seq, oldest first. Raises: Refused, ServerAway."""
@@ -237,35 +223,40 @@ class Client:
             self._connection.write(text_of(command))
 
     def _is_awaiting(self) -> bool:
-        return not self.is_connected or bool(self._replies) or bool(self._outbox.under_way)
+        return not self.is_connected or len(self._asking) > 0 or bool(self._sending.outbox.under_way)
 
-    async def _lost(self, code: int, why: str, retry_seconds: float) -> None:
+    async def _lost(self, code: int, why: str, retry_seconds: float, *, is_expected: bool) -> None:
         self.is_connected = False
-        suspects = sorted(self._outbox.under_way, key=lambda line: len(line.body))
-        self._outbox.again()
-        for reply in self._replies.values():
-            reply.error = ServerAway("the connection was lost")
-            reply.arrived.set()
+        suspects = self._sending.lose()
+        self._asking.lose()
         for room in self._rooms.values():
             room.presence.forget()
         if code == _CLOSED_TOO_BIG and suspects:  # the frame that closed this connection would close every one
-            await self._undelivered(suspects[-1], _FRAME_TOO_BIG, "too long for one frame")
-        await self._tell(Disconnected(code, why, retry_seconds))
+            await self._sending.too_big(suspects[-1])
+        await self._tell(Disconnected(code, why, retry_seconds, is_expected))
 
     def _hello(self, data: dict[str, Any]) -> None:
         self._connection.silence_seconds = (data["hb"] + data["hbGrace"]) / 1000
-        self._frame_bytes_max = data.get("limits", {}).get("frame", _FRAME_BYTES_MAX)
-        start = start_of(self._device, {room.id: room.log for room in self._rooms.values()})
+        self._sending.frame_bytes_max = data.get("limits", {}).get("frame", self._sending.frame_bytes_max)
+        logs = {room.id: room.log for room in self._rooms.values()}
+        start = start_of(self._device, logs, self._user_log.cursor)
         self._connection.write(text_of({"type": "start", "id": "start", "data": start}))
 
     async def _refresh(self) -> None:
-        """Show another token on the same connection; what fails is mended by the next connection."""
-        if not self._connection.is_token_renewable:
-            return
-        try:
-            await self.request("refresh", None, {"token": await self._connection.fresh_token()})
-        except Exception:  # theirs or the server's: it closes with 4002 when the old token is over
-            return
+        """Show another token on the same connection.
+
+        What fails is tried again while the connection lasts; the server closes with 4002 when the old token is over.
+        """
+        connects = self._connection.connects
+        while self._connection.is_token_renewable and self.is_connected and self._connection.connects == connects:
+            try:
+                await self.request("refresh", None, {"token": await self._connection.fresh_token()})
+            except ClientRefused:
+                return
+            except Exception:  # theirs or the server's: it may go well next time
+                await trio.sleep(_REFRESH_SECONDS)
+            else:
+                return
 
     # -- what the server says -----------------------------------------------------------------------------------
 
@@ -273,6 +264,12 @@ class Client:
         kind, data = frame.get("type"), frame.get("data", {})
         if kind in ("ack", "error") and "id" in frame:
             await self._answered(frame["id"], data, is_error=kind == "error")
+        elif "useq" in frame:
+            await self._tell(*self._user_log.take(personal(frame)))
+            self._sync_soon()
+        elif kind == "gap" and data.get("user"):
+            is_reset = data.get("reset") is True
+            await self._tell(*self._user_log.pass_over(data["from"], data["to"], is_reset=is_reset))
         elif kind == "hello":
             self._hello(data)
         elif kind == "ready":
@@ -282,6 +279,8 @@ class Client:
             for room_id in data["rooms"]:
                 if room_id in self._rooms:
                     self._rooms[room_id].presence.live()
+        elif kind == "slow_down":
+            self._pace.slow_down(data["class"], float(data.get("retryAfter", _AGAIN_SECONDS)), trio.current_time())
         elif kind == "token_expiring":
             self._nursery.start_soon(self._refresh)
         else:
@@ -309,20 +308,22 @@ class Client:
     async def _ready(self, data: dict[str, Any]) -> None:
         self.user_id = data["user"]
         self.is_connected = True
+        self._asking.ready()
+        self._user_log.entered(data.get("useq"), data.get("userEpoch"))
         await self._tell(Connected(self.user_id, data.get("name", ""), self._was_ready))
         self._was_ready = True
         unanswered = dict(self._rooms)
         for item in (*data["rooms"], *data.get("refused", ())):
             room = unanswered.pop(item["r"], None)
             if room is None:  # left since `start` was sent
-                self._write({"type": "leave", "room": item["r"]})
+                self._asking.say(f"leave {item['r']}", {"type": "leave", "room": item["r"]})
             elif "code" in item:
                 await self._room_refused(room, Refused(item["code"], item["error"]))
             else:
                 self._entered(room, item)
         for room in unanswered.values():  # asked for since
             self._nursery.start_soon(partial(self._enter, room))
-        self._send_next()
+        self._sending.ready()
 
     async def _enter(self, room: _Room, *, wait_seconds: float = 0.0) -> None:
         """Join one room on a connection that is ready; a lost connection leaves it to the next one."""
@@ -330,7 +331,7 @@ class Client:
         log = room.log
         try:
             known = {} if log.seq is None else {"after": log.seq, "epoch": log.epoch}
-            await self._ask("join", room.id, known, _Reply(room))
+            await self._ask("join", room.id, known, Reply(partial(self._entered, room)))
         except ServerAway:
             return
         except Refused as refused:
@@ -370,8 +371,8 @@ class Client:
     async def _tell(self, *events: Event) -> None:
         async with self._telling:  # first come, first served: what two tasks tell keeps its order
             for event in events:
-                if isinstance(event, Said) and event.is_own and (line := self._outbox.find(event.client_id)):
-                    self._finish(line)  # its ack was lost, or comes later
+                if isinstance(event, Said) and event.is_own and (line := self._sending.outbox.find(event.client_id)):
+                    self._sending.finish(line)  # its ack was lost, or comes later
                     await self._told.send(Confirmed(line.room_id, line.client_id, event.seq))
                 await self._told.send(event)
 
@@ -401,49 +402,25 @@ class Client:
         room.is_fetching = False
         self._fetch_soon(room)
 
-    # -- every line once, in order ------------------------------------------------------------------------------
-
-    def _send_next(self) -> None:
-        if not self.is_connected:
-            return
-        for line in self._outbox.start():
-            text = text_of({"type": "send", "id": line.client_id, "room": line.room_id, "data": {"body": line.body}})
-            if len(text.encode()) > self._frame_bytes_max:
-                self._nursery.start_soon(self._undelivered, line, _FRAME_TOO_BIG, "too long for one frame")
-            else:
-                self._connection.write(text)
-
     async def _answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> None:
-        line, reply = self._outbox.find(command_id), self._replies.get(command_id)
-        what = (data.get("message") or data["error"]) if is_error else ""
-        if line is not None:
-            if not is_error:
-                self._finish(line)
-                await self._tell(Confirmed(line.room_id, line.client_id, data["seq"]))
-            elif data.get("recoverable"):
-                self._outbox.hold(line)
-                self._nursery.start_soon(self._release_later, line.room_id, float(data.get("retryAfter", 0)))
-            else:
-                await self._undelivered(line, data["code"], what)
-        elif reply is not None:
-            reply.error = Refused(data["code"], what) if is_error else None
-            reply.data = data
-            if reply.room is not None and not is_error:
-                self._entered(reply.room, data)
-            reply.arrived.set()
+        if not await self._sending.answered(command_id, data, is_error=is_error):
+            error = Refused(data["code"], data.get("message") or data["error"]) if is_error else None
+            self._asking.answered(command_id, data, error)
 
-    async def _undelivered(self, line: Line, code: int, why: str) -> None:
-        if self._outbox.find(line.client_id) is not None:
-            self._finish(line)
-            await self._tell(Undelivered(line.room_id, line.client_id, line.body, code, why))
+    # -- the user, on all devices -------------------------------------------------------------------------------
 
-    def _finish(self, line: Line) -> None:
-        self._outbox.finish(line)
-        if not self._outbox:
-            self._outbox_emptied.set()
-        self._send_next()
+    def _sync_soon(self) -> None:
+        if self._user_log.is_missing and not self._is_syncing:
+            self._is_syncing = True
+            self._nursery.start_soon(self._sync)
 
-    async def _release_later(self, room_id: int, seconds: float) -> None:
-        await trio.sleep(max(_AGAIN_SECONDS, seconds))
-        self._outbox.release(room_id)
-        self._send_next()
+    async def _sync(self) -> None:
+        """Have the server tell again what is missing, until it has come or the connection is lost."""
+        wait_seconds = HOLE_SECONDS
+        while self.is_connected and self._user_log.is_missing:
+            await trio.sleep(wait_seconds)
+            wait_seconds = _AGAIN_SECONDS
+            if self._user_log.is_missing:
+                with suppress(Refused, ServerAway):  # asked again
+                    await self.request("sync", None, {"user": self._user_log.cursor})
+        self._is_syncing = False

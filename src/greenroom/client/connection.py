@@ -12,13 +12,13 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
-from greenroom.client.backoff import retry_seconds
+from greenroom.client.backoff import move_seconds, retry_seconds
 from greenroom.client.errors import ClientRefused
 from greenroom.client.requests import why_rejected
 
@@ -27,12 +27,21 @@ CONNECT_SECONDS_MAX: Final = 10.0
 PROBE_SECONDS: Final = 4.0  # nothing heard so long while something is awaited: ask; and so long again: gone
 CLOSE_SECONDS_MAX: Final = 2.0
 SILENCE_SECONDS_DEFAULT: Final = 40.0
+EXPECTED_SECONDS_MAX: Final = 10.0  # away for so long after the server has asked for it, nobody needs to be told
 _TICK_SECONDS: Final = 0.5
 _TOKEN_EXPIRED: Final = 4002
 _DRAINING: Final = 4200
+_RESTARTS: Final = (1012, _DRAINING)  # with which a server closes that is, or will be, elsewhere or anew
 _ABNORMAL: Final = 1006  # no close frame came: RFC 6455 section 7.4.1
 
 Token = str | Callable[[], Awaitable[str]]
+
+
+class OnLost(Protocol):
+    """What is called when a connection is lost."""
+
+    async def __call__(self, code: int, why: str, retry_seconds: float, *, is_expected: bool) -> None:
+        """code: of the close. is_expected: the server has asked for it lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,10 @@ class _End:
 
 
 class Connection:
-    """See the top of this file. on_frame and on_lost (code, why, retry_seconds) are awaited; is_awaiting is asked."""
+    """See the top of this file. on_frame and on_lost (code, why, retry_seconds, is_expected) are awaited.
+
+    connects: how many connections were begun. is_awaiting is asked.
+    """
 
     def __init__(
         self,
@@ -54,7 +66,7 @@ class Connection:
         token: Token,
         *,
         on_frame: Callable[[dict[str, Any]], Awaitable[None]],
-        on_lost: Callable[[int, str, float], Awaitable[None]],
+        on_lost: OnLost,
         is_awaiting: Callable[[], bool],
     ) -> None:
         self.silence_seconds = SILENCE_SECONDS_DEFAULT
@@ -65,8 +77,12 @@ class Connection:
         self._on_lost = on_lost
         self._is_awaiting = is_awaiting
         self._frames: trio.MemorySendChannel[str] | None = None  # None while there is nobody to write to
+        self.connects = 0
         self._failures = 0
         self._was_renewed = False
+        self._expected_until = float("-inf")
+        self._is_hurried = False
+        self._pause = trio.CancelScope()  # between two tries
         self._heard_at = 0.0
         self._probed_at: float | None = None
         self._is_busy = False  # with what was heard: it is we who do not listen
@@ -88,11 +104,20 @@ class Connection:
     def live(self) -> None:
         """The session has caught up: the next failure waits little again."""
         self._failures, self._was_renewed = 0, False
+        self._expected_until = float("-inf")
 
     def write(self, text: str) -> None:
         """Send a frame, if there is somebody to send it to."""
         if self._frames is not None:
             self._frames.send_nowait(text)
+
+    def retry_now(self) -> None:
+        """The network is back, or somebody is who does not want to wait."""
+        if self._frames is None:
+            self._is_hurried = True
+            self._pause.cancel(reason="not to wait")
+        elif self._probed_at is None and trio.current_time() - self._heard_at > PROBE_SECONDS:
+            self._probe()
 
     def leave(self) -> None:
         """Close in order, and end `keep`."""
@@ -109,9 +134,14 @@ class Connection:
             if seconds is None:
                 raise ClientRefused(end.code, end.why)
             self._failures += 1
+            now = trio.current_time()
+            if end.code in _RESTARTS:
+                self._expected_until = now + EXPECTED_SECONDS_MAX
+            self._is_hurried = False
             with trio.CancelScope() as self._scope:
-                await self._on_lost(end.code, end.why, seconds)
-                await trio.sleep(seconds)
+                await self._on_lost(end.code, end.why, seconds, is_expected=now < self._expected_until)
+                with trio.move_on_after(0 if self._is_hurried else seconds) as self._pause:
+                    await trio.sleep_forever()
 
     def _wait(self, end: _End) -> float | None:
         if end.code in (_TOKEN_EXPIRED, 401) and self.is_token_renewable and not self._was_renewed:
@@ -129,6 +159,7 @@ class Connection:
     async def _connect(self) -> _End:
         """Hold one connection to its end. Raises: ClientRefused."""
         self._end = None
+        self.connects += 1
         with trio.move_on_after(CONNECT_SECONDS_MAX) as self._scope:
             try:
                 await self.fresh_token()
@@ -217,14 +248,14 @@ class Connection:
             if kind == "ping":
                 self.write('{"type":"pong"}')
             elif kind == "reconnect":
-                nursery.start_soon(self._move_after, frame["data"].get("after", 0) / 1000)
+                nursery.start_soon(self._move_after, frame.get("data", {}))
             elif kind != "pong":
                 await self._on_frame(frame)
         self._is_busy, self._heard_at = False, trio.current_time()
 
-    async def _move_after(self, seconds: float) -> None:
-        """The server gave everybody a moment of their own."""
-        await trio.sleep(seconds)
+    async def _move_after(self, data: dict[str, Any]) -> None:
+        """The server gave everybody a moment of their own, and some time after it."""
+        await trio.sleep(move_seconds(data.get("after", 0), data.get("deadline"), random.random()))
         self._over(_End(_DRAINING, "the server asks to connect again", wait=0.0))
 
     async def _watch(self) -> None:
@@ -239,8 +270,11 @@ class Connection:
             elif self._probed_at is not None and now - self._probed_at > PROBE_SECONDS:
                 self._over(_End(_ABNORMAL, "nobody answers"))
             elif self._probed_at is None and self._is_awaiting() and now - self._heard_at > PROBE_SECONDS:
-                self._probed_at = now
-                self.write('{"type":"ping"}')
+                self._probe()
+
+    def _probe(self) -> None:
+        self._probed_at = trio.current_time()
+        self.write('{"type":"ping"}')
 
     def _over(self, end: _End) -> None:
         self._end = end

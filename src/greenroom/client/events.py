@@ -1,6 +1,7 @@
 """What the client tells. The JavaScript client tells the same under the same names (docs/clients.md)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +15,15 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection is lost; the next try comes in retry_seconds. code: of the close, 1006 when there was none."""
+    """The connection is lost; the next try comes in retry_seconds. code: of the close, 1006 when there was none.
+
+    is_expected: the server has asked for it lately, as it does when it restarts: nothing to trouble anybody with.
+    """
 
     code: int
     why: str
     retry_seconds: float
+    is_expected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,30 @@ class RoomRefused:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """Something of this user, told to all their devices in the order of useq.
+
+    what: read_sync, membership, block, notification, notification_read, notification_deleted, and what later servers
+    have. data: as docs/wire-protocol.md says.
+    """
+
+    useq: int
+    what: str
+    room_id: int | None
+    data: dict[str, Any]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Events of this user that are not told any more: look anew at what they told of. is_reset: seqs begin anew."""
+
+    first_useq: int
+    last_useq: int
+    is_reset: bool
+
+
 Event = (
     Connected
     | Disconnected
@@ -127,4 +156,6 @@ Event = (
     | Presence
     | Member
     | RoomRefused
+    | Personal
+    | Missed
 )

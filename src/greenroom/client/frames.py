@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from greenroom.client.events import Event, Member, Receipts, Said, Typing
+from greenroom.client.events import Event, Member, Personal, Receipts, Said, Typing
 from greenroom.client.room_log import Entry, RoomLog
 
 Frame = dict[str, Any]
@@ -20,11 +20,12 @@ def text_of(command: Frame) -> str:
     return text
 
 
-def start_of(device: str, logs: dict[int, RoomLog]) -> Frame:
-    """The data of `start`: rooms that are entered afresh, and where to resume those that we know."""
+def start_of(device: str, logs: dict[int, RoomLog], user: Frame | None = None) -> Frame:
+    """The data of `start`: rooms that are entered afresh, and where to resume those that we know, and the *user*."""
     known = {str(room_id): {"seq": log.seq, "epoch": log.epoch} for room_id, log in logs.items() if log.seq is not None}
     new = [{"r": room_id} for room_id, log in logs.items() if log.seq is None]
-    return {"device": device, "rooms": new, **({"resume": {"rooms": known}} if known else {})}
+    resume = {"resume": {**({"user": user} if user else {}), "rooms": known}} if known or user else {}
+    return {"device": device, "rooms": new, **resume}
 
 
 def entry(room_id: int, frame: Frame, user_id: int) -> Entry:
@@ -34,11 +35,15 @@ def entry(room_id: int, frame: Frame, user_id: int) -> Entry:
 
 
 def entries(room_id: int, answer: Frame, user_id: int) -> list[Entry]:
-    """The same of the data of an answer to `history`."""
-    return [
-        (item["seq"], None if item.get("type") == "skip" else said(room_id, item, item, user_id))
-        for item in answer["messages"]
-    ]
+    """The same of the data of an answer to `history`, by seq: what is hidden from us is named apart."""
+    shown: list[Entry] = [(item["seq"], said(room_id, item, item, user_id)) for item in answer["messages"]]
+    hidden: list[Entry] = [(seq, None) for seq in answer.get("skip", ())]
+    return sorted(shown + hidden, key=lambda item: item[0])
+
+
+def personal(frame: Frame) -> Personal:
+    """An event of the user's own stream."""
+    return Personal(frame["useq"], frame["type"], frame.get("room"), frame.get("data", {}), frame["ts"])
 
 
 def said(room_id: int, head: Frame, body: Frame, user_id: int) -> Said:

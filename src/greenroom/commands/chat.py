@@ -203,6 +203,7 @@ class Chat:
         self._names: dict[int, str] = {}
         self._typed_at = float("-inf")
         self._undelivered = 0
+        self._was_cut = False  # and this was shown
 
     async def run(self) -> None:
         """Until the input ends, /quit, or Ctrl-C; the second Ctrl-C does not wait. Raises: CommandFailed."""
@@ -303,10 +304,13 @@ class Chat:
                 if (name := self._names.get(event.user_id)) is not None:  # of who is new here presence tells the name
                     self._tell(f"{name} {'is a member again' if event.is_active else 'is no member any more'}")
             case Connected():
-                if event.is_again:
+                if self._was_cut:
                     self._tell("connected again")
+                self._was_cut = False
             case Disconnected():
-                self._tell(f"{event.why}; trying again in {event.retry_seconds:.1f} s")
+                if not event.is_expected:
+                    self._was_cut = True
+                    self._tell(f"{event.why}; trying again in {event.retry_seconds:.1f} s")
             case Replaced():
                 self._tell("the log of this room was replaced: it begins anew")
             case Undelivered():

@@ -1,0 +1,74 @@
+// Commands other than `send`, on their way: what has an answer gets one, or is told that none comes.
+//
+// While the server asks to slow down they wait here. A connection that is lost takes all of them with it.
+
+import { Refused, ServerAway } from "./errors.js";
+
+export class Asking {
+  // write(command): whether there was a connection to write to
+  constructor(pace, write) {
+    this._pace = pace;
+    this._write = write;
+    this._replies = new Map(); // id: reply, of those that were sent
+    this._waiting = []; // [command, reply]
+    this._unsaid = new Map(); // key: command
+    this._serial = 0;
+    this._timer = undefined;
+  }
+
+  // How many were sent and have no answer.
+  get size() {
+    return this._replies.size;
+  }
+
+  // reply.resolve is called before anything that comes after the answer is looked at.
+  ask(command, reply) {
+    if (this._mustWait()) {
+      this._waiting.push([command, reply]);
+      return;
+    }
+    const id = `c${++this._serial}`;
+    if (this._write({ ...command, id })) this._replies.set(id, reply);
+    else reply.reject(new ServerAway("there is no connection"));
+  }
+
+  // Nobody waits for an answer. Of those with one key that have to wait the newest is said.
+  say(key, command) {
+    if (this._mustWait()) this._unsaid.set(key, command);
+    else this._write(command);
+  }
+
+  // An `ack` or an `error` has come.
+  answered(id, data, isError) {
+    const reply = this._replies.get(id);
+    this._replies.delete(id);
+    if (isError) reply?.reject(new Refused(data.code, data.message || data.error));
+    else reply?.resolve(data);
+  }
+
+  // The connection is lost: no answer comes.
+  lose(fault) {
+    clearTimeout(this._timer);
+    this._timer = undefined;
+    const replies = [...this._replies.values(), ...this._waiting.map(([, reply]) => reply)];
+    this._replies.clear();
+    this._waiting = [];
+    this._unsaid.clear();
+    for (const { reject } of replies) reject(fault);
+  }
+
+  _mustWait() {
+    const seconds = this._pace.waitSeconds("cmds", performance.now() / 1000);
+    if (seconds > 0) this._timer ??= setTimeout(() => this._goOn(), seconds * 1000 + 1);
+    return seconds > 0;
+  }
+
+  _goOn() {
+    this._timer = undefined;
+    const [unsaid, waiting] = [[...this._unsaid], this._waiting];
+    this._unsaid.clear();
+    this._waiting = [];
+    for (const [key, command] of unsaid) this.say(key, command);
+    for (const [command, reply] of waiting) this.ask(command, reply);
+  }
+}

@@ -1,0 +1,22 @@
+// Which classes of commands the server has asked to slow down, and for how long. Pure.
+//
+// A send counts as a command, too, and so does typing: while `cmds` waits, all of them do. The limits are those of the
+// user, so they outlast a connection.
+
+const CLASSES = ["send", "cmds", "typing"];
+
+export class Pace {
+  constructor() {
+    this._until = new Map(); // class: seconds, of the caller's clock
+  }
+
+  // The server has said `slow_down`. A shorter wait does not end a longer one.
+  slowDown(kind, seconds, now) {
+    if (CLASSES.includes(kind)) this._until.set(kind, Math.max(this._until.get(kind) ?? 0, now + seconds));
+  }
+
+  // Seconds until one more of the class may go.
+  waitSeconds(kind, now) {
+    return Math.max(0, ...[kind, "cmds"].map((name) => (this._until.get(name) ?? 0) - now));
+  }
+}

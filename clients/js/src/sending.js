@@ -1,0 +1,118 @@
+// Lines on their way to the server: each until it is stored or refused for good, in the order they were said.
+//
+// What is decided stands in outbox.js. While the server asks to slow down, lines wait there.
+
+import { Outbox } from "./outbox.js";
+
+const AGAIN_SECONDS = 1;
+const FRAME_BYTES_MAX = 131072;
+const FRAME_TOO_BIG = 1003;
+
+export class Sending {
+  // write(text): whether there was a connection to write to; tell(event)
+  constructor({ pace, write, tell }) {
+    this.frameBytesMax = FRAME_BYTES_MAX;
+    this.outbox = new Outbox();
+    this._pace = pace;
+    this._write = write;
+    this._tell = tell;
+    this._isReady = false; // the server has let us in
+    this._whenSent = [];
+    this._timers = new Set();
+    this._paceTimer = undefined;
+  }
+
+  say(line) {
+    this.outbox.put(line);
+    this._next();
+  }
+
+  // Resolves when every line is settled.
+  wait() {
+    if (this.outbox.size === 0) return Promise.resolve();
+    return new Promise((resolve, reject) => this._whenSent.push({ resolve, reject }));
+  }
+
+  ready() {
+    this._isReady = true;
+    this._next();
+  }
+
+  // The connection is lost: whatever was under way has to be sent again.
+  lose() {
+    this._isReady = false;
+    this.outbox.again();
+  }
+
+  // Nothing is sent any more.
+  end(fault) {
+    this.lose();
+    for (const timer of [...this._timers, this._paceTimer]) clearTimeout(timer);
+    for (const { reject } of this._whenSent.splice(0)) reject(fault);
+  }
+
+  // An `ack` or an `error` has come: whether it is about one of these.
+  answered(id, data, isError) {
+    const line = this.outbox.find(id);
+    if (line === undefined) return false;
+    if (!isError) this.confirmed(line, data.seq);
+    else if (data.recoverable) this._hold(line, data.retryAfter);
+    else this._undelivered(line, data.code, data.message || data.error);
+    return true;
+  }
+
+  confirmed(line, seq) {
+    this.outbox.finish(line);
+    this._tell({ type: "confirmed", roomId: line.roomId, clientId: line.clientId, seq });
+    this._settled();
+  }
+
+  // The frame that closed the connection would close every one.
+  refuseLargest() {
+    const [line] = this.outbox.underWay.sort((a, b) => b.body.length - a.body.length);
+    if (line !== undefined) this._undelivered(line, FRAME_TOO_BIG, "too long for one frame");
+  }
+
+  _next() {
+    if (!this._isReady) return;
+    const seconds = this._pace.waitSeconds("send", performance.now() / 1000);
+    if (seconds > 0) {
+      this._paceTimer ??= setTimeout(() => {
+        this._paceTimer = undefined;
+        this._next();
+      }, seconds * 1000 + 1);
+      return;
+    }
+    for (const line of this.outbox.start()) {
+      const { roomId: room, clientId, body } = line;
+      const text = JSON.stringify({ type: "send", id: clientId, room, data: { body } });
+      if (isLonger(text, this.frameBytesMax)) this._undelivered(line, FRAME_TOO_BIG, "too long for one frame");
+      else this._write(text);
+    }
+  }
+
+  _undelivered(line, code, why) {
+    this.outbox.finish(line);
+    this._tell({ type: "undelivered", ...line, code, why });
+    this._settled();
+  }
+
+  _settled() {
+    if (this.outbox.size === 0) for (const { resolve } of this._whenSent.splice(0)) resolve();
+    this._next();
+  }
+
+  _hold(line, seconds = AGAIN_SECONDS) {
+    this.outbox.hold(line);
+    const timer = setTimeout(() => {
+      this._timers.delete(timer);
+      this.outbox.release(line.roomId);
+      this._next();
+    }, Math.max(AGAIN_SECONDS, seconds) * 1000);
+    this._timers.add(timer);
+  }
+}
+
+function isLonger(text, bytesMax) {
+  return text.length * 3 > bytesMax && new TextEncoder().encode(text).length > bytesMax;
+}

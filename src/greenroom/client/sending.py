@@ -1,0 +1,114 @@
+"""Lines on their way to the server: each until it is stored or refused for good, in the order they were said.
+
+What is decided stands in outbox.py. While the server asks to slow down, lines wait there.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+
+from greenroom.client.events import Confirmed, Event, Undelivered
+from greenroom.client.frames import text_of
+from greenroom.client.outbox import Line, Outbox
+from greenroom.client.pace import Pace
+
+_AGAIN_SECONDS: Final = 1.0
+_FRAME_BYTES_MAX: Final = 131072
+_FRAME_TOO_BIG: Final = 1003
+
+
+class Sending:
+    """write: a frame, for the connection of now. tell: events, in order."""
+
+    def __init__(
+        self, pace: Pace, write: Callable[[str], None], tell: Callable[..., Awaitable[None]], nursery: trio.Nursery
+    ) -> None:
+        self.frame_bytes_max = _FRAME_BYTES_MAX
+        self.outbox = Outbox()
+        self._pace = pace
+        self._write = write
+        self._tell: Callable[[Event], Awaitable[None]] = tell
+        self._nursery = nursery
+        self._is_ready = False  # the server has let us in
+        self._is_waiting = False  # because it asks to slow down
+        self._emptied = trio.Event()
+
+    def say(self, line: Line) -> None:
+        """Keep a line until it is settled. Raises: OutboxFull."""
+        self.outbox.put(line)
+        self._next()
+
+    async def wait(self) -> None:
+        """Until every line is settled."""
+        while self.outbox:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
+
+    def ready(self) -> None:
+        """The server has let us in."""
+        self._is_ready = True
+        self._next()
+
+    def lose(self) -> list[Line]:
+        """The connection is lost: whatever was under way has to be sent again. The shortest of those first."""
+        self._is_ready = False
+        suspects = sorted(self.outbox.under_way, key=lambda line: len(line.body))
+        self.outbox.again()
+        return suspects
+
+    async def answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> bool:
+        """An `ack` or an `error` has come: whether it is about one of these."""
+        line = self.outbox.find(command_id)
+        if line is None:
+            return False
+        if not is_error:
+            self.finish(line)
+            await self._tell(Confirmed(line.room_id, line.client_id, data["seq"]))
+        elif data.get("recoverable"):
+            self.outbox.hold(line)
+            self._nursery.start_soon(self._release_later, line.room_id, float(data.get("retryAfter", 0)))
+        else:
+            await self._undelivered(line, data["code"], data.get("message") or data["error"])
+        return True
+
+    def finish(self, line: Line) -> None:
+        """The line is settled; who calls this tells how."""
+        self.outbox.finish(line)
+        if not self.outbox:
+            self._emptied.set()
+        self._next()
+
+    async def too_big(self, line: Line) -> None:
+        """No frame can carry it."""
+        await self._undelivered(line, _FRAME_TOO_BIG, "too long for one frame")
+
+    def _next(self) -> None:
+        if not self._is_ready or self._is_waiting:
+            return
+        seconds = self._pace.wait_seconds("send", trio.current_time())
+        if seconds > 0:
+            self._is_waiting = True
+            self._nursery.start_soon(self._next_after, seconds)
+            return
+        for line in self.outbox.start():
+            text = text_of({"type": "send", "id": line.client_id, "room": line.room_id, "data": {"body": line.body}})
+            if len(text.encode()) > self.frame_bytes_max:
+                self._nursery.start_soon(self.too_big, line)
+            else:
+                self._write(text)
+
+    async def _next_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self._is_waiting = False
+        self._next()
+
+    async def _undelivered(self, line: Line, code: int, why: str) -> None:
+        if self.outbox.find(line.client_id) is not None:
+            self.finish(line)
+            await self._tell(Undelivered(line.room_id, line.client_id, line.body, code, why))
+
+    async def _release_later(self, room_id: int, seconds: float) -> None:
+        await trio.sleep(max(_AGAIN_SECONDS, seconds))
+        self.outbox.release(room_id)
+        self._next()
