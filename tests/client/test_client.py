@@ -34,6 +34,7 @@ from greenroom.client import (
     Undelivered,
     open_client,
 )
+from greenroom.client.client import EVENTS_MAX
 from greenroom.client.outbox import LINES_MAX
 
 ROOM = 42
@@ -363,6 +364,19 @@ async def test_it_moves_when_the_server_says_so_at_its_own_moment_and_nobody_nee
         await moved.socket.aclose(1012)
         lost = await told(client, Disconnected)
         assert (lost.code, lost.is_expected) == (1012, True)
+
+
+async def test_a_move_in_the_middle_of_telling_waits_for_it():
+    async with entered() as (server, client, line), trio.open_nursery() as nursery:
+        for _ in range(EVENTS_MAX):  # somebody is told slowly
+            client._told.send_nowait(Connected(7, "Ann", is_again=False))
+        await line.message(1)
+        await trio.sleep(0.2)  # it is taken, and waits to be told
+        nursery.start_soon(client._connection._move_after, {})  # it came before, and is due now
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert (await told(client, Said)).seq == 1
+        moved = await server.line()
+        assert moved.start["resume"]["rooms"] == {str(ROOM): {"seq": 1, "epoch": 1}}
 
 
 async def test_what_the_server_did_not_ask_for_is_not_expected():

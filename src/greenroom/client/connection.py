@@ -252,6 +252,8 @@ class Connection:
             elif kind != "pong":
                 await self._on_frame(frame)
         self._is_busy, self._heard_at = False, trio.current_time()
+        if self._end is not None:
+            self._scope.cancel(reason=self._end.why)
 
     async def _move_after(self, data: dict[str, Any]) -> None:
         """The server gave everybody a moment of their own, and some time after it."""
@@ -277,8 +279,10 @@ class Connection:
         self.write('{"type":"ping"}')
 
     def _over(self, end: _End) -> None:
+        """End the conversation, behind what was heard: the room's log has taken it, so it must be told."""
         self._end = end
-        self._scope.cancel(reason=end.why)
+        if not self._is_busy:
+            self._scope.cancel(reason=end.why)
 
 
 class _Line(trio.abc.Stream):
