@@ -37,9 +37,13 @@ export type Event =
   | { type: "disconnected"; code: number; why: string; retrySeconds: number; isExpected: boolean }
   /** The server will not have this client: it does not connect any more. */
   | { type: "ended"; code: number; why: string }
+  /** The server has let us into the room, as it does on each connection. read: up to where this user has. */
+  | { type: "entered"; roomId: number; top: number; read: number; unread: number; members: number }
   | Said
   /** A line of ours is stored, at this seq. */
   | { type: "confirmed"; roomId: number; clientId: string; seq: number }
+  /** The server asks to wait with a line of ours; it is sent again in so many seconds. */
+  | { type: "delayed"; roomId: number; clientId: string; retrySeconds: number; why: string }
   /** The server refuses a line of ours for good. */
   | { type: "undelivered"; roomId: number; clientId: string; body: string; code: number; why: string }
   /** The log of the room is another one: throw away what was told of it; seqs begin anew. */
@@ -96,8 +100,11 @@ export declare class Client {
   join(roomId: number, options?: { recent?: number }): Promise<void>;
   /** Hear no more of the room; membership stays. */
   leave(roomId: number): void;
-  /** Say something, now or when the server is back; its client id. Throws: OutboxFull, ClientRefused. */
-  send(roomId: number, body: string): string;
+  /**
+   * Say something, now or when the server is back; its client id. clientId: of a line that an earlier client was given,
+   * and that may be stored or not. Throws: OutboxFull, ClientRefused.
+   */
+  send(roomId: number, body: string, clientId?: string): string;
   /** Until every line is confirmed or undelivered. Rejects: ClientRefused. */
   waitSent(): Promise<void>;
   /** Lines of the room that are neither, as they were said. */

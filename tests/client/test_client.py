@@ -20,7 +20,9 @@ from greenroom.client import (
     ClientRefused,
     Confirmed,
     Connected,
+    Delayed,
     Disconnected,
+    Entered,
     Event,
     Missed,
     OutboxFull,
@@ -311,12 +313,31 @@ async def test_an_error_that_may_pass_is_waited_out_and_one_for_good_is_told():
         client.send(ROOM, "next")
         before = trio.current_time()
         await line.error(await line.heard("send"), 4291, recoverable=True, retryAfter=1)
+        assert await told(client, Delayed) == Delayed(ROOM, client_id, 1.0, "error 4291")
         again = await line.heard("send")
         assert again["id"] == client_id
         assert trio.current_time() - before >= 1.0
         await line.error(again, 1005, recoverable=False)
         assert await told(client, Undelivered) == Undelivered(ROOM, client_id, "too fast", 1005, "error 1005")
         assert (await line.heard("send"))["data"]["body"] == "next"
+
+
+async def test_a_line_that_an_earlier_client_was_given_is_said_again_under_its_id():
+    async with entered() as (_, client, line):
+        assert client.send(ROOM, "kept", client_id="an id of before") == "an id of before"
+        sent = await line.heard("send")
+        assert (sent["id"], sent["data"]["body"]) == ("an id of before", "kept")
+        await line.ack(sent, messageId=1, seq=1, ts=1, duplicate=True)
+        await client.wait_sent()
+
+
+async def test_on_each_connection_it_is_told_how_a_room_stands():
+    async with entered() as (server, client, first):
+        assert await told(client, Entered) == Entered(ROOM, 0, 0, 0, 0)
+        await first.socket.aclose(4200)
+        item = {"r": ROOM, "epoch": 1, "top": 9, "read": 7, "unread": 2, "members": 3, "mode": "full"}
+        await (await server.line()).say({"type": "ready", "id": "start", "data": {"user": 7, "rooms": [item]}})
+        assert await told(client, Entered) == Entered(ROOM, 9, 7, 2, 3)
 
 
 async def test_a_line_that_no_frame_can_carry_is_told_and_never_sent():
@@ -368,6 +389,7 @@ async def test_it_moves_when_the_server_says_so_at_its_own_moment_and_nobody_nee
 
 async def test_a_move_in_the_middle_of_telling_waits_for_it():
     async with entered() as (server, client, line), trio.open_nursery() as nursery:
+        await told(client, Entered)
         for _ in range(EVENTS_MAX):  # somebody is told slowly
             client._told.send_nowait(Connected(7, "Ann", is_again=False))
         await line.message(1)

@@ -113,11 +113,10 @@ export class Client {
     this._leave(roomId);
   }
 
-  send(roomId, body) {
+  send(roomId, body, clientId = newClientId()) {
     if (this._fault !== null) throw this._fault;
-    const line = { roomId, clientId: newClientId(), body };
-    this._sending.say(line);
-    return line.clientId;
+    this._sending.say({ roomId, clientId, body });
+    return clientId;
   }
 
   waitSent() {
@@ -274,6 +273,8 @@ export class Client {
   _entered(room, item) {
     room.log.entered(item.top, item.epoch);
     room.isEntered = true;
+    const { top, read = 0, unread = 0, members = 0 } = item;
+    this._tell({ type: "entered", roomId: room.id, top, read, unread, members });
     room.letIn();
     this._fetch(room);
   }

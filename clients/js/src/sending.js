@@ -56,7 +56,7 @@ export class Sending {
     const line = this.outbox.find(id);
     if (line === undefined) return false;
     if (!isError) this.confirmed(line, data.seq);
-    else if (data.recoverable) this._hold(line, data.retryAfter);
+    else if (data.recoverable) this._hold(line, data.retryAfter, data.message || data.error);
     else this._undelivered(line, data.code, data.message || data.error);
     return true;
   }
@@ -102,13 +102,15 @@ export class Sending {
     this._next();
   }
 
-  _hold(line, seconds = AGAIN_SECONDS) {
+  _hold(line, seconds = AGAIN_SECONDS, why) {
+    const retrySeconds = Math.max(AGAIN_SECONDS, seconds);
     this.outbox.hold(line);
+    this._tell({ type: "delayed", roomId: line.roomId, clientId: line.clientId, retrySeconds, why });
     const timer = setTimeout(() => {
       this._timers.delete(timer);
       this.outbox.release(line.roomId);
       this._next();
-    }, Math.max(AGAIN_SECONDS, seconds) * 1000);
+    }, retrySeconds * 1000);
     this._timers.add(timer);
   }
 }

@@ -110,6 +110,28 @@ test("a line is sent again under its client id until it is stored, and its own c
   assert.deepEqual([client.unsent, client.pending(ROOM)], [0, []]);
 });
 
+test("a line that an earlier client was given is said again under its id", async (context) => {
+  const { server, client } = await opened(context);
+  assert.equal(client.send(ROOM, "kept over a reload", "an id of before"), "an id of before");
+  const line = await server.ready([ROOM, 1]);
+  const sent = await line.heard("send");
+  assert.deepEqual([sent.id, sent.data.body], ["an id of before", "kept over a reload"]);
+  line.ack(sent, { messageId: 1, seq: 1, ts: 1, duplicate: true });
+  await client.waitSent();
+});
+
+test("on each connection it is told how a room stands", async (context) => {
+  const { server, next } = await opened(context);
+  const first = await server.line();
+  const item = { r: ROOM, epoch: 1, top: 9, read: 7, unread: 2, members: 3, mode: "full" };
+  first.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [item] } });
+  const entered = { type: "entered", roomId: ROOM, top: 9, read: 7, unread: 2, members: 3 };
+  assert.deepEqual(await next("entered"), entered);
+  first.socket.close(4200);
+  (await server.line()).say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [{ ...item, read: 9 }] } });
+  assert.deepEqual(await next("entered"), { ...entered, read: 9 });
+});
+
 test("one line of a room is under way at a time, and rooms do not wait for each other", async (context) => {
   const { server, client, next } = await opened(context, { join: [1, 2] });
   const line = await server.ready([1, 0], [2, 0]);
@@ -129,6 +151,7 @@ test("an error that may pass is waited out, one for good is told, and the next l
   client.send(ROOM, "next");
   const began = Date.now();
   line.error(await line.heard("send"), 4291, { recoverable: true, retryAfter: 1 });
+  assert.deepEqual(await next("delayed"), { type: "delayed", roomId: ROOM, clientId, retrySeconds: 1, why: "error 4291" });
   const again = await line.heard("send");
   assert.ok(Date.now() - began > 900, "it did not wait");
   assert.equal(again.id, clientId);

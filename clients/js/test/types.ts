@@ -35,6 +35,8 @@ function show(event: Event): string {
     case "receipts":
     case "member":
     case "roomRefused":
+    case "entered":
+    case "delayed":
     case "personal":
     case "missed":
       return event.type;

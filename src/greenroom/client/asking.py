@@ -3,7 +3,7 @@
 While the server asks to slow down they wait here. A connection that is lost takes all of them with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,9 @@ Command = dict[str, Any]
 
 @dataclass(slots=True)
 class Reply:
-    """on_answer: called before anything that comes after the answer is looked at."""
+    """on_answer: awaited before anything that comes after the answer is looked at."""
 
-    on_answer: Callable[[dict[str, Any]], None] | None = None
+    on_answer: Callable[[dict[str, Any]], Awaitable[None]] | None = None
     arrived: trio.Event = field(default_factory=trio.Event)
     data: dict[str, Any] = field(default_factory=dict)
     error: Exception | None = None
@@ -67,13 +67,13 @@ class Asking:
         else:
             self._write(command)
 
-    def answered(self, command_id: str, data: dict[str, Any], error: Exception | None) -> None:
+    async def answered(self, command_id: str, data: dict[str, Any], error: Exception | None) -> None:
         """An `ack` or an `error` has come."""
         reply = self._replies.get(command_id)
         if reply is not None:
             reply.data, reply.error = data, error
             if reply.on_answer is not None and error is None:
-                reply.on_answer(data)
+                await reply.on_answer(data)
             reply.arrived.set()
 
     def ready(self) -> None:

@@ -41,7 +41,7 @@ from greenroom.client.events import (
     Said,
 )
 from greenroom.client.events import Presence as PresenceChanged
-from greenroom.client.frames import entries, entry, event_of, personal, rooms_of, start_of, text_of
+from greenroom.client.frames import entered_of, entries, entry, event_of, personal, rooms_of, start_of, text_of
 from greenroom.client.outbox import Line
 from greenroom.client.pace import Pace
 from greenroom.client.presence import Changed, Presence
@@ -175,9 +175,12 @@ class Client:
             room.entered.set()
         self._asking.say(f"leave {room_id}", {"type": "leave", "room": room_id})
 
-    def send(self, room_id: int, body: str) -> str:
-        """Say *body* in the room, now or when the server is back; its client id. Raises: OutboxFull."""
-        line = Line(room_id, body)
+    def send(self, room_id: int, body: str, *, client_id: str | None = None) -> str:
+        """Say *body* in the room, now or when the server is back; its client id.
+
+        client_id: of a line that an earlier client was given, and that may be stored or not. Raises: OutboxFull.
+        """
+        line = Line(room_id, body) if client_id is None else Line(room_id, body, client_id)
         self._sending.say(line)
         return line.client_id
 
@@ -320,7 +323,7 @@ class Client:
             elif "code" in item:
                 await self._room_refused(room, Refused(item["code"], item["error"]))
             else:
-                self._entered(room, item)
+                await self._entered(room, item)
         for room in unanswered.values():  # asked for since
             self._nursery.start_soon(partial(self._enter, room))
         self._sending.ready()
@@ -337,8 +340,9 @@ class Client:
         except Refused as refused:
             await self._room_refused(room, refused)
 
-    def _entered(self, room: _Room, item: dict[str, Any]) -> None:
+    async def _entered(self, room: _Room, item: dict[str, Any]) -> None:
         room.log.entered(item["top"], item["epoch"])
+        await self._tell(entered_of(room.id, item))
         room.entered.set()
         self._fetch_soon(room)
 
@@ -405,7 +409,7 @@ class Client:
     async def _answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> None:
         if not await self._sending.answered(command_id, data, is_error=is_error):
             error = Refused(data["code"], data.get("message") or data["error"]) if is_error else None
-            self._asking.answered(command_id, data, error)
+            await self._asking.answered(command_id, data, error)
 
     # -- the user, on all devices -------------------------------------------------------------------------------
 

@@ -27,6 +27,17 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class Entered:
+    """The server has let us into the room, as it does on each connection. read: up to where this user has."""
+
+    room_id: int
+    top: int
+    read: int
+    unread: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """A message. is_own: by this user, from whatever device."""
 
@@ -47,6 +58,16 @@ class Confirmed:
     room_id: int
     client_id: str
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """The server asks to wait with a line of ours; it is sent again in so many seconds."""
+
+    room_id: int
+    client_id: str
+    retry_seconds: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +168,10 @@ class Missed:
 Event = (
     Connected
     | Disconnected
+    | Entered
     | Said
     | Confirmed
+    | Delayed
     | Undelivered
     | Replaced
     | Typing

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from greenroom.client.events import Event, Member, Personal, Receipts, Said, Typing
+from greenroom.client.events import Entered, Event, Member, Personal, Receipts, Said, Typing
 from greenroom.client.room_log import Entry, RoomLog
 
 Frame = dict[str, Any]
@@ -39,6 +39,11 @@ def entries(room_id: int, answer: Frame, user_id: int) -> list[Entry]:
     shown: list[Entry] = [(item["seq"], said(room_id, item, item, user_id)) for item in answer["messages"]]
     hidden: list[Entry] = [(seq, None) for seq in answer.get("skip", ())]
     return sorted(shown + hidden, key=lambda item: item[0])
+
+
+def entered_of(room_id: int, item: Frame) -> Entered:
+    """A room in `ready`, and in the answer to `join`."""
+    return Entered(room_id, item["top"], item.get("read", 0), item.get("unread", 0), item.get("members", 0))
 
 
 def personal(frame: Frame) -> Personal:

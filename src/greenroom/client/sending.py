@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from greenroom.client.events import Confirmed, Event, Undelivered
+from greenroom.client.events import Confirmed, Delayed, Event, Undelivered
 from greenroom.client.frames import text_of
 from greenroom.client.outbox import Line, Outbox
 from greenroom.client.pace import Pace
@@ -67,7 +67,10 @@ class Sending:
             await self._tell(Confirmed(line.room_id, line.client_id, data["seq"]))
         elif data.get("recoverable"):
             self.outbox.hold(line)
-            self._nursery.start_soon(self._release_later, line.room_id, float(data.get("retryAfter", 0)))
+            seconds = max(_AGAIN_SECONDS, float(data.get("retryAfter", 0)))
+            self._nursery.start_soon(self._release_later, line.room_id, seconds)
+            why = data.get("message") or data["error"]
+            await self._tell(Delayed(line.room_id, line.client_id, seconds, why))
         else:
             await self._undelivered(line, data["code"], data.get("message") or data["error"])
         return True
@@ -109,6 +112,6 @@ class Sending:
             await self._tell(Undelivered(line.room_id, line.client_id, line.body, code, why))
 
     async def _release_later(self, room_id: int, seconds: float) -> None:
-        await trio.sleep(max(_AGAIN_SECONDS, seconds))
+        await trio.sleep(seconds)
         self.outbox.release(room_id)
         self._next()
