@@ -19,6 +19,7 @@ from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.cursor import ROOMS_MAX, Place, cursor_text
 from greenroom.http.ws.services import SocketServices, failure_of
+from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1 import V1Session
 from greenroom.http.ws.v1_start import PING_SECONDS, Start
 
@@ -60,6 +61,8 @@ class StreamSession(V1Session):
     """One reader. places: where its cursor says that it stands; None without a cursor."""
 
     __slots__ = ("_entered", "_entering", "_places", "stream")
+
+    grace_seconds = 0.0  # it cannot refresh its token here: it comes back with another
 
     def __init__(
         self, services: SocketServices, connection: ReadOnlyConnection, principal: Principal, places: Places | None
@@ -160,6 +163,10 @@ class StreamSession(V1Session):
         if self.is_present and self.user_id is not None and self.stream.lease_seconds:
             self.services.presence.hear_from(self.user_id, POLLER, self.name, self.stream.lease_seconds)
         super().closed()
+
+    def seconds_left(self) -> float:
+        """How long the credential is good for; of its end nobody is warned."""
+        return SocketSession.seconds_left(self)
 
     def beat(self, now: float) -> float | None:
         """The peer says nothing, so silence is no sign; it is gone when TCP says so."""

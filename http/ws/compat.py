@@ -52,14 +52,19 @@ class CompatSession(SocketSession):
         self._typing_in: set[int] = set()
         self._was_told_of_limit = 0.0
         self.initial_data_is_due = False  # it was asked for before it was known who is shown here
+        services.hub.coming.expect(connection, self.user_id)
         services.streams.standing(connection, self.user_id, lambda _: self._begin(principal.role))
 
     def _begin(self, role: str) -> None:
         """Hear and say: from here on it is known whom the user blocks."""
         assert self.user_id is not None
-        self.services.hub.compat.setdefault(self.user_id, []).append(self.connection)
+        hub = self.services.hub
+        hub.compat.setdefault(self.user_id, []).append(self.connection)
         fields = {"sessionId": f"{self.connection.number:x}", "userId": self.user_id, "portalType": role}
         self._tell("connected", fields)
+        for sender_id, frame in hub.coming.take(self.connection, self.user_id):
+            if sender_id not in hub.blocks.hides(self.user_id):
+                self.connection.write(frame)
         self.services.engine.spawn(self._watch_small_rooms)
 
     async def _watch_small_rooms(self) -> None:
@@ -140,6 +145,7 @@ class CompatSession(SocketSession):
     def closed(self) -> None:
         """Hear and show nothing more."""
         assert self.user_id is not None
+        self.services.hub.coming.take(self.connection, self.user_id)
         mine = self.services.hub.compat.get(self.user_id, [])
         if self.connection in mine:
             mine.remove(self.connection)

@@ -27,6 +27,7 @@ from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import NOBODY, SocketBlocks
 from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
+from greenroom.http.ws.coming_pages import ComingPages
 from greenroom.http.ws.connection import CONTROL, DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.small_rooms import SmallRooms
@@ -44,6 +45,7 @@ class Hub(Audience):
         self._clock = clock
         self.channels: dict[int, Channel] = {}
         self.compat: dict[int, list[Connection]] = {}
+        self.coming = ComingPages()
         self._compat_rooms: dict[Connection, set[int]] = {}
         self.small_rooms = SmallRooms()
         self.blocks = SocketBlocks()
@@ -190,7 +192,7 @@ class Hub(Audience):
                 self._tell_live(channel, event, frame, own_frame, skip, hiders or NOBODY)
             for attachment in behind:
                 self.on_fallen_behind(channel, attachment)
-        if self.compat:
+        if self.compat or self.coming:
             self._publish_compat_message(event, members)
 
     @staticmethod
@@ -221,18 +223,20 @@ class Hub(Audience):
                     connection.write(skip if hiders and attachment.user_id in hiders else frame)
 
     def _publish_compat_message(self, event: MessageCommitted, members: Mapping[int, object]) -> None:
-        frame, hiders = None, self.blocks.hiders.get(event.sender_id, NOBODY)
-        for user_id in self._compat_members(members):
-            if user_id in hiders:
-                continue
-            if user_id == event.sender_id and event.is_from_rest:
-                sent = events.compat_message_sent(
-                    event.id, event.room_id, event.seq, event.at_ms, None, event.client_id
-                )
-                self._tell_compat(user_id, sent)
-                continue
-            frame = frame or events.compat_message(event)
-            self._tell_compat(user_id, frame)
+        hiders = self.blocks.hiders.get(event.sender_id, NOBODY)
+        here, coming = self._compat_members(members), self.coming.among(members)
+        if not here and not coming:
+            return
+        frame = own_frame = events.compat_message(event)
+        if event.is_from_rest:
+            own_frame = events.compat_message_sent(
+                event.id, event.room_id, event.seq, event.at_ms, None, event.client_id
+            )
+        for user_id in here:
+            if user_id not in hiders:
+                self._tell_compat(user_id, own_frame if user_id == event.sender_id else frame)
+        for user_id in coming:
+            self.coming.keep(user_id, event.sender_id, own_frame if user_id == event.sender_id else frame)
 
     def _compat_members(self, members: Mapping[int, object]) -> list[int]:
         """Members that have a compat socket; walks the smaller of the two."""
@@ -250,6 +254,8 @@ class Hub(Audience):
         for message_id, author_id in event.messages:
             if author_id in self.compat:
                 self._tell_compat(author_id, events.compat_read(event, message_id))
+            if self.coming:
+                self.coming.keep(author_id, author_id, events.compat_read(event, message_id))
 
     def _publish_typing(self, event: TypingChanged, channel: Channel | None) -> None:
         if channel is None or not event.users:

@@ -209,6 +209,8 @@ def answer_of(received: bytes) -> Answer:
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
     if headers.get("transfer-encoding") == "chunked":
         body = _unchunked(body)
+    elif len(body) < int(headers.get("content-length", 0)) and lines[0][9:12] not in ("204", "304"):
+        raise Gone(f"cut in the answer: {received[:100]!r}")
     return Answer(int(lines[0].split()[1]), headers, body)
 
 

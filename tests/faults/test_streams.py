@@ -30,8 +30,14 @@ async def say(house, user, room, *texts):
 
 
 async def people_in_a_room(house, *users):
+    """Whose streams have told already that they came into it: a poll that hears that is answered."""
     await house.people(*users)
-    return await house.conversation(*users)
+    room = await house.conversation(*users)
+    for user in users:
+        async with live_stream(house, user) as stream:
+            await stream.expect("membership")
+    await wait_until(lambda: house.house.engine.total and "the streams")
+    return room
 
 
 @asynccontextmanager

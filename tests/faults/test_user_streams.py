@@ -196,7 +196,8 @@ async def test_while_it_cannot_be_known_whom_a_user_blocks_nothing_is_told_and_t
             if protocol is None:
                 await sock.expect("connected")
                 await live_house.post(f"/api/conversations/{room}/messages", 1, {"content": "y"})
-                await sock.expect("new_message")
+                await sock.expect("new_message", content="y")
+                assert [event["content"] for event in sock.of("new_message")] == ["x", "y"]
             else:
                 assert (await sock.expect("ready"))["data"]["resumed"]
                 await sock.expect("message", seq=1)

@@ -1,0 +1,47 @@
+"""Pages that have a socket while it is not known yet whom their user blocks: what they are to hear is kept for them.
+
+A page reads over HTTP what it missed as soon as its socket is open, and then relies on the socket. What is committed
+after that, and before storage has said whom its user blocks, would be in neither.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from greenroom.http.ws.codes import SLOW_CONSUMER
+from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
+
+KEPT_BYTES_MAX: Final = OUTBOX_BYTES_MAX
+
+
+class ComingPages:
+    """Of this process. Falsy while there are none."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, dict[Connection, list[tuple[int, bytes]]]] = {}
+
+    def __len__(self) -> int:
+        """Users."""
+        return len(self._kept)
+
+    def expect(self, connection: Connection, user_id: int) -> None:
+        """Keep what is told to the user, until `take`."""
+        self._kept.setdefault(user_id, {})[connection] = []
+
+    def among(self, members: Collection[int]) -> list[int]:
+        """Which of *members* have such a page."""
+        return [user_id for user_id in self._kept if user_id in members]
+
+    def keep(self, user_id: int, sender_id: int, frame: bytes) -> None:
+        """A frame for the user, because of *sender_id*. Who comes so slowly that it is too much is let go."""
+        for connection, kept in tuple(self._kept.get(user_id, {}).items()):
+            kept.append((sender_id, frame))
+            if sum(len(one) for _, one in kept) > KEPT_BYTES_MAX:
+                connection.close(SLOW_CONSUMER)
+
+    def take(self, connection: Connection, user_id: int) -> Iterator[tuple[int, bytes]]:
+        """What was kept, oldest first: sender and frame. From here on it is told by others, or gone."""
+        pages = self._kept.get(user_id, {})
+        kept = pages.pop(connection, [])
+        if not pages:
+            self._kept.pop(user_id, None)
+        return iter(kept)
