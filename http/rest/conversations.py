@@ -222,6 +222,8 @@ async def get_conversation(call: Call) -> Answer:
     if row is None or marks is None:
         raise no_conversation()
     messages = await conversations.messages_page(conversation_id, call.user_id, FIRST_MESSAGES, 0)
+    if not messages and await conversations.read_marks(conversation_id, call.user_id) is None:
+        raise no_conversation()  # removed since
     return Answer(
         {
             "conversation": conversation_row(row),

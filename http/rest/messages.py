@@ -313,6 +313,8 @@ async def _page(call: Call, conversation_id: int) -> Answer | None:
     if marks is None:
         return None
     messages, has_more = await _messages(call, conversation_id, page)
+    if not messages and await conversations.read_marks(conversation_id, call.user_id) is None:
+        return None  # removed since: an empty page would say that there is nothing, or nothing that is shown
     return Answer(
         {
             "messages": [

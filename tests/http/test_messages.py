@@ -604,3 +604,21 @@ async def test_the_author_hears_that_a_message_was_read(live_house):
         await live_house.post(f"/api/messages/{rows[1]['id']}/read", 2)
         frame = await author.hear("receipts")
         assert (frame["room"], frame["data"]) == (room, {"marks": {"2": 2}})
+
+
+@pytest.mark.parametrize("path", ["/api/conversations/{}/messages?after_seq=0", "/api/conversations/{}"])
+async def test_who_is_removed_while_a_page_is_read_is_not_told_that_it_is_empty(house, monkeypatch, path):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    assert (await house.post(f"/api/conversations/{room}/messages", 1, {"content": "said"})).status == 201
+    postgres = house.house.storage.postgres
+    right = postgres.fetch
+
+    async def fetch(name, *arguments):
+        if name.startswith("select_messages_"):
+            assert (await house.delete(f"/api/conversations/{room}/participants/2", 1)).status == 200
+        return await right(name, *arguments)
+
+    monkeypatch.setattr(postgres, "fetch", fetch)
+    refused = await house.get(path.format(room), 2)
+    assert (refused.status, refused.code) == (404, "CONVERSATION_NOT_FOUND")
