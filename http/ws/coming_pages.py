@@ -4,7 +4,8 @@ A page reads over HTTP what it missed as soon as its socket is open, and then re
 after that, and before storage has said whom its user blocks, would be in neither.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Final
 
 from greenroom.http.ws.codes import SLOW_CONSUMER
@@ -13,11 +14,19 @@ from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
 KEPT_BYTES_MAX: Final = OUTBOX_BYTES_MAX
 
 
+@dataclass(slots=True)
+class Kept:
+    """For one page: (sender, frame), oldest first; size in bytes."""
+
+    frames: list[tuple[int, bytes]] = field(default_factory=list)
+    size: int = 0
+
+
 class ComingPages:
     """Of this process. Falsy while there are none."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, dict[Connection, list[tuple[int, bytes]]]] = {}
+        self._kept: dict[int, dict[Connection, Kept]] = {}
 
     def __len__(self) -> int:
         """Users."""
@@ -25,23 +34,28 @@ class ComingPages:
 
     def expect(self, connection: Connection, user_id: int) -> None:
         """Keep what is told to the user, until `take`."""
-        self._kept.setdefault(user_id, {})[connection] = []
+        self._kept.setdefault(user_id, {})[connection] = Kept()
 
     def among(self, members: Collection[int]) -> list[int]:
         """Which of *members* have such a page."""
         return [user_id for user_id in self._kept if user_id in members]
 
+    def __contains__(self, user_id: int) -> bool:
+        """Whether a user has one."""
+        return user_id in self._kept
+
     def keep(self, user_id: int, sender_id: int, frame: bytes) -> None:
         """A frame for the user, because of *sender_id*. Who comes so slowly that it is too much is let go."""
         for connection, kept in tuple(self._kept.get(user_id, {}).items()):
-            kept.append((sender_id, frame))
-            if sum(len(one) for _, one in kept) > KEPT_BYTES_MAX:
+            kept.frames.append((sender_id, frame))
+            kept.size += len(frame)
+            if kept.size > KEPT_BYTES_MAX:
                 connection.close(SLOW_CONSUMER)
 
-    def take(self, connection: Connection, user_id: int) -> Iterator[tuple[int, bytes]]:
+    def take(self, connection: Connection, user_id: int) -> list[tuple[int, bytes]]:
         """What was kept, oldest first: sender and frame. From here on it is told by others, or gone."""
         pages = self._kept.get(user_id, {})
-        kept = pages.pop(connection, [])
+        kept = pages.pop(connection, None)
         if not pages:
             self._kept.pop(user_id, None)
-        return iter(kept)
+        return [] if kept is None else kept.frames

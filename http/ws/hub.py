@@ -254,7 +254,7 @@ class Hub(Audience):
         for message_id, author_id in event.messages:
             if author_id in self.compat:
                 self._tell_compat(author_id, events.compat_read(event, message_id))
-            if self.coming:
+            if author_id in self.coming:
                 self.coming.keep(author_id, author_id, events.compat_read(event, message_id))
 
     def _publish_typing(self, event: TypingChanged, channel: Channel | None) -> None:
