@@ -13,6 +13,7 @@ import trio
 
 from greenroom.http.ws import events
 from greenroom.http.ws.channel import Attachment, Channel
+from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.runtime import StorageUnavailable
@@ -72,7 +73,7 @@ class Replayer:
                 connection.flush()
             elif not await self._replay_page(room_id, attachment):
                 return
-            await self._wait_drained(attachment)
+            await wait_drained(attachment.connection)
 
     async def _replay_page(self, room_id: int, attachment: Attachment) -> bool:
         """One page from storage. False when there is nothing that this reader may see."""
@@ -93,7 +94,7 @@ class Replayer:
                 attachment.connection.write(b"".join(pack))
                 attachment.connection.flush()
                 pack, size = [], 0
-                await self._wait_drained(attachment)
+                await wait_drained(attachment.connection)
                 if not attachment.is_attached:
                     return False
         if pack:
@@ -101,10 +102,9 @@ class Replayer:
             attachment.connection.flush()
         return True
 
-    @staticmethod
-    async def _wait_drained(attachment: Attachment) -> None:
-        """Wait until the peer has taken most of what it was sent; a peer that never does is closed by the engine."""
-        connection = attachment.connection
-        while connection.unsent_bytes > UNSENT_BYTES_MAX and not connection.is_closing:  # noqa: ASYNC110
-            await trio.sleep(0.02)
-        await trio.lowlevel.checkpoint()
+
+async def wait_drained(connection: Connection) -> None:
+    """Wait until the peer has taken most of what it was sent; a peer that never does is closed by the engine."""
+    while connection.unsent_bytes > UNSENT_BYTES_MAX and not connection.is_closing:  # noqa: ASYNC110
+        await trio.sleep(0.02)
+    await trio.lowlevel.checkpoint()

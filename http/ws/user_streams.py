@@ -19,7 +19,7 @@ from greenroom.http.ws import compat_notices, events
 from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
-from greenroom.http.ws.replay import PACK_BYTES_MAX, STORAGE_PAUSE_SECONDS, UNSENT_BYTES_MAX
+from greenroom.http.ws.replay import PACK_BYTES_MAX, STORAGE_PAUSE_SECONDS, wait_drained
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.user_streams import Standing, UserEvent, UserStreams
 
@@ -210,9 +210,7 @@ class SocketStreams(Devices):
         if pack:
             connection.write(b"".join(pack))
         connection.flush()
-        while connection.unsent_bytes > UNSENT_BYTES_MAX and not connection.is_closing:  # noqa: ASYNC110
-            await trio.sleep(0.02)
-        await trio.lowlevel.checkpoint()
+        await wait_drained(connection)
         return page[-1].useq
 
     # -- what is known ------------------------------------------------------------------------------------------

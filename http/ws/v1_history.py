@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-import trio
-
 from greenroom.actors.room.commands import Enter, RoomView
 from greenroom.http.ws import events
-from greenroom.http.ws.replay import UNSENT_BYTES_MAX
+from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.v1_commands import LARGEST_ID, BadCommand, optional_seq, room_of
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.conversations import Conversations, StoredMessage
@@ -58,8 +56,7 @@ async def _answer(session: "V1Session", command_id: str | None, view: RoomView, 
     assert session.user_id is not None
     try:
         data = await read_page(session.services.conversations, view, session.user_id, wanted)
-        while session.connection.unsent_bytes > UNSENT_BYTES_MAX and not session.connection.is_closing:  # noqa: ASYNC110
-            await trio.sleep(0.02)  # many pages were asked for at once: no more than the peer takes
+        await wait_drained(session.connection)  # many pages were asked for at once: no more than the peer takes
         session.ack(command_id, data, view.room_id)
     except StorageUnavailable as error:
         session.failed(command_id, None, error)
