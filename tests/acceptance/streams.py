@@ -8,7 +8,6 @@ did not come.
 import json
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,11 +15,10 @@ import trio
 from wire import (
     CONNECT_SECONDS_MAX,
     Answer,
-    Gone,
-    Refused,
     answer_of,
     connect_tcp,
     cut,
+    head_of_answer,
     receive_some,
     send_all,
     wait_until,
@@ -81,18 +79,7 @@ class Stream:
             sock = await connect_tcp(server.port, receive_buffer=receive_buffer, source=source)
             try:
                 await send_all(sock, request(server.port, query, given) + early)
-                received = b""
-                while b"\r\n\r\n" not in received:
-                    part = await receive_some(sock)
-                    if not part:
-                        raise Gone(f"closed before the answer: {received!r}")
-                    received += part
-                if not received.startswith(b"HTTP/1.1 200 "):
-                    with suppress(OSError):
-                        while part := await receive_some(sock):
-                            received += part
-                    answer = answer_of(received)
-                    raise Refused(answer.status, answer.headers, answer.body)
+                received = await head_of_answer(sock, 200)
             except BaseException:
                 sock.close()
                 raise

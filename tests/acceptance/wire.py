@@ -201,6 +201,23 @@ async def raw_http(port: int, request: bytes) -> Answer:
     return answer_of(received)
 
 
+async def head_of_answer(sock: socket.socket, status: int) -> bytes:
+    """The head of an answer whose body has no end, and what came with it. Raises Gone, Refused when it is another."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = await receive_some(sock)
+        if not part:
+            raise Gone(f"closed before the answer: {received!r}")
+        received += part
+    if not received.startswith(b"HTTP/1.1 %d " % status):
+        with suppress(OSError):
+            while part := await receive_some(sock):
+                received += part
+        answer = answer_of(received)
+        raise Refused(answer.status, answer.headers, answer.body)
+    return received
+
+
 def answer_of(received: bytes) -> Answer:
     head, _, body = received.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
@@ -279,18 +296,7 @@ class Socket:
             sock = await connect_tcp(server.port, receive_buffer=receive_buffer, source=source)
             try:
                 await send_all(sock, upgrade_request(path, given, server.port) + early)
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    part = await receive_some(sock)
-                    if not part:
-                        raise Gone(f"closed during the upgrade: {head!r}")
-                    head += part
-                if not head.startswith(b"HTTP/1.1 101 "):
-                    with suppress(OSError):
-                        while part := await receive_some(sock):
-                            head += part
-                    answer = answer_of(head)
-                    raise Refused(answer.status, answer.headers, answer.body)
+                head = await head_of_answer(sock, 101)
             except BaseException:
                 sock.close()
                 raise
