@@ -16,8 +16,8 @@ from greenroom.http.rest.conversations import Page
 from greenroom.http.rest.rooms import require_users
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
+from greenroom.http.ws.schemas.v1_commands import REASON_CHARACTERS_MAX
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX
-from greenroom.http.ws.v1_blocks import REASON_CHARACTERS_MAX
 
 operations = Operations("blocks")
 

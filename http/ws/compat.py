@@ -13,21 +13,18 @@ import trio
 
 from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX, PresenceView, SetStatus, Wish
 from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
-from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
 from greenroom.http.ws import compat_notifications, events
 from greenroom.http.ws.codes import BAD_JSON, INVALID_CONTENT, MESSAGE_NOT_FOUND, RATE_LIMITED, ErrorCode
 from greenroom.http.ws.connection import CONTROL, EPHEMERAL, Connection
+from greenroom.http.ws.schemas.compat_commands import CHANNELS_MAX
+from greenroom.http.ws.schemas.reading import COMPAT
 from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession, commands_in
 from greenroom.runtime import StorageUnavailable
 
 SMALL_ROOMS_TRIES: Final = 3
-CHANNELS_MAX: Final = 64
-CHANNEL_CHARACTERS_MAX: Final = 128
-LARGEST_ID: Final = 2**53 - 1
-STATUSES: Final = frozenset(("online", "away", "busy", "offline", "dnd", "invisible"))
 _REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")
 _NO_INPUT: Final = frozenset(  # what a page does by itself
     ("subscribe", "unsubscribe", "request_initial_data", "get_unread_count")
@@ -98,7 +95,7 @@ class CompatSession(SocketSession):
         try:
             frame = decode(text)
         except BadJson:
-            request_id = next((_text_of(one, *_REQUEST_ID_NAMES) for one in commands_in(text)), None)
+            request_id = next((_request_id(COMPAT["ping"](one)) for one in commands_in(text)), None)
             if self.charge_fault():
                 is_sayable = request_id is not None and request_id.isprintable()
                 self._error(BAD_JSON, "Invalid message format", request_id if is_sayable else None)
@@ -109,10 +106,11 @@ class CompatSession(SocketSession):
             self.charge_fault()
             return
         data = frame.get("data", frame.get("payload"))
-        fields = {**frame, **data} if isinstance(data, dict) else frame
+        kind = cast("str", kind)
+        fields = COMPAT[kind]({**frame, **data, "type": kind} if isinstance(data, dict) else frame)
         if kind in ("ping", "pong"):
             handler(self, fields)
-        elif self._may_command(cast("str", kind), fields):
+        elif self._may_command(kind, fields):
             if kind not in _NO_INPUT:
                 self.note_input()
             handler(self, fields)
@@ -166,7 +164,7 @@ class CompatSession(SocketSession):
         retry_after = self.services.limits.commands.take(self.user_id, now)
         if retry_after is None:
             return True
-        request_id = _text_of(fields, *_REQUEST_ID_NAMES)
+        request_id = _request_id(fields)
         is_due = request_id is not None or now - self._was_told_of_limit >= 1
         if kind not in _DROPPED_OVER_LIMIT and is_due:
             self._was_told_of_limit = now
@@ -185,14 +183,12 @@ class CompatSession(SocketSession):
 
     @staticmethod
     def _channels(fields: dict[str, Any]) -> dict[str, Any]:
-        given = fields.get("channels")
-        names = given if isinstance(given, list) else [fields.get("channelId", fields.get("channel"))]
-        channels = [name for name in names if isinstance(name, str) and len(name) <= CHANNEL_CHARACTERS_MAX]
-        channels = channels[:CHANNELS_MAX]
+        one = [fields[name] for name in ("channelId", "channel") if name in fields][:1]
+        channels = fields.get("channels", one)
         return {"channels": channels, "channel": channels[0] if channels else None}
 
     def _join_conversation(self, fields: dict[str, Any]) -> None:
-        room_id = _id_of(fields, "conversationId")
+        room_id = fields.get("conversationId")
         if room_id is None or len(self._typing_in) >= CHANNELS_MAX:
             return
         assert self.user_id is not None
@@ -209,7 +205,7 @@ class CompatSession(SocketSession):
         self.ask(self.services.room(room_id), Enter(user_id), entered)
 
     def _leave_conversation(self, fields: dict[str, Any]) -> None:
-        room_id = _id_of(fields, "conversationId")
+        room_id = fields.get("conversationId")
         if room_id is not None and room_id in self._typing_in:
             self._typing_in.discard(room_id)
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
@@ -217,9 +213,9 @@ class CompatSession(SocketSession):
             self._tell("conversation_left", {"conversationId": room_id})
 
     def _send_message(self, fields: dict[str, Any]) -> None:
-        room_id, content = _id_of(fields, "conversationId"), fields.get("content")
-        request_id = _text_of(fields, *_REQUEST_ID_NAMES)
-        if room_id is None or not isinstance(content, str):
+        room_id, content = fields.get("conversationId"), fields.get("content")
+        request_id = _request_id(fields)
+        if room_id is None or content is None:
             self._error(INVALID_CONTENT, "a message needs conversationId and content", request_id)
             return
         assert self.user_id is not None
@@ -250,11 +246,11 @@ class CompatSession(SocketSession):
         self._type(fields, is_typing=False)
 
     def _typing(self, fields: dict[str, Any]) -> None:
-        self._type(fields, is_typing=fields.get("isTyping") is True)
+        self._type(fields, is_typing=fields.get("isTyping", False))
 
     def _type(self, fields: dict[str, Any], *, is_typing: bool) -> None:
         """Who may not type there is told nothing: the client has no use for the answer."""
-        room_id = _id_of(fields, "conversationId")
+        room_id = fields.get("conversationId")
         if room_id is None:
             return
 
@@ -267,11 +263,9 @@ class CompatSession(SocketSession):
         self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_typing), noted)
 
     def _mark_read(self, fields: dict[str, Any]) -> None:
-        message_id = _id_of(fields, "messageId")
-        ids = [message_id] if message_id is not None else fields.get("messageIds")
-        if isinstance(ids, list):
-            wanted = [item for item in (_as_id(item) for item in ids[:CHANNELS_MAX]) if item is not None]
-            self.services.engine.spawn(self._mark_all_read, wanted)
+        ids = [fields["messageId"]] if "messageId" in fields else fields.get("messageIds")
+        if ids is not None:
+            self.services.engine.spawn(self._mark_all_read, ids)
 
     async def _mark_all_read(self, message_ids: list[int]) -> None:
         """Move the marker of each conversation to the newest of these messages that the user may see."""
@@ -295,10 +289,8 @@ class CompatSession(SocketSession):
             self._failed(value, error)
 
     def _presence_update(self, fields: dict[str, Any]) -> None:
-        status = fields.get("status")
-        known = status if isinstance(status, str) and status in STATUSES else "online"
-        activity = fields.get("activity")
-        note = activity[:ACTIVITY_CHARACTERS_MAX] if isinstance(activity, str) else ""
+        status = cast("Wish", fields.get("status", "online"))
+        note = fields.get("activity", "")[:ACTIVITY_CHARACTERS_MAX]
 
         def set_(value: object, error: BaseException | None) -> None:
             if not isinstance(value, PresenceView):
@@ -306,7 +298,7 @@ class CompatSession(SocketSession):
 
         assert self.user_id is not None
         presence = self.services.system.ref("presence", self.user_id)
-        self.ask(presence, SetStatus(cast("Wish", known), note), set_)
+        self.ask(presence, SetStatus(status, note), set_)
 
     def _ping(self, fields: dict[str, Any]) -> None:
         """Answered at once: three late answers and the client drops the connection."""
@@ -374,23 +366,6 @@ _HANDLERS: Final[dict[str, Handler]] = {
 }
 
 
-def _id_of(fields: dict[str, Any], name: str) -> int | None:
-    return _as_id(fields.get(name))
-
-
-def _as_id(value: object) -> int | None:
-    """An id as a number or as digits; None for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_ID:
-        return None
-    return value
-
-
-def _text_of(fields: dict[str, Any], *names: str) -> str | None:
-    """The first of *names* that is a short text."""
-    for name in names:
-        value = fields.get(name)
-        if isinstance(value, str) and 0 < len(value) <= CLIENT_ID_CHARACTERS_MAX:
-            return value
-    return None
+def _request_id(fields: dict[str, Any]) -> str | None:
+    """What the client calls this request, by the first of three names."""
+    return next((fields[name] for name in _REQUEST_ID_NAMES if name in fields), None)

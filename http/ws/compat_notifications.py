@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from greenroom.http.ws.compat import CompatSession
 
 INITIAL_NOTIFICATIONS: Final = 50
-IDS_MAX: Final = 100  # in one frame
 
 Json = dict[str, Any]
 
@@ -82,9 +81,8 @@ async def _answer_unread(session: "CompatSession") -> None:
 
 def notification_read(session: "CompatSession", fields: Json) -> None:
     """One or several were read: `notificationId` or `notificationIds`."""
-    given = fields.get("notificationIds")
-    listed = given if isinstance(given, list) else [fields.get("notificationId")]
-    ids = tuple(found for found in map(_as_id, listed[:IDS_MAX]) if found is not None)
+    one = [fields["notificationId"]] if "notificationId" in fields else []
+    ids = tuple(fields.get("notificationIds", one))
     if ids:
         told = {"notificationId": ids[0], "notificationIds": list(ids)}
         _mark(session, MarkNotifications(ids), lambda: _tell(session, "notification_read_ack", told))
@@ -106,15 +104,6 @@ def _mark(session: "CompatSession", command: MarkNotifications, done: Callable[[
 
     assert session.user_id is not None
     session.ask(session.services.notifier(session.user_id), command, marked)
-
-
-def _as_id(value: object) -> int | None:
-    """An id as a number or as digits, as the client has it from us."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**53:
-        return None
-    return value
 
 
 def _tell(session: "CompatSession", kind: str, fields: Json) -> None:

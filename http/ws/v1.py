@@ -32,6 +32,7 @@ from greenroom.http.ws.codes import (
     ErrorCode,
 )
 from greenroom.http.ws.connection import CONTROL, Connection
+from greenroom.http.ws.schemas.reading import id_of
 from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession, commands_in
 from greenroom.http.ws.v1_blocks import block, unblock
@@ -40,14 +41,13 @@ from greenroom.http.ws.v1_commands import (
     INFLIGHT_MAX,
     ROOMS_MAX,
     BadCommand,
-    command_id_of,
     cursor_in,
     data_of,
     gap_in,
     id_in,
     message_in,
     mode_in,
-    optional_seq,
+    read,
     room_item,
     room_of,
 )
@@ -152,15 +152,14 @@ class V1Session(SocketSession):
     # -- commands -----------------------------------------------------------------------------------------------
 
     def _command(self, frame: dict[str, Any]) -> None:
-        command_id: str | None = None
         try:
             kind = frame.get("type")
-            command_id = command_id_of(frame)
             if kind == "send" and self.rooms is not None:  # the one that matters for speed
+                frame = read("send", frame)
                 self.input_at = self.services.engine.now
                 if self.is_idle:
                     self.note_input()
-                self._send(command_id, frame)
+                self._send(frame.get("id"), frame)
                 return
             handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
             if not isinstance(kind, str):
@@ -169,13 +168,14 @@ class V1Session(SocketSession):
                 raise BadCommand(f"{kind[:40]!r} is not a command", UNKNOWN_TYPE)
             if self.rooms is None and kind not in _FREE:
                 raise BadCommand("send start first, and wait for ready")
-            if kind not in _FREE and not may_command(self, command_id, "typing" if kind == "typing" else "cmds"):
+            if kind not in _FREE and not may_command(self, id_of(frame), "typing" if kind == "typing" else "cmds"):
                 return
+            frame = read(kind, frame)
             if kind in _INPUT:
                 self.note_input()
-            handler(self, command_id, frame)
+            handler(self, frame.get("id"), frame)
         except BadCommand as fault:
-            self._fault(command_id, fault.code, fault.message)
+            self._fault(id_of(frame), fault.code, fault.message)
 
     def _send(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)
@@ -227,10 +227,8 @@ class V1Session(SocketSession):
         self.inflight += 1
 
     def _join(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = room_of(frame), frame.get("data") or {}
-        if not isinstance(data, dict):
-            raise BadCommand("data of join is an object")
-        after_seq, epoch = optional_seq(data, "after"), optional_seq(data, "epoch")
+        room_id, data = room_of(frame), data_of(frame)
+        after_seq, epoch = data.get("after"), data.get("epoch")
         assert self.rooms is not None
         if mode_in(data) == "summary":
             join_summary(self, command_id, room_id)
@@ -295,9 +293,7 @@ class V1Session(SocketSession):
         self.stop_typing(room_id)
 
     def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, is_on = room_of(frame), data_of(frame).get("on")
-        if not isinstance(is_on, bool):
-            raise BadCommand("typing needs data.on, true or false")
+        room_id, is_on = room_of(frame), data_of(frame)["on"]
         assert self.user_id is not None
 
         def noted(value: object, error: BaseException | None) -> None:
@@ -313,10 +309,7 @@ class V1Session(SocketSession):
         self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_on), noted)
 
     def _read(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id = room_of(frame)
-        seq = optional_seq(data_of(frame), "seq")
-        if seq is None:
-            raise BadCommand("read needs data.seq, the seq of the newest message that was read")
+        room_id, seq = room_of(frame), data_of(frame)["seq"]
         assert self.user_id is not None
 
         def moved(value: object, error: BaseException | None) -> None:
@@ -341,7 +334,7 @@ class V1Session(SocketSession):
     def _start(self, command_id: str | None, frame: dict[str, Any]) -> None:
         if self.rooms is not None or self.starting is not None:
             raise BadCommand("start was sent before")
-        self.starting = Start(self, command_id, {} if frame.get("data") is None else frame["data"])
+        self.starting = Start(self, command_id, data_of(frame))
         self.starting.begin()
 
     def ready(self, room_ids: tuple[int, ...]) -> None:

@@ -1,25 +1,20 @@
 """`block` and `unblock` of greenroom.v1."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, cast
 
 from greenroom.actors.notifier.commands import Block
 from greenroom.http.ws.codes import USER_NOT_FOUND
-from greenroom.http.ws.v1_commands import BadCommand, data_of, optional_seq
+from greenroom.http.ws.v1_commands import BadCommand, data_of
 from greenroom.runtime import StorageUnavailable
 
 if TYPE_CHECKING:
     from greenroom.http.ws.v1 import V1Session
 
-REASON_CHARACTERS_MAX: Final = 500
-
 
 def block(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """Hear nothing more of somebody."""
     data = data_of(frame)
-    reason = data.get("reason")
-    if reason is not None and (not isinstance(reason, str) or not 0 < len(reason) <= REASON_CHARACTERS_MAX):
-        raise BadCommand(f"block.reason is a text of 1 to {REASON_CHARACTERS_MAX} characters")
-    command = Block(_other(session, data), True, reason)
+    command = Block(_other(session, data), True, data.get("reason"))
     session.begin()
     session.services.engine.spawn(_block, session, command_id, command)
 
@@ -32,10 +27,9 @@ def unblock(session: "V1Session", command_id: str | None, frame: dict[str, Any])
 
 
 def _other(session: "V1Session", data: dict[str, Any]) -> int:
-    other_id = optional_seq(data, "user")
-    if not other_id or other_id == session.user_id:
-        raise BadCommand("block and unblock need data.user, the id of another user")
-    return other_id
+    if data["user"] == session.user_id:
+        raise BadCommand("data.user: the id of another user is needed")
+    return cast("int", data["user"])
 
 
 async def _block(session: "V1Session", command_id: str | None, command: Block) -> None:

@@ -1,27 +1,25 @@
-"""What a v1 client says, as values: the parts of commands, read strictly and without I/O.
+"""What a v1 client says, as values: the parts of commands that `schemas/` has read, without I/O.
 
 Everything here raises `BadCommand` with a sentence for the client, and knows no session.
 """
 
-import json
 from typing import Any, Final, cast
 
-from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX, SetStatus, Wish
+from pydantic import ValidationError
+
+from greenroom.actors.presence.commands import SetStatus, Wish
 from greenroom.actors.room.commands import RoomView
-from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.ws.codes import BAD_FRAME, TOO_MANY_ROOMS, ErrorCode
 from greenroom.http.ws.cursor import ROOMS_MAX as ROOMS_MAX  # a connection hears no more
 from greenroom.http.ws.cursor import BadCursor, read_cursor
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
+from greenroom.http.ws.schemas import reading
+from greenroom.http.ws.schemas.v1_commands import MEMBERS_MAX as MEMBERS_MAX
+from greenroom.http.ws.schemas.v1_commands import SUMMARIES_MAX as SUMMARIES_MAX
 from greenroom.http.ws.user_streams import UserCursor
 
-SUMMARIES_MAX: Final = 500
-MEMBERS_MAX: Final = 1000  # in one answer
-MODES: Final = ("full", "summary")
 INFLIGHT_MAX: Final = 256
 COMMANDS_MAX: Final = 16
-STATUSES: Final = ("away", "busy", "dnd", "invisible", "online")
-ID_CHARACTERS_MAX: Final = 64
 LARGEST_ID: Final = 2**53 - 1
 
 
@@ -32,6 +30,14 @@ class BadCommand(Exception):
         super().__init__(message)
         self.message = message
         self.code = code
+
+
+def read(kind: str, frame: dict[str, Any]) -> dict[str, Any]:
+    """The command of this type as its schema has it: ids as numbers, what it does not know left out."""
+    try:
+        return reading.V1[kind](frame)
+    except ValidationError as fault:
+        raise BadCommand(*reading.fault_in(fault)) from None
 
 
 class WantedRooms:
@@ -54,14 +60,11 @@ class WantedRooms:
 def wanted_rooms(data: dict[str, Any]) -> WantedRooms:
     """The rooms that a `start` asks for, afresh and to be resumed."""
     wanted = WantedRooms()
-    rooms = data.get("rooms", [])
-    if not isinstance(rooms, list):
-        raise BadCommand('rooms of start is a list of {"r": room}')
-    for item in rooms:
-        room_id = _room_id(item.get("r") if isinstance(item, dict) else item)
-        wanted.after[room_id] = None
-        if isinstance(item, dict) and mode_in(item) == "summary":
-            wanted.summaries.add(room_id)
+    for item in data.get("rooms", ()):
+        room = item if isinstance(item, dict) else {"r": item}
+        wanted.after[room["r"]] = None
+        if mode_in(room) == "summary":
+            wanted.summaries.add(room["r"])
     resume = data.get("resume")
     if resume is not None:
         _want_resume(wanted, resume)
@@ -72,32 +75,24 @@ def wanted_rooms(data: dict[str, Any]) -> WantedRooms:
     return wanted
 
 
-def _want_resume(wanted: WantedRooms, resume: object) -> None:
-    if not isinstance(resume, dict) or not isinstance(resume.get("rooms", {}), dict):
-        raise BadCommand('resume of start is {"user": useq, "rooms": {room: seq}}')
+def _want_resume(wanted: WantedRooms, resume: dict[str, Any]) -> None:
     wanted.is_resume = True
     _want_cursor(wanted, resume.get("cursor"))
-    epoch = optional_seq(resume, "epoch")
+    epoch = resume.get("epoch")
     wanted.user = user_cursor(resume)
-    for room, cursor in resume.get("rooms", {}).items():
-        room_id = _room_id(room)
+    for room_id, cursor in resume.get("rooms", {}).items():
         at = cursor if isinstance(cursor, dict) else {"seq": cursor}
-        seq = optional_seq(at, "seq")
-        if seq is None:
-            raise BadCommand("a resumed room needs the seq of the last message that the client has")
-        room_epoch = optional_seq(at, "epoch")
-        wanted.after[room_id] = seq
+        room_epoch = at.get("epoch")
+        wanted.after[room_id] = at["seq"]
         wanted.summaries.discard(room_id)  # who has a place in it wants it whole
         if room_epoch is not None or epoch is not None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
 
 
-def _want_cursor(wanted: WantedRooms, cursor: object) -> None:
+def _want_cursor(wanted: WantedRooms, cursor: str | None) -> None:
     """The rooms of a cursor, as an event stream or a poll gave it; what `resume.rooms` says counts before it."""
     if cursor is None:
         return
-    if not isinstance(cursor, str):
-        raise BadCommand("resume.cursor is a text, as a stream or a poll gave it")
     try:
         places = read_cursor(cursor)
     except BadCursor as fault:
@@ -112,10 +107,7 @@ def user_cursor(data: dict[str, Any]) -> UserCursor | None:
     if at is None:
         return None
     given = at if isinstance(at, dict) else {"useq": at}
-    useq = optional_seq(given, "useq")
-    if useq is None:
-        raise BadCommand('user of resume is the useq of the last event that the client has, or {"useq", "epoch"}')
-    return UserCursor(useq, optional_seq(given, "epoch"))
+    return UserCursor(given["useq"], given.get("epoch"))
 
 
 def cursor_in(view: RoomView, after_seq: int | None, epoch: int | None) -> int:
@@ -140,10 +132,7 @@ def gap_in(view: RoomView, after_seq: int | None, epoch: int | None) -> dict[str
 
 def mode_in(data: dict[str, Any]) -> str:
     """How a room is wanted: whole, or as a summary now and then."""
-    mode = data.get("mode", "full")
-    if mode not in MODES:
-        raise BadCommand(f"mode is one of {', '.join(MODES)}")
-    return str(mode)
+    return str(data.get("mode", "full"))
 
 
 def room_item(view: RoomView, mode: str = "full") -> dict[str, Any]:
@@ -159,90 +148,35 @@ def room_item(view: RoomView, mode: str = "full") -> dict[str, Any]:
     }
 
 
-def command_id_of(frame: dict[str, Any]) -> str | None:
-    """The id of a command, if it has one."""
-    command_id = frame.get("id")
-    if command_id is None:
-        return None
-    if isinstance(command_id, str) and 0 < len(command_id) <= ID_CHARACTERS_MAX:
-        return command_id
-    raise BadCommand("id is a text of 1 to 64 characters")
+def id_in(frame: dict[str, Any]) -> str | None:
+    """The id of a command that no decoder has looked at; None when it cannot be sent back."""
+    command_id = reading.id_of(frame)
+    return command_id if command_id is not None and command_id.isprintable() else None
 
 
 def message_in(data: dict[str, Any], command_id: str | None) -> tuple[str, str]:
-    """The content and the client id of a send. Raises: BadCommand, also for what would be lost in silence."""
-    content, client_id = data.get("body", data.get("content")), data.get("clientId", command_id)
-    if not isinstance(content, str):
-        raise BadCommand("send needs data.body, a text of 1 to 10,000 characters")
-    if not isinstance(client_id, str) or not 0 < len(client_id) <= CLIENT_ID_CHARACTERS_MAX:
-        raise BadCommand(f"send needs an id, or data.clientId of 1 to {CLIENT_ID_CHARACTERS_MAX} characters")
-    if data.get("attachments") or data.get("replyTo") is not None:
-        raise BadCommand("messages have no attachments and answer no other message yet: send the text alone")
-    return content, client_id
-
-
-def id_in(frame: dict[str, Any]) -> str | None:
-    """The id of a command that is refused whatever it says; None when that cannot be sent back."""
-    command_id = frame.get("id")
-    if isinstance(command_id, str) and 0 < len(command_id) <= ID_CHARACTERS_MAX and command_id.isprintable():
-        return command_id
-    return None
+    """The content and the client id of a send."""
+    client_id = data.get("clientId", command_id)
+    if client_id is None:
+        raise BadCommand("send needs an id, or data.clientId")
+    return data["body"], client_id
 
 
 def room_of(frame: dict[str, Any]) -> int:
     """The room that a command is about."""
-    room = frame.get("room")
-    if type(room) is int and 0 < room <= LARGEST_ID:
-        return room
-    return _room_id(room)
-
-
-def _room_id(room: object) -> int:
-    if isinstance(room, str) and room.isascii() and room.isdigit() and len(room) <= 16:
-        room = int(room)
-    if isinstance(room, bool) or not isinstance(room, int) or not 0 < room <= LARGEST_ID:
-        raise BadCommand(f"room is the id of a conversation, not {json.dumps(room)[:40]}")
-    return room
+    return cast("int", frame["room"])
 
 
 def wanted_presence(data: dict[str, Any]) -> tuple[SetStatus | None, bool | None]:
     """(how a user wants to appear, whether nobody sits at the device); None of what was not said."""
-    status, note, is_idle = data.get("status"), data.get("note", ""), data.get("idle")
-    if is_idle is not None and not isinstance(is_idle, bool):
-        raise BadCommand("presence.idle is true or false")
+    status, is_idle = data.get("status"), data.get("idle")
     if status is None and is_idle is not None and "note" not in data:
         return None, is_idle
-    if not isinstance(status, str) or status not in STATUSES:
-        raise BadCommand(f"presence needs a room, data.idle, or data.status: one of {', '.join(STATUSES)}")
-    if not isinstance(note, str) or len(note) > ACTIVITY_CHARACTERS_MAX:
-        raise BadCommand(f"presence.note is a text of at most {ACTIVITY_CHARACTERS_MAX} characters")
-    return SetStatus(cast("Wish", status), note), is_idle
-
-
-def wanted_users(data: dict[str, Any], users_max: int) -> tuple[int, ...]:
-    """The users that a `watch` is about, each once."""
-    users = data.get("users")
-    if not isinstance(users, list) or len(users) > users_max:
-        raise BadCommand(f"watch needs data.users, a list of at most {users_max} ids of users; an empty one ends it")
-    for user in users:
-        if isinstance(user, bool) or not isinstance(user, int) or not 0 < user <= LARGEST_ID:
-            raise BadCommand(f"users of watch are ids of users, not {json.dumps(user)[:40]}")
-    return tuple(dict.fromkeys(users))
+    if status is None:
+        raise BadCommand("presence needs a room, data.idle, or data.status")
+    return SetStatus(cast("Wish", status), data.get("note", "")), is_idle
 
 
 def data_of(frame: dict[str, Any]) -> dict[str, Any]:
-    """The data of a command that needs some."""
-    data = frame.get("data")
-    if not isinstance(data, dict):
-        raise BadCommand("data is an object")
-    return data
-
-
-def optional_seq(data: dict[str, Any], name: str) -> int | None:
-    """A seq, or an epoch, that may be absent."""
-    value = data.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_ID:
-        raise BadCommand(f"{name} is a whole number from 0")
-    return value
+    """The data of a command; of one that needs none it may be absent."""
+    return frame.get("data") or {}

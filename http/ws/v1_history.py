@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Any, Final
 from greenroom.actors.room.commands import Enter, RoomView
 from greenroom.http.ws import events
 from greenroom.http.ws.replay import wait_drained
-from greenroom.http.ws.v1_commands import LARGEST_ID, BadCommand, optional_seq, room_of
+from greenroom.http.ws.v1_commands import LARGEST_ID, BadCommand, data_of, room_of
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.conversations import Conversations, StoredMessage
 
 if TYPE_CHECKING:
     from greenroom.http.ws.v1 import V1Session
 
-HISTORY_MESSAGES_MAX: Final = 200
 HISTORY_BYTES_MAX: Final = 128 * 1024  # of content in one answer: it must fit well into the outbox
 _DIRECTIONS: Final = ("before", "after", "around")
 
@@ -22,24 +21,18 @@ class WantedPage:
 
     __slots__ = ("count", "direction", "seq")
 
-    def __init__(self, data: object) -> None:
-        if not isinstance(data, dict):
-            raise BadCommand("data of history is an object")
+    def __init__(self, data: dict[str, Any]) -> None:
         given = [key for key in _DIRECTIONS if data.get(key) is not None]
         if len(given) > 1:
             raise BadCommand("history takes one of before, after and around")
-        count = data.get("limit", 50)
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= HISTORY_MESSAGES_MAX:
-            raise BadCommand(f"history.limit is a number from 1 to {HISTORY_MESSAGES_MAX}")
-        self.count = count
+        self.count: int = data.get("limit", 50)
         self.direction = given[0] if given else "before"
-        seq = optional_seq(data, self.direction)
-        self.seq = LARGEST_ID if seq is None else seq
+        self.seq: int = data[given[0]] if given else LARGEST_ID
 
 
 def history(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """The command."""
-    wanted = WantedPage(frame.get("data") or {})
+    wanted = WantedPage(data_of(frame))
 
     def entered(value: object, error: BaseException | None) -> None:
         if not isinstance(value, RoomView):

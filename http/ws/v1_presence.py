@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenroom.actors.presence.commands import Describe, PresenceView
 from greenroom.actors.room.commands import Enter, RoomView
-from greenroom.http.ws.v1_commands import data_of, room_of, wanted_presence, wanted_users
-from greenroom.http.ws.watches import WATCHED_MAX
+from greenroom.http.ws.v1_commands import data_of, room_of, wanted_presence
 from greenroom.runtime import Command, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -31,8 +30,8 @@ def presence(session: "V1Session", command_id: str | None, frame: dict[str, Any]
 
 def watch(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """Be told of these users, wherever they are, and of no others by name."""
-    users = wanted_users(data_of(frame), WATCHED_MAX)
     session.begin()
+    users = tuple(dict.fromkeys(data_of(frame)["users"]))
     session.services.engine.spawn(_answer_watch, session, command_id, users)
 
 

@@ -28,11 +28,9 @@ from greenroom.http.ws.services import Failure, SocketServices, failure_of
 from greenroom.http.ws.user_streams import gap_in
 from greenroom.http.ws.v1_commands import (
     COMMANDS_MAX,
-    ID_CHARACTERS_MAX,
     INFLIGHT_MAX,
     ROOMS_MAX,
     SUMMARIES_MAX,
-    BadCommand,
     cursor_in,
     room_item,
     wanted_rooms,
@@ -63,19 +61,12 @@ class Start:
         "attachments",
     )
 
-    def __init__(self, session: "V1Session", command_id: str | None, data: object) -> None:
-        if not isinstance(data, dict):
-            raise BadCommand("data of start is an object")
+    def __init__(self, session: "V1Session", command_id: str | None, data: dict[str, Any]) -> None:
         self._wanted = wanted_rooms(data)
-        device, token = data.get("device", ""), data.get("token")
-        if not isinstance(device, str) or len(device) > ID_CHARACTERS_MAX:
-            raise BadCommand("device is a text of at most 64 characters")
-        if token is not None and not isinstance(token, str):
-            raise BadCommand("token is a text")
-        session.device = device
+        session.device = data.get("device", "")
         self._session = session
         self._command_id = command_id
-        self._token: str | None = token
+        self._token: str | None = data.get("token")
         self._views: dict[int, RoomView] = {}
         self._refused: dict[int, Failure] = {}
         self._left = len(self._wanted.after)

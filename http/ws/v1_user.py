@@ -16,10 +16,8 @@ from greenroom.http.ws.connection import CONTROL
 from greenroom.http.ws.services import Failure, failure_of
 from greenroom.http.ws.user_streams import UserCursor
 from greenroom.http.ws.v1_commands import (
-    MEMBERS_MAX,
     BadCommand,
     data_of,
-    optional_seq,
     room_item,
     room_of,
     user_cursor,
@@ -60,11 +58,8 @@ def warn_of_end(session: "V1Session") -> None:
 
 def refresh(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """Another token of the same user. A wrong one changes nothing: the one before stays good until its end."""
-    token = data_of(frame).get("token")
-    if not isinstance(token, str):
-        raise BadCommand("refresh needs data.token, a text")
     session.begin()
-    session.services.engine.spawn(_refresh, session, command_id, token)
+    session.services.engine.spawn(_refresh, session, command_id, data_of(frame)["token"])
 
 
 async def _refresh(session: "V1Session", command_id: str | None, token: str) -> None:
@@ -168,13 +163,9 @@ def sync(session: "V1Session", command_id: str | None, frame: dict[str, Any]) ->
 
 def members(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """Who is in a room, by id."""
-    data = frame.get("data") or {}
-    if not isinstance(data, dict):
-        raise BadCommand("data of members is an object")
-    after = optional_seq(data, "after") or 0
+    data = data_of(frame)
+    after = data.get("after") or 0
     count = MEMBERS_DEFAULT if data.get("limit") is None else data["limit"]
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MEMBERS_MAX:
-        raise BadCommand(f"members.limit is a number from 1 to {MEMBERS_MAX}")
 
     def entered(value: object, error: BaseException | None) -> None:
         if isinstance(value, RoomView):

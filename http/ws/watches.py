@@ -29,7 +29,6 @@ from greenroom.storage.postgres.visibility import Pair
 
 log = structlog.get_logger()
 
-WATCHED_MAX: Final = 200  # users that one connection watches
 TRIES: Final = 3
 PAGE_PAIRS: Final = 1000
 ROUND_SECONDS: Final = 0.2

@@ -1,0 +1,119 @@
+"""What the existing client says. Its frames come flat or nested under `data` (or `payload`), and are read as one.
+
+A field that does not fit is as one that is not there (`OrNothing`): what cannot be used is met with silence, as its own
+server did it.
+"""
+
+from typing import Annotated, Any, Final, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from greenroom.http.ws.schemas import compat_frames as frames
+from greenroom.http.ws.schemas.frames import Command
+from greenroom.http.ws.schemas.values import ClientId, GivenId, OrNothing, Truth, first, says
+
+CHANNELS_MAX: Final = 64
+CHANNEL_CHARACTERS_MAX: Final = 128
+IDS_MAX: Final = 100  # of notifications in one frame
+
+Conversation = Annotated[GivenId, OrNothing(), says("The conversation.")]
+Channel = Annotated[str, Field(max_length=CHANNEL_CHARACTERS_MAX), OrNothing()]
+
+
+class Request(TypedDict):
+    """What a request may be called: the first of these that is a short text comes back as `requestId`."""
+
+    requestId: NotRequired[Annotated[ClientId, OrNothing(), says("Comes back with the answer.")]]
+    id: NotRequired[Annotated[ClientId, OrNothing(), says("Alike, when there is no `requestId`.")]]
+    clientId: NotRequired[Annotated[ClientId, OrNothing(), says("Alike, when there is neither.")]]
+    timestamp: NotRequired[Annotated[str, OrNothing(), says("Not looked at.")]]
+
+
+class Channels(Request):
+    """Names of channels, which mean nothing: what a user hears follows from membership."""
+
+    channels: NotRequired[Annotated[list[Channel], first(CHANNELS_MAX), OrNothing(), says("At most 64 names.")]]
+    channelId: NotRequired[Annotated[Channel, says("One name.")]]
+    channel: NotRequired[Annotated[Channel, says("One name.")]]
+
+
+class Nothing(Request):
+    """Nothing but a name for the request."""
+
+
+class InitialData(Request):
+    """How all of it stands."""
+
+    include: NotRequired[Annotated[Any, says("Not looked at.")]]
+
+
+class InConversation(Request):
+    """A conversation."""
+
+    conversationId: NotRequired[Conversation]
+
+
+class SendMessage(Request):
+    """Says something."""
+
+    conversationId: NotRequired[Conversation]
+    content: NotRequired[Annotated[str, OrNothing(), says("1 to 10,000 Unicode code points, no NUL.")]]
+
+
+class Typing(Request):
+    """Says that the user types, or not."""
+
+    conversationId: NotRequired[Conversation]
+    isTyping: NotRequired[Annotated[Truth, OrNothing(), says("Whether.")]]
+
+
+class MarkRead(Request):
+    """Moves the read marker to these messages."""
+
+    messageId: NotRequired[Annotated[GivenId, OrNothing(), says("The message.")]]
+    messageIds: NotRequired[
+        Annotated[list[Annotated[GivenId, OrNothing()]], first(CHANNELS_MAX), OrNothing(), says("At most 64 of them.")]
+    ]
+
+
+class NotificationRead(Request):
+    """These were read."""
+
+    notificationId: NotRequired[Annotated[GivenId, OrNothing(), says("The notification.")]]
+    notificationIds: NotRequired[
+        Annotated[list[Annotated[GivenId, OrNothing()]], first(IDS_MAX), OrNothing(), says("At most 100 of them.")]
+    ]
+
+
+class PresenceUpdate(Request):
+    """How the user wants to appear."""
+
+    status: NotRequired[
+        Annotated[Literal["online", "away", "busy", "offline", "dnd", "invisible"], OrNothing(), says("Else `online`.")]
+    ]
+    activity: NotRequired[Annotated[str, OrNothing(), says("A note; its first 140 characters count.")]]
+
+
+COMMANDS: Final = (
+    Command("subscribe", Channels, (frames.SUBSCRIBED,)),
+    Command("unsubscribe", Channels, (frames.UNSUBSCRIBED,)),
+    Command("request_initial_data", InitialData, (frames.INITIAL_DATA,)),
+    Command("notification_read", NotificationRead, (frames.NOTIFICATION_READ_ACK,)),
+    Command("notifications_clear_all", Nothing, (frames.NOTIFICATIONS_CLEARED,)),
+    Command("get_unread_count", Nothing, (frames.UNREAD_COUNT,)),
+    Command("join_conversation", InConversation, (frames.CONVERSATION_JOINED,)),
+    Command("leave_conversation", InConversation, (frames.CONVERSATION_LEFT,)),
+    Command("send_message", SendMessage, (frames.MESSAGE_SENT,)),
+    Command("message", SendMessage, (frames.MESSAGE_SENT,)),
+    Command("typing_start", InConversation),
+    Command("typing_stop", InConversation),
+    Command("typing", Typing),
+    Command("mark_read", MarkRead),
+    Command("read", MarkRead),
+    Command("read_receipt", MarkRead),
+    Command("presence_update", PresenceUpdate),
+    Command("presence", PresenceUpdate),
+    Command("ping", Nothing, (frames.PONG,)),
+    Command("pong", Nothing),
+)

@@ -1,0 +1,341 @@
+"""What a client of greenroom.v1 may say. The server reads every command with these schemas (`reading.py`)."""
+
+from typing import Annotated, Any, Final, Literal, NotRequired
+
+from pydantic import AliasChoices, Field
+from typing_extensions import TypedDict
+
+from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX
+from greenroom.http.ws.cursor import ROOMS_MAX
+from greenroom.http.ws.schemas import v1_answers as answers
+from greenroom.http.ws.schemas.frames import Command
+from greenroom.http.ws.schemas.values import (
+    ClientId,
+    Else,
+    Empty,
+    GivenId,
+    GivenPlace,
+    Named,
+    Number,
+    RoomKey,
+    Truth,
+    at_most,
+    says,
+)
+
+SUMMARIES_MAX: Final = 500
+MEMBERS_MAX: Final = 1000  # in one answer
+HISTORY_MESSAGES_MAX: Final = 200
+WATCHED_MAX: Final = 200  # users that one connection watches
+DEVICE_CHARACTERS_MAX: Final = 64
+REASON_CHARACTERS_MAX: Final = 500
+_ALONE: Final = "messages have no attachments and answer no other message yet: send the text alone"
+_LISTED_MAX: Final = ROOMS_MAX + SUMMARIES_MAX
+
+Room = Annotated[
+    GivenId, Else("the id of a conversation is needed, as a number or its digits"), says("The conversation.")
+]
+Mode = Annotated[Literal["full", "summary"], says("`full` if nothing is said.")]
+
+
+class WantedRoom(TypedDict):
+    """A room of `start`."""
+
+    r: GivenId
+    mode: NotRequired[Mode]
+
+
+class RoomPlace(TypedDict):
+    """Where the client is in the log of a room."""
+
+    seq: GivenPlace
+    epoch: NotRequired[GivenPlace | None]
+
+
+class UserPlace(TypedDict):
+    """Where the client is in its user's stream."""
+
+    useq: GivenPlace
+    epoch: NotRequired[GivenPlace | None]
+
+
+RoomCursor = Annotated[
+    GivenPlace | RoomPlace, Else('the seq of the last message that the client has is needed, or {"seq", "epoch"}')
+]
+UserCursor = Annotated[
+    GivenPlace | UserPlace, Else('the useq of the last event that the client has is needed, or {"useq", "epoch"}')
+]
+RoomCursors = Annotated[dict[RoomKey, RoomCursor], Field(max_length=_LISTED_MAX), at_most(_LISTED_MAX)]
+
+
+class Resume(TypedDict):
+    """Where the client was."""
+
+    user: NotRequired[Annotated[UserCursor | None, says("Where it is in the stream of its user.")]]
+    rooms: NotRequired[Annotated[RoomCursors, says("Where it is in each room: a `seq`, or `seq` and `epoch`.")]]
+    epoch: NotRequired[Annotated[GivenPlace | None, says("For rooms that stand as their `seq` alone.")]]
+    cursor: NotRequired[
+        Annotated[str | None, says("Where a stream or a poll stood; what `rooms` says of a room counts before it.")]
+    ]
+
+
+class StartData(TypedDict):
+    """What a session begins with."""
+
+    token: NotRequired[
+        Annotated[str | None, says("A JWT; an API key goes into the header of the upgrade, with `X-Act-As`.")]
+    ]
+    device: NotRequired[
+        Annotated[str, Field(max_length=DEVICE_CHARACTERS_MAX), says("Its name: at most 64 characters.")]
+    ]
+    rooms: NotRequired[
+        Annotated[
+            list[Annotated[WantedRoom | GivenId, Else('{"r": room} is needed')]],
+            Field(max_length=_LISTED_MAX, fail_fast=True),
+            says("Rooms that are joined afresh: at most 200, and 500 with `mode` `summary`."),
+        ]
+    ]
+    resume: NotRequired[Annotated[Resume | None, says("What is to be gone on with.")]]
+
+
+class Start(Named):
+    """Begins the session; the first command."""
+
+    type: Literal["start"]
+    data: NotRequired[StartData | None]
+
+
+class JoinData(TypedDict):
+    """How a room is joined."""
+
+    after: NotRequired[Annotated[GivenPlace | None, says("The last `seq` that the client has; what follows is told.")]]
+    epoch: NotRequired[Annotated[GivenPlace | None, says("The epoch that it had it from.")]]
+    mode: NotRequired[Mode]
+
+
+class Join(Named):
+    """Hears a room. Membership is REST's. What was missed comes after the answer, then `live`."""
+
+    type: Literal["join"]
+    room: Room
+    data: NotRequired[JoinData | None]
+
+
+class Leave(Named):
+    """Hears a room no more."""
+
+    type: Literal["leave"]
+    room: Room
+    data: NotRequired[Empty | None]
+
+
+class SyncData(TypedDict):
+    """From where on to tell again."""
+
+    rooms: NotRequired[Annotated[RoomCursors, says("Joined rooms: a `seq`, or `seq` and `epoch`.")]]
+    user: NotRequired[Annotated[UserCursor | None, says("A `useq`, or `useq` and `epoch`.")]]
+
+
+class Sync(Named):
+    """Tells again what follows the cursors, as a resume does: with `gap` and `live`."""
+
+    type: Literal["sync"]
+    data: SyncData
+
+
+class MembersData(TypedDict):
+    """Which page."""
+
+    after: NotRequired[Annotated[GivenPlace | None, says("A user id; those after it.")]]
+    limit: NotRequired[
+        Annotated[Annotated[int, Field(strict=True, ge=1, le=MEMBERS_MAX)] | None, says("1 to 1,000, else 200.")]
+    ]
+
+
+class Members(Named):
+    """Who is in a room, by id."""
+
+    type: Literal["members"]
+    room: Room
+    data: NotRequired[MembersData | None]
+
+
+class BlockData(TypedDict):
+    """Whom."""
+
+    user: Annotated[Number, says("The other user.")]
+    reason: NotRequired[
+        Annotated[
+            Annotated[str, Field(min_length=1, max_length=REASON_CHARACTERS_MAX)] | None,
+            says("For the one who blocks: at most 500 characters."),
+        ]
+    ]
+
+
+class Block(Named):
+    """Hears nothing more of somebody; again is harmless."""
+
+    type: Literal["block"]
+    data: BlockData
+
+
+class UnblockData(TypedDict):
+    """Whom."""
+
+    user: Annotated[Number, says("The other user.")]
+
+
+class Unblock(Named):
+    """Hears of them again."""
+
+    type: Literal["unblock"]
+    data: UnblockData
+
+
+class RefreshData(TypedDict):
+    """The new credential."""
+
+    token: Annotated[str, says("A JWT of the same user.")]
+
+
+class Refresh(Named):
+    """Puts another token in the place of the one before; a wrong one is an error and changes nothing."""
+
+    type: Literal["refresh"]
+    data: RefreshData
+
+
+class SendData(TypedDict):
+    """What is said."""
+
+    body: Annotated[
+        str,
+        Field(validation_alias=AliasChoices("body", "content")),
+        says("1 to 10,000 Unicode code points, no NUL."),
+    ]
+    clientId: NotRequired[Annotated[ClientId, says("1 to 255 characters; else the `id` is.")]]
+    attachments: NotRequired[
+        Annotated[Annotated[list[Any], Field(max_length=0)] | None, Else(_ALONE), says("None yet.")]
+    ]
+    replyTo: NotRequired[Annotated[None, Else(_ALONE), says("Not yet.")]]
+
+
+class Send(Named):
+    """Says something in a room. The answer means committed."""
+
+    type: Literal["send"]
+    room: Room
+    data: SendData
+
+
+class HistoryData(TypedDict):
+    """Which page: one of the three places, else the newest."""
+
+    before: NotRequired[Annotated[GivenPlace | None, says("Those before this `seq`.")]]
+    after: NotRequired[Annotated[GivenPlace | None, says("Those after it.")]]
+    around: NotRequired[Annotated[GivenPlace | None, says("Those around it.")]]
+    limit: NotRequired[Annotated[int, Field(strict=True, ge=1, le=HISTORY_MESSAGES_MAX), says("1 to 200, else 50.")]]
+
+
+class History(Named):
+    """A page of a room, oldest first, at most 128 KiB of text."""
+
+    type: Literal["history"]
+    room: Room
+    data: NotRequired[HistoryData | None]
+
+
+class ReadData(TypedDict):
+    """How far."""
+
+    seq: Annotated[GivenPlace, says("The newest message that was read.")]
+
+
+class Read(Named):
+    """Moves the read marker; never back."""
+
+    type: Literal["read"]
+    room: Room
+    data: ReadData
+
+
+class TypingData(TypedDict):
+    """Whether."""
+
+    on: Annotated[Truth, says("Whether the user types.")]
+
+
+class Typing(Named):
+    """Says that the user types, or stopped."""
+
+    type: Literal["typing"]
+    room: Room
+    data: TypingData
+
+
+class PresenceData(TypedDict):
+    """How the user wants to appear."""
+
+    status: NotRequired[Annotated[Literal["away", "busy", "dnd", "invisible", "online"], says("The user's word.")]]
+    note: NotRequired[Annotated[str, Field(max_length=ACTIVITY_CHARACTERS_MAX), says("At most 140 characters.")]]
+
+    idle: NotRequired[Annotated[Truth | None, says("Whether nobody sits at the device.")]]
+
+
+class Presence(Named):
+    """With a room: who is online there, and of a small one who is not. Without: the user's own, `status` or `idle`."""
+
+    type: Literal["presence"]
+    room: NotRequired[Annotated[Room | None, says("The conversation that is asked about.")]]
+    data: NotRequired[PresenceData | None]
+
+
+class WatchData(TypedDict):
+    """Whom."""
+
+    users: Annotated[
+        list[Annotated[Number, Else("the id of a user is needed")]],
+        Field(max_length=WATCHED_MAX, fail_fast=True),
+        says("At most 200 ids, in the place of those before; an empty list ends it."),
+    ]
+
+
+class Watch(Named):
+    """Is told of these users, wherever they are: `presence_state`, then `presence_diff`."""
+
+    type: Literal["watch"]
+    data: WatchData
+
+
+class Ping(Named):
+    """Is answered."""
+
+    type: Literal["ping"]
+    data: NotRequired[Empty | None]
+
+
+class Pong(Named):
+    """A sign of life; any byte is one."""
+
+    type: Literal["pong"]
+    data: NotRequired[Empty | None]
+
+
+COMMANDS: Final = (
+    Command("start", Start, (answers.READY,)),
+    Command("join", Join, (answers.JOINED,)),
+    Command("sync", Sync, (answers.SYNCED,)),
+    Command("members", Members, (answers.MEMBERS,)),
+    Command("block", Block, (answers.BLOCKED,)),
+    Command("unblock", Unblock, (answers.BLOCKED,)),
+    Command("refresh", Refresh, (answers.REFRESHED,)),
+    Command("leave", Leave, (answers.DONE,)),
+    Command("send", Send, (answers.SENT,)),
+    Command("history", History, (answers.PAGE,)),
+    Command("read", Read, (answers.MARKER,)),
+    Command("typing", Typing, (answers.DONE,)),
+    Command("presence", Presence, (answers.PEOPLE, answers.APPEARS)),
+    Command("watch", Watch, (answers.WATCHED, answers.REPLACED)),
+    Command("ping", Ping, (answers.PONG,)),
+    Command("pong", Pong),
+)

@@ -1,0 +1,103 @@
+"""What fields of frames are made of: ids, places in a log, times; and what a schema adds to a type of pydantic.
+
+A schema is a TypedDict whose fields carry a sentence each. It is written once: the server reads what clients say with
+it, and the AsyncAPI document and the tables of docs/wire-protocol.md are made from it.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, NotRequired, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from typing_extensions import TypedDict
+
+from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
+from greenroom.http.decode import INTEGER_MAX
+
+T = TypeVar("T")
+_DIGITS: Final = r"^[0-9]{1,16}$"
+
+
+def says(sentence: str) -> FieldInfo:
+    """What a field means, for the documents."""
+    field: FieldInfo = Field(description=sentence)
+    return field
+
+
+@dataclass(frozen=True, slots=True)
+class Else:
+    """What whoever sent a value is told when it does not fit."""
+
+    sentence: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """For pydantic."""
+        return core_schema.custom_error_schema(
+            handler(source), custom_error_type="wrong", custom_error_message=self.sentence
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OrNothing:
+    """A value that does not fit is as one that is not there: what is left out of a compat frame is met with silence."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """For pydantic."""
+        return core_schema.with_default_schema(handler(source), on_error="omit")
+
+
+def at_most(count: int) -> BeforeValidator:
+    """Of an object by rooms, refuse what is larger before the rest of it is looked at."""
+
+    def bounded(value: object) -> object:
+        if isinstance(value, dict) and len(value) > count:
+            raise PydanticCustomError("too_long", "at most {count} may be named", {"count": count})
+        return value
+
+    return BeforeValidator(bounded)
+
+
+def first(count: int) -> BeforeValidator:
+    """Of a list, so many: the rest is not looked at."""
+    return BeforeValidator(lambda value: value[:count] if isinstance(value, list) else value)
+
+
+def _bounded(number: int) -> int:
+    if not 0 < number <= INTEGER_MAX:
+        raise ValueError
+    return number
+
+
+# -- what clients say -------------------------------------------------------------------------------------------------
+
+Number = Annotated[int, Field(strict=True, ge=1, le=INTEGER_MAX)]
+_FromDigits = Annotated[str, Field(pattern=_DIGITS), AfterValidator(lambda digits: _bounded(int(digits)))]
+GivenId = Annotated[Number | _FromDigits, Else("an id is needed: a number, or its digits")]
+RoomKey = Annotated[_FromDigits, Else("the id of a conversation is needed here")]
+GivenPlace = Annotated[int, Field(strict=True, ge=0, le=INTEGER_MAX)]  # a seq, a useq or an epoch
+Truth = Annotated[bool, Field(strict=True)]
+CommandId = Annotated[str, Field(min_length=1, max_length=64)]
+ClientId = Annotated[str, Field(min_length=1, max_length=CLIENT_ID_CHARACTERS_MAX)]
+
+
+class Empty(TypedDict):
+    """Nothing."""
+
+
+class Named(TypedDict):
+    """What every command of greenroom.v1 may carry."""
+
+    id: NotRequired[Annotated[CommandId | None, says("The answer carries it; without one there is none.")]]
+
+
+# -- what the server says ---------------------------------------------------------------------------------------------
+
+Id = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
+Place = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+Count = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+Milliseconds = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+Seconds = Annotated[int, Field(ge=0)]
+DigitsKey = Annotated[str, Field(pattern=_DIGITS)]
+Iso = Annotated[str, Field(pattern=r"^\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+AnyObject = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
