@@ -21,7 +21,7 @@ ARGS ?=
 # The budget of the slow tests and the skipping of browser tests are pytest plugins of ours: tests/plugins/.
 PYTEST := PYTHONPATH=tests/plugins $(BIN)/pytest -p slow_budget -p chromium
 
-.PHONY: help run test test-slow check bench clean
+.PHONY: help run test test-slow check docs bench clean
 .PHONY: _venv _venv_dev _chromium
 
 help:  ## this list
@@ -50,6 +50,9 @@ check: _venv_dev  ## lint, format and types only
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet || { echo "these are not formatted: run $(BIN)/ruff format"; $(BIN)/ruff format --check; exit 1; }
 	@$(BIN)/mypy
+
+docs: _venv_dev  ## docs/asyncapi.json and the tables of frames in docs/wire-protocol.md, from the schemas
+	@$(BIN)/greenroom asyncapi --write docs
 
 bench: _venv_dev  ## greenroom beside its peers, about 30 minutes; ONLY=fanout for one scenario, ONLY=runtime for the actors
 	@failed=0; \

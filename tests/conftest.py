@@ -8,6 +8,7 @@
 - `house` and `live_house` (one per test): all of greenroom on such a database; house_fixture.py says how to ask it.
 - `seed` (one per test): the number its chances follow from. The same each time, so that a red run is of the code and
   not of the day; GREENROOM_SEED=random (or a number) tries others, hypothesis included. It is printed with a failure.
+- Every frame is held to the AsyncAPI document; frames_seen.py says how, and what the mark `wrong_frames` is for.
 - `open_folder` (one per test): an empty folder that the user who runs PostgreSQL can enter. As root `tmp_path` is not
   one: pytest makes its parents 0700.
 """
@@ -38,6 +39,7 @@ from greenroom.storage.postgres.migrate import migrate
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from frames_seen import pytest_runtest_call  # type: ignore[import-not-found]  # noqa: F401
 from house_fixture import house, house_settings, live_house  # type: ignore[import-not-found]  # noqa: F401
 
 TEMPLATE = "greenroom_template"

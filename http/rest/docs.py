@@ -5,8 +5,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, cast
 
+import trio
 from quart import Quart, current_app
 
+from greenroom.http import asyncapi
 from greenroom.http.errors import ApiError
 from greenroom.http.openapi import document
 from greenroom.http.route import Answer, Call, Operations
@@ -32,6 +34,17 @@ async def get_openapi(_: Call) -> Answer:
     if "OPENAPI" not in app.config:
         app.config["OPENAPI"] = json.dumps(document(app), ensure_ascii=False).encode()
     return Answer(whole=app.config["OPENAPI"])
+
+
+@operations.get("/asyncapi.json", auth="nobody", is_hidden=True)
+async def get_asyncapi(_: Call) -> Answer:
+    """The WebSocket as AsyncAPI 3.0."""
+    return Answer(whole=await trio.to_thread.run_sync(_asyncapi))  # the first time it takes half a second
+
+
+@cache
+def _asyncapi() -> bytes:
+    return json.dumps(asyncapi.document(), ensure_ascii=False).encode()
 
 
 @operations.get("/docs", auth="nobody", is_hidden=True)

@@ -371,6 +371,7 @@ async def test_random_bytes_end_connections_and_nothing_else(server, fresh, seed
                     nursery.start_soon(one, chance.choice(["greenroom.v1", None]))
 
 
+@pytest.mark.wrong_frames
 async def test_compat_is_told_of_malformed_text_and_not_of_unknown_types(server, fresh):
     await server.make_people(fresh)
     async with open_sockets() as nursery:

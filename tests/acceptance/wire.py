@@ -22,6 +22,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
+from frames_seen import FramesSeen  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
 
 V1 = "greenroom.v1"
@@ -251,8 +252,9 @@ class Socket:
     events: every JSON object received, in order. close_code: 1006 when the connection ended without a close frame.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, protocol: str | None = V1) -> None:
         self.sock = sock
+        self.seen = FramesSeen("v1" if protocol == V1 else "compat")
         self.events: list[dict[str, Any]] = []
         self.binary = 0
         self.bytes_received = 0
@@ -300,7 +302,7 @@ class Socket:
             except BaseException:
                 sock.close()
                 raise
-        self = cls(sock)
+        self = cls(sock, protocol)
         self.head, _, rest = head.partition(b"\r\n\r\n")
         self._buffer += rest
         nursery.start_soon(self._read)
@@ -318,6 +320,7 @@ class Socket:
 
     async def send(self, value: object) -> None:
         """One JSON text frame."""
+        self.seen.sent(value)
         await self.send_bytes(frame(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
     async def ask(self, kind: str, room: int | None = None, seconds: float = 10.0, **data: Any) -> dict[str, Any]:
@@ -475,6 +478,7 @@ class Socket:
         opcode = head & 0x0F
         if opcode == 1:
             event = json.loads(payload)
+            self.seen.received(event)
             if event.get("type") == "ping":
                 self._answer_ping()
             if len(self.events) < EVENTS_KEPT:

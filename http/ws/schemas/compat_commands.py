@@ -45,7 +45,10 @@ class Nothing(Request):
 class InitialData(Request):
     """How all of it stands."""
 
-    include: NotRequired[Annotated[Any, says("Not looked at.")]]
+    includeNotifications: NotRequired[Annotated[Any, says("Not looked at: all of it comes.")]]
+    includePresence: NotRequired[Annotated[Any, says("Alike.")]]
+    includeDashboard: NotRequired[Annotated[Any, says("Alike; there are no dashboards.")]]
+    clientVersion: NotRequired[Annotated[Any, says("Alike.")]]
 
 
 class InConversation(Request):
@@ -95,25 +98,34 @@ class PresenceUpdate(Request):
     activity: NotRequired[Annotated[str, OrNothing(), says("A note; its first 140 characters count.")]]
 
 
+_SAYS: Final = "Says something; to all members, the sender's sockets included, `new_message`."
+_READ: Final = "Moves the read marker to these messages; to their authors `message_read`."
+_APPEARS: Final = "How the user wants to appear; to companions `presence_update`, and `user_online` or `user_offline`."
+
 COMMANDS: Final = (
     Command("subscribe", Channels, (frames.SUBSCRIBED,)),
-    Command("unsubscribe", Channels, (frames.UNSUBSCRIBED,)),
-    Command("request_initial_data", InitialData, (frames.INITIAL_DATA,)),
-    Command("notification_read", NotificationRead, (frames.NOTIFICATION_READ_ACK,)),
-    Command("notifications_clear_all", Nothing, (frames.NOTIFICATIONS_CLEARED,)),
-    Command("get_unread_count", Nothing, (frames.UNREAD_COUNT,)),
-    Command("join_conversation", InConversation, (frames.CONVERSATION_JOINED,)),
-    Command("leave_conversation", InConversation, (frames.CONVERSATION_LEFT,)),
-    Command("send_message", SendMessage, (frames.MESSAGE_SENT,)),
-    Command("message", SendMessage, (frames.MESSAGE_SENT,)),
-    Command("typing_start", InConversation),
-    Command("typing_stop", InConversation),
-    Command("typing", Typing),
-    Command("mark_read", MarkRead),
-    Command("read", MarkRead),
-    Command("read_receipt", MarkRead),
-    Command("presence_update", PresenceUpdate),
-    Command("presence", PresenceUpdate),
-    Command("ping", Nothing, (frames.PONG,)),
-    Command("pong", Nothing),
+    Command("unsubscribe", Channels, (frames.UNSUBSCRIBED,), "The same."),
+    Command("request_initial_data", InitialData, (frames.INITIAL_DATA,), "Asks how all of it stands."),
+    Command("notification_read", NotificationRead, (frames.NOTIFICATION_READ_ACK,), "These were read."),
+    Command("notifications_clear_all", Nothing, (frames.NOTIFICATIONS_CLEARED,), "The list is to be empty."),
+    Command("get_unread_count", Nothing, (frames.UNREAD_COUNT,), "Asks for the badge."),
+    Command(
+        "join_conversation",
+        InConversation,
+        (frames.CONVERSATION_JOINED,),
+        "Hears typing of that conversation, besides all that is heard anyway; of at most 64.",
+    ),
+    Command("leave_conversation", InConversation, (frames.CONVERSATION_LEFT,), "Hears typing there no more."),
+    Command("send_message", SendMessage, (frames.MESSAGE_SENT,), _SAYS),
+    Command("message", SendMessage, (frames.MESSAGE_SENT,), _SAYS),
+    Command("typing_start", InConversation, (), "The user types; to the others who look at it `user_typing`."),
+    Command("typing_stop", InConversation, (), "And stopped."),
+    Command("typing", Typing, (), "Either."),
+    Command("mark_read", MarkRead, (), _READ),
+    Command("read", MarkRead, (), _READ),
+    Command("read_receipt", MarkRead, (), _READ),
+    Command("presence_update", PresenceUpdate, (), _APPEARS),
+    Command("presence", PresenceUpdate, (), _APPEARS),
+    Command("ping", Nothing, (frames.PONG,), "Is answered at once."),
+    Command("pong", Nothing, (), "A sign of life; any byte is one."),
 )

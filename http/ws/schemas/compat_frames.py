@@ -87,7 +87,7 @@ class UnreadCount(TypedDict):
 
 
 class ConversationLookedAt(TypedDict):
-    """Typing of this conversation is told from here on; or, when it was left, no more."""
+    """A conversation that is looked at, or no more."""
 
     conversationId: Id
 
@@ -192,8 +192,8 @@ class CompatError(TypedDict):
     retryAfter: NotRequired[Seconds]
 
 
-def _flat(kind: str, shape: type) -> Frame:
-    return Frame(kind, kind, shape, is_flat=True, id="text")
+def _flat(kind: str, shape: type, about: str = "") -> Frame:
+    return Frame(kind, kind, shape, is_flat=True, id="text", about=about)
 
 
 SUBSCRIBED: Final = _flat("subscribed", ChannelsTold)
@@ -202,8 +202,8 @@ INITIAL_DATA: Final = _flat("initial_data", InitialDataTold)
 NOTIFICATION_READ_ACK: Final = _flat("notification_read_ack", NotificationReadAck)
 NOTIFICATIONS_CLEARED: Final = _flat("notifications_cleared", NotificationsCleared)
 UNREAD_COUNT: Final = _flat("unread_count", UnreadCount)
-CONVERSATION_JOINED: Final = _flat("conversation_joined", ConversationLookedAt)
-CONVERSATION_LEFT: Final = _flat("conversation_left", ConversationLookedAt)
+CONVERSATION_JOINED: Final = _flat("conversation_joined", ConversationLookedAt, "Its typing is told from here on.")
+CONVERSATION_LEFT: Final = _flat("conversation_left", ConversationLookedAt, "And no more.")
 MESSAGE_SENT: Final = _flat("message_sent", MessageSent)
 PONG: Final = Frame("pong", "pong", CompatPong)
 FRAMES: Final = (
@@ -222,9 +222,9 @@ FRAMES: Final = (
     CONVERSATION_JOINED,
     CONVERSATION_LEFT,
     _flat("user_typing", UserTyping),
-    _flat("presence_update", Companion),
-    _flat("user_online", Somebody),
-    _flat("user_offline", Somebody),
+    _flat("presence_update", Companion, "Somebody appears like this now."),
+    _flat("user_online", Somebody, "Somebody came; beside `presence_update`."),
+    _flat("user_offline", Somebody, "Somebody went; beside `presence_update`."),
     _flat("ping", CompatPing),
     PONG,
     _flat("error", CompatError),

@@ -105,7 +105,7 @@ class Member(TypedDict):
     read: Annotated[Place, says("How far they have read.")]
 
 
-class MembersData(TypedDict):
+class MembersPage(TypedDict):
     """A page of members, by id."""
 
     members: list[Member]
@@ -177,7 +177,7 @@ class Away(TypedDict):
     user: Id
     name: str
     status: Literal["offline"]
-    lastSeen: Milliseconds
+    lastSeen: NotRequired[Annotated[Milliseconds, says("Absent of who was never here.")]]
 
 
 class PeopleData(TypedDict):
@@ -249,7 +249,7 @@ class Error(TypedDict):
 READY: Final = Frame("ready", "ready", Ready, "control")
 JOINED: Final = Frame("ack", "ack_join", AckInRoom[RoomItem])
 SYNCED: Final = Frame("ack", "ack_sync", Ack[SyncedData])
-MEMBERS: Final = Frame("ack", "ack_members", AckInRoom[MembersData])
+MEMBERS: Final = Frame("ack", "ack_members", AckInRoom[MembersPage])
 BLOCKED: Final = Frame("ack", "ack_block", Ack[BlockedData])
 REFRESHED: Final = Frame("ack", "ack_refresh", Ack[RefreshedData])
 DONE: Final = Frame("ack", "ack_done", AckInRoom[DoneData])

@@ -16,7 +16,7 @@ from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.decode import INTEGER_MAX
 
 T = TypeVar("T")
-_DIGITS: Final = r"^[0-9]{1,16}$"
+_DIGITS: Final = r"^[0-9]*[1-9][0-9]*$"
 
 
 def says(sentence: str) -> FieldInfo:
@@ -63,8 +63,9 @@ def first(count: int) -> BeforeValidator:
     return BeforeValidator(lambda value: value[:count] if isinstance(value, list) else value)
 
 
-def _bounded(number: int) -> int:
-    if not 0 < number <= INTEGER_MAX:
+def _bounded(digits: str) -> int:
+    number = int(digits)
+    if number > INTEGER_MAX:
         raise ValueError
     return number
 
@@ -72,7 +73,7 @@ def _bounded(number: int) -> int:
 # -- what clients say -------------------------------------------------------------------------------------------------
 
 Number = Annotated[int, Field(strict=True, ge=1, le=INTEGER_MAX)]
-_FromDigits = Annotated[str, Field(pattern=_DIGITS), AfterValidator(lambda digits: _bounded(int(digits)))]
+_FromDigits = Annotated[str, Field(pattern=_DIGITS, max_length=16), AfterValidator(_bounded)]
 GivenId = Annotated[Number | _FromDigits, Else("an id is needed: a number, or its digits")]
 RoomKey = Annotated[_FromDigits, Else("the id of a conversation is needed here")]
 GivenPlace = Annotated[int, Field(strict=True, ge=0, le=INTEGER_MAX)]  # a seq, a useq or an epoch
