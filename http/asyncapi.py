@@ -1,6 +1,7 @@
 """The description of the WebSocket: AsyncAPI 3.0, made from the schemas of ws/schemas/, which the server reads with.
 
-The channels are the two protocols of `/ws`; the application is the server, so what clients say it receives. Pure.
+The channels are the two protocols of `/ws`, and the two ways to read greenroom.v1 without a WebSocket; the application
+is the server, so what clients say it receives. Pure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,10 @@ _CHANNELS: Final = {
         "and nested alike. What is not understood is met with silence.",
     ),
 }
+_READING: Final = {
+    "events": ("/events", "greenroom.v1 as Server-Sent Events", "On each data line a frame, and the cursor as `id`."),
+    "poll": ("/poll", "greenroom.v1 by long-poll", "Frames in `data.events` of the answer, and `data.cursor`."),
+}
 _TICKET: Final = "A ticket of `GET /api/ws/token`: good once, within 60 s."
 _ACT_AS: Final = "The id of the user for whom an API key with scope act_as acts."
 
@@ -66,10 +71,16 @@ def document() -> Json:
                 "protocol": "ws",
                 "description": "As it is started without settings; behind a proxy with TLS `wss`.",
                 "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in _SECURITY],
-            }
+            },
+            "http": {
+                "host": "127.0.0.1:8787",
+                "protocol": "http",
+                "description": "The same, for readers without a WebSocket.",
+                "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in ("bearer", "session")],
+            },
         },
-        "channels": {protocol: _channel(protocol, messages) for protocol in PROTOCOLS},
-        "operations": operations,
+        "channels": {protocol: _channel(protocol, messages) for protocol in PROTOCOLS} | _reading_channels(),
+        "operations": operations | _reading_operations(),
         "components": {"schemas": schemas, "messages": messages, "securitySchemes": _SECURITY},
     }
 
@@ -109,6 +120,40 @@ def _channel(protocol: str, messages: Mapping[str, Any]) -> Json:
             }
         },
         "x-close-codes": _close_codes(protocol),
+    }
+
+
+def _told_by_itself() -> list[str]:
+    """What a reader hears that cannot ask: neither answers, nor what only they bring."""
+    answers = {answer.name for command in v1_commands.COMMANDS for answer in command.answers} - {"ready"}
+    unheard = answers | {"ping", "pong", "error", "room_summary", "token_expiring", "slow_down"}
+    return [frame.name for frame in v1_events.FRAMES if frame.name not in unheard]
+
+
+def _reading_channels() -> Json:
+    return {
+        name: {
+            "address": address,
+            "title": title,
+            "description": description + " Described in `/openapi.json` as well.",
+            "servers": [{"$ref": "#/servers/http"}],
+            "messages": {
+                f"server.{told}": {"$ref": f"#/components/messages/v1.server.{told}"} for told in _told_by_itself()
+            },
+        }
+        for name, (address, title, description) in _READING.items()
+    }
+
+
+def _reading_operations() -> Json:
+    return {
+        f"{name}.tell": {
+            "action": "send",
+            "channel": {"$ref": f"#/channels/{name}"},
+            "summary": f"What happens in all rooms of the user: {title}.",
+            "messages": [_in_channel(name, f"server.{told}") for told in _told_by_itself()],
+        }
+        for name, (_, title, _) in _READING.items()
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import trio
+from frames_seen import FramesSeen
 from wire import (
     CONNECT_SECONDS_MAX,
     Answer,
@@ -50,6 +51,7 @@ class Stream:
         self._buffer = b""
         self._data: list[str] = []
         self._id = ""
+        self._seen = FramesSeen("v1")
         self._is_reading = trio.Event()
         self._is_reading.set()
 
@@ -186,6 +188,7 @@ class Stream:
         self.batches.append(frames)
         self.cursors.append(self.cursor)
         for frame in frames:
+            self._seen.received(frame)
             if frame["type"] == "close":
                 self.close_code = frame["data"]["code"]
         if self.on_event is not None:
@@ -222,7 +225,9 @@ async def polled(server: Any, user: int, cursor: str | None = None, **options: A
     """One poll that is answered: (events, cursor)."""
     answer = await poll(server, user, cursor, **options)
     assert answer.status == 200, answer
-    data = answer.json()["data"]
+    data, seen = answer.json()["data"], FramesSeen("v1")
+    for frame in data["events"]:
+        seen.received(frame)
     return data["events"], data["cursor"]
 
 

@@ -109,6 +109,20 @@ class PingFrame(TypedDict):
     type: Literal["ping"]
 
 
+class CloseData(TypedDict):
+    """Why: as in the close frame of a WebSocket."""
+
+    code: int
+    reason: str
+
+
+class Close(TypedDict):
+    """The last frame of a stream or a poll that the server ends; a WebSocket has a close frame of its own."""
+
+    type: Literal["close"]
+    data: CloseData
+
+
 class ExpiringData(TypedDict):
     """When."""
 
@@ -391,5 +405,6 @@ EVENTS: Final = (
     Frame("token_expiring", "token_expiring", TokenExpiring, "control"),
     Frame("slow_down", "slow_down", SlowDown, "control"),
     Frame("ping", "ping", PingFrame, "control"),
+    Frame("close", "close", Close, "control"),
 )
 FRAMES: Final = (*ANSWERS, *EVENTS)
