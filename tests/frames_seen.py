@@ -6,6 +6,8 @@
 Sockets of wire.py call these, and every client that stands on trio-websocket is made to. What the server makes in this
 process is looked at as it is made, whether anybody reads it or not.
 
+Of more than 500 frames of a kind in one test only those of a new shape are looked at: a flood is to stay one.
+
 Strictly: a `type` that is not in the document fails, and so does a field that is missing, unknown or of another kind,
 though clients must ignore what they do not know. A test that says something wrong on purpose needs nothing more when
 the server refuses it by its `id` as malformed; where no such answer can come it is marked `wrong_frames`. What it
@@ -13,6 +15,7 @@ receives is looked at all the same.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,6 +29,7 @@ from greenroom.http.asyncapi import PROTOCOLS, document
 from greenroom.http.ws import codes, events, frames, v1_start
 
 FAULTS_SHOWN_MAX = 5
+WHOLE_MAX = 500
 MALFORMED = {codes.BAD_JSON.number, codes.BAD_FRAME.number, codes.UNKNOWN_TYPE.number, codes.TOO_MANY_ROOMS.number}
 
 Json = dict[str, Any]
@@ -68,9 +72,35 @@ class FramesSeen:
         return faults[-1]
 
 
+_looked_at: Counter[tuple[str, str, object, str | None]] = Counter()
+_shapes: set[object] = set()
+
+
+def _is_more_of_the_same(protocol: str, side: str, frame: object, command: str | None) -> bool:
+    key = (protocol, side, frame.get("type") if isinstance(frame, dict) else None, command)
+    _looked_at[key] += 1
+    if _looked_at[key] <= WHOLE_MAX:
+        return False
+    shape = (key, _shape(frame))
+    if shape in _shapes:
+        return True
+    _shapes.add(shape)
+    return False
+
+
+def _shape(value: object) -> object:
+    if isinstance(value, dict):
+        return tuple((name, _shape(inner)) for name, inner in value.items())
+    if isinstance(value, list):
+        return ("list", *map(_shape, value))
+    return value.__class__
+
+
 def fault_in(protocol: str, side: str, frame: object, command: str | None = None) -> str | None:
     """What keeps *frame* from being one of the document; None when nothing does. command: what an `ack` is of."""
     kind = frame.get("type") if isinstance(frame, dict) else None
+    if isinstance(kind, str | None) and _is_more_of_the_same(protocol, side, frame, command):
+        return None
     names = _names(protocol, side).get(kind, ()) if isinstance(kind, str) else ()
     if kind == "ack" and command is not None:
         names = tuple(name for name in names if name in _answers(protocol).get(command, ()))
@@ -183,6 +213,8 @@ def strictly(*, may_say_wrong: bool = False) -> Iterator[list[str]]:
     """The faults of the frames that are seen within; those of around it are kept apart."""
     around, was = list(faults), _may_say_wrong[0]
     faults.clear()
+    _looked_at.clear()
+    _shapes.clear()
     _may_say_wrong[0] = may_say_wrong
     found: list[str] = []
     try:

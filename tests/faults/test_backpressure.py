@@ -38,7 +38,7 @@ async def test_arrays_of_commands_keep_their_order_when_the_mailbox_is_full(live
         await wait_until(lambda: system.statistics().kinds["room"].depth < 1024 and "a full mailbox")
         await trio.sleep(0.2)
         held.set()
-        await wait_until(lambda: [len(sock.replies) for sock in socks if len(sock.replies) <= FRAMES * COMMANDS], 20)
+        await wait_until(lambda: [len(sock.replies) for sock in socks if len(sock.replies) <= FRAMES * COMMANDS], 60)
         assert {reply["type"] for sock in socks for reply in sock.replies.values()} == {"ready", "ack"}
         stored = []
         while page := await live_house.house.storage.conversations.messages_after(room, 1, len(stored), 500):
