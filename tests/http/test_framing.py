@@ -15,7 +15,8 @@ values = st.lists(
 
 def frames(objects):
     """As the server makes them, but of any JSON: frames_seen.py would look at what events.py makes."""
-    return b"".join(text_frame(json.dumps(each, separators=(",", ":"), ensure_ascii=False).encode()) for each in objects)
+    texts = (json.dumps(each, separators=(",", ":"), ensure_ascii=False) for each in objects)
+    return b"".join(text_frame(text.encode()) for text in texts)
 
 
 @given(values)
