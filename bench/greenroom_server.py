@@ -50,6 +50,7 @@ class Greenroom(Server):
             "LOG_LEVEL": "warning",
             "MESSAGES_PER_MINUTE": "0",
             "WS_COMMANDS_PER_MINUTE": "0",
+            "WS_COMPRESSION": "true",  # for a client that offers it: fanout-deflate alone
             "WS_MAX_PER_USER": "100",
             "WS_MAX_PER_ADDRESS": "0",
         }

@@ -41,6 +41,7 @@ def metrics_of(scenario: Scenario, outcome: Outcome) -> Metrics:
         metrics["cpu_us_per_frame"] = 1e6 * server / max(1, counted["delivered"])
         metrics["frames_per_second"] = counted["delivered"] / seconds
         metrics["p50_ms"], metrics["p99_ms"] = counted["delivery_ms"]["p50"], counted["delivery_ms"]["p99"]
+        metrics["connected_percent"] = 100 * counted["connects"] / counted["sockets"]
     if scenario.mode == "durable":
         metrics["missing"] += counted["sent"] - counted["acks"]
         metrics["messages_per_second"] = counted["per_second"]

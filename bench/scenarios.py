@@ -1,6 +1,6 @@
 """The fixed scenarios, as data. What changes here makes old results incomparable: say so in docs/benchmarks.md.
 
-Every message has a body of 300 bytes. `full speed` is the same load for all: 100 messages a second to 1,000 members,
+A message has a body of 300 bytes, where nothing else is said. `full speed` is the same load for all: 100 messages a second to 1,000 members,
 100,000 frames a second; a server that cannot follow is held to 64 messages on their way, and what it achieves is
 reported. The durable scenarios are closed loops: a sender with an ack outstanding for each of its places waits.
 In one room each of the ten senders has 16 places: workerd's rate is the same with 1, 4 and 16. In 200 rooms each
@@ -64,6 +64,30 @@ SCENARIOS = (
         columns=_FAN_OUT,
         options={"rate": 100, "seconds": 5, "warm": 1, "window": 64},
         quick={"seconds": 2},
+    ),
+    Scenario(
+        name="fanout-deflate",
+        title="Fan-out at full speed, compressed: one room of 1,000 members, 100 messages of 1,000 bytes a second",
+        mode="fanout",
+        rooms=1,
+        members=1000,
+        senders=8,
+        servers=("greenroom", "node-ws"),
+        columns=("cpu_us_per_frame", "frames_per_second", *_CORES),
+        options={"rate": 100, "seconds": 5, "warm": 1, "window": 64, "body": 1000, "deflate": 1},
+        quick={"seconds": 2},
+    ),
+    Scenario(
+        name="fanout-rooms",
+        title="Many rooms durable: 200 of 25 members, 500 messages a second, one sender a room",
+        mode="fanout",
+        rooms=200,
+        members=25,
+        senders=1,
+        servers=("greenroom", "node-ws", "workerd-sqlite"),
+        columns=_FAN_OUT,
+        options={"rate": 500, "seconds": 10, "warm": 2, "window": 512, "members": 25},
+        quick={"seconds": 4},
     ),
     Scenario(
         name="durable-room",

@@ -162,7 +162,7 @@ class NodeWs(Server):
     """A room on node's ws."""
 
     name = "node-ws"
-    note = "in memory, no authentication, no compression"
+    note = "in memory, no authentication, compression for who offers it"
 
     def prepare(self) -> None:
         _node()
