@@ -1,10 +1,11 @@
 """The fixed scenarios, as data. What changes here makes old results incomparable: say so in docs/benchmarks.md.
 
-A message has a body of 300 bytes, where nothing else is said. `full speed` is the same load for all: 100 messages a second to 1,000 members,
-100,000 frames a second; a server that cannot follow is held to 64 messages on their way, and what it achieves is
-reported. The durable scenarios are closed loops: a sender with an ack outstanding for each of its places waits.
-In one room each of the ten senders has 16 places: workerd's rate is the same with 1, 4 and 16. In 200 rooms each
-sender has one: 200 in flight, so an ack p99 of 50 ms is a promise about 200 people who wait, not about a queue.
+A message has a body of 300 bytes, where nothing else is said. `full speed` is the same load for all: 100 messages a
+second to 1,000 members, 100,000 frames a second; a server that cannot follow is held to 64 messages on their way, and
+what it achieves is reported. The durable scenarios are closed loops: a sender with an ack outstanding for each of its
+places waits. In one room each of the ten senders has 16 places: workerd's rate is the same with 1, 4 and 16. In 200
+rooms each sender has one: 200 in flight, so an ack p99 of 50 ms is a promise about 200 people who wait, not about a
+queue.
 """
 
 from dataclasses import dataclass, field, replace
