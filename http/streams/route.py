@@ -20,20 +20,22 @@ from greenroom.http.models import Input, Output, WholeNumber
 from greenroom.http.rest.presence import take_command
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.streams.connection import POLL_SECONDS_MAX, EventStream, Poll, ReadOnlyConnection
-from greenroom.http.streams.session import Places, StreamSession
+from greenroom.http.streams.session import StreamSession
 from greenroom.http.upgrade import SocketCaps, check_room, check_user
 from greenroom.http.ws.connection import Connection
-from greenroom.http.ws.cursor import ROOMS_MAX, BadCursor, read_cursor
+from greenroom.http.ws.cursor import ROOMS_MAX, BadCursor, Cursor, read_cursor
 from greenroom.http.ws.services import SocketServices
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
-Cursor = Annotated[str, Field(description="where the reader stands: an event's id, or what a poll was answered with")]
+CursorText = Annotated[
+    str, Field(description="where the reader stands: an event's id, or what a poll was answered with")
+]
 
 
 class EventsQuery(Input):
     """From where on. The header Last-Event-ID counts before it."""
 
-    cursor: Cursor | None = None
+    cursor: CursorText | None = None
 
 
 class PollQuery(EventsQuery):
@@ -62,27 +64,27 @@ def stream_operations(sockets: SocketServices, caps: SocketCaps) -> Operations:
     @operations.get("/events", query=EventsQuery, whole=EventText)
     async def get_events(call: Call) -> Answer:
         """What happens in all rooms of the user, as it happens: Server-Sent Events, after the cursor."""
-        places = _places(call, call.query(EventsQuery).cursor)
-        return await _hand_over(call, sockets, caps, places, EventStream)
+        begins_at = _place(call, call.query(EventsQuery).cursor)
+        return await _hand_over(call, sockets, caps, begins_at, EventStream)
 
     @operations.get("/poll", query=PollQuery, answer=PolledEvents)
     async def get_poll(call: Call) -> Answer:
         """What happened in all rooms of the user after the cursor, as soon as there is something."""
         query = call.query(PollQuery)
-        places = _places(call, query.cursor)
-        wait_seconds = 0 if places is None else query.wait
-        return await _hand_over(call, sockets, caps, places, partial(Poll, wait_seconds=wait_seconds))
+        begins_at = _place(call, query.cursor)
+        wait_seconds = 0 if begins_at is None else query.wait
+        return await _hand_over(call, sockets, caps, begins_at, partial(Poll, wait_seconds=wait_seconds))
 
     return operations
 
 
-def _places(call: Call, cursor: str | None) -> Places | None:
+def _place(call: Call, cursor: str | None) -> Cursor | None:
     """Where the reader stands, None for one that begins. Raises: ApiError 400."""
     text = call.request.headers.get(LAST_EVENT_ID) or cursor
     if not text:
         return None
     try:
-        return dict(read_cursor(text))
+        return read_cursor(text)
     except BadCursor as fault:
         raise ApiError("VALIDATION", f"cursor: {fault}") from None
 
@@ -91,7 +93,7 @@ async def _hand_over(
     call: Call,
     sockets: SocketServices,
     caps: SocketCaps,
-    places: Places | None,
+    begins_at: Cursor | None,
     make: Callable[..., ReadOnlyConnection],
 ) -> Answer:
     """Give the connection to the engine, with a session in all rooms of the user."""
@@ -116,7 +118,7 @@ async def _hand_over(
 
     def open_session(made: Connection) -> StreamSession:
         assert isinstance(made, ReadOnlyConnection)
-        return StreamSession(sockets, made, call.principal, places)
+        return StreamSession(sockets, made, call.principal, begins_at)
 
     connection = engine.adopt(adopted, open_session, address, partial(make, headers=headers, request_id=name))
     assert isinstance(connection.session, StreamSession)

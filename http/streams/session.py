@@ -1,14 +1,16 @@
 """The session of a reader without a WebSocket: greenroom.v1, but for its commands.
 
     cursor, rooms of the user ──▶ (V1's `Start`) every room asked ──▶ ready ──▶ replay ──▶ live
+                                                     │                  └─▶ the user's stream, from its place on
                                                      └─ not in time: asked again, a second later
     the user comes into a room ──▶ that room asked ──▶ replay ──▶ live
 
 So what it hears, and what is checked on the way, is what a socket hears that resumes. Two things are added, because it
 cannot say `join`: it is in all rooms of its user, also in those that the user comes into meanwhile, and it knows at
-every moment where it stands in each, which is its cursor.
+every moment where it stands in each, and in the user's stream, which is its cursor.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import trio
@@ -17,7 +19,7 @@ from greenroom.actors.room.commands import RoomView
 from greenroom.http.auth import Principal
 from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
-from greenroom.http.ws.cursor import ROOMS_MAX, Place, cursor_text
+from greenroom.http.ws.cursor import ROOMS_MAX, Cursor, Place, cursor_text
 from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1 import V1Session
@@ -26,22 +28,22 @@ from greenroom.http.ws.v1_start import PING_SECONDS, Start
 AGAIN_SECONDS: Final = 1.0
 POLLER: Final = "poll"  # what presence calls the device of a poll that was answered
 
-Places = dict[int, Place]
-
 
 class StreamStart(Start):
     """The start of a stream: what its cursor names is resumed, and other rooms begin where they were left unread."""
 
     __slots__ = ("_begin_unread",)
 
-    def __init__(self, session: "StreamSession", room_ids: list[int], places: Places | None) -> None:
-        named = dict(list((places or {}).items())[:ROOMS_MAX])
+    def __init__(self, session: "StreamSession", room_ids: list[int], begins_at: Cursor | None) -> None:
+        named = {} if begins_at is None else begins_at.rooms
         others = [room_id for room_id in room_ids if room_id not in named][: ROOMS_MAX - len(named)]
         data: dict[str, Any] = {"rooms": [{"r": room_id} for room_id in others]}
-        if places is not None:
+        if begins_at is not None:
             data["resume"] = {"rooms": {room: {"seq": at.seq, "epoch": at.epoch} for room, at in named.items()}}
+            if begins_at.user is not None:
+                data["resume"]["user"] = {"useq": begins_at.user.seq, "epoch": begins_at.user.epoch}
         super().__init__(session, None, data)
-        self._begin_unread = set(others) if places is not None else set()
+        self._begin_unread = set(others) if begins_at is not None else set()
 
     def _attach(self, view: RoomView) -> Attachment:
         if view.room_id in self._begin_unread:
@@ -52,23 +54,41 @@ class StreamStart(Start):
         """By room: how it is heard, and its epoch."""
         return {room_id: (attachment, self._views[room_id].epoch) for room_id, attachment in self.attachments.items()}
 
+    def top_of_stream(self) -> Place:
+        """How far the user's stream was when the rooms were asked."""
+        assert self._standing is not None
+        return Place(self._standing.useq, self._standing.epoch)
+
     def to_ask_again(self) -> list[int]:
         """Rooms that have not answered in time: whether the user is in them is not known."""
         return [room_id for room_id, failure in self._refused.items() if failure.code.is_recoverable]
 
 
 class StreamSession(V1Session):
-    """One reader. places: where its cursor says that it stands; None without a cursor."""
+    """One reader. begins_at: where its cursor says that it stands; None without a cursor."""
 
-    __slots__ = ("_entered", "_entering", "_places", "stream")
+    __slots__ = (
+        "_are_rooms_live",
+        "_begins_at",
+        "_entered",
+        "_entering",
+        "_places",
+        "_user_at",
+        "_user_epoch",
+        "stream",
+    )
 
     grace_seconds = 0.0  # it cannot refresh its token here: it comes back with another
 
     def __init__(
-        self, services: SocketServices, connection: ReadOnlyConnection, principal: Principal, places: Places | None
+        self, services: SocketServices, connection: ReadOnlyConnection, principal: Principal, begins_at: Cursor | None
     ) -> None:
         self.stream = connection
-        self._places = places  # of these, once started, those that are not entered yet count
+        self._begins_at = begins_at
+        self._are_rooms_live = False
+        self._user_at: Place | None = None  # as far as the user's stream was told; None until ready
+        self._user_epoch = 0
+        self._places: dict[int, Place] = {}  # of rooms that are still to be entered
         self._entered: dict[int, tuple[Attachment, int]] = {}
         self._entering: set[int] = set()
         super().__init__(services, connection, principal)
@@ -76,25 +96,26 @@ class StreamSession(V1Session):
     def enter_all(self, room_ids: list[int]) -> None:
         """Enter the rooms that the cursor names, and *room_ids*."""
         if not self.connection.is_closing:
-            self.starting = StreamStart(self, room_ids, self._places)
+            self.starting = StreamStart(self, room_ids, self._begins_at)
             self.starting.begin()
 
     def cursor(self) -> str | None:
         """Where the reader stands when it has taken everything that was written; None before it stands anywhere."""
-        if self.rooms is None:
-            return None if self._places is None else _text_of(self._places)
-        waiting = [(room_id, place.seq, place.epoch) for room_id, place in (self._places or {}).items()]
-        return cursor_text(
-            [(room, at.seq, epoch) for room, (at, epoch) in self._entered.items() if at.is_attached] + waiting
-        )
+        if self._user_at is None:
+            return None if self._begins_at is None else cursor_text(self._begins_at.user, _rows(self._begins_at.rooms))
+        user = self._user_at if self.useq is None else Place(self.useq, self._user_epoch)
+        entered = [(room, at.seq, epoch) for room, (at, epoch) in self._entered.items() if at.is_attached]
+        return cursor_text(user, [*entered, *_rows(self._places)])
 
     def ready(self, room_ids: tuple[int, ...]) -> None:
         """As in v1. Rooms that did not answer keep their place, and are asked again."""
         start = self.starting
         assert isinstance(start, StreamStart)
-        self._entered = start.entered()
-        again, came_meanwhile = start.to_ask_again(), self._entering
-        self._places = {room: self._places[room] for room in again if self._places and room in self._places}
+        begins_at = self._begins_at or Cursor({})
+        self._entered, top = start.entered(), start.top_of_stream()
+        self._user_at, self._user_epoch = begins_at.user or top, top.epoch
+        again, came_meanwhile, named = start.to_ask_again(), self._entering, begins_at.rooms
+        self._places = {room: named[room] for room in again if room in named}
         self._entering = set()
         super().ready(room_ids)
         for room_id in again:
@@ -106,6 +127,18 @@ class StreamSession(V1Session):
         """As in v1."""
         super().live(room_ids)
         if not self.connection.is_closing:
+            self._are_rooms_live = True
+            self._tell_if_live()
+
+    def user_stream_at(self, useq: int, *, is_live: bool) -> None:
+        """As in v1; and where the reader stands in it is part of its cursor."""
+        super().user_stream_at(useq, is_live=is_live)
+        self._user_at = Place(useq, self._user_epoch)
+        self._tell_if_live()
+
+    def _tell_if_live(self) -> None:
+        """When both are: a poll that is answered earlier could leave the user's stream out each time anew."""
+        if self._are_rooms_live and self.useq is not None:
             self.stream.went_live()
 
     def came_into(self, room_id: int) -> None:
@@ -135,7 +168,7 @@ class StreamSession(V1Session):
             failure = failure_of(value, error)
             if failure is not None and failure.code.is_recoverable:
                 self._enter_later(room_id)
-            elif self._places is not None:
+            else:
                 self._places.pop(room_id, None)
 
         self.ask(self.services.room(room_id), self.enter(room_id), entered)
@@ -151,7 +184,7 @@ class StreamSession(V1Session):
 
     def _begin_room(self, view: RoomView) -> None:
         room_id = view.room_id
-        place = (self._places or {}).pop(room_id, None) or Place(view.read_seq, view.epoch)
+        place = self._places.pop(room_id, None) or Place(view.read_seq, view.epoch)
         self._entering.discard(room_id)
         attachment = self.attach(view, place.seq, place.epoch)
         self._entered[room_id] = attachment, view.epoch
@@ -180,5 +213,5 @@ class StreamSession(V1Session):
         return self.stream.first_beat_seconds
 
 
-def _text_of(places: Places) -> str:
-    return cursor_text((room_id, place.seq, place.epoch) for room_id, place in places.items())
+def _rows(places: Mapping[int, Place]) -> list[tuple[int, int, int]]:
+    return [(room_id, place.seq, place.epoch) for room_id, place in places.items()]

@@ -97,6 +97,10 @@ class SocketSession:
     def came_into(self, room_id: int) -> None:
         """The user is in one room more: whoever wants to hear it joins."""
 
+    def user_stream_at(self, useq: int, *, is_live: bool) -> None:
+        """So far its user's stream was told; while it is being brought up it is told nothing else."""
+        self.useq = useq if is_live else None
+
     def closed(self) -> None:
         """The connection is over."""
         for room_id in tuple(self._types_in or ()):

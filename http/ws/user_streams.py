@@ -165,20 +165,20 @@ class SocketStreams(Devices):
         What lies too far back is a gap, and told as one.
         """
         gap = gap_in(standing, cursor)
-        if gap is not None:
-            connection.write(events.v1("gap", gap))
         start = standing.useq if cursor is None or gap is not None else cursor.useq
         known = self._known.get(user_id)
-        if known is not None and start >= known.useq:
-            connection.session.useq = start
-        else:  # behind, or nobody knows any more
+        is_live = known is not None and start >= known.useq
+        connection.session.user_stream_at(start, is_live=is_live)
+        if gap is not None:
+            connection.write(events.v1("gap", gap))
+        if not is_live:  # behind, or nobody knows any more
             self._engine.spawn(self._replay, connection, user_id, start)
 
     def _bring_up(self, connection: Connection, user_id: int) -> None:
         """A live socket was passed over: read what it has not."""
         useq = connection.session.useq
         if useq is not None and useq < self._known[user_id].useq:
-            connection.session.useq = None
+            connection.session.user_stream_at(useq, is_live=False)
             self._engine.spawn(self._replay, connection, user_id, useq)
 
     async def _replay(self, connection: Connection, user_id: int, useq: int) -> None:
@@ -193,25 +193,30 @@ class SocketStreams(Devices):
                 useq = await self._write(connection, page, useq)
             known = self._known.get(user_id)
             if not page and (known is None or known.useq <= useq):
-                connection.session.useq = useq
+                connection.session.user_stream_at(useq, is_live=True)
                 return
 
     @staticmethod
     async def _write(connection: Connection, page: list[UserEvent], useq: int) -> int:
-        if page[0].useq > useq + 1:  # the beginning was forgotten meanwhile
-            connection.write(events.v1("gap", _gap(useq + 1, page[0].useq - 1, page[-1].useq)))
+        """The page in packs, as fast as the peer takes them; after a gap if it begins later. Where the stream is then.
+
+        The session hears where it is before it is written what leads there: an event stream tells its reader both.
+        """
+        first, last = page[0].useq, page[-1].useq
+        if first > useq + 1:  # the beginning was forgotten meanwhile
+            connection.session.user_stream_at(first - 1, is_live=False)
+            connection.write(events.v1("gap", _gap(useq + 1, first - 1, last)))
         pack, size = [], 0
         for event in page:
             pack.append(events.v1_user_event(event))
             size += len(pack[-1])
-            if size >= PACK_BYTES_MAX:
+            if size >= PACK_BYTES_MAX or event.useq == last:
+                connection.session.user_stream_at(event.useq, is_live=False)
                 connection.write(b"".join(pack))
+                connection.flush()
+                await wait_drained(connection)
                 pack, size = [], 0
-        if pack:
-            connection.write(b"".join(pack))
-        connection.flush()
-        await wait_drained(connection)
-        return page[-1].useq
+        return last
 
     # -- what is known ------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ def _want_resume(wanted: WantedRooms, resume: dict[str, Any]) -> None:
     wanted.is_resume = True
     _want_cursor(wanted, resume.get("cursor"))
     epoch = resume.get("epoch")
-    wanted.user = user_cursor(resume)
+    wanted.user = user_cursor(resume) or wanted.user
     for room_id, cursor in resume.get("rooms", {}).items():
         at = cursor if isinstance(cursor, dict) else {"seq": cursor}
         room_epoch = at.get("epoch")
@@ -90,15 +90,17 @@ def _want_resume(wanted: WantedRooms, resume: dict[str, Any]) -> None:
 
 
 def _want_cursor(wanted: WantedRooms, cursor: str | None) -> None:
-    """The rooms of a cursor, as an event stream or a poll gave it; what `resume.rooms` says counts before it."""
+    """The places of a cursor, as an event stream or a poll gave it; what else `resume` says counts before it."""
     if cursor is None:
         return
     try:
         places = read_cursor(cursor)
     except BadCursor as fault:
         raise BadCommand(str(fault)) from None
-    wanted.after.update({room_id: place.seq for room_id, place in places.items()})
-    wanted.epochs.update({room_id: place.epoch for room_id, place in places.items()})
+    wanted.after.update({room_id: place.seq for room_id, place in places.rooms.items()})
+    wanted.epochs.update({room_id: place.epoch for room_id, place in places.rooms.items()})
+    if places.user is not None:
+        wanted.user = UserCursor(places.user.seq, places.user.epoch)
 
 
 def user_cursor(data: dict[str, Any]) -> UserCursor | None:

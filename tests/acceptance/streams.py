@@ -231,6 +231,11 @@ async def polled(server: Any, user: int, cursor: str | None = None, **options: A
     return data["events"], data["cursor"]
 
 
+def rooms_in(cursor: str) -> str:
+    """The cursor without the place in the user's stream."""
+    return "~".join(part for part in cursor.split("~") if not part.startswith("u"))
+
+
 def request(port: int, path: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """The bytes of a GET."""
     lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *(f"{name}: {value}" for name, value in headers)]

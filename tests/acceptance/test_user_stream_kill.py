@@ -1,13 +1,12 @@
 """Kill -9 while markers move and people come and go: every device has what is stored for its user, once, gapless."""
 
-import json
 import random
 from collections import Counter
 from contextlib import suppress
 
 import trio
 from server_process import ServerProcess  # type: ignore[import-not-found]
-from wire import Gone, Refused, Socket, http, open_sockets, wait_until  # type: ignore[import-not-found]
+from wire import Gone, Refused, Socket, http, open_sockets, streams_of, wait_until  # type: ignore[import-not-found]
 
 SEEDS = (21, 22)
 USERS, DEVICES, ROOMS, KILLS = 5, 2, 3, 3
@@ -142,21 +141,6 @@ async def survive(server, seed):
     print(kinds)
     await check_sums(server, stored)
     await check_notifications(server, stored, sender)
-
-
-async def streams_of(server, users):
-    """What is stored for each of *users*, when no note waits to be folded in."""
-    stored = {}
-    for user in users:
-        deadline = trio.current_time() + 10
-        while notes := await server.query("select * from user_notes where user_id = $1", user):
-            assert trio.current_time() < deadline, notes
-            await trio.sleep(0.1)
-        rows = await server.query(
-            "select useq, kind, conversation_id, data from user_events where user_id = $1 order by useq", user
-        )
-        stored[user] = [(row["useq"], row["kind"], row["conversation_id"], json.loads(row["data"])) for row in rows]
-    return stored
 
 
 async def check_sums(server, stored):

@@ -187,6 +187,21 @@ async def http(
         return await raw_http(server.port, f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + data)
 
 
+async def streams_of(server: ServerProcess, users: list[int]) -> dict[int, list[tuple[int, str, int | None, Any]]]:
+    """What is stored in the stream of each of *users*: useq, kind, room, data; when no note waits to be folded in."""
+    stored = {}
+    for user in users:
+        deadline = trio.current_time() + 10
+        while notes := await server.query("select * from user_notes where user_id = $1", user):
+            assert trio.current_time() < deadline, notes
+            await trio.sleep(0.1)
+        rows = await server.query(
+            "select useq, kind, conversation_id, data from user_events where user_id = $1 order by useq", user
+        )
+        stored[user] = [(row["useq"], row["kind"], row["conversation_id"], json.loads(row["data"])) for row in rows]
+    return stored
+
+
 async def raw_http(port: int, request: bytes) -> Answer:
     """Send these bytes, read to the end."""
     sock = await connect_tcp(port)

@@ -75,7 +75,7 @@ class Resume(TypedDict):
     rooms: NotRequired[Annotated[RoomCursors, says("Where it is in each room: a `seq`, or `seq` and `epoch`.")]]
     epoch: NotRequired[Annotated[GivenPlace | None, says("For rooms that stand as their `seq` alone.")]]
     cursor: NotRequired[
-        Annotated[str | None, says("Where a stream or a poll stood; what `rooms` says of a room counts before it.")]
+        Annotated[str | None, says("Where a stream or a poll stood; what `user` and `rooms` say counts before it.")]
     ]
 
 
