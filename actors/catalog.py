@@ -18,6 +18,7 @@ from greenroom.runtime import Kind, Meter, RestartPolicy
 from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.notifications import Notifications
+from greenroom.storage.postgres.preferences import StoredPreferences
 from greenroom.storage.postgres.user_streams import UserStreams
 
 ROOM = "room"
@@ -53,6 +54,7 @@ def notifier_kind(
     streams: UserStreams,
     notifications: Notifications,
     blocks: Blocks,
+    preferences: StoredPreferences,
     conversations: Conversations,
     ids: MessageIds,
     devices: Devices,
@@ -60,7 +62,9 @@ def notifier_kind(
     """What users are told about themselves."""
     return Kind(
         name=NOTIFIER,
-        factory=lambda key: NotifierActor(int(key), streams, notifications, blocks, conversations, ids, devices),
+        factory=lambda key: NotifierActor(
+            int(key), streams, notifications, blocks, preferences, conversations, ids, devices
+        ),
         ownership="create",
         mailbox_envelopes_max=256,
         meter=Meter(coalesce_by=lambda command: FoldNotes if isinstance(command, FoldNotes) else None),

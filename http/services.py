@@ -23,6 +23,7 @@ from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.ids import Ids
 from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.pool import Postgres
+from greenroom.storage.postgres.preferences import StoredPreferences
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.users import User, Users
 
@@ -46,6 +47,7 @@ class RoomServices:
     conversations: Conversations
     notifications: Notifications
     blocks: Blocks
+    preferences: StoredPreferences
     ids: Ids
     hub: Hub
     messages: SlidingWindow

@@ -144,6 +144,20 @@ class ReadNotifications(UserWrite):
 
 
 @dataclass(frozen=True, slots=True)
+class PutPreferences(UserWrite):
+    """Of a notifier: how its user wants to be told. preferences: a JSON object."""
+
+    user_id: int
+    preferences: str
+    at_ms: int
+
+    def check(self) -> int:
+        """As the base says."""
+        check_numbers(self.user_id, self.at_ms)
+        return WRITE_BYTES + check_text(self.preferences)
+
+
+@dataclass(frozen=True, slots=True)
 class PutBlock(UserWrite):
     """Of a notifier: its user blocks somebody, or does so no more."""
 

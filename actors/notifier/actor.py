@@ -14,19 +14,29 @@ from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.notifier import state as rules
 from greenroom.actors.notifier.commands import (
     Block,
+    ChangePreferences,
     FoldNotes,
     MarkNotifications,
     NotificationsChanged,
     Notified,
     Notify,
 )
+from greenroom.actors.notifier.preferences import DEFAULTS, Contradiction, Preferences, changed
 from greenroom.actors.room.commands import LookAtBlocks
 from greenroom.runtime import Actor, StopReason, StorageUnavailable, handles
 from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.notifications import Notifications, SentUnder
+from greenroom.storage.postgres.preferences import StoredPreferences
 from greenroom.storage.postgres.user_streams import Note, Standing, UserEvent, UserStreams
-from greenroom.storage.user_writes import AppendUserEvent, PutBlock, ReadNotifications, TakeNote, TrimUserEvents
+from greenroom.storage.user_writes import (
+    AppendUserEvent,
+    PutBlock,
+    PutPreferences,
+    ReadNotifications,
+    TakeNote,
+    TrimUserEvents,
+)
 
 NOTES_AT_ONCE = 256
 NOTIFICATIONS_AT_ONCE = 500
@@ -71,6 +81,7 @@ class NotifierActor(Actor):
         streams: UserStreams,
         notifications: Notifications,
         blocks: Blocks,
+        preferences: StoredPreferences,
         conversations: Conversations,
         ids: ObjectIds,
         devices: Devices,
@@ -79,6 +90,8 @@ class NotifierActor(Actor):
         self._streams = streams
         self._notifications = notifications
         self._blocks = blocks
+        self._stored_preferences = preferences
+        self._preferences: Preferences | None = None  # also what is not stored yet; None until it matters
         self._conversations = conversations
         self._ids = ids
         self._devices = devices
@@ -184,6 +197,24 @@ class NotifierActor(Actor):
             self.ctx.tell(self.ctx.ref("room", room_id), LookAtBlocks())
         await self.ctx.flushed()
         return True
+
+    # -- preferences --------------------------------------------------------------------------------------------
+
+    @handles(ChangePreferences)
+    async def change_preferences(self, command: ChangePreferences) -> Preferences | Refused:
+        """All of it or nothing; what was there already is not stored again."""
+        before = self._preferences
+        if before is None:
+            stored = await self._stored_preferences.of(self._user_id)
+            before = None if stored is None else Preferences.model_validate_json(stored)
+        try:
+            after = changed(before or DEFAULTS, command.changes)
+        except Contradiction as error:
+            return Refused(RefusalCode.INVALID_CONTENT, str(error))
+        if after != before:
+            self.ctx.write(PutPreferences(self._user_id, after.model_dump_json(), self.ctx.now_ms()))
+        self._preferences = after
+        return after
 
     # -- the stream ---------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from greenroom.actors.errors import Refused
+from greenroom.actors.notifier.preferences import Change, Preferences
 from greenroom.runtime import Command
 from greenroom.storage.user_writes import Priority
 
@@ -66,3 +67,13 @@ class MarkNotifications(Command[NotificationsChanged]):
 
     ids: tuple[int, ...] | None
     is_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePreferences(Command[Preferences | Refused]):
+    """The user wants to be told otherwise; the answer is how it stands then. Without changes: defaults are stored.
+
+    The front has checked every value.
+    """
+
+    changes: tuple[Change, ...]

@@ -5,25 +5,30 @@ With an `Idempotency-Key` the same notification of the same sender is stored onc
 
 Only API keys with scope `notifications:send` and administrators may send to others; anybody signed in to themselves.
 What is sent is shown in the application; by e-mail, push and text nothing goes out yet: to ask for these alone is 400.
+Who asks for one of them is told what would become of it by the preferences of whom it is for.
 """
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 import trio
 from pydantic import AfterValidator, AliasChoices, Field, StringConstraints, field_validator
 
 from greenroom.actors.errors import Refused
+from greenroom.actors.notifier.channels import category_of, channels_for
 from greenroom.actors.notifier.commands import MarkNotifications, NotificationsChanged, Notify
+from greenroom.actors.notifier.preferences import DEFAULTS, Channel
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber, one_line
 from greenroom.http.rest.conversations import OFFSET_MAX
+from greenroom.http.rest.preferences import preferences_of
 from greenroom.http.rest.rooms import claim_of, refusal, require_self, require_users
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX
 from greenroom.runtime import Command
+from greenroom.storage.user_writes import Priority
 
 operations = Operations("notifications")
 
@@ -31,9 +36,9 @@ SEND_SCOPE: Final = "notifications:send"
 PAGE_MAX: Final = 50
 IDS_MAX: Final = 500
 DATA_CHARACTERS_MAX: Final = 16_384
-CHANNELS: Final = ("inApp", "email", "push", "sms")
+_CHANNEL_OF: Final[dict[str, Channel]] = {"inApp": "in_app", "email": "email", "push": "push", "sms": "sms"}
 _RELATED: Final = ("pitch", "user", "nda_request", "investment", "message")
-_PRIORITIES: Final = {"critical": "urgent", "medium": "normal"}
+_PRIORITIES: Final[dict[str, Priority]] = {"critical": "urgent", "medium": "normal"}
 
 
 def _action_url(url: str) -> str:
@@ -107,12 +112,24 @@ def _channel(name: str) -> str:
     known = {"inapp": "inApp", "email": "email", "push": "push", "sms": "sms"}
     found = known.get(name.lower().replace("-", "").replace("_", ""))
     if found is None:
-        raise ValueError(f"{name[:40]!r} is not a channel: known are {', '.join(CHANNELS)}")
+        raise ValueError(f"{name[:40]!r} is not a channel: known are {', '.join(_CHANNEL_OF)}")
     return found
 
 
+class Chosen(TypedDict):
+    """Which notifications are listed."""
+
+    is_unread: bool
+    category: str | None
+    related_type: str | None
+
+
 class NotificationSent(Output):
-    """The notification is stored. channels: what became of each that was asked for: `stored` or `not_configured`."""
+    """The notification is stored. channels: what became of each that was asked for.
+
+    `stored` in the application. Of the others `opted_out`, `below_priority` or `quiet_hours`, by the preferences of
+    whom it is for; else `not_configured`.
+    """
 
     notification_id: int
     id: int
@@ -121,7 +138,11 @@ class NotificationSent(Output):
 
 
 class NotificationPage(Input):
-    """Which part of the list. page counts from 1, and goes instead of offset. userId may only be one's own."""
+    """Which part of the list. userId may only be one's own.
+
+    page counts from 1 and goes instead of offset; with it `data` is the list itself, as a page of the existing client
+    expects it. contextType: what it is about: the relatedType of a notification.
+    """
 
     limit: Annotated[WholeNumber, Field(ge=1, le=PAGE_MAX)] = 20
     offset: Annotated[WholeNumber, Field(ge=0, le=OFFSET_MAX)] = 0
@@ -129,11 +150,12 @@ class NotificationPage(Input):
     unread_only: bool = False
     include_read: bool | None = None
     category: Annotated[str, StringConstraints(max_length=50)] | None = None
+    context_type: Annotated[str, StringConstraints(max_length=50)] | None = None
     user_id: OwnId | None = None
 
 
 class NotificationList(Output):
-    """Notifications, the newest first; total and unreadCount are at most 1,000."""
+    """Notifications, the newest first. total: of what was asked for; it and unreadCount are at most 1,000."""
 
     notifications: list[dict[str, Any]]
     unread_count: int
@@ -196,12 +218,10 @@ async def send_notification(call: Call) -> Answer:
         sent_under=_sent_under(call),
         expires_at_ms=None if write.expires_at is None else _ms(write.expires_at),
     )
+    channels = await _channels(call, user_id, write, command.priority)
     answer = await _ask(call, user_id, command)
     if isinstance(answer, Refused):
         raise refusal(answer)
-    channels = {
-        name: "stored" if name == "inApp" else "not_configured" for name, wanted in write.channels.items() if wanted
-    }
     return Answer(
         {
             "notificationId": answer.id,
@@ -211,6 +231,19 @@ async def send_notification(call: Call) -> Answer:
         },
         top={"notificationId": answer.id},
     )
+
+
+async def _channels(call: Call, user_id: int, write: NotificationWrite, priority: Priority) -> dict[str, str]:
+    """What becomes of the channels that are asked for."""
+    asked = [_CHANNEL_OF[name] for name, is_wanted in write.channels.items() if is_wanted]
+    if asked == ["in_app"]:
+        return {"inApp": "stored"}
+    preferences = await preferences_of(call, user_id) or DEFAULTS
+    now = datetime.fromtimestamp(_now_ms(call) / 1000, UTC)
+    verdicts = channels_for(preferences, category_of(write.type, write.category), priority, now, asked)
+    names = {channel: name for name, channel in _CHANNEL_OF.items()}
+    told = {channel: "stored" if channel == "in_app" else "not_configured" for channel in verdicts}
+    return {names[channel]: told[channel] if verdict == "told" else verdict for channel, verdict in verdicts.items()}
 
 
 def _sent_under(call: Call) -> str | None:
@@ -238,7 +271,7 @@ async def _ask(call: Call, user_id: int, command: Command[Any]) -> Any:
 @operations.get(
     "/api/notifications",
     query=NotificationPage,
-    answer=NotificationList,
+    answer=NotificationList | list[dict[str, Any]],
     also=["/api/user/notifications", "/api/notifications/list"],
 )
 async def list_notifications(call: Call) -> Answer:
@@ -248,7 +281,7 @@ async def list_notifications(call: Call) -> Answer:
     return await _list(call, page, is_unread=page.unread_only)
 
 
-@operations.get("/api/notifications/user/{id}", query=NotificationPage, answer=NotificationList)
+@operations.get("/api/notifications/user/{id}", query=NotificationPage, answer=NotificationList | list[dict[str, Any]])
 async def list_notifications_of(call: Call) -> Answer:
     """The same, as guide A has it: unread ones, or with `includeRead` all."""
     page = call.query(NotificationPage)
@@ -261,19 +294,20 @@ async def _list(call: Call, page: NotificationPage, *, is_unread: bool) -> Answe
     offset = page.offset if page.page is None else (page.page - 1) * page.limit
     if offset > OFFSET_MAX:
         raise ApiError("VALIDATION", f"page: at most {OFFSET_MAX} notifications can be passed over")
-    rows = await notifications.page(
-        call.user_id, now_ms, page.limit + 1, offset, is_unread=is_unread, category=page.category
-    )
+    chosen: Chosen = {"is_unread": is_unread, "category": page.category, "related_type": page.context_type}
+    rows = await notifications.page(call.user_id, now_ms, page.limit + 1, offset, **chosen)
     counts = await notifications.counts(call.user_id, now_ms)
+    total = counts.total if not any(chosen.values()) else await notifications.count(call.user_id, now_ms, **chosen)
     data = {
         "notifications": [notification_row(row) for row in rows[: page.limit]],
         "unreadCount": counts.unread,
-        "total": counts.total,
+        "total": total,
         "hasMore": len(rows) > page.limit,
     }
-    pages = -(-counts.total // page.limit)
-    pagination = {"page": offset // page.limit + 1, "limit": page.limit, "total": counts.total, "pages": pages}
-    return Answer(data, top={"unreadCount": counts.unread, "pagination": pagination})
+    pages = -(-total // page.limit)
+    pagination = {"page": offset // page.limit + 1, "limit": page.limit, "total": total, "pages": pages}
+    top = {"unreadCount": counts.unread, "pagination": pagination}
+    return Answer(data if page.page is None else data["notifications"], top=top)
 
 
 def notification_row(row: Any) -> dict[str, Any]:

@@ -73,6 +73,7 @@ from greenroom.storage.postgres.migrate import apply_migrations, require_migrate
 from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.outbox import Outbox
 from greenroom.storage.postgres.pool import Postgres, open_postgres
+from greenroom.storage.postgres.preferences import StoredPreferences
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.user_streams import UserStreams
 from greenroom.storage.postgres.users import Users
@@ -101,6 +102,7 @@ class Storage:
     conversations: Conversations
     notifications: Notifications
     blocks: Blocks
+    preferences: StoredPreferences
     user_streams: UserStreams
     users: Users
     sessions: Sessions
@@ -175,6 +177,7 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
             Conversations(postgres),
             Notifications(postgres),
             Blocks(postgres),
+            StoredPreferences(postgres),
             UserStreams(postgres),
             Users(postgres, people),
             Sessions(postgres),
@@ -242,6 +245,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     storage.user_streams,
                     storage.notifications,
                     storage.blocks,
+                    storage.preferences,
                     storage.conversations,
                     storage.ids,
                     streams,
@@ -354,6 +358,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
             conversations=storage.conversations,
             notifications=storage.notifications,
             blocks=storage.blocks,
+            preferences=storage.preferences,
             ids=storage.ids,
             hub=house.hub,
             messages=house.sockets.limits.messages,

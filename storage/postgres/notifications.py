@@ -37,9 +37,18 @@ class Notifications:
         *,
         is_unread: bool = False,
         category: str | None = None,
+        related_type: str | None = None,
     ) -> list[Any]:
         """Rows of `select_notifications`, the newest first. is_unread: only what was not read."""
-        return await self._postgres.fetch("select_notifications", user_id, now_ms, is_unread, category, limit, offset)
+        chosen = (is_unread, category, related_type)
+        return await self._postgres.fetch("select_notifications", user_id, now_ms, *chosen, limit, offset)
+
+    async def count(
+        self, user_id: int, now_ms: int, *, is_unread: bool, category: str | None, related_type: str | None
+    ) -> int:
+        """How many rows all pages of this have; at most 1,000 are counted."""
+        chosen = (is_unread, category, related_type)
+        return int(await self._postgres.fetch_value("count_chosen_notifications", user_id, now_ms, *chosen) or 0)
 
     async def counts(self, user_id: int, now_ms: int) -> Counts:
         """How many there are."""

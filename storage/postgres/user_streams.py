@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from greenroom.storage.postgres.blocks import write_blocks
 from greenroom.storage.postgres.notifications import put_notifications, read_notifications
 from greenroom.storage.postgres.pool import Postgres
+from greenroom.storage.postgres.preferences import put_preferences
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.postgres.together import Together
 from greenroom.storage.user_writes import (
@@ -16,6 +17,7 @@ from greenroom.storage.user_writes import (
     NoteToUser,
     PutBlock,
     PutNotification,
+    PutPreferences,
     ReadNotifications,
     TakeNote,
     TrimUserEvents,
@@ -99,6 +101,8 @@ async def write_users(connection: Any, writes: Iterable[UserWrite]) -> None:
         await put_notifications(connection, by_type[PutNotification])
     if ReadNotifications in by_type:
         await read_notifications(connection, by_type[ReadNotifications])
+    if PutPreferences in by_type:
+        await put_preferences(connection, by_type[PutPreferences])
     if PutBlock in by_type:
         await write_blocks(connection, by_type[PutBlock])
     if TrimUserEvents in by_type:

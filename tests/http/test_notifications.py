@@ -49,6 +49,41 @@ async def test_what_a_service_sends_is_listed_counted_read_and_deleted(house):
     assert (await house.get("/api/notifications", 2)).data["notifications"] == []
 
 
+async def test_a_page_of_the_existing_client_has_the_list_itself_and_what_it_chose_is_counted(house):
+    await house.people(1)
+    for number in range(5):
+        fields = {"relatedPitchId": 7} if number % 2 else {"relatedUserId": 1, "category": "project"}
+        await notify(house, 1, title=f"n{number}", **fields)
+    listed = await house.get("/api/notifications", 1, page=2, limit=2)
+    assert [row["title"] for row in listed.data] == ["n2", "n1"]
+    assert listed.json["pagination"] == {"page": 2, "limit": 2, "total": 5, "pages": 3}
+    assert listed.json["unreadCount"] == 5
+    pitches = await house.get("/api/notifications", 1, page=1, limit=1, contextType="pitch")
+    assert [row["title"] for row in pitches.data] == ["n3"]
+    assert pitches.json["pagination"] == {"page": 1, "limit": 1, "total": 2, "pages": 2}
+    assert (await house.get("/api/notifications", 1, page=4, limit=2)).data == []
+    projects = await house.get("/api/user/notifications", 1, category="project", limit=2, offset=2)
+    assert [row["title"] for row in projects.data["notifications"]] == ["n0"]
+    assert (projects.data["total"], projects.data["hasMore"], projects.data["unreadCount"]) == (3, False, 5)
+    assert (await house.put(f"/api/notifications/{listed.data[0]['id']}/read", 1)).status == 200
+    unread = await house.get("/api/notifications", 1, page=1, unreadOnly="true")
+    assert unread.json["pagination"]["total"] == 4
+
+
+async def test_the_routes_of_the_existing_client_are_there(house):
+    await house.people(1)
+    first, second, third = [(await notify(house, 1)).data["id"] for _ in range(3)]
+    assert (await house.get("/api/notifications/unread", 1)).data["count"] == 3
+    assert (await house.post(f"/api/notifications/{first}/read", 1)).json["message"] == "Notification marked as read"
+    assert (await house.put("/api/notifications/read-multiple", 1, {"notificationIds": [second]})).json["success"]
+    assert (await house.put("/api/notifications/read-multiple", 1, {"notificationIds": second})).status == 400
+    assert (await house.put("/api/notifications/read/read", 1)).status == 400
+    assert (await house.delete(f"/api/notifications/{first}", 1)).status == 200
+    assert (await house.get("/api/notifications/unread", 1)).data["count"] == 1
+    listed = (await house.get("/api/user/notifications", 1, limit=50, offset=0)).data["notifications"]
+    assert [(row["id"], row["is_read"]) for row in listed] == [(third, False), (second, True)]
+
+
 async def test_nobody_reads_or_deletes_what_is_for_another(house):
     await house.people(1, 2)
     sent = (await notify(house, 1)).data["id"]

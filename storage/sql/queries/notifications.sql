@@ -28,7 +28,18 @@ select id, user_id, type, category, title, message, priority, related_type, rela
 from notifications
 where user_id = $1 and deleted_at is null and (expires_at is null or expires_at > to_timestamp($2::bigint / 1000.0))
     and (read_at is null or not $3::boolean) and ($4::text is null or category = $4)
-order by id desc limit $5 offset $6;
+    and ($5::text is null or related_type = $5)
+order by id desc limit $6 offset $7;
+
+-- name: count_chosen_notifications
+-- How many rows all pages of `select_notifications` have; at most 1,000 are counted.
+select count(*) from (
+    select from notifications
+    where user_id = $1 and deleted_at is null and (expires_at is null or expires_at > to_timestamp($2::bigint / 1000.0))
+        and (read_at is null or not $3::boolean) and ($4::text is null or category = $4)
+        and ($5::text is null or related_type = $5)
+    limit 1000
+) chosen;
 
 -- name: count_notifications
 -- How many notifications a user has, and of those, how many are unread; at most 1,000 of each are counted.

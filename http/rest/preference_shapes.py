@@ -1,0 +1,186 @@
+"""The shapes in which clients know how a user wants to be told: names for the places of one set of preferences.
+
+    the page's flat fields      emailNotifications, ndaNotifications, quietHoursStart, newPitchMatches …
+    its short form              email, push, sms, marketing
+    the live system's matrix    emailEnabled …; investmentAlerts {email, push, in_app, sms} …
+    the user settings' matrix   categories {ndas {email, inApp, push, sms} …}, quietHours {…}, frequency
+
+An answer has all of them, and what comes in may be of any: only the fields that it names are changed, and what it says
+that is so already is no change. So a client may send back all that it was given with one field changed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, create_model
+from pydantic.alias_generators import to_camel
+
+from greenroom.actors.notifier.preferences import (
+    CHANNELS,
+    Change,
+    Digest,
+    Least,
+    Preferences,
+    Topics,
+    read,
+)
+from greenroom.actors.notifier.quiet_hours import zone_of
+from greenroom.http.models import Input, OwnId
+
+FLAT: Final[Mapping[str, str]] = {
+    "email_notifications": "email",
+    "push_notifications": "push",
+    "sms_notifications": "sms",
+    "in_app_notifications": "in_app",
+    "marketing_emails": "categories.marketing.email",
+    "nda_notifications": "categories.ndas",
+    "investment_notifications": "categories.investments",
+    "message_notifications": "categories.messages",
+    "pitch_update_notifications": "categories.pitch_updates",
+    "system_notifications": "categories.system",
+    "digest_frequency": "digest",
+    "notification_priority": "least",
+    "quiet_hours_enabled": "quiet_hours.enabled",
+    "quiet_hours_start": "quiet_hours.start",
+    "quiet_hours_end": "quiet_hours.end",
+    "timezone": "timezone",
+    **{name: f"topics.{name}" for name in Topics.model_fields},
+    "email": "email",
+    "push": "push",
+    "sms": "sms",
+    "marketing": "categories.marketing.email",
+    "email_enabled": "email",
+    "push_enabled": "push",
+    "in_app_enabled": "in_app",
+    "sms_enabled": "sms",
+    "frequency": "digest",
+}
+ALERTS: Final[Mapping[str, str]] = {
+    "investment_alerts": "investments",
+    "project_updates": "pitch_updates",
+    "system_alerts": "system",
+    "analytics_alerts": "analytics",
+    "market_intelligence": "market",
+}
+CATEGORIES: Final = ("pitch_updates", "messages", "ndas", "investments", "marketing", "security")
+QUIET_HOURS: Final[Mapping[str, str]] = {
+    "enabled": "quiet_hours.enabled",
+    "start_time": "quiet_hours.start",
+    "end_time": "quiet_hours.end",
+    "timezone": "timezone",
+}
+
+
+def _zone(name: str) -> str:
+    if zone_of(name) is None:
+        raise ValueError("this is no time zone of the IANA database, such as Europe/Berlin or UTC")
+    return name
+
+
+def _hours_and_minutes(text: str) -> str:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError("a time of day is HH:MM, from 00:00 to 23:59")
+    return text
+
+
+_TimeOfDay = Annotated[str, AfterValidator(_hours_and_minutes)] | None
+_TYPES: Final[Mapping[str, Any]] = {
+    "digest": Digest,
+    "least": Least,
+    "quiet_hours.start": _TimeOfDay,
+    "quiet_hours.end": _TimeOfDay,
+    "timezone": Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)],
+}
+
+
+# -- what comes in ----------------------------------------------------------------------------------------------------
+
+
+class _Part(Input):
+    """A field that nobody knows is refused: its sender would believe that it was stored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _named(name: str, places: Mapping[str, str], what: str) -> type[_Part]:
+    """A model with a field for each name, of the type of its place; which were sent is in `model_fields_set`."""
+    fields: dict[str, Any] = {field: (_TYPES.get(place, StrictBool), None) for field, place in places.items()}
+    return create_model(name, __base__=_Part, __doc__=what, **fields)
+
+
+def _in(category: str) -> dict[str, str]:
+    return {channel: f"categories.{category}.{channel}" for channel in CHANNELS}
+
+
+_Flat: Final = _named("FlatPreferences", FLAT, "Fields of the page, of its short form, and of the live system.")
+_QuietHours: Final = _named("QuietHoursWrite", QUIET_HOURS, "Between two times of day, HH:MM, nothing disturbs.")
+_Row: Final = _named("ChannelsWrite", dict.fromkeys(CHANNELS, ""), "Which channels may be used for this.")
+_Categories: Final = create_model(
+    "CategoriesWrite",
+    __base__=_Part,
+    __doc__="Channels by what it is about.",
+    **cast("dict[str, Any]", dict.fromkeys(CATEGORIES, (_Row, None))),
+)
+_Shapes: Final = create_model(
+    "PreferenceFields",
+    __base__=_Flat,
+    __doc__="How one wants to be told, in any of the shapes. What is not named stays as it is.",
+    categories=(_Categories, None),
+    quiet_hours=(_QuietHours, None),
+    user_id=(OwnId | None, Field(default=None, description="may only be oneself")),
+    **cast("dict[str, Any]", dict.fromkeys(ALERTS, (_Row, None))),
+)
+PreferencesWrite: Final[type[BaseModel]] = create_model(
+    "PreferencesWrite",
+    __base__=_Shapes,
+    __doc__=_Shapes.__doc__,
+    preferences=(_Shapes, Field(default=None, description="the same fields, one level down")),
+)
+
+
+def changes_of(write: BaseModel) -> Iterator[Change]:
+    """What a write names."""
+    yield from _changes(write, FLAT, "")
+    for name in _sent(write):
+        part = getattr(write, name)
+        if name == "preferences":
+            yield from changes_of(part)
+        elif name == "categories":
+            for category in _sent(part):
+                yield from _changes(getattr(part, category), _in(category), f"categories.{to_camel(category)}.")
+        elif name == "quiet_hours":
+            yield from _changes(part, QUIET_HOURS, "quietHours.")
+        elif name in ALERTS:
+            yield from _changes(part, _in(ALERTS[name]), f"{to_camel(name)}.")
+
+
+def _changes(part: BaseModel, places: Mapping[str, str], before: str) -> Iterator[Change]:
+    for name in _sent(part):
+        if name in places:
+            yield Change(f"{before}{to_camel(name)}", places[name], getattr(part, name))
+
+
+def _sent(part: BaseModel) -> list[str]:
+    """The fields that were named, in the order of the model."""
+    return [name for name in type(part).model_fields if name in part.model_fields_set]
+
+
+# -- what goes out ----------------------------------------------------------------------------------------------------
+
+
+def shown(preferences: Preferences, user_id: int) -> dict[str, Any]:
+    """All shapes of it at once."""
+    flat = {to_camel(name): read(preferences, place) for name, place in FLAT.items()}
+    alerts = {to_camel(name): _row(preferences, category, str) for name, category in ALERTS.items()}
+    return {
+        "userId": user_id,
+        **flat,
+        **alerts,
+        "categories": {to_camel(category): _row(preferences, category, to_camel) for category in CATEGORIES},
+        "quietHours": {to_camel(name): read(preferences, place) for name, place in QUIET_HOURS.items()},
+    }
+
+
+def _row(preferences: Preferences, category: str, spell: Any) -> dict[str, Any]:
+    return {spell(channel): read(preferences, place) for channel, place in _in(category).items()}
