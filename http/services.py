@@ -75,6 +75,8 @@ class Services:
     on_session_ended: Callable[[str], None] = _nobody_listens
     # Called with a user as they are after a change.
     on_user_changed: Callable[[User], Awaitable[None]] = _nobody_waits
+    # Whether the sockets are moved away: a balancer should send new ones elsewhere.
+    is_moving: Callable[[], bool] = bool
     # None only in tests of operations that need no rooms.
     rooms: RoomServices | None = None
 

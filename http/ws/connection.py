@@ -124,6 +124,7 @@ class Connection:
         "linger_bytes",
         "lingers_until",
         "number",
+        "opened_at",
         "pending",
         "ranked",
         "reader",
@@ -154,7 +155,7 @@ class Connection:
         self.linger_bytes = 0
         self.number = next(_numbers)
         self.beats_at = NEVER  # the turn of the wheel at which its session is called
-        self.heard_at = self.spoken_at = trio.current_time()
+        self.opened_at = self.heard_at = self.spoken_at = trio.current_time()
 
     # -- writing ------------------------------------------------------------------------------------------------
 

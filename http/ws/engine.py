@@ -19,11 +19,10 @@ import structlog
 import trio
 
 from greenroom.http.adoption import Adopted
-from greenroom.http.transport import Transport
-from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER, CloseCode
+from greenroom.http.ws.codes import HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER
 from greenroom.http.ws.connection import LINGER_BYTES_MAX, NEVER, Connection, Session
 from greenroom.http.ws.credentials import Credentials
-from greenroom.http.ws.deflate import SharedDeflater
+from greenroom.http.ws.drain import Drain
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
 
@@ -80,7 +79,7 @@ class SocketEngine:
         self._closed: Counter[int] = Counter()
         self.dropped_ephemeral = 0
         self.now = trio.current_time()
-        self.is_draining = False
+        self.drain = Drain(self)
 
     # -- who is here (read by admission) ------------------------------------------------------------------------
 
@@ -118,6 +117,14 @@ class SocketEngine:
         """The connection that a descriptor belongs to now."""
         return self._connections.get(fd)
 
+    def all_connections(self) -> list[Connection]:
+        """Every connection, oldest first, also those that have said their last word."""
+        return list(self._connections.values())
+
+    def open_connections(self) -> list[Connection]:
+        """Those that have not."""
+        return [connection for connection in self._connections.values() if not connection.is_closing]
+
     def connections_of_session(self, session_id: str) -> list[Connection]:
         """Connections that were opened under one session of the application."""
         return list(self.credentials.sessions.get(session_id, ()))
@@ -148,8 +155,6 @@ class SocketEngine:
             self.beat_within(connection, min(session.first_beat_seconds, session.seconds_left()))
             if adopted.early:
                 self._feed(connection, adopted.early)
-            if self.is_draining:  # its handshake was under way when the end began
-                connection.close(DRAINING)
         except BaseException:
             self._drop(connection)
             connection.sock.close()
@@ -409,22 +414,6 @@ class SocketEngine:
                 connection.close(SLOW_CONSUMER)
         for connection in list(self._lingering):
             if now > connection.lingers_until:
-                connection.abort()
-
-    # -- the end ------------------------------------------------------------------------------------------------
-
-    async def close_all(self, code: CloseCode) -> None:
-        """Close every connection with *code* and wait until the peers have heard it. Cancelled: the rest is cut."""
-        self.is_draining = True
-        try:
-            for count, connection in enumerate(list(self._connections.values())):
-                connection.close(code)
-                if count % 64 == 63:
-                    await trio.lowlevel.checkpoint()
-            while self._connections:  # noqa: ASYNC110 - peers end one by one, only at the end of a process
-                await trio.sleep(0.02)
-        finally:
-            for connection in list(self._connections.values()):
                 connection.abort()
 
     def statistics(self) -> EngineStatistics:

@@ -26,6 +26,7 @@ from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.actors.providers.accounts import open_providers
 from greenroom.control.console import console_operation, why_not_attach
+from greenroom.control.draining import drain_operations
 from greenroom.control.operations import operations_of
 from greenroom.control.server import Operations
 from greenroom.http.app import OPERATIONS, make_app
@@ -42,7 +43,7 @@ from greenroom.http.services import RoomServices, Services
 from greenroom.http.streams.route import stream_operations
 from greenroom.http.tickets import Tickets
 from greenroom.http.upgrade import SocketCaps
-from greenroom.http.ws.codes import DRAINING, FORBIDDEN
+from greenroom.http.ws.codes import FORBIDDEN
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.people import People
@@ -353,6 +354,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
         ),
         on_session_ended=partial(_close_session, house.engine),
         on_user_changed=house.sockets.people.changed,
+        is_moving=house.engine.drain.is_moving,
         rooms=RoomServices(
             system=house.system,
             conversations=storage.conversations,
@@ -420,7 +422,12 @@ def control_of(house: House) -> Callable[[], Operations]:
         host=settings.host,
     )
     names = {"house": house, "system": system, "ref": system.ref, "service": system.service, "look": Inspection(system)}
-    return lambda: {**operations_of(system), "attach": console_operation(dict(names), why_not)}
+    drain = house.engine.drain
+    return lambda: {
+        **operations_of(system, drain),
+        **drain_operations(drain),
+        "attach": console_operation(dict(names), why_not),
+    }
 
 
 @asynccontextmanager
@@ -437,7 +444,7 @@ async def open_front(
             if house.storage.embedded is not None:
                 house.storage.embedded.stop_by = trio.current_time() + STOP_SECONDS_MAX
             with trio.move_on_after(SOCKETS_STOP_SECONDS, shield=True):
-                await house.engine.close_all(DRAINING)
+                await house.engine.drain.stop()
             with trio.move_on_after(HTTP_DRAIN_SECONDS, shield=True):
                 await server.drain()
             with trio.move_on_after(HTTP_STOP_SECONDS, shield=True):

@@ -4,60 +4,13 @@ The test holds the listening socket, as systemd would, and gives it to each proc
 """
 
 import resource
-import socket
 from collections import Counter
 
 import pytest
 import trio
+from page_client import Page, listening_socket  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
-from wire import Gone, Member, Refused, Socket, check_rooms, http, open_sockets, wait_until  # type: ignore[import-not-found]
-
-BACK_AFTER_SECONDS = 0.04  # the existing client comes back 20 to 60 ms after a close, once, and is stuck if that fails
-
-
-class Page:
-    """The existing client: one try after a close, then it is stuck; what it missed it reads over REST."""
-
-    def __init__(self, server, user, room):
-        self.server, self.user, self.room = server, user, room
-        self.closes = []
-        self.stuck = None
-        self.messages = {}
-        self.sockets = 0
-        self.socket = None
-
-    async def run(self):
-        while self.stuck is None:
-            try:
-                async with open_sockets() as nursery:
-                    self.socket = await Socket.open(nursery, self.server, self.user, protocol=None)
-                    self.socket.on_event = self._event
-                    self.sockets += 1
-                    await self._catch_up()
-                    await self.socket.is_over.wait()
-                self.closes.append(self.socket.close_code)
-            except (Refused, Gone, OSError, trio.TooSlowError) as error:
-                self.stuck = repr(error)
-            await trio.sleep(BACK_AFTER_SECONDS)
-
-    def _event(self, event):
-        if event["type"] == "new_message":
-            self.messages[event["seq"]] = (event["messageId"], event["senderId"], event["content"])
-
-    async def _catch_up(self):
-        path = f"/api/conversations/{self.room}/messages?limit=200&after_seq={max(self.messages, default=0)}"
-        answer = await http(self.server, "GET", path, user=self.user, seconds=30)
-        assert answer.status == 200, answer
-        for row in answer.json()["data"]["messages"]:
-            self.messages[row["seq"]] = (row["id"], row["sender_id"], row["content"])
-
-
-def listening_socket():
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(4096)
-    return listener
+from wire import Gone, Member, Refused, Socket, check_rooms, open_sockets, wait_until  # type: ignore[import-not-found]
 
 
 async def restart_under(members_count, pages_count, restarts):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.commands import top, tracing, tree
+from greenroom.commands import drain, top, tracing, tree
 from greenroom.commands.table import span, table
 
 
@@ -107,6 +107,16 @@ def test_the_top_is_a_table():
     alarms = {"armed": 9, "due": 2, "asked": 1, "postponed": 3, "fired": 70, "failed": 4, "put_off": 5}
     lines = top.lines_of({**found, "system": system | {"alarms": alarms}})
     assert lines[1] == "9 alarms within a minute, 2 due, 1 at work, 3 postponed; 70 have fired, 4 tries failed"
+    sockets = {"state": "draining", "sockets": 8, "moved": 3, "total": 12, "seconds_left": 4.0}
+    assert top.lines_of({**found, "sockets": sockets})[1].endswith("3 of 12 moved, 4.0 s left, 8 sockets open")
+
+
+def test_a_drain_is_a_line_with_a_bar_and_what_came_of_it():
+    state = {"state": "draining", "sockets": 30, "moved": 15, "total": 30, "seconds_left": 2.0}
+    assert drain.line_of(state).startswith(f"[{'#' * 15}{'.' * 15}] 15 of 30 moved")
+    assert drain.line_of({**state, "total": 0, "moved": 0}).startswith(f"[{'#' * 30}]")
+    assert drain.line_of({**state, "state": "drained", "moved": 30}) == "drained, 30 of 30 were moved, 30 sockets open"
+    assert drain.line_of({**state, "state": "serving", "total": 0, "sockets": 1}) == "serving, 1 socket open"
 
 
 def test_an_address_cannot_talk_to_the_terminal():

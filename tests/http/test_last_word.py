@@ -101,7 +101,7 @@ async def test_an_end_in_order_waits_for_nobody_who_does_not_read_and_is_told_al
         for _ in range(5):
             connection.write_now(FRAME)
         with trio.move_on_after(1):
-            await engine.close_all(DRAINING)
+            await engine.drain.stop()
         assert engine.total == 0
         assert frames_before(read_to_the_end(peer), close_frame(DRAINING.code, DRAINING.reason)) > 0
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from greenroom import __version__
-from greenroom.commands import asyncapi, attach, chat, config, key, migrate, serve, token, top, tracing, tree
+from greenroom.commands import attach, chat, config, drain, key, migrate, serve, token, top, tracing, tree
 from greenroom.log import set_up_logging
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command()(migrate.migrate)
 app.add_typer(key.app, name="key")
 app.command()(serve.serve)
 app.command()(chat.chat)
+app.command()(drain.drain)
 app.command()(top.top)
 app.command()(tree.tree)
 app.command()(tracing.trace)

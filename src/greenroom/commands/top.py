@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from greenroom.commands.drain import line_of as line_of_drain
 from greenroom.commands.running import running_or_exit
 from greenroom.commands.screen import harmless
 from greenroom.commands.table import counted, span, table
@@ -18,7 +19,7 @@ CLOSE_SCREEN = "\x1b[?25h\x1b[?1049l"
 FROM_THE_TOP = "\x1b[H"
 REST_OF_LINE, REST_OF_SCREEN = "\x1b[K", "\x1b[J"
 HEADER = ("ACTOR", "PHASE", "BUSY", "TURNS/S", "WAIT", "DEPTH", "PEAK", "TURNS", "RESTARTS", "REFUSED", "LONGEST")
-LINES_ABOVE = 5
+LINES_ABOVE = 6
 
 
 class By(enum.StrEnum):
@@ -82,13 +83,14 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     """What was found, as text."""
     system = found["system"]
     away = "  STORAGE IS AWAY" if system["storage_is_away"] else ""
-    alarms = system["alarms"]
+    alarms, sockets = system["alarms"], found.get("sockets")
     head = [
         f"{counted(found['cells'], 'actor')}, "
         f"{counted(system['asks_pending'], 'deadline')} and timers, "
         f"{system['crashes']} {'crash' if system['crashes'] == 1 else 'crashes'}, "
         f"{counted(system['dead_letters'], 'dead letter')}{away}",
         *([] if alarms is None else [_line_of_alarms(alarms)]),
+        *([] if sockets is None else [line_of_drain(sockets)]),
         f"by {found['by']}, over {span(found['seconds'])}",
         "",
     ]

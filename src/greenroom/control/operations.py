@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import BaseModel, ConfigDict
 
+from greenroom.control.draining import Drainable
 from greenroom.control.server import Operation, OperationRefused, SendItem
 from greenroom.runtime import ActorSystem, Address, Inspection, address_in, as_json
 
@@ -64,8 +65,8 @@ class DeadLettersQuestion(Question):
     limit: Count = 20
 
 
-def operations_of(system: ActorSystem) -> dict[str, Operation]:
-    """The operations that look at *system*."""
+def operations_of(system: ActorSystem, drain: Drainable | None = None) -> dict[str, Operation]:
+    """The operations that look at *system*, and say how the sockets of *drain* stand."""
     look = Inspection(system)
 
     async def tree(arguments: dict[str, Any], _: SendItem) -> Any:
@@ -81,7 +82,8 @@ def operations_of(system: ActorSystem) -> dict[str, Operation]:
     async def top(arguments: dict[str, Any], _: SendItem) -> Any:
         question = TopQuestion.model_validate(arguments)
         found = await look.top(by=question.by, limit=question.limit, seconds=question.seconds)
-        return {"at": system.clock.wall_milliseconds(), "system": about(system), **as_json(found)}
+        sockets = None if drain is None else as_json(drain.statistics())
+        return {"at": system.clock.wall_milliseconds(), "system": about(system), "sockets": sockets, **as_json(found)}
 
     async def trace(arguments: dict[str, Any], send: SendItem) -> Any:
         question = TraceQuestion.model_validate(arguments)
