@@ -53,6 +53,7 @@ class Greenroom(Server):
             "WS_COMPRESSION": "true",  # for a client that offers it: fanout-deflate alone
             "WS_MAX_PER_USER": "100",
             "WS_MAX_PER_ADDRESS": "0",
+            "WS_CONNECTS_PER_SECOND": "0",
         }
 
     def start(self) -> None:

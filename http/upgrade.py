@@ -2,11 +2,13 @@
 
     Origin listed or absent? ── no ──▶ 403
     room for one more socket, in all and from this address? ── no ──▶ 503, 429
+    greenroom.v1 and more come at once than should? ── yes ──▶ 503 (door.py)
     a credential is shown?
       ├─ it is wrong ──▶ 401
       ├─ it is right, and the user has room ──▶ Admitted(principal)            no room ──▶ 429
       └─ none: greenroom.v1 ──▶ Admitted(None), it says `start` within 10 s    too many such ──▶ 503, 429
                without subprotocol ──▶ 401
+    without subprotocol and more come at once than should: it waits, 20 s at most, and the room is looked at again
 
 `?token=` takes only a ticket, and takes it away. An Authorization header beside it must be right, too, and of the same
 user; when it is wrong the ticket is still good. A cookie beside a ticket or a header is not looked at: a browser adds
@@ -21,6 +23,7 @@ from typing import Final, Protocol
 from werkzeug.datastructures import Headers
 
 from greenroom.http.auth import ACT_AS_HEADER, Authenticator, Principal
+from greenroom.http.door import Door
 from greenroom.http.errors import ApiError
 from greenroom.http.origins import Origins
 from greenroom.http.tickets import Tickets
@@ -136,17 +139,23 @@ async def admit(
     origins: Origins,
     counts: SocketCounts,
     caps: SocketCaps,
+    door: Door,
     request_id: str = "",
 ) -> Admitted | UpgradeRefused:
-    """Decide. Counts nothing itself: between this and the adoption a few more may slip in, never many. Never raises."""
+    """Decide. Counts no sockets: between this and the adoption a few more may slip in, never many. Never raises."""
     try:
         _check_origin(request, origins)
-        check_room(request.address, counts, caps)
+        _check_room(request, counts, caps)
+        door.check(is_v1=request.is_v1)
         principal = await _identify(request, authenticator, tickets)
         if principal is None:
             _check_unauthenticated(request, counts)
         else:
-            check_user(principal, counts, caps)
+            _check_user(principal, counts, caps)
+        if await door.enter(is_v1=request.is_v1):
+            assert principal is not None, "only the existing client waits, and it is never let in without one"
+            _check_room(request, counts, caps)
+            _check_user(principal, counts, caps)
     except ApiError as refusal:
         return _refusal(refusal, request, request_id)
     except StorageUnavailable:

@@ -72,6 +72,7 @@ class Drain:
         self._moved = self._total = 0
         self._ends_at = 0.0
         self.state = DrainState.SERVING
+        self.is_stopping = trio.Event()
 
     def statistics(self) -> DrainStatistics:
         """How far it is."""
@@ -107,6 +108,7 @@ class Drain:
     async def stop(self) -> None:
         """Move everybody and wait until they have heard it. Cancelled: the rest is told at once, and cut."""
         self.state = DrainState.STOPPING
+        self.is_stopping.set()
         self._scope.cancel(reason="the process stops")
         connections = self._engine.open_connections()
         self._total, self._moved = len(connections), 0

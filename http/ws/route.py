@@ -13,6 +13,7 @@ from quart import Quart, Response, websocket
 from greenroom.http.adoption import adopt, offered_extensions
 from greenroom.http.app import refuse_upgrade, request_id
 from greenroom.http.auth import Principal
+from greenroom.http.door import Door
 from greenroom.http.origins import Origins, Proxies
 from greenroom.http.tickets import Tickets
 from greenroom.http.upgrade import V1, Admitted, SocketCaps, UpgradeRefused, UpgradeRequest, admit
@@ -32,7 +33,7 @@ class Admission:
     origins: Origins
     proxies: Proxies
     caps: SocketCaps
-    compresses: bool = False
+    door: Door
 
 
 def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) -> None:
@@ -57,6 +58,7 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
             origins=admission.origins,
             counts=sockets.engine,
             caps=admission.caps,
+            door=admission.door,
             request_id=request_id(),
         )
         if isinstance(decision, UpgradeRefused):

@@ -33,6 +33,7 @@ from greenroom.http.app import OPERATIONS, make_app
 from greenroom.http.auth import Authenticator
 from greenroom.http.checkup import Checkup
 from greenroom.http.development import DevelopmentGate
+from greenroom.http.door import Door
 from greenroom.http.origins import Origins, Proxies
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.rest.email import email_operations
@@ -372,10 +373,8 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
         ),
     )
     caps = SocketCaps(_sockets_max(settings), settings.ws_max_per_user, settings.sockets_per_address_max)
-    sockets = house.sockets
-    live = (stream_operations(sockets, caps), presence_operations(sockets), polling_operations(sockets))
-    app = make_app(services, [*OPERATIONS, email_operations(house.post_office), *live])
-    add_socket_route(app, sockets, Admission(tickets, origins, proxies, caps, settings.ws_compression))
+    door = Door(settings.ws_connects_per_second, house.engine.drain.is_stopping)
+    add_socket_route(app, house.sockets, Admission(tickets, origins, proxies, caps, door))
     return app, development
 
 

@@ -214,7 +214,9 @@ class Settings(BaseSettings):
     ws_max_per_address: Annotated[
         int | None, Ge(0), Le(1_000_000), About("0 = none; default none on loopback, else 1,000", "1000", "sockets")
     ] = None
-    ws_compression: Annotated[bool, About("frames of 512 bytes and more, for clients that offer it", "true")] = False
+    ws_connects_per_second: Annotated[
+        int, Ge(0), Le(100_000), About("new ones; beyond: v1 503, compat waits to 20 s; 0 = none", "500", "sockets/s")
+    ] = 500
     ws_heartbeat_interval: Annotated[
         Milliseconds, About("compat: quiet for so long, the client is pinged", "30000", "ms")
     ] = 30_000

@@ -1,10 +1,13 @@
 """The decision at the WebSocket upgrade, each sentence of the design."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
+import trio
 
+from greenroom.http.door import Door
 from greenroom.http.origins import Origins
 from greenroom.http.upgrade import (
     UNAUTHENTICATED_PER_ADDRESS_MAX,
@@ -44,7 +47,9 @@ class Counts:
         return self.addresses.get(address, 0)
 
 
-async def decide(front: Front, counts: Counts | None = None, caps: SocketCaps = CAPS, **shown: Any) -> Any:
+async def decide(
+    front: Front, counts: Counts | None = None, caps: SocketCaps = CAPS, door: Door | None = None, **shown: Any
+) -> Any:
     services = front.services
     return await admit(
         UpgradeRequest(address=HERE, **shown),
@@ -53,6 +58,7 @@ async def decide(front: Front, counts: Counts | None = None, caps: SocketCaps = 
         origins=ORIGINS,
         counts=counts or Counts(),
         caps=caps,
+        door=door or Door(0, trio.Event()),
         request_id="r1",
     )
 
@@ -234,3 +240,64 @@ async def test_when_storage_does_not_answer_it_is_503(front: Front, monkeypatch:
 
     monkeypatch.setattr(front.services.sessions, "find", away)
     assert (await refused(front, cookies={"pitchey-session": "some-session"}))[0] == 503
+
+
+def used_up(per_second: int, line_seconds: float = 0.0) -> Door:
+    """A door that has let in all that it may for a second, and has a line of so many seconds."""
+    door = Door(per_second, trio.Event())
+    assert door._bucket is not None
+    for _ in range(round(per_second * (1 + line_seconds))):
+        door._bucket.take(trio.current_time())
+    return door
+
+
+async def test_v1_that_comes_too_fast_is_503_before_its_credential_is_looked_at(front: Front):
+    door = used_up(10, 0.3)
+    decision = await decide(front, door=door, subprotocols=[V1], authorization="Bearer wrong")
+    assert (decision.status, decision.body["error"]["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert decision.headers["Retry-After"] == "1"
+    await trio.sleep(0.5)
+    assert (await decide(front, door=door, subprotocols=[V1], authorization="Bearer wrong")).status == 401
+    await admitted(front, door=door, subprotocols=[V1], authorization=f"Bearer {front.token('17')}")
+
+
+async def test_the_existing_client_waits_its_turn_and_is_let_in(front: Front):
+    began = trio.current_time()
+    await admitted(front, door=used_up(10, 0.3), authorization=f"Bearer {front.token('17')}")
+    assert trio.current_time() - began == pytest.approx(0.4, abs=0.15)
+
+
+async def test_the_existing_client_without_a_credential_hears_so_at_once(front: Front):
+    with trio.fail_after(1):
+        assert (await refused(front, door=used_up(10, 10.0)))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("full", "status"),
+    [(Counts(total=1000), 503), (Counts(addresses={HERE: 100}), 429), (Counts(users={17: 20}), 429)],
+)
+async def test_who_has_waited_is_refused_over_the_hard_cap_alone(front: Front, full: Counts, status: int):
+    counts, answers = Counts(), []
+
+    async def ask() -> None:
+        shown = {"authorization": f"Bearer {front.token('17')}"}
+        answers.append((await refused(front, counts, door=used_up(10, 0.4), **shown))[0])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(0.2)
+        counts.__dict__.update(full.__dict__)
+    assert answers == [status]
+
+
+async def test_nobody_is_left_in_line_when_the_process_stops(front: Front):
+    door = used_up(10, 10.0)
+    with trio.fail_after(2):
+        async with trio.open_nursery() as nursery:
+            for user in range(1, 6):
+                shown = {"authorization": f"Bearer {front.token(str(user))}"}
+                nursery.start_soon(partial(admitted, front, door=door, **shown))
+            while door.statistics().waiting < 5:  # noqa: ASYNC110 - PostgreSQL is asked before
+                await trio.sleep(0.01)
+            door._is_closing.set()
+    assert door.statistics().waiting == 0

@@ -1,0 +1,100 @@
+"""The door for new sockets: so many a second, and a burst of one second's worth.
+
+A client of greenroom.v1 that comes too fast is answered 503 before anything is asked about it, with a `Retry-After`
+that spreads those who were refused over the time it takes to let them in. The existing client would be stuck by any
+refusal (existing-system.md section 2.7), so it is made to wait in line, WAIT_SECONDS_MAX at most, and is then let in
+whatever the rate: for it the caps are the only limit. At most WAITING_MAX wait, as each holds its handshake; beyond
+that the line costs more than those in it, and they come in at once. When the process stops nobody is left in line: what
+was taken from the listener is upgraded, and moved like every other socket.
+
+`Bucket` is the arithmetic, a generic cell rate algorithm (ITU-T I.371); time is its argument.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from greenroom.http.errors import ApiError
+
+WAIT_SECONDS_MAX: Final = 20.0
+WAITING_MAX: Final = 4096
+RETRY_SECONDS_MAX: Final = 30
+BURST_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DoorStatistics:
+    """Now waiting; since the start: let in, told to wait, refused with 503."""
+
+    waiting: int
+    let_in: int
+    waited: int
+    refused: int
+
+
+class Bucket:
+    """*per_second* in the long run, at once as many as BURST_SECONDS hold. now: any clock that never goes back."""
+
+    def __init__(self, per_second: float) -> None:
+        self._spacing = 1 / per_second
+        self._slack = BURST_SECONDS - self._spacing if per_second > 1 else 0.0
+        self._empty_at = -math.inf  # when all that was taken is paid for
+        self._promised_at = -math.inf
+
+    def wait_seconds(self, now: float) -> float:
+        """How long one who came now would wait; 0 when there is room."""
+        return max(0.0, self._empty_at - self._slack - now)
+
+    def take(self, now: float) -> float:
+        """Take one place; how long to wait for it."""
+        wait = self.wait_seconds(now)
+        self._empty_at = max(self._empty_at, now) + self._spacing
+        return wait
+
+    def promise(self, now: float) -> int:
+        """When one who is refused may come back, in whole seconds: each a little later than the one before."""
+        self._promised_at = max(self._promised_at, now + self.wait_seconds(now)) + self._spacing
+        return min(max(1, math.ceil(self._promised_at - now)), RETRY_SECONDS_MAX)
+
+
+class Door:
+    """Asked twice for each upgrade: `check` before its credential is looked at, `enter` after."""
+
+    def __init__(self, per_second: int, is_closing: trio.Event) -> None:
+        """per_second: 0 for no limit. is_closing: set when the process stops."""
+        self._bucket = Bucket(per_second) if per_second else None
+        self._is_closing = is_closing
+        self._waiting = self._let_in = self._waited = self._refused = 0
+
+    def statistics(self) -> DoorStatistics:
+        """Counts of this moment."""
+        return DoorStatistics(self._waiting, self._let_in, self._waited, self._refused)
+
+    def check(self, *, is_v1: bool) -> None:
+        """Refuse a v1 client for which there is no room now. Raises: ApiError 503."""
+        bucket, now = self._bucket, trio.current_time()
+        if bucket is not None and is_v1 and bucket.wait_seconds(now) > 0:
+            self._refused += 1
+            seconds = bucket.promise(now)
+            raise ApiError("SERVICE_UNAVAILABLE", "too many sockets come at once: come back later", retry_after=seconds)
+
+    async def enter(self, *, is_v1: bool) -> bool:
+        """Take a place, and wait for it if it is not v1. True when it waited: what was true before may not be now."""
+        bucket, now = self._bucket, trio.current_time()
+        self._let_in += 1
+        if bucket is None or (not is_v1 and bucket.wait_seconds(now) >= WAIT_SECONDS_MAX):
+            wait_seconds = 0.0 if bucket is None else WAIT_SECONDS_MAX  # takes no place: the line stays finite
+        else:
+            wait_seconds = bucket.take(now)
+        if is_v1 or wait_seconds <= 0 or self._waiting >= WAITING_MAX or self._is_closing.is_set():
+            return False
+        self._waiting += 1
+        self._waited += 1
+        try:
+            with trio.move_on_after(wait_seconds):
+                await self._is_closing.wait()
+        finally:
+            self._waiting -= 1
+        return True
