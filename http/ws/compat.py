@@ -131,7 +131,8 @@ class CompatSession(SocketSession):
             return None
         if silent >= limits.compat_ping_seconds and not was_pinged:
             self._pinged_at = now
-            self._tell("ping", {"timestamp": self._now_iso()}, CONTROL)
+            now_ms = self.services.clock.wall_milliseconds()
+            self.connection.write_ahead(events.compat("ping", {"timestamp": events.iso(now_ms)}, now_ms))
             return max(1.0, limits.compat_silence_seconds - max(silent, limits.compat_ping_seconds))
         return max(1.0, (limits.compat_silence_seconds if was_pinged else limits.compat_ping_seconds) - silent)
 
@@ -303,7 +304,7 @@ class CompatSession(SocketSession):
     def _ping(self, fields: dict[str, Any]) -> None:
         """Answered at once: three late answers and the client drops the connection."""
         frame = {"type": "pong", "timestamp": self._now_iso()}
-        self.connection.write(events.frame_of(frame), CONTROL)
+        self.connection.write_ahead(events.frame_of(frame))
 
     def _pong(self, fields: dict[str, Any]) -> None:
         """Any byte counts as a sign of life."""

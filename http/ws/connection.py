@@ -7,14 +7,15 @@
 
 `write` collects what one pass of the loop has for the socket, so that an ack and the messages of one commit are one
 send. Classes: CONTROL and DURABLE are never dropped from an open connection; EPHEMERAL is dropped first, as soon as
-the queue is half full. Nothing here waits.
+the queue is half full. Pings and pongs go ahead of whole frames that wait. Nothing here waits.
 """
 
 import secrets
 import socket
 from collections import deque
+from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
 
 import trio
 
@@ -184,7 +185,21 @@ class Connection:
         if self.is_clear:
             self._send(frame)
         else:
+            self.write_ahead(frame)
+
+    def write_ahead(self, frame: bytes) -> None:
+        """Send a sign of life: ahead of all that waits for the peer, behind what is out in part.
+
+        On a slow line a ping behind a megabyte comes too late, and an answer that nobody waits for any more.
+        """
+        if self._queue is None or self.is_closing:
             self.write(frame, CONTROL)
+        elif self._has_room(frame):
+            if len(self._queue) > 1 and _may_grow(second := self._queue[1]):
+                second += frame
+            else:
+                self._queue.insert(1, bytearray(frame))
+            self._queued_bytes += len(frame)
 
     @property
     def may_fall_in(self) -> bool:
@@ -214,7 +229,7 @@ class Connection:
         size = 0
         for frame in frames:
             if piece and size + len(frame) > SEND_BYTES_MAX:
-                self._send(b"".join(piece))
+                self._send_piece(piece)
                 piece, size = [], 0
             if self._queue is not None:
                 self._enqueue(frame, DURABLE)
@@ -224,7 +239,23 @@ class Connection:
                 piece.append(frame)
                 size += len(frame)
         if piece:
-            self._send(b"".join(piece))
+            self._send_piece(piece)
+
+    def _send_piece(self, frames: list[bytes]) -> None:
+        data = b"".join(frames)
+        try:
+            sent = self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.abort()
+            return
+        if sent < len(data):
+            first, *rest = _rest_of(frames, sent)
+            self.block(bytes(first))
+            for frame in rest:  # each for itself, so that a ping finds its place between them
+                if not self.is_closing:
+                    self._enqueue(bytes(frame), DURABLE)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -255,22 +286,28 @@ class Connection:
         if kind == EPHEMERAL and not self.takes_ephemeral:
             self.engine.dropped_ephemeral += 1
             return
-        if self._queued_bytes + len(frame) > OUTBOX_BYTES_MAX:
-            self.close(SLOW_CONSUMER)
+        if not self._has_room(frame):
             return
         # A frame for a room is shared by all who wait for it, and kept as it is; one for this socket alone joins the
         # last such: an object for each would take several times its bytes.
-        last = self._queue[-1] if self._queue else None
-        if kind == CONTROL and isinstance(last, bytearray) and len(last) < JOINED_BYTES_MAX:
+        if kind == CONTROL and self._queue and _may_grow(last := self._queue[-1]):
             last += frame
         else:
             self._queue.append(bytearray(frame) if kind == CONTROL else frame)
         self._queued_bytes += len(frame)
 
+    def _has_room(self, frame: bytes) -> bool:
+        """Whether *frame* may wait; who has too much waiting is closed."""
+        if self._queued_bytes + len(frame) <= OUTBOX_BYTES_MAX:
+            return True
+        self.close(SLOW_CONSUMER)
+        return False
+
     def writable(self) -> None:
         """The kernel takes bytes again."""
         while self._queue:
-            data = self._take_queued()
+            parts = self._take_queued()
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
             try:
                 sent = self.sock.send(data)
             except (BlockingIOError, InterruptedError):
@@ -282,7 +319,7 @@ class Connection:
             if sent:
                 self._blocked_at = self.spoken_at = trio.current_time()
             if sent < len(data):
-                self._queue.appendleft(bytes(data[sent:]))
+                self._queue.extendleft(reversed(_rest_of(parts, sent)))
                 return
         self._queue = None
         self.engine.watch_writable(self, False)
@@ -291,13 +328,14 @@ class Connection:
         else:
             self.is_clear = True
 
-    def _take_queued(self) -> bytes | bytearray:
+    def _take_queued(self) -> list[bytes | bytearray]:
         assert self._queue is not None
-        parts, size = [], 0
+        parts: list[bytes | bytearray] = []
+        size = 0
         while self._queue and size < SEND_BYTES_MAX:
             parts.append(self._queue.popleft())
             size += len(parts[-1])
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts
 
     @property
     def takes_ephemeral(self) -> bool:
@@ -388,3 +426,17 @@ class Connection:
         self._queued_bytes = 0
         self.engine.forget(self)
         self.sock.close()
+
+
+def _rest_of(parts: Sequence[bytes | bytearray], sent: int) -> list[bytes | bytearray]:
+    """What is left of *parts* when *sent* bytes of them, and not all, are out."""
+    for index, part in enumerate(parts):
+        if sent < len(part):
+            return [bytes(part[sent:]) if sent else part, *parts[index + 1 :]]
+        sent -= len(part)
+    raise AssertionError("all of it was sent")
+
+
+def _may_grow(waiting: bytes | bytearray) -> TypeGuard[bytearray]:
+    """Whether small frames that wait may join this one."""
+    return isinstance(waiting, bytearray) and len(waiting) < JOINED_BYTES_MAX

@@ -324,7 +324,7 @@ class V1Session(SocketSession):
     def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
         now_ms = self.services.clock.wall_milliseconds()
         subject: dict[str, Any] = {"ts": now_ms} if command_id is None else {"id": command_id, "ts": now_ms}
-        self.connection.write(events.v1("pong", **subject), CONTROL)
+        self.connection.write_ahead(events.v1("pong", **subject))
 
     def _pong(self, command_id: str | None, frame: dict[str, Any]) -> None:
         """Any byte counts as a sign of life: nothing more to do."""

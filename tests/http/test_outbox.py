@@ -1,0 +1,175 @@
+"""What waits for a peer: pings and pongs overtake it, frames stay whole and in order, and it is bounded."""
+
+import contextlib
+import math
+import random
+import socket
+
+import pytest
+
+from greenroom.http.adoption import Adopted
+from greenroom.http.ws.connection import CONTROL, DURABLE, JOINED_BYTES_MAX, OUTBOX_BYTES_MAX
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.frames import text_frame
+
+PING = text_frame(b'{"type":"ping"}')
+
+
+class Silent:
+    """A session that says nothing by itself."""
+
+    user_id = 1
+    principal = None
+    is_v1 = True
+    is_present = False
+    device = ""
+    first_beat_seconds = math.inf
+
+    def seconds_left(self):
+        return math.inf
+
+    def closed(self):
+        pass
+
+
+class Line:
+    """A connection, and a peer who reads when it is told to."""
+
+    def __init__(self, engine):
+        near, self.peer = socket.socketpair()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for sock in (near, self.peer):
+            sock.setblocking(False)
+        self.connection = engine.adopt(Adopted(near, b"", ("127.0.0.1", 1), None), lambda _: Silent(), "127.0.0.1")
+        self.heard = bytearray()
+
+    def read(self, size):
+        """What came, up to so many bytes; then the engine writes on."""
+        with contextlib.suppress(BlockingIOError):
+            self.heard += self.peer.recv(size)
+        if self.connection.unsent_bytes:
+            self.connection.writable()
+
+    def frames(self):
+        """The payloads of all frames that came. Raises when one is not whole."""
+        found, data = [], bytes(self.heard)
+        while data:
+            size, start = data[1], 2
+            if size == 126:
+                size, start = int.from_bytes(data[2:4]), 4
+            elif size == 127:
+                size, start = int.from_bytes(data[2:10]), 10
+            assert data[0] == 0x81, data[:40]
+            assert len(data) >= start + size
+            found.append(data[start : start + size])
+            data = data[start + size :]
+        return found
+
+
+@pytest.fixture
+async def line(nursery):
+    return Line(SocketEngine(nursery))
+
+
+def number(count, size=500):
+    return text_frame(f"{count} ".encode().ljust(size, b"x"))
+
+
+def blocked(line, count=0):
+    """Write until the kernel takes no more."""
+    while not line.connection.unsent_bytes:
+        line.connection.write_now(number(count))
+        count += 1
+    return count
+
+
+def numbers(frames):
+    return [int(frame.split()[0]) for frame in frames if frame[:1].isdigit()]
+
+
+async def test_a_ping_overtakes_everything_but_the_frame_that_is_out_in_part(line):
+    count = blocked(line)
+    for index in range(count, count + 200):
+        line.connection.write(number(index))
+    line.connection.signal(PING)
+    while line.connection.unsent_bytes:
+        line.read(1000)
+    line.read(10**6)
+    frames = line.frames()
+    assert numbers(frames) == list(range(count + 200))
+    assert frames.index(b'{"type":"ping"}') <= count
+
+
+async def test_it_overtakes_what_was_handed_over_in_one_piece_and_taken_in_part(line):
+    connection = line.connection
+    for index in range(300):
+        connection.write(number(index))
+    connection.flush()
+    assert connection.unsent_bytes > 100_000
+    connection.write_ahead(PING)
+    for _ in range(3):  # what is taken in part again and again stays in its pieces
+        line.read(700)
+    connection.write_ahead(text_frame(b"{second}"))
+    while connection.unsent_bytes:
+        line.read(1000)
+    line.read(10**6)
+    frames = line.frames()
+    assert numbers(frames) == list(range(300))
+    assert frames.index(b'{"type":"ping"}') < 30
+    assert frames.index(b"{second}") < 60
+
+
+async def test_signs_of_life_keep_their_order_and_cost_no_object_each(line):
+    count = blocked(line)
+    for index in range(count, count + 50):
+        line.connection.write(number(index))
+    entries = len(line.connection._queue)
+    for index in range(100):
+        line.connection.write_ahead(text_frame(b"{pong %d}" % index))
+    assert len(line.connection._queue) - entries <= 100 * 12 // JOINED_BYTES_MAX + 1
+    while line.connection.unsent_bytes:
+        line.read(3000)
+    line.read(10**6)
+    pongs = [frame for frame in line.frames() if frame.startswith(b"{pong")]
+    assert pongs == [b"{pong %d}" % index for index in range(100)]
+
+
+async def test_signs_of_life_that_nobody_reads_are_bounded_like_everything(line):
+    blocked(line)
+    for _ in range(OUTBOX_BYTES_MAX // len(PING) + 1):
+        line.connection.write_ahead(PING)
+        if line.connection.is_closing:
+            break
+    assert line.connection.is_closing
+    assert line.connection.unsent_bytes < 10_000
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_whatever_is_written_and_however_it_is_read_frames_stay_whole_and_in_order(line, seed):
+    dice = random.Random(seed)
+    connection, count, pings = line.connection, 0, 0
+    for _ in range(400):
+        match dice.randrange(5):
+            case 0 | 1:
+                for _ in range(dice.randrange(1, 20)):
+                    connection.write(number(count, dice.choice([20, 500, 5000])), dice.choice([DURABLE, CONTROL]))
+                    count += 1
+                if dice.random() < 0.7:
+                    connection.flush()
+            case 2:
+                dice.choice([connection.signal, connection.write_ahead])(PING)
+                pings += 1
+            case _:
+                line.read(dice.choice([1, 100, 2000, 50_000]))
+        assert not connection.is_closing
+        if connection.unsent_bytes > OUTBOX_BYTES_MAX // 2:
+            while connection.unsent_bytes > 1000:
+                line.read(50_000)
+                connection.flush()
+    connection.flush()
+    while connection.unsent_bytes:
+        line.read(50_000)
+    line.read(10**6)
+    frames = line.frames()
+    assert numbers(frames) == list(range(count))
+    assert frames.count(b'{"type":"ping"}') == pings
