@@ -24,7 +24,10 @@ from greenroom.http.ws.services import SocketServices, failure_of, send_over_lim
 from greenroom.http.ws.session import SocketSession, commands_in
 from greenroom.runtime import StorageUnavailable
 
-SMALL_ROOMS_TRIES: Final = 3
+CHANNELS_MAX: Final = 64
+CHANNEL_CHARACTERS_MAX: Final = 128
+LARGEST_ID: Final = 2**53 - 1
+STATUSES: Final = frozenset(("online", "away", "busy", "offline", "dnd"))
 _REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")
 _NO_INPUT: Final = frozenset(  # what a page does by itself
     ("subscribe", "unsubscribe", "request_initial_data", "get_unread_count")
@@ -59,34 +62,7 @@ class CompatSession(SocketSession):
         hub.compat.setdefault(self.user_id, []).append(self.connection)
         fields = {"sessionId": f"{self.connection.number:x}", "userId": self.user_id, "portalType": role}
         self._tell("connected", fields)
-        for sender_id, frame in hub.coming.take(self.connection, self.user_id):
-            if sender_id not in hub.blocks.hides(self.user_id):
-                self.connection.write(frame)
-        self.services.engine.spawn(self._watch_small_rooms)
-
-    async def _watch_small_rooms(self) -> None:
-        """Learn in which rooms this user may be shown, and shows, presence; then appear.
-
-        Who came or went while storage was read is not in what it said: that is made good after it, or somebody who was
-        removed in that moment would be shown who is online there.
-        """
-        assert self.user_id is not None
-        hub, rooms = self.services.hub, dict[int, list[int]]()
-        for _ in range(SMALL_ROOMS_TRIES):
-            with hub.small_rooms.noting_changes() as changes:
-                try:
-                    rooms = await self.services.last_seen.small_rooms_of(self.user_id)
-                except StorageUnavailable:
-                    await trio.lowlevel.checkpoint()
-            if not any(change.user_id == self.user_id and change.is_active for change in changes):
-                break  # else they came into a room meanwhile: who is in it must be read
-        if not self.connection.is_closing:
-            hub.watch_small_rooms(self.connection, rooms)
-            for change in changes:
-                hub.small_rooms.member_changed(change)
-            self.appear()
-            if self.initial_data_is_due:
-                compat_notifications.initial_data(self, {})
+        services.arrivals.add(self)
 
     # -- the engine's side --------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from greenroom.actors.errors import Refused
 from greenroom.actors.room.commands import Enter, RoomView, Send
 from greenroom.http.auth import Authenticator
 from greenroom.http.rate_limit import SlidingWindow
-from greenroom.http.ws.blocks import SocketBlocks
+from greenroom.http.ws.arrivals import Arrivals
 from greenroom.http.ws.codes import (
     BY_REFUSAL,
     RATE_LIMITED,
@@ -90,6 +90,7 @@ class SocketServices:
     last_seen: LastSeen
     authenticator: Authenticator
     people: People
+    arrivals: Arrivals
     limits: SocketLimits
     clock: Clock
     node: str

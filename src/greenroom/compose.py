@@ -44,6 +44,7 @@ from greenroom.http.services import RoomServices, Services
 from greenroom.http.streams.route import stream_operations
 from greenroom.http.tickets import Tickets
 from greenroom.http.upgrade import SocketCaps
+from greenroom.http.ws.arrivals import Arrivals
 from greenroom.http.ws.codes import FORBIDDEN
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
@@ -318,6 +319,7 @@ def _socket_services(
         last_seen=storage.last_seen,
         authenticator=authenticator,
         people=People(engine, presence, storage.users),
+        arrivals=Arrivals(engine, hub, storage.last_seen),
         limits=SocketLimits(
             messages=SlidingWindow(settings.messages_per_minute),
             commands=SlidingWindow(settings.ws_commands_per_minute),

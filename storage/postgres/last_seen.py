@@ -5,6 +5,7 @@ After kill -9 the people of that run were last seen when the run's own row was l
 """
 
 import uuid
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import structlog
@@ -47,10 +48,13 @@ class LastSeen:
                 seen[user_id] = seen[user_id]._replace(at_ms=self._changes[user_id][1])
         return {user_id: found for user_id, found in seen.items() if found.at_ms is not None}
 
-    async def small_rooms_of(self, user_id: int) -> dict[int, list[int]]:
-        """The user's conversations of at most 200 members: id → members."""
-        rows = await self._postgres.fetch("select_small_rooms_of", user_id, SMALL_ROOM_MEMBERS_MAX)
-        return {row["conversation_id"]: row["members"] for row in rows}
+    async def small_rooms_of(self, user_ids: Iterable[int]) -> dict[int, dict[int, list[int]]]:
+        """The conversations of at most 200 members of each of these users: user → id → members."""
+        found: dict[int, dict[int, list[int]]] = {user_id: {} for user_id in user_ids}
+        for row in await self._postgres.fetch("select_small_rooms_of", list(found), SMALL_ROOM_MEMBERS_MAX):
+            for user_id in row["users"]:
+                found[user_id][row["conversation_id"]] = row["members"]
+        return found
 
     async def run(self) -> None:
         """Register this process, then write batch after batch. Storage away: what waits is kept."""

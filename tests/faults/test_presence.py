@@ -234,9 +234,9 @@ def held_reading(live_house, monkeypatch):
     last_seen, has_read, arrives = live_house.house.storage.last_seen, trio.Event(), trio.Event()
     read = last_seen.small_rooms_of
 
-    async def read_and_wait(user):
-        rooms = await read(user)
-        if user == 2:
+    async def read_and_wait(users):
+        rooms = await read(users)
+        if 2 in users:
             has_read.set()
             await arrives.wait()
         return rooms

@@ -32,12 +32,18 @@ left join node_runs r on r.id = p.online_in
 where u.id = any($1::bigint[]);
 
 -- name: select_small_rooms_of
--- The conversations of a user that are small enough to tell presence in, with their members.
-select me.conversation_id, array_agg(p.user_id) as members
-from participants me
-join participants p on p.conversation_id = me.conversation_id and p.is_active
-where me.user_id = $1 and me.is_active
-group by me.conversation_id
+-- The conversations of some users that are small enough to tell presence in: whose of these users they are, and all
+-- their members. One row for each conversation, however many of the users are in it.
+with mine as (
+    select conversation_id, array_agg(user_id) as users
+    from participants
+    where user_id = any($1::bigint[]) and is_active
+    group by conversation_id
+)
+select mine.conversation_id, mine.users, array_agg(p.user_id) as members
+from mine
+join participants p on p.conversation_id = mine.conversation_id and p.is_active
+group by mine.conversation_id, mine.users
 having count(*) <= $2;
 
 -- name: select_invisible_users
