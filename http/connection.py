@@ -37,7 +37,8 @@ from hypercorn.typing import WorkerContext as WorkerContextPort
 
 from greenroom.http.adoption import HAND_KEY, Hand, Stage
 from greenroom.http.errors import CODE_OF, failure
-from greenroom.http.heads import StrictHeads, asks_for_stream, asks_for_websocket, refusal_of, without_extensions
+from greenroom.http.heads import StrictHeads, asks_for_websocket, refusal_of, without_extensions
+from greenroom.http.turnstile import Turnstile
 
 log = structlog.get_logger()
 
@@ -91,6 +92,7 @@ class Connection:
         context: WorkerContext,
         state: ConnectionState,
         limits: HttpLimits,
+        turnstile: Turnstile,
     ) -> None:
         self.hand = hand
         self.scope = trio.CancelScope()
@@ -99,6 +101,8 @@ class Connection:
         self._context = context
         self._state = ConnectionState({**state, HAND_KEY: hand})
         self._limits = limits
+        self._turnstile = turnstile
+        self._is_queueing = self._has_place = False
         self._reading = trio.CancelScope()
         self._send_lock = trio.Lock()
         self._idle_since = trio.current_time()
@@ -128,9 +132,7 @@ class Connection:
     def overdue(self, now: float) -> Overdue | None:
         """Say which limit has passed at `now` (trio time). An application that works on an answer has none."""
         limits, progressed = self._limits, self.hand.progressed_at
-        if self._is_shaking_hands:
-            return Overdue.HANDSHAKE if now - self._idle_since > limits.handshake_seconds_max else None
-        if self._protocol is None or self._expired is not None:
+        if self._protocol is None or self._expired is not None or self._is_queueing:
             return None
         if self.hand.sending:
             return Overdue.STALLED if now - progressed > limits.stalled_seconds_max else None
@@ -185,12 +187,35 @@ class Connection:
                 data = await self.hand.receive()
             except (OSError, trio.ClosedResourceError):
                 return
-            if data and self._head_since is None and protocol.is_between_requests:
-                self._head_since = trio.current_time()
-            await protocol.handle(RawData(data))
+            if data and protocol.is_between_requests:
+                await self._take_place()
+                if self._head_since is None:
+                    self._head_since = trio.current_time()
+            try:
+                await protocol.handle(RawData(data))
+            finally:
+                self.leave_place()
             if not data:
                 await self._finish_last_answer(protocol)
                 return
+
+    async def _take_place(self) -> None:
+        """Pass the turnstile. The peer is not blamed for the time that it takes."""
+        queued_at = trio.current_time()
+        self._is_queueing = True
+        try:
+            await self._turnstile.enter()
+        finally:
+            self._is_queueing = False
+        self._has_place = True
+        if self._head_since is not None:
+            self._head_since += trio.current_time() - queued_at
+
+    def leave_place(self) -> None:
+        """The head is read, or is not whole yet: let the next one pass. Nothing when it was done already."""
+        if self._has_place:
+            self._has_place = False
+            self._turnstile.leave()
 
     async def _finish_last_answer(self, protocol: "FrontProtocol") -> None:
         """Let a client that has half-closed have its answer (stock Hypercorn cuts it, even in the middle).
@@ -326,6 +351,7 @@ class FrontProtocol(H11Protocol):
     async def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer with an error in the JSON envelope and end the connection. Nothing else is sent on it."""
         self._refused = True
+        self._owner.leave_place()
         request_id = uuid.uuid4().hex
         body = _error_body(status, message, request_id)
         headers = [
@@ -392,6 +418,7 @@ class FrontProtocol(H11Protocol):
         if upgrade:
             request, self._owner.hand.offers = without_extensions(request)
         await super()._create_stream(request)
+        self._owner.leave_place()
         if isinstance(self.connection, H11WSConnection):
             assert upgrade, "Hypercorn's notion of an upgrade has changed: see asks_for_websocket"
             self.connection.buffer.clear()

@@ -28,7 +28,7 @@ from hypercorn.utils import LifespanFailureError
 
 from greenroom.http.adoption import Hand
 from greenroom.http.connection import Connection, HttpLimits, Overdue, hypercorn_config
-from greenroom.http.tls import TlsTransport
+from greenroom.http.turnstile import Turnstile
 from greenroom.runtime import sleep_to_tick
 
 log = structlog.get_logger()
@@ -90,6 +90,7 @@ class HttpServer:
         self._tls = tls
         self._limits = limits
         self._config = hypercorn_config(limits)
+        self._turnstile = Turnstile()
         self._context = WorkerContext(max_requests=None)
         self._state: LifespanState = {}
         self._accepting = trio.CancelScope()
@@ -207,7 +208,13 @@ class HttpServer:
         plain.setblocking(False)
         hand = Hand(plain if self._tls is None else TlsTransport(plain, self._tls), peer)
         connection = Connection(
-            hand, self._app, self._config, self._context, ConnectionState(self._state), self._limits
+            Hand(sock, peer),
+            self._app,
+            self._config,
+            self._context,
+            ConnectionState(self._state),
+            self._limits,
+            self._turnstile,
         )
         self._connections.add(connection)
         return connection

@@ -1,0 +1,234 @@
+"""Crowds that misbehave, against the real process: memory is bounded, others are not disturbed, everything returns.
+
+Each test brings a crowd that does one thing wrong, while two people talk to each other. Afterwards the server must hold
+as many descriptors and tasks as before, and no more memory than it had. The full numbers are marked slow.
+"""
+
+import itertools
+import resource
+import struct
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from crowd import Crowd  # type: ignore[import-not-found]
+from server_process import ServerProcess  # type: ignore[import-not-found]
+from wire import V1, Socket, connect_tcp, frame, open_sockets, upgrade_request, wait_until  # type: ignore[import-not-found]
+
+MIB = 1024 * 1024
+PEOPLE = 200
+RETURN_SECONDS_MAX = 30.0
+_rooms = itertools.count(1_000_001)
+
+
+@pytest.fixture(scope="module")
+def hard_server():
+    """A server whose tasks can be counted, with a compat heartbeat that need not be waited for."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    settings = {"WS_HEARTBEAT_INTERVAL": 2000, "WS_CONNECTION_TIMEOUT": 4000, "ENVIRONMENT": "development"}
+    with ServerProcess(**settings) as server:
+        server.start()
+        yield server
+
+
+@asynccontextmanager
+async def undisturbed(server, *, memory_mib, slowest=2.0, returns_within=RETURN_SECONDS_MAX):
+    """Two people talk while the block lasts and until all has returned. memory_mib: that may be held more, at any time.
+
+    slowest: seconds that an ack and its copy to the other may take. Generous: the machine does much else besides.
+    """
+    await server.make_people(*range(1, PEOPLE + 1))
+    room = next(_rooms)
+    await server.make_room(room, [1_000_001, 1_000_002])
+    waits, peak = [], 0
+    async with open_sockets() as nursery:
+        talkers = [await Socket.open(nursery, server, user) for user in (1_000_001, 1_000_002)]
+        for sock in talkers:
+            await sock.start(room)
+        await trio.sleep(0.3)
+        before, tasks = server.usage(), server.tasks()
+        is_over = False
+
+        async def talk():
+            nonlocal peak
+            while not is_over:
+                began = trio.current_time()
+                ack = await talkers[0].ask("send", room, body="meanwhile", seconds=60)
+                await talkers[1].expect(
+                    "message", 60, after=max(0, len(talkers[1].events) - 50), seq=ack["data"]["seq"]
+                )
+                waits.append(trio.current_time() - began)
+                peak = max(peak, server.usage().memory_bytes)
+                await trio.sleep(0.02)
+
+        async with trio.open_nursery() as talking:
+            talking.start_soon(talk)
+            yield talkers
+            await wait_until(
+                lambda: server.usage().descriptors > before.descriptors + 3 and (before, server.usage()), returns_within
+            )
+            await wait_until(lambda: server.tasks() > tasks + 3 and (tasks, server.tasks()), 10)
+            is_over = True
+        after = server.usage()
+        held = (max(peak, after.memory_bytes) - before.memory_bytes) / MIB
+        print(f"slowest {max(waits):.2f} s of {len(waits)}, held at most {held:.1f} MiB, {before} then {after}")
+        assert [sock.close_code for sock in talkers] == [None, None]
+        assert max(waits) < slowest, f"a message took {max(waits):.2f} s"
+        assert held < memory_mib, f"{held:.1f} MiB more were held"
+    assert not server.faults(), server.faults()[0]
+
+
+def upgrades(server, count, protocol=V1, path="/ws"):
+    """Upgrade requests of so many sockets, of PEOPLE users."""
+    tokens = [server.token(user) for user in range(1, PEOPLE + 1)]
+    of_protocol = [] if protocol is None else [("Sec-WebSocket-Protocol", protocol)]
+    return [
+        upgrade_request(path, [("Authorization", f"Bearer {tokens[number % PEOPLE]}"), *of_protocol], server.port)
+        for number in range(count)
+    ]
+
+
+async def arrive(server, count, protocol=V1, **options):
+    crowd = Crowd(server.port, upgrades(server, count, protocol), **options)
+    await crowd.arrive(60)
+    assert crowd.statuses[101] == count, crowd.statuses
+    return crowd
+
+
+def scaled(few, many, seconds):
+    """Few in `make test`, many in `make test-slow`."""
+    return [few, pytest.param(many, marks=pytest.mark.slow(seconds=seconds))]
+
+
+@pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+@pytest.mark.parametrize("count", scaled(800, 10_000, 60))
+async def test_all_who_connect_at_once_come_in_and_nobody_else_waits_for_it(hard_server, count, protocol):
+    warm = await arrive(hard_server, 200, protocol)
+    warm.leave()
+    async with undisturbed(hard_server, memory_mib=20 + count * 12 / 1024):
+        crowd = await arrive(hard_server, count, protocol)
+        crowd.leave()
+
+
+@pytest.mark.parametrize("count", scaled(100, 2000, 40))
+async def test_pages_that_fall_silent_without_a_word_are_ended_by_the_heartbeat(hard_server, count):
+    async with undisturbed(hard_server, memory_mib=20 + count * 12 / 1024):
+        crowd = await arrive(hard_server, count, None)
+        await wait_until(lambda: count - crowd.ended(), 15)
+        crowd.leave()
+
+
+@pytest.mark.slow(seconds=60)
+async def test_v1_peers_that_fall_silent_without_a_word_are_ended_by_the_heartbeat(hard_server):
+    async with undisturbed(hard_server, memory_mib=45, returns_within=50):
+        crowd = await arrive(hard_server, 2000)
+        crowd.send(frame('{"type":"start"}'))
+        await trio.sleep(30)
+        assert crowd.ended() == 0
+        await wait_until(lambda: 2000 - crowd.ended(), 20)
+        crowd.leave()
+
+
+@pytest.mark.parametrize("count", scaled(50, 1000, 60))
+async def test_who_never_reads_costs_an_outbox_at_most(hard_server, count):
+    """Each asks for more than an outbox holds, from the first moment on, and takes not a byte."""
+    pings = frame(b"x" * 120, 9) * 60 + frame('{"type":"ping","id":"' + "x" * 60 + '"}') * 60
+    async with undisturbed(hard_server, memory_mib=10 + count * 1.3, returns_within=60):
+        crowd = Crowd(hard_server.port, [one + pings for one in upgrades(hard_server, count)], receive_buffer=2048)
+        await crowd.arrive(60)
+        assert crowd.statuses[101] == count
+        for _ in range(60):
+            crowd.send(pings)
+            await trio.sleep(0.02)
+        crowd.leave()
+
+
+OVERSIZED = {
+    "a frame of 2^63 bytes": b"\x81\xff" + struct.pack("!Q", 2**63 - 1) + b"\0\0\0\0",
+    "a frame of 4 GiB": b"\x81\xff" + struct.pack("!Q", 2**32) + b"\0\0\0\0" + b"x" * 2000,
+    "a frame one byte too long": b"\x81\xff" + struct.pack("!Q", 128 * 1024 + 1) + b"\0\0\0\0" + b"x" * 2000,
+    "fragments that are too long together": frame(b"x" * 60_000, final=False)
+    + frame(b"x" * 70_000, 0, final=False) * 2,
+}
+
+
+@pytest.mark.parametrize("count", scaled(100, 2000, 40))
+@pytest.mark.parametrize("what", OVERSIZED)
+async def test_what_is_too_big_is_closed_with_1009_and_never_held(hard_server, what, count):
+    async with undisturbed(hard_server, memory_mib=30 + count * 12 / 1024):
+        crowd = await arrive(hard_server, count)
+        crowd.send(OVERSIZED[what])
+        await wait_until(lambda: count - crowd.ended(), 20)
+        async with open_sockets() as nursery:
+            one = await Socket.open(nursery, hard_server, 1)
+            await one.send_bytes(OVERSIZED[what])
+            assert await one.wait_closed() == 1009
+        crowd.leave()
+
+
+@pytest.mark.parametrize("count", scaled(60, 1000, 40))
+async def test_messages_that_never_end_hold_no_more_than_one_message_each(hard_server, count):
+    """Just below the cap, and then nothing but dribble: a byte, an empty fragment, a ping between two fragments."""
+    async with undisturbed(hard_server, memory_mib=20 + count * 0.3):
+        crowd = await arrive(hard_server, count, None)
+        head = b"\x01\xff" + struct.pack("!Q", 100_000) + b"\0\0\0\0"
+        crowd.send(head + b"x" * 60_000)
+        for _ in range(20):
+            crowd.send(b"x")
+            await trio.sleep(0.05)
+        crowd.leave()
+
+
+@pytest.mark.slow(seconds=40)
+async def test_handshakes_that_dribble_and_connections_that_say_nothing_end_and_disturb_nobody(hard_server):
+    """Slowloris: 2,000 that send a byte of their head a second, 1,000 that send none."""
+    async with undisturbed(hard_server, memory_mib=90, returns_within=30):
+        socks = [await connect_tcp(hard_server.port) for _ in range(3000)]
+        head = upgrades(hard_server, 1)[0]
+        for at in range(13):
+            for sock in socks[:2000]:
+                try:
+                    sock.send(head[at : at + 1])
+                except OSError:
+                    continue
+            await trio.sleep(1)
+        await trio.sleep(4)
+        refused = [sock for sock in socks[:2000] if b" 408 " in _received(sock)]
+        assert len(refused) == 2000
+        for sock in socks:
+            sock.close()
+
+
+def _received(sock):
+    try:
+        return sock.recv(4096)
+    except OSError:
+        return b""
+
+
+async def test_pages_that_come_together_are_read_for_together(live_house):
+    await live_house.people(*range(1, 41))
+    room = await live_house.conversation(1, *range(2, 41))
+    last_seen, asked = live_house.house.storage.last_seen, []
+    read = last_seen.small_rooms_of
+
+    async def counted(users):
+        asked.append(len(users))
+        return await read(users)
+
+    last_seen.small_rooms_of = counted
+    async with open_sockets() as nursery:
+        pages = []
+
+        async def come(user):
+            pages.append(await Socket.open(nursery, live_house, user, protocol=None))
+
+        async with trio.open_nursery() as coming:
+            for user in range(1, 41):
+                coming.start_soon(come, user)
+        shown = live_house.house.presence
+        await wait_until(lambda: [user for user in range(1, 41) if not shown.is_online(user)], 10)
+        assert sum(asked) == 40
+        assert len(asked) < 20
+        assert live_house.house.hub.small_rooms.members[room] == set(range(1, 41))
