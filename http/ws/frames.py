@@ -25,6 +25,7 @@ except ImportError:  # pragma: no cover - the wheel of this platform has no C pa
 from greenroom.http.ws.deflate import Inflater, InflatesTooFar
 
 FRAME_BYTES_MAX: Final = 128 * 1024
+INSIDE_BYTES_MIN: Final = 1024
 BEGUN_BYTES_MAX: Final = 4096  # copied with every read until the frame is whole, so no more
 FRAGMENTS_MAX: Final = 1024  # of one message: empty ones would never reach its limit in bytes
 _SMALL_BYTES: Final = 126  # lengths below need no extension
@@ -103,8 +104,9 @@ class FrameReader:
 
     @property
     def is_inside_frame(self) -> bool:
-        """The beginning of a frame is here, and its end is not."""
-        return bool(self._begun) or (self._protocol is not None and len(self._protocol.reader.buffer) > 0)
+        """A kibibyte of a frame is here, or more, and its end is not: what comes next is cheap for its size."""
+        here = self._begun if self._protocol is None else self._protocol.reader.buffer
+        return len(here) >= INSIDE_BYTES_MIN
 
     def feed(self, data: bytes) -> Iterator[InboundFrame]:
         """What *data* completes, in order. After a CloseFrame or a Fault nothing more comes."""

@@ -15,6 +15,14 @@ from collections import Counter
 
 import trio
 
+_all: list["Crowd"] = []
+
+
+def leave_all() -> None:
+    """Cut all that any crowd still holds: for the end of a test that failed."""
+    while _all:
+        _all.pop().leave()
+
 
 class Crowd:
     """Sockets that say one thing each and keep quiet. receive_buffer: of each, in bytes, when it matters."""
@@ -26,6 +34,7 @@ class Crowd:
         self.seconds: list[float] = []  # from the beginning to the answer of each
         self.sockets: dict[int, socket.socket] = {}
         self._receive_buffer = receive_buffer
+        _all.append(self)
 
     async def arrive(self, seconds_max: float) -> None:
         """Connect all at once; returns when each has its answer, or is refused, or the time is over."""

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from crowd import Crowd  # type: ignore[import-not-found]
+from crowd import Crowd, leave_all  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
 from wire import V1, Socket, connect_tcp, frame, open_sockets, upgrade_request, wait_until  # type: ignore[import-not-found]
 
@@ -30,6 +30,13 @@ def hard_server():
     with ServerProcess(**settings) as server:
         server.start()
         yield server
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays():
+    """A test that fails leaves no thousands of descriptors to the next."""
+    yield
+    leave_all()
 
 
 @asynccontextmanager
@@ -91,7 +98,7 @@ def upgrades(server, count, protocol=V1, path="/ws"):
 
 async def arrive(server, count, protocol=V1, **options):
     crowd = Crowd(server.port, upgrades(server, count, protocol), **options)
-    await crowd.arrive(60)
+    await crowd.arrive(120)
     assert crowd.statuses[101] == count, crowd.statuses
     return crowd
 
@@ -136,7 +143,7 @@ async def test_who_never_reads_costs_an_outbox_at_most(hard_server, count):
     pings = frame(b"x" * 120, 9) * 60 + frame('{"type":"ping","id":"' + "x" * 60 + '"}') * 60
     async with undisturbed(hard_server, memory_mib=10 + count * 1.3, returns_within=60):
         crowd = Crowd(hard_server.port, [one + pings for one in upgrades(hard_server, count)], receive_buffer=2048)
-        await crowd.arrive(60)
+        await crowd.arrive(120)
         assert crowd.statuses[101] == count
         for _ in range(60):
             crowd.send(pings)

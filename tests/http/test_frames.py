@@ -145,7 +145,19 @@ def test_a_small_frame_that_a_read_has_cut_stays_on_the_quick_path() -> None:
     octets = frame(b"x" * 300)
     for cut in range(1, len(octets)):
         assert list(reader.feed(octets[:cut])) == []
-        assert reader.is_inside_frame
         assert list(reader.feed(octets[cut:])) == [TextFrame("x" * 300)]
-        assert not reader.is_inside_frame
     assert reader._protocol is None
+
+
+@pytest.mark.parametrize("opcode", [1, 9], ids=["text, on the quick path", "a ping, by the library"])
+def test_much_is_read_at_once_of_a_large_frame_alone(opcode: int) -> None:
+    """A thousand small frames in one read keep the loop for milliseconds, the rest of a large one for nothing."""
+    reader = FrameReader()
+    list(reader.feed(frame(b"x" * 120, opcode=opcode) * 60 + frame(b"x" * 120, opcode=opcode)[:-1]))
+    assert not reader.is_inside_frame
+    list(reader.feed(frame(b"x" * 120, opcode=opcode)[-1:]))
+    large = frame(b"x" * 100_000)
+    list(reader.feed(large[:2000]))
+    assert reader.is_inside_frame
+    assert list(reader.feed(large[2000:])) == [TextFrame("x" * 100_000)]
+    assert not reader.is_inside_frame
