@@ -17,6 +17,7 @@
  *            the achieved rate falls behind.
  *   durable  every sender keeps --window messages unacknowledged, for --seconds; counts acks.
  *   idle     opens all sockets, holds them in silence for --seconds. A first few are opened and closed before.
+ *   hold     opens all sockets, lets --warm seconds pass, and holds them for --seconds, answering pings.
  *   connect  socket 0 stays; the others connect, start, get ready and close, --count times, --concurrency at once.
  *   presence every second socket is opened; then --rate times a second one at random comes or goes, for --seconds. The
  *            sockets of a room are --members in a row, user number i + 1 at socket i. With --watch nobody joins a room:
@@ -110,9 +111,8 @@ static double quantile_ms(const struct histogram *h, double q) {
 
 /* --- options and state ------------------------------------------------------------------------------------------- */
 
-enum mode { FANOUT, DURABLE, IDLE, CONNECT, PRESENCE };
-#define MODES 5
-static const char *const mode_names[MODES] = {"fanout", "durable", "idle", "connect", "presence"};
+enum mode { FANOUT, DURABLE, IDLE, HOLD, CONNECT };
+static const char *const mode_names[] = {"fanout", "durable", "idle", "hold", "connect"};
 
 /* UPGRADING waits for the 101, STARTING for ready (and live, in v1), CLOSING for the server's close frame. */
 enum state { CLOSED, UPGRADING, STARTING, OPEN, CLOSING };
@@ -709,6 +709,12 @@ static void run(void) {
         open_all();
         quiet(option.seconds);
         break;
+    case HOLD:
+        open_all();
+        quiet(option.warm_seconds);
+        mark("begin");
+        quiet(option.seconds);
+        break;
     case CONNECT:
         if (conn_count < 2) fail("connect needs two sockets: the first only keeps the room warm");
         open_conn(&conns[0]);
@@ -782,10 +788,10 @@ static void read_options(int argc, char **argv) {
         }
     }
     int mode = -1;
-    for (int i = 0; optind < argc && i < MODES; i++)
+    for (int i = 0; optind < argc && i < 5; i++)
         if (strcmp(argv[optind], mode_names[i]) == 0) mode = i;
     if (mode < 0 || sockets == NULL || option.port == 0)
-        fail("usage: load fanout|durable|idle|connect|presence --port N --sockets FILE [--dialect v1] [--path /room/%%r] [...]");
+        fail("usage: load fanout|durable|idle|hold|connect --port N --sockets FILE [--dialect v1] [--path /room/%%r] [...]");
     if (option.body_bytes < TOKEN_BYTES || option.body_bytes > 10000) fail("--body is %d to 10000 bytes", TOKEN_BYTES);
     if (option.window < 1 || option.window > STAMPS) fail("--window is 1 to %d", STAMPS);
     if (option.deflate && option.body_bytes < 600) fail("--deflate needs a --body of 600 bytes: less is not compressed");

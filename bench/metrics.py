@@ -50,6 +50,10 @@ def metrics_of(scenario: Scenario, outcome: Outcome) -> Metrics:
     if scenario.mode == "idle":
         metrics["kb_per_connection"] = memory / counted["connects"]
         metrics["memory_mb"] = outcome.after.server_memory_kb / 1024
+    if scenario.mode == "hold":
+        metrics["connections"] = counted["connects"]
+        # Of as many as the machine allowed: twice the connections are twice the pings.
+        metrics["cpu_percent_of_20000"] = 100 * server / seconds * 20_000 / counted["connects"]
     if scenario.mode == "connect":
         metrics["cpu_us_per_connect"] = 1e6 * server / counted["connects"]
         metrics["postgres_cpu_us_per_connect"] = 1e6 * postgres / counted["connects"]

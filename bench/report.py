@@ -38,6 +38,8 @@ COLUMNS = {
     "ack_p99_ms": ("ack p99 ms", ".1f"),
     "kb_per_connection": ("KB/connection", ".2f"),
     "memory_mb": ("process MB", ".0f"),
+    "cpu_percent_of_20000": ("% of a core", ".2f"),
+    "connections": ("connections", ",.0f"),
     "server_cpu_seconds": ("server CPU s", ".2f"),
     "postgres_cpu_seconds": ("PostgreSQL CPU s", ".2f"),
     "client_cpu_seconds": ("client CPU s", ".2f"),

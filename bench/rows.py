@@ -65,6 +65,8 @@ ROWS = (
         _ratio("cpu_us_per_frame", "node-ws"), 0.9),
     Row("2", "fanout-full", "p99, to the larger of 25 ms and node ws", "node-ws", _p99_over_allowed, 1.0),
     Row("3", "idle", "memory per idle connection", None, _own("kb_per_connection"), 4.0, unit="KB"),
+    Row("–", "idle-20000", "idle CPU of 20,000 connections, of a core", None,
+        _own("cpu_percent_of_20000"), 3.0, unit="%"),
     Row("4", "connect", "CPU per connect, to bare Quart-Trio", "bare-quart-trio",
         _ratio("cpu_us_per_connect", "bare-quart-trio"), 1.15),
     Row("4", "connect-8", "the same, 8 at once", "bare-quart-trio",

@@ -31,6 +31,7 @@ from rows import Run
 from scenarios import SCENARIOS, Scenario
 from servers import BareQuartTrio, NodeWs, QuartTrioRoom, RunFailed, Server, WorkerdMemory, WorkerdSqlite
 
+FILES_BESIDES = 600  # what greenroom keeps for HTTP and its database, and the client for itself
 SERVER_NAMES = ("greenroom", "node-ws", "workerd-memory", "workerd-sqlite", "quart-trio", "bare-quart-trio")
 
 
@@ -38,10 +39,12 @@ def main() -> int:
     """Run what the command line asks for."""
     asked = _arguments()
     client_core, server_core = _two_cores()
-    _raise_open_files()
+    files = _raise_open_files()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are ended as after Ctrl-C
     compile_client()
-    scenarios = tuple(scenario.quickened() if asked.quick else scenario for scenario in asked.only)
+    scenarios = tuple(
+        (scenario.quickened() if asked.quick else scenario).fitted(files - FILES_BESIDES) for scenario in asked.only
+    )
     wanted = {name for scenario in scenarios for name in scenario.servers} & set(asked.servers)
     os.sched_setaffinity(0, {client_core})
     servers = tuple(_server(name, server_core, client_core) for name in SERVER_NAMES if name in wanted)
@@ -156,11 +159,12 @@ def _two_cores() -> tuple[int, int]:
     return cores[0], cores[1]
 
 
-def _raise_open_files() -> None:
+def _raise_open_files() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard < 6000:
         raise SystemExit(f"bench: {hard} open files are allowed, 6,000 are needed: raise the hard limit (ulimit -Hn).")
+    return hard
 
 
 if __name__ == "__main__":

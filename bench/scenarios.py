@@ -26,6 +26,10 @@ class Scenario:
     options: dict[str, float] = field(default_factory=dict)
     quick: dict[str, float] = field(default_factory=dict)
 
+    def fitted(self, sockets_max: int) -> "Scenario":
+        """The same with fewer rooms, where the machine allows fewer sockets."""
+        return replace(self, rooms=max(1, min(self.rooms, sockets_max // self.members)))
+
     def quickened(self) -> "Scenario":
         """The same load for a shorter time."""
         return replace(self, options=self.options | self.quick)
@@ -35,6 +39,7 @@ _CORES = ("server_cores", "postgres_cores", "client_cores")
 _FAN_OUT = ("cpu_us_per_frame", "frames_per_second", "p50_ms", "p99_ms", *_CORES)
 _DURABLE = ("messages_per_second", "ack_p50_ms", "ack_p99_ms", "cpu_us_per_message", *_CORES)
 _IDLE = ("kb_per_connection", "memory_mb", "server_cpu_seconds", "postgres_cpu_seconds", "client_cpu_seconds")
+_HOLD = ("cpu_percent_of_20000", "connections", "server_cpu_seconds", "postgres_cpu_seconds", "client_cpu_seconds")
 _CONNECT_MS = ("connect_p50_ms", "connect_p99_ms")
 _CONNECT = ("cpu_us_per_connect", "connects_per_second", *_CONNECT_MS, "postgres_cpu_us_per_connect")
 _PRESENCE = ("server_cores", "changes_per_second", "told_per_second", "told_share", "frames_per_second", *_CORES[1:])
@@ -125,6 +130,17 @@ SCENARIOS = (
         columns=_IDLE,
         options={"seconds": 2},
         quick={"seconds": 1},
+    ),
+    Scenario(
+        name="idle-20000",
+        title="Idle CPU: 20,000 connections in 20 rooms of 1,000 members, each pinged every 25 seconds",
+        mode="hold",
+        rooms=20,
+        members=1000,
+        senders=0,
+        servers=("greenroom",),
+        columns=_HOLD,
+        options={"warm": 5, "seconds": 25},
     ),
     Scenario(
         name="connect",

@@ -75,3 +75,17 @@ def test_a_row_is_judged_on_the_best_run_and_in_its_own_direction():
         row = rows["commit", unit]
         assert not row.holds(row.value(slow))
         assert row.holds(row.value(fast))
+
+
+def test_a_scenario_takes_as_many_rooms_as_the_machine_allows():
+    scenario = next(one for one in module("scenarios.py").SCENARIOS if one.name == "idle-20000")
+    assert scenario.fitted(50_000) == scenario
+    assert (scenario.fitted(19_400).rooms, scenario.fitted(19_400).members) == (19, 1000)
+    assert scenario.fitted(10).rooms == 1
+
+
+def test_every_column_and_row_of_the_scenarios_is_known():
+    scenarios, report, rows = module("scenarios.py"), module("report.py"), module("rows.py")
+    names = {one.name for one in scenarios.SCENARIOS}
+    assert {name for one in scenarios.SCENARIOS for name in one.columns} <= set(report.COLUMNS)
+    assert {row.scenario for row in rows.ROWS} <= names
