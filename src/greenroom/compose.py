@@ -424,11 +424,8 @@ def control_of(house: House) -> Callable[[], Operations]:
     )
     names = {"house": house, "system": system, "ref": system.ref, "service": system.service, "look": Inspection(system)}
     drain = house.engine.drain
-    return lambda: {
-        **operations_of(system, drain),
-        **drain_operations(drain),
-        "attach": console_operation(dict(names), why_not),
-    }
+    moving = drain_operations(drain)
+    return lambda: {**operations_of(system, drain), **moving, "attach": console_operation(dict(names), why_not)}
 
 
 @asynccontextmanager
