@@ -86,10 +86,10 @@ log = structlog.get_logger()
 
 # How long each part may take to stop: 8 s in all, below the 10 s that most who stop a process allow, with what a busy
 # machine and a PostgreSQL that hangs add to it.
-SOCKETS_STOP_SECONDS = 2.0
+SOCKETS_STOP_SECONDS = 2.5  # a compat socket that has just opened is kept for 2.1 (http/ws/drain.py)
 HTTP_DRAIN_SECONDS = 1.0
 HTTP_STOP_SECONDS = 0.5
-ACTORS_STOP_SECONDS = 4.0
+ACTORS_STOP_SECONDS = 3.5
 LAST_SEEN_STOP_SECONDS = 0.5
 STOP_SECONDS_MAX = 8.4  # when PostgreSQL is told to hurry
 DESCRIPTORS_RESERVED = 512
