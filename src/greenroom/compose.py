@@ -86,7 +86,7 @@ log = structlog.get_logger()
 
 # How long each part may take to stop: 8 s in all, below the 10 s that most who stop a process allow, with what a busy
 # machine and a PostgreSQL that hangs add to it.
-SOCKETS_STOP_SECONDS = 2.5  # a compat socket that has just opened is kept for 2.1 (http/ws/drain.py)
+SOCKETS_STOP_SECONDS = 2.5  # more than a compat socket that has just opened is kept for (http/ws/drain.py)
 HTTP_DRAIN_SECONDS = 1.0
 HTTP_STOP_SECONDS = 0.5
 ACTORS_STOP_SECONDS = 3.5
