@@ -19,6 +19,7 @@ from greenroom.http.adoption import adopt
 from greenroom.http.connection import FrontProtocol, HttpLimits, Overdue
 from greenroom.http.listener import close_listeners, open_listeners
 from greenroom.http.server import HookFailed, serve
+from greenroom.http.turnstile import PLACES
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 UPGRADE = (
@@ -538,6 +539,44 @@ async def test_at_the_limit_new_connections_wait_until_one_ends():
         await read_until(third, b'{"ok":true}\n')
         await second.aclose()
         await third.aclose()
+
+
+# The turnstile (test_turnstile.py has the rest).
+
+
+async def test_views_and_heads_that_are_not_whole_hold_no_place(front):
+    """Far more than there are places wait for something: a view, the rest of a head, a body."""
+    async with trio.open_nursery() as nursery:
+        streams = []
+        for begun in (
+            b"GET /long/2 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            GET[:-2],
+            POST_HEAD + b"Content-Length: 9\r\n\r\n",
+        ):
+            for _ in range(20):
+                stream = await front.connect()
+                streams.append(stream)
+                nursery.start_soon(stream.send_all, begun)
+        await wait_all_tasks_blocked(0.05)
+        with trio.fail_after(10):
+            assert (await front.exchange(GET[:-2] + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        for stream in streams:
+            await stream.aclose()
+
+
+async def test_who_queues_is_not_blamed_for_the_time_it_takes(quick):
+    turnstile = quick.server._turnstile
+    for _ in range(PLACES):
+        await turnstile.enter()
+    async with await quick.connect() as whole, await quick.connect() as cut:
+        await whole.send_all(GET)
+        await cut.send_all(GET[:-2])
+        await trio.sleep(0.6)
+        assert len(turnstile) == 2
+        for _ in range(PLACES):
+            turnstile.leave()
+        await read_until(whole, b'{"ok":true}\n')
+        assert b" 408 " in await read_to_end(cut), "its own time counts from here on"
 
 
 # Limits of time.
