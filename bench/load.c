@@ -111,8 +111,9 @@ static double quantile_ms(const struct histogram *h, double q) {
 
 /* --- options and state ------------------------------------------------------------------------------------------- */
 
-enum mode { FANOUT, DURABLE, IDLE, HOLD, CONNECT };
-static const char *const mode_names[] = {"fanout", "durable", "idle", "hold", "connect"};
+enum mode { FANOUT, DURABLE, IDLE, HOLD, CONNECT, PRESENCE };
+#define MODES 6
+static const char *const mode_names[MODES] = {"fanout", "durable", "idle", "hold", "connect", "presence"};
 
 /* UPGRADING waits for the 101, STARTING for ready (and live, in v1), CLOSING for the server's close frame. */
 enum state { CLOSED, UPGRADING, STARTING, OPEN, CLOSING };
@@ -788,10 +789,10 @@ static void read_options(int argc, char **argv) {
         }
     }
     int mode = -1;
-    for (int i = 0; optind < argc && i < 5; i++)
+    for (int i = 0; optind < argc && i < MODES; i++)
         if (strcmp(argv[optind], mode_names[i]) == 0) mode = i;
     if (mode < 0 || sockets == NULL || option.port == 0)
-        fail("usage: load fanout|durable|idle|hold|connect --port N --sockets FILE [--dialect v1] [--path /room/%%r] [...]");
+        fail("usage: load fanout|durable|idle|hold|connect|presence --port N --sockets FILE [--dialect v1] [--path /room/%%r] [...]");
     if (option.body_bytes < TOKEN_BYTES || option.body_bytes > 10000) fail("--body is %d to 10000 bytes", TOKEN_BYTES);
     if (option.window < 1 || option.window > STAMPS) fail("--window is 1 to %d", STAMPS);
     if (option.deflate && option.body_bytes < 600) fail("--deflate needs a --body of 600 bytes: less is not compressed");

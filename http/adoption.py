@@ -158,11 +158,17 @@ class Hand:
         """Whether it is TLS, which begins with `shake_hands`."""
         return isinstance(self._sock, TlsTransport)
 
-    async def shake_hands(self) -> None:
-        """Do the handshake of TLS. Raises OSError when the peer cannot, or goes."""
+    def shake_hands(self) -> bool:
+        """Take the next step of the handshake of TLS; True when it was the last.
+
+        Raises BlockingIOError until there is more to read, another OSError when the peer cannot, or goes.
+        """
         assert isinstance(self._sock, TlsTransport)
-        while not await self._when(trio.lowlevel.wait_readable, self._sock.shake_hands):
-            pass
+        return self._sock.shake_hands()
+
+    async def wait_readable(self) -> None:
+        """Return when there is more to read. Raises trio.ClosedResourceError."""
+        await trio.lowlevel.wait_readable(self._sock)
 
     async def receive(self) -> bytes:
         """Return what the peer sent, empty at its end. From HELD on: wait until cancelled. Raises OSError."""

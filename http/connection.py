@@ -17,7 +17,6 @@ sweeper asks all of them (`http/server.py`): no task and no timer per connection
 import json
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
@@ -32,18 +31,16 @@ from hypercorn.protocol.events import Data, EndData, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope
+from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.typing import WorkerContext as WorkerContextPort
 
 from greenroom.http.adoption import HAND_KEY, Hand, Stage
+from greenroom.http.application_tasks import ApplicationTasks
 from greenroom.http.errors import CODE_OF, failure
-from greenroom.http.heads import StrictHeads, asks_for_websocket, refusal_of, without_extensions
+from greenroom.http.heads import StrictHeads, asks_for_stream, asks_for_websocket, refusal_of, without_extensions
 from greenroom.http.turnstile import Turnstile
 
 log = structlog.get_logger()
-
-Send = Callable[[ASGISendEvent | None], Awaitable[None]]
-Put = Callable[[ASGIReceiveEvent], Awaitable[None]]
 
 DISCARDED_BYTES_MAX: Final = 256 * 1024
 DISCARD_SECONDS_MAX: Final = 1.0
@@ -132,7 +129,11 @@ class Connection:
     def overdue(self, now: float) -> Overdue | None:
         """Say which limit has passed at `now` (trio time). An application that works on an answer has none."""
         limits, progressed = self._limits, self.hand.progressed_at
-        if self._protocol is None or self._expired is not None or self._is_queueing:
+        if self._is_queueing:
+            return None
+        if self._is_shaking_hands:
+            return Overdue.HANDSHAKE if now - self._idle_since > limits.handshake_seconds_max else None
+        if self._protocol is None or self._expired is not None:
             return None
         if self.hand.sending:
             return Overdue.STALLED if now - progressed > limits.stalled_seconds_max else None
@@ -170,9 +171,13 @@ class Connection:
 
     async def _shake_hands(self) -> bool:
         """Begin TLS. False when the peer could not: it has heard why, and nobody else wants to know."""
-        self._is_shaking_hands = True
+        self._is_shaking_hands, is_done = True, False
         try:
-            await self.hand.shake_hands()
+            while not is_done:
+                try:
+                    is_done = await self._take_step()
+                except BlockingIOError:
+                    await self.hand.wait_readable()
         except (OSError, trio.ClosedResourceError) as fault:
             log.debug("http.handshake_failed", peer=self.hand.peer, why=str(fault))
             return False
@@ -180,6 +185,16 @@ class Connection:
             self._is_shaking_hands = False
         self._idle_since = trio.current_time()
         return True
+
+    async def _take_step(self) -> bool:
+        """Take one step of the handshake, in a place: an RSA key takes a millisecond. True when it was the last."""
+        await self._take_place()
+        try:
+            is_done = self.hand.shake_hands()
+            await trio.lowlevel.checkpoint()  # or all who wait would take theirs in one pass of the loop
+        finally:
+            self.leave_place()
+        return is_done
 
     async def _read(self, protocol: "FrontProtocol") -> None:
         while True:
@@ -208,11 +223,13 @@ class Connection:
         finally:
             self._is_queueing = False
         self._has_place = True
+        queued_seconds = trio.current_time() - queued_at
+        self._idle_since += queued_seconds
         if self._head_since is not None:
-            self._head_since += trio.current_time() - queued_at
+            self._head_since += queued_seconds
 
     def leave_place(self) -> None:
-        """The head is read, or is not whole yet: let the next one pass. Nothing when it was done already."""
+        """The head is read, or is not whole yet: let the next one pass. Nothing when that was done already."""
         if self._has_place:
             self._has_place = False
             self._turnstile.leave()
@@ -266,45 +283,6 @@ class Connection:
     def draining(self) -> bool:
         """Whether the server is about to stop, so that this answer is the last one."""
         return self._context.terminated.is_set()
-
-
-class ApplicationTasks:
-    """Runs the application for Hypercorn; unlike in Hypercorn's own, events for a finished application vanish.
-
-    There they wait for ever in a full queue that no one reads, and the connection's tasks and descriptor with them.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-
-    async def spawn_app(self, app: AppWrapper, config: Config, scope: Scope, send: Send) -> Put:
-        """Start the application for one request and return what feeds it."""
-        outgoing, incoming = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
-
-        async def put(event: ASGIReceiveEvent) -> None:
-            try:
-                await outgoing.send(event)
-            except trio.BrokenResourceError:
-                await trio.lowlevel.checkpoint()
-
-        self._nursery.start_soon(_run_application, app, scope, incoming, send)
-        return put
-
-    def spawn(self, func: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Start a task that ends with the connection: Hypercorn does so for WebSocket pings only (off here)."""
-        self._nursery.start_soon(func, *args)
-
-
-async def _run_application(
-    app: AppWrapper, scope: Scope, incoming: trio.MemoryReceiveChannel[ASGIReceiveEvent], send: Send
-) -> None:
-    try:
-        await app(scope, incoming.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
-    except* Exception as fault:
-        log.exception("http.application_failed", path=scope.get("path"), exc_info=fault)
-    finally:
-        incoming.close()
-        await send(None)
 
 
 class FrontProtocol(H11Protocol):

@@ -187,14 +187,18 @@ class Call:
         if self._auth == "user":
             self.principal.require_user()
 
+    async def look_again(self) -> None:
+        """Have who is asking be as of now, for whoever has waited since. Raises: ApiError, StorageUnavailable."""
+        if not self.services.authenticator.holds(self._looked_up):
+            await self._authenticate()
+
     async def read_json(self, bytes_max: int) -> dict[str, object]:
         """The body as a JSON object; an empty body is an empty one. Who is asking is as of its end, or later.
 
         Raises ApiError: 400, 415, as `_read_body`, and 401 for who may not ask any more. Raises StorageUnavailable.
         """
         data = await self._read_body(bytes_max)
-        if not self.services.authenticator.holds(self._looked_up):
-            await self._authenticate()
+        await self.look_again()
         if not data.strip():
             return {}
         if not is_json(self.request.mimetype.lower()):

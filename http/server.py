@@ -28,6 +28,7 @@ from hypercorn.utils import LifespanFailureError
 
 from greenroom.http.adoption import Hand
 from greenroom.http.connection import Connection, HttpLimits, Overdue, hypercorn_config
+from greenroom.http.tls import TlsTransport
 from greenroom.http.turnstile import Turnstile
 from greenroom.runtime import sleep_to_tick
 
@@ -208,13 +209,7 @@ class HttpServer:
         plain.setblocking(False)
         hand = Hand(plain if self._tls is None else TlsTransport(plain, self._tls), peer)
         connection = Connection(
-            Hand(sock, peer),
-            self._app,
-            self._config,
-            self._context,
-            ConnectionState(self._state),
-            self._limits,
-            self._turnstile,
+            hand, self._app, self._config, self._context, ConnectionState(self._state), self._limits, self._turnstile
         )
         self._connections.add(connection)
         return connection

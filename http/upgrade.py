@@ -145,17 +145,18 @@ async def admit(
     """Decide. Counts no sockets: between this and the adoption a few more may slip in, never many. Never raises."""
     try:
         _check_origin(request, origins)
-        _check_room(request, counts, caps)
+        check_room(request.address, counts, caps)
         door.check(is_v1=request.is_v1)
         principal = await _identify(request, authenticator, tickets)
         if principal is None:
             _check_unauthenticated(request, counts)
         else:
-            _check_user(principal, counts, caps)
+            check_user(principal, counts, caps)
         if await door.enter(is_v1=request.is_v1):
             assert principal is not None, "only the existing client waits, and it is never let in without one"
-            _check_room(request, counts, caps)
-            _check_user(principal, counts, caps)
+            principal = await authenticator.renew(principal)
+            check_room(request.address, counts, caps)
+            check_user(principal, counts, caps)
     except ApiError as refusal:
         return _refusal(refusal, request, request_id)
     except StorageUnavailable:

@@ -216,7 +216,7 @@ def polling_operations(sockets: SocketServices) -> Operations:
     @operations.get("/api/ws/health", auth="nobody", answer=SocketHealth)
     async def get_socket_health(_: Call) -> Answer:
         """Whether a WebSocket can be had now; `websocketAvailable` stands beside `data` too."""
-        is_available = not sockets.engine.is_draining and not sockets.system.storage.is_away
+        is_available = not sockets.engine.drain.is_stopping.is_set() and not sockets.system.storage.is_away
         health = SocketHealth(
             status="healthy" if is_available else "unavailable",
             websocket_available=is_available,

@@ -73,6 +73,7 @@ class ReadOnlyConnection(Connection):
     __slots__ = ("_headers", "request_id")
 
     session: "StreamSession"
+    can_be_told = False  # a stream is opened again when it ends, and a poll would be answered at once, with all others
 
     def __init__(
         self, engine: "SocketEngine", sock: Transport, address: str, headers: Mapping[str, str], request_id: str

@@ -15,6 +15,7 @@ from pydantic import Field
 from greenroom.http.adoption import NotAdoptable, take_over
 from greenroom.http.answer_headers import answer_headers
 from greenroom.http.app import request_id
+from greenroom.http.door import Door
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output, WholeNumber
 from greenroom.http.rest.presence import take_command
@@ -57,23 +58,28 @@ class PolledEvents(Output):
     cursor: str | None
 
 
-def stream_operations(sockets: SocketServices, caps: SocketCaps) -> Operations:
+def stream_operations(sockets: SocketServices, caps: SocketCaps, door: Door) -> Operations:
     """The two operations, over the engine that serves the sockets too."""
     operations = Operations("websocket")
 
     @operations.get("/events", query=EventsQuery, whole=EventText)
     async def get_events(call: Call) -> Answer:
         """What happens in all rooms of the user, as it happens: Server-Sent Events, after the cursor."""
-        begins_at = _place(call, call.query(EventsQuery).cursor)
-        return await _hand_over(call, sockets, caps, begins_at, EventStream)
+        places = _places(call, call.query(EventsQuery).cursor)
+        _check(call, sockets, caps)
+        # A browser's EventSource does not come back after a refusal. Polls do not queue: each would, several a second.
+        if await door.enter(is_v1=False):
+            await call.look_again()
+        return await _hand_over(call, sockets, caps, places, EventStream)
 
     @operations.get("/poll", query=PollQuery, answer=PolledEvents)
     async def get_poll(call: Call) -> Answer:
         """What happened in all rooms of the user after the cursor, as soon as there is something."""
         query = call.query(PollQuery)
-        begins_at = _place(call, query.cursor)
-        wait_seconds = 0 if begins_at is None else query.wait
-        return await _hand_over(call, sockets, caps, begins_at, partial(Poll, wait_seconds=wait_seconds))
+        places = _places(call, query.cursor)
+        wait_seconds = 0 if places is None else query.wait
+        _check(call, sockets, caps)
+        return await _hand_over(call, sockets, caps, places, partial(Poll, wait_seconds=wait_seconds))
 
     return operations
 
@@ -97,11 +103,7 @@ async def _hand_over(
     make: Callable[..., ReadOnlyConnection],
 ) -> Answer:
     """Give the connection to the engine, with a session in all rooms of the user."""
-    _check_page(call)
-    take_command(call, sockets)  # each asks all rooms of its user
     engine, address, user_id = sockets.engine, sys.intern(call.address), call.user_id
-    check_room(address, engine, caps)
-    check_user(call.principal, engine, caps)
     if call.request.method == "HEAD":
         return Answer(whole=b"", content_type="text/event-stream")
     # Who comes into a room, or goes, while storage is read may not be in what it says, and is not told yet.
@@ -125,6 +127,14 @@ async def _hand_over(
     connection.session.enter_all([*room_ids, *came])
     await sockets.catch_up(connection, call.looked_up.changes)
     return Answer(whole=b"")
+
+
+def _check(call: Call, sockets: SocketServices, caps: SocketCaps) -> None:
+    """Raises: ApiError for who may not come in."""
+    _check_page(call)
+    take_command(call, sockets)  # each asks all rooms of its user
+    check_room(call.address, sockets.engine, caps)
+    check_user(call.principal, sockets.engine, caps)
 
 
 def _check_page(call: Call) -> None:

@@ -30,8 +30,8 @@ class Arriving(Protocol):
     connection: Connection
     user_id: int | None
 
-    def appear(self) -> None:
-        """The user is here."""
+    def arrived(self) -> None:
+        """Its rooms are watched: the user is here."""
         ...
 
 
@@ -46,7 +46,7 @@ class Arrivals:
         self._is_reading = False
 
     def add(self, session: Arriving) -> None:
-        """Have *session* watch its rooms, and then appear. Never waits."""
+        """Have *session* watch its rooms; then it has arrived. Never waits."""
         self._waiting.append((session, 0))
         if not self._is_reading:
             self._is_reading = True
@@ -82,7 +82,7 @@ class Arrivals:
                 self._hub.watch_small_rooms(session.connection, rooms.get(session.user_id, {}))
                 for change in changes:
                     small_rooms.member_changed(change)
-                session.appear()
+                session.arrived()
         return is_away
 
 

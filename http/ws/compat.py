@@ -24,10 +24,6 @@ from greenroom.http.ws.services import SocketServices, failure_of, send_over_lim
 from greenroom.http.ws.session import SocketSession, commands_in
 from greenroom.runtime import StorageUnavailable
 
-CHANNELS_MAX: Final = 64
-CHANNEL_CHARACTERS_MAX: Final = 128
-LARGEST_ID: Final = 2**53 - 1
-STATUSES: Final = frozenset(("online", "away", "busy", "offline", "dnd"))
 _REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")
 _NO_INPUT: Final = frozenset(  # what a page does by itself
     ("subscribe", "unsubscribe", "request_initial_data", "get_unread_count")
@@ -62,7 +58,16 @@ class CompatSession(SocketSession):
         hub.compat.setdefault(self.user_id, []).append(self.connection)
         fields = {"sessionId": f"{self.connection.number:x}", "userId": self.user_id, "portalType": role}
         self._tell("connected", fields)
-        services.arrivals.add(self)
+        for sender_id, frame in hub.coming.take(self.connection, self.user_id):
+            if sender_id not in hub.blocks.hides(self.user_id):
+                self.connection.write(frame)
+        self.services.arrivals.add(self)
+
+    def arrived(self) -> None:
+        """Its rooms are watched: the user is here."""
+        self.appear()
+        if self.initial_data_is_due:
+            compat_notifications.initial_data(self, {})
 
     # -- the engine's side --------------------------------------------------------------------------------------
 

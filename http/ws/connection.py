@@ -106,7 +106,7 @@ class Session(Protocol):
 
 
 class Connection:
-    """One adopted socket."""
+    """One adopted socket. can_be_told: its peer leaves by itself at the moment that it is given."""
 
     __slots__ = (
         "_blocked_at",
@@ -135,6 +135,7 @@ class Connection:
     )
 
     session: Session
+    can_be_told = True
 
     def __init__(self, engine: "SocketEngine", sock: Transport, address: str) -> None:
         self.engine = engine

@@ -6,9 +6,10 @@
     any ──stop──▶ STOPPING, for good
 
 Of N sockets the i-th has the slot i/N × window. greenroom.v1 hears at once `reconnect {after, deadline, reason,
-resume}`: it leaves by itself at `after`, or is closed with 4200 at `deadline`. Compat hears nothing before, and is
-closed with 1012 at its slot. That client comes back 20 to 60 ms later, once, and is stuck when that fails, as it is
-when a socket ends within 2 s of its attempt (existing-system.md section 2.7). So:
+resume}`: it leaves by itself at `after`, or is closed with 4200 at `deadline`. A stream, and a poll that waits, hear
+nothing before, and end with 4200 at their slot; so does compat, with 1012. That client comes back 20 to 60 ms later,
+once, and is stuck when that fails, as it is when a socket ends within 2 s of its attempt (existing-system.md section
+2.7). So:
 
 * a drain leaves the door open: whoever comes, comes in, and is not moved by this drain again. Where they come back to
   is for whoever stands in front: `/api/health` says `draining`;
@@ -73,6 +74,7 @@ class Drain:
         self._ends_at = 0.0
         self.state = DrainState.SERVING
         self.is_stopping = trio.Event()
+        self.is_over = False  # everybody was moved, and whoever is still adopted must be told at once
 
     def statistics(self) -> DrainStatistics:
         """How far it is."""
@@ -120,6 +122,7 @@ class Drain:
                 await self._move(self._engine.open_connections(), 0.0, 0.0)
                 await trio.sleep(STOP_LOOK_SECONDS)
         finally:
+            self.is_over = True
             for connection in self._engine.all_connections():
                 _close(connection)
                 connection.abort()
@@ -137,7 +140,7 @@ class Drain:
         due = []
         for index, connection in enumerate(connections):
             slot = began + index * spacing
-            if connection.session.is_v1:
+            if connection.session.is_v1 and connection.can_be_told:
                 _advise(connection, slot, slot + grace_seconds)
                 slot += grace_seconds
             due.append((slot, index))

@@ -19,9 +19,11 @@ import structlog
 import trio
 
 from greenroom.http.adoption import Adopted
-from greenroom.http.ws.codes import HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER
+from greenroom.http.transport import Transport
+from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER
 from greenroom.http.ws.connection import LINGER_BYTES_MAX, NEVER, Connection, Session
 from greenroom.http.ws.credentials import Credentials
+from greenroom.http.ws.deflate import SharedDeflater
 from greenroom.http.ws.drain import Drain
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
@@ -160,6 +162,8 @@ class SocketEngine:
             self.beat_within(connection, min(session.first_beat_seconds, session.seconds_left()))
             if adopted.early:
                 self._feed(connection, adopted.early)
+            if self.drain.is_over:
+                connection.close(DRAINING)
         except BaseException:
             self._drop(connection)
             connection.sock.close()

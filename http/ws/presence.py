@@ -240,7 +240,7 @@ class SocketPresence(PresenceBoard):
 
         Shape: as in compat frames. Raises: StorageUnavailable.
         """
-        rooms = await self._last_seen.small_rooms_of(user_id)
+        rooms = (await self._last_seen.small_rooms_of([user_id]))[user_id]
         companions = {other for members in rooms.values() for other in members if other != user_id}
         pairs = [(user_id, other) for other in sorted(companions) if other in self._shown]
         seen = await self._visibility.may_see(pairs) if pairs else set()

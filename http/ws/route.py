@@ -34,6 +34,7 @@ class Admission:
     proxies: Proxies
     caps: SocketCaps
     door: Door
+    compresses: bool = False
 
 
 def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) -> None:

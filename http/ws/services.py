@@ -12,6 +12,7 @@ from greenroom.actors.room.commands import Enter, RoomView, Send
 from greenroom.http.auth import Authenticator
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.ws.arrivals import Arrivals
+from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.codes import (
     BY_REFUSAL,
     RATE_LIMITED,

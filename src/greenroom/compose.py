@@ -376,7 +376,10 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
     )
     caps = SocketCaps(_sockets_max(settings), settings.ws_max_per_user, settings.sockets_per_address_max)
     door = Door(settings.ws_connects_per_second, house.engine.drain.is_stopping)
-    add_socket_route(app, house.sockets, Admission(tickets, origins, proxies, caps, door))
+    sockets = house.sockets
+    live = (stream_operations(sockets, caps, door), presence_operations(sockets), polling_operations(sockets))
+    app = make_app(services, [*OPERATIONS, email_operations(house.post_office), *live])
+    add_socket_route(app, sockets, Admission(tickets, origins, proxies, caps, door, settings.ws_compression))
     return app, development
 
 

@@ -8,19 +8,28 @@ A bad value stops the start: `SettingsError` names the setting, says what is wro
 itself is quoted unless it is a secret. Settings of parts that do not exist yet are read and checked too, and marked.
 """
 
-import ipaddress
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, BeforeValidator, EmailStr, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, EmailStr, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from greenroom.setting_kinds import (
+    DatabaseUrl,
+    FileTypes,
+    HttpUrl,
+    Milliseconds,
+    Networks,
+    Origins,
+    RedisUrl,
+    SecretHttpUrl,
+    Telephone,
+)
 
 JWT_SECRET_BYTES_MIN: Final = 32
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
@@ -44,72 +53,6 @@ class About:
     later: str = ""
     stand_in: str = ""
 
-
-def _words(value: object) -> object:
-    return tuple(re.split(r"[\s,]+", value.strip(" ,"))) if isinstance(value, str) else value
-
-
-def _url(*schemes: str) -> AfterValidator:
-    def check(value: str | SecretStr) -> str | SecretStr:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        parts = urlsplit(text)
-        named = parts.netloc if "http" in schemes else parts.netloc or parts.query or parts.path.strip("/")
-        if parts.scheme not in schemes or not named:
-            raise ValueError(f"it must be an address that begins with {' or '.join(f'{name}://' for name in schemes)}")
-        # An @ behind the host is a password with a / ? or # in it: most of it would be taken for the host, and shown.
-        rest = f"{parts.path}{parts.query}{parts.fragment}"
-        if (parts.netloc and "@" in rest) or not all(map(_has_a_port, parts.netloc.rpartition("@")[2].split(","))):
-            raise ValueError(
-                "behind the host only a port from 0 to 65535 may stand; in a password : / ? # @ are written %3A %2F "
-                "%3F %23 %40"
-            )
-        return value
-
-    return AfterValidator(check)
-
-
-def _has_a_port(host: str) -> bool:
-    """Whether the port is one, or absent."""
-    try:
-        _ = urlsplit(f"//{host}").port
-    except ValueError:
-        return False
-    return True
-
-
-def _origin(value: str) -> str:
-    parts = urlsplit(value.rstrip("/"))
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or "@" in parts.netloc:
-        raise ValueError("an origin is scheme://host[:port], nothing more; * and null are never allowed")
-    _ = parts.port
-    return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-def _network(value: str) -> str:
-    return str(ipaddress.ip_network(value, strict=False))
-
-
-def _file_ending(value: str) -> str:
-    if not re.fullmatch(r"\.?[A-Za-z0-9]{1,10}", value):
-        raise ValueError("file types are given by their ending")
-    return value.lower().lstrip(".")
-
-
-def _telephone(value: str) -> str:
-    if not re.fullmatch(r"\+[1-9][0-9]{6,14}", value):
-        raise ValueError("a telephone number is written as in E.164: + and 7 to 15 digits")
-    return value
-
-
-Milliseconds = Annotated[int, Ge(100), Le(86_400_000)]
-HttpUrl = Annotated[str, _url("http", "https")]
-SecretHttpUrl = Annotated[SecretStr, _url("http", "https")]
-DatabaseUrl = Annotated[SecretStr, _url("postgres", "postgresql")]
-RedisUrl = Annotated[SecretStr, _url("redis", "rediss", "unix")]
-Telephone = Annotated[str, AfterValidator(_telephone)]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_words)]
-Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_words)]
-FileTypes = Annotated[tuple[Annotated[str, AfterValidator(_file_ending)], ...], BeforeValidator(_words)]
 
 _MAIL = "e-mail"
 _ALERTS = "notifications"
@@ -217,6 +160,7 @@ class Settings(BaseSettings):
     ws_connects_per_second: Annotated[
         int, Ge(0), Le(100_000), About("new ones; beyond: v1 503, compat waits to 20 s; 0 = none", "500", "sockets/s")
     ] = 500
+    ws_compression: Annotated[bool, About("frames of 512 bytes and more, for clients that offer it", "true")] = False
     ws_heartbeat_interval: Annotated[
         Milliseconds, About("compat: quiet for so long, the client is pinged", "30000", "ms")
     ] = 30_000

@@ -17,7 +17,6 @@ from wire import Refused, Socket, connect_tcp, open_sockets, raw_http, receive_s
 
 from greenroom.http.streams.connection import COMMENT_SECONDS, LEASE_SECONDS, POLL_BYTES_MAX, UNASKED_BYTES_MAX
 from greenroom.http.ws.attendance import ROUND_SECONDS
-from greenroom.http.ws.codes import DRAINING
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 
 WITHIN_SECONDS = 3.0
@@ -765,7 +764,7 @@ async def test_the_end_of_the_process_is_told_and_a_poll_keeps_its_cursor(live_h
         nursery.start_soon(ask)
         await wait_until(lambda: len(house.house.engine.connections_of(1)) < 2 and "the poll")
         await trio.sleep(0.2)
-        await house.house.engine.close_all(DRAINING)
+        await house.house.engine.drain.stop()
         assert await stream.wait_closed(2) == 4200
         await wait_until(lambda: not answers and "the answer", 2)
         events, cursor = answers[0]

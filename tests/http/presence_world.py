@@ -21,6 +21,7 @@ from greenroom.actors.room.commands import RoomView
 from greenroom.http.adoption import Adopted
 from greenroom.http.auth import Principal
 from greenroom.http.rate_limit import SlidingWindow
+from greenroom.http.ws.arrivals import Arrivals
 from greenroom.http.ws.attendance import ROUND_SECONDS
 from greenroom.http.ws.compat import CompatSession
 from greenroom.http.ws.engine import SocketEngine
@@ -67,9 +68,10 @@ class Kept:
         await self._answer()
         return {user_id: Seen(f"user-{user_id}", self.seen[user_id][1]) for user_id in user_ids if user_id in self.seen}
 
-    async def small_rooms_of(self, user_id):
+    async def small_rooms_of(self, user_ids):
         await self._answer()
-        return {room: list(members) for room, members in self.world.rooms.items() if user_id in members}
+        rooms = self.world.rooms.items()
+        return {user: {room: list(members) for room, members in rooms if user in members} for user in user_ids}
 
     async def standing(self, user_id):
         await self._answer()
@@ -373,6 +375,7 @@ async def open_world(clock, rooms):
                 last_seen=world.kept,
                 authenticator=nothing,
                 people=nothing,
+                arrivals=Arrivals(world.engine, world.hub, world.kept),
                 limits=SocketLimits(SlidingWindow(0), SlidingWindow(0), math.inf, math.inf),
                 clock=world.clock,
                 node="here",

@@ -22,7 +22,8 @@ from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 
-from greenroom.http.connection import ApplicationTasks, FrontProtocol
+from greenroom.http.application_tasks import ApplicationTasks
+from greenroom.http.connection import FrontProtocol
 from greenroom.http.heads import asks_for_websocket
 
 

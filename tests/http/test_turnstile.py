@@ -1,10 +1,23 @@
-"""The turnstile: few heads at a time, first come, first served; nobody who waits elsewhere holds a place."""
+"""The turnstile: few heads at a time, first come, first served; nobody who waits elsewhere holds a place.
+
+The same for the steps of TLS handshakes, of which each is a signature.
+"""
+
+from collections import Counter
+from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
+from quart_trio import QuartTrio
+from tls_files import make_tls_files
 from trio.testing import wait_all_tasks_blocked
 
-from greenroom.http.turnstile import Turnstile
+from greenroom.http.connection import HttpLimits
+from greenroom.http.listener import close_listeners, open_listeners
+from greenroom.http.server import serve
+from greenroom.http.tls import TlsTransport, tls_context
+from greenroom.http.turnstile import PLACES, Turnstile
 
 
 async def test_as_many_as_there_are_places_pass_and_the_others_follow_in_order(nursery):
@@ -65,3 +78,62 @@ async def test_one_who_is_let_in_and_cancelled_at_once_has_the_place_or_the_next
     with trio.fail_after(1):
         await turnstile.enter()
     assert had == ([] if first else ["place"])
+
+
+class Passes(trio.abc.Instrument):
+    """Counts the passes of the loop."""
+
+    count = 0
+
+    def before_io_wait(self, timeout):
+        self.count += 1
+
+
+@asynccontextmanager
+async def https(folder, **limits):
+    files, listeners = make_tls_files(folder), await open_listeners("127.0.0.1", 0)
+    tls = tls_context(files.certificate, files.key)
+    async with trio.open_nursery() as nursery:
+        run = partial(serve, QuartTrio("https"), listeners, limits=HttpLimits(**limits), tls=tls)
+        server, port = await nursery.start(run), listeners[0].socket.getsockname()[1]
+
+        async def shake_hands():
+            tcp = await trio.open_tcp_stream("127.0.0.1", port)
+            stream = trio.SSLStream(tcp, files.client, server_hostname="127.0.0.1", https_compatible=True)
+            await stream.do_handshake()
+            await stream.aclose()
+
+        yield server, shake_hands
+        await server.aclose()
+    close_listeners(listeners)
+
+
+async def test_a_crowd_of_handshakes_takes_as_many_steps_in_a_pass_as_there_are_places(tmp_path, monkeypatch):
+    passes, steps, step = Passes(), Counter(), TlsTransport.shake_hands
+    trio.lowlevel.add_instrument(passes)
+
+    def counted(transport):
+        is_done = step(transport)  # raises when nothing is here yet, and that costs nothing
+        steps[passes.count] += 1
+        return is_done
+
+    monkeypatch.setattr(TlsTransport, "shake_hands", counted)
+    async with https(tmp_path) as (_, shake_hands), trio.open_nursery() as nursery:
+        for _ in range(60):
+            nursery.start_soon(shake_hands)
+    trio.lowlevel.remove_instrument(passes)
+    assert steps.total() >= 120
+    assert 1 < max(steps.values()) <= PLACES
+
+
+async def test_no_peer_is_blamed_for_the_time_that_it_queued(tmp_path):
+    async with https(tmp_path, handshake_seconds_max=0.4) as (server, shake_hands):
+        for _ in range(PLACES):
+            await server._turnstile.enter()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(shake_hands)
+            await trio.sleep(1.5)
+            assert server.statistics().connections_open == 1
+            for _ in range(PLACES):
+                server._turnstile.leave()
+        assert server.statistics().swept == {}

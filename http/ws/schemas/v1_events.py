@@ -152,6 +152,22 @@ class SlowDown(TypedDict):
     data: SlowDownData
 
 
+class ReconnectData(TypedDict):
+    """When to go. Both times are from now."""
+
+    after: Annotated[Milliseconds, says("Leave then, and come back: the slot of this connection among all.")]
+    deadline: Annotated[Milliseconds, says("The server closes with 4200.")]
+    reason: Literal["drain"]
+    resume: Annotated[Literal[True], says("With a cursor nothing is missed.")]
+
+
+class Reconnect(TypedDict):
+    """The server moves its connections. Not told to streams and polls, which end in their slot."""
+
+    type: Literal["reconnect"]
+    data: ReconnectData
+
+
 # -- rooms ------------------------------------------------------------------------------------------------------------
 
 
@@ -404,6 +420,7 @@ EVENTS: Final = (
     Frame("notification_deleted", "notification_deleted", NotificationsDeleted, "durable, of the user"),
     Frame("token_expiring", "token_expiring", TokenExpiring, "control"),
     Frame("slow_down", "slow_down", SlowDown, "control"),
+    Frame("reconnect", "reconnect", Reconnect, "control"),
     Frame("ping", "ping", PingFrame, "control"),
     Frame("close", "close", Close, "control"),
 )

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from greenroom import __version__
-from greenroom.commands import attach, chat, config, drain, key, migrate, serve, token, top, tracing, tree
+from greenroom.commands import asyncapi, attach, chat, config, drain, key, migrate, serve, token, top, tracing, tree
 from greenroom.log import set_up_logging
 
 app = typer.Typer(

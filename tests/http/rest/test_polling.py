@@ -138,7 +138,7 @@ async def test_the_health_of_sockets_is_told_to_anybody_at_both_places(house):
     health = await house.get("/api/ws/health")
     assert (health.status, health.json["websocketAvailable"], health.data["websocketAvailable"]) == (200, True, True)
     assert (health.data["status"], health.data["transports"]["events"]) == ("healthy", "/events")
-    house.house.engine.is_draining = True
+    house.house.engine.drain.is_stopping.set()
     health = await house.get("/api/ws/health")
     assert (health.json["websocketAvailable"], health.data["status"]) == (False, "unavailable")
 
