@@ -15,17 +15,20 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard
 
+import structlog
 import trio
 
-from greenroom.http.auth import Principal
 from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import SLOW_CONSUMER, CloseCode
+from greenroom.http.ws.contract import Ranked, Session
 from greenroom.http.ws.frames import FrameReader, close_frame
 
 if TYPE_CHECKING:
     from greenroom.http.ws.engine import SocketEngine
+
+log = structlog.get_logger()
 
 OUTBOX_BYTES_MAX: Final = 1024 * 1024
 OUTBOX_SECONDS_MAX: Final = 10.0
@@ -45,64 +48,6 @@ _numbers: Final = count(secrets.randbits(48))
 CONTROL: Final = 0
 DURABLE: Final = 1
 EPHEMERAL: Final = 2
-
-
-class Ranked(Protocol):
-    """Somebody in a room who is told things past the outbox, while that is empty."""
-
-    def fall_out(self) -> None:
-        """The outbox is in use: nothing may pass it by."""
-        ...
-
-
-class Session(Protocol):
-    """The protocol that a connection speaks. None of these may wait."""
-
-    user_id: int | None
-    principal: Principal | None
-    is_v1: bool
-    device: str
-    is_present: bool
-    useq: int | None
-    is_idle: bool
-    input_at: float
-
-    def receive(self, text: str) -> None:
-        """A text message came."""
-        ...
-
-    def refuse_binary(self) -> None:
-        """A binary message came."""
-        ...
-
-    def beat(self, now: float) -> float | None:
-        """The wheel came round: ping if it is time. Seconds until the next turn, or None when the peer is gone."""
-        ...
-
-    @property
-    def first_beat_seconds(self) -> float:
-        """When `beat` is called first."""
-        ...
-
-    def came_into(self, room_id: int) -> None:
-        """The user is a member of one room more."""
-        ...
-
-    def user_stream_at(self, useq: int, *, is_live: bool) -> None:
-        """Its peer has, or is written next, all of the user's stream up to *useq*. is_live: more as it happens."""
-        ...
-
-    def seconds_left(self) -> float:
-        """How long the credential is good for; without end when it does not end, or is looked at elsewhere."""
-        ...
-
-    def pause_for(self, seconds: float) -> None:
-        """Stop reading the connection for a while: it takes more of the loop than its share."""
-        ...
-
-    def closed(self) -> None:
-        """The connection is over; called once."""
-        ...
 
 
 class Connection:
@@ -370,6 +315,7 @@ class Connection:
         self.engine.count_close(code)
         frame = self.last_word(code, reason)  # of a session that is in its rooms still
         self.session.closed()
+        self.engine.unfinished.forget(self)
         self.lingers_until = trio.current_time() + LINGER_SECONDS
         self.engine.linger(self)
         if self._queue is not None:
@@ -383,6 +329,14 @@ class Connection:
             self._hand_over()
         elif self.is_open:
             self._half_close()
+
+    def end(self, code: CloseCode) -> None:
+        """As `close`, for who has nothing to do with it: a session that fails at its end fails by itself."""
+        try:
+            self.close(code)
+        except Exception:
+            log.exception("session.failed", user=self.session.user_id)
+            self.abort()
 
     def last_word(self, code: int, reason: str) -> bytes:
         """What tells the peer of the end."""

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-import structlog
 import trio
 
 from greenroom.http.ws import events
@@ -31,8 +30,6 @@ from greenroom.http.ws.connection import CONTROL, Connection
 
 if TYPE_CHECKING:
     from greenroom.http.ws.engine import SocketEngine
-
-log = structlog.get_logger()
 
 GRACE_SECONDS: Final = 5.0  # of a drain: between `after` and `deadline`
 YOUNG_SECONDS: Final = 2.1
@@ -124,7 +121,7 @@ class Drain:
         finally:
             self.is_over = True
             for connection in self._engine.all_connections():
-                _close(connection)
+                connection.end(DRAINING)
                 connection.abort()
 
     async def _drain(self, connections: list[Connection], window_seconds: float) -> None:
@@ -160,7 +157,7 @@ class Drain:
                 if wait_until > now:
                     heapq.heappush(due, (wait_until, index))
                 else:
-                    _close(connections[index])
+                    connections[index].end(DRAINING)
                     self._moved += 1
 
 
@@ -181,12 +178,3 @@ def _moves_at(connection: Connection) -> float:
     if connection.session.is_v1 or connection.is_closing:
         return 0.0
     return connection.opened_at + YOUNG_SECONDS
-
-
-def _close(connection: Connection) -> None:
-    """Whatever its session does at its end, the others are moved too."""
-    try:
-        connection.close(DRAINING)
-    except Exception:
-        log.exception("session.failed", user=connection.session.user_id)
-        connection.abort()

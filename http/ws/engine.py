@@ -21,12 +21,14 @@ import trio
 from greenroom.http.adoption import Adopted
 from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER
-from greenroom.http.ws.connection import LINGER_BYTES_MAX, NEVER, Connection, Session
+from greenroom.http.ws.connection import LINGER_BYTES_MAX, NEVER, Connection
+from greenroom.http.ws.contract import Session
 from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.deflate import SharedDeflater
 from greenroom.http.ws.drain import Drain
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
+from greenroom.http.ws.unfinished import Unfinished
 
 log = structlog.get_logger()
 
@@ -75,6 +77,7 @@ class SocketEngine:
         self._unauthenticated: Counter[str] = Counter()
         self.credentials = Credentials()
         self.deflater = SharedDeflater()
+        self.unfinished = Unfinished()
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._wheel: list[set[Connection]] = [set() for _ in range(WHEEL_SLOTS)]
@@ -191,6 +194,7 @@ class SocketEngine:
         self._lingering.discard(connection)
         self._blocked.discard(connection)
         self.credentials.discard(connection)
+        self.unfinished.forget(connection)
         self._by_address[connection.address] -= 1
         if self._by_address[connection.address] <= 0:
             del self._by_address[connection.address]
@@ -292,6 +296,8 @@ class SocketEngine:
                 connection.close_with(frame.code, frame.reason)
             elif isinstance(frame, BinaryFrame):
                 session.refuse_binary()
+        if reader.unfinished_bytes != reader.noted_bytes:
+            self.unfinished.note(connection)
         if reader.replies:
             connection.signal(reader.replies)
             reader.replies = b""
@@ -422,7 +428,7 @@ class SocketEngine:
     def _end_stuck(self, now: float) -> None:
         for connection in list(self._blocked):
             if connection.is_stuck(now) and not connection.is_closing:
-                connection.close(SLOW_CONSUMER)
+                connection.end(SLOW_CONSUMER)
         for connection in list(self._lingering):
             if now > connection.lingers_until:
                 connection.abort()

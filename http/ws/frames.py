@@ -71,6 +71,8 @@ class FrameReader:
     """The inbound side of one connection. `replies` is what the protocol itself wants sent: pongs.
 
     is_sated: it has inflated its share of one turn; the rest comes by feeding nothing, before anything else is fed.
+    unfinished_bytes: held of what is not whole. is_new: it began after another message was whole. noted_bytes: for
+    whoever counts them.
     """
 
     __slots__ = (
@@ -84,8 +86,11 @@ class FrameReader:
         "_left",
         "_protocol",
         "_utf8",
+        "is_new",
         "is_sated",
+        "noted_bytes",
         "replies",
+        "unfinished_bytes",
     )
 
     def __init__(self, inflater: Inflater | None = None) -> None:
@@ -101,6 +106,8 @@ class FrameReader:
         self._is_binary = False
         self._is_done = False
         self.replies = b""
+        self.unfinished_bytes = self.noted_bytes = 0
+        self.is_new = False
 
     @property
     def is_inside_frame(self) -> bool:
@@ -111,7 +118,7 @@ class FrameReader:
     def feed(self, data: bytes) -> Iterator[InboundFrame]:
         """What *data* completes, in order. After a CloseFrame or a Fault nothing more comes."""
         if self._begun:
-            data, self._begun = self._begun + data, b""
+            data, self._begun, self.unfinished_bytes = self._begun + data, b"", 0
         position, size = 0, len(data)
         if self._protocol is None:
             while size - position >= 6 and data[position] in _QUICK_HEADS:
@@ -127,7 +134,7 @@ class FrameReader:
                 if start + length > size:
                     if size - position > BEGUN_BYTES_MAX:
                         break
-                    self._begun = data[position:]
+                    self._keep(data, position)
                     return
                 payload = apply_mask(data[start : start + length], data[start - 4 : start])
                 if data[position] == _CLOSE_HEAD:
@@ -142,10 +149,24 @@ class FrameReader:
             if position == size:
                 return
             if size - position < 6 and _may_be_small(data[position:]):
-                self._begun = data[position:]
+                self._keep(data, position)
                 return
             self._protocol = self._open_protocol()
         yield from self._feed_protocol(self._protocol, data[position:] if position else data)
+
+    def drop(self) -> None:
+        """Forget what is here: nothing more is read. What the library holds is in a cycle, which is undone here."""
+        self._is_done, self.is_sated, self.unfinished_bytes = True, False, 0
+        self._begun, self._left, self._fragments, self._utf8 = b"", [], None, None
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.parser.close()
+            protocol.parser_exc = None
+
+    def _keep(self, data: bytes, position: int) -> None:
+        """Of *data* what begins at *position* is not whole."""
+        self._begun = data[position:]
+        self.unfinished_bytes, self.is_new = len(self._begun), self.is_new or position > 0
 
     def _open_protocol(self) -> Protocol:
         protocol = Protocol(SERVER, state=State.OPEN, max_size=FRAME_BYTES_MAX)
@@ -163,6 +184,9 @@ class FrameReader:
             yield from self._frames_by_share(protocol, self._left + frames, self._inflater)
         if not self.is_sated:
             yield from self._end(protocol)
+        if not self._is_done:
+            self.unfinished_bytes = len(protocol.reader.buffer) + sum(len(frame.data) for frame in self._left)
+            self.unfinished_bytes += len(self._fragments) if self._fragments is not None else 0
 
     def _frames(self, protocol: Protocol, frames: list[Frame]) -> Iterator[InboundFrame]:
         for frame in frames:
@@ -176,6 +200,7 @@ class FrameReader:
             elif opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 message = self._assemble(opcode, frame.fin, bytes(frame.data))
                 if message is not None:
+                    self.is_new = True
                     yield message
 
     def _frames_by_share(self, protocol: Protocol, frames: list[Frame], inflater: Inflater) -> Iterator[InboundFrame]:

@@ -18,7 +18,8 @@ from greenroom.http.origins import Origins, Proxies
 from greenroom.http.tickets import Tickets
 from greenroom.http.upgrade import V1, Admitted, SocketCaps, UpgradeRefused, UpgradeRequest, admit
 from greenroom.http.ws.compat import CompatSession
-from greenroom.http.ws.connection import Connection, Session
+from greenroom.http.ws.connection import Connection
+from greenroom.http.ws.contract import Session
 from greenroom.http.ws.deflate import agree
 from greenroom.http.ws.deflating import DeflatingConnection
 from greenroom.http.ws.services import SocketServices

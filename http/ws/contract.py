@@ -1,0 +1,59 @@
+"""What a connection asks of those above it: the session that speaks on it, and whoever tells things past its outbox."""
+
+from typing import Protocol
+
+from greenroom.http.auth import Principal
+
+
+class Ranked(Protocol):
+    """Somebody in a room who is told things past the outbox, while that is empty."""
+
+    def fall_out(self) -> None:
+        """The outbox is in use: nothing may pass it by."""
+        ...
+
+
+class Session(Protocol):
+    """The protocol that a connection speaks. None of these may wait."""
+
+    user_id: int | None
+    principal: Principal | None
+    is_v1: bool
+    device: str
+    is_present: bool
+    useq: int | None
+    is_idle: bool
+    input_at: float
+
+    def receive(self, text: str) -> None:
+        """A text message came."""
+        ...
+
+    def refuse_binary(self) -> None:
+        """A binary message came."""
+        ...
+
+    def beat(self, now: float) -> float | None:
+        """The wheel came round: ping if it is time. Seconds until the next turn, or None when the peer is gone."""
+        ...
+
+    @property
+    def first_beat_seconds(self) -> float:
+        """When `beat` is called first."""
+        ...
+
+    def came_into(self, room_id: int) -> None:
+        """The user is a member of one room more."""
+        ...
+
+    def seconds_left(self) -> float:
+        """How long the credential is good for; without end when it does not end, or is looked at elsewhere."""
+        ...
+
+    def pause_for(self, seconds: float) -> None:
+        """Stop reading the connection for a while: it takes more of the loop than its share."""
+        ...
+
+    def closed(self) -> None:
+        """The connection is over; called once."""
+        ...
