@@ -123,6 +123,19 @@ class ServerProcess:
             time.sleep(0.01)
         self.port = int(found[1])
 
+    def command(self, *arguments: str) -> "subprocess.Popen[str]":
+        """`greenroom …` as an operator of this server gives it, under way."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return subprocess.Popen(
+            [sys.executable, "-m", "greenroom", *arguments],
+            env={**kept, "GREENROOM_DATA_DIR": str(self.data)},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
     def stop(self) -> int:
         """Stop it in order; its exit code."""
         assert self._process is not None

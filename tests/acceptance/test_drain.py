@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections import Counter
 
@@ -11,20 +10,6 @@ import trio
 from page_client import Page  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
 from wire import Member, Socket, http, open_sockets, wait_until  # type: ignore[import-not-found]
-
-
-def drain(server, *arguments):
-    """The command, under way."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.Popen(
-        [sys.executable, "-m", "greenroom", "drain", *arguments],
-        env={**kept, "GREENROOM_DATA_DIR": str(server.data)},
-        cwd=server.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 async def said(command):
@@ -46,7 +31,7 @@ async def test_a_drain_moves_pages_and_members_who_come_back_in_and_nobody_is_st
             await wait_until(lambda: [m.user for m in members if not m.is_live], 30)
             await wait_until(lambda: [p.user for p in pages if not p.sockets], 30)
             await trio.sleep(2.2)
-            command = drain(server, "--window", str(window), "--json")
+            command = server.command("drain", "--window", str(window), "--json")
             await wait_until(lambda: not any(page.closes for page in pages), 20)
             members[0].say(room)
             health = await http(server, "GET", "/api/health")
@@ -63,7 +48,7 @@ async def test_a_drain_moves_pages_and_members_who_come_back_in_and_nobody_is_st
             await wait_until(lambda: [p.user for p in pages if p.sockets < 2], 10)
             await wait_until(lambda: [m.user for m in members if m.connects < 2 or not m.is_live], 10)
             await wait_until(lambda: [p.user for p in pages if not p.messages], 10)
-            undo = drain(server, "--undo")
+            undo = server.command("drain", "--undo")
             assert "serving" in await said(undo)
             health = await http(server, "GET", "/api/health")
             assert (health.status, health.json()["status"]) == (200, "healthy")
@@ -82,7 +67,7 @@ async def test_ctrl_c_gives_a_drain_up_and_who_was_not_moved_stays():
             sockets = [await Socket.open(nursery, server, user) for user in range(1, 11)]
             for sock in sockets:
                 await sock.start()
-            command = drain(server, "--window", "100")
+            command = server.command("drain", "--window", "100")
             await wait_until(lambda: not sockets[-1].of("reconnect") and "advice", 20)
             after = [sock.of("reconnect")[0]["data"]["after"] for sock in sockets]
             assert all(abs(ms - 10_000 * index) < 500 for index, ms in enumerate(after)), after
@@ -103,9 +88,9 @@ async def test_a_second_drain_is_refused_with_a_sentence_and_top_shows_the_first
         async with open_sockets() as nursery:
             sock = await Socket.open(nursery, server, 1)
             await sock.start()
-            first = drain(server, "--window", "60")
+            first = server.command("drain", "--window", "60")
             await wait_until(lambda: not sock.of("reconnect") and "advice", 20)
-            second = drain(server)
+            second = server.command("drain")
             assert "draining already" in await said(second)
             assert second.returncode == 1
             shown = await trio.run_process(

@@ -37,6 +37,7 @@ from greenroom.client import (
     open_client,
 )
 from greenroom.client.client import EVENTS_MAX
+from greenroom.client.connection import _End
 from greenroom.client.outbox import LINES_MAX
 
 ROOM = 42
@@ -385,6 +386,21 @@ async def test_it_moves_when_the_server_says_so_at_its_own_moment_and_nobody_nee
         await moved.socket.aclose(1012)
         lost = await told(client, Disconnected)
         assert (lost.code, lost.is_expected) == (1012, True)
+
+
+async def test_what_comes_in_the_moment_of_a_move_is_left_to_the_next_connection():
+    """It was handed over when the conversation was cancelled: a log that took it could not tell it any more."""
+    async with entered() as (server, client, _), trio.open_nursery() as nursery:
+        await told(client, Entered)
+        client._connection._over(_End(4200, "the server asks to connect again", wait=0.0))
+        data = {"id": 1, "sender": 8, "body": "m1"}
+        heard = json.dumps({"type": "message", "room": ROOM, "seq": 1, "ts": 1, "data": data})
+        await client._connection._heard(heard, nursery)
+        assert client._rooms[ROOM].log.seq == 0
+        moved = await server.line()
+        await moved.ready((ROOM, 1, 1))
+        await moved.message(1)
+        assert (await told(client, Said)).seq == 1
 
 
 async def test_a_move_in_the_middle_of_telling_waits_for_it():

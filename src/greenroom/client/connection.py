@@ -241,6 +241,8 @@ class Connection:
         return end
 
     async def _heard(self, text: str | bytes, nursery: trio.Nursery) -> None:
+        if self._end is not None:  # it was decided in the moment in which this came: the next connection is told it
+            return
         self._is_busy, self._probed_at = True, None
         heard = json.loads(text)
         for frame in heard if isinstance(heard, list) else [heard]:
