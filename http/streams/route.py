@@ -65,21 +65,21 @@ def stream_operations(sockets: SocketServices, caps: SocketCaps, door: Door) -> 
     @operations.get("/events", query=EventsQuery, whole=EventText)
     async def get_events(call: Call) -> Answer:
         """What happens in all rooms of the user, as it happens: Server-Sent Events, after the cursor."""
-        places = _places(call, call.query(EventsQuery).cursor)
+        begins_at = _place(call, call.query(EventsQuery).cursor)
         _check(call, sockets, caps)
         # A browser's EventSource does not come back after a refusal. Polls do not queue: each would, several a second.
         if await door.enter(is_v1=False):
             await call.look_again()
-        return await _hand_over(call, sockets, caps, places, EventStream)
+        return await _hand_over(call, sockets, caps, begins_at, EventStream)
 
     @operations.get("/poll", query=PollQuery, answer=PolledEvents)
     async def get_poll(call: Call) -> Answer:
         """What happened in all rooms of the user after the cursor, as soon as there is something."""
         query = call.query(PollQuery)
-        places = _places(call, query.cursor)
-        wait_seconds = 0 if places is None else query.wait
+        begins_at = _place(call, query.cursor)
+        wait_seconds = 0 if begins_at is None else query.wait
         _check(call, sockets, caps)
-        return await _hand_over(call, sockets, caps, places, partial(Poll, wait_seconds=wait_seconds))
+        return await _hand_over(call, sockets, caps, begins_at, partial(Poll, wait_seconds=wait_seconds))
 
     return operations
 

@@ -46,6 +46,10 @@ class Session(Protocol):
         """The user is a member of one room more."""
         ...
 
+    def user_stream_at(self, useq: int, *, is_live: bool) -> None:
+        """Its peer has, or is written next, all of the user's stream up to *useq*. is_live: more as it happens."""
+        ...
+
     def seconds_left(self) -> float:
         """How long the credential is good for; without end when it does not end, or is looked at elsewhere."""
         ...
