@@ -6,7 +6,6 @@ did not come.
 """
 
 import json
-import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlencode
@@ -16,8 +15,9 @@ from frames_seen import FramesSeen
 from wire import (
     CONNECT_SECONDS_MAX,
     Answer,
+    AnySocket,
     answer_of,
-    connect_tcp,
+    connect,
     cut,
     head_of_answer,
     receive_some,
@@ -35,7 +35,7 @@ class Stream:
     1006 when the stream ended without one.
     """
 
-    def __init__(self, sock: socket.socket, head: bytes) -> None:
+    def __init__(self, sock: AnySocket, head: bytes) -> None:
         self.sock = sock
         self.head = head
         self.events: list[Json] = []
@@ -78,7 +78,7 @@ class Stream:
             given.append(("Last-Event-ID", last_event_id))
         query = f"{path}?{urlencode({'cursor': cursor})}" if cursor is not None else path
         with trio.fail_after(CONNECT_SECONDS_MAX):
-            sock = await connect_tcp(server.port, receive_buffer=receive_buffer, source=source)
+            sock = await connect(server, receive_buffer=receive_buffer, source=source)
             try:
                 await send_all(sock, request(server.port, query, given) + early)
                 received = await head_of_answer(sock, 200)
@@ -210,7 +210,7 @@ async def poll(
         given.append(("Authorization", f"Bearer {server.token(user)}"))
     query = {name: value for name, value in (("cursor", cursor), ("wait", wait)) if value is not None}
     with trio.fail_after(seconds):
-        sock = await connect_tcp(server.port)
+        sock = await connect(server)
         try:
             await send_all(sock, request(server.port, f"/poll?{urlencode(query)}", given))
             received = b""

@@ -1,6 +1,7 @@
 """The other end of the wire: clients over raw sockets that record everything and can misbehave on purpose.
 
-A `server` is a ServerProcess, or the `live_house` of tests/house_fixture.py: what has a port and makes tokens.
+A `server` is a ServerProcess, or the `live_house` of tests/house_fixture.py: what has a port and makes tokens. What
+has a `tls` too, the context of a client, is spoken to over TLS (secure.py). `Socket` offers compression if asked.
 `Socket` is one WebSocket: it keeps every event it was sent and how it ended, can stop reading, half-close, and cut
 (RST). `Member` is what a good v1 client is: it comes back with `resume`, keeps a log per room, and sends a message
 again under the same client id until it is acknowledged. `check_rooms` lays the logs beside PostgreSQL.
@@ -16,16 +17,20 @@ import os
 import random
 import socket
 import struct
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
-from frames_seen import FramesSeen  # type: ignore[import-not-found]
+from secure import SecureSocket, secured  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
 
 V1 = "greenroom.v1"
+OFFER = "permessage-deflate; client_max_window_bits"
+DEFLATE_TAIL = b"\x00\x00\xff\xff"
+AnySocket = socket.socket | SecureSocket
 CONNECT_SECONDS_MAX = 30.0
 EVENTS_KEPT = 200_000
 POLL_SECONDS = 0.005
@@ -116,7 +121,14 @@ async def connect_tcp(
     return sock
 
 
-async def send_all(sock: socket.socket, data: bytes) -> None:
+async def connect(server: Any, *, receive_buffer: int | None = None, source: str | None = None) -> AnySocket:
+    """Connected to *server* as it wants to be spoken to. Raises OSError."""
+    sock = await connect_tcp(server.port, receive_buffer=receive_buffer, source=source)
+    context = getattr(server, "tls", None)
+    return sock if context is None else await secured(sock, context)
+
+
+async def send_all(sock: AnySocket, data: bytes) -> None:
     """All of it. Raises OSError."""
     view = memoryview(data)
     while view:
@@ -129,7 +141,7 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
                 raise OSError("the connection ended") from error
 
 
-async def receive_some(sock: socket.socket, size: int = 65536) -> bytes:
+async def receive_some(sock: AnySocket, size: int = 65536) -> bytes:
     """What is there, at least one byte, or nothing at the end. Raises OSError."""
     while True:
         try:
@@ -138,7 +150,7 @@ async def receive_some(sock: socket.socket, size: int = 65536) -> bytes:
             await trio.lowlevel.wait_readable(sock)
 
 
-def cut(sock: socket.socket) -> None:
+def cut(sock: AnySocket) -> None:
     """End with a reset."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -184,7 +196,8 @@ async def http(
     given |= headers or {}
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     with trio.fail_after(seconds):
-        return await raw_http(server.port, f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + data)
+        sock = await connect(server)
+        return await _exchange(sock, f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + data)
 
 
 async def streams_of(server: ServerProcess, users: list[int]) -> dict[int, list[tuple[int, str, int | None, Any]]]:
@@ -204,7 +217,10 @@ async def streams_of(server: ServerProcess, users: list[int]) -> dict[int, list[
 
 async def raw_http(port: int, request: bytes) -> Answer:
     """Send these bytes, read to the end."""
-    sock = await connect_tcp(port)
+    return await _exchange(await connect_tcp(port), request)
+
+
+async def _exchange(sock: AnySocket, request: bytes) -> Answer:
     try:
         received = b""
         with suppress(ConnectionResetError, BrokenPipeError):  # refused before it was read to the end
@@ -267,9 +283,10 @@ class Socket:
     events: every JSON object received, in order. close_code: 1006 when the connection ended without a close frame.
     """
 
-    def __init__(self, sock: socket.socket, protocol: str | None = V1) -> None:
+    def __init__(self, sock: AnySocket) -> None:
         self.sock = sock
-        self.seen = FramesSeen("v1" if protocol == V1 else "compat")
+        self.is_deflating = False
+        self.deflated = 0  # messages that came compressed
         self.events: list[dict[str, Any]] = []
         self.binary = 0
         self.bytes_received = 0
@@ -302,15 +319,16 @@ class Socket:
         receive_buffer: int | None = None,
         token: str | None = None,
         source: str | None = None,
+        deflate: bool = False,
     ) -> "Socket":
         """Connect and upgrade. early: sent in the same segment as the request. Raises Refused, OSError, Gone."""
-        given = list(headers)
+        given = [*headers, *([("Sec-WebSocket-Extensions", OFFER)] if deflate else [])]
         if user is not None or token is not None:
             given.append(("Authorization", f"Bearer {token or server.token(user)}"))
         if protocol is not None:
             given.append(("Sec-WebSocket-Protocol", protocol))
         with trio.fail_after(CONNECT_SECONDS_MAX):
-            sock = await connect_tcp(server.port, receive_buffer=receive_buffer, source=source)
+            sock = await connect(server, receive_buffer=receive_buffer, source=source)
             try:
                 await send_all(sock, upgrade_request(path, given, server.port) + early)
                 head = await head_of_answer(sock, 101)
@@ -320,6 +338,7 @@ class Socket:
         self = cls(sock, protocol)
         self.head, _, rest = head.partition(b"\r\n\r\n")
         self._buffer += rest
+        self.is_deflating = b"permessage-deflate" in self.head
         nursery.start_soon(self._read)
         return self
 
@@ -491,6 +510,10 @@ class Socket:
     def _frame(self, head: int, payload: bytes) -> None:
         assert head & 0x80, "the server sent a fragment"
         opcode = head & 0x0F
+        if head & 0x40:
+            assert self.is_deflating, "RSV1 without an agreement"
+            payload = zlib.decompressobj(-12).decompress(payload + DEFLATE_TAIL)
+            self.deflated += 1
         if opcode == 1:
             event = json.loads(payload)
             self.seen.received(event)

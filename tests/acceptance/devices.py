@@ -1,0 +1,375 @@
+"""Devices of the model test: what a user holds in the hand, over any transport and either protocol.
+
+A `Device` speaks greenroom.v1 and keeps, for each room, a log without a hole: over a WebSocket it writes its cursor
+itself, from an event stream or a poll it takes the server's, and it goes from one to another with it. A `Page` is the
+existing client: what it hears live and reads over REST. Both come back by themselves as long as they are wanted, and
+note in `faults` whatever a server must never do, at the moment it does.
+"""
+
+import random
+from collections import Counter
+from typing import Any, Protocol
+
+import trio
+from streams import Stream, polled
+from wire import Gone, Refused, Socket, http, open_sockets
+
+Json = dict[str, Any]
+HIDDEN = None  # stands in a log where `skip` was told
+NARROW_BYTES = 16384
+
+
+class Truth(Protocol):
+    """What devices ask of who knows everything."""
+
+    server: Any
+
+    def leak_in(self, user: int, room: int, seq: int, since: int) -> str | None:
+        """Why *user* may not be shown this message, on a connection of step *since*; None if they may."""
+
+    def top_at_entry(self, user: int, room: int) -> int:
+        """The newest message when *user* was last let into the room."""
+
+    def now(self) -> int:
+        """The number of the step."""
+
+
+class Log:
+    """One room on one device. entries: text by seq, HIDDEN for a skip; heard: where it stands, gaps included."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, str | None] = {}
+        self.heard = 0
+        self.missing: list[range] = []  # told by `gap`, or said before the device came: `history` has it
+        self.is_inside = False  # on this connection
+        self.is_fresh = False  # no cursor said where to begin
+
+    def miss(self, up_to: int) -> None:
+        """What follows, up to here, will not be told."""
+        if up_to > self.heard:
+            self.missing.append(range(self.heard + 1, up_to + 1))
+            self.heard = up_to
+
+
+class Holder:
+    """What Device and Page have in common: a life of connections, as long as `transport` says so."""
+
+    def __init__(self, truth: Truth, user: int, seed: int) -> None:
+        self.truth, self.user = truth, user
+        self.transport: str | None = None
+        self.deflates = self.is_narrow = self.is_stalled = self.is_live = False
+        self.connected_in = 0  # the step
+        self.faults: list[str] = []
+        self.closes: Counter[int] = Counter()
+        self.link: Any = None
+        self.change = trio.Event()
+        self.random = random.Random(seed * 1_000_003 + user)
+
+    def want(
+        self, transport: str | None, *, deflates: bool = False, is_narrow: bool = False, cuts: bool = True
+    ) -> None:
+        """Be connected so from now on; None: not at all."""
+        self.transport, self.deflates, self.is_narrow, self.is_stalled = transport, deflates, is_narrow, False
+        self.is_live = False
+        self.change.set()
+        self.change = trio.Event()
+        if self.link is not None:
+            (self.link.cut if cuts else self.end_link)()
+            self.link.read_again()  # that it has ended
+
+    def end_link(self) -> None:
+        """In order, without waiting."""
+        self.link.close() if isinstance(self.link, Stream) else self.link.cut()
+
+    def stall(self) -> None:
+        """Take nothing more."""
+        self.is_stalled = True
+        if self.link is not None:
+            self.link.stop_reading()
+
+    def wake(self) -> None:
+        """Take what there is."""
+        self.is_stalled = False
+        self.change.set()
+        self.change = trio.Event()
+        if self.link is not None:
+            self.link.read_again()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            if self.transport is None or (self.transport == "poll" and self.is_stalled):
+                await self.change.wait()
+                continue
+            self.connected_in = self.truth.now()
+            try:
+                await self.connect()
+            except (OSError, Gone, trio.TooSlowError):
+                await trio.sleep(0.05)
+            except Refused as refused:
+                if refused.status not in (429, 503):
+                    self.fault(f"refused {refused}")
+                await trio.sleep(0.05)
+            self.is_live, self.link = False, None
+            await trio.sleep(self.random.uniform(0, 0.02))
+
+    async def connect(self) -> None:
+        """One connection, to its end."""
+        raise NotImplementedError
+
+    def fault(self, what: str) -> None:
+        self.faults.append(f"user {self.user} over {self.transport} in step {self.truth.now()}: {what}")
+
+    async def stay(self, link: Any) -> None:
+        """Until it ends, or is not wanted any more."""
+        self.link = link
+        await link.is_over.wait()
+        self.closes[link.close_code] += 1
+
+
+class Device(Holder):
+    """A v1 client."""
+
+    def __init__(self, truth: Truth, user: int, rooms: list[int], seed: int) -> None:
+        super().__init__(truth, user, seed)
+        self.logs = {room: Log() for room in rooms}
+        self.epochs = dict.fromkeys(rooms, 1)
+        self.cursor: str | None = None
+        self.filled = trio.Event()
+        self.deflated = self.gaps = 0
+        self._is_ready = False
+        self._early: dict[int, bool] = {}  # came or went before `ready`
+
+    async def connect(self) -> None:
+        """By the transport that is wanted."""
+        self._is_ready, self._early = False, {}
+        for log in self.logs.values():
+            log.is_inside = False
+        async with open_sockets() as nursery:
+            nursery.start_soon(self._fill)
+            await {"socket": self._socket, "stream": self._stream, "poll": self._poll}[self.transport or ""](nursery)
+
+    async def _socket(self, nursery: trio.Nursery) -> None:
+        for log in self.logs.values():  # its own cursor says what is missing: it is asked for again
+            log.is_fresh = False
+            if log.missing:
+                log.heard = log.missing[0][0] - 1
+                log.entries = {seq: text for seq, text in log.entries.items() if seq <= log.heard}
+                log.missing = []
+        sock = await Socket.open(
+            nursery,
+            self.truth.server,
+            self.user,
+            deflate=self.deflates,
+            receive_buffer=NARROW_BYTES if self.is_narrow else None,
+        )
+        sock.on_event = self._hear
+        self.link = sock
+        places = {str(room): {"seq": log.heard, "epoch": self.epochs[room]} for room, log in self.logs.items()}
+        resume = {"cursor": self._written()} if self.random.random() < 0.5 else {"rooms": places}
+        try:
+            await sock.send({"type": "start", "id": "start", "data": {"resume": resume}})
+            await self.stay(sock)
+        finally:
+            self.deflated += sock.deflated
+            self.cursor = self._written()
+
+    def _written(self) -> str:
+        return "1" + "".join(f"~{room}.{log.heard}.{self.epochs[room]}" for room, log in self.logs.items())
+
+    def _begin(self) -> None:
+        named = {part.partition(".")[0] for part in (self.cursor or "").split("~")}
+        for room, log in self.logs.items():
+            log.is_fresh = str(room) not in named
+
+    async def _stream(self, nursery: trio.Nursery) -> None:
+        self._begin()
+        given = {"last_event_id": self.cursor} if self.random.random() < 0.5 else {"cursor": self.cursor}
+        narrow = NARROW_BYTES if self.is_narrow else None
+        stream = await Stream.open(nursery, self.truth.server, self.user, receive_buffer=narrow, **given)
+        stream.on_event = self._take
+        await self.stay(stream)
+
+    async def _poll(self, nursery: trio.Nursery) -> None:
+        del nursery
+        self._begin()
+        events, cursor = await polled(self.truth.server, self.user, self.cursor, wait=1, seconds=15)
+        if self.transport == "poll":  # else what came is thrown away, as by who has gone elsewhere
+            self._take(events, cursor)
+
+    def _take(self, frames: list[Json], cursor: str) -> None:
+        for frame in frames:
+            self._hear(frame)
+        if cursor:
+            self.cursor = cursor
+
+    def _hear(self, event: Json) -> None:
+        kind, room = event["type"], event.get("room")
+        if kind in ("message", "skip"):
+            self._message(room, event["seq"], event["data"] if kind == "message" else None)
+        elif kind == "gap" and room is not None:
+            self._gap(self.logs[room], event["data"])
+        elif kind == "ready":
+            self._ready(event["data"])
+        elif kind == "live":
+            self.is_live = True
+        elif kind == "member" and event["data"]["user"] == self.user:
+            self._moved(room, event["data"]["change"] == "joined")
+        elif kind == "ack" and str(event.get("id", "")).startswith("join "):
+            self._joined(event)
+        elif kind == "error" and str(event.get("id", "")).startswith("join ") and event["data"]["recoverable"]:
+            trio.lowlevel.spawn_system_task(self._join, self.link, int(event["id"].removeprefix("join ")))
+        elif kind == "error" and event.get("id") == "start":
+            self.fault(f"start was refused: {event}")
+
+    def _ready(self, data: Json) -> None:
+        for item in data["rooms"]:
+            log, room = self.logs[item["r"]], item["r"]
+            log.is_inside, self.epochs[room] = True, item["epoch"]
+            if log.is_fresh:  # without a cursor at the top, else where they came in
+                log.miss(item["top"] if self.cursor is None else item["read"])
+        self._is_ready = True
+        for room, is_in in self._early.items():
+            self._moved(room, is_in)
+        self.filled.set()
+
+    def _gap(self, log: Log, data: Json) -> None:
+        self.gaps += 1
+        if data.get("reset") or data["from"] != log.heard + 1 or data["to"] != data["top"]:
+            self.fault(f"gap {data} at {log.heard}")
+        log.miss(data["to"])
+        self.filled.set()
+
+    def _message(self, room: int, seq: int, data: Json | None) -> None:
+        log = self.logs[room]
+        if not log.is_inside:
+            self.fault(f"room {room}: {seq} is told to who is not in it")
+        if log.is_fresh and seq > log.heard + 1:
+            if seq > self.truth.top_at_entry(self.user, room) + 1:
+                self.fault(f"room {room}: begins with {seq}, after what was said since the user came")
+            log.miss(seq - 1)
+            self.filled.set()
+        if seq != log.heard + 1:
+            self.fault(f"room {room}: {seq} comes after {log.heard}")
+        log.is_fresh = False
+        log.heard = max(seq, log.heard)
+        log.entries[seq] = HIDDEN if data is None else data["body"]
+        if data is not None:
+            self._shown(room, seq, data, self.connected_in)
+
+    def _shown(self, room: int, seq: int, data: Json, since: int) -> None:
+        if (leak := self.truth.leak_in(self.user, room, seq, since)) is not None:
+            self.fault(f"room {room}: {seq} is shown: {leak}")
+        if "clientId" in data and data["sender"] != self.user:
+            self.fault(f"room {room}: the client id of {seq} is told to somebody else")
+
+    def _moved(self, room: int, is_in: bool) -> None:
+        log = self.logs[room]
+        if not self._is_ready:
+            self._early[room] = is_in
+            return
+        if is_in == log.is_inside:
+            return
+        if not is_in:
+            log.is_inside = False
+        elif isinstance(self.link, Socket):
+            trio.lowlevel.spawn_system_task(self._join, self.link, room)
+        else:
+            log.is_inside = log.is_fresh = True
+
+    async def _join(self, sock: Socket, room: int) -> None:
+        try:
+            data = {"after": self.logs[room].heard, "epoch": self.epochs[room]}
+            await sock.send({"type": "join", "id": f"join {room}", "room": room, "data": data})
+        except Gone:
+            pass
+
+    def _joined(self, event: Json) -> None:
+        self.logs[event["data"]["r"]].is_inside = True
+
+    async def _fill(self) -> None:
+        """Ask for what will not be told, over and over."""
+        while True:
+            for room, log in self.logs.items():
+                if log.missing:
+                    await self._fill_one(room, log, log.missing[0])
+            await self.filled.wait()
+            self.filled = trio.Event()
+
+    async def _fill_one(self, room: int, log: Log, missing: range) -> None:
+        since = self.truth.now()
+        path = f"/api/conversations/{room}/messages?after_seq={missing[0] - 1}&limit={min(len(missing), 200)}"
+        try:
+            answer = await http(self.truth.server, "GET", path, user=self.user)
+        except (OSError, Gone, trio.TooSlowError):
+            answer = None
+        if answer is None or answer.status >= 500:
+            await trio.sleep(0.05)
+            self.filled.set()
+            return
+        if log.missing[:1] != [missing]:
+            self.filled.set()
+            return
+        if answer.status in (403, 404):  # out meanwhile: it asks again when it is in
+            return
+        page = {row["seq"]: row for row in answer.json()["data"]["messages"] if row["seq"] in missing}
+        for seq in missing:
+            log.entries[seq] = page[seq]["content"] if seq in page else HIDDEN
+            if seq in page and (leak := self.truth.leak_in(self.user, room, seq, since)) is not None:
+                self.fault(f"room {room}: {seq} is shown over REST: {leak}")
+        del log.missing[0]
+
+
+class Page(Holder):
+    """The existing client. logs: by room, text by seq; live: those that this connection was told."""
+
+    def __init__(self, truth: Truth, user: int, rooms: list[int], seed: int) -> None:
+        super().__init__(truth, user, seed)
+        self.logs: dict[int, dict[int, str]] = {room: {} for room in rooms}
+        self.live: dict[int, list[int]] = {room: [] for room in rooms}
+        self.deflated = 0
+
+    async def connect(self) -> None:
+        """A WebSocket without a subprotocol; what it missed it reads over REST."""
+        self.live = {room: [] for room in self.live}
+        async with open_sockets() as nursery:
+            narrow = NARROW_BYTES if self.is_narrow else None
+            sock = await Socket.open(
+                nursery, self.truth.server, self.user, protocol=None, deflate=self.deflates, receive_buffer=narrow
+            )
+            sock.on_event = self._hear
+            try:
+                await self.stay(sock)
+            finally:
+                self.deflated += sock.deflated
+
+    def _hear(self, event: Json) -> None:
+        if event["type"] == "connected":
+            self.connected_in = self.truth.now()
+            self.is_live = True
+        if event["type"] == "new_message":
+            room, seq = event["conversationId"], event["seq"]
+            if self.live[room] and seq <= self.live[room][-1]:
+                self.fault(f"room {room}: {seq} comes after {self.live[room][-1]}")
+            self.live[room].append(seq)
+            self._show(room, seq, event["content"], self.connected_in)
+
+    def _show(self, room: int, seq: int, text: str, since: int) -> None:
+        if (leak := self.truth.leak_in(self.user, room, seq, since)) is not None:
+            self.fault(f"room {room}: {seq} is shown: {leak}")
+        if self.logs[room].setdefault(seq, text) != text:
+            self.fault(f"room {room}: {seq} is two messages")
+
+    async def read(self, room: int) -> None:
+        """Open the conversation: all of it, over REST. Raises OSError, Gone."""
+        since, after = self.truth.now(), 0
+        while True:
+            path = f"/api/conversations/{room}/messages?after_seq={after}&limit=200"
+            answer = await http(self.truth.server, "GET", path, user=self.user)
+            assert answer.status == 200, answer
+            rows = answer.json()["data"]["messages"]
+            for row in rows:
+                self._show(room, row["seq"], row["content"], since)
+            if not rows:
+                return
+            after = rows[-1]["seq"]
