@@ -27,6 +27,9 @@ class Truth(Protocol):
     def leak_in(self, user: int, room: int, seq: int, since: int) -> str | None:
         """Why *user* may not be shown this message, on a connection of step *since*; None if they may."""
 
+    def may_hide(self, user: int, room: int, seq: int) -> bool:
+        """Whether a message may be hidden from *user*."""
+
     def top_at_entry(self, user: int, room: int) -> int:
         """The newest message when *user* was last let into the room."""
 
@@ -202,9 +205,22 @@ class Device(Holder):
             self._hear(frame)
         if cursor:
             self.cursor = cursor
+            for part in cursor.split("~")[1:]:
+                room, seq, _ = map(int, part.split("."))
+                self._stands(room, seq)
+
+    def _stands(self, room: int, seq: int) -> None:
+        """The server says where it has brought us: in a room that we came into, it may have begun there."""
+        log = self.logs[room]
+        if log.is_fresh and seq <= self.truth.top_at_entry(self.user, room):
+            log.miss(seq)
+            self.filled.set()
+        if seq != log.heard and log.is_inside:
+            self.fault(f"room {room}: the cursor says {seq} at {log.heard}")
 
     def _hear(self, event: Json) -> None:
-        kind, room = event["type"], event.get("room")
+        kind = event["type"]
+        room: Any = event.get("room")
         if kind in ("message", "skip"):
             self._message(room, event["seq"], event["data"] if kind == "message" else None)
         elif kind == "gap" and room is not None:
@@ -313,6 +329,10 @@ class Device(Holder):
         if answer.status in (403, 404):  # out meanwhile: it asks again when it is in
             return
         page = {row["seq"]: row for row in answer.json()["data"]["messages"] if row["seq"] in missing}
+        if any(seq not in page and not self.truth.may_hide(self.user, room, seq) for seq in missing):
+            await trio.sleep(0.05)  # they were removed just now; or it is never given, and the log stays without
+            self.filled.set()
+            return
         for seq in missing:
             log.entries[seq] = page[seq]["content"] if seq in page else HIDDEN
             if seq in page and (leak := self.truth.leak_in(self.user, room, seq, since)) is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import trio
-from devices import Device, Holder, Page
+from devices import Device, Holder, Page  # type: ignore[import-not-found]
 from hypothesis import strategies as st
 from wire import Answer, Gone, Refused, Socket, http, open_sockets, wait_until
 
@@ -207,6 +207,7 @@ class World:
         self.entry_tops: dict[tuple[int, int], int] = {}
         self.ceilings: dict[tuple[int, int], int] = {}
         self.blocks: dict[tuple[int, int], list[Span]] = {}
+        self.moving: set[tuple[int, int]] = set()  # who comes or goes in this step, and where
         self.faults: list[str] = []
         self.outcome = Outcome()
         self.is_shaken_in = 0
@@ -223,6 +224,10 @@ class World:
 
     def top_at_entry(self, user: int, room: int) -> int:
         return self.entry_tops.get((user, room), 0)
+
+    def may_hide(self, user: int, room: int, seq: int) -> bool:
+        said = self.by_place.get((room, seq))
+        return said is not None and self._may_hide(user, said)
 
     def leak_in(self, user: int, room: int, seq: int, since: int) -> str | None:
         if seq > self.ceilings.get((user, room), seq):
@@ -266,9 +271,9 @@ class World:
         place = await self._send(said, step.by)
         if place is None:
             self.outcome.counts["refused"] += 1
-            if was_in and self._is_in(user, room):
+            if was_in and (user, room) not in self.moving:
                 self.faults.append(f"step {self.step}: {user} is in {room} and could not speak")
-        elif not was_in and not self._is_in(user, room):
+        elif not was_in and (user, room) not in self.moving:
             self.faults.append(f"step {self.step}: {user} is not in {room} and could speak")
 
     async def _again(self, step: Again) -> None:
@@ -276,7 +281,7 @@ class World:
         if old:
             said = old[step.which % len(old)]
             self.outcome.counts["again"] += 1
-            if await self._send(said, step.by) is None and self._is_in(said.user, said.room):
+            if await self._send(said, step.by) is None and (said.user, said.room) not in self.moving:
                 self.faults.append(f"step {self.step}: what was acknowledged is refused when it is sent again: {said}")
 
     async def _send(self, said: Said, by: str) -> tuple[int, int] | None:
@@ -353,12 +358,14 @@ class World:
         if step.change == "add":
             if self._is_in(user, room):
                 return
+            self.moving.add((user, room))
             self.ceilings.pop((user, room), None)
             await self._surely("POST", path, {"userIds": [user]}, self.users[0])
             spans.append(Span(self.step))
             self.entry_tops[user, room] = self.tops[room]
             self.entering.append((user, room))
         elif self._is_in(user, room):
+            self.moving.add((user, room))
             await self._surely("DELETE", f"{path}/{user}", None, user if step.change == "leave" else self.users[0])
             spans[-1].end = self.step
             self.left.append((user, room))
@@ -529,6 +536,7 @@ class World:
             for step in self.script.steps:
                 self.step += 1
                 self.left, self.entering = [], []
+                self.moving.clear()
                 await self.act(step)
                 for user, room in self.left:
                     if not self._is_in(user, room):

@@ -13,7 +13,7 @@ import trio
 from house_fixture import open_house_under_test
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
-from model import Script, play, scripts
+from model import Script, play, scripts  # type: ignore[import-not-found]
 from server_process import ServerProcess
 from tls_files import make_tls_files
 from wire import http
