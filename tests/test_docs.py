@@ -43,7 +43,9 @@ def test_no_page_links_to_a_file_that_is_not_there() -> None:
 
 def test_every_test_that_the_guarantees_name_exists() -> None:
     for target in re.findall(r"`(tests/[^`]+)`", (DOCS / "guarantees.md").read_text()):
-        assert (ROOT / target).exists(), target
+        path, _, name = target.partition("::")
+        assert (ROOT / path).exists(), target
+        assert f"def {name}(" in (ROOT / path).read_text() or not name, target
 
 
 @pytest.mark.parametrize("page", ["durable-objects-map.md", "writing-an-actor.md", "architecture.md", "guarantees.md"])
