@@ -223,6 +223,8 @@ class World:
         return self.step
 
     def top_at_entry(self, user: int, room: int) -> int:
+        if (user, room) in self.moving:  # nobody knows yet before which message that will be
+            return self.tops[room] + FLOOD_MESSAGES
         return self.entry_tops.get((user, room), 0)
 
     def may_hide(self, user: int, room: int, seq: int) -> bool:
