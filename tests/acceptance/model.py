@@ -452,15 +452,23 @@ class World:
     async def _settle(self, step: Settle) -> None:
         del step
         there = [h for h in (*self.devices, *self.pages) if h.transport is not None and not h.is_stalled]
-        await wait_until(lambda: self._failed() or [left for holder in there for left in self._missing(holder)], 20)
-        if self._failed():
-            raise AssertionError("\n".join(self._failed()))
+        await self._wait_for(there)
         for page in there:
             if isinstance(page, Page):
                 for room in self.rooms:
                     if self._is_in(page.user, room):
                         await page.read(room)
                         self._compare_page(page, room)
+
+    async def _wait_for(self, holders: list[Holder]) -> None:
+        """Until these have everything; what must never be ends it at once."""
+
+        def missing() -> list[Any]:
+            if self._failed():
+                raise AssertionError("\n".join(self._failed()))
+            return [left for holder in holders for left in self._missing(holder)]
+
+        await wait_until(missing, 12)
 
     def _failed(self) -> list[str]:
         return self.faults + [fault for holder in (*self.devices, *self.pages) for fault in holder.faults]
@@ -573,7 +581,7 @@ class World:
         async with open_sockets() as nursery:
             nursery.start_soon(device.run)
             device.want(self.random.choice(("socket", "stream")))
-            await wait_until(lambda: self._failed() or self._missing(device), 20)
+            await self._wait_for([device])
         for room in self.rooms:
             if not self._is_in(user, room):
                 assert not device.logs[room].entries, f"{user} is out of {room} and is told {device.logs[room].entries}"
