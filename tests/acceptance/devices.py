@@ -17,6 +17,7 @@ from wire import Gone, Refused, Socket, http, open_sockets
 Json = dict[str, Any]
 HIDDEN = None  # stands in a log where `skip` was told
 NARROW_BYTES = 16384
+PAGE_MESSAGES = 200
 
 
 class Truth(Protocol):
@@ -308,13 +309,15 @@ class Device(Holder):
         while True:
             for room, log in self.logs.items():
                 if log.missing:
+                    if len(first := log.missing[0]) > PAGE_MESSAGES:
+                        log.missing[:1] = [first[:PAGE_MESSAGES], first[PAGE_MESSAGES:]]
                     await self._fill_one(room, log, log.missing[0])
             await self.filled.wait()
             self.filled = trio.Event()
 
     async def _fill_one(self, room: int, log: Log, missing: range) -> None:
         since = self.truth.now()
-        path = f"/api/conversations/{room}/messages?after_seq={missing[0] - 1}&limit={min(len(missing), 200)}"
+        path = f"/api/conversations/{room}/messages?after_seq={missing[0] - 1}&limit={len(missing)}"
         try:
             answer = await http(self.truth.server, "GET", path, user=self.user)
         except (OSError, Gone, trio.TooSlowError):
@@ -338,6 +341,7 @@ class Device(Holder):
             if seq in page and (leak := self.truth.leak_in(self.user, room, seq, since)) is not None:
                 self.fault(f"room {room}: {seq} is shown over REST: {leak}")
         del log.missing[0]
+        self.filled.set()
 
 
 class Page(Holder):
