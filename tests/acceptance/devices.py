@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any, Protocol
 
 import trio
-from streams import Stream, polled
+from streams import Stream, poll
 from wire import Gone, Refused, Socket, http, open_sockets
 
 Json = dict[str, Any]
@@ -21,21 +21,23 @@ PAGE_MESSAGES = 200
 
 
 class Truth(Protocol):
-    """What devices ask of who knows everything."""
+    """What devices ask of who knows everything (truth.py)."""
 
     server: Any
 
-    def leak_in(self, user: int, room: int, seq: int, since: int) -> str | None:
-        """Why *user* may not be shown this message, on a connection of step *since*; None if they may."""
+    def now(self) -> int: ...
 
-    def may_hide(self, user: int, room: int, seq: int) -> bool:
-        """Whether a message may be hidden from *user*."""
+    def top_at_entry(self, user: int, room: int) -> int: ...
 
-    def top_at_entry(self, user: int, room: int) -> int:
-        """The newest message when *user* was last let into the room."""
+    def shown(self, user: int, room: int, seq: int, text: str, since: int) -> str | None: ...
 
-    def now(self) -> int:
-        """The number of the step."""
+    def skipped(self, user: int, room: int, seq: int, since: int) -> None: ...
+
+    def may_be_left_out(self, user: int, room: int, seq: int, since: int) -> bool: ...
+
+
+class Outside(Exception):
+    """Its user is not in the room."""
 
 
 class Log:
@@ -83,7 +85,8 @@ class Holder:
 
     def end_link(self) -> None:
         """In order, without waiting."""
-        self.link.close() if isinstance(self.link, Stream) else self.link.cut()
+        if self.link is not None:
+            self.link.close() if isinstance(self.link, Stream) else self.link.cut()
 
     def stall(self) -> None:
         """Take nothing more."""
@@ -140,7 +143,7 @@ class Device(Holder):
         self.epochs = dict.fromkeys(rooms, 1)
         self.cursor: str | None = None
         self.filled = trio.Event()
-        self.deflated = self.gaps = 0
+        self.deflated = self.gaps = self.histories = 0
         self._is_ready = False
         self._early: dict[int, bool] = {}  # came or went before `ready`
 
@@ -197,7 +200,10 @@ class Device(Holder):
     async def _poll(self, nursery: trio.Nursery) -> None:
         del nursery
         self._begin()
-        events, cursor = await polled(self.truth.server, self.user, self.cursor, wait=1, seconds=15)
+        answer = await poll(self.truth.server, self.user, self.cursor, wait=1, seconds=15)
+        if answer.status != 200:
+            raise Refused(answer.status, answer.headers, answer.body)
+        events, cursor = (answer.json()["data"][name] for name in ("events", "cursor"))
         if self.transport == "poll":  # else what came is thrown away, as by who has gone elsewhere
             self._take(events, cursor)
 
@@ -235,9 +241,12 @@ class Device(Holder):
         elif kind == "ack" and str(event.get("id", "")).startswith("join "):
             self._joined(event)
         elif kind == "error" and str(event.get("id", "")).startswith("join ") and event["data"]["recoverable"]:
-            trio.lowlevel.spawn_system_task(self._join, self.link, int(event["id"].removeprefix("join ")))
+            trio.lowlevel.spawn_system_task(self._join, self.link, int(event["id"].removeprefix("join ")), 0.05)
         elif kind == "error" and event.get("id") == "start":
-            self.fault(f"start was refused: {event}")
+            if event["data"]["recoverable"]:
+                self.end_link()
+            else:
+                self.fault(f"start was refused: {event}")
 
     def _ready(self, data: Json) -> None:
         for item in data["rooms"]:
@@ -249,6 +258,12 @@ class Device(Holder):
         for room, is_in in self._early.items():
             self._moved(room, is_in)
         self.filled.set()
+        for item in data.get("refused", ()):
+            if item["error"] not in ("NOT_MEMBER", "CONVERSATION_NOT_FOUND"):  # storage was away just then
+                if isinstance(self.link, Socket):
+                    trio.lowlevel.spawn_system_task(self._join, self.link, item["r"])
+                else:
+                    self.logs[item["r"]].is_inside = True  # a stream asks again by itself
 
     def _gap(self, log: Log, data: Json) -> None:
         self.gaps += 1
@@ -271,11 +286,14 @@ class Device(Holder):
         log.is_fresh = False
         log.heard = max(seq, log.heard)
         log.entries[seq] = HIDDEN if data is None else data["body"]
-        if data is not None:
-            self._shown(room, seq, data, self.connected_in)
+        if data is None:
+            self.truth.skipped(self.user, room, seq, self.connected_in)
+        else:
+            self._shown(room, data | {"seq": seq}, self.connected_in)
 
-    def _shown(self, room: int, seq: int, data: Json, since: int) -> None:
-        if (leak := self.truth.leak_in(self.user, room, seq, since)) is not None:
+    def _shown(self, room: int, data: Json, since: int) -> None:
+        seq = data["seq"]
+        if (leak := self.truth.shown(self.user, room, seq, data["body"], since)) is not None:
             self.fault(f"room {room}: {seq} is shown: {leak}")
         if "clientId" in data and data["sender"] != self.user:
             self.fault(f"room {room}: the client id of {seq} is told to somebody else")
@@ -294,7 +312,8 @@ class Device(Holder):
         else:
             log.is_inside = log.is_fresh = True
 
-    async def _join(self, sock: Socket, room: int) -> None:
+    async def _join(self, sock: Socket, room: int, seconds: float = 0) -> None:
+        await trio.sleep(seconds)
         try:
             data = {"after": self.logs[room].heard, "epoch": self.epochs[room]}
             await sock.send({"type": "join", "id": f"join {room}", "room": room, "data": data})
@@ -317,31 +336,45 @@ class Device(Holder):
 
     async def _fill_one(self, room: int, log: Log, missing: range) -> None:
         since = self.truth.now()
-        path = f"/api/conversations/{room}/messages?after_seq={missing[0] - 1}&limit={len(missing)}"
         try:
-            answer = await http(self.truth.server, "GET", path, user=self.user)
-        except (OSError, Gone, trio.TooSlowError):
-            answer = None
-        if answer is None or answer.status >= 500:
-            await trio.sleep(0.05)
-            self.filled.set()
-            return
-        if log.missing[:1] != [missing]:
-            self.filled.set()
-            return
-        if answer.status in (403, 404):  # out meanwhile: it asks again when it is in
-            return
-        page = {row["seq"]: row for row in answer.json()["data"]["messages"] if row["seq"] in missing}
-        if any(seq not in page and not self.truth.may_hide(self.user, room, seq) for seq in missing):
+            found = await self._read(room, missing, since)
+        except Outside:
+            return  # meanwhile: it asks again when it is in
+        except (OSError, Gone, AssertionError, trio.TooSlowError):
+            found = {}
+        got = [seq for seq in missing if seq in found]
+        if log.missing[:1] != [missing] or got != list(missing[: len(got)]) or not got:
             await trio.sleep(0.05)  # they were removed just now; or it is never given, and the log stays without
             self.filled.set()
             return
-        for seq in missing:
-            log.entries[seq] = page[seq]["content"] if seq in page else HIDDEN
-            if seq in page and (leak := self.truth.leak_in(self.user, room, seq, since)) is not None:
-                self.fault(f"room {room}: {seq} is shown over REST: {leak}")
-        del log.missing[0]
+        log.entries |= {seq: found[seq] for seq in got}
+        log.missing[:1] = [missing[len(got) :]] if len(got) < len(missing) else []
         self.filled.set()
+
+    async def _read(self, room: int, missing: range, since: int) -> dict[int, str | None]:
+        """What a page has of it, by socket or REST. Raises Outside, OSError, Gone, AssertionError, TooSlowError."""
+        link, after = self.link, missing[0] - 1
+        if isinstance(link, Socket) and self.is_live and not self.is_stalled and self.random.random() < 0.7:
+            reply = await link.ask("history", room, seconds=4, after=after, limit=len(missing))
+            if reply["type"] == "error":
+                raise Gone(str(reply)) if reply["data"]["recoverable"] else Outside
+            self.histories += 1
+            for message in reply["data"]["messages"]:
+                self._shown(room, message, since)
+            for seq in (skips := reply["data"].get("skip", [])):
+                self.truth.skipped(self.user, room, seq, since)
+            return dict.fromkeys(skips, HIDDEN) | {one["seq"]: one["body"] for one in reply["data"]["messages"]}
+        path = f"/api/conversations/{room}/messages?after_seq={after}&limit={len(missing)}"
+        answer = await http(self.truth.server, "GET", path, user=self.user)
+        if answer.status in (403, 404):
+            raise Outside
+        if answer.status != 200:
+            raise Gone(str(answer))
+        rows = {row["seq"]: row["content"] for row in answer.json()["data"]["messages"]}
+        for seq, text in rows.items():
+            self._shown(room, {"seq": seq, "body": text}, since)
+        left_out = [seq for seq in missing if seq not in rows]
+        return rows | {seq: HIDDEN for seq in left_out if self.truth.may_be_left_out(self.user, room, seq, since)}
 
 
 class Page(Holder):
@@ -379,21 +412,28 @@ class Page(Holder):
             self._show(room, seq, event["content"], self.connected_in)
 
     def _show(self, room: int, seq: int, text: str, since: int) -> None:
-        if (leak := self.truth.leak_in(self.user, room, seq, since)) is not None:
+        if (leak := self.truth.shown(self.user, room, seq, text, since)) is not None:
             self.fault(f"room {room}: {seq} is shown: {leak}")
         if self.logs[room].setdefault(seq, text) != text:
             self.fault(f"room {room}: {seq} is two messages")
 
-    async def read(self, room: int) -> None:
-        """Open the conversation: all of it, over REST. Raises OSError, Gone."""
-        since, after = self.truth.now(), 0
+    async def read(self, room: int) -> set[int]:
+        """Open the conversation: all of it that is shown, over REST, by seq."""
+        since, after, seqs = self.truth.now(), 0, set[int]()
         while True:
-            path = f"/api/conversations/{room}/messages?after_seq={after}&limit=200"
-            answer = await http(self.truth.server, "GET", path, user=self.user)
+            path = f"/api/conversations/{room}/messages?after_seq={after}&limit={PAGE_MESSAGES}"
+            try:
+                answer = await http(self.truth.server, "GET", path, user=self.user)
+            except (OSError, Gone):
+                await trio.sleep(0.05)
+                continue
+            if answer.status >= 500:
+                await trio.sleep(0.05)
+                continue
             assert answer.status == 200, answer
-            rows = answer.json()["data"]["messages"]
-            for row in rows:
+            for row in answer.json()["data"]["messages"]:
                 self._show(room, row["seq"], row["content"], since)
-            if not rows:
-                return
-            after = rows[-1]["seq"]
+                seqs.add(row["seq"])
+            if not answer.json()["data"]["hasMore"]:
+                return seqs
+            after += PAGE_MESSAGES  # seq has no hole, so a page is as long as it was asked for, what it hides included

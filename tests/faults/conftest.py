@@ -1,4 +1,4 @@
-"""The faults use the harness of the acceptance tests, and the proxy beside this file."""
+"""The faults use the harness of the acceptance tests."""
 
 import sys
 from pathlib import Path

@@ -35,6 +35,15 @@ class PostgresProxy:
         """The next question that contains *marker* never arrives, and the link ends."""
         self._loses, self._marker, self.lost = "question", marker, trio.Event()
 
+    def lose_nothing(self) -> None:
+        """What was to be lost passes."""
+        self._loses = None
+
+    @property
+    def is_losing(self) -> bool:
+        """What is to be lost has not come yet."""
+        return self._loses is not None
+
     async def cut_all(self) -> None:
         """End all links; new ones are refused until `open_again`."""
         self.is_open = False
