@@ -3,7 +3,7 @@
 import pytest
 import trio
 from streams import Stream, rooms_in  # type: ignore[import-not-found]
-from wire import Socket, open_sockets, wait_until  # type: ignore[import-not-found]
+from wire import Socket, frame, open_sockets, wait_until  # type: ignore[import-not-found]
 
 MIB = 1024 * 1024
 BODY = "x" * 9_900
@@ -240,3 +240,31 @@ async def test_one_who_takes_nothing_for_ten_seconds_is_closed_with_4201_however
         await trio.sleep(12.5)
         slow.read_again()
         assert await slow.wait_closed() == 4201
+
+
+@pytest.mark.parametrize("protocol", [None, "greenroom.v1"])
+async def test_a_heartbeat_on_a_slow_line_does_not_wait_behind_what_is_queued(server, fresh, protocol):
+    """Websocket-level pings of any client, and those of the existing client, who gives the answer 10 s."""
+    users, count = [fresh, fresh + 1], 90 if protocol is not None else 45  # compat says everything twice
+    room = await server.make_room(fresh, users)
+    async with open_sockets() as nursery:
+        (sender,) = await enter(nursery, server, users[:1], room)
+        slow = await Socket.open(nursery, server, users[1], protocol=protocol, receive_buffer=4096)
+        if protocol is None:
+            await slow.expect("connected")
+        else:
+            await slow.start(room)
+        slow.stop_reading()
+        for number in range(count):
+            await sender.ask("send", room, body=f"{number} {BODY}")
+        await slow.send_bytes(frame(b"are you there?", 9))
+        await slow.send({"type": "ping", "id": "ping_1"})
+        await trio.sleep(0.3)
+        slow.read_again()
+        kind = "message" if protocol is not None else "new_message"
+        await wait_until(lambda: len(slow.of(kind)) < count and (len(slow.of(kind)), slow.close_code))
+        assert [event["seq"] for event in slow.of(kind)] == list(range(1, count + 1))
+        for pong in ("(pong frame)", *(["pong"] if protocol is None else [])):
+            (answer,) = slow.of(pong)
+            behind = sum(event["type"] == kind for event in slow.events[slow.position(answer) :])
+            assert behind > count / 3, f"{pong} waited for all but {behind} messages"

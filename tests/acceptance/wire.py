@@ -24,6 +24,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import trio
+from frames_seen import FramesSeen  # type: ignore[import-not-found]
 from secure import secured  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
 
@@ -283,8 +284,9 @@ class Socket:
     events: every JSON object received, in order. close_code: 1006 when the connection ended without a close frame.
     """
 
-    def __init__(self, sock: AnySocket) -> None:
+    def __init__(self, sock: AnySocket, protocol: str | None = V1) -> None:
         self.sock = sock
+        self.seen = FramesSeen("v1" if protocol == V1 else "compat")
         self.is_deflating = False
         self.deflated = 0  # messages that came compressed
         self.events: list[dict[str, Any]] = []
