@@ -24,6 +24,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from greenroom.http.answer_headers import SECURITY_HEADERS, answer_headers
 from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
 from greenroom.http.errors import CODE_OF, ApiError, success
+from greenroom.http.handshake import HandshakeOnly
 from greenroom.http.openapi import describe
 from greenroom.http.origins import cookie_attributes
 from greenroom.http.rest import (
@@ -74,6 +75,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) -> QuartTrio:
     """The application over *services*, with all *operations*."""
     app = QuartTrio("greenroom", static_folder=None, template_folder=None)
+    app.asgi_websocket_class = HandshakeOnly
     app.config["MAX_CONTENT_LENGTH"] = max(JSON_BYTES_MAX, services.settings.max_file_size) + MULTIPART_OVERHEAD_BYTES
     app.config["SERVICES"] = services
     app.config["DEVELOPMENT_ENDPOINTS"] = set()

@@ -37,6 +37,7 @@ from hypercorn.typing import WorkerContext as WorkerContextPort
 from greenroom.http.adoption import HAND_KEY, Hand, Stage
 from greenroom.http.application_tasks import ApplicationTasks
 from greenroom.http.errors import CODE_OF, failure
+from greenroom.http.handshake import Handshake, scope_of
 from greenroom.http.heads import StrictHeads, asks_for_stream, asks_for_websocket, refusal_of, without_extensions
 from greenroom.http.turnstile import Turnstile
 
@@ -120,7 +121,7 @@ class Connection:
             if self._expired is Overdue.HEAD:
                 await self._refuse_head(self._protocol)
             await self._protocol.handle(Closed())
-        if self._protocol.has_unread_input:
+        if self._protocol.has_unread_input and self.hand.stage is not Stage.ADOPTED:
             self.hand.half_close()
             with trio.move_on_after(DISCARD_SECONDS_MAX):
                 await self.hand.discard(DISCARDED_BYTES_MAX)
@@ -202,14 +203,11 @@ class Connection:
                 data = await self.hand.receive()
             except (OSError, trio.ClosedResourceError):
                 return
-            if data and protocol.is_between_requests:
-                await self._take_place()
-                if self._head_since is None:
-                    self._head_since = trio.current_time()
-            try:
-                await protocol.handle(RawData(data))
-            finally:
-                self.leave_place()
+            if data and self._head_since is None and protocol.is_between_requests:
+                self._head_since = trio.current_time()
+            await protocol.handle(RawData(data))
+            if protocol.is_over:
+                return
             if not data:
                 await self._finish_last_answer(protocol)
                 return
@@ -260,12 +258,16 @@ class Connection:
             try:
                 await self.hand.send(data)
             except (OSError, trio.ClosedResourceError):
-                self._reading.cancel()
+                self.stop_reading()
+
+    def stop_reading(self) -> None:
+        """The peer has gone, or there is nothing more to say: run() does the rest."""
+        self._reading.cancel()
 
     def _end(self) -> None:
         """End the reading; run() does the rest, in the task that owns the socket."""
         self.hand.half_close()
-        self._reading.cancel()
+        self.stop_reading()
 
     def _note_request(self, *, idle: bool) -> None:
         assert self._protocol is not None
@@ -326,6 +328,11 @@ class FrontProtocol(H11Protocol):
         """Whether the peer may be sending what no one reads, so that closing would reset the connection."""
         return self._owner.hand.held or self._refused or self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
 
+    @property
+    def is_over(self) -> bool:
+        """Whether an upgrade was answered, one way or the other: then nothing more is read here."""
+        return isinstance(self.connection, H11WSConnection)
+
     async def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer with an error in the JSON envelope and end the connection. Nothing else is sent on it."""
         self._refused = True
@@ -346,6 +353,10 @@ class FrontProtocol(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
         await self.send(Closed())
 
+    def abandon(self) -> None:
+        """End the connection at once."""
+        self._owner.stop_reading()
+
     async def stream_send(self, event: StreamEvent) -> None:
         """Write one event of the application's answer: overridden where Hypercorn's way is not ours."""
         if isinstance(event, (Data, EndData)):
@@ -359,9 +370,7 @@ class FrontProtocol(H11Protocol):
             await super().stream_send(event)
 
     async def _send_response(self, event: Response) -> None:
-        if event.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            await self._send_upgrade(event)
-        elif event.headers == [(b"content-length", b"0"), (b"connection", b"close")]:  # Hypercorn's own words
+        if event.headers == [(b"content-length", b"0"), (b"connection", b"close")]:  # Hypercorn's own words
             await self.refuse(HTTPStatus(event.status_code), HTTPStatus(event.status_code).phrase)
         elif self._owner.draining or self._owner.hand.held or self.is_receiving_body:
             # The last answer here, the latter because the rest of the body will not be read: say so, or the client's
@@ -369,15 +378,6 @@ class FrontProtocol(H11Protocol):
             await super().stream_send(replace(event, headers=[*event.headers, (b"connection", b"close")]))
         else:
             await super().stream_send(event)
-
-    async def _send_upgrade(self, event: Response) -> None:
-        if self._owner.hand.stage is not Stage.ARMED:
-            log.error("http.upgrade_not_adopted", peer=self.client)
-            await self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this path has no WebSocket engine")
-            return
-        await super().stream_send(event)
-        if not self._owner.hand.broken:
-            self._owner.hand.note_upgraded()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Never switch to HTTP/2 (Hypercorn would, in clear text): _create_stream refuses what is not HTTP/1."""
@@ -394,12 +394,25 @@ class FrontProtocol(H11Protocol):
             # Before the application hears of it: it may adopt as soon as it runs.
             self._owner.hand.hold(self.connection.trailing_data[0])
         if upgrade:
-            request, self._owner.hand.offers = without_extensions(request)
-        await super()._create_stream(request)
-        self._owner.leave_place()
-        if isinstance(self.connection, H11WSConnection):
-            assert upgrade, "Hypercorn's notion of an upgrade has changed: see asks_for_websocket"
-            self.connection.buffer.clear()
+            await self._answer_upgrade(request)
+        else:
+            await super()._create_stream(request)
+            assert not self.is_over, "Hypercorn's notion of an upgrade has changed: see asks_for_websocket"
+
+    async def _answer_upgrade(self, request: h11.Request) -> None:
+        """Here and now: until it is answered there is nothing to read."""
+        hand = self._owner.hand
+        self.connection = H11WSConnection(cast("h11.Connection", self.connection))  # writes refusals, reads nothing
+        self.connection.buffer.clear()
+        request, hand.offers = without_extensions(request)
+        scope, key = scope_of(
+            request,
+            scheme="wss" if hand.is_secure else "ws",
+            client=self.client,
+            server=self.server,
+            state=self.connection_state,
+        )
+        await Handshake(hand, self, scope, key).run(self.app)
 
     async def _send_error_response(self, status_code: int) -> None:
         """Answer what h11 could not parse."""

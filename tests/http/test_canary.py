@@ -81,7 +81,7 @@ def test_an_error_answer_of_hypercorn_has_the_headers_that_we_replace():
 
 def test_a_request_is_handled_before_the_next_bytes_are_looked_at():
     """hold() runs before the application is started, and the buffer is emptied before next_event() could read it."""
-    assert calls_in(H11Protocol._create_stream).index("WSStream") >= 0
+    assert calls_in(H11Protocol._create_stream).index("HTTPStream") >= 0
     source = inspect.getsource(H11Protocol._handle_events)
     assert "await self._check_protocol(event)\n                    await self._create_stream(event)" in source
     assert "bytearray(h11_connection.trailing_data[0])" in inspect.getsource(H11WSConnection.__init__)
@@ -146,4 +146,4 @@ def test_lifespan_and_context_have_the_parts_that_the_server_uses():
 
 def test_frontprotocol_overrides_only_what_exists():
     ours = {name for name in vars(FrontProtocol) if inspect.iscoroutinefunction(getattr(FrontProtocol, name))}
-    assert ours - set(dir(H11Protocol)) == {"refuse", "_send_response", "_send_upgrade"}
+    assert ours - set(dir(H11Protocol)) == {"refuse", "_send_response", "_answer_upgrade"}
