@@ -193,7 +193,7 @@ class HandshakeOnly(TrioASGIWebsocketConnection):
 
     def _create_websocket_from_scope(self, send: ASGISendCallable) -> Websocket:
         scope = self.scope
-        client, path = scope["client"], scope["path"]
+        client, path = scope.get("client"), scope["path"]  # what ASGI leaves optional may be missing
         headers = Headers([("Remote-Addr", client[0] if client else "<local>")])
         for name, value in scope["headers"]:
             headers.add(name.decode("latin1"), value.decode("latin1"))
@@ -209,9 +209,9 @@ class HandshakeOnly(TrioASGIWebsocketConnection):
             scope["query_string"],
             scope["scheme"],
             headers,
-            scope["root_path"],
-            scope["http_version"],
-            list(scope["subprotocols"]),
+            scope.get("root_path", ""),
+            scope.get("http_version", "1.1"),
+            list(scope.get("subprotocols", ())),
             _has_no_frames,
             _has_no_frames,
             accept,
