@@ -4,16 +4,18 @@ Hypercorn and Quart do the handshake, as for any view; then the socket, with its
 Hypercorn's tasks and memory for the connection are gone. One `Hand` owns the socket from accept() until that moment, so
 that there is always exactly one owner and no byte is lost in between:
 
-    SERVING --an upgrade request's head was read--> HELD --arm()--> ARMED --the 101 is out--> UPGRADED
-    UPGRADED --detach()--> ADOPTED          any but ADOPTED --close()--> CLOSED
-    HELD --release()--> ADOPTED             a response without end: whoever takes the socket answers
+    SERVING --an upgrade request's head was read--> HELD --arm()--> ARMED --accept()--> ACCEPTED --detach()--> ADOPTED
+    HELD --release()--> ADOPTED             a response without end
+    ADOPTED --take_back()--> HELD           nobody took it
+    any but ADOPTED --close()--> CLOSED
 
 SERVING is ordinary HTTP: bytes flow to Hypercorn. From HELD on not one byte does: what had been read past the head is
 kept as `early`, everything later stays in the kernel until the engine reads it. So a frame that comes in the same
 segment as the upgrade request (forbidden by RFC 6455 section 4.1, but sent by hostile and by eager clients) reaches
 the engine first and in order, and wsproto never sees a frame at all. ARMED says that the view wants this connection
-adopted; without it no 101 is ever sent (`http/connection.py` answers 500), so neither h2c nor a view that calls
-accept() itself can leave a socket upgraded and unowned.
+adopted; without it no 101 is ever made (`http/handshake.py` answers 500), so neither h2c nor a view that calls
+accept() itself can leave a socket upgraded and unowned. Whoever takes the socket sends the `answer`, the 101 or the
+head of a stream: it goes out with the first frames, and nobody has it from a server that does not serve it then.
 
 After ADOPTED Hypercorn's side is deaf and dumb: its close frame goes nowhere and its close closes nothing.
 """
@@ -41,7 +43,7 @@ class Stage(Enum):
     SERVING = auto()
     HELD = auto()
     ARMED = auto()
-    UPGRADED = auto()
+    ACCEPTED = auto()
     ADOPTED = auto()
     CLOSED = auto()
 
@@ -51,18 +53,22 @@ class NotAdoptable(RuntimeError):
 
 
 class Adopted:
-    """A WebSocket connection after its 101: the socket, for one taker, and what it had already said.
+    """A connection that leaves Hypercorn: the socket, for one taker, and what was and what is to be said on it.
 
-    Whoever calls take() owns the socket. If nobody has when the view ends, the connection is closed and logged.
+    Whoever calls take() owns the socket, sends `answer` before all else, and reads `early` before the socket. If nobody
+    has when the view of an upgrade ends, the peer is answered 500 and it is logged.
     """
 
-    __slots__ = ("_sock", "early", "peer", "subprotocol")
+    __slots__ = ("_sock", "answer", "early", "peer", "subprotocol")
 
-    def __init__(self, sock: Transport, early: bytes, peer: tuple[str, int], subprotocol: str | None) -> None:
+    def __init__(
+        self, sock: Transport, early: bytes, peer: tuple[str, int], subprotocol: str | None, answer: bytes = b""
+    ) -> None:
         self._sock: Transport | None = sock
         self.early = early
         self.peer = peer
         self.subprotocol = subprotocol
+        self.answer = answer
 
     @property
     def taken(self) -> bool:
@@ -70,7 +76,7 @@ class Adopted:
         return self._sock is None
 
     def take(self) -> Transport:
-        """Hand over the socket, once: of TCP, or TLS over one. Feed `early` to the parser before the first read."""
+        """Hand over the socket, once: of TCP, or TLS over one."""
         if self._sock is None:
             raise NotAdoptable(f"the socket of {self.peer} was taken before, or closed")
         sock, self._sock = self._sock, None
@@ -84,13 +90,13 @@ class Adopted:
 
 async def adopt(
     websocket: Websocket, *, subprotocol: str | None = None, headers: Mapping[str, str] | None = None
-) -> Adopted | None:
-    """Accept the upgrade and take the connection from Hypercorn; None if the peer left before its 101 was out.
+) -> Adopted:
+    """Accept the upgrade and take the connection from Hypercorn, with the 101 that its taker sends.
 
     For a WebSocket view, after authentication and admission. The view should take() the socket and return soon: what it
-    does afterwards is no longer watched by Hypercorn. Cancelled before the 101: the connection is closed by its server.
+    does afterwards is no longer watched by Hypercorn. Cancelled before: the connection is closed by its server.
     Raises NotAdoptable (without having accepted) for anything but an HTTP/1.1 upgrade under our own server, and
-    ValueError for a subprotocol that the client did not ask for.
+    ValueError for a subprotocol that the client did not ask for, or a header that is none.
     """
     hand = _hand_of(websocket)
     if subprotocol is not None and subprotocol not in websocket.requested_subprotocols:
@@ -99,9 +105,7 @@ async def adopt(
         )
     hand.arm()
     await websocket.accept(headers=dict(headers) if headers else None, subprotocol=subprotocol)
-    if hand.stage is not Stage.UPGRADED:
-        return None
-    return hand.detach(subprotocol)  # no await since the 101: nothing can come between
+    return hand.detach(subprotocol)
 
 
 def take_over(request: Request) -> Adopted:
@@ -135,11 +139,22 @@ def _hand_of(websocket: Websocket) -> "Hand":
 class Hand:
     """The one owner of an accepted socket until the engine takes it. One task receives; senders take turns outside."""
 
-    __slots__ = ("_early", "_sock", "adopted", "broken", "offers", "peer", "progressed_at", "sending", "stage")
+    __slots__ = (
+        "_answer",
+        "_early",
+        "_sock",
+        "adopted",
+        "broken",
+        "offers",
+        "peer",
+        "progressed_at",
+        "sending",
+        "stage",
+    )
 
     def __init__(self, sock: Transport, peer: tuple[str, int]) -> None:
         self._sock = sock
-        self._early = b""
+        self._early = self._answer = b""
         self.offers = ""  # the extensions that an upgrade request offers: the engine's to agree to
         self.peer = peer
         self.stage = Stage.SERVING
@@ -210,14 +225,15 @@ class Hand:
             )
         self.stage = Stage.ARMED
 
-    def note_upgraded(self) -> None:
-        """Record that the whole 101 is with the kernel."""
+    def accept(self, answer: bytes) -> None:
+        """The upgrade is accepted, with this 101."""
         assert self.stage is Stage.ARMED, self.stage
-        self.stage = Stage.UPGRADED
+        self._answer = answer
+        self.stage = Stage.ACCEPTED
 
     def detach(self, subprotocol: str | None) -> Adopted:
-        """Take the socket away from trio. Nothing waits on it here: no read is ever begun after hold()."""
-        assert self.stage is Stage.UPGRADED, self.stage
+        """Let the socket go. Nothing waits on it here: no read is ever begun after hold()."""
+        assert self.stage is Stage.ACCEPTED, self.stage
         return self._let_go(subprotocol)
 
     def release(self) -> Adopted:
@@ -228,9 +244,17 @@ class Hand:
 
     def _let_go(self, subprotocol: str | None) -> Adopted:
         self.stage = Stage.ADOPTED
-        self.adopted = Adopted(self._sock, self._early, self.peer, subprotocol)
-        self._early = b""
+        self.adopted = Adopted(self._sock, self._early, self.peer, subprotocol, self._answer)
+        self._early = self._answer = b""
         return self.adopted
+
+    def take_back(self) -> bool:
+        """Own the socket again, which was let go and taken by nobody: the peer has had no answer. False if it was."""
+        if self.adopted is None or self.adopted.taken:
+            return False
+        self.adopted.take()
+        self.adopted, self.stage = None, Stage.HELD
+        return True
 
     def half_close(self) -> None:
         """Tell the peer that nothing more comes; what it still sends is not answered with a reset."""

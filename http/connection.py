@@ -258,16 +258,12 @@ class Connection:
             try:
                 await self.hand.send(data)
             except (OSError, trio.ClosedResourceError):
-                self.stop_reading()
-
-    def stop_reading(self) -> None:
-        """The peer has gone, or there is nothing more to say: run() does the rest."""
-        self._reading.cancel()
+                self._reading.cancel()
 
     def _end(self) -> None:
         """End the reading; run() does the rest, in the task that owns the socket."""
         self.hand.half_close()
-        self.stop_reading()
+        self._reading.cancel()
 
     def _note_request(self, *, idle: bool) -> None:
         assert self._protocol is not None
@@ -352,10 +348,6 @@ class FrontProtocol(H11Protocol):
             await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
         await self.send(Closed())
-
-    def abandon(self) -> None:
-        """End the connection at once."""
-        self._owner.stop_reading()
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Write one event of the application's answer: overridden where Hypercorn's way is not ours."""

@@ -1,9 +1,9 @@
 """The WebSocket handshake: an upgrade request as ASGI, answered once, in the task that read its head.
 
-    connect ──▶ accept ────────────────▶ 101, and the socket is the engine's (http/adoption.py)
+    connect ──▶ accept ────────────────▶ 101, which the engine sends with its first frames (http/adoption.py)
            ├──▶ http.response ─────────▶ that answer, and the end of the connection
            ├──▶ close ─────────────────▶ 403
-           └──▶ nothing, or it raises ─▶ 500
+           └──▶ nothing, or it raises ─▶ 500, also when it accepted and then gave the socket to nobody
 
 What Hypercorn and Quart-Trio have for this keeps a WebSocket for its whole life: five tasks, two nurseries, three
 channels, a frame parser, an h11 response. Here it ends with the answer, and frames are none of its business. So the
@@ -48,10 +48,6 @@ class Answering(Protocol):
         """Answer with an error in the envelope and end the connection."""
         ...
 
-    def abandon(self) -> None:
-        """End the connection, and the view: nobody is there to be answered."""
-        ...
-
     async def stream_send(self, event: StreamEvent) -> None:
         """Write an event of the application's own answer."""
         ...
@@ -76,6 +72,9 @@ class Handshake:
             await app(self._scope, self._receive, send, trio.to_thread.run_sync, trio.from_thread.run)
         except* Exception as fault:
             log.exception("http.application_failed", path=self._scope["path"], exc_info=fault)
+        if self._hand.take_back():
+            log.error("http.adopted_not_taken", peer=self._hand.peer)
+            self._is_answered = False
         if not self._is_answered:
             await self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
 
@@ -107,13 +106,9 @@ class Handshake:
             log.error("http.upgrade_not_adopted", peer=self._hand.peer)
             await self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this path has no WebSocket engine")
             return
+        await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent here: no pass of the loop is spent on it
+        self._hand.accept(switching_protocols(self._key, subprotocol, headers))
         self._is_answered = True
-        try:
-            await self._hand.send(switching_protocols(self._key, subprotocol, headers))
-        except (OSError, trio.ClosedResourceError):
-            self._answering.abandon()  # the peer has gone: adopt() finds nothing to adopt
-            return
-        self._hand.note_upgraded()
 
     async def _answer(self, message: Any) -> None:
         if self._start is not None:

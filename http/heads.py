@@ -7,6 +7,7 @@ is asked for.
 """
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import h11
 
 Refusal = tuple[HTTPStatus, str]  # and a sentence
+Fields = Mapping[bytes, bytes]  # of each name the last value, which is the one that Hypercorn looks at
 
 # What decides who is asking, and for what (RFC 9110 section 5.3: a sender must not repeat a field that is no list).
 SINGLE_FIELDS: Final = frozenset(
@@ -66,10 +68,11 @@ class StrictHeads(h11.Connection):
 
 def asks_for_websocket(request: h11.Request) -> bool:
     """Decide exactly as H11Protocol._create_stream does; tests/http/test_canary.py compares the two."""
-    tokens = {token.strip() for token in _last(request, b"connection").lower().split(",")}
-    return (
-        request.method.upper() == b"GET" and "upgrade" in tokens and _last(request, b"upgrade").lower() == "websocket"
-    )
+    if request.method.upper() != b"GET":
+        return False
+    fields = dict(request.headers)
+    tokens = {token.strip() for token in _text(fields, b"connection").lower().split(",")}
+    return "upgrade" in tokens and _text(fields, b"upgrade").lower() == "websocket"
 
 
 def asks_for_stream(request: h11.Request) -> bool:
@@ -84,8 +87,10 @@ def refusal_of(request: h11.Request, *, upgrade: bool) -> Refusal | None:
     if request.method != request.method.upper():
         # RFC 9110 section 9.1: case counts. Hypercorn would take it for the method in capitals, which a proxy may not.
         return HTTPStatus.BAD_REQUEST, "the methods of HTTP are spelled in capitals"
-    handshake_fault = _handshake_fault(request) if upgrade else None
-    return _address_fault(request) or handshake_fault or _framing_fault(request) or _repetition(request)
+    headers = list(request.headers)  # once: h11 makes each pair anew, and several look at them
+    fields = dict(headers)
+    fault = _address_fault(request, fields) or (_handshake_fault(request, fields, headers) if upgrade else None)
+    return fault or _framing_fault(request, fields) or (_repetition(headers) if len(fields) < len(headers) else None)
 
 
 def without_extensions(request: h11.Request) -> tuple[h11.Request, str]:
@@ -102,9 +107,9 @@ def without_extensions(request: h11.Request) -> tuple[h11.Request, str]:
     return without, offers
 
 
-def _address_fault(request: h11.Request) -> Refusal | None:
+def _address_fault(request: h11.Request, fields: Fields) -> Refusal | None:
     """Whether target and Host are of the forms that a server must understand (RFC 9112 section 3.2), and agree."""
-    host, authority = _last(request, b"host"), _authority(request)
+    host, authority = _text(fields, b"host"), _authority(request)
     if authority is None:
         return HTTPStatus.BAD_REQUEST, "the request target is neither a path nor a URL"
     if not _HOST.fullmatch(host):
@@ -126,19 +131,19 @@ def _authority(request: h11.Request) -> str | None:
     return parts.netloc if is_url else None
 
 
-def _handshake_fault(request: h11.Request) -> Refusal | None:
-    if _last(request, b"content-length") not in {"", "0"} or _last(request, b"transfer-encoding"):
+def _handshake_fault(request: h11.Request, fields: Fields, headers: list[tuple[bytes, bytes]]) -> Refusal | None:
+    if _text(fields, b"content-length") not in {"", "0"} or _text(fields, b"transfer-encoding"):
         # Otherwise the body would be read as frames.
         return HTTPStatus.BAD_REQUEST, "an upgrade request must not have a body"
-    if not all(value.isascii() for name, value in request.headers if name in _HANDSHAKE_FIELDS):
+    if not all(value.isascii() for name, value in headers if name in _HANDSHAKE_FIELDS):
         return HTTPStatus.BAD_REQUEST, "the handshake of a WebSocket is ASCII"  # wsproto raises UnicodeDecodeError
     if request.http_version == b"1.0":
         return HTTPStatus.BAD_REQUEST, "a WebSocket begins with a request of HTTP/1.1 (RFC 6455 section 4.1)"
-    if _last(request, b"sec-websocket-version") != "13":
+    if _text(fields, b"sec-websocket-version") != "13":
         return HTTPStatus.UPGRADE_REQUIRED, "Sec-WebSocket-Version is 13 (RFC 6455 section 4.4)"
-    if not _WEBSOCKET_KEY.fullmatch(_last(request, b"sec-websocket-key")):
+    if not _WEBSOCKET_KEY.fullmatch(_text(fields, b"sec-websocket-key")):
         return HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Key is 16 bytes in base64 (RFC 6455 section 4.2.1)"
-    if not all(map(_lists_extensions, (value for name, value in request.headers if name == _EXTENSIONS))):
+    if _EXTENSIONS in fields and not all(_lists_extensions(value) for name, value in headers if name == _EXTENSIONS):
         return HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Extensions is no list of extensions (RFC 6455 section 9.1)"
     return None
 
@@ -149,24 +154,24 @@ def _lists_extensions(value: bytes) -> bool:
     return any(elements) and all(_EXTENSION.fullmatch(element) for element in elements if element)
 
 
-def _framing_fault(request: h11.Request) -> Refusal | None:
+def _framing_fault(request: h11.Request, fields: Fields) -> Refusal | None:
     """RFC 9112 section 6.1: both might be a try to smuggle a request past a proxy, and a client may send neither."""
-    if not _last(request, b"transfer-encoding"):
+    if not _text(fields, b"transfer-encoding"):
         return None
-    if _last(request, b"content-length"):
+    if _text(fields, b"content-length"):
         return HTTPStatus.BAD_REQUEST, "Content-Length and Transfer-Encoding exclude each other"
     if request.http_version == b"1.0":
         return HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding"
     return None
 
 
-def _repetition(request: h11.Request) -> Refusal | None:
+def _repetition(headers: list[tuple[bytes, bytes]]) -> Refusal | None:
     """A proxy may have looked at the first, where we would look at the last."""
-    names = [name for name, _ in request.headers if name in SINGLE_FIELDS]
+    names = [name for name, _ in headers if name in SINGLE_FIELDS]
     twice = next((name for name in names if names.count(name) > 1), None)
     return None if twice is None else (HTTPStatus.BAD_REQUEST, f"{twice.decode()} may be sent once")
 
 
-def _last(request: h11.Request, wanted: bytes) -> str:
-    """Return the last value of a header, as Hypercorn does; empty if there is none."""
-    return next((value.decode("latin1").strip() for name, value in reversed(request.headers) if name == wanted), "")
+def _text(fields: Fields, name: bytes) -> str:
+    """The value of a header as Hypercorn reads it; empty if there is none."""
+    return fields.get(name, b"").decode("latin1").strip()

@@ -119,6 +119,11 @@ class Connection:
         else:
             self.pending.append(frame)
 
+    def begin_with(self, answer: bytes) -> None:
+        """Begin with *answer*, which is no frame; whoever calls this flushes it, with what was written after it."""
+        self.pending = [answer]
+        self._not_clear()
+
     def write_now(self, frame: bytes) -> None:
         """Send a durable *frame* at once, without waking anybody: the walk over a large room."""
         if self.is_clear:
@@ -250,7 +255,9 @@ class Connection:
         return False
 
     def writable(self) -> None:
-        """The kernel takes bytes again."""
+        """The kernel takes bytes again, or the peer is gone: the next read says so."""
+        if self._queue is None:
+            return
         while self._queue:
             parts = self._take_queued()
             data = parts[0] if len(parts) == 1 else b"".join(parts)

@@ -148,11 +148,16 @@ class SocketEngine:
         address: str,
         make_connection: Callable[["SocketEngine", Transport, str], Connection] = Connection,
     ) -> Connection:
-        """Take the socket; from here on it is the engine's. *make_session* may write its first frames."""
+        """Take the socket; from here on it is the engine's. *make_session* may write its first frames.
+
+        They are sent at once, and in one piece with the answer that the peer waits for.
+        """
         connection = make_connection(self, adopted.take(), address)
         self._connections[connection.fd] = connection
         self._by_address[address] += 1
         self._adopted += 1
+        if adopted.answer:
+            connection.begin_with(adopted.answer)
         try:
             connection.session = make_session(connection)
             if connection.session.user_id is None:
@@ -171,6 +176,8 @@ class SocketEngine:
             self._drop(connection)
             connection.sock.close()
             raise
+        if adopted.answer:
+            connection.flush()
         return connection
 
     def authenticated(self, connection: Connection, user_id: int) -> None:

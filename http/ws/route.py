@@ -68,14 +68,13 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
         agreement = agree(offered_extensions(websocket)) if admission.compresses else None
         headers = {"sec-websocket-extensions": agreement.answer} if agreement is not None else None
         adopted = await adopt(websocket, subprotocol=V1 if decision.is_v1 else None, headers=headers)
-        if adopted is not None:
-            engine, make_session = sockets.engine, partial(_session, sockets, decision)
-            if agreement is None:
-                connection = engine.adopt(adopted, make_session, address)
-            else:
-                compressing = partial(DeflatingConnection, agreement=agreement, shared=engine.deflater)
-                connection = engine.adopt(adopted, make_session, address, compressing)
-            await sockets.catch_up(connection, changes)
+        engine, make_session = sockets.engine, partial(_session, sockets, decision)
+        if agreement is None:
+            connection = engine.adopt(adopted, make_session, address)
+        else:
+            compressing = partial(DeflatingConnection, agreement=agreement, shared=engine.deflater)
+            connection = engine.adopt(adopted, make_session, address, compressing)
+        await sockets.catch_up(connection, changes)
         return None
 
 

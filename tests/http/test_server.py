@@ -78,8 +78,9 @@ def build_app(events):
     @app.websocket("/ws")
     async def ws():
         adopted = await adopt(request_websocket())
-        if adopted is not None:
-            adopted.take().close()
+        sock = adopted.take()
+        sock.send(adopted.answer)
+        sock.close()
 
     @app.websocket("/waits")
     async def waits():
