@@ -62,7 +62,7 @@ class Handshake:
         self._scope = scope
         self._key = key
         self._is_connected = False
-        self._is_answered = False
+        self._is_answered = self._is_streaming = False
         self._start: Any = None
 
     async def run(self, app: AppWrapper) -> None:
@@ -87,14 +87,16 @@ class Handshake:
 
     async def _send(self, message: Any) -> None:
         kind = message["type"]
-        if self._is_answered:
+        if self._is_streaming and kind == "websocket.http.response.body":
+            await self._go_on(message)
+        elif self._is_answered:
             await trio.lowlevel.checkpoint()  # frames are the engine's, and so is the close
         elif kind == "websocket.accept":
             await self._accept(message.get("subprotocol"), message.get("headers", ()))
         elif kind == "websocket.http.response.start":
             self._start = message
             await trio.lowlevel.checkpoint()
-        elif kind == "websocket.http.response.body":
+        elif kind == "websocket.http.response.body" and self._start is not None:
             await self._answer(message)
         elif kind == "websocket.close":
             await self._refuse(HTTPStatus.FORBIDDEN, HTTPStatus.FORBIDDEN.phrase)
@@ -107,17 +109,23 @@ class Handshake:
             await self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this path has no WebSocket engine")
             return
         await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent here: no pass of the loop is spent on it
-        self._hand.accept(switching_protocols(self._key, subprotocol, headers))
+        try:
+            self._hand.accept(switching_protocols(self._key, subprotocol, headers))
+        except ValueError:
+            await self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.INTERNAL_SERVER_ERROR.phrase)
+            raise
         self._is_answered = True
 
     async def _answer(self, message: Any) -> None:
-        if self._start is not None:
-            start, self._start = self._start, None
-            status, headers = int(start["status"]), list(start["headers"])
-            await self._answering.stream_send(Response(stream_id=STREAM_ID, status_code=status, headers=headers))
+        self._is_answered = self._is_streaming = True
+        status, headers = int(self._start["status"]), list(self._start["headers"])
+        await self._answering.stream_send(Response(stream_id=STREAM_ID, status_code=status, headers=headers))
+        await self._go_on(message)
+
+    async def _go_on(self, message: Any) -> None:
         await self._answering.stream_send(Body(stream_id=STREAM_ID, data=bytes(message.get("body", b""))))
         if not message.get("more_body", False):
-            self._is_answered = True
+            self._is_streaming = False
             await self._answering.stream_send(EndBody(stream_id=STREAM_ID))
 
     async def _refuse(self, status: HTTPStatus, message: str) -> None:
@@ -136,12 +144,12 @@ def scope_of(
     """The ASGI scope of an upgrade request whose head was found good, and its key."""
     path, _, query = request.target.partition(b"?")
     headers = list(request.headers)
-    key, subprotocols = b"", []
+    key, subprotocols = b"", list[str]()
     for name, value in headers:
         if name == b"sec-websocket-key":
             key = value
         elif name == b"sec-websocket-protocol":
-            subprotocols = [part.strip() for part in value.decode("ascii").split(",")]
+            subprotocols += filter(None, (part.strip() for part in value.decode("ascii").split(",")))
     scope: WebsocketScope = {
         "type": "websocket",
         "asgi": {"spec_version": "2.3", "version": "3.0"},

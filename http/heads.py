@@ -19,7 +19,15 @@ Fields = Mapping[bytes, bytes]  # of each name the last value, which is the one 
 
 # What decides who is asking, and for what (RFC 9110 section 5.3: a sender must not repeat a field that is no list).
 SINGLE_FIELDS: Final = frozenset(
-    {b"authorization", b"content-type", b"idempotency-key", b"origin", b"sec-websocket-key", b"x-act-as"}
+    {
+        b"authorization",
+        b"content-type",
+        b"idempotency-key",
+        b"origin",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"x-act-as",
+    }
 )
 
 # A name in labels, IPv4, or IPv6 in brackets; empty where the target has no authority.

@@ -181,15 +181,27 @@ class HttpServer:
             await trio.sleep_forever()
 
     async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
-        address = listener.socket.getsockname()[:2]
+        # Past trio's socket: with it each connection was three Python objects in turn, and one accept() more.
+        listening = socket.socket(fileno=listener.socket.fileno())
+        listening.setblocking(False)
+        try:
+            await self._accept_from(listening, connections)
+        finally:
+            listening.detach()
+
+    async def _accept_from(self, listening: socket.socket, connections: trio.Nursery) -> None:
+        address = listening.getsockname()[:2]
         paused = False
         while True:
             while len(self._connections) >= self._limits.connections_max:
                 await self._one_ended.wait()
             try:
-                sock, peer = await listener.socket.accept()
+                await trio.lowlevel.wait_readable(listening)
+                sock, peer = listening.accept()
             except trio.ClosedResourceError:
                 return
+            except BlockingIOError:
+                pass  # it went to another process, or is gone
             except OSError as fault:
                 if fault.errno not in _FAULTS_OF_ONE_PEER:
                     if not paused:  # once per shortage, not ten times a second
@@ -203,11 +215,9 @@ class HttpServer:
                 connection = self._connection(sock, peer[:2])
                 connections.start_soon(self._attend, connection, address)
 
-    def _connection(self, sock: trio.socket.SocketType, peer: tuple[str, int]) -> Connection:
-        family, kind, proto = sock.family, sock.type, sock.proto
-        plain = socket.socket(family, kind, proto, fileno=sock.detach())
-        plain.setblocking(False)
-        hand = Hand(plain if self._tls is None else TlsTransport(plain, self._tls), peer)
+    def _connection(self, sock: socket.socket, peer: tuple[str, int]) -> Connection:
+        sock.setblocking(False)
+        hand = Hand(sock if self._tls is None else TlsTransport(sock, self._tls), peer)
         connection = Connection(
             hand, self._app, self._config, self._context, ConnectionState(self._state), self._limits, self._turnstile
         )

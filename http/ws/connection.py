@@ -310,6 +310,21 @@ class Connection:
         """Say why and end: the close frame goes ahead of everything whole that waits."""
         self.close_with(code.code if self.session.is_v1 else code.compat, code.reason)
 
+    def answer_close(self, code: int) -> None:
+        """The peer has said close: say it too, and end at once, as a server must (RFC 6455 section 5.5.1).
+
+        Not while the answer waits for the kernel, or when the peer went on talking: closing would be a reset then.
+        """
+        self.close_with(code)
+        if self.is_open and self._queue is None and self._is_quiet():
+            self.abort()
+
+    def _is_quiet(self) -> bool:
+        try:
+            return not self.sock.recv(1)
+        except OSError:
+            return True
+
     def close_with(self, code: int, reason: str = "") -> None:
         """End with a code of RFC 6455 or of ours. A second call is nothing."""
         if self.is_closing or not self.is_open:

@@ -298,7 +298,7 @@ class SocketEngine:
             if type(frame) is TextFrame:
                 session.receive(frame.text)
             elif isinstance(frame, CloseFrame):
-                connection.close_with(1000 if frame.code == 1005 else frame.code)
+                connection.answer_close(1000 if frame.code == 1005 else frame.code)
             elif isinstance(frame, Fault):
                 connection.close_with(frame.code, frame.reason)
             elif isinstance(frame, BinaryFrame):

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 
-from quart import Quart, Response, websocket
+from quart import Quart, Response, Websocket, websocket
 
 from greenroom.http.adoption import adopt, offered_extensions
 from greenroom.http.app import refuse_upgrade, request_id
@@ -43,13 +43,14 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
 
     @app.websocket("/ws")
     async def ws() -> Response | None:
-        peer = websocket.scope["client"] or ("", 0)
-        address = sys.intern(admission.proxies.client_address(peer[0], websocket.headers))  # many share one
+        shown: Websocket = websocket._get_current_object()  # type: ignore[attr-defined]  # a proxy looks at each word
+        peer = shown.scope["client"] or ("", 0)
+        address = sys.intern(admission.proxies.client_address(peer[0], shown.headers))  # many share one
         request = UpgradeRequest.of(
-            headers=websocket.headers,
-            query=websocket.args,
-            cookies=websocket.cookies,
-            subprotocols=websocket.requested_subprotocols,
+            headers=shown.headers,
+            query=shown.args,
+            cookies=shown.cookies,
+            subprotocols=shown.requested_subprotocols,
             address=address,
         )
         changes = sockets.authenticator.changes
@@ -65,9 +66,9 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
         )
         if isinstance(decision, UpgradeRefused):
             return refuse_upgrade(decision)
-        agreement = agree(offered_extensions(websocket)) if admission.compresses else None
+        agreement = agree(offered_extensions(shown)) if admission.compresses else None
         headers = {"sec-websocket-extensions": agreement.answer} if agreement is not None else None
-        adopted = await adopt(websocket, subprotocol=V1 if decision.is_v1 else None, headers=headers)
+        adopted = await adopt(shown, subprotocol=V1 if decision.is_v1 else None, headers=headers)
         engine, make_session = sockets.engine, partial(_session, sockets, decision)
         if agreement is None:
             connection = engine.adopt(adopted, make_session, address)

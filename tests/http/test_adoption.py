@@ -308,6 +308,7 @@ async def test_a_socket_that_the_view_did_not_pass_on_is_answered_500_and_closed
         answer = await read_to_end(stream)
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b"\r\nconnection: close\r\n" in answer
+    await trio.testing.wait_all_tasks_blocked(0.01)
     assert front.server.statistics().adopted == 0
     assert front.server.statistics().connections_open == 0
 
