@@ -203,6 +203,7 @@ class HandshakeOnly(TrioASGIWebsocketConnection):
 
         async def accept(headers: Headers, subprotocol: str | None) -> None:
             await self.accept_connection(send, headers, subprotocol)
+            self._closed = True  # so far as Quart goes: the engine closes it
 
         async def close(code: int, reason: str) -> None:
             await self.close_connection(send, code, reason)
