@@ -203,9 +203,14 @@ class Connection:
                 data = await self.hand.receive()
             except (OSError, trio.ClosedResourceError):
                 return
-            if data and self._head_since is None and protocol.is_between_requests:
-                self._head_since = trio.current_time()
-            await protocol.handle(RawData(data))
+            if data and protocol.is_between_requests:
+                await self._take_place()
+                if self._head_since is None:
+                    self._head_since = trio.current_time()
+            try:
+                await protocol.handle(RawData(data))
+            finally:
+                self.leave_place()
             if protocol.is_over:
                 return
             if not data:
@@ -386,9 +391,11 @@ class FrontProtocol(H11Protocol):
             # Before the application hears of it: it may adopt as soon as it runs.
             self._owner.hand.hold(self.connection.trailing_data[0])
         if upgrade:
+            self._owner.leave_place()  # its application may wait at the door
             await self._answer_upgrade(request)
         else:
             await super()._create_stream(request)
+            self._owner.leave_place()
             assert not self.is_over, "Hypercorn's notion of an upgrade has changed: see asks_for_websocket"
 
     async def _answer_upgrade(self, request: h11.Request) -> None:

@@ -1,5 +1,9 @@
-"""What a connection asks of those above it: the session that speaks on it, and whoever tells things past its outbox."""
+"""What a connection asks of those above it: the session that speaks on it, and whoever tells things past its outbox.
 
+And what the engine says of all of them, in numbers.
+"""
+
+from dataclasses import dataclass
 from typing import Protocol
 
 from greenroom.http.auth import Principal
@@ -61,3 +65,17 @@ class Session(Protocol):
     def closed(self) -> None:
         """The connection is over; called once."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """Connections now, and since the start: adopted, closed by code, frames in, ephemeral frames dropped."""
+
+    connections: int
+    unauthenticated: int
+    users: int
+    adopted: int
+    frames_in: int
+    dropped_ephemeral: int
+    closed: dict[int, int]
+    faults: int

@@ -11,7 +11,6 @@ connection, against 150 µs, five tasks and 40 KB of the stock path. A fault of 
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
@@ -22,7 +21,7 @@ from greenroom.http.adoption import Adopted
 from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER
 from greenroom.http.ws.connection import LINGER_BYTES_MAX, NEVER, Connection
-from greenroom.http.ws.contract import Session
+from greenroom.http.ws.contract import EngineStatistics, Session
 from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.deflate import SharedDeflater
 from greenroom.http.ws.drain import Drain
@@ -49,20 +48,6 @@ REST_SECONDS_MAX: Final = 1.0
 SATED_REST_SECONDS: Final = 0.02  # after what inflated to as much as a message may hold, which takes 2 ms to act on
 WHEEL_SLOTS: Final = 64
 TICK_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
-    """Connections now, and since the start: adopted, closed by code, frames in, ephemeral frames dropped."""
-
-    connections: int
-    unauthenticated: int
-    users: int
-    adopted: int
-    frames_in: int
-    dropped_ephemeral: int
-    closed: dict[int, int]
-    faults: int
 
 
 class SocketEngine:

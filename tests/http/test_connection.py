@@ -76,6 +76,37 @@ async def test_nothing_that_was_collected_is_lost_when_the_kernel_is_full_in_the
     assert not connection.is_closing
 
 
+async def test_a_ping_goes_ahead_of_what_waits_between_two_whole_frames_and_is_bounded_like_it(ends):
+    connection, peer = ends
+    frames = [b"%08d" % number + b"x" * 9_992 for number in range(80)]
+    for frame in frames:
+        connection.write(frame)
+        connection.flush()
+    assert connection.unsent_bytes > 400_000
+    for _ in range(3):
+        connection.signal(b"PING")
+    connection.write(b"LAST", CONTROL)
+    received = bytearray()
+    with trio.fail_after(20):
+        while not received.endswith(b"LAST"):
+            try:
+                received += peer.recv(65536)
+            except BlockingIOError:
+                await trio.sleep(0.001)
+    at = received.index(b"PING")
+    assert received.replace(b"PING", b"") == b"".join(frames) + b"LAST"
+    assert received[at : at + 12] == b"PING" * 3
+    assert at % 10_000 == 0
+    assert len(received) - at > 300_000, "they waited with the rest"
+    for frame in frames:
+        connection.write(frame)
+        connection.flush()
+    for _ in range(OUTBOX_BYTES_MAX // 4000):  # a peer that pings and never reads
+        connection.signal(b"PING" * 1000)
+    assert connection.is_closing
+    assert connection.unsent_bytes <= OUTBOX_BYTES_MAX
+
+
 @pytest.mark.parametrize("early", [b"", PING])
 async def test_the_answer_to_the_handshake_and_the_first_frames_are_one_send(nursery, early):
     """Over a kind of socket that keeps sends apart."""
