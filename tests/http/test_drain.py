@@ -7,7 +7,7 @@ import socket
 import pytest
 import trio
 
-from greenroom import compose
+from greenroom import compose, compose_storage
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws.drain import GRACE_SECONDS, STOP_WINDOW_SECONDS_MAX, YOUNG_SECONDS, DrainState
 from greenroom.http.ws.engine import SocketEngine
@@ -212,6 +212,6 @@ def test_a_stop_lasts_longer_than_the_youngest_page_is_kept_and_no_longer_than_i
         compose.HTTP_DRAIN_SECONDS,
         compose.HTTP_STOP_SECONDS,
         compose.ACTORS_STOP_SECONDS,
-        compose.LAST_SEEN_STOP_SECONDS,
+        compose_storage.LAST_SEEN_STOP_SECONDS,
     )
     assert sum(parts) <= 8.0 < compose.STOP_SECONDS_MAX

@@ -38,7 +38,7 @@ from greenroom.client import (
 )
 from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed, run_or_exit, settings_or_exit, stop
 from greenroom.commands.screen import Screen, open_screen
-from greenroom.compose import data_directory, signing_secret
+from greenroom.compose_storage import data_directory, signing_secret
 from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
 from greenroom.secret_file import SecretUnusable

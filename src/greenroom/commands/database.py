@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from greenroom.commands.failure import CommandFailed
-from greenroom.compose import data_directory, open_database
+from greenroom.compose_storage import data_directory, open_database
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.errors import DataDirectoryHeld

@@ -10,7 +10,7 @@ import typer
 
 from greenroom.commands.database import open_for_command
 from greenroom.commands.failure import TOLD_WRONGLY, run_or_exit, settings_or_exit, stop
-from greenroom.compose import data_directory
+from greenroom.compose_storage import data_directory
 from greenroom.http.auth import Authenticator
 from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
