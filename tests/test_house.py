@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "http": ("greenroom.runtime", "greenroom.storage", "greenroom.actors", "greenroom.settings"),
     "control": ("greenroom.runtime", "greenroom.storage"),
     "compose": ("greenroom",),
-    "compose_storage": ("greenroom.storage", "greenroom.secret_file"),
+    "compose_storage": ("greenroom.storage", "greenroom.settings", "greenroom.secret_file"),
     "commands": ("greenroom",),
     "cli": ("greenroom",),
     "__main__": ("greenroom.cli",),
