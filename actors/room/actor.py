@@ -141,7 +141,7 @@ class RoomActor(Actor):
         """Store a message once."""
         if self._room is None:
             return NOT_FOUND
-        if self.ctx.is_redo and command.client_id is not None:
+        if command.client_id is not None and (self.ctx.is_redo or rules.may_refuse_what_it_forgot(self._room, command)):
             return self._send_again(command, command.client_id)
         return self._send(self._room, command)
 

@@ -115,13 +115,18 @@ def decide_send(room: RoomState, command: Send, message_id: int, now_ms: int) ->
         before = room.client_ids.get((command.sender_id, command.client_id))
         if before is not None:
             return answer_again(before, digest)
-    if room.is_apart:
-        return Refused.because(RefusalCode.USER_BLOCKED)
     if command.is_over_limit:
         return Refused.because(RefusalCode.RATE_LIMITED)
+    if room.is_apart:
+        return Refused.because(RefusalCode.USER_BLOCKED)
     return InsertMessage(
         message_id, room.id, room.top_seq + 1, command.sender_id, command.client_id, command.content, digest, now_ms
     )
+
+
+def may_refuse_what_it_forgot(room: RoomState, command: Send) -> bool:
+    """Whether a refusal could hit what was acknowledged long ago: the table must be asked first."""
+    return room.is_apart and room.top_seq > CLIENT_IDS_MAX and not command.is_over_limit
 
 
 def answer_again(before: SentBefore, digest: bytes) -> Sent | Refused:

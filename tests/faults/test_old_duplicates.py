@@ -55,3 +55,29 @@ async def test_a_duplicate_older_than_memory_inside_a_burst_is_one_copy_no_hole_
             lambda: len(listener.of("message")) < len(stored) and f"only {len(listener.of('message'))}", 10
         )
         assert [event["seq"] for event in listener.of("message")] == [message.seq for message in stored]
+
+
+async def test_what_was_acknowledged_long_before_a_block_is_answered_again_and_anything_else_refused(
+    live_house, monkeypatch
+):
+    for module in ("actors.room.state", "storage.postgres.conversations"):
+        monkeypatch.setattr(f"greenroom.{module}.CLIENT_IDS_MAX", 3)
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2, isGroup=False)
+    async with open_sockets() as nursery:
+        sock, other = await Socket.open(nursery, live_house, 1), await Socket.open(nursery, live_house, 2)
+        for one in (sock, other):
+            await one.start(room)
+        acks = [await sock.ask("send", room, clientId=f"m{number}", body="x") for number in range(8)]
+        await other.ask("block", user=1)
+        for has_restarted in (False, True):
+            if has_restarted:
+                live_house.house.system.kill(live_house.house.system.ref("room", room))
+            for number, ack in enumerate(acks):
+                again = (await sock.ask("send", room, clientId=f"m{number}", body="x"))["data"]
+                assert again == {**ack["data"], "duplicate": True}
+            for client_id, body, error in (("m0", "y", "CLIENT_ID_CONFLICT"), ("new", "x", "USER_BLOCKED")):
+                refused = await sock.ask("send", room, clientId=client_id, body=body)
+                assert refused["data"]["error"] == error
+            assert (await other.ask("send", room, clientId="m0", body="x"))["data"]["error"] == "USER_BLOCKED"
+    assert len(await live_house.house.storage.conversations.messages_after(room, 1, 0, 100)) == 8
