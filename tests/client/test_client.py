@@ -39,11 +39,20 @@ from greenroom.client import (
 from greenroom.client.client import EVENTS_MAX
 from greenroom.client.connection import _End
 from greenroom.client.outbox import LINES_MAX
+from greenroom.http.ws import codes
 
 ROOM = 42
 WAIT_SECONDS_MAX = 10.0
 T = TypeVar("T", bound=Event)
-HELLO = {"v": 1, "hb": 25000, "hbGrace": 10000, "limits": {"frame": 131072}}
+LIMITS = {"frame": 131072, "inflight": 64, "rooms": 100, "summaries": 1000, "commands": 100}
+HELLO = {
+    **{"v": 1, "node": "here", "conn": "c", "now": 1, "features": [], "limits": LIMITS},
+    **{"hb": 25000, "hbGrace": 10000, "authWithin": 10000},
+}
+FOURTH = {"id": 4, "seq": 4, "ts": 1, "sender": 8, "senderName": "Ben", "body": "m4"}
+PLACE = {"read": 0, "unread": 0, "members": 2, "mode": "full"}
+ERRORS = {code.number: code for code in vars(codes).values() if isinstance(code, codes.ErrorCode)}
+IN_ROOM = ("join", "history", "members")  # commands whose acks say where
 
 
 class Line:
@@ -61,14 +70,15 @@ class Line:
 
     async def ready(self, *rooms: tuple[int, int, int]) -> None:
         """Let it in: (room, top, epoch)."""
-        items = [{"r": room, "top": top, "epoch": epoch} for room, top, epoch in rooms]
-        await self.say(
-            {"type": "ready", "id": "start", "data": {"user": 7, "name": "Ann", **self.stream, "rooms": items}}
-        )
+        await self.ready_with(*({**PLACE, "r": room, "top": top, "epoch": epoch} for room, top, epoch in rooms))
         await self.say({"type": "live", "data": {"rooms": [room for room, _, _ in rooms]}})
 
+    async def ready_with(self, *items: dict[str, Any]) -> None:
+        who = {"user": 7, "name": "Ann", "device": "", "session": "c", "resumed": True}
+        await self.say({"type": "ready", "id": "start", "data": {**who, **self.stream, "rooms": items}})
+
     async def message(self, seq: int, **data: Any) -> None:
-        told = {"id": seq, "sender": 8, "body": f"m{seq}", **data}
+        told = {"id": seq, "sender": 8, "senderName": "Ben", "body": f"m{seq}", **data}
         await self.say({"type": "message", "room": ROOM, "seq": seq, "ts": 1, "data": told})
 
     async def personal(self, useq: int, kind: str = "block") -> None:
@@ -82,10 +92,13 @@ class Line:
         return frame
 
     async def ack(self, command: dict[str, Any], **data: Any) -> None:
-        await self.say({"type": "ack", "id": command["id"], "data": data})
+        where = {"room": command["room"]} if command.get("type") in IN_ROOM else {}
+        await self.say({"type": "ack", "id": command["id"], **where, "data": data})
 
     async def error(self, command: dict[str, Any], code: int, **more: Any) -> None:
-        told = {"code": code, "error": "AN_ERROR", "message": f"error {code}", **more}
+        error = ERRORS[code]
+        told = {"code": code, "error": error.name, "message": f"error {code}", "category": error.category}
+        told |= {"recoverable": error.is_recoverable, **more}
         await self.say({"type": "error", "id": command["id"], "data": told})
 
     async def closed(self) -> int:
@@ -230,7 +243,7 @@ async def test_token_expiring_is_answered_with_refresh_on_the_same_connection():
         await line.say({"type": "token_expiring", "data": {"at": 1}})
         refresh = await line.heard("refresh")
         assert refresh["data"] == {"token": "token 2"}
-        await line.ack(refresh)
+        await line.ack(refresh, expires=None)
         await line.say({"type": "token_expiring", "data": {"at": 1}})
         await line.error(await line.heard("refresh"), 1004)  # of a server that does not know it
         await line.message(1)
@@ -251,7 +264,7 @@ async def test_a_message_right_behind_the_answer_to_a_join_is_not_lost():
             nursery.start_soon(client.join, ROOM)
             asked = await line.heard("join")
             async with trio.open_nursery() as together:
-                together.start_soon(partial(line.ack, asked, r=ROOM, epoch=1, top=5))
+                together.start_soon(partial(line.ack, asked, **PLACE, r=ROOM, epoch=1, top=5))
                 await trio.testing.wait_all_tasks_blocked()
                 together.start_soon(line.message, 6)
             assert (await told(client, Said)).seq == 6
@@ -263,8 +276,8 @@ async def test_a_hole_is_filled_from_history_and_a_skip_takes_its_place():
             await line.message(seq)
         asked = await line.heard("history")
         assert asked["data"]["after"] == 2
-        page = [{"seq": seq, "ts": 1, "sender": 8, "body": f"m{seq}"} for seq in (3, 4)]
-        await line.ack(asked, messages=page)
+        page = [FOURTH | {"id": seq, "seq": seq, "body": f"m{seq}"} for seq in (3, 4)]
+        await line.ack(asked, messages=page, top=7, epoch=1)
         await line.say(
             {"type": "skip", "room": ROOM, "seq": 6}, {"type": "of tomorrow", "room": ROOM, "seq": 7, "data": {}}
         )
@@ -334,15 +347,15 @@ async def test_a_line_that_an_earlier_client_was_given_is_said_again_under_its_i
 
 async def test_on_each_connection_it_is_told_how_a_room_stands():
     async with entered() as (server, client, first):
-        assert await told(client, Entered) == Entered(ROOM, 0, 0, 0, 0)
+        assert await told(client, Entered) == Entered(ROOM, 0, 0, 0, 2)
         await first.socket.aclose(4200)
         item = {"r": ROOM, "epoch": 1, "top": 9, "read": 7, "unread": 2, "members": 3, "mode": "full"}
-        await (await server.line()).say({"type": "ready", "id": "start", "data": {"user": 7, "rooms": [item]}})
+        await (await server.line()).ready_with(item)
         assert await told(client, Entered) == Entered(ROOM, 9, 7, 2, 3)
 
 
 async def test_a_line_that_no_frame_can_carry_is_told_and_never_sent():
-    async with entered(limits={"frame": 400}) as (_, client, line):
+    async with entered(limits=LIMITS | {"frame": 400}) as (_, client, line):
         client.send(ROOM, "ü" * 200)
         client.send(ROOM, "short")
         assert (await told(client, Undelivered)).code == 1003
@@ -482,12 +495,12 @@ async def test_a_class_that_is_told_to_slow_down_waits_and_typing_is_dropped():
         before = trio.current_time()
         await trio.sleep(0.05)
         nursery.start_soon(client.join, 43)  # of another class
-        await line.ack(await line.heard("join"), r=43, epoch=1, top=0)
+        await line.ack(await line.heard("join"), **PLACE, r=43, epoch=1, top=0)
         client.send(43, "held, too")
         sent = [await line.heard("send"), await line.heard("send")]
         assert trio.current_time() - before >= 0.9
         assert sorted(command["data"]["body"] for command in sent) == ["held, too", "one too many"]
-        for at, command in enumerate(sent):
+        for at, command in enumerate(sent, 1):
             await line.ack(command, messageId=at, seq=1, ts=1)
         await client.wait_sent()
         await line.say({"type": "slow_down", "data": {"class": "cmds", "retryAfter": 1}})
@@ -520,7 +533,7 @@ async def test_a_page_of_nothing_but_what_is_hidden_is_passed_over_and_what_lies
         await line.ack(await line.heard("history"), messages=[], skip=[1, 2, 3], top=6, epoch=1)
         second = await line.heard("history")
         assert second["data"]["after"] == 3
-        await line.ack(second, messages=[{"seq": 4, "ts": 1, "sender": 8, "body": "m4"}], skip=[5], top=6, epoch=1)
+        await line.ack(second, messages=[FOURTH], skip=[5], top=6, epoch=1)
         assert [(await told(client, Said)).seq for _ in range(2)] == [4, 6]
 
 
@@ -529,7 +542,7 @@ async def closed_with(closed: Callable[[], Awaitable[int]], code: int) -> None:
 
 
 async def test_presence_is_known_while_the_line_is_up_and_what_changed_over_a_cut_is_told():
-    ann, ben = ({"user": user, "name": name, "status": "online"} for user, name in ((7, "Ann"), (8, "Ben")))
+    ann, ben = ({"user": user, "name": name, "status": "online", "activity": ""} for user, name in ((7, "Ann"), (8, "Ben")))
     async with entered() as (server, client, first):
         assert client.here(ROOM) is None
         await first.say({"type": "presence_state", "room": ROOM, "data": {"users": [ann, ben]}})
