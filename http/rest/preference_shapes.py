@@ -11,9 +11,18 @@ that is so already is no change. So a client may send back all that it was given
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    WithJsonSchema,
+    create_model,
+)
 from pydantic.alias_generators import to_camel
 
 from greenroom.actors.notifier.preferences import (
@@ -78,13 +87,23 @@ def _zone(name: str) -> str:
     return name
 
 
+_HOURS_AND_MINUTES: Final = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+
+
 def _hours_and_minutes(text: str) -> str:
-    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+    if not re.fullmatch(_HOURS_AND_MINUTES, text):
         raise ValueError("a time of day is HH:MM, from 00:00 to 23:59")
     return text
 
 
-_TimeOfDay = Annotated[str, AfterValidator(_hours_and_minutes)] | None
+_TimeOfDay = (
+    Annotated[
+        str,
+        AfterValidator(_hours_and_minutes),
+        WithJsonSchema({"type": "string", "pattern": f"^{_HOURS_AND_MINUTES}$"}),
+    ]
+    | None
+)
 _TYPES: Final[Mapping[str, Any]] = {
     "digest": Digest,
     "least": Least,
@@ -105,8 +124,20 @@ class _Part(Input):
 
 def _named(name: str, places: Mapping[str, str], what: str) -> type[_Part]:
     """A model with a field for each name, of the type of its place; which were sent is in `model_fields_set`."""
-    fields: dict[str, Any] = {field: (_TYPES.get(place, StrictBool), None) for field, place in places.items()}
-    return create_model(name, __base__=_Part, __doc__=what, **fields)
+    types = {field: _TYPES.get(place, StrictBool) for field, place in places.items()}
+    return _of(name, types, what)
+
+
+def _of(name: str, types: Mapping[str, Any], what: str, base: type[_Part] = _Part) -> type[_Part]:
+    """A model of fields that may all be left out, and of which none may be null for that."""
+    fields: dict[str, Any] = {
+        field: (kind, Field(default=None, json_schema_extra=_no_default)) for field, kind in types.items()
+    }
+    return create_model(name, __base__=base, __doc__=what, **fields)
+
+
+def _no_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
 
 
 def _in(category: str) -> dict[str, str]:
@@ -116,26 +147,24 @@ def _in(category: str) -> dict[str, str]:
 _Flat: Final = _named("FlatPreferences", FLAT, "Fields of the page, of its short form, and of the live system.")
 _QuietHours: Final = _named("QuietHoursWrite", QUIET_HOURS, "Between two times of day, HH:MM, nothing disturbs.")
 _Row: Final = _named("ChannelsWrite", dict.fromkeys(CHANNELS, ""), "Which channels may be used for this.")
-_Categories: Final = create_model(
-    "CategoriesWrite",
-    __base__=_Part,
-    __doc__="Channels by what it is about.",
-    **cast("dict[str, Any]", dict.fromkeys(CATEGORIES, (_Row, None))),
-)
-_Shapes: Final = create_model(
+_Categories: Final = _of("CategoriesWrite", dict.fromkeys(CATEGORIES, _Row), "Channels by what it is about.")
+_WHAT: Final = "How one wants to be told, in any of the shapes. What is not named stays as it is."
+_Shapes: Final = _of(
     "PreferenceFields",
-    __base__=_Flat,
-    __doc__="How one wants to be told, in any of the shapes. What is not named stays as it is.",
-    categories=(_Categories, None),
-    quiet_hours=(_QuietHours, None),
-    user_id=(OwnId | None, Field(default=None, description="may only be oneself")),
-    **cast("dict[str, Any]", dict.fromkeys(ALERTS, (_Row, None))),
+    {
+        "categories": _Categories,
+        "quiet_hours": _QuietHours,
+        "user_id": Annotated[OwnId | None, Field(description="may only be oneself")],
+        **dict.fromkeys(ALERTS, _Row),
+    },
+    _WHAT,
+    _Flat,
 )
-PreferencesWrite: Final[type[BaseModel]] = create_model(
+PreferencesWrite: Final[type[BaseModel]] = _of(
     "PreferencesWrite",
-    __base__=_Shapes,
-    __doc__=_Shapes.__doc__,
-    preferences=(_Shapes, Field(default=None, description="the same fields, one level down")),
+    {"preferences": Annotated[_Shapes, Field(description="the same fields, one level down")]},
+    _WHAT,
+    _Shapes,
 )
 
 
