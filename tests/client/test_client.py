@@ -542,7 +542,9 @@ async def closed_with(closed: Callable[[], Awaitable[int]], code: int) -> None:
 
 
 async def test_presence_is_known_while_the_line_is_up_and_what_changed_over_a_cut_is_told():
-    ann, ben = ({"user": user, "name": name, "status": "online", "activity": ""} for user, name in ((7, "Ann"), (8, "Ben")))
+    ann, ben = (
+        {"user": user, "name": name, "status": "online", "activity": ""} for user, name in ((7, "Ann"), (8, "Ben"))
+    )
     async with entered() as (server, client, first):
         assert client.here(ROOM) is None
         await first.say({"type": "presence_state", "room": ROOM, "data": {"users": [ann, ben]}})
