@@ -107,6 +107,8 @@ class Proxies:
 
     def client_address(self, peer: str, headers: Headers) -> str:
         """The address of the client whose request came over the connection of *peer*."""
+        if not self._networks:
+            return peer
         forwarded = headers.get("X-Forwarded-For")
         address = peer
         for hop in reversed(forwarded.split(",") if forwarded else []):

@@ -48,8 +48,8 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
         address = sys.intern(admission.proxies.client_address(peer[0], shown.headers))  # many share one
         request = UpgradeRequest.of(
             headers=shown.headers,
-            query=shown.args,
-            cookies=shown.cookies,
+            query=shown.args if shown.query_string else {},  # parsing nothing takes as long as checking a token
+            cookies=shown.cookies if "Cookie" in shown.headers else {},
             subprotocols=shown.requested_subprotocols,
             address=address,
         )

@@ -21,6 +21,7 @@ from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
+from werkzeug.datastructures import Headers
 
 from greenroom.http.application_tasks import ApplicationTasks
 from greenroom.http.connection import FrontProtocol
@@ -135,6 +136,14 @@ def test_the_connection_state_reaches_the_scope_of_a_websocket():
 def test_quart_returns_from_accept_as_soon_as_hypercorn_has_written_the_101():
     source = inspect.getsource(quart.asgi.ASGIWebsocketConnection.accept_connection)
     assert source.rstrip().endswith("await send(message)")
+
+
+def test_headers_of_werkzeug_are_a_list_of_pairs():
+    given = [("Remote-Addr", "here"), ("name", "a"), ("name", "b")]
+    headers = Headers()
+    headers._list = list(given)
+    assert headers == Headers(given)
+    assert headers.getlist("Name") == ["a", "b"]
 
 
 def test_lifespan_and_context_have_the_parts_that_the_server_uses():
