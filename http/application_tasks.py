@@ -35,10 +35,6 @@ class ApplicationTasks:
         self._nursery.start_soon(_run_application, app, scope, incoming, send)
         return put
 
-    def spawn(self, func: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Start a task that ends with the connection: Hypercorn does so for WebSocket pings only (off here)."""
-        self._nursery.start_soon(func, *args)
-
 
 async def _run_application(
     app: AppWrapper, scope: Scope, incoming: trio.MemoryReceiveChannel[ASGIReceiveEvent], send: Send

@@ -27,8 +27,8 @@ import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Data, EndData, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
@@ -356,10 +356,7 @@ class FrontProtocol(H11Protocol):
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Write one event of the application's answer: overridden where Hypercorn's way is not ours."""
-        if isinstance(event, (Data, EndData)):
-            # Data is a WebSocket frame of wsproto's: the engine alone writes frames.
-            await trio.lowlevel.checkpoint()
-        elif self._refused and not isinstance(event, StreamClosed):
+        if self._refused and not isinstance(event, StreamClosed):
             await trio.lowlevel.checkpoint()  # our refusal is the last thing on this connection
         elif isinstance(event, Response):
             await self._send_response(event)

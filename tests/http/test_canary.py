@@ -5,6 +5,7 @@ The behaviour as a whole is held by test_server.py and test_adoption.py; these n
 
 import ast
 import inspect
+import re
 import textwrap
 from importlib.metadata import version
 
@@ -12,7 +13,7 @@ import h11
 import hypercorn.events
 import hypercorn.protocol.events
 import hypercorn.protocol.h11
-import hypercorn.protocol.ws_stream
+import hypercorn.protocol.http_stream
 import hypercorn.trio.tcp_server
 import pytest
 import quart.asgi
@@ -25,6 +26,7 @@ from werkzeug.datastructures import Headers
 
 from greenroom.http.application_tasks import ApplicationTasks
 from greenroom.http.connection import FrontProtocol
+from greenroom.http.handshake import HandshakeOnly
 from greenroom.http.heads import asks_for_websocket
 
 
@@ -59,7 +61,7 @@ def test_the_methods_that_are_overridden_exist_with_these_parameters():
 
 
 def test_the_protocol_asks_its_surroundings_for_nothing_more_than_we_give():
-    tree = ast.parse(inspect.getsource(hypercorn.protocol.h11) + inspect.getsource(hypercorn.protocol.ws_stream))
+    tree = ast.parse(inspect.getsource(hypercorn.protocol.h11) + inspect.getsource(hypercorn.protocol.http_stream))
     of_tasks = {
         node.attr
         for node in ast.walk(tree)
@@ -70,13 +72,13 @@ def test_the_protocol_asks_its_surroundings_for_nothing_more_than_we_give():
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self.context"
     }
-    assert of_tasks <= {"spawn_app", "spawn"} <= set(dir(ApplicationTasks))
-    assert of_context == {"mark_request", "sleep", "terminated"}
+    assert of_tasks == {"spawn_app"} <= set(dir(ApplicationTasks))
+    assert of_context == {"mark_request", "terminated"}
     assert all(hasattr(WorkerContext(None), name) for name in of_context)
 
 
 def test_an_error_answer_of_hypercorn_has_the_headers_that_we_replace():
-    source = inspect.getsource(hypercorn.protocol.ws_stream.WSStream._send_error_response)
+    source = inspect.getsource(hypercorn.protocol.http_stream.HTTPStream._send_error_response)
     assert 'headers=[(b"content-length", b"0"), (b"connection", b"close")]' in source
 
 
@@ -126,14 +128,21 @@ def test_the_events_are_plain_values():
     assert (response.headers, response.status_code) == ([], 101)
 
 
-def test_the_connection_state_reaches_the_scope_of_a_websocket():
-    assert '"state": event.state.copy()' in inspect.getsource(hypercorn.protocol.ws_stream.WSStream.handle)
-    assert "scope=self.scope" in inspect.getsource(
-        quart_trio.asgi.TrioASGIWebsocketConnection._create_websocket_from_scope
-    )
+def test_the_connection_state_reaches_the_scope_of_a_request():
+    assert '"state": event.state.copy()' in inspect.getsource(hypercorn.protocol.http_stream.HTTPStream.handle)
+    assert "scope=self.scope" in inspect.getsource(quart.asgi.ASGIHTTPConnection._create_request_from_scope)
 
 
-def test_quart_returns_from_accept_as_soon_as_hypercorn_has_written_the_101():
+def test_the_end_of_quart_that_is_replaced_has_these_parts():
+    ours, theirs = HandshakeOnly, quart_trio.asgi.TrioASGIWebsocketConnection
+    assert parameters(ours) == parameters(theirs) == ["app", "scope"]
+    assert parameters(ours._create_websocket_from_scope) == parameters(theirs._create_websocket_from_scope)
+    assert parameters(quart.asgi.ASGIWebsocketConnection.handle_websocket) == ["self", "websocket", "send"]
+    source = inspect.getsource(quart.asgi.ASGIWebsocketConnection)
+    assert set(re.findall(r"self\.(_\w+) = ", source)) == {"_accepted", "_closed"}
+
+
+def test_quart_returns_from_accept_as_soon_as_the_101_is_made():
     source = inspect.getsource(quart.asgi.ASGIWebsocketConnection.accept_connection)
     assert source.rstrip().endswith("await send(message)")
 
