@@ -218,7 +218,7 @@ async def test_every_log_is_the_servers_log_over_tls(database, tmp_path, monkeyp
 @pytest.mark.parametrize("number", range(3))
 async def test_every_log_is_the_servers_log_in_hundreds_of_plays(database, tmp_path, monkeypatch, number):
     async with open_house_stage(database, tmp_path) as stage:
-        met = await play_in_house(stage, monkeypatch, 150, number)
+        met = await play_in_house(stage, monkeypatch, 100, number)
     assert not [what for what in MET_IN_HUNDREDS if not met[what]], met
 
 
