@@ -46,8 +46,15 @@ WAIT_SECONDS_MAX = 10.0
 T = TypeVar("T", bound=Event)
 LIMITS = {"frame": 131072, "inflight": 64, "rooms": 100, "summaries": 1000, "commands": 100}
 HELLO = {
-    **{"v": 1, "node": "here", "conn": "c", "now": 1, "features": [], "limits": LIMITS},
-    **{"hb": 25000, "hbGrace": 10000, "authWithin": 10000},
+    "v": 1,
+    "node": "here",
+    "conn": "c",
+    "now": 1,
+    "features": [],
+    "limits": LIMITS,
+    "hb": 25000,
+    "hbGrace": 10000,
+    "authWithin": 10000,
 }
 FOURTH = {"id": 4, "seq": 4, "ts": 1, "sender": 8, "senderName": "Ben", "body": "m4"}
 PLACE = {"read": 0, "unread": 0, "members": 2, "mode": "full"}
