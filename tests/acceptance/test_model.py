@@ -43,10 +43,22 @@ ALWAYS = {
     "greenroom.http.ws.replay.PACK_BYTES_MAX": 16 * 1024,  # or a replay would fill such an outbox by itself
     "greenroom.http.ws.replay.UNSENT_BYTES_MAX": 32 * 1024,
 }
-MET = ("said by socket", "said by page", "again", "refused", "left", "blocks", "skips", "gaps", "deflated")
+MET = ("said by socket", "refused", "blocks")  # by any ten plays
 MET_IN_HUNDREDS = (
     *MET,
-    *("twice at once", "lost", "found", "refused to one of two", "blocks over a socket", "history"),
+    *(
+        "said by page",
+        "again",
+        "left",
+        "skips",
+        "gaps",
+        "twice at once",
+        "lost",
+        "found",
+        "refused to one of two",
+        "blocks over a socket",
+        "history",
+    ),
     *("socket", "stream", "poll", "page"),
     *("killed rooms", "forgotten", "lost the answer of storage", "lost the question to storage"),
 )
@@ -205,13 +217,13 @@ async def play_in_house(stage, monkeypatch, examples, seed):
 
 async def test_every_log_is_the_servers_log_as_its_user_may_see_it(database, tmp_path, monkeypatch, seed):
     async with open_house_stage(database, tmp_path) as stage:
-        met = await play_in_house(stage, monkeypatch, 12, seed)
+        met = await play_in_house(stage, monkeypatch, 10, seed)
     assert not [what for what in MET if not met[what]], met
 
 
 async def test_every_log_is_the_servers_log_over_tls(database, tmp_path, monkeypatch, seed):
     async with open_house_stage(database, tmp_path, make_tls_files(tmp_path)) as stage:
-        await play_in_house(stage, monkeypatch, 3, seed)
+        await play_in_house(stage, monkeypatch, 2, seed)
 
 
 @pytest.mark.slow(seconds=150)
