@@ -26,12 +26,12 @@ PRESENCE = "presence"
 NOTIFIER = "notifier"
 
 
-def room_kind(conversations: Conversations, ids: MessageIds, audience: Audience) -> Kind:
-    """Conversations."""
+def room_kind(conversations: Conversations, ids: MessageIds, audience: Audience, edit_window_ms: int) -> Kind:
+    """Conversations. edit_window_ms: for how long messages may be edited; 0: for ever."""
     doubts: Doubts = {}
     return Kind(
         name=ROOM,
-        factory=lambda key: RoomActor(int(key), conversations, ids, audience, doubts),
+        factory=lambda key: RoomActor(int(key), conversations, ids, audience, doubts, edit_window_ms),
         ownership="existing",
         mailbox_envelopes_max=1024,
         idle_seconds_max=60.0,

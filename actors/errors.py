@@ -13,10 +13,13 @@ class RefusalCode(enum.Enum):
     CONVERSATION_NOT_FOUND = "there is no such conversation"
     NOT_MEMBER = "you are not a member of this conversation"
     NOT_ADMIN = "only an admin of the conversation may do this"
+    NOT_SENDER = "only who said it may do this"
     NOT_OPEN = "this conversation cannot be entered without an invitation"
     INVALID_CONTENT = "the content is not acceptable"
     CLIENT_ID_CONFLICT = "this client id was used for another message"
     USER_BLOCKED = "one of you has blocked the other"
+    MESSAGE_NOT_FOUND = "there is no such message"
+    EDIT_WINDOW_CLOSED = "the message is too old to be edited"
     RATE_LIMITED = "too many messages"
     ROOM_FULL = "the conversation has as many members as it may"
 

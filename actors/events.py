@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from greenroom.storage.postgres.conversations import StoredMessage
+
 
 class MessageCommitted(NamedTuple):
     """A message exists. is_from_rest: the sender's own page has it in its HTTP answer already."""
@@ -20,6 +22,14 @@ class MessageCommitted(NamedTuple):
     content: str
     at_ms: int
     is_from_rest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageChanged:
+    """A message was edited or deleted. entry: the change, with what the message says now."""
+
+    room_id: int
+    entry: StoredMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,7 @@ class MemberChanged:
     is_active: bool
 
 
-RoomEvent = MessageCommitted | MarkerMoved | TypingChanged | MemberChanged
+RoomEvent = MessageCommitted | MessageChanged | MarkerMoved | TypingChanged | MemberChanged
 
 
 class Audience(Protocol):

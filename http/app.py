@@ -30,6 +30,7 @@ from greenroom.http.origins import cookie_attributes
 from greenroom.http.rest import (
     auth,
     blocks,
+    changes,
     console,
     conversations,
     demo,
@@ -58,6 +59,7 @@ OPERATIONS: Final[tuple[Operations, ...]] = (
     conversations.operations,
     participants.operations,
     messages.operations,
+    changes.operations,
     notifications.operations,
     preferences.operations,
     reading.operations,

@@ -7,9 +7,10 @@ migration). The committer turns them into columns, one statement per table for t
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from greenroom.storage.user_writes import NoteToUser
+from greenroom.storage.user_writes import WRITE_BYTES, NoteToUser, check_numbers, check_text
 
 Role = Literal["admin", "member"]
+ChangeKind = Literal["edited", "deleted"]
 
 
 class InsertMessage(NamedTuple):
@@ -50,7 +51,25 @@ class AdvanceMarker:
     at_ms: int
 
 
-RoomWrite = InsertMessage | PutParticipant | AdvanceMarker | NoteToUser
+@dataclass(frozen=True, slots=True)
+class ChangeMessage:
+    """A message says *content* from here on; deleted, it says nothing. Its seq is the room's last plus one."""
+
+    conversation_id: int
+    seq: int
+    message_id: int
+    kind: ChangeKind
+    content: str
+    by_id: int
+    at_ms: int
+
+    def check(self) -> int:
+        """About the bytes that it takes. Raises: ValueError when PostgreSQL could not take it."""
+        check_numbers(self.conversation_id, self.seq, self.message_id, self.by_id, self.at_ms)
+        return WRITE_BYTES + check_text(self.content)
+
+
+RoomWrite = InsertMessage | PutParticipant | AdvanceMarker | ChangeMessage | NoteToUser
 
 
 def membership_note(room_id: int, user_id: int, role: str, at_ms: int, *, is_active: bool) -> NoteToUser:

@@ -13,8 +13,17 @@ from typing import Protocol
 import trio
 
 from greenroom.actors.errors import RefusalCode, Refused
-from greenroom.actors.events import Audience, MarkerMoved, MemberChanged, MessageCommitted, RoomEvent, TypingChanged
+from greenroom.actors.events import (
+    Audience,
+    MarkerMoved,
+    MemberChanged,
+    MessageChanged,
+    MessageCommitted,
+    RoomEvent,
+    TypingChanged,
+)
 from greenroom.actors.room import state as rules
+from greenroom.actors.room.changing import ChangesMessages
 from greenroom.actors.room.commands import (
     AddMembers,
     Enter,
@@ -32,8 +41,8 @@ from greenroom.actors.room.commands import (
     TypingExpired,
 )
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
-from greenroom.runtime import Actor, CommitOutcome, StopReason, StorageUnavailable, handles
-from greenroom.storage.postgres.conversations import Conversations
+from greenroom.runtime import CommitOutcome, StopReason, StorageUnavailable, handles
+from greenroom.storage.postgres.conversations import Conversations, StoredMessage
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant, marker_note, membership_note
 
 STORAGE_PAUSE_SECONDS = 1.0
@@ -62,13 +71,20 @@ class MessageIds(Protocol):
         ...
 
 
-class RoomActor(Actor):
-    """One conversation."""
+class RoomActor(ChangesMessages):
+    """One conversation. edit_window_ms: for how long a message may be edited; 0: for ever."""
 
     def __init__(
-        self, room_id: int, conversations: Conversations, ids: MessageIds, audience: Audience, doubts: Doubts
+        self,
+        room_id: int,
+        conversations: Conversations,
+        ids: MessageIds,
+        audience: Audience,
+        doubts: Doubts,
+        edit_window_ms: int,
     ) -> None:
         self._id = room_id
+        self._edit_window_ms = edit_window_ms
         self._doubts = doubts
         self._told_seq = 0
         self._told_members: Mapping[int, Member] = {}
@@ -117,20 +133,9 @@ class RoomActor(Actor):
         for user_id, member in room.members.items():
             if user_id not in doubt.told_members:
                 self._audience.publish(MemberChanged(room.id, user_id, member.role, True), room.members)
-        for message in room.ring:
-            if message.seq > doubt.told_seq:
-                event = MessageCommitted(
-                    room.id,
-                    message.id,
-                    message.seq,
-                    message.sender_id,
-                    message.sender_name,
-                    message.client_id,
-                    message.content,
-                    message.created_at_ms,
-                    is_from_rest=False,
-                )
-                self._audience.publish(event, room.members)
+        for entry in room.ring:
+            if entry.seq > doubt.told_seq:
+                self._audience.publish(_event_of(room.id, entry), room.members)
 
     @handles(LookAgain)
     def look_again(self, _: LookAgain) -> None:
@@ -198,7 +203,7 @@ class RoomActor(Actor):
             member_count=len(room.members),
             members=frozenset(room.members) if is_small else frozenset(),
             unread=rules.unread(room, command.user_id, command.hides),
-            last=room.ring[-1] if room.ring else None,
+            last=rules.last_message(room),
             recent=tuple(room.ring) if command.wants_recent else (),
         )
 
@@ -379,3 +384,20 @@ class RoomActor(Actor):
     def _publish(self, event: RoomEvent, room: RoomState) -> None:
         members = room.members
         self.ctx.after_commit(lambda: self._audience.publish(event, members))
+
+
+def _event_of(room_id: int, entry: StoredMessage) -> MessageCommitted | MessageChanged:
+    """What tells of an entry of the log."""
+    if entry.change:
+        return MessageChanged(room_id, entry)
+    return MessageCommitted(
+        room_id,
+        entry.id,
+        entry.seq,
+        entry.sender_id,
+        entry.sender_name,
+        entry.client_id,
+        entry.content,
+        entry.created_at_ms,
+        is_from_rest=False,
+    )

@@ -32,6 +32,15 @@ class RoomView:
     recent: tuple[StoredMessage, ...] = ()
 
 
+class Changed(NamedTuple):
+    """The message is edited or deleted, at this seq. is_duplicate: it was so before. message: as it stands now."""
+
+    seq: int
+    at_ms: int
+    is_duplicate: bool
+    message: StoredMessage
+
+
 @dataclass(frozen=True, slots=True)
 class Moved:
     """The read marker stands at *seq* now; a marker never moves back."""
@@ -59,6 +68,23 @@ class Send(Command["Sent | Refused"]):
     content: str
     is_from_rest: bool = False
     is_over_limit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Edit(Command["Changed | Refused"]):
+    """Who said a message says something else in its place. To say what it says already changes nothing."""
+
+    user_id: int
+    message_id: int
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete(Command["Changed | Refused"]):
+    """Who said a message, or an admin, takes it back: what it said is erased. Once more changes nothing."""
+
+    user_id: int
+    message_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,8 +130,11 @@ def may_refuse_what_it_forgot(room: RoomState, command: Send) -> bool:
 
 
 def answer_again(before: SentBefore, digest: bytes) -> Sent | Refused:
-    """The answer to a client id that was used before: the same message again, or a conflict."""
-    if before.digest != digest:
+    """The answer to a client id that was used before: the same message again, or a conflict.
+
+    What a message said that was changed since is not known any more: then anything is the same.
+    """
+    if before.digest and before.digest != digest:
         return Refused.because(RefusalCode.CLIENT_ID_CONFLICT)
     return Sent(before.id, before.seq, before.created_at_ms, is_duplicate=True)
 
@@ -158,12 +161,20 @@ def apply_send(room: RoomState, insert: InsertMessage, sender_name: str) -> None
             room.client_ids.popitem(last=False)
 
 
+def last_message(room: RoomState) -> StoredMessage | None:
+    """The newest message that memory reaches back to, deleted or not."""
+    return next((entry for entry in reversed(room.ring) if not entry.change), None)
+
+
 def became_read(room: RoomState, reader_id: int, after_seq: int, up_to_seq: int) -> tuple[tuple[int, int], ...]:
     """(message id, author id) of recent messages that the reader has just read, of others who are still here."""
     return tuple(
         (message.id, message.sender_id)
         for message in room.ring
-        if after_seq < message.seq <= up_to_seq and message.sender_id != reader_id and message.sender_id in room.members
+        if not message.change
+        and after_seq < message.seq <= up_to_seq
+        and message.sender_id != reader_id
+        and message.sender_id in room.members
     )
 
 
@@ -224,7 +235,7 @@ def heir(room: RoomState, leaver_id: int) -> int | None:
 
 
 def unread(room: RoomState, user_id: int, hides: frozenset[int] = frozenset()) -> int:
-    """Messages of others after the member's marker. Beyond the ring every message counts as one of others.
+    """Messages of others after the member's marker, but for deleted ones. Beyond the ring each seq counts for one.
 
     hides: whose messages the member is not shown; those count for nothing.
     """
@@ -233,7 +244,13 @@ def unread(room: RoomState, user_id: int, hides: frozenset[int] = frozenset()) -
         return 0
     oldest = room.ring[0].seq if room.ring else room.top_seq + 1
     uncounted = {user_id, *hides}
-    recent = sum(message.seq > read_seq and message.sender_id not in uncounted for message in room.ring)
+    recent = sum(
+        message.seq > read_seq
+        and message.sender_id not in uncounted
+        and not message.change
+        and message.deleted_at_ms is None
+        for message in room.ring
+    )
     return recent + max(oldest - 1 - read_seq, 0)
 
 

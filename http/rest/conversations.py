@@ -160,12 +160,20 @@ async def create_conversation(call: Call) -> Answer:
     made = await services.conversations.create_once(new, claim, _created)
     if isinstance(made, KeptAnswer) and made.status == 201 and not made.is_replay:
         announce(services, new)
-    return replace(answer_of(made), status=200)
+    answer = answer_of(made)
+    assert isinstance(answer.data, dict)
+    row = await services.conversations.conversation_of(answer.data["conversationId"], call.user_id)
+    if row is None:
+        raise no_conversation()  # removed since
+    return replace(answer, status=200, data={"conversation": conversation_row(row)})
 
 
 def _created(row: Any, is_new: bool) -> KeptAnswer:
-    """What is kept says whether it is new: only then others are told. The client hears 200 for both."""
-    return KeptAnswer(201 if is_new else 200, json.dumps({"conversation": conversation_row(row)}))
+    """What is kept says whether it is new: only then others are told. The client hears 200 for both.
+
+    The rest is read when it is told: the last message of a conversation that there was may be deleted by then.
+    """
+    return KeptAnswer(201 if is_new else 200, json.dumps({"conversationId": row["id"]}))
 
 
 def announce(services: RoomServices, new: NewConversation) -> None:
@@ -230,7 +238,7 @@ async def get_conversation(call: Call) -> Answer:
             "messages": [
                 message_row(message, conversation_id, call.user_id, marks)
                 for message in messages
-                if not message.is_hidden
+                if not message.is_hidden and message.deleted_at_ms is None  # the page has no look for what is deleted
             ],
             "hasMore": bool(messages) and messages[0].seq > 1,
         }

@@ -43,7 +43,8 @@ PAGE_DEFAULT: Final = 50
 _UNREAD: Final = ReadMarks(top_seq=0, read_seq=0, read_seq_of_others=0)
 
 
-def _content(text: str) -> str:
+def checked_content(text: str) -> str:
+    """Validate what a message says. Raises: ValueError."""
     fault = content_fault(text)
     if fault is not None:
         raise ValueError(fault.removeprefix("content "))
@@ -74,7 +75,7 @@ ClientId = Annotated[str, AfterValidator(_client_id)]
 class MessageWrite(Input):
     """What to say. `priority` is taken and has no effect yet; only texts are taken."""
 
-    content: Annotated[str, AfterValidator(_content)] = Field(description="1 to 10,000 code points")
+    content: Annotated[str, AfterValidator(checked_content)] = Field(description="1 to 10,000 code points")
     client_id: ClientId | None = Field(default=None, description="the sender's own id of the message")
     request_id: ClientId | None = Field(default=None, description="counts as clientId where there is none")
     sender_id: OwnId | None = Field(default=None, description="if given, who is signed in")
@@ -188,7 +189,7 @@ async def _send(
     finally:
         if retry_after is None and not is_charged:
             services.messages.give_back(user_id)
-    return _sent(command, await _role_of(call), room_id, sent, status)
+    return await _sent(call, command, room_id, sent, status)
 
 
 def _key_of(call: Call, write: MessageWrite) -> str | None:
@@ -243,18 +244,23 @@ async def _role_of(call: Call) -> str:
     return call.principal.role if user is None else user.role
 
 
-def _sent(command: Send, role: str, room_id: int, sent: Sent, status: int) -> Answer:
-    message = StoredMessage(
-        sent.message_id,
-        sent.seq,
-        command.sender_id,
-        command.client_id,
-        command.content,
-        sent.at_ms,
-        command.sender_name,
-        room_id,
-        role,
-    )
+async def _sent(call: Call, command: Send, room_id: int, sent: Sent, status: int) -> Answer:
+    """The message that was sent; of one that was sent before, as it stands now: it may have been changed since."""
+    message = None
+    if sent.is_duplicate:
+        message = await call.services.room_services.conversations.message(sent.message_id, call.user_id)
+    if message is None:
+        message = StoredMessage(
+            sent.message_id,
+            sent.seq,
+            command.sender_id,
+            command.client_id,
+            command.content,
+            sent.at_ms,
+            command.sender_name,
+            room_id,
+            await _role_of(call),
+        )
     row = message_row(message, room_id, command.sender_id, _UNREAD)
     headers = {"Idempotency-Replay": "true"} if sent.is_duplicate else {}
     data = {"message": row, "messageId": sent.message_id, "conversationId": room_id}

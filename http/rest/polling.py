@@ -99,7 +99,8 @@ class States:
 
     def __init__(self, sockets: SocketServices) -> None:
         self._sockets = sockets
-        self._messages: Recent[list[Row]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
+        # With the count of changes when it was read: what was edited or deleted since is not told any more.
+        self._messages: Recent[tuple[int, list[Row]]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
         self._unread: Recent[int] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
         self._notifications: Recent[dict[str, Any]] = Recent(CACHE_SECONDS["notifications"], USERS_MAX)
         self._metrics: Recent[DashboardMetrics] = Recent(CACHE_SECONDS["dashboard"], USERS_MAX)
@@ -114,25 +115,26 @@ class States:
         marks = await conversations.read_marks(room_id, user_id)
         if marks is None:
             return None
-        key, now = f"{user_id}/{room_id}", self._seconds()
-        rows = self._messages.get(key, now)
-        if rows is None:
+        key, now, changed = f"{user_id}/{room_id}", self._seconds(), self._sockets.hub.changed
+        version, rows = self._messages.get(key, now) or (0, None)
+        if rows is None or changed.since(room_id, version):
+            version = changed.version
             page = await conversations.messages_page(room_id, user_id, MESSAGES_MAX, 0)
-            shown = [message for message in page if not message.is_hidden]
+            shown = [message for message in page if not message.is_hidden and message.deleted_at_ms is None]
             rows = [message_row(message, room_id, user_id, marks) for message in _newest(shown)]
-            self._messages.put(key, rows, now)
+            self._messages.put(key, (version, rows), now)
         return rows
 
     async def unread_messages(self, user_id: int) -> list[Row]:
         """What others have said and the user has not read: the newest of it, over all conversations."""
-        now = self._seconds()
-        rows = self._messages.get(str(user_id), now)
-        if rows is None:
+        now, changed = self._seconds(), self._sockets.hub.changed.version
+        version, rows = self._messages.get(str(user_id), now) or (0, None)
+        if rows is None or version != changed:
             found = _newest(await self._sockets.conversations.unread_messages(user_id, MESSAGES_MAX))
             page = sorted(found, key=lambda message: (message.conversation_id, message.seq))  # clocks order nothing
             unread = ReadMarks(top_seq=0, read_seq=0, read_seq_of_others=0)
             rows = [message_row(message, message.conversation_id, user_id, unread) for message in page]
-            self._messages.put(str(user_id), rows, now)
+            self._messages.put(str(user_id), (changed, rows), now)
         return rows
 
     async def unread_count(self, user_id: int) -> int:

@@ -71,6 +71,10 @@ class MessageRow(_RowModel):
     message_type: str
     attachments: list[Any]
     is_read: bool = Field(description="one's own: somebody else has read it; else: one has read it oneself")
+    is_edited: bool
+    edited_at: str | None
+    is_deleted: bool = Field(description="what it said is erased")
+    deleted_at: str | None
     created_at: str
     updated_at: str
     client_id: str | None = Field(default=None, description="for the sender only")
@@ -131,7 +135,7 @@ def open_conversation_row(row: Any) -> Row:
 def message_row(message: StoredMessage, conversation_id: int, reader_id: int, marks: ReadMarks) -> Row:
     """A message as one member is shown it, as `MessageRow` says."""
     is_own = message.sender_id == reader_id
-    at = iso(message.created_at_ms)
+    at, changed_at_ms = iso(message.created_at_ms), message.deleted_at_ms or message.edited_at_ms
     row: Row = {
         "id": message.id,
         "conversation_id": conversation_id,
@@ -144,8 +148,12 @@ def message_row(message: StoredMessage, conversation_id: int, reader_id: int, ma
         "message_type": "text",
         "attachments": [],
         "is_read": message.seq <= (marks.read_seq_of_others if is_own else marks.read_seq),
+        "is_edited": message.edited_at_ms is not None,
+        "edited_at": _iso(message.edited_at_ms),
+        "is_deleted": message.deleted_at_ms is not None,
+        "deleted_at": _iso(message.deleted_at_ms),
         "created_at": at,
-        "updated_at": at,
+        "updated_at": at if changed_at_ms is None else iso(changed_at_ms),
     }
     if is_own and message.client_id is not None:
         row["client_id"] = message.client_id

@@ -42,9 +42,15 @@ class Attachment:
 
 
 class Recent:
-    """A message that was published lately, with its frames."""
+    """A message, or a change of one, that was published lately, with its frames.
+
+    sender_id: of the message. entry, of a change only: what it is. change_of: the seq of its message.
+    """
 
     __slots__ = ("_skip_frame", "frame", "own_frame", "sender_id", "seq")
+
+    entry: StoredMessage | None = None
+    change_of = 0
 
     def __init__(self, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
         self.seq = seq
@@ -58,6 +64,17 @@ class Recent:
         if self._skip_frame is None:
             self._skip_frame = events.v1_skip(room_id, self.seq)
         return self._skip_frame
+
+
+class RecentChange(Recent):
+    """A change."""
+
+    __slots__ = ("change_of", "entry")
+
+    def __init__(self, entry: StoredMessage, frame: bytes) -> None:
+        super().__init__(entry.seq, entry.sender_id, frame, frame)
+        self.entry = entry
+        self.change_of = entry.message_seq
 
 
 class Channel:
@@ -103,9 +120,14 @@ class Channel:
         return (parts[0] if len(parts) == 1 else b"".join(parts)), seq
 
 
-def recents(room_id: int, messages: Iterable[StoredMessage]) -> Iterable[Recent]:
+def recents(room_id: int, entries: Iterable[StoredMessage]) -> Iterable[Recent]:
     """What storage has of a room lately, with its frames."""
-    for message in messages:
-        frame = events.v1_stored(room_id, message, -1)
-        own_frame = events.v1_stored(room_id, message, message.sender_id)
-        yield Recent(message.seq, message.sender_id, frame, own_frame)
+    return [recent_of(room_id, entry) for entry in entries]
+
+
+def recent_of(room_id: int, entry: StoredMessage) -> Recent:
+    """An entry of the log with its frames."""
+    frame = events.v1_stored(room_id, entry, -1)
+    if entry.change:
+        return RecentChange(entry, frame)
+    return Recent(entry.seq, entry.sender_id, frame, events.v1_stored(room_id, entry, entry.sender_id))

@@ -59,6 +59,7 @@ MESSAGE_NOT_FOUND: Final = ErrorCode(3002, "MESSAGE_NOT_FOUND", "room")
 USER_BLOCKED: Final = ErrorCode(3003, "USER_BLOCKED", "room")
 NOT_MEMBER: Final = ErrorCode(3004, "NOT_MEMBER", "room")
 ROOM_FULL: Final = ErrorCode(3005, "ROOM_FULL", "room")
+EDIT_WINDOW_CLOSED: Final = ErrorCode(3007, "EDIT_WINDOW_CLOSED", "room")
 CLIENT_ID_CONFLICT: Final = ErrorCode(3010, "CLIENT_ID_CONFLICT", "room")
 USER_NOT_FOUND: Final = ErrorCode(3013, "USER_NOT_FOUND", "user")
 RATE_LIMITED: Final = ErrorCode(4291, "RATE_LIMITED", "limit", is_recoverable=True)
@@ -72,10 +73,13 @@ BY_REFUSAL: Final[dict[RefusalCode, ErrorCode]] = {
     RefusalCode.CONVERSATION_NOT_FOUND: CONVERSATION_NOT_FOUND,
     RefusalCode.NOT_MEMBER: NOT_MEMBER,
     RefusalCode.NOT_ADMIN: ACCESS_DENIED,
+    RefusalCode.NOT_SENDER: ACCESS_DENIED,
     RefusalCode.NOT_OPEN: ACCESS_DENIED,
     RefusalCode.INVALID_CONTENT: INVALID_CONTENT,
     RefusalCode.CLIENT_ID_CONFLICT: CLIENT_ID_CONFLICT,
     RefusalCode.USER_BLOCKED: USER_BLOCKED,
+    RefusalCode.MESSAGE_NOT_FOUND: MESSAGE_NOT_FOUND,
+    RefusalCode.EDIT_WINDOW_CLOSED: EDIT_WINDOW_CLOSED,
     RefusalCode.RATE_LIMITED: RATE_LIMITED,
     RefusalCode.ROOM_FULL: ROOM_FULL,
 }

@@ -13,12 +13,15 @@ from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
 
 KEPT_BYTES_MAX: Final = OUTBOX_BYTES_MAX
 
+Message = tuple[int, int]
+"""A room, and the seq of a message there."""
+
 
 @dataclass(slots=True)
 class Kept:
-    """For one page: (sender, frame), oldest first; size in bytes."""
+    """For one page: (sender, frame, room and seq of the message), oldest first; size in bytes."""
 
-    frames: list[tuple[int, bytes]] = field(default_factory=list)
+    frames: list[tuple[int, bytes, Message | None]] = field(default_factory=list)
     size: int = 0
 
 
@@ -44,13 +47,26 @@ class ComingPages:
         """Whether a user has one."""
         return user_id in self._kept
 
-    def keep(self, user_id: int, sender_id: int, frame: bytes) -> None:
-        """A frame for the user, because of *sender_id*. Who comes so slowly that it is too much is let go."""
+    def keep(self, user_id: int, sender_id: int, frame: bytes, about: Message | None = None) -> None:
+        """A frame for the user, because of *sender_id*. Who comes so slowly that it is too much is let go.
+
+        about: the message whose words are in it.
+        """
         for connection, kept in tuple(self._kept.get(user_id, {}).items()):
-            kept.frames.append((sender_id, frame))
+            kept.frames.append((sender_id, frame, about))
             kept.size += len(frame)
             if kept.size > KEPT_BYTES_MAX:
                 connection.close(SLOW_CONSUMER)
+
+    def retell(self, user_id: int, about: Message, frame: bytes) -> None:
+        """The message was changed: *frame* stands for the first of what is kept of it, and the rest is gone."""
+        for kept in self._kept.get(user_id, {}).values():
+            first = next((index for index, held in enumerate(kept.frames) if held[2] == about), None)
+            if first is not None:
+                kept.frames[first] = (kept.frames[first][0], frame, about)
+                rest = [held for held in kept.frames[first + 1 :] if held[2] != about]
+                kept.frames[first + 1 :] = rest
+                kept.size = sum(len(held[1]) for held in kept.frames)
 
     def take(self, connection: Connection, user_id: int) -> list[tuple[int, bytes]]:
         """What was kept, oldest first: sender and frame. From here on it is told by others, or gone."""
@@ -58,4 +74,4 @@ class ComingPages:
         kept = pages.pop(connection, None)
         if not pages:
             self._kept.pop(user_id, None)
-        return [] if kept is None else kept.frames
+        return [] if kept is None else [(sender_id, frame) for sender_id, frame, _ in kept.frames]

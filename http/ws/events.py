@@ -68,25 +68,29 @@ def v1_skip(room_id: int, seq: int) -> bytes:
 
 
 def v1_stored(room_id: int, message: StoredMessage, reader_id: int) -> bytes:
-    """A message out of storage, as `v1_message` spells it."""
+    """A message, or a change of one, out of storage: as `v1_message` spells it, with what happened to it since."""
     if message.is_hidden:
         return v1_skip(room_id, message.seq)
-    event = MessageCommitted(
-        room_id,
-        message.id,
-        message.seq,
-        message.sender_id,
-        message.sender_name,
-        message.client_id,
-        message.content,
-        message.created_at_ms,
-        is_from_rest=False,
-    )
-    return v1_message(event)[reader_id == message.sender_id]
+    if message.change:
+        kind = f"message_{message.change}"
+        return v1(kind, v1_change(message), room=room_id, seq=message.seq, ts=message.changed_at_ms)
+    item = v1_history_item(message, reader_id)
+    return v1("message", item, room=room_id, seq=item.pop("seq"), ts=item.pop("ts"))
+
+
+def v1_change(change: StoredMessage) -> Json:
+    """The data of a change. An edit of what was deleted since has no body; of a deletion it is said who did it."""
+    data: Json = {"id": change.id, "of": change.message_seq, "sender": change.sender_id}
+    if change.change == "deleted":
+        return data | {"by": change.changed_by_id}
+    return data | {
+        "body": change.content,
+        **({} if change.deleted_at_ms is None else {"deleted": change.deleted_at_ms}),
+    }
 
 
 def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
-    """A message inside the answer to `history`."""
+    """A message inside the answer to `history`, and, but for seq and ts, as the data of a frame."""
     item: Json = {
         "id": message.id,
         "seq": message.seq,
@@ -97,7 +101,16 @@ def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
     }
     if message.client_id is not None and message.sender_id == reader_id:
         item["clientId"] = message.client_id
+    if message.edited_at_ms is not None:
+        item["edited"] = message.edited_at_ms
+    if message.deleted_at_ms is not None:
+        item["deleted"] = message.deleted_at_ms
     return item
+
+
+def v1_history_change(change: StoredMessage) -> Json:
+    """A change inside the answer to `history`."""
+    return {"seq": change.seq, "ts": change.changed_at_ms, "change": change.change, **v1_change(change)}
 
 
 def v1_error(command_id: str | None, code: ErrorCode, message: str, retry_after_seconds: int | None = None) -> bytes:
@@ -196,6 +209,37 @@ def compat_message(event: MessageCommitted) -> bytes:
         "seq": event.seq,
     }
     return compat("new_message", fields, event.at_ms)
+
+
+def compat_message_now(room_id: int, message: StoredMessage) -> bytes:
+    """`new_message` of what a stored message says now."""
+    event = MessageCommitted(
+        room_id,
+        message.id,
+        message.seq,
+        message.sender_id,
+        message.sender_name,
+        message.client_id,
+        message.content,
+        message.created_at_ms,
+        is_from_rest=False,
+    )
+    return compat_message(event)
+
+
+def compat_change(room_id: int, change: StoredMessage) -> bytes:
+    """`message`: somebody has edited or deleted one. timestamp: when."""
+    fields: Json = {
+        "action": change.change,
+        "messageId": change.id,
+        "conversationId": room_id,
+        "senderId": change.sender_id,
+        "changedBy": change.changed_by_id,
+        "content": change.content,
+        "timestamp": iso(change.changed_at_ms),
+        "seq": change.seq,
+    }
+    return compat("message", fields, change.changed_at_ms)
 
 
 def compat_message_sent(

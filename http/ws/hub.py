@@ -18,13 +18,14 @@ from greenroom.actors.events import (
     Audience,
     MarkerMoved,
     MemberChanged,
+    MessageChanged,
     MessageCommitted,
     RoomEvent,
     TypingChanged,
 )
 from greenroom.actors.room.commands import RoomView
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
-from greenroom.http.ws import events
+from greenroom.http.ws import changes, events
 from greenroom.http.ws.blocks import NOBODY, SocketBlocks
 from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
 from greenroom.http.ws.coming_pages import ComingPages
@@ -49,6 +50,7 @@ class Hub(Audience):
         self._compat_rooms: dict[Connection, set[int]] = {}
         self.small_rooms = SmallRooms()
         self.blocks = SocketBlocks()
+        self.changed = changes.ChangedRooms()
         self.summaries = Summaries(self.blocks)
         self._walker = Walker(engine, self.blocks, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
@@ -167,6 +169,8 @@ class Hub(Audience):
             self.summaries.note(event)
         if type(event) is MessageCommitted:
             self._publish_message(event, channel, members)
+        elif isinstance(event, MessageChanged):
+            changes.publish(self, event, channel, members)
         elif isinstance(event, MarkerMoved):
             self._publish_marker(event, channel)
         elif isinstance(event, TypingChanged):
@@ -181,19 +185,23 @@ class Hub(Audience):
     def _publish_message(self, event: MessageCommitted, channel: Channel | None, members: Mapping[int, object]) -> None:
         if channel is not None:
             frame, own_frame = events.v1_message(event)
-            behind = self._hold_back(channel) if event.seq > channel.top_seq + 1 else []
-            channel.recent.append(Recent(event.seq, event.sender_id, frame, own_frame))
-            channel.top_seq = event.seq
-            if channel.is_walking or len(channel.attachments) > WALK_SOCKETS_MIN:
-                self._walker.walk_soon(channel)
-            else:
-                hiders = self.blocks.hiders.get(event.sender_id)
-                skip = channel.recent[-1].skip_frame(channel.id) if hiders else frame
-                self._tell_live(channel, event, frame, own_frame, skip, hiders or NOBODY)
-            for attachment in behind:
-                self.on_fallen_behind(channel, attachment)
+            self.tell(channel, Recent(event.seq, event.sender_id, frame, own_frame))
         if self.compat or self.coming:
             self._publish_compat_message(event, members)
+
+    def tell(self, channel: Channel, recent: Recent) -> None:
+        """Tell a room the next of its log."""
+        behind = self._hold_back(channel) if recent.seq > channel.top_seq + 1 else []
+        channel.recent.append(recent)
+        channel.top_seq = recent.seq
+        if channel.is_walking or len(channel.attachments) > WALK_SOCKETS_MIN:
+            self._walker.walk_soon(channel)
+        else:
+            hiders = self.blocks.hiders.get(recent.sender_id)
+            skip = recent.skip_frame(channel.id) if hiders else recent.frame
+            self._tell_live(channel, recent, skip, hiders or NOBODY)
+        for attachment in behind:
+            self.on_fallen_behind(channel, attachment)
 
     @staticmethod
     def _hold_back(channel: Channel) -> list[Attachment]:
@@ -206,11 +214,9 @@ class Hub(Audience):
         return behind
 
     @staticmethod
-    def _tell_live(
-        channel: Channel, event: MessageCommitted, frame: bytes, own_frame: bytes, skip: bytes, hiders: Collection[int]
-    ) -> None:
+    def _tell_live(channel: Channel, recent: Recent, skip: bytes, hiders: Collection[int]) -> None:
         """skip: what *hiders* get, who are not shown what the sender says."""
-        seq, sender_id = event.seq, event.sender_id
+        seq, sender_id, frame, own_frame = recent.seq, recent.sender_id, recent.frame, recent.own_frame
         if channel.ranks:  # it was a large room
             channel.ranks.disband()
         # A copy: a message may be what closes a slow reader, and with it takes it out of the room.
@@ -224,7 +230,7 @@ class Hub(Audience):
 
     def _publish_compat_message(self, event: MessageCommitted, members: Mapping[int, object]) -> None:
         hiders = self.blocks.hiders.get(event.sender_id, NOBODY)
-        here, coming = self._compat_members(members), self.coming.among(members)
+        here, coming = self.compat_members(members), self.coming.among(members)
         if not here and not coming:
             return
         frame = own_frame = events.compat_message(event)
@@ -234,17 +240,19 @@ class Hub(Audience):
             )
         for user_id in here:
             if user_id not in hiders:
-                self._tell_compat(user_id, own_frame if user_id == event.sender_id else frame)
+                self.tell_compat(user_id, own_frame if user_id == event.sender_id else frame)
         for user_id in coming:
-            self.coming.keep(user_id, event.sender_id, own_frame if user_id == event.sender_id else frame)
+            about = event.room_id, event.seq
+            self.coming.keep(user_id, event.sender_id, own_frame if user_id == event.sender_id else frame, about)
 
-    def _compat_members(self, members: Mapping[int, object]) -> list[int]:
+    def compat_members(self, members: Mapping[int, object]) -> list[int]:
         """Members that have a compat socket; walks the smaller of the two."""
         if len(members) < len(self.compat):
             return [user_id for user_id in members if user_id in self.compat]
         return [user_id for user_id in self.compat if user_id in members]
 
-    def _tell_compat(self, user_id: int, frame: bytes, kind: int = DURABLE) -> None:
+    def tell_compat(self, user_id: int, frame: bytes, kind: int = DURABLE) -> None:
+        """Tell all compat sockets of a user."""
         for connection in list(self.compat.get(user_id, ())):
             connection.write(frame, kind)
 
@@ -253,7 +261,7 @@ class Hub(Audience):
             self._tell_all(channel, events.v1_receipts(event))
         for message_id, author_id in event.messages:
             if author_id in self.compat:
-                self._tell_compat(author_id, events.compat_read(event, message_id))
+                self.tell_compat(author_id, events.compat_read(event, message_id))
             if author_id in self.coming:
                 self.coming.keep(author_id, author_id, events.compat_read(event, message_id))
 

@@ -77,13 +77,16 @@ class Replayer:
 
     async def _replay_page(self, room_id: int, attachment: Attachment) -> bool:
         """One page from storage. False when there is nothing that this reader may see."""
+        changed, version = self._hub.changed, self._hub.changed.version
         try:
-            page = await self._conversations.messages_after(room_id, attachment.user_id, attachment.seq, PAGE_MESSAGES)
+            page = await self._conversations.log_after(room_id, attachment.user_id, attachment.seq, PAGE_MESSAGES)
         except StorageUnavailable:
             await trio.sleep(STORAGE_PAUSE_SECONDS)
             return True
         if not page or not attachment.is_attached:
             return False
+        if changed.since(room_id, version):  # a message may say something else by now: read it again
+            return True
         pack, size = [], 0
         for message in page:
             frame = events.v1_stored(room_id, message, attachment.user_id)
@@ -97,6 +100,8 @@ class Replayer:
                 await wait_drained(attachment.connection)
                 if not attachment.is_attached:
                     return False
+                if changed.since(room_id, version):
+                    return True
         if pack:
             attachment.connection.write(b"".join(pack))
             attachment.connection.flush()

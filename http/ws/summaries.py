@@ -10,11 +10,12 @@ then one frame each, however many messages there were. A peer that is slow is to
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import trio
 
-from greenroom.actors.events import MarkerMoved, MemberChanged, MessageCommitted, RoomEvent
+from greenroom.actors.events import MarkerMoved, MemberChanged, MessageChanged, MessageCommitted, RoomEvent
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import SocketBlocks
@@ -23,6 +24,7 @@ from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
 TOLD_SECONDS: Final = 1.0
 PREVIEW_CODE_POINTS_MAX: Final = 100
 FOLLOWERS_AT_ONCE: Final = 64
+RECOUNTS_MAX: Final = 200  # users for whom a deletion is counted; others with the next move of their marker
 
 Json = dict[str, Any]
 
@@ -116,6 +118,8 @@ class Summaries:
             room.last = _last(event.id, event.sender_id, event.sender_name, event.content, event.at_ms)
             room.news.append((event.seq, event.sender_id))
             self._tell_soon(event.room_id)
+        elif isinstance(event, MessageChanged):
+            self._note_change(room, event)
         elif isinstance(event, MarkerMoved):
             if any(follower.user_id == event.user_id for follower in room.followers.values()):
                 self.ask(event.room_id, event.user_id, lambda view: self._count_again(event.user_id, view))
@@ -123,6 +127,20 @@ class Summaries:
             for connection, follower in list(room.followers.items()):
                 if follower.user_id == event.user_id:
                     self.unwatch(connection, event.room_id)
+
+    def _note_change(self, room: Followed, event: MessageChanged) -> None:
+        """The newest message says something else; what was deleted is not unread any more."""
+        entry = event.entry
+        room.top_seq = entry.seq
+        if room.last is not None and room.last["id"] == entry.id:
+            room.last = room.last | {"body": entry.content[:PREVIEW_CODE_POINTS_MAX]}
+        if entry.change == "deleted":
+            room.news = [(seq, sender) for seq, sender in room.news if seq != entry.message_seq]
+            for user_id in list({follower.user_id for follower in room.followers.values()})[:RECOUNTS_MAX]:
+                self.ask(event.room_id, user_id, partial(self._count_again, user_id))
+        for follower in room.followers.values():
+            follower.is_due = True
+        self._tell_soon(event.room_id)
 
     def _count_again(self, user_id: int, view: RoomView | None) -> None:
         room = None if view is None else self.rooms.get(view.room_id)

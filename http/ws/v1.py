@@ -36,6 +36,7 @@ from greenroom.http.ws.schemas.reading import id_of
 from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession, commands_in
 from greenroom.http.ws.v1_blocks import block, unblock
+from greenroom.http.ws.v1_changes import delete, edit
 from greenroom.http.ws.v1_commands import (
     COMMANDS_MAX,
     INFLIGHT_MAX,
@@ -61,7 +62,7 @@ from greenroom.runtime import Command
 _PING: Final = events.v1("ping")
 _FREE: Final = frozenset(("ping", "pong", "start"))
 _INPUT: Final = frozenset(  # and send: a person did that
-    ("join", "leave", "typing", "read", "history", "block", "unblock")
+    ("join", "leave", "typing", "read", "history", "block", "unblock", "edit", "delete")
 )
 
 
@@ -391,6 +392,8 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "members": members,
     "block": block,
     "unblock": unblock,
+    "edit": edit,
+    "delete": delete,
     "ping": V1Session._ping,
     "pong": V1Session._pong,
 }

@@ -47,9 +47,13 @@ def history(session: "V1Session", command_id: str | None, frame: dict[str, Any])
 
 async def _answer(session: "V1Session", command_id: str | None, view: RoomView, wanted: WantedPage) -> None:
     assert session.user_id is not None
+    changed = session.services.hub.changed
+    version, data = 0, dict[str, Any]()
     try:
-        data = await read_page(session.services.conversations, view, session.user_id, wanted)
-        await wait_drained(session.connection)  # many pages were asked for at once: no more than the peer takes
+        while not data or changed.since(view.room_id, version):  # what it says may be older than a change
+            version = changed.version
+            data = await read_page(session.services.conversations, view, session.user_id, wanted)
+            await wait_drained(session.connection)  # many pages were asked for at once: no more than the peer takes
         session.ack(command_id, data, view.room_id)
     except StorageUnavailable as error:
         session.failed(command_id, None, error)
@@ -60,8 +64,12 @@ async def _answer(session: "V1Session", command_id: str | None, view: RoomView, 
 async def read_page(conversations: Conversations, view: RoomView, reader_id: int, wanted: WantedPage) -> dict[str, Any]:
     """The data of the answer. `more`: the page was cut to its size in bytes. Raises: StorageUnavailable."""
     page, is_cut = bounded(await _stored(conversations, view.room_id, reader_id, wanted), wanted.seq)
-    items = [events.v1_history_item(message, reader_id) for message in page if not message.is_hidden]
+    shown = [entry for entry in page if not entry.is_hidden]
+    items = [events.v1_history_item(entry, reader_id) for entry in shown if not entry.change]
     data: dict[str, Any] = {"messages": items, "top": view.top_seq, "epoch": view.epoch}
+    changes = [events.v1_history_change(entry) for entry in shown if entry.change]
+    if changes:
+        data["changes"] = changes
     hidden = [message.seq for message in page if message.is_hidden]
     if hidden:
         data["skip"] = hidden
@@ -72,8 +80,8 @@ async def _stored(
     conversations: Conversations, room_id: int, reader_id: int, wanted: WantedPage
 ) -> list[StoredMessage]:
     seq, count = wanted.seq, wanted.count
-    if wanted.direction == "after":
-        return await conversations.messages_after(room_id, reader_id, seq, count)
+    if wanted.direction == "after":  # as who missed them wants them: with the changes of older messages too
+        return await conversations.log_after(room_id, reader_id, seq, count)
     if wanted.direction == "before":
         return await conversations.messages_before(room_id, reader_id, seq, count)
     before = await conversations.messages_before(room_id, reader_id, seq, count)

@@ -126,7 +126,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     storage.ids,
                     streams,
                 ),
-                catalog.room_kind(storage.conversations, storage.ids, hub),
+                catalog.room_kind(storage.conversations, storage.ids, hub, settings.message_edit_seconds * 1000),
             ]
             async with open_system(
                 kinds,

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, EmailStr, Field, SecretStr, ValidationErro
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from greenroom.setting_kinds import (
+from greenroom.setting_types import (
     DatabaseUrl,
     FileTypes,
     HttpUrl,
@@ -147,6 +147,9 @@ class Settings(BaseSettings):
     messages_per_minute: Annotated[
         int, Ge(0), Le(1_000_000), About("per user; 0 = none; a recognised duplicate is free", "50", "messages/min")
     ] = 50
+    message_edit_seconds: Annotated[
+        int, Ge(0), Le(31_536_000), About("how old a message may be edited; 0 = any age", "900", "s")
+    ] = 900
     ws_commands_per_minute: Annotated[
         int, Ge(0), Le(1_000_000), About("per user; 0 = none; ping and pong are free", "240", "commands/min")
     ] = 240

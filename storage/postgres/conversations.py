@@ -27,7 +27,12 @@ CLIENT_IDS_MAX = 4096
 
 
 class StoredMessage(NamedTuple):
-    """A message as it was committed. created_at_ms: milliseconds since 1970."""
+    """A message, or a change of one, as it stands in the log of its room. Times are milliseconds since 1970.
+
+    content: what the message says now; empty when it was deleted. change: "" of a message; "edited" or "deleted" of a
+    change, whose seq, changed_by_id and changed_at_ms are its own, and all else the message's. message_seq: where the
+    message stands; 0 in memory of a message that nothing has happened to.
+    """
 
     id: int
     seq: int
@@ -39,10 +44,16 @@ class StoredMessage(NamedTuple):
     conversation_id: int = 0
     sender_role: str = ""
     is_hidden: bool = False  # from whoever reads it, for they block the sender
+    edited_at_ms: int | None = None
+    deleted_at_ms: int | None = None
+    message_seq: int = 0
+    change: str = ""
+    changed_by_id: int = 0
+    changed_at_ms: int = 0
 
 
 class SentBefore(NamedTuple):
-    """What is remembered of a client id: enough to answer it again."""
+    """What is remembered of a client id: enough to answer it again. digest: empty once the message was changed."""
 
     id: int
     seq: int
@@ -153,7 +164,7 @@ class Conversations:
             if room is None:
                 return None
             members = await connection.fetch(query("select_room_members"), conversation_id)
-            ring = await connection.fetch(query("select_recent_messages"), conversation_id, RING_MESSAGES)
+            ring = await connection.fetch(query("select_ring"), conversation_id, room["top_seq"] - RING_MESSAGES)
             sent = await connection.fetch(
                 query("select_recent_client_ids"), conversation_id, room["top_seq"], CLIENT_IDS_MAX
             )
@@ -169,7 +180,7 @@ class Conversations:
                 epoch=room["epoch"],
                 top_seq=room["top_seq"],
                 members=[StoredMember(*row) for row in members],
-                ring=[StoredMessage(*row) for row in ring],
+                ring=_messages(ring),
                 client_ids={
                     (row["sender_id"], row["client_id"]): SentBefore(
                         row["id"], row["seq"], row["content_digest"], row["created_at_ms"]
@@ -186,6 +197,23 @@ class Conversations:
         """The message of a client id, however old."""
         row = await self._postgres.fetch_row("select_by_client_id", conversation_id, sender_id, client_id)
         return None if row is None else SentBefore(row["id"], row["seq"], row["content_digest"], row["created_at_ms"])
+
+    async def message_to_change(self, conversation_id: int, message_id: int) -> tuple[StoredMessage, int] | None:
+        """(A message of a room, the seq of its last change or 0), whoever asks; None when it is of another, or none."""
+        row = await self._postgres.fetch_row("select_message_to_change", conversation_id, message_id)
+        if row is None:
+            return None
+        fields = dict(row)
+        changed_seq = fields.pop("changed_seq")
+        return StoredMessage(**fields), changed_seq
+
+    async def room_of_message(self, message_id: int, reader_id: int) -> int | None:
+        """The conversation of a message, or None when the reader is not in it."""
+        return await self._postgres.fetch_value("select_room_of_message", message_id, reader_id)
+
+    async def log_after(self, conversation_id: int, reader_id: int, seq: int, count: int) -> list[StoredMessage]:
+        """The next *count* messages and changes after *seq*, in their order; none for who is not a member."""
+        return _messages(await self._postgres.fetch("select_log_after", conversation_id, reader_id, seq, count))
 
     async def messages_after(self, conversation_id: int, reader_id: int, seq: int, count: int) -> list[StoredMessage]:
         """The next *count* messages after *seq*, oldest first; none for who is not a member."""

@@ -142,6 +142,8 @@ GOOD: list[Json] = [
     {"type": "leave", "id": "l", "room": 1, "data": {}},
     {"type": "send", "id": "m", "room": 1, "data": {"body": "hello", "clientId": "c", "attachments": []}},
     {"type": "history", "id": "h", "room": 1, "data": {"before": 5, "limit": 10}},
+    {"type": "edit", "id": "e", "room": 1, "data": {"message": 5, "body": "x"}},
+    {"type": "delete", "id": "d", "room": "1", "data": {"message": "5"}},
     {"type": "read", "id": "r", "room": 1, "data": {"seq": 5}},
     {"type": "typing", "id": "t", "room": 1, "data": {"on": True}},
     {"type": "presence", "id": "p", "room": 1, "data": {"status": "dnd", "note": "at work", "idle": False}},

@@ -115,6 +115,19 @@ class NewMessage(TypedDict):
     seq: Place
 
 
+class MessageChanged(TypedDict):
+    """A message was edited, or deleted, in any conversation of the user."""
+
+    action: Literal["edited", "deleted"]
+    messageId: Id
+    conversationId: Id
+    senderId: Annotated[Id, says("Who said it.")]
+    changedBy: Id
+    content: Annotated[str, says("What it says now; empty when it was deleted.")]
+    timestamp: Annotated[Iso, says("When it was changed.")]
+    seq: Place
+
+
 class UserTyping(TypedDict):
     """Somebody types, or stopped; to who looks at the conversation."""
 
@@ -218,6 +231,7 @@ FRAMES: Final = (
     NOTIFICATIONS_CLEARED,
     _flat("new_message", NewMessage),
     MESSAGE_SENT,
+    _flat("message", MessageChanged),
     _flat("message_read", MessageRead),
     CONVERSATION_JOINED,
     CONVERSATION_LEFT,

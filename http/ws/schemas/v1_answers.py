@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 
 from greenroom.http.ws import codes
 from greenroom.http.ws.schemas.frames import Frame
+from greenroom.http.ws.schemas.v1_changes import ChangedData, StoredChange
 from greenroom.http.ws.schemas.values import (
     CommandId,
     Count,
@@ -144,6 +145,8 @@ class StoredMessage(TypedDict):
     senderName: str
     body: str
     clientId: NotRequired[Annotated[str, says("Only of the reader's own.")]]
+    edited: NotRequired[Annotated[Milliseconds, says("When it was edited last.")]]
+    deleted: NotRequired[Annotated[Milliseconds, says("When it was deleted: the body is empty.")]]
 
 
 class PageData(TypedDict):
@@ -152,6 +155,7 @@ class PageData(TypedDict):
     messages: list[StoredMessage]
     top: Annotated[Place, says("The last `seq` of the room.")]
     epoch: Place
+    changes: NotRequired[Annotated[list[StoredChange], says("Only with `after`: edits and deletions there.")]]
     skip: NotRequired[Annotated[list[Place], says("Seqs of the page that the reader is not shown.")]]
     more: NotRequired[Annotated[Literal[True], says("It was cut to its size, nearest first.")]]
 
@@ -254,6 +258,7 @@ BLOCKED: Final = Frame("ack", "ack_block", Ack[BlockedData])
 REFRESHED: Final = Frame("ack", "ack_refresh", Ack[RefreshedData])
 DONE: Final = Frame("ack", "ack_done", AckInRoom[DoneData])
 SENT: Final = Frame("ack", "ack_send", Ack[SentData])
+CHANGED: Final = Frame("ack", "ack_change", AckInRoom[ChangedData])
 PAGE: Final = Frame("ack", "ack_history", AckInRoom[PageData])
 MARKER: Final = Frame("ack", "ack_read", AckInRoom[MarkerData])
 PEOPLE: Final = Frame("ack", "ack_presence", AckInRoom[PeopleData])
@@ -271,6 +276,7 @@ ANSWERS: Final = (
     REFRESHED,
     DONE,
     SENT,
+    CHANGED,
     PAGE,
     MARKER,
     PEOPLE,

@@ -228,11 +228,49 @@ class Send(Named):
     data: SendData
 
 
+Message = Annotated[
+    GivenId, Else("the id of a message is needed, as a number or its digits"), says("The `id` of the message.")
+]
+
+
+class EditData(TypedDict):
+    """What it is to say."""
+
+    message: Message
+    body: Annotated[
+        str,
+        Field(validation_alias=AliasChoices("body", "content")),
+        says("1 to 10,000 Unicode code points, no NUL."),
+    ]
+
+
+class Edit(Named):
+    """Says something else in the place of what one has said, while it is young enough. The answer means committed."""
+
+    type: Literal["edit"]
+    room: Room
+    data: EditData
+
+
+class DeleteData(TypedDict):
+    """Which."""
+
+    message: Message
+
+
+class Delete(Named):
+    """Erases what one has said, or as an admin of the group what others have. The answer means committed."""
+
+    type: Literal["delete"]
+    room: Room
+    data: DeleteData
+
+
 class HistoryData(TypedDict):
     """Which page: one of the three places, else the newest."""
 
     before: NotRequired[Annotated[GivenPlace | None, says("Those before this `seq`.")]]
-    after: NotRequired[Annotated[GivenPlace | None, says("Those after it.")]]
+    after: NotRequired[Annotated[GivenPlace | None, says("Those after it, and what was changed there.")]]
     around: NotRequired[Annotated[GivenPlace | None, says("Those around it.")]]
     limit: NotRequired[Annotated[int, Field(strict=True, ge=1, le=HISTORY_MESSAGES_MAX), says("1 to 200, else 50.")]]
 
@@ -331,6 +369,8 @@ COMMANDS: Final = (
     Command("refresh", Refresh, (answers.REFRESHED,)),
     Command("leave", Leave, (answers.DONE,)),
     Command("send", Send, (answers.SENT,)),
+    Command("edit", Edit, (answers.CHANGED,)),
+    Command("delete", Delete, (answers.CHANGED,)),
     Command("history", History, (answers.PAGE,)),
     Command("read", Read, (answers.MARKER,)),
     Command("typing", Typing, (answers.DONE,)),

@@ -6,6 +6,7 @@ from typing_extensions import TypedDict
 
 from greenroom.http.ws.schemas.frames import Frame
 from greenroom.http.ws.schemas.v1_answers import ANSWERS, Away, Present
+from greenroom.http.ws.schemas.v1_changes import MessageDeleted, MessageEdited
 from greenroom.http.ws.schemas.values import (
     AnyObject,
     Count,
@@ -179,6 +180,8 @@ class MessageData(TypedDict):
     senderName: str
     body: str
     clientId: NotRequired[Annotated[str, says("Only for the sender's own devices.")]]
+    edited: NotRequired[Annotated[Milliseconds, says("Edited since, then.")]]
+    deleted: NotRequired[Annotated[Milliseconds, says("Deleted since, then: the body is empty.")]]
 
 
 class Message(TypedDict):
@@ -192,7 +195,7 @@ class Message(TypedDict):
 
 
 class Skip(TypedDict):
-    """A message stands here that the receiver is not shown."""
+    """A message stands here that the receiver is not shown, or a change of one."""
 
     type: Literal["skip"]
     room: Id
@@ -405,6 +408,8 @@ EVENTS: Final = (
     Frame("gap", "gap", Gap, "control"),
     Frame("gap", "gap_user", UserGap, "control"),
     Frame("message", "message", Message, "durable"),
+    Frame("message_edited", "message_edited", MessageEdited, "durable"),
+    Frame("message_deleted", "message_deleted", MessageDeleted, "durable"),
     Frame("skip", "skip", Skip, "durable"),
     Frame("typing", "typing", TypingNow, "may be dropped"),
     Frame("receipts", "receipts", Receipts, "may be dropped"),

@@ -34,16 +34,6 @@ select user_id, role, read_seq from participants where conversation_id = $1 and 
 -- Who was removed from a room by somebody else and is not in it: they do not come back by themselves.
 select user_id from participants where conversation_id = $1 and removed_by_id is not null limit $2;
 
--- name: select_recent_messages
--- The newest messages of a room, oldest first: its ring.
-select * from (
-    select m.id, m.seq, m.sender_id, m.client_id, m.content,
-        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms, u.name as sender_name
-    from messages m join users u on u.id = m.sender_id
-    where m.conversation_id = $1 order by m.seq desc limit $2
-) newest
-order by seq;
-
 -- name: select_recent_client_ids
 -- The newest client ids of a room: what it recognises as sent before without asking.
 select sender_id, client_id, id, seq, content_digest, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
@@ -60,6 +50,8 @@ from messages where conversation_id = $1 and sender_id = $2 and client_id = $3;
 -- blocked by the reader, who is not shown what it says.
 select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
+    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq,
 exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
 from messages m join users u on u.id = m.sender_id
 where m.conversation_id = $1 and m.seq > $3
@@ -72,6 +64,8 @@ order by m.seq limit $4;
 select * from (
     select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+        (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
+        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq,
     exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1 and m.seq < $3
@@ -86,6 +80,8 @@ order by seq;
 select * from (
     select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+        (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
+        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq,
     exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1
@@ -100,12 +96,15 @@ order by seq;
 select * from (
     select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id,
         m.content,
-        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+        (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
+        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq
     from participants me
     join conversations c on c.id = me.conversation_id and c.top_seq > me.read_seq
     cross join lateral (
         select * from messages said
         where conversation_id = c.id and seq > greatest(me.read_seq, c.top_seq - 10000) and sender_id <> $1
+            and deleted_at is null
             and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = said.sender_id)
         order by seq desc limit $2
     ) m
@@ -119,7 +118,9 @@ order by created_at_ms, conversation_id, seq;
 -- One message, for an active member of its conversation who does not block its sender only.
 select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id,
     m.content,
-    (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms
+    (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
+    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq
 from messages m join users u on u.id = m.sender_id
 where m.id = $1
     and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
@@ -140,6 +141,7 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
         select count(*) from (
             select from messages m
             where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $2
+                and m.deleted_at is null
                 and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
             limit 100
         ) unread
@@ -148,8 +150,11 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
     coalesce(nullif(other.name, ''), other.external_id, 'user ' || other.id) as other_name
 from conversations c
 join participants me on me.conversation_id = c.id and me.user_id = $2 and me.is_active
-left join messages last on last.conversation_id = c.id and last.seq = c.top_seq
-    and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = last.sender_id)
+left join lateral (
+    select m.content, m.sender_id from messages m
+    where m.conversation_id = c.id and m.seq > c.top_seq - 10000 and m.deleted_at is null
+    order by m.seq desc limit 1
+) last on not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = last.sender_id)
 left join users other
     on not c.is_group and other.id = case when c.pair_low = $2 then c.pair_high else c.pair_low end
 where c.id = $1;
@@ -166,6 +171,7 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
         select count(*) from (
             select from messages m
             where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $1
+                and m.deleted_at is null
                 and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
             limit 100
         ) unread
@@ -174,8 +180,11 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
     coalesce(nullif(other.name, ''), other.external_id, 'user ' || other.id) as other_name
 from participants me
 join conversations c on c.id = me.conversation_id
-left join messages last on last.conversation_id = c.id and last.seq = c.top_seq
-    and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = last.sender_id)
+left join lateral (
+    select m.content, m.sender_id from messages m
+    where m.conversation_id = c.id and m.seq > c.top_seq - 10000 and m.deleted_at is null
+    order by m.seq desc limit 1
+) last on not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = last.sender_id)
 left join users other
     on not c.is_group and other.id = case when c.pair_low = $1 then c.pair_high else c.pair_low end
 where me.user_id = $1 and me.is_active
@@ -236,6 +245,7 @@ select count(*) from (
     cross join lateral (
         select from messages m
         where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $1
+                and m.deleted_at is null
                 and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
         limit 100
     ) unread

@@ -1,0 +1,86 @@
+"""Edits and deletions on their way to those who hear a room, and what must not be told any more because of them.
+
+What a message said before is taken out of all that this process holds to tell later: the frames of a channel, what is
+kept for pages that are coming, summaries. Whoever reads the log from storage, and waits before it tells what it read,
+asks here whether that is older than a change, and then reads again. What was handed to a socket is on its way.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from greenroom.actors.events import MessageChanged
+from greenroom.http.ws import events
+from greenroom.http.ws.blocks import NOBODY
+from greenroom.http.ws.channel import Channel, recent_of
+from greenroom.storage.postgres.conversations import StoredMessage
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.hub import Hub
+
+ROOMS_KEPT: Final = 10_000
+
+
+class ChangedRooms:
+    """When something was changed in a room last. version: counts changes in all rooms."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._changed_at: dict[int, int] = {}  # room → version, of changes since `_forgotten_at`
+        self._forgotten_at = 0
+
+    def note(self, room_id: int) -> None:
+        """Something was changed there just now."""
+        self.version += 1
+        if len(self._changed_at) >= ROOMS_KEPT:
+            self._changed_at, self._forgotten_at = {}, self.version
+        self._changed_at[room_id] = self.version
+
+    def since(self, room_id: int, version: int) -> bool:
+        """Whether what was asked of storage at *version* may be older than a change in the room."""
+        return self._changed_at.get(room_id, self._forgotten_at) > version
+
+
+def publish(hub: "Hub", event: MessageChanged, channel: Channel | None, members: Mapping[int, object]) -> None:
+    """Tell that a message was changed, and let nobody be told any more what it said before."""
+    entry = event.entry
+    hub.changed.note(event.room_id)
+    if channel is not None:
+        _retell(channel, entry)
+        hub.tell(channel, recent_of(event.room_id, entry))
+    if hub.compat or hub.coming:
+        _publish_to_pages(hub, event, members)
+
+
+def _retell(channel: Channel, now: StoredMessage) -> None:
+    """Make the frames anew that told of the message before."""
+    for index, item in enumerate(channel.recent):
+        if item.change_of == now.message_seq and item.entry is not None:
+            channel.recent[index] = recent_of(channel.id, told_now(item.entry, now))
+        elif item.seq == now.message_seq:
+            channel.recent[index] = recent_of(channel.id, message_of(now))
+
+
+def message_of(change: StoredMessage) -> StoredMessage:
+    """The message of a change, as it stands now."""
+    return change._replace(seq=change.message_seq, change="", changed_by_id=0, changed_at_ms=0)
+
+
+def told_now(entry: StoredMessage, now: StoredMessage) -> StoredMessage:
+    """An earlier change, with what its message says now."""
+    own = {name: getattr(entry, name) for name in ("seq", "change", "changed_by_id", "changed_at_ms")}
+    return now._replace(**own)
+
+
+def _publish_to_pages(hub: "Hub", event: MessageChanged, members: Mapping[int, object]) -> None:
+    entry, room_id = event.entry, event.room_id
+    hiders = hub.blocks.hiders.get(entry.sender_id, NOBODY)
+    here, coming = hub.compat_members(members), hub.coming.among(members)
+    if not here and not coming:
+        return
+    frame = events.compat_change(room_id, entry)
+    for user_id in here:
+        if user_id not in hiders:
+            hub.tell_compat(user_id, frame)
+    for user_id in coming:
+        hub.coming.retell(user_id, (room_id, entry.message_seq), events.compat_message_now(room_id, message_of(entry)))
+        hub.coming.keep(user_id, entry.sender_id, frame, (room_id, entry.message_seq))

@@ -1,0 +1,69 @@
+"""What greenroom.v1 says of messages that were edited or deleted: as they happen, in answers, and in pages."""
+
+from typing import Annotated, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from greenroom.http.ws.schemas.values import Id, Milliseconds, Place, says
+
+
+class ChangedData(TypedDict):
+    """The change as it is stored."""
+
+    messageId: Id
+    seq: Annotated[Place, says("Of the change.")]
+    ts: Milliseconds
+    duplicate: NotRequired[Annotated[Literal[True], says("It was so before: nothing was changed.")]]
+
+
+class StoredChange(TypedDict):
+    """A change of a page: what the event of it says."""
+
+    seq: Place
+    ts: Milliseconds
+    change: Literal["edited", "deleted"]
+    id: Annotated[Id, says("Of the message.")]
+    of: Annotated[Place, says("Where the message stands.")]
+    sender: Id
+    body: NotRequired[str]
+    deleted: NotRequired[Milliseconds]
+    by: NotRequired[Id]
+
+
+class EditedData(TypedDict):
+    """Which, and what it says now."""
+
+    id: Annotated[Id, says("Of the message.")]
+    of: Annotated[Place, says("Where the message stands.")]
+    sender: Id
+    body: str
+    deleted: NotRequired[Annotated[Milliseconds, says("Deleted since, then: the body is empty.")]]
+
+
+class MessageEdited(TypedDict):
+    """A message says something else from here on."""
+
+    type: Literal["message_edited"]
+    room: Id
+    seq: Place
+    ts: Milliseconds
+    data: EditedData
+
+
+class DeletedData(TypedDict):
+    """Which, and who did it."""
+
+    id: Annotated[Id, says("Of the message.")]
+    of: Annotated[Place, says("Where the message stands.")]
+    sender: Id
+    by: Annotated[Id, says("The sender, or an admin.")]
+
+
+class MessageDeleted(TypedDict):
+    """What a message said is erased."""
+
+    type: Literal["message_deleted"]
+    room: Id
+    seq: Place
+    ts: Milliseconds
+    data: DeletedData

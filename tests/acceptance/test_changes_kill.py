@@ -1,0 +1,132 @@
+"""Kill -9 while messages are sent, edited and deleted: what was acknowledged is there, in one gapless order for all."""
+
+import random
+
+import trio
+from server_process import ServerProcess
+from wire import Gone, Socket, open_sockets, wait_until
+
+LOG = ("message", "message_edited", "message_deleted")
+SPEAKERS = (71, 72, 73)
+LISTENER = 74
+ROOM = 7700
+
+
+class Speaker:
+    """Says, edits and deletes for ever, what nobody has answered again; acked: seq by (what, message)."""
+
+    def __init__(self, server, user, seed):
+        self.server, self.user, self.chance = server, user, random.Random(seed * 1000 + user)
+        self.acked, self.messages, self.deleted = {}, {}, set()
+        self.count = self.connects = 0
+
+    async def run(self):
+        while True:
+            try:
+                async with open_sockets() as nursery:
+                    sock = await Socket.open(nursery, self.server, self.user)
+                    await sock.start(ROOM)
+                    self.connects += 1
+                    while True:
+                        await self._say(sock)
+            except* (OSError, Gone, AssertionError, trio.TooSlowError):
+                await trio.sleep(0.02)
+
+    async def _say(self, sock):
+        step = self.chance.choice("ssed")
+        mine = [message for message in self.messages if message not in self.deleted]
+        if step == "s" or not mine:
+            self.count += 1
+            reply = await self._ask(
+                sock, "send", body=f"{self.user}-{self.count}", clientId=f"{self.user}-{self.count}"
+            )
+            if reply is not None:
+                self.messages[reply["messageId"]] = f"{self.user}-{self.count}"
+                self.acked["message", reply["messageId"]] = reply["seq"]
+            return
+        message = self.chance.choice(mine)
+        if step == "e":
+            words = f"edit {self.user}-{self.count}-{self.chance.random()}"
+            reply = await self._ask(sock, "edit", message=message, body=words)
+            if reply is not None:
+                self.messages[message] = words
+                self.acked["edited", message] = reply["seq"]
+            else:
+                self.messages[message] = None  # either of the two
+        else:
+            self.deleted.add(message)
+            reply = await self._ask(sock, "delete", message=message)
+            if reply is not None:
+                self.acked["deleted", message] = reply["seq"]
+
+    async def _ask(self, sock, kind, **data):
+        command = await sock.command(kind, ROOM, **data)
+        with trio.move_on_after(10):
+            while command not in sock.replies and not sock.is_over.is_set():  # noqa: ASYNC110
+                await trio.sleep(0.002)
+        if command not in sock.replies:
+            raise Gone("killed")
+        reply = sock.replies[command]
+        return reply["data"] if reply["type"] == "ack" else None
+
+
+async def listen(server, heard):
+    """Resume for ever with what was heard."""
+    while True:
+        try:
+            async with open_sockets() as nursery:
+                sock = await Socket.open(nursery, server, LISTENER)
+                sock.on_event = lambda event: heard.append(event) if event["type"] in LOG else None
+                await sock.command("start", resume={"rooms": {str(ROOM): {"seq": heard[-1]["seq"] if heard else 0}}})
+                await sock.is_over.wait()
+                raise Gone("over")
+        except* (OSError, Gone, trio.TooSlowError):
+            await trio.sleep(0.02)
+
+
+async def stored_log(server):
+    return await server.query(
+        """select seq, id, 'message' as what from messages where conversation_id = $1
+        union all select seq, message_id, kind from message_changes where conversation_id = $1 order by 1""",
+        ROOM,
+    )
+
+
+async def test_acknowledged_edits_and_deletions_survive_kill_9_and_everybody_hears_them_in_one_order():
+    with ServerProcess() as server:
+        await trio.to_thread.run_sync(server.start)
+        await server.make_room(ROOM, [*SPEAKERS, LISTENER])
+        speakers, heard = [Speaker(server, user, seed=5) for user in SPEAKERS], []
+        async with trio.open_nursery() as clients:
+            clients.start_soon(listen, server, heard)
+            for speaker in speakers:
+                clients.start_soon(speaker.run)
+            for kills in range(1, 4):
+                acked = sum(len(speaker.acked) for speaker in speakers)
+                goal = acked + 100
+                await wait_until(lambda goal=goal: sum(len(one.acked) for one in speakers) < goal and "acks", 30)
+                await trio.to_thread.run_sync(server.kill)
+                await trio.to_thread.run_sync(server.start)
+                await wait_until(lambda kills=kills: [one.user for one in speakers if one.connects <= kills], 30)
+            clients.cancel_scope.cancel(reason="enough said")
+        async with trio.open_nursery() as clients:
+            clients.start_soon(listen, server, heard)
+            log = await stored_log(server)
+            await wait_until(lambda: (heard[-1]["seq"], len(log)) if heard[-1]["seq"] < len(log) else None, 20)
+            clients.cancel_scope.cancel(reason="all is heard")
+        assert [row["seq"] for row in log] == list(range(1, len(log) + 1))
+        kinds = {"message": "message", "message_edited": "edited", "message_deleted": "deleted"}
+        told = [(event["seq"], event["data"]["id"], kinds[event["type"]]) for event in heard]
+        assert told == [(row["seq"], row["id"], row["what"]) for row in log]
+        by_seq = {row["seq"]: (row["what"], row["id"]) for row in log}
+        rows = {row["id"]: row for row in await server.query("select * from messages where conversation_id = $1", ROOM)}
+        for speaker in speakers:
+            assert all(by_seq[seq] == acked for acked, seq in speaker.acked.items())
+            for message, words in speaker.messages.items():
+                if ("deleted", message) in speaker.acked:
+                    assert (rows[message]["content"], rows[message]["content_digest"]) == ("", b"")
+                    assert rows[message]["deleted_at"] is not None
+                elif message not in speaker.deleted and words is not None:
+                    assert rows[message]["content"] == words
+        assert sum(what == "deleted" for what, _ in by_seq.values()) > 10
+        assert not server.faults(), server.faults()
