@@ -18,7 +18,7 @@ from greenroom.runtime import Kind, Meter, RestartPolicy
 from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.notifications import Notifications
-from greenroom.storage.postgres.preferences import StoredPreferences
+from greenroom.storage.postgres.uploads import Uploads
 from greenroom.storage.postgres.user_streams import UserStreams
 
 ROOM = "room"
@@ -26,12 +26,14 @@ PRESENCE = "presence"
 NOTIFIER = "notifier"
 
 
-def room_kind(conversations: Conversations, ids: MessageIds, audience: Audience, edit_window_ms: int) -> Kind:
-    """Conversations. edit_window_ms: for how long messages may be edited; 0: for ever."""
+def room_kind(
+    conversations: Conversations, uploads: Uploads, ids: MessageIds, audience: Audience, edit_seconds: int
+) -> Kind:
+    """Conversations. edit_seconds: for how long messages may be edited; 0: for ever."""
     doubts: Doubts = {}
     return Kind(
         name=ROOM,
-        factory=lambda key: RoomActor(int(key), conversations, ids, audience, doubts, edit_window_ms),
+        factory=lambda key: RoomActor(int(key), conversations, ids, audience, doubts, edit_seconds * 1000, uploads),
         ownership="existing",
         mailbox_envelopes_max=1024,
         idle_seconds_max=60.0,

@@ -19,6 +19,7 @@ class RefusalCode(enum.Enum):
     CLIENT_ID_CONFLICT = "this client id was used for another message"
     USER_BLOCKED = "one of you has blocked the other"
     MESSAGE_NOT_FOUND = "there is no such message"
+    FILE_NOT_FOUND = "one of the files is not yours, is not there any more, or was sent before"
     EDIT_WINDOW_CLOSED = "the message is too old to be edited"
     RATE_LIMITED = "too many messages"
     ROOM_FULL = "the conversation has as many members as it may"

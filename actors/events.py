@@ -11,7 +11,10 @@ from greenroom.storage.postgres.conversations import StoredMessage
 
 
 class MessageCommitted(NamedTuple):
-    """A message exists. is_from_rest: the sender's own page has it in its HTTP answer already."""
+    """A message exists. is_from_rest: the sender's own page has it in its HTTP answer already.
+
+    attachments: its files, a JSON list; "" for none.
+    """
 
     room_id: int
     id: int
@@ -22,6 +25,7 @@ class MessageCommitted(NamedTuple):
     content: str
     at_ms: int
     is_from_rest: bool
+    attachments: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ OPERATIONS: Final[tuple[Operations, ...]] = (
 )
 MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
 SLOW_SECONDS: Final = 2.0
+PARTS_SECONDS_MAX: Final = 600  # an answer in parts may take so long on its way
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
@@ -132,6 +133,9 @@ def _respond(call: Call, operation: Operation, answer: Answer) -> Response:
     status = answer.status or operation.status
     if answer.whole is not None:
         response = Response(answer.whole, status, content_type=answer.content_type)
+    elif answer.parts is not None:
+        response = Response(answer.parts, status, content_type=answer.content_type)
+        response.timeout = PARTS_SECONDS_MAX
     else:
         top = {name: _plain(value) for name, value in answer.top.items()}
         response = _json(success(_plain(answer.data), request_id(), **top), status)

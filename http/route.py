@@ -18,7 +18,7 @@ section 9.3.1) and is not looked at.
 `also` names further routes to the same handler: the surfaces of guide A, guide B and the live system are such.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
@@ -53,7 +53,7 @@ class Cookie:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success. `data` goes into the envelope, `top` beside it; with `whole` the answer is exactly that."""
+    """A success. `data` goes into the envelope, `top` beside it; with `whole` or `parts` the answer is exactly that."""
 
     data: object = None
     status: int | None = None
@@ -61,6 +61,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     cookies: Sequence[Cookie] = ()
     whole: bytes | None = None
+    parts: AsyncIterator[bytes] | None = None
     content_type: str = "application/json"
 
 
@@ -198,7 +199,7 @@ class Call:
         Raises ApiError: 400, 415, as `_read_body`, and 401 for who may not ask any more. Raises StorageUnavailable.
         """
         data = await self._read_body(bytes_max)
-        await self.look_again()
+        await self.look_up_again()
         if not data.strip():
             return {}
         if not is_json(self.request.mimetype.lower()):
@@ -212,13 +213,22 @@ class Call:
         except BadJson as fault:
             raise ApiError("BAD_REQUEST", f"the body cannot be read: {fault}") from None
 
-    async def _read_body(self, bytes_max: int) -> bytes:
-        """The raw body. Raises ApiError: 415 encoded, 413 longer than *bytes_max*, 408 when it does not come."""
+    async def look_up_again(self) -> None:
+        """Who is asking is as of now, after a body that took its time. Raises: ApiError 401, StorageUnavailable."""
+        if not self.services.authenticator.holds(self._looked_up):
+            await self._authenticate()
+
+    def refuse_coding(self) -> None:
+        """Raises: ApiError 415 for a body that is encoded."""
         codings = self.request.headers.getlist("Content-Encoding")
         if any(coding.strip().lower() not in ("", "identity") for coding in codings):
             # RFC 9110 section 8.4: 415 for a coding that is not taken; section 12.5.3: and what would be.
             text = "the body must come as it is: leave Content-Encoding out"
             raise ApiError("INVALID_FILE_TYPE", text, headers={"Accept-Encoding": "identity"})
+
+    async def _read_body(self, bytes_max: int) -> bytes:
+        """The raw body. Raises ApiError: 415 encoded, 413 longer than *bytes_max*, 408 when it does not come."""
+        self.refuse_coding()
         too_large = ApiError("FILE_TOO_LARGE", f"the body is longer than {bytes_max} bytes")
         if (self.request.content_length or 0) > bytes_max:
             raise too_large

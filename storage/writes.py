@@ -69,7 +69,22 @@ class ChangeMessage:
         return WRITE_BYTES + check_text(self.content)
 
 
-RoomWrite = InsertMessage | PutParticipant | AdvanceMarker | ChangeMessage | NoteToUser
+@dataclass(frozen=True, slots=True)
+class AttachFiles:
+    """Of a message that the same turn stores: it has these uploads. told: what clients are told of them, as JSON."""
+
+    conversation_id: int
+    message_id: int
+    keys: tuple[str, ...]
+    told: str
+
+    def check(self) -> int:
+        """About the bytes that it takes. Raises: ValueError when PostgreSQL could not take it."""
+        check_numbers(self.conversation_id, self.message_id)
+        return WRITE_BYTES + check_text(self.told) + sum(check_text(key) for key in self.keys)
+
+
+RoomWrite = InsertMessage | PutParticipant | AdvanceMarker | ChangeMessage | AttachFiles | NoteToUser
 
 
 def membership_note(room_id: int, user_id: int, role: str, at_ms: int, *, is_active: bool) -> NoteToUser:

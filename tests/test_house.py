@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "__main__": ("greenroom.cli",),
     "settings": ("greenroom.setting_types",),
     "settings_table": ("greenroom.settings",),
+    "attachments": ("greenroom.settings", "greenroom.storage"),
     "mail": ("greenroom.settings", "greenroom.actors"),
     "client": (),
 }

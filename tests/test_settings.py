@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
+from greenroom.attachments import blobs_of
 from greenroom.settings import Settings, SettingsError, about, environment_names, load_settings
 from greenroom.settings_table import as_lines, as_markdown, table
 
@@ -223,3 +224,10 @@ def test_only_the_settings_and_the_commands_read_the_environment():
     files = [*house.glob("src/greenroom/*.py"), *house.glob("http/**/*.py"), *house.glob("actors/**/*.py")]
     readers = {file.name for file in files if "os.environ" in file.read_text() or "getenv" in file.read_text()}
     assert readers == {"settings.py"}
+
+
+def test_a_bucket_needs_its_keys(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="S3_BUCKET is 'b': it needs S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"):
+        blobs_of(Settings(s3_bucket="b"), tmp_path)
+    blobs_of(Settings(s3_bucket="b", s3_access_key_id=SecretStr("k"), s3_secret_access_key=SecretStr("s")), tmp_path)
+    assert list(tmp_path.iterdir()) == []

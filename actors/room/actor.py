@@ -6,7 +6,7 @@ id that is older than memory, the batch of this room is redone: the room has the
 before it decides such a command a second time.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,9 +40,11 @@ from greenroom.actors.room.commands import (
     Type,
     TypingExpired,
 )
+from greenroom.actors.room.files import files_of
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
 from greenroom.runtime import CommitOutcome, StopReason, StorageUnavailable, handles
 from greenroom.storage.postgres.conversations import Conversations, StoredMessage
+from greenroom.storage.postgres.uploads import Upload, Uploads
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant, marker_note, membership_note
 
 STORAGE_PAUSE_SECONDS = 1.0
@@ -82,8 +84,10 @@ class RoomActor(ChangesMessages):
         audience: Audience,
         doubts: Doubts,
         edit_window_ms: int,
+        uploads: Uploads,
     ) -> None:
         self._id = room_id
+        self._uploads = uploads
         self._edit_window_ms = edit_window_ms
         self._doubts = doubts
         self._told_seq = 0
@@ -146,22 +150,33 @@ class RoomActor(ChangesMessages):
         """Store a message once."""
         if self._room is None:
             return NOT_FOUND
-        if command.client_id is not None and (self.ctx.is_redo or rules.may_refuse_what_it_forgot(self._room, command)):
-            return self._send_again(command, command.client_id)
+        if command.files or (self.ctx.is_redo and command.client_id is not None):
+            return self._look_and_send(command)
         return self._send(self._room, command)
 
-    async def _send_again(self, command: Send, client_id: str) -> Sent | Refused:
-        before = await self._conversations.sent_before(self._id, command.sender_id, client_id)
-        if self._room is None:
-            return NOT_FOUND
-        if before is not None and command.sender_id in self._room.members:
-            return rules.answer_again(before, rules.content_digest(command.content))
-        return self._send(self._room, command)
+    async def _look_and_send(self, command: Send) -> Sent | Refused:
+        """Ask storage first: whether it was sent before, or what its files are once all others' are known there."""
+        found = list[Upload]()
+        if self.ctx.is_redo and command.client_id is not None:
+            before = await self._conversations.sent_before(self._id, command.sender_id, command.client_id)
+            if before is not None and self._room is not None and command.sender_id in self._room.members:
+                return rules.answer_again(before, rules.content_digest(command.content, command.files))
+        if command.files:
+            await self.ctx.flushed()
+            found = await self._uploads.to_send(command.files, command.sender_id, self.ctx.now_ms())
+        return NOT_FOUND if self._room is None else self._send(self._room, command, found)
 
-    def _send(self, room: RoomState, command: Send) -> Sent | Refused:
+    def _send(self, room: RoomState, command: Send, found: Sequence[Upload] = ()) -> Sent | Refused:
         decision = rules.decide_send(room, command, self._ids.take_nowait(), self.ctx.now_ms())
         if not isinstance(decision, InsertMessage):
             return decision
+        attachments = ""
+        if command.files:
+            files = files_of(command, decision, found)
+            if isinstance(files, Refused):
+                return files
+            self.ctx.write(files)
+            attachments = files.told
         self.ctx.write(decision)
         members = room.members
         event = MessageCommitted(
@@ -174,12 +189,13 @@ class RoomActor(ChangesMessages):
             command.content,
             decision.created_at_ms,
             command.is_from_rest,
+            attachments,
         )
         self.ctx.after_commit(lambda: self._tell(event, members))
-        rules.apply_send(room, decision, command.sender_name)
+        rules.apply_send(room, decision, command.sender_name, attachments)
         if command.sender_id in room.typists:
             self._stop_typing(room, command.sender_id)
-        return Sent(decision.id, decision.seq, decision.created_at_ms, is_duplicate=False)
+        return Sent(decision.id, decision.seq, decision.created_at_ms, is_duplicate=False, attachments=attachments)
 
     def _tell(self, event: MessageCommitted, members: Mapping[int, object]) -> None:
         self._told_seq = event.seq
@@ -400,4 +416,5 @@ def _event_of(room_id: int, entry: StoredMessage) -> MessageCommitted | MessageC
         entry.content,
         entry.created_at_ms,
         is_from_rest=False,
+        attachments=entry.attachments,
     )

@@ -69,7 +69,7 @@ def decide_delete(room: RoomState, command: Delete, target: Target, now_ms: int)
         return Refused.because(RefusalCode.NOT_SENDER)
     if message.deleted_at_ms is not None:
         return message
-    return message._replace(content="", deleted_at_ms=now_ms, message_seq=message.seq)
+    return message._replace(content="", attachments="", deleted_at_ms=now_ms, message_seq=message.seq)
 
 
 def done_before(target: Target) -> Changed:
@@ -103,5 +103,9 @@ def apply_change(room: RoomState, change: ChangeMessage, message: StoredMessage)
 def retold(entry: StoredMessage, now: StoredMessage) -> StoredMessage:
     """*entry*, a message or a change of it, with what the message says now."""
     return entry._replace(
-        content=now.content, edited_at_ms=now.edited_at_ms, deleted_at_ms=now.deleted_at_ms, message_seq=now.message_seq
+        content=now.content,
+        attachments=now.attachments,
+        edited_at_ms=now.edited_at_ms,
+        deleted_at_ms=now.deleted_at_ms,
+        message_seq=now.message_seq,
     )

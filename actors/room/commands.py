@@ -9,12 +9,13 @@ from greenroom.storage.postgres.conversations import StoredMessage
 
 
 class Sent(NamedTuple):
-    """The message is stored. is_duplicate: it was stored before, under the same client id."""
+    """The message is stored. is_duplicate: it was stored before, under the same client id. attachments: as JSON."""
 
     message_id: int
     seq: int
     at_ms: int
     is_duplicate: bool
+    attachments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class MembersChanged:
 class Send(Command["Sent | Refused"]):
     """Say something. The same client id from the same sender is the same message, for ever. Nobody changes it.
 
-    is_over_limit: the sender has used up its minute: only a duplicate is answered.
+    is_over_limit: the sender has used up its minute: only a duplicate is answered. files: keys of its uploads.
     """
 
     sender_id: int
@@ -68,6 +69,7 @@ class Send(Command["Sent | Refused"]):
     content: str
     is_from_rest: bool = False
     is_over_limit: bool = False
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

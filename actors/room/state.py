@@ -98,9 +98,10 @@ def content_fault(content: str) -> str | None:
     return None
 
 
-def content_digest(content: str) -> bytes:
-    """What two messages are compared by: 16 bytes of BLAKE2b over their UTF-8."""
-    return blake2b(content.encode(), digest_size=16).digest()
+def content_digest(content: str, files: tuple[str, ...] = ()) -> bytes:
+    """What two messages are compared by: 16 bytes of BLAKE2b over their UTF-8, and the keys of their files."""
+    text = "\0".join((content, *files)) if files else content
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def decide_send(room: RoomState, command: Send, message_id: int, now_ms: int) -> InsertMessage | Sent | Refused:
@@ -110,7 +111,7 @@ def decide_send(room: RoomState, command: Send, message_id: int, now_ms: int) ->
     fault = content_fault(command.content)
     if fault is not None:
         return Refused(RefusalCode.INVALID_CONTENT, fault)
-    digest = content_digest(command.content)
+    digest = content_digest(command.content, command.files)
     if command.client_id is not None:
         before = room.client_ids.get((command.sender_id, command.client_id))
         if before is not None:
@@ -139,8 +140,8 @@ def answer_again(before: SentBefore, digest: bytes) -> Sent | Refused:
     return Sent(before.id, before.seq, before.created_at_ms, is_duplicate=True)
 
 
-def apply_send(room: RoomState, insert: InsertMessage, sender_name: str) -> None:
-    """Remember the message."""
+def apply_send(room: RoomState, insert: InsertMessage, sender_name: str, attachments: str = "") -> None:
+    """Remember the message. attachments: as JSON."""
     room.top_seq = insert.seq
     room.ring.append(
         StoredMessage(
@@ -151,6 +152,7 @@ def apply_send(room: RoomState, insert: InsertMessage, sender_name: str) -> None
             insert.content,
             insert.created_at_ms,
             sender_name,
+            attachments=attachments,
         )
     )
     if insert.client_id is not None:

@@ -8,13 +8,14 @@ Pages go by `limit` and `offset` from the newest, or by `after_seq` and `before_
 write. Messages are always oldest first.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import trio
 from pydantic import AfterValidator, AliasChoices, Field, StrictBool
 
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Send, Sent
+from greenroom.actors.room.files import FILES_MAX, KEY_CHARACTERS_MAX
 from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX, content_fault
 from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
@@ -57,12 +58,6 @@ def _client_id(text: str) -> str:
     return text
 
 
-def _no_files(files: list[Any]) -> list[Any]:
-    if files:
-        raise ValueError("files cannot be attached yet: send the message without")
-    return files
-
-
 def _not_encrypted(value: bool) -> bool:
     if value:
         raise ValueError("encrypted messages are not taken yet")
@@ -72,8 +67,14 @@ def _not_encrypted(value: bool) -> bool:
 ClientId = Annotated[str, AfterValidator(_client_id)]
 
 
+class AttachedFile(Input):
+    """A file that was uploaded. What else its upload was answered with is known here."""
+
+    key: Annotated[str, Field(min_length=1, max_length=KEY_CHARACTERS_MAX)]
+
+
 class MessageWrite(Input):
-    """What to say. `priority` is taken and has no effect yet; only texts are taken."""
+    """What to say, and files. `priority` is taken and has no effect yet."""
 
     content: Annotated[str, AfterValidator(checked_content)] = Field(description="1 to 10,000 code points")
     client_id: ClientId | None = Field(default=None, description="the sender's own id of the message")
@@ -83,7 +84,9 @@ class MessageWrite(Input):
     message_type: Literal["text"] | None = None
     priority: Literal["low", "normal", "high", "urgent"] | None = None
     is_encrypted: Annotated[StrictBool, AfterValidator(_not_encrypted)] | None = None
-    attachments: Annotated[list[Any], AfterValidator(_no_files)] | None = None
+    attachments: Annotated[list[AttachedFile], Field(max_length=FILES_MAX)] | None = Field(
+        default=None, description="what the uploads were answered with"
+    )
 
 
 class AddressedMessageWrite(MessageWrite):
@@ -172,7 +175,8 @@ async def _send(
     """Count it, find the room, send. A duplicate, and what surely was not stored, is not charged."""
     services, user_id = call.services.room_services, call.user_id
     await require_self(call, write.sender_id, "senderId")
-    command = Send(user_id, call.principal.name, _key_of(call, write), write.content, is_from_rest=True)
+    files = tuple(file.key for file in write.attachments or ())
+    command = Send(user_id, call.principal.name, _key_of(call, write), write.content, is_from_rest=True, files=files)
     retry_after = services.messages.take(user_id, trio.current_time())
     is_charged = True
     try:
@@ -260,6 +264,7 @@ async def _sent(call: Call, command: Send, room_id: int, sent: Sent, status: int
             command.sender_name,
             room_id,
             await _role_of(call),
+            attachments=sent.attachments,
         )
     row = message_row(message, room_id, command.sender_id, _UNREAD)
     headers = {"Idempotency-Replay": "true"} if sent.is_duplicate else {}
@@ -271,7 +276,7 @@ async def _sent(call: Call, command: Send, room_id: int, sent: Sent, status: int
     "/api/messages/list",
     auth="nobody",
     is_hidden=True,
-    also=["/api/messages/search", "/api/messages/attachments", "POST /api/messages/attachments"],
+    also=["/api/messages/search", "/api/messages/attachments"],
 )
 async def not_there_yet(_: Call) -> Answer:
     """What the replaced system names where ids of messages stand, and greenroom does not have yet."""

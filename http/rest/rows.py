@@ -6,6 +6,7 @@ spellings. Ids are numbers, times are ISO 8601 in UTC with milliseconds. Only th
 `client_id`.
 """
 
+import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,6 +58,18 @@ class OpenConversationRow(_RowModel):
     created_at: str
 
 
+class AttachmentRow(BaseModel):
+    """A file of a message, in the spelling of the existing client. url: relative to the page."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    url: str
+    originalName: str  # noqa: N815
+    fileSize: int  # noqa: N815
+    mimeType: str = Field(description="as its bytes say")  # noqa: N815
+
+
 class MessageRow(_RowModel):
     """A message; names of several words come in camelCase as well."""
 
@@ -69,7 +82,7 @@ class MessageRow(_RowModel):
     sender_avatar: str | None
     content: str
     message_type: str
-    attachments: list[Any]
+    attachments: list[AttachmentRow]
     is_read: bool = Field(description="one's own: somebody else has read it; else: one has read it oneself")
     is_edited: bool
     edited_at: str | None
@@ -146,7 +159,7 @@ def message_row(message: StoredMessage, conversation_id: int, reader_id: int, ma
         "sender_avatar": None,
         "content": message.content,
         "message_type": "text",
-        "attachments": [],
+        "attachments": json.loads(message.attachments) if message.attachments else [],
         "is_read": message.seq <= (marks.read_seq_of_others if is_own else marks.read_seq),
         "is_edited": message.edited_at_ms is not None,
         "edited_at": _iso(message.edited_at_ms),

@@ -56,6 +56,8 @@ def v1_message(event: MessageCommitted) -> tuple[bytes, bytes]:
         f'{{"id":{event.id},"sender":{event.sender_id},"senderName":{_quote(event.sender_name)},'
         f'"body":{_quote(event.content)}'
     )
+    if event.attachments:
+        body += f',"attachments":{event.attachments}'
     frame = text_frame(f"{head}{body}}}}}".encode())
     if event.client_id is None:
         return frame, frame
@@ -101,6 +103,8 @@ def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
     }
     if message.client_id is not None and message.sender_id == reader_id:
         item["clientId"] = message.client_id
+    if message.attachments:
+        item["attachments"] = json.loads(message.attachments)
     if message.edited_at_ms is not None:
         item["edited"] = message.edited_at_ms
     if message.deleted_at_ms is not None:
@@ -199,7 +203,7 @@ def compat(kind: str, fields: Json, at_ms: int) -> bytes:
 
 def compat_message(event: MessageCommitted) -> bytes:
     """`new_message`, for every member but the page that has it already."""
-    fields = {
+    fields: Json = {
         "messageId": event.id,
         "conversationId": event.room_id,
         "senderId": event.sender_id,
@@ -208,6 +212,8 @@ def compat_message(event: MessageCommitted) -> bytes:
         "timestamp": iso(event.at_ms),
         "seq": event.seq,
     }
+    if event.attachments:
+        fields["attachments"] = json.loads(event.attachments)
     return compat("new_message", fields, event.at_ms)
 
 
@@ -223,6 +229,7 @@ def compat_message_now(room_id: int, message: StoredMessage) -> bytes:
         message.content,
         message.created_at_ms,
         is_from_rest=False,
+        attachments=message.attachments,
     )
     return compat_message(event)
 

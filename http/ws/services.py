@@ -188,4 +188,5 @@ def send_over_limit(command: Send) -> Send:
         command.content,
         command.is_from_rest,
         is_over_limit=True,
+        files=command.files,
     )

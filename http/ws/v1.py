@@ -180,13 +180,14 @@ class V1Session(SocketSession):
 
     def _send(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)
-        content, client_id = message_in(data_of(frame), command_id)
+        data = data_of(frame)
+        content, client_id = message_in(data, command_id)
         if not may_command(self, command_id, "cmds"):
             return
         user_id = self.user_id
         assert user_id is not None
         reply_id = command_id if command_id is not None else client_id
-        command = Send(user_id, self.name, client_id, content)
+        command = Send(user_id, self.name, client_id, content, files=tuple(data.get("attachments") or ()))
         retry_after = self.services.take_message(user_id)
         if retry_after is not None:
             command = send_over_limit(command)

@@ -56,7 +56,6 @@ class About:
 
 _MAIL = "e-mail"
 _ALERTS = "notifications"
-_FILES = "attachments"
 
 
 class Settings(BaseSettings):
@@ -173,12 +172,21 @@ class Settings(BaseSettings):
     presence_idle_seconds: Annotated[
         float, Ge(0), Le(86_400), About("a device without input for so long is idle; 0 = never", "300", "s")
     ] = 300.0
-    max_file_size: Annotated[
-        int, Ge(1024), Le(1 << 30), About("one attachment; bounds multipart bodies today", "10485760", "bytes")
-    ] = 10_485_760
+    max_file_size: Annotated[int, Ge(1024), Le(1 << 30), About("one attachment", "10485760", "bytes")] = 10_485_760
     allowed_file_types: Annotated[
-        FileTypes, About("by ending, checked against the content", "pdf,jpg,png", later=_FILES)
+        FileTypes, About("by ending, checked against the content; programs never are", "pdf,jpg,png")
     ] = ("pdf", "doc", "docx", "jpg", "jpeg", "png", "gif", "mp4", "mov")
+    uploads_per_minute: Annotated[int, Ge(0), Le(1_000_000), About("per user; 0 = none", "30", "uploads/min")] = 30
+    s3_bucket: Annotated[
+        str | None, About("keeps attachments in S3 or R2; without it on the local disk", "message-attachments")
+    ] = None
+    s3_endpoint: Annotated[
+        HttpUrl | None,
+        About("of what speaks S3 and is not Amazon's", "https://account.r2.cloudflarestorage.com"),
+    ] = None
+    s3_region: Annotated[str, About("of the bucket; R2 has auto", "eu-central-1")] = "us-east-1"
+    s3_access_key_id: Annotated[SecretStr | None, About("S3 or R2", "AKIA…")] = None
+    s3_secret_access_key: Annotated[SecretStr | None, About("S3 or R2", "wJalr…")] = None
     enable_e2e_encryption: Annotated[bool, About("guide A's switch", "true", later="encryption")] = False
     message_batch_size: Annotated[
         int, Ge(1), Le(10_000), About("guide A; the committer gathers by load instead", "10", "messages", later="never")

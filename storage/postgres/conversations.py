@@ -31,7 +31,7 @@ class StoredMessage(NamedTuple):
 
     content: what the message says now; empty when it was deleted. change: "" of a message; "edited" or "deleted" of a
     change, whose seq, changed_by_id and changed_at_ms are its own, and all else the message's. message_seq: where the
-    message stands; 0 in memory of a message that nothing has happened to.
+    message stands; 0 in memory of a message that nothing has happened to. attachments: a JSON list, "" for no files.
     """
 
     id: int
@@ -50,6 +50,7 @@ class StoredMessage(NamedTuple):
     change: str = ""
     changed_by_id: int = 0
     changed_at_ms: int = 0
+    attachments: str = ""
 
 
 class SentBefore(NamedTuple):

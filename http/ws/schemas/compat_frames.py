@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from greenroom.http.ws.schemas.frames import Frame
 from greenroom.http.ws.schemas.v1_answers import ErrorCategory, ErrorNumber
-from greenroom.http.ws.schemas.values import AnyObject, Count, Id, Iso, Place, Seconds, says
+from greenroom.http.ws.schemas.values import AnyObject, Attachment, Count, Id, Iso, Place, Seconds, says
 
 Shown = Literal["info", "success", "warning", "error"]
 Priority = Literal["low", "normal", "high", "urgent"]
@@ -111,6 +111,7 @@ class NewMessage(TypedDict):
     senderId: Id
     senderName: str
     content: str
+    attachments: NotRequired[list[Attachment]]
     timestamp: Iso
     seq: Place
 

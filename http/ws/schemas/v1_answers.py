@@ -9,6 +9,7 @@ from greenroom.http.ws import codes
 from greenroom.http.ws.schemas.frames import Frame
 from greenroom.http.ws.schemas.v1_changes import ChangedData, StoredChange
 from greenroom.http.ws.schemas.values import (
+    Attachment,
     CommandId,
     Count,
     Id,
@@ -145,6 +146,7 @@ class StoredMessage(TypedDict):
     senderName: str
     body: str
     clientId: NotRequired[Annotated[str, says("Only of the reader's own.")]]
+    attachments: NotRequired[list[Attachment]]
     edited: NotRequired[Annotated[Milliseconds, says("When it was edited last.")]]
     deleted: NotRequired[Annotated[Milliseconds, says("When it was deleted: the body is empty.")]]
 

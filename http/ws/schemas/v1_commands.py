@@ -1,11 +1,12 @@
 """What a client of greenroom.v1 may say. The server reads every command with these schemas (`reading.py`)."""
 
-from typing import Annotated, Any, Final, Literal, NotRequired
+from typing import Annotated, Final, Literal, NotRequired
 
 from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
 from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX
+from greenroom.actors.room.files import FILES_MAX, KEY_CHARACTERS_MAX
 from greenroom.http.ws.cursor import ROOMS_MAX
 from greenroom.http.ws.schemas import v1_answers as answers
 from greenroom.http.ws.schemas.frames import Command
@@ -29,7 +30,7 @@ HISTORY_MESSAGES_MAX: Final = 200
 WATCHED_MAX: Final = 200  # users that one connection watches
 DEVICE_CHARACTERS_MAX: Final = 64
 REASON_CHARACTERS_MAX: Final = 500
-_ALONE: Final = "messages have no attachments and answer no other message yet: send the text alone"
+_ALONE: Final = "messages answer no other message yet: leave it out"
 _LISTED_MAX: Final = ROOMS_MAX + SUMMARIES_MAX
 
 Room = Annotated[
@@ -215,7 +216,14 @@ class SendData(TypedDict):
     ]
     clientId: NotRequired[Annotated[ClientId, says("1 to 255 characters; else the `id` is.")]]
     attachments: NotRequired[
-        Annotated[Annotated[list[Any], Field(max_length=0)] | None, Else(_ALONE), says("None yet.")]
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=KEY_CHARACTERS_MAX)]] | None,
+            Field(max_length=FILES_MAX),
+            Else("the keys of at most 10 uploads are needed"),
+            says(
+                "Keys of uploads of the user that were not sent before, at most 10: `POST /api/messages/attachments`."
+            ),
+        ]
     ]
     replyTo: NotRequired[Annotated[None, Else(_ALONE), says("Not yet.")]]
 

@@ -9,6 +9,7 @@ from greenroom.http.ws.schemas.v1_answers import ANSWERS, Away, Present
 from greenroom.http.ws.schemas.v1_changes import MessageDeleted, MessageEdited
 from greenroom.http.ws.schemas.values import (
     AnyObject,
+    Attachment,
     Count,
     DigitsKey,
     Id,
@@ -180,6 +181,7 @@ class MessageData(TypedDict):
     senderName: str
     body: str
     clientId: NotRequired[Annotated[str, says("Only for the sender's own devices.")]]
+    attachments: NotRequired[list[Attachment]]
     edited: NotRequired[Annotated[Milliseconds, says("Edited since, then.")]]
     deleted: NotRequired[Annotated[Milliseconds, says("Deleted since, then: the body is empty.")]]
 

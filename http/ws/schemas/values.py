@@ -102,3 +102,13 @@ Seconds = Annotated[int, Field(ge=0)]
 DigitsKey = Annotated[str, Field(pattern=_DIGITS)]
 Iso = Annotated[str, Field(pattern=r"^\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 AnyObject = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
+
+
+class Attachment(TypedDict):
+    """A file of a message."""
+
+    key: str
+    url: Annotated[str, says("Relative to the page; who may read the message may get it.")]
+    originalName: str
+    fileSize: Annotated[Count, says("In bytes.")]
+    mimeType: Annotated[str, says("As its bytes say.")]

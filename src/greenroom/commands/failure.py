@@ -71,7 +71,7 @@ def stop(message: str, code: int) -> typer.Exit:
 
 def _sentence(fault: BaseException, settings: Settings | None) -> str | None:
     """What to tell the user. None: nothing that the user can do something about."""
-    if isinstance(fault, StorageError | SecretUnusable):
+    if isinstance(fault, StorageError | SecretUnusable | SettingsError):
         return str(fault)
     address = settings.database_url if settings is not None else None
     where = f" (DATABASE_URL is {shown('database_url', address)})" if address is not None else ""

@@ -51,7 +51,7 @@ from messages where conversation_id = $1 and sender_id = $2 and client_id = $3;
 select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq,
+    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments,
 exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
 from messages m join users u on u.id = m.sender_id
 where m.conversation_id = $1 and m.seq > $3
@@ -65,7 +65,7 @@ select * from (
     select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq,
+        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments,
     exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1 and m.seq < $3
@@ -81,7 +81,7 @@ select * from (
     select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq,
+        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments,
     exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1
@@ -98,7 +98,7 @@ select * from (
         m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq
+        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments
     from participants me
     join conversations c on c.id = me.conversation_id and c.top_seq > me.read_seq
     cross join lateral (
@@ -120,7 +120,7 @@ select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.rol
     m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq
+    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments
 from messages m join users u on u.id = m.sender_id
 where m.id = $1
     and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)

@@ -1,0 +1,140 @@
+"""Files over HTTP: upload them one by one, then send a message that names them.
+
+What was uploaded is its uploader's alone until it is sent, and goes after 24 hours if it never is. A file is taken by
+its ending (ALLOWED_FILE_TYPES) if its bytes agree; what it is served as is what they say.
+"""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from greenroom.actors.room.files import FILES_MAX, told_of
+from greenroom.http.errors import ApiError
+from greenroom.http.file_types import WrongType, clean_name, ending_of, type_of
+from greenroom.http.models import Output
+from greenroom.http.multipart import FormFile, read_files
+from greenroom.http.rate_limit import SlidingWindow
+from greenroom.http.rest.media import media_operations
+from greenroom.http.rest.rooms import now_ms
+from greenroom.http.rest.rows import AttachmentRow
+from greenroom.http.route import Answer, Call, Operations
+from greenroom.settings import Settings
+from greenroom.storage.postgres.uploads import Upload, Uploads
+
+UPLOADS_AT_ONCE: Final = 8  # in the process: each may hold a file in memory for a moment
+UPLOADS_PER_USER_AT_ONCE: Final = 3
+UNSENT_FILES_MAX: Final = 20  # as many bytes as this many of the largest files may wait to be sent, for each user
+
+
+class UploadForm(Output):
+    """multipart/form-data with the file."""
+
+    file: str
+
+
+class UploadsForm(Output):
+    """multipart/form-data with one file or several."""
+
+    files: list[str]
+
+
+class AttachmentList(Output):
+    """The files that were taken."""
+
+    attachments: list[AttachmentRow]
+
+
+@dataclass(slots=True)
+class Files:
+    """What uploads need. per_minute: uploads of each user. folder: for files that are coming."""
+
+    uploads: Uploads
+    per_minute: SlidingWindow
+    folder: Path
+    bytes_max: int
+    allowed: tuple[str, ...]
+    under_way: dict[int, int] = field(default_factory=dict)  # of each user
+
+    @asynccontextmanager
+    async def place(self, user_id: int) -> AsyncIterator[None]:
+        """One of the places for uploads. Raises: ApiError 429 and 503, with Retry-After."""
+        retry_after = self.per_minute.take(user_id, trio.current_time())
+        if retry_after is not None:
+            raise ApiError("RATE_LIMIT_EXCEEDED", "too many uploads", retry_after=retry_after)
+        mine = self.under_way.get(user_id, 0)
+        if mine >= UPLOADS_PER_USER_AT_ONCE:
+            raise ApiError("RATE_LIMIT_EXCEEDED", "wait for the uploads before this one", retry_after=1)
+        if sum(self.under_way.values()) >= UPLOADS_AT_ONCE:
+            raise ApiError("SERVICE_UNAVAILABLE", "too many uploads at once: try again soon", retry_after=1)
+        self.under_way[user_id] = mine + 1
+        try:
+            yield
+        finally:
+            self.under_way[user_id] -= 1
+            if not self.under_way[user_id]:
+                del self.under_way[user_id]
+
+
+def file_operations(settings: Settings, uploads: Uploads, directory: Path) -> tuple[Operations, Operations]:
+    """Uploading files and getting them. directory: the data directory. Raises: OSError."""
+    folder = directory / "uploads"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    per_minute = SlidingWindow(settings.uploads_per_minute)
+    files = Files(uploads, per_minute, folder, settings.max_file_size, settings.allowed_file_types)
+    return attachment_operations(files), media_operations(uploads)
+
+
+def attachment_operations(files: Files) -> Operations:
+    """Uploading."""
+    operations = Operations("messages")
+
+    @operations.post("/api/messages/attachments", reads_body=UploadForm, answer=AttachmentRow, status=201)
+    async def upload_file(call: Call) -> Answer:
+        """Upload a file, to be sent with a message within 24 hours: a form with one field `file`."""
+        (told,) = await _take(call, files, ("file", "files"), 1)
+        return Answer(told)
+
+    @operations.post("/api/messaging/attachments", reads_body=UploadsForm, answer=AttachmentList, status=201)
+    async def upload_files(call: Call) -> Answer:
+        """Upload files: a form with a field `files` for each. Together they are as large as one may be."""
+        return Answer({"attachments": await _take(call, files, ("files", "file"), FILES_MAX)})
+
+    return operations
+
+
+async def _take(call: Call, files: Files, fields: tuple[str, ...], count_max: int) -> list[dict[str, Any]]:
+    user_id = call.user_id
+    with ExitStack() as closing:
+        async with files.place(user_id):
+            given = await read_files(
+                call, fields, folder=files.folder, bytes_max=files.bytes_max, count_max=count_max, closing=closing
+            )
+            await call.look_up_again()
+            if not given or not all(one.size for one in given):
+                raise ApiError("UPLOAD_ERROR", "No file provided" if not given else "the file is empty")
+            at_ms = now_ms(call)
+            checked = [await trio.to_thread.run_sync(_checked, one, user_id, at_ms, files.allowed) for one in given]
+            for upload, one in zip(checked, given, strict=True):
+                if not await files.uploads.note(upload, user_id, at_ms, UNSENT_FILES_MAX * files.bytes_max):
+                    text = "too much was uploaded that was not sent: send it, or wait until it goes after 24 hours"
+                    raise ApiError("QUOTA_EXCEEDED", text)
+                one.file.seek(0)
+                await files.uploads.blobs.put(upload.key, one.file)
+            return [told_of(upload) for upload in checked]
+
+
+def _checked(given: FormFile, user_id: int, at_ms: int, allowed: tuple[str, ...]) -> Upload:
+    """Reads the file, so it is for a thread. Raises: ApiError 415."""
+    name = clean_name(given.name)
+    try:
+        ending = ending_of(name, allowed)
+        mime = type_of(given.file, ending)
+    except WrongType as fault:
+        number = {"number": 3102, "name": "TYPE_NOT_ALLOWED"}
+        raise ApiError("INVALID_FILE_TYPE", str(fault), details=number) from None
+    return Upload(f"messages/{user_id}/{at_ms}-{secrets.token_hex(16)}.{ending}", name, mime, given.size)
