@@ -14,7 +14,10 @@ export interface Person {
   activity: string;
 }
 
-/** A message. isOwn: by this user, from whatever device; only then there is a clientId. */
+/**
+ * A message, as it stands when it is told. isOwn: by this user, from whatever device; only then there is a clientId.
+ * isDeleted: it says nothing.
+ */
 export interface Said {
   type: "said";
   roomId: number;
@@ -25,6 +28,22 @@ export interface Said {
   atMs: number;
   clientId: string | null;
   isOwn: boolean;
+  messageId: number;
+  isDeleted: boolean;
+}
+
+/**
+ * A message that was told, or would have been, says `body` from here on; null: it was deleted. of: the seq of the message.
+ * seq: of the change, which has a place in the log of its own.
+ */
+export interface Changed {
+  type: "changed";
+  roomId: number;
+  seq: number;
+  of: number;
+  messageId: number;
+  body: string | null;
+  atMs: number;
 }
 
 export type Event =
@@ -40,6 +59,7 @@ export type Event =
   /** The server has let us into the room, as it does on each connection. read: up to where this user has. */
   | { type: "entered"; roomId: number; top: number; read: number; unread: number; members: number }
   | Said
+  | Changed
   /** A line of ours is stored, at this seq. */
   | { type: "confirmed"; roomId: number; clientId: string; seq: number }
   /** The server asks to wait with a line of ours; it is sent again in so many seconds. */
@@ -117,6 +137,10 @@ export declare class Client {
   read(roomId: number, seq: number): void;
   /** The newest messages before a seq, oldest first. Rejects: Refused, ServerAway. */
   history(roomId: number, count: number, before?: number): Promise<Said[]>;
+  /** Say something else in the place of what we have said. Rejects: Refused, ServerAway; to ask again is harmless. */
+  edit(roomId: number, messageId: number, body: string): Promise<void>;
+  /** Erase what we have said, or as an admin others. Rejects: as `edit`. */
+  delete(roomId: number, messageId: number): Promise<void>;
   /** Any other command; while the server asks to slow down it waits. Rejects: Refused, ServerAway. */
   request(type: string, roomId?: number, data?: object): Promise<any>;
 }

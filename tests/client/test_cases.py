@@ -11,6 +11,7 @@ from greenroom.client.events import Missed, Person, Personal, Said
 from greenroom.client.pace import Pace
 from greenroom.client.presence import Presence
 from greenroom.client.room_log import RoomLog
+from greenroom.client.room_log import Told as ToldInRoom
 from greenroom.client.user_log import Told, UserLog
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text())
@@ -37,7 +38,7 @@ def test_a_room_log_tells_each_message_once_and_in_order(case: dict[str, Any]):
         assert {name: found[name] for name in expected} == expected, step
 
 
-def done(log: RoomLog, step: dict[str, Any]) -> list[Said]:
+def done(log: RoomLog, step: dict[str, Any]) -> list[ToldInRoom]:
     if "entered" in step:
         log.entered(*step["entered"])
     elif "skipped" in step:

@@ -1,8 +1,9 @@
 """Frames of greenroom.v1 as events, and commands as text."""
 
 import json
+from typing import Any
 
-from greenroom.client.events import Member, Receipts, Said, Typing
+from greenroom.client.events import Changed, Member, Receipts, Said, Typing
 from greenroom.client.frames import entries, entry, event_of, rooms_of, start_of, text_of
 from greenroom.client.room_log import RoomLog
 
@@ -31,7 +32,33 @@ def test_whatever_has_a_seq_has_a_place_in_the_log():
 def test_a_page_of_history_is_entries_too():
     item = {"seq": 3, "ts": 9, "id": 1, "sender": 2, "senderName": "Ben", "body": "hello", "clientId": "c"}
     page = entries(7, {"messages": [item], "skip": [2, 4]}, 1)
-    assert page == [(2, None), (3, Said(7, 3, 2, "Ben", "hello", 9, "c", is_own=False)), (4, None)]
+    assert page == [(2, None), (3, Said(7, 3, 2, "Ben", "hello", 9, "c", is_own=False, message_id=1)), (4, None)]
+
+
+def test_changes_are_entries_and_what_was_deleted_since_says_nothing_already():
+    edited: dict[str, Any] = {
+        "type": "message_edited",
+        "room": 7,
+        "seq": 5,
+        "ts": 9,
+        "data": {"id": 1, "of": 3, "sender": 2, "body": "x"},
+    }
+    assert entry(7, edited, 2) == (5, Changed(7, 5, 3, 1, "x", 9))
+    since = {**edited, "data": {**edited["data"], "body": "", "deleted": 11}}
+    assert entry(7, since, 2) == (5, Changed(7, 5, 3, 1, None, 9))
+    deleted: dict[str, Any] = {
+        "type": "message_deleted",
+        "room": 7,
+        "seq": 6,
+        "ts": 11,
+        "data": {"id": 1, "of": 3, "sender": 2, "by": 2},
+    }
+    assert entry(7, deleted, 2) == (6, Changed(7, 6, 3, 1, None, 11))
+    item = {"seq": 6, "ts": 11, "change": "deleted", **deleted["data"]}
+    gone = {"seq": 3, "ts": 9, "id": 1, "sender": 2, "senderName": "Ben", "body": "", "deleted": 11}
+    page = entries(7, {"messages": [gone], "changes": [item]}, 1)
+    said = Said(7, 3, 2, "Ben", "", 9, None, is_own=False, message_id=1, is_deleted=True)
+    assert page == [(3, said), (6, Changed(7, 6, 3, 1, None, 11))]
 
 
 def test_ones_own_typing_is_left_out():

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenroom.client.events import Said
-from greenroom.client.room_log import AHEAD_MAX, RoomLog
+from greenroom.client.room_log import AHEAD_MAX, RoomLog, Told
 
 
 def said(seq: int) -> tuple[int, Said]:
     return seq, Said(1, seq, 7, "alice", f"m{seq}", 0, None, is_own=False)
 
 
-def seqs(told: list[Said]) -> list[int]:
+def seqs(told: list[Told]) -> list[int]:
     return [message.seq for message in told]
 
 

@@ -225,6 +225,31 @@ async def far_behind(world: World) -> None:
     await world.settled(room, away, busy)
 
 
+async def edited_and_deleted(world: World) -> None:
+    """Messages are edited and deleted while the line is cut, over a gap, and by others: each client shows them as they
+    stand, and hears each change once and in order."""
+    (away,) = await world.people(1)
+    (busy,) = await world.people(1, direct=True)
+    room = await world.server.make_room(next(_ids), [away.user_id, busy.user_id])
+    await away.join(room)
+    await busy.join(room)
+    chance = random.Random(world.seed)
+    for moment in (Moment.NO_COPY, Moment.MID_FRAME, Moment.AFTER_COMMIT):
+        await _talk((away, busy), room, f"{moment.name} ", 6)
+        world.proxy.cut_at(moment)
+        await _talk((away, busy), room, "and ", 2)
+        await _change_some(world, room, (away, busy), chance, 8)
+        await _wait_cut(world)
+        await _settled_with_changes(world, room, away, busy)
+    world.proxy.close()
+    await _change_some(world, room, (busy,), chance, 3)
+    await busy.send(room, [f"missed {number}" for number in range(510)])
+    await busy.wait_sent()
+    await _change_some(world, room, (busy,), chance, 5)
+    world.proxy.open()
+    await _settled_with_changes(world, room, away, busy)
+
+
 async def many_rooms(world: World) -> None:
     """Rooms do not wait for each other, and each keeps its order through cuts."""
     people = await world.people(2)
@@ -483,6 +508,7 @@ QUICK: Final[tuple[Scenario, ...]] = (
     cuts_of_sends,
     cuts_of_what_is_heard,
     far_behind,
+    edited_and_deleted,
     many_rooms,
     doubled_and_lost,
     hidden_by_a_block,
@@ -526,6 +552,45 @@ async def _restart_while_talking(world: World, end: Callable[[], object]) -> lis
     await world.settled(room, *people)
     await world.wait_here(room, *people)
     return people
+
+
+async def _change_some(
+    world: World, room: int, people: tuple[Person, ...], chance: random.Random, changes: int
+) -> None:
+    """Each of *people* edits or deletes so many of what they have said."""
+    for person in people:
+        await person.wait_sent()
+        query = (
+            "select id from messages where conversation_id = $1 and sender_id = $2 and deleted_at is null order by seq"
+        )
+        rows = await world.server.query(query, room, person.user_id)
+        for number, row in enumerate(chance.sample(rows, min(changes, len(rows)))):
+            if number % 3 == 2:
+                await _repeat(person, "delete", room, message=row["id"])
+            else:
+                await _repeat(person, "edit", room, message=row["id"], body=f"edit {chance.random()}")
+
+
+async def _settled_with_changes(world: World, room: int, *people: Person) -> None:
+    """Wait until every client shows the room as it is stored, and has heard each change that it had not seen."""
+    for person in people:
+        await person.wait_sent()
+    rows = await world.server.log_of(room)
+    changes = await world.server.query(
+        "select c.seq, m.seq as of from message_changes c join messages m on m.id = c.message_id "
+        "where c.conversation_id = $1 order by c.seq",
+        room,
+    )
+    heard = [[room, row["seq"], row["of"]] for row in changes]
+    shown = [[row["seq"], row["sender_id"], row["content"]] for row in rows]
+    for person in people:
+        report = await world.wait_report(
+            person, lambda report: len(report["log"]) >= len(shown) and len(report["changes"]) >= len(heard), room
+        )
+        log = [[seq, sender, body] for seq, sender, _, body in report["log"]]
+        assert log == shown, _difference(person, log, shown)
+        assert report["changes"] == heard, _difference(person, report["changes"], heard)
+        assert report["undelivered"] == {}, report["undelivered"]
 
 
 async def _repeat(person: Person, kind: str, room: int | None, **data: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from greenroom.client import (
+    Changed,
     Client,
     ClientRefused,
     Confirmed,
@@ -36,6 +37,7 @@ class Driver:
         self.report: dict[str, Any] = {
             "confirmed": {},
             "undelivered": {},
+            "changes": [],
             "personal": [],
             "missed": [],
             "connects": 0,
@@ -64,6 +66,11 @@ class Driver:
                 case Said():
                     entry = [event.seq, event.sender_id, event.client_id, event.body]
                     self.logs.setdefault(event.room_id, []).append(entry)
+                case Changed():
+                    self.report["changes"].append([event.room_id, event.seq, event.of])
+                    for entry in self.logs.get(event.room_id, []):
+                        if entry[0] == event.of:
+                            entry[3] = event.body or ""
                 case Confirmed():
                     self.report["confirmed"][event.client_id] = event.seq
                 case Undelivered():

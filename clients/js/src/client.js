@@ -137,6 +137,14 @@ export class Client {
     return answer.messages.map((item) => this._said(roomId, item, item));
   }
 
+  async edit(roomId, messageId, body) {
+    await this.request("edit", roomId, { message: messageId, body });
+  }
+
+  async delete(roomId, messageId) {
+    await this.request("delete", roomId, { message: messageId });
+  }
+
   request(type, roomId, data = {}) {
     return new Promise((resolve, reject) => this._ask(type, roomId, data, { resolve, reject }));
   }
@@ -206,7 +214,9 @@ export class Client {
     const roomId = room.id;
     if (seq !== undefined) {
       // Whatever has a seq has a place in the log, also what is not known here.
-      const said = type === "message" ? this._said(roomId, { seq, ts }, data) : null;
+      let said = null;
+      if (type === "message") said = this._said(roomId, { seq, ts }, data);
+      else if (type === "message_edited" || type === "message_deleted") said = changed(roomId, { seq, ts }, data);
       this._tellSaid(room.log.take(seq, said));
       if (room.log.isMissing) setTimeout(() => this._fetch(room), HOLE_SECONDS * 1000);
     } else if (type === "gap") this._gap(room, data);
@@ -361,14 +371,15 @@ export class Client {
   }
 
   // What stands at each seq of an answer to `history`: what is hidden from us is named apart.
-  _pageOf(roomId, { messages, skip = [] }) {
+  _pageOf(roomId, { messages, changes = [], skip = [] }) {
     const shown = messages.map((item) => ({ seq: item.seq, said: this._said(roomId, item, item) }));
-    return [...shown, ...skip.map((seq) => ({ seq, said: null }))].sort((a, b) => a.seq - b.seq);
+    const after = changes.map((item) => ({ seq: item.seq, said: changed(roomId, item, item) }));
+    return [...shown, ...after, ...skip.map((seq) => ({ seq, said: null }))].sort((a, b) => a.seq - b.seq);
   }
 
-  _said(roomId, { seq, ts }, { sender, senderName, body, clientId = null }) {
-    const name = senderName || `user ${sender}`;
-    return { type: "said", roomId, seq, senderId: sender, sender: name, body, atMs: ts, clientId, isOwn: sender === this.userId };
+  _said(roomId, { seq, ts }, { id = 0, sender, senderName, body, clientId = null, deleted }) {
+    const said = { type: "said", roomId, seq, senderId: sender, sender: senderName || `user ${sender}`, body, atMs: ts, clientId };
+    return { ...said, isOwn: sender === this.userId, messageId: id, isDeleted: deleted !== undefined };
   }
 
   _tellSaid(told) {
@@ -390,6 +401,11 @@ export class Client {
       queueMicrotask(() => { throw fault; }); // theirs: it must be seen, and must not hold up what follows
     }
   }
+}
+
+// What was deleted since says nothing already.
+function changed(roomId, { seq, ts }, { id, of, body = null, deleted }) {
+  return { type: "changed", roomId, seq, of, messageId: id, body: deleted === undefined ? body : null, atMs: ts };
 }
 
 // Not randomUUID: pages that came over plain HTTP have none.

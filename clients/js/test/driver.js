@@ -10,6 +10,7 @@ const rooms = new Map();
 const report = {
   confirmed: {},
   undelivered: {},
+  changes: [],
   personal: [],
   missed: [],
   connects: 0,
@@ -34,6 +35,10 @@ const HANDLERS = {
   },
   ended: ({ code }) => (report.ended = code),
   said: ({ roomId, seq, senderId, clientId, body }) => logOf(roomId).push([seq, senderId, clientId, body]),
+  changed({ roomId, seq, of, body }) {
+    report.changes.push([roomId, seq, of]);
+    for (const entry of logOf(roomId)) if (entry[0] === of) entry[3] = body ?? "";
+  },
   confirmed: ({ clientId, seq }) => (report.confirmed[clientId] = seq),
   undelivered: ({ clientId, code }) => (report.undelivered[clientId] = code),
   personal: ({ useq, what, roomId }) => report.personal.push([useq, what, roomId]),

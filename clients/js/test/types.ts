@@ -20,6 +20,8 @@ function show(event: Event): string {
   switch (event.type) {
     case "said":
       return `${event.sender}: ${event.body} (${event.seq}, ${event.clientId ?? "of another"})`;
+    case "changed":
+      return `${event.of}: ${event.body ?? "deleted"} (${event.messageId})`;
     case "presence":
       return event.here.map((person: Person) => person.name).join();
     case "typing":

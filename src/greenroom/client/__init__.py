@@ -3,6 +3,7 @@
 from greenroom.client.client import Client, open_client
 from greenroom.client.errors import ClientRefused, OutboxFull, Refused, ServerAway
 from greenroom.client.events import (
+    Changed,
     Confirmed,
     Connected,
     Delayed,
@@ -23,6 +24,7 @@ from greenroom.client.events import (
 )
 
 __all__ = [
+    "Changed",
     "Client",
     "ClientRefused",
     "Confirmed",

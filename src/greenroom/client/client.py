@@ -212,7 +212,15 @@ class Client:
         """The newest messages before a seq, oldest first. Raises: Refused, ServerAway."""
         data = {"limit": min(count, HISTORY_PAGE), **({} if before is None else {"before": before})}
         answer = await self.request("history", room_id, data)
-        return [message for _, message in entries(room_id, answer, self.user_id) if message is not None]
+        return [message for _, message in entries(room_id, answer, self.user_id) if isinstance(message, Said)]
+
+    async def edit(self, room_id: int, message_id: int, body: str) -> None:
+        """Say something else in the place of what we have said; again is harmless. Raises: Refused, ServerAway."""
+        await self.request("edit", room_id, {"message": message_id, "body": body})
+
+    async def delete(self, room_id: int, message_id: int) -> None:
+        """Erase what we have said, or as an admin others. Raises: as `edit`."""
+        await self.request("delete", room_id, {"message": message_id})
 
     async def http(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """`data` of the answer to an HTTP request. Raises: Refused with the status, ServerAway."""

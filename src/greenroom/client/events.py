@@ -39,7 +39,7 @@ class Entered:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message. is_own: by this user, from whatever device."""
+    """A message, as it stands when it is told. is_own: by this user, from whatever device. is_deleted: it is empty."""
 
     room_id: int
     seq: int
@@ -49,6 +49,23 @@ class Said:
     at_ms: int
     client_id: str | None
     is_own: bool
+    message_id: int = 0
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A message that was told, or would have been, says *body* from here on; None: it was deleted.
+
+    of: the seq of the message. seq: of the change, which has a place in the log of its own.
+    """
+
+    room_id: int
+    seq: int
+    of: int
+    message_id: int
+    body: str | None
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +187,7 @@ Event = (
     | Disconnected
     | Entered
     | Said
+    | Changed
     | Confirmed
     | Delayed
     | Undelivered

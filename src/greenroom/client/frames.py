@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from greenroom.client.events import Entered, Event, Member, Personal, Receipts, Said, Typing
+from greenroom.client.events import Changed, Entered, Event, Member, Personal, Receipts, Said, Typing
 from greenroom.client.room_log import Entry, RoomLog
 
 Frame = dict[str, Any]
@@ -30,15 +30,18 @@ def start_of(device: str, logs: dict[int, RoomLog], user: Frame | None = None) -
 
 def entry(room_id: int, frame: Frame, user_id: int) -> Entry:
     """What stands at the seq of a frame: whatever has a seq has a place in the log, also what is not known here."""
-    is_message = frame["type"] == "message"
-    return frame["seq"], said(room_id, frame, frame["data"], user_id) if is_message else None
+    if frame["type"] == "message":
+        return frame["seq"], said(room_id, frame, frame["data"], user_id)
+    is_change = frame["type"] in ("message_edited", "message_deleted")
+    return frame["seq"], changed(room_id, frame, frame["data"]) if is_change else None
 
 
 def entries(room_id: int, answer: Frame, user_id: int) -> list[Entry]:
     """The same of the data of an answer to `history`, by seq: what is hidden from us is named apart."""
     shown: list[Entry] = [(item["seq"], said(room_id, item, item, user_id)) for item in answer["messages"]]
+    changes: list[Entry] = [(item["seq"], changed(room_id, item, item)) for item in answer.get("changes", ())]
     hidden: list[Entry] = [(seq, None) for seq in answer.get("skip", ())]
-    return sorted(shown + hidden, key=lambda item: item[0])
+    return sorted(shown + changes + hidden, key=lambda item: item[0])
 
 
 def entered_of(room_id: int, item: Frame) -> Entered:
@@ -62,7 +65,15 @@ def said(room_id: int, head: Frame, body: Frame, user_id: int) -> Said:
         head["ts"],
         body.get("clientId"),
         body["sender"] == user_id,
+        body.get("id", 0),
+        "deleted" in body,
     )
+
+
+def changed(room_id: int, head: Frame, body: Frame) -> Changed:
+    """A change of a message, out of a frame or of `history` as above. What was deleted since says nothing already."""
+    words = None if "deleted" in body else body.get("body")
+    return Changed(room_id, head["seq"], body["of"], body["id"], words, head["ts"])
 
 
 def rooms_of(frame: Frame) -> list[int]:

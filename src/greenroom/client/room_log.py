@@ -4,18 +4,19 @@
                     ──▶ it was told before: nothing
                     ──▶ something is missing: it waits, and `is_missing` says that there is something to fetch
 
-What is fetched is taken like what is heard. `said` is None where nothing at that seq is for us (`skip`). A seq that the
-server leaves out, in the middle of what it shows, is passed over.
+What is fetched is taken like what is heard. What is said is a message, or a change of one; None where nothing at that
+seq is for us (`skip`). A seq that the server leaves out, in the middle of what it shows, is passed over.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from greenroom.client.events import Said
+from greenroom.client.events import Changed, Said
 
 AHEAD_MAX: Final = 1000  # messages that wait for earlier ones; more are fetched again
 
-Entry = tuple[int, Said | None]  # (seq, what is there for us)
+Told = Said | Changed
+Entry = tuple[int, Told | None]  # (seq, what is there for us)
 
 
 class RoomLog:
@@ -33,7 +34,7 @@ class RoomLog:
         self.goal = 0
         self.lives = 0
         self._epoch_there: int | None = None
-        self._ahead: dict[int, Said | None] = {}
+        self._ahead: dict[int, Told | None] = {}
 
     @property
     def is_missing(self) -> bool:
@@ -64,7 +65,7 @@ class RoomLog:
         self.seq = max(0, top - self.recent)
         self.goal = top
 
-    def take(self, seq: int, said: Said | None) -> list[Said]:
+    def take(self, seq: int, said: Told | None) -> list[Told]:
         """What is to be told now that this has come."""
         if self.seq is None or seq <= self.seq:
             return []
@@ -78,9 +79,9 @@ class RoomLog:
         self._ahead.pop(seq, None)
         return ([] if said is None else [said]) + self._follow()
 
-    def take_page(self, page: Sequence[Entry], goal: int) -> list[Said]:
+    def take_page(self, page: Sequence[Entry], goal: int) -> list[Told]:
         """What is to be told of a page of `history` after `seq`, which was asked for to reach *goal*."""
-        told: list[Said] = []
+        told: list[Told] = []
         for seq, said in page:
             told += self._pass_over(seq - 1)
             told += self.take(seq, said)
@@ -88,7 +89,7 @@ class RoomLog:
             told += self._pass_over(goal)
         return told
 
-    def _pass_over(self, seq: int) -> list[Said]:
+    def _pass_over(self, seq: int) -> list[Told]:
         """Nothing more comes up to *seq*; what waited there is told."""
         assert self.seq is not None
         waited = [(at, self._ahead.pop(at)) for at in sorted(self._ahead) if at <= seq]
@@ -96,7 +97,7 @@ class RoomLog:
         self.seq = max(self.seq, seq)
         return told + self._follow()
 
-    def _follow(self) -> list[Said]:
+    def _follow(self) -> list[Told]:
         """Those that waited and are next now."""
         assert self.seq is not None
         told = []

@@ -19,6 +19,7 @@ import trio
 import typer
 
 from greenroom.client import (
+    Changed,
     Client,
     ClientRefused,
     Connected,
@@ -47,6 +48,7 @@ from greenroom.storage.errors import StorageError
 
 RECENT_MESSAGES = 20
 HISTORY_MESSAGES = 50
+CHANGEABLE_MAX = 500  # messages whose edits are shown
 TOKEN_SECONDS = 12 * 3600
 TYPING_SECONDS = 3.0  # shown again so often while one types
 LEAVE_SECONDS_MAX = 3.0
@@ -201,6 +203,7 @@ class Chat:
         self._title = title
         self._here: set[int] = set()  # who was shown as here
         self._names: dict[int, str] = {}
+        self._shown: dict[int, Said] = {}  # by seq, the newest
         self._typed_at = float("-inf")
         self._undelivered = 0
         self._was_cut = False  # and this was shown
@@ -292,9 +295,8 @@ class Chat:
 
     def _show(self, event: Event) -> None:
         match event:
-            case Said():
-                self._names[event.sender_id] = event.sender
-                self._screen.show(_line_of(event))
+            case Said() | Changed():
+                self._show_message(event)
             case Typing():
                 if event.names:
                     self._tell(f"{_list_of(event.names)} type{'s' if len(event.names) == 1 else ''} …")
@@ -328,12 +330,26 @@ class Chat:
             if told:
                 self._tell(f"{_list_of(told)} {'is' if len(told) == 1 else 'are'} {word}")
 
+    def _show_message(self, event: Said | Changed) -> None:
+        if isinstance(event, Said):
+            self._names[event.sender_id] = event.sender
+            self._screen.show(_line_of(event))
+            self._shown[event.seq] = event
+            if len(self._shown) > CHANGEABLE_MAX:
+                self._shown.pop(next(iter(self._shown)))
+        elif (said := self._shown.get(event.of)) is not None:
+            self._screen.show(_line_of(said, event))
+
     def _tell(self, text: str) -> None:
         self._screen.show(f"-- {text}")
 
 
-def _line_of(said: Said) -> str:
-    return f"{datetime.fromtimestamp(said.at_ms / 1000).astimezone():%H:%M} {said.sender}: {said.body}"
+def _line_of(said: Said, changed: Changed | None = None) -> str:
+    """A message, or what became of it."""
+    body = "(deleted)" if said.is_deleted else said.body
+    if changed is not None:
+        body = "(deleted)" if changed.body is None else f"{changed.body} (edited)"
+    return f"{datetime.fromtimestamp(said.at_ms / 1000).astimezone():%H:%M} {said.sender}: {body}"
 
 
 def _list_of(people: dict[int, str]) -> str:
