@@ -18,6 +18,7 @@ from greenroom.runtime import Kind, Meter, RestartPolicy
 from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.notifications import Notifications
+from greenroom.storage.postgres.preferences import StoredPreferences
 from greenroom.storage.postgres.uploads import Uploads
 from greenroom.storage.postgres.user_streams import UserStreams
 

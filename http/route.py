@@ -199,7 +199,7 @@ class Call:
         Raises ApiError: 400, 415, as `_read_body`, and 401 for who may not ask any more. Raises StorageUnavailable.
         """
         data = await self._read_body(bytes_max)
-        await self.look_up_again()
+        await self.look_again()
         if not data.strip():
             return {}
         if not is_json(self.request.mimetype.lower()):
@@ -212,11 +212,6 @@ class Call:
             return decode_object(data, string_characters_max=bytes_max)
         except BadJson as fault:
             raise ApiError("BAD_REQUEST", f"the body cannot be read: {fault}") from None
-
-    async def look_up_again(self) -> None:
-        """Who is asking is as of now, after a body that took its time. Raises: ApiError 401, StorageUnavailable."""
-        if not self.services.authenticator.holds(self._looked_up):
-            await self._authenticate()
 
     def refuse_coding(self) -> None:
         """Raises: ApiError 415 for a body that is encoded."""

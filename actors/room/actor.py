@@ -150,14 +150,16 @@ class RoomActor(ChangesMessages):
         """Store a message once."""
         if self._room is None:
             return NOT_FOUND
-        if command.files or (self.ctx.is_redo and command.client_id is not None):
+        if command.files or (
+            command.client_id is not None and (self.ctx.is_redo or rules.may_refuse_what_it_forgot(self._room, command))
+        ):
             return self._look_and_send(command)
         return self._send(self._room, command)
 
     async def _look_and_send(self, command: Send) -> Sent | Refused:
         """Ask storage first: whether it was sent before, or what its files are once all others' are known there."""
         found = list[Upload]()
-        if self.ctx.is_redo and command.client_id is not None:
+        if command.client_id is not None:
             before = await self._conversations.sent_before(self._id, command.sender_id, command.client_id)
             if before is not None and self._room is not None and command.sender_id in self._room.members:
                 return rules.answer_again(before, rules.content_digest(command.content, command.files))

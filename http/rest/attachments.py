@@ -114,7 +114,7 @@ async def _take(call: Call, files: Files, fields: tuple[str, ...], count_max: in
             given = await read_files(
                 call, fields, folder=files.folder, bytes_max=files.bytes_max, count_max=count_max, closing=closing
             )
-            await call.look_up_again()
+            await call.look_again()
             if not given or not all(one.size for one in given):
                 raise ApiError("UPLOAD_ERROR", "No file provided" if not given else "the file is empty")
             at_ms = now_ms(call)

@@ -24,7 +24,7 @@ from greenroom.actors.notifier.commands import FoldNotes
 from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.actors.providers.accounts import open_providers
-from greenroom.attachments import blobs_of
+from greenroom.compose_storage import Storage, open_storage, signing_secret
 from greenroom.control.console import console_operation, why_not_attach
 from greenroom.control.draining import drain_operations
 from greenroom.control.operations import operations_of
@@ -63,23 +63,6 @@ from greenroom.runtime import ActorSystem, Inspection, StorageUnavailable, Syste
 from greenroom.settings import Settings
 from greenroom.storage.postgres.actor_state import PostgresStateStore
 from greenroom.storage.postgres.alarms import PostgresAlarmStore
-from greenroom.storage.postgres.api_keys import ApiKeys
-from greenroom.storage.postgres.blocks import Blocks
-from greenroom.storage.postgres.committer import PostgresCommitter
-from greenroom.storage.postgres.conversations import Conversations
-from greenroom.storage.postgres.data_directory import choose_data_directory, make_data_directory
-from greenroom.storage.postgres.embedded import EmbeddedServer, open_embedded
-from greenroom.storage.postgres.ids import Ids, object_ids, user_ids
-from greenroom.storage.postgres.last_seen import LastSeen
-from greenroom.storage.postgres.migrate import apply_migrations, require_migrated
-from greenroom.storage.postgres.notifications import Notifications
-from greenroom.storage.postgres.outbox import Outbox
-from greenroom.storage.postgres.pool import Postgres, open_postgres
-from greenroom.storage.postgres.sessions import Sessions
-from greenroom.storage.postgres.uploads import Uploads
-from greenroom.storage.postgres.user_streams import UserStreams
-from greenroom.storage.postgres.users import Users
-from greenroom.storage.postgres.visibility import Visibility
 from greenroom.storage.sweep import sweep_files
 
 log = structlog.get_logger()
@@ -92,28 +75,6 @@ HTTP_STOP_SECONDS = 0.5
 ACTORS_STOP_SECONDS = 3.5
 STOP_SECONDS_MAX = 8.4  # when PostgreSQL is told to hurry
 DESCRIPTORS_RESERVED = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """Everything that is kept, opened and migrated."""
-
-    directory: Path
-    embedded: EmbeddedServer | None
-    postgres: Postgres
-    conversations: Conversations
-    notifications: Notifications
-    blocks: Blocks
-    user_streams: UserStreams
-    users: Users
-    sessions: Sessions
-    api_keys: ApiKeys
-    outbox: Outbox
-    last_seen: LastSeen
-    visibility: Visibility
-    committer: PostgresCommitter
-    ids: Ids
-    uploads: Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,91 +91,6 @@ class House:
     authenticator: Authenticator
     revocations: Revocations
     post_office: PostOffice
-
-
-def data_directory(settings: Settings) -> Path:
-    """Where this machine's data is; made if it is missing. Raises: StorageError."""
-    return make_data_directory(choose_data_directory(settings.greenroom_data_dir, Path.cwd()))
-
-
-@asynccontextmanager
-async def open_database(
-    settings: Settings, directory: Path
-) -> AsyncIterator[tuple[Postgres, AsyncioBridge, EmbeddedServer | None]]:
-    """The database: the one of DATABASE_URL, or our own in *directory*. Raises: StorageError, StorageUnavailable."""
-    async with AsyncExitStack() as stack:
-        embedded = None
-        if settings.database_url is not None:
-            arguments: dict[str, Any] = {"dsn": settings.database_url.get_secret_value()}
-        else:
-            embedded = await stack.enter_async_context(open_embedded(directory))
-            arguments = dict(embedded.address.connect_arguments())
-        bridge = await stack.enter_async_context(open_asyncio_bridge())
-        postgres = await stack.enter_async_context(
-            open_postgres(
-                bridge,
-                arguments,
-                connections_max=settings.database_connections_max,
-                is_pooled=settings.database_pooled,
-            )
-        )
-        yield postgres, bridge, embedded
-
-
-@asynccontextmanager
-async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIterator[Storage]:
-    """Open all that is kept, with the tasks that keep it."""
-    directory = data_directory(settings)
-    async with open_database(settings, directory) as (postgres, _, embedded):
-        if migrates:
-            for name in await apply_migrations(postgres):
-                log.info("storage.migrated", migration=name)
-        else:
-            await require_migrated(postgres)
-        ids, people = object_ids(postgres), user_ids(postgres)
-        storage = Storage(
-            directory,
-            embedded,
-            postgres,
-            Conversations(postgres),
-            Notifications(postgres),
-            Blocks(postgres),
-            UserStreams(postgres),
-            Users(postgres, people),
-            Sessions(postgres),
-            ApiKeys(postgres),
-            Outbox(postgres),
-            LastSeen(postgres),
-            Visibility(postgres),
-            PostgresCommitter(postgres),
-            ids,
-            Uploads(postgres, blobs_of(settings, directory)),
-        )
-        await ids.fill()
-        await storage.visibility.load()
-        async with trio.open_nursery() as nursery:
-            for task in (storage.committer.run, ids.keep_filled, people.keep_filled, storage.last_seen.run):
-                nursery.start_soon(task)
-            try:
-                yield storage
-            finally:
-                with trio.move_on_after(LAST_SEEN_STOP_SECONDS, shield=True):
-                    await _stop_last_seen(storage.last_seen)
-            nursery.cancel_scope.cancel(reason="greenroom stops")
-
-
-async def _stop_last_seen(last_seen: LastSeen) -> None:
-    try:
-        await last_seen.stop()
-    except Exception as error:  # the end of a process: the run's row says when it last lived
-        log.warning("last_seen.not_written", why=str(error))
-
-
-def signing_secret(settings: Settings, directory: Path) -> bytes:
-    """The secret of JWT_SECRET, or one that was made once for this data directory. Raises: SecretUnusable."""
-    if settings.jwt_secret is not None:
-        return settings.jwt_secret.get_secret_value().encode()
-    return jwt_secret(directory)
 
 
 def log_event(name: str, error: BaseException | None = None, **facts: object) -> None:
@@ -379,9 +255,9 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
     caps = SocketCaps(_sockets_max(settings), settings.ws_max_per_user, settings.sockets_per_address_max)
     door = Door(settings.ws_connects_per_second, house.engine.drain.is_stopping)
     sockets = house.sockets
+    live = (stream_operations(sockets, caps, door), presence_operations(sockets), polling_operations(sockets))
     files = file_operations(settings, storage.uploads, storage.directory)
-    live = (stream_operations(sockets, caps), presence_operations(sockets), polling_operations(sockets), *files)
-    app = make_app(services, [*OPERATIONS, email_operations(house.post_office), *live])
+    app = make_app(services, [*OPERATIONS, email_operations(house.post_office), *live, *files])
     add_socket_route(app, sockets, Admission(tickets, origins, proxies, caps, door, settings.ws_compression))
     return app, development
 

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 import trio
 
+from greenroom.attachments import blobs_of
 from greenroom.secret_file import jwt_secret
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import AsyncioBridge, open_asyncio_bridge
@@ -26,6 +27,7 @@ from greenroom.storage.postgres.outbox import Outbox
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.preferences import StoredPreferences
 from greenroom.storage.postgres.sessions import Sessions
+from greenroom.storage.postgres.uploads import Uploads
 from greenroom.storage.postgres.user_streams import UserStreams
 from greenroom.storage.postgres.users import Users
 from greenroom.storage.postgres.visibility import Visibility
@@ -55,6 +57,7 @@ class Storage:
     visibility: Visibility
     committer: PostgresCommitter
     ids: Ids
+    uploads: Uploads
 
 
 def data_directory(settings: Settings) -> Path:
@@ -114,6 +117,7 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
             Visibility(postgres),
             PostgresCommitter(postgres),
             ids,
+            Uploads(postgres, blobs_of(settings, directory)),
         )
         await ids.fill()
         await storage.visibility.load()

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, EmailStr, Field, SecretStr, ValidationErro
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from greenroom.setting_types import (
+from greenroom.setting_kinds import (
     DatabaseUrl,
     FileTypes,
     HttpUrl,

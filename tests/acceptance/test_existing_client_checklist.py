@@ -1,7 +1,6 @@
 """What a server must do for the existing client to work end to end: existing-system.md section 2.9, point by point.
 
 The page here is what a browser makes of it: a session cookie on every request, its origin, a ticket for the socket.
-Points 6 (attachments, editing, deleting) and 11 (preferences) are not whole: what is missing of them has no route yet.
 """
 
 import pytest
@@ -144,6 +143,43 @@ async def test_point_6_the_page_lists_makes_opens_and_fills_conversations(server
     (stranger,) = await pages(server, fresh + 2)
     await stranger.ask("GET", f"/api/conversations/{room}", status=404)
     await stranger.ask("POST", path, {"content": "x"}, status=403)
+
+
+async def test_point_6_messages_have_files_and_are_edited_and_deleted(server, fresh):
+    page, other = await pages(server, fresh, fresh + 1)
+    room = await conversation(page, other)
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(100)
+    named = b'Content-Disposition: form-data; name="file"; filename="set.png"'
+    form = b"--b\r\n" + named + b"\r\n\r\n" + picture + b"\r\n--b--\r\n"
+    uploaded = await http(
+        server,
+        "POST",
+        "/api/messages/attachments",
+        form,
+        headers=page.headers | {"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert uploaded.status == 201
+    told = uploaded.json()["data"]
+    assert (told["originalName"], told["fileSize"], told["mimeType"]) == ("set.png", len(picture), "image/png")
+    body = {"content": "[File attachment]", "attachments": [told]}
+    sent = (await page.data("POST", f"/api/conversations/{room}/messages", body, 201))["message"]
+    (shown,) = (await other.data("GET", f"/api/conversations/{room}"))["messages"]
+    assert [one["url"] for one in shown["attachments"]] == [told["url"]]
+    assert (await other.ask("GET", told["url"])).body == picture
+    (stranger,) = await pages(server, fresh + 2)
+    await stranger.ask("GET", told["url"], status=404)
+    edited = (await page.data("PUT", f"/api/messages/{sent['id']}", {"content": "the set"}))["message"]
+    assert (edited["id"], edited["content"]) == (sent["id"], "the set")
+    await other.ask("PUT", f"/api/messages/{sent['id']}", {"content": "not mine"}, status=400)
+    await page.ask("PUT", f"/api/messages/{sent['id']}", {"content": ""}, status=400)
+    async with open_sockets() as nursery:
+        theirs = await other.open(nursery)
+        await page.data("DELETE", f"/api/messages/{sent['id']}")
+        gone = await theirs.expect("message")
+        assert (gone["data"]["action"], gone["data"]["messageId"]) == ("deleted", sent["id"])
+    shown = (await other.data("GET", f"/api/conversations/{room}"))["messages"]
+    assert "the set" not in str(shown)
+    await other.ask("GET", told["url"], status=404)
 
 
 async def test_point_7_what_is_sent_over_rest_is_told_to_the_others_and_not_shown_twice_to_its_sender(server, fresh):
