@@ -10,7 +10,15 @@ import re
 from functools import cache
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from greenroom.http.decode import INTEGER_MAX
@@ -91,6 +99,17 @@ class Output(BaseModel):
     """Base of what goes out."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True, frozen=True)
+
+
+class Form(Input):
+    """Base of what comes in as multipart/form-data."""
+
+
+BinaryText = Annotated[str, WithJsonSchema({"type": "string", "format": "binary"})]
+
+
+class FileBytes(Output):
+    """Stands for the bytes of a file."""
 
 
 class Meta(Output):

@@ -9,13 +9,21 @@ from typing import Any, Final, cast
 
 from pydantic import BaseModel
 from quart import Quart
-from quart_schema import QuartSchema, document_querystring, document_request, document_response, security_scheme, tag
+from quart_schema import (
+    DataSource,
+    QuartSchema,
+    document_querystring,
+    document_request,
+    document_response,
+    security_scheme,
+    tag,
+)
 from quart_schema.extension import hide, operation_id
 from quart_schema.openapi import QUART_SCHEMA_OPERATION_ID_ATTRIBUTE, OpenAPIProvider
 from werkzeug.routing.converters import BaseConverter
 
 from greenroom import __version__
-from greenroom.http.models import Failure, Success
+from greenroom.http.models import Failure, FileBytes, Form, Success
 from greenroom.http.origins import SAFE_METHODS
 from greenroom.http.route import Operation
 
@@ -51,7 +59,8 @@ def describe(view: Callable[..., Any], operation: Operation, method: str, path: 
         security_scheme([{"bearer": []}, {"session": []}, *open_to_all])(view)
     body = operation.body or operation.reads_body
     if body is not None:
-        document_request(cast("Any", body))(view)
+        source = DataSource.FORM_MULTIPART if issubclass(body, Form) else DataSource.JSON
+        document_request(cast("Any", body), source=source)(view)
     if operation.query is not None:
         document_querystring(cast("Any", operation.query))(view)
     for status in (operation.status, operation.or_status):
@@ -138,6 +147,8 @@ def _tidy(operation: dict[str, Any], components: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         response["description"] = _MEANING.get(int(status), response["description"] or "Done.")
         content = response["content"]["application/json"]
+        if content["schema"].get("title") == FileBytes.__name__:
+            response["content"] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
         if content["schema"].get("title") == EVENT_TEXT:
             response["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
         if content["schema"].get("title") == Failure.__name__:

@@ -16,7 +16,7 @@ import trio
 from greenroom.actors.room.files import FILES_MAX, told_of
 from greenroom.http.errors import ApiError
 from greenroom.http.file_types import WrongType, clean_name, ending_of, type_of
-from greenroom.http.models import Output
+from greenroom.http.models import BinaryText, Form, Output
 from greenroom.http.multipart import FormFile, read_files
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.rest.media import media_operations
@@ -31,16 +31,16 @@ UPLOADS_PER_USER_AT_ONCE: Final = 3
 UNSENT_FILES_MAX: Final = 20  # as many bytes as this many of the largest files may wait to be sent, for each user
 
 
-class UploadForm(Output):
-    """multipart/form-data with the file."""
+class UploadForm(Form):
+    """The file."""
 
-    file: str
+    file: BinaryText
 
 
-class UploadsForm(Output):
-    """multipart/form-data with one file or several."""
+class UploadsForm(Form):
+    """One file or several."""
 
-    files: list[str]
+    files: list[BinaryText]
 
 
 class AttachmentList(Output):

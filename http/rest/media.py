@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from greenroom.http.errors import ApiError
 from greenroom.http.file_types import SHOWN_IN_PAGES
+from greenroom.http.models import FileBytes
 from greenroom.http.rest.rooms import now_ms
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.storage.blobs import Blobs
@@ -32,7 +33,7 @@ def media_operations(uploads: Uploads) -> Operations:
     """The operations over a store of files."""
     operations = Operations("messages")
 
-    @operations.get("/api/media/file/messages/{user}/{name}")
+    @operations.get("/api/media/file/messages/{user}/{name}", whole=FileBytes, or_status=206)
     async def get_file(call: Call) -> Answer:
         """A file of a message, as its upload named it. Part of it with `Range`."""
         user_id, name = call.text("user"), call.text("name")

@@ -152,6 +152,34 @@ async def test_a_file_is_sent_over_a_socket_too_once_and_by_its_uploader(live_ho
     assert (await live_house.post(f"/api/conversations/{room}/messages", 1, eleven)).status == 400
 
 
+async def test_a_page_uploads_and_shows_with_its_cookie_alone(house):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    session, _ = await house.house.storage.sessions.create(1, seconds=600)
+    cookie = {"Cookie": f"pitchey-session={session}"}
+    headers = cookie | {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    own = {"Origin": f"http://127.0.0.1:{house.port}"}
+    taken = await house.ask("POST", "/api/messages/attachments", None, form(("file", "a.png", PNG)), headers | own)
+    assert taken.status == 201, taken.json
+    for origin in ({}, {"Origin": "https://evil.example"}):
+        refused = await house.ask(
+            "POST", "/api/messages/attachments", None, form(("file", "a.png", PNG)), headers | origin
+        )
+        assert refused.status == 403
+    await sent(house, room, 1, taken)
+    assert (await got(house, taken.data["url"], None, **cookie))[:2] == (200, PNG)
+    assert (await got(house, taken.data["url"], None, Cookie="pitchey-session=other"))[0] == 401
+
+
+async def test_the_document_says_how_files_come_and_go(house):
+    document = (await house.get("/openapi.json")).json
+    body = document["paths"]["/api/messages/attachments"]["post"]["requestBody"]["content"]
+    assert list(body) == ["multipart/form-data"]
+    assert body["multipart/form-data"]["schema"]["properties"]["file"]["format"] == "binary"
+    got_file = document["paths"]["/api/media/file/messages/{user}/{name}"]["get"]["responses"]["200"]["content"]
+    assert got_file == {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+
+
 async def test_two_messages_that_are_sent_at_once_do_not_share_a_file(live_house):
     await live_house.people(1)
     room = await live_house.conversation(1)
