@@ -76,8 +76,26 @@ def v1_stored(room_id: int, message: StoredMessage, reader_id: int) -> bytes:
     if message.change:
         kind = f"message_{message.change}"
         return v1(kind, v1_change(message), room=room_id, seq=message.seq, ts=message.changed_at_ms)
-    item = v1_history_item(message, reader_id)
-    return v1("message", item, room=room_id, seq=item.pop("seq"), ts=item.pop("ts"))
+    if message.edited_at_ms is not None or message.deleted_at_ms is not None:
+        item = v1_history_item(message, reader_id)
+        return v1("message", item, room=room_id, seq=item.pop("seq"), ts=item.pop("ts"))
+    return v1_message(committed(room_id, message))[reader_id == message.sender_id]
+
+
+def committed(room_id: int, message: StoredMessage) -> MessageCommitted:
+    """A stored message as the event that told of it."""
+    return MessageCommitted(
+        room_id,
+        message.id,
+        message.seq,
+        message.sender_id,
+        message.sender_name,
+        message.client_id,
+        message.content,
+        message.created_at_ms,
+        is_from_rest=False,
+        attachments=message.attachments,
+    )
 
 
 def v1_change(change: StoredMessage) -> Json:
@@ -219,19 +237,7 @@ def compat_message(event: MessageCommitted) -> bytes:
 
 def compat_message_now(room_id: int, message: StoredMessage) -> bytes:
     """`new_message` of what a stored message says now."""
-    event = MessageCommitted(
-        room_id,
-        message.id,
-        message.seq,
-        message.sender_id,
-        message.sender_name,
-        message.client_id,
-        message.content,
-        message.created_at_ms,
-        is_from_rest=False,
-        attachments=message.attachments,
-    )
-    return compat_message(event)
+    return compat_message(committed(room_id, message))
 
 
 def compat_change(room_id: int, change: StoredMessage) -> bytes:

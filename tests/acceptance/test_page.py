@@ -194,6 +194,38 @@ def test_two_tabs_may_be_the_same_person(theatre: Theatre, title: str):
         expect(other.page.locator("#messages > .own")).to_have_count(2)
 
 
+CHANGE = """async ([title, body]) => {
+  const answer = await (await fetch("/api/conversations")).json();
+  const room = answer.data.conversations.find((one) => one.title === title).id;
+  const { data } = await (await fetch(`/api/conversations/${room}/messages`)).json();
+  const last = data.messages.filter((one) => !one.is_deleted).at(-1);
+  const headers = { "Content-Type": "application/json" };
+  const said = body === null ? {} : { body: JSON.stringify({ content: body }) };
+  const options = { method: body === null ? "DELETE" : "PUT", headers, ...said };
+  return (await fetch(`/api/messages/${last.id}`, options)).status;
+}"""
+
+
+def test_what_was_said_is_shown_as_it_stands_when_it_was_edited_or_deleted(theatre: Theatre, title: str):
+    with theatre.people() as people:
+        alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
+        alex.create(title)
+        sarah.join(title)
+        sarah.say("first")
+        sarah.say("helo")
+        alex.hears(["first", "helo"])
+        assert sarah.page.evaluate(CHANGE, [title, "hello"]) == 200  # by the cookie, which is of who came in last
+        for person in (alex, sarah):
+            person.hears(["first", "hello"])
+        assert sarah.page.evaluate(CHANGE, [title, None]) == 200
+        alex.say("on we go")
+        for person in (alex, sarah):
+            person.hears(["first", "deleted", "on we go"])
+        sarah.page.reload()
+        sarah.wait_live()
+        sarah.hears(["first", "deleted", "on we go"])
+
+
 def test_what_people_write_is_never_markup(theatre: Theatre):
     nasty = "<img src=x onerror=document.title='owned'> <b>bold</b> &amp; </li>"
     with theatre.people() as people:

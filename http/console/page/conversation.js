@@ -128,6 +128,14 @@ export class Conversation {
     if (!this._place.isAtEnd) this._miss(messages.filter((message) => message.sender !== this.client.user).length);
   }
 
+  changed(message) {
+    const element = this._elements.get(message.seq);
+    if (element === undefined) return;
+    this._element(message, element);
+    this._regroup(element);
+    this.marks();
+  }
+
   older(messages) {
     this._list.prepend(...messages.map((message) => this._element(message)));
     this._regroup();
@@ -248,7 +256,9 @@ export class Conversation {
     const element = reused || make("li");
     element.className = `message${isOwn ? " own" : ""}`;
     Object.assign(element.dataset, { seq: message.seq, sender: message.sender, at: message.ts, day: day(message.ts) });
-    element.replaceChildren(...this._inside(message.sender, name, message.ts, message.body, `seq ${message.seq}`));
+    const note = `seq ${message.seq}${message.edited && !message.deleted ? ", edited" : ""}`;
+    element.classList.toggle("deleted", Boolean(message.deleted));
+    element.replaceChildren(...this._inside(message.sender, name, message.ts, message.deleted ? "deleted" : message.body, note));
     this._elements.set(message.seq, element);
     return element;
   }

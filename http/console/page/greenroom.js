@@ -4,7 +4,7 @@
 //
 // - A room's messages come out in order, once each (log.js); a gap is filled from history before anything after it.
 // - What is sent is shown at once and reconciled by its clientId, one at a time per room and in order (outbox.js).
-// - Events, as CustomEvent: "state" {name, …}; "room" {room, kind, …}, kind one of messages, reset, older, pending,
+// - Events, as CustomEvent: "state" {name, …}; "room" {room, kind, …}, kind one of messages, changed, reset, older, pending,
 //   typing, marks, read, presence, member, joined, newest, refused; "membership" {room, change}: we ourselves came or went.
 // - Who is here is known while the line is up (isPresenceKnown): after a cut it is told anew.
 //
@@ -313,6 +313,18 @@ export class Client extends EventTarget {
     if (room.log.isLoaded && frame.seq === room.log.last + 1) this._gained(room, room.log.reach(frame.seq));
   }
 
+  // A place in the log, as a skip is; what it changes is changed at once, for the latest change counts.
+  _changed(frame, room) {
+    this._skip(frame, room);
+    this._change(room, { ...frame.data, seq: frame.seq, deleted: frame.type === "message_deleted" || frame.data.deleted });
+    this._fillSoon(room);
+  }
+
+  _change(room, change) {
+    const message = room.log.change(change);
+    if (message !== undefined) this._tell(room, "changed", { message });
+  }
+
   _gained(room, messages) {
     if (!messages.length) return;
     this._tell(room, "messages", { messages });
@@ -353,9 +365,16 @@ export class Client extends EventTarget {
       while (room.log.hasGap) {
         const after = room.log.last;
         const page = await this._history(room, { after, limit: BACKFILL_MESSAGES });
-        const gained = page.messages.flatMap((message) => room.log.apply(message));
-        if (!page.more && page.messages.length < BACKFILL_MESSAGES) gained.push(...room.log.reach(page.top));
+        const { messages, changes = [], skip = [] } = page;
+        const entries = [...messages, ...[...changes, ...skip.map((seq) => ({ seq }))].map(({ seq }) => ({ seq, isPassed: true }))];
+        const gained = [];
+        for (const entry of entries.sort((a, b) => a.seq - b.seq)) {
+          if (!entry.isPassed) gained.push(...room.log.apply(entry));
+          else if (entry.seq === room.log.last + 1) gained.push(...room.log.reach(entry.seq));
+        }
+        if (!page.more && entries.length < BACKFILL_MESSAGES) gained.push(...room.log.reach(page.top));
         this._gained(room, gained);
+        for (const change of changes) this._change(room, { ...change, deleted: change.change === "deleted" || change.deleted });
         if (room.log.last === after) break; // no progress: the next event or reconnect tries again
       }
     } catch (fault) {
@@ -478,6 +497,8 @@ const HANDLERS = {
   live: Client.prototype._live,
   gap: Client.prototype._gap,
   message: Client.prototype._message,
+  message_edited: Client.prototype._changed,
+  message_deleted: Client.prototype._changed,
   skip: Client.prototype._skip,
   typing: Client.prototype._typing,
   receipts: Client.prototype._receipts,

@@ -47,6 +47,16 @@ export class RoomLog {
     return this._drain();
   }
 
+  // A message that the run has, or that waits, says something else; the latest change counts. Returns the message, if it
+  // is in the run.
+  change({ seq, of, body = "", deleted }) {
+    const inRun = this.messages.find((known) => known.seq === of);
+    const message = inRun || this.ahead.get(of);
+    if (message === undefined || seq <= (message.changedAt || 0)) return undefined;
+    Object.assign(message, { body, changedAt: seq, edited: message.edited || true, deleted: deleted || message.deleted });
+    return inRun;
+  }
+
   // There is nothing for us up to *seq* beyond what we have. Returns what the run gained.
   reach(seq) {
     if (!this.isLoaded || seq <= this.last) return [];

@@ -235,7 +235,7 @@ function notice(...words) {
 function roomChanged(event) {
   const { room, kind } = event;
   if (kind === "presence") for (const person of [...room.online.values(), ...room.away.values()]) if (person.name) names.set(person.user, person.name);
-  if (["newest", "messages", "joined", "read", "reset", "marks"].includes(kind)) drawRooms();
+  if (["newest", "messages", "changed", "joined", "read", "reset", "marks"].includes(kind)) drawRooms();
   if (kind === "member") {
     learn(room.id);
   }
@@ -245,6 +245,7 @@ function roomChanged(event) {
     conversation.gained(event.messages);
     announce(event.messages);
   }
+  if (kind === "changed") conversation.changed(event.message);
   if (kind === "reset") conversation.redraw();
   if (kind === "older") conversation.older(event.messages);
   if (kind === "pending") conversation.pending(event.item, event.isGone);
