@@ -1,10 +1,11 @@
 """Blobs: bytes under a key, written whole or not at all, read in parts. On the local disk, or in S3 and what speaks it.
 
-What is put is there when `put` returns, and nothing else is ever seen under its key. All calls run in threads, a few at
-a time (obstore's own waiting ones need asyncio), and none longer than BLOB_SECONDS_MAX.
+What is put is there when `put` returns, whatever ends then, and nothing else is ever seen under its key. All calls run
+in threads, a few at a time (obstore's own waiting ones need asyncio), and none longer than BLOB_SECONDS_MAX.
 """
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
@@ -22,15 +23,22 @@ CALLS_AT_ONCE: Final = 8
 
 
 class Blobs:
-    """Over any store of obstore."""
+    """Over any store of obstore. folder: of one on the local disk."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, folder: Path | None = None) -> None:
         self._store = store
+        self._folder = folder
         self._calls = trio.CapacityLimiter(CALLS_AT_ONCE)
 
     async def put(self, key: str, file: BinaryIO) -> None:
         """Store what *file* holds from where it stands. Raises: StorageUnavailable: it may be stored, or not."""
-        await self._call(lambda: obstore.put(self._store, key, file))
+
+        def put() -> None:
+            obstore.put(self._store, key, file)
+            if self._folder is not None:
+                _write_through(self._folder, key)
+
+        await self._call(put)
 
     async def read(self, key: str, start: int, length: int) -> bytes:
         """A part, which must lie within. Raises: StorageUnavailable, also when there is no such blob."""
@@ -55,10 +63,21 @@ class Blobs:
             raise StorageUnavailable(f"the blob store does not answer within {BLOB_SECONDS_MAX:g} s") from None
 
 
+def _write_through(folder: Path, key: str) -> None:
+    """Have the disk hold the file and its name, so that the power may go: the store leaves that to the system."""
+    path = folder / key
+    for place in (path, *path.parents[: len(Path(key).parts)]):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def on_disk(folder: Path) -> Blobs:
     """In *folder*, which is made; its parent must be nobody else's. Raises: OSError."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    return Blobs(LocalStore(folder, automatic_cleanup=True))
+    return Blobs(LocalStore(folder, automatic_cleanup=True), folder)
 
 
 def in_s3(bucket: str, *, endpoint: str | None, region: str, access_key: str, secret_key: str) -> Blobs:

@@ -98,6 +98,18 @@ async def test_on_disk_nothing_is_left_of_what_is_gone_and_nobody_else_may_look(
     assert list((tmp_path / "blobs").iterdir()) == []
 
 
+async def test_on_disk_a_file_and_the_way_to_it_are_written_through(tmp_path, monkeypatch):
+    written, fsync = [], os.fsync
+
+    def watched(descriptor):
+        written.append(os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(f"{tmp_path}/"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    await on_disk(tmp_path / "blobs").put("messages/7/a.png", file_of(b"x"))
+    assert written == ["blobs/messages/7/a.png", "blobs/messages/7", "blobs/messages", "blobs"]
+
+
 async def test_in_s3_a_wrong_secret_is_a_store_that_is_away(s3):
     endpoint, access_key, secret_key = s3
     blobs = in_s3(BUCKET, endpoint=endpoint, region=REGION, access_key=access_key, secret_key=secret_key[::-1])
