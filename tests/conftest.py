@@ -49,7 +49,7 @@ _SEED = os.environ.get("GREENROOM_SEED", "")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of whoever runs the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else none of our processes would hear Ctrl-C
 
-settings.register_profile("greenroom", derandomize=not _SEED)
+settings.register_profile("greenroom", derandomize=not _SEED, deadline=None)  # speed is for bench/
 settings.load_profile("greenroom")
 
 

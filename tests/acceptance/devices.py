@@ -213,6 +213,8 @@ class Device(Holder):
         if cursor:
             self.cursor = cursor
             for part in cursor.split("~")[1:]:
+                if part.startswith("u"):  # where the user's stream is: not played here
+                    continue
                 room, seq, _ = map(int, part.split("."))
                 self._stands(room, seq)
 

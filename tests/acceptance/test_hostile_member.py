@@ -191,4 +191,4 @@ async def test_who_is_out_gets_nothing_of_what_is_said_meanwhile_whatever_they_t
     for number in range(TIMES):
         times = [row["seq"] for row in log if row["content"].startswith(f"secret-{number}-")]
         written = [row["sender_id"] for row in log if times[0] < row["seq"] < times[-1]]
-        assert set(written) == {talker}, "somebody who is out has said something"
+        assert set(written) <= {talker}, "somebody who is out has said something"
