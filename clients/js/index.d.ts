@@ -30,6 +30,16 @@ export interface Said {
   isOwn: boolean;
   messageId: number;
   isDeleted: boolean;
+  attachments: Attachment[];
+}
+
+/** A file of a message. url: relative to the server. */
+export interface Attachment {
+  key: string;
+  url: string;
+  originalName: string;
+  fileSize: number;
+  mimeType: string;
 }
 
 /**

@@ -377,9 +377,9 @@ export class Client {
     return [...shown, ...after, ...skip.map((seq) => ({ seq, said: null }))].sort((a, b) => a.seq - b.seq);
   }
 
-  _said(roomId, { seq, ts }, { id = 0, sender, senderName, body, clientId = null, deleted }) {
+  _said(roomId, { seq, ts }, { id = 0, sender, senderName, body, clientId = null, deleted, attachments = [] }) {
     const said = { type: "said", roomId, seq, senderId: sender, sender: senderName || `user ${sender}`, body, atMs: ts, clientId };
-    return { ...said, isOwn: sender === this.userId, messageId: id, isDeleted: deleted !== undefined };
+    return { ...said, isOwn: sender === this.userId, messageId: id, isDeleted: deleted !== undefined, attachments };
   }
 
   _tellSaid(told) {

@@ -19,7 +19,7 @@ new Client({ url: "http://127.0.0.1:8787", token: () => 42 });
 function show(event: Event): string {
   switch (event.type) {
     case "said":
-      return `${event.sender}: ${event.body} (${event.seq}, ${event.clientId ?? "of another"})`;
+      return `${event.sender}: ${event.body} (${event.seq}, ${event.clientId ?? "of another"}, ${event.attachments[0]?.url})`;
     case "changed":
       return `${event.of}: ${event.body ?? "deleted"} (${event.messageId})`;
     case "presence":

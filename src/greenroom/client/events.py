@@ -39,7 +39,10 @@ class Entered:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message, as it stands when it is told. is_own: by this user, from whatever device. is_deleted: it is empty."""
+    """A message, as it stands when it is told. is_own: by this user, from whatever device. is_deleted: it is empty.
+
+    attachments: its files, as docs/wire-protocol.md says.
+    """
 
     room_id: int
     seq: int
@@ -51,6 +54,7 @@ class Said:
     is_own: bool
     message_id: int = 0
     is_deleted: bool = False
+    attachments: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ def said(room_id: int, head: Frame, body: Frame, user_id: int) -> Said:
         body["sender"] == user_id,
         body.get("id", 0),
         "deleted" in body,
+        tuple(body.get("attachments", ())),
     )
 
 
