@@ -5,6 +5,7 @@ comes with it; whoever may not have a file is told what is told of one that is n
 """
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import quote
@@ -17,7 +18,8 @@ from greenroom.http.route import Answer, Call, Operations
 from greenroom.storage.blobs import Blobs
 from greenroom.storage.postgres.uploads import Upload, Uploads
 
-PART_BYTES: Final = 512 * 1024  # read and held at once, for each answer
+PART_BYTES: Final = 256 * 1024  # read and held at once, for each answer
+ANSWERS_PER_USER_AT_ONCE: Final = 16  # a browser asks for six at a time
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 _NAME: Final = re.compile(r"[0-9]{1,16}-[0-9a-f]{32}\.[a-z0-9]{1,10}")
 _HEADERS: Final = {
@@ -31,7 +33,7 @@ _HEADERS: Final = {
 
 def media_operations(uploads: Uploads) -> Operations:
     """The operations over a store of files."""
-    operations = Operations("messages")
+    operations, under_way = Operations("messages"), Counter[int]()
 
     @operations.get("/api/media/file/messages/{user}/{name}", whole=FileBytes, or_status=206)
     async def get_file(call: Call) -> Answer:
@@ -42,12 +44,14 @@ def media_operations(uploads: Uploads) -> Operations:
             upload = await uploads.shown(f"messages/{user_id}/{name}", call.user_id, now_ms(call))
         if upload is None:
             raise ApiError("FILE_NOT_FOUND", "there is no such file, or not for you")
-        return await _file(call, upload, uploads.blobs)
+        if under_way[call.user_id] >= ANSWERS_PER_USER_AT_ONCE:
+            raise ApiError("RATE_LIMIT_EXCEEDED", "too many files at once: take some first", retry_after=1)
+        return await _file(call, upload, uploads.blobs, under_way)
 
     return operations
 
 
-async def _file(call: Call, upload: Upload, blobs: Blobs) -> Answer:
+async def _file(call: Call, upload: Upload, blobs: Blobs, under_way: Counter[int]) -> Answer:
     tag = f'"{upload.key.rpartition("/")[2]}"'
     headers = {**_HEADERS, "ETag": tag, "Content-Disposition": _disposition(upload)}
     if tag in call.request.headers.get("If-None-Match", ""):
@@ -62,15 +66,20 @@ async def _file(call: Call, upload: Upload, blobs: Blobs) -> Answer:
     first = b""
     if call.request.method != "HEAD":  # before the status goes out: it may be that the store is away
         first = await blobs.read(upload.key, start, min(PART_BYTES, end - start))
-    parts = _parts(blobs, upload.key, first, start, end)
-    return Answer(status=status, headers=headers, parts=parts, content_type=upload.type)
 
+    async def parts() -> AsyncIterator[bytes]:
+        under_way[call.user_id] += 1
+        try:
+            if first:
+                yield first
+                for at in range(start + len(first), end, PART_BYTES):
+                    yield await blobs.read(upload.key, at, min(PART_BYTES, end - at))
+        finally:
+            under_way[call.user_id] -= 1
+            if not under_way[call.user_id]:
+                del under_way[call.user_id]
 
-async def _parts(blobs: Blobs, key: str, first: bytes, start: int, end: int) -> AsyncIterator[bytes]:
-    if first:
-        yield first
-        for at in range(start + len(first), end, PART_BYTES):
-            yield await blobs.read(key, at, min(PART_BYTES, end - at))
+    return Answer(status=status, headers=headers, parts=parts(), content_type=upload.type)
 
 
 def _range(header: str | None, size: int) -> tuple[int, int] | None:

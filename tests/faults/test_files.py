@@ -332,6 +332,28 @@ async def test_so_many_uploads_at_once_and_no_more(live_house):
             await trio.sleep(0.1)
 
 
+async def test_who_asks_for_files_and_does_not_take_them_has_so_many_places(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    taken = await upload(live_house, 1, b"%PDF-" + b"x" * 10_000_000, "large.pdf")
+    await sent(live_house, room, 1, taken)
+    address = taken.data["url"]
+    lines = []
+    for _ in range(16):
+        lines.append(await connect_tcp(live_house.port, receive_buffer=4096))
+        head = f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {live_house.token(1)}\r\n\r\n"
+        await send_all(lines[-1], head.encode())
+        await head_of_answer(lines[-1], 200)
+    refused = await http(live_house, "GET", address, user=1)
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    assert (await http(live_house, "GET", address, user=2)).status == 200
+    for line in lines:
+        line.close()
+    with trio.fail_after(20):
+        while (await http(live_house, "GET", address, user=1)).status != 200:  # noqa: ASYNC110
+            await trio.sleep(0.2)
+
+
 # -- what is not taken ------------------------------------------------------------------------------------------------
 
 
