@@ -13,8 +13,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUDGET_SECONDS ?=
-# Most tests wait for something: two at a time keep half of two cores busy. WORKERS=0 for one, in this process (a debugger).
-WORKERS ?= 3
+# Most tests wait for something: four at a time keep two cores busy. WORKERS=0 for one, in this process (a debugger).
+WORKERS ?= 4
 ONLY ?=
 ARGS ?=
 
