@@ -7,8 +7,10 @@ Clients know it in several shapes (`http/rest/preference_shapes.py`); each name 
     categories.ndas.email     a channel, for what is about NDAs
     categories.ndas           NDAs at all, beyond the application: any of e-mail, push and text
 
-What says in a place what stands there already changes nothing: a client may send all it was given with one field
-changed, under whichever of its names. What it changes is there afterwards under every name, or nothing was changed.
+A change holds afterwards in every place that it names, or nothing was changed: so the same change again is none.
+A client may send all it was given with one field changed, under whichever of its names, if it says what it was given:
+then the old values under the other names yield (`settled`). What is stored by now never decides that: else what was
+changed would, sent again, look like the old one of two values, and be undone.
 """
 
 from collections.abc import Iterable
@@ -135,7 +137,8 @@ class Contradiction(Exception):
     """Two fields of one change cannot both be so. names: as they were sent."""
 
     def __init__(self, names: list[str]) -> None:
-        super().__init__(f"{' and '.join(names)} contradict each other: send one of them")
+        what_to_do = "send one of them, or the revision of what you read"
+        super().__init__(f"{' and '.join(names)} contradict each other: {what_to_do}")
 
 
 def read(preferences: Preferences, place: str) -> Value:
@@ -149,17 +152,33 @@ def read(preferences: Preferences, place: str) -> Value:
     return found
 
 
+def settled(changes: Iterable[Change], given: Preferences) -> list[Change]:
+    """*changes* without those that say what was *given* to their sender where another one says something new."""
+    named = list(changes)
+    new = [change for change in named if read(given, change.place) != change.value]
+    return [
+        change
+        for change in named
+        if read(given, change.place) != change.value or not any(_touch(change.place, other.place) for other in new)
+    ]
+
+
 def changed(before: Preferences, changes: Iterable[Change]) -> Preferences:
-    """*before* with *changes*, of which what is so already is none. Raises: Contradiction."""
-    real = [change for change in changes if read(before, change.place) != change.value]
-    after = before
-    for change in sorted(real, key=lambda change: _is_whole(before, change.place)):  # single channels first
+    """*before* with *changes*, which all hold then. Raises: Contradiction."""
+    named, after = list(changes), before
+    for change in sorted(named, key=lambda change: _is_whole(before, change.place)):  # single channels first
         if read(after, change.place) != change.value:
             after = _put(after, change.place.split("."), change.value)
-    for change in real:
+    for change in named:
         if read(after, change.place) != change.value:
-            raise Contradiction([other.name for other in real if _touch(other.place, change.place)])
+            raise Contradiction(_against(change, named))
     return after
+
+
+def _against(change: Change, named: list[Change]) -> list[str]:
+    """The names of *change* and of those that say otherwise."""
+    others = [other for other in named if _touch(other.place, change.place) and other.value != change.value]
+    return list(dict.fromkeys([change.name, *(other.name for other in others)]))
 
 
 def _is_whole(preferences: Preferences, place: str) -> bool:

@@ -5,11 +5,16 @@
     the live system's matrix    emailEnabled …; investmentAlerts {email, push, in_app, sms} …
     the user settings' matrix   categories {ndas {email, inApp, push, sms} …}, quietHours {…}, frequency
 
-An answer has all of them, and what comes in may be of any: only the fields that it names are changed, and what it says
-that is so already is no change. So a client may send back all that it was given with one field changed.
+An answer has all of them, and what comes in may be of any: only the fields that it names are changed. An answer has a
+`revision` too, which says what was answered: a client may send back all that it was given with one field changed, and
+the revision tells the new value from the old one under the other names. It is that state itself, packed, so it is never
+out of date, and the same body means the same however often and whenever it comes.
 """
 
+import base64
+import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
@@ -20,8 +25,10 @@ from pydantic import (
     Field,
     StrictBool,
     StringConstraints,
+    ValidationError,
     WithJsonSchema,
     create_model,
+    model_serializer,
 )
 from pydantic.alias_generators import to_camel
 
@@ -33,6 +40,7 @@ from greenroom.actors.notifier.preferences import (
     Preferences,
     Topics,
     read,
+    settled,
 )
 from greenroom.actors.notifier.quiet_hours import zone_of
 from greenroom.http.models import Input, OwnId
@@ -79,12 +87,20 @@ QUIET_HOURS: Final[Mapping[str, str]] = {
     "end_time": "quiet_hours.end",
     "timezone": "timezone",
 }
+REVISION_CHARACTERS_MAX: Final = 2048
+_UNPACKED_BYTES_MAX: Final = 8192  # all of it is about 1,700
 
 
 def _zone(name: str) -> str:
     if zone_of(name) is None:
         raise ValueError("this is no time zone of the IANA database, such as Europe/Berlin or UTC")
     return name
+
+
+def _revision(text: str) -> str:
+    if packed_in(text) is None:
+        raise ValueError("this is no revision that was answered: read the preferences again, or leave it out")
+    return text
 
 
 _HOURS_AND_MINUTES: Final = r"([01][0-9]|2[0-3]):[0-5][0-9]"
@@ -121,6 +137,11 @@ class _Part(Input):
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_serializer
+    def _what_was_sent(self) -> dict[str, Any]:
+        """Under a key of idempotency null is not the same as nothing."""
+        return {name: getattr(self, name) for name in _sent(self)}
+
 
 def _named(name: str, places: Mapping[str, str], what: str) -> type[_Part]:
     """A model with a field for each name, of the type of its place; which were sent is in `model_fields_set`."""
@@ -155,6 +176,12 @@ _Shapes: Final = _of(
         "categories": _Categories,
         "quiet_hours": _QuietHours,
         "user_id": Annotated[OwnId | None, Field(description="may only be oneself")],
+        "revision": Annotated[
+            str,
+            StringConstraints(max_length=REVISION_CHARACTERS_MAX),
+            AfterValidator(_revision),
+            Field(description="of what was read: there its old values yield to new ones under other names"),
+        ],
         **dict.fromkeys(ALERTS, _Row),
     },
     _WHAT,
@@ -168,13 +195,19 @@ PreferencesWrite: Final[type[BaseModel]] = _of(
 )
 
 
-def changes_of(write: BaseModel) -> Iterator[Change]:
-    """What a write names."""
+def changes_of(write: BaseModel) -> list[Change]:
+    """What a write changes: what it names, without what its sender was given and says something new about."""
+    revision = getattr(write, "revision", None) or getattr(getattr(write, "preferences", None), "revision", None)
+    given, named = packed_in(revision or ""), list(_named_by(write))
+    return named if given is None else settled(named, given)
+
+
+def _named_by(write: BaseModel) -> Iterator[Change]:
     yield from _changes(write, FLAT, "")
     for name in _sent(write):
         part = getattr(write, name)
         if name == "preferences":
-            yield from changes_of(part)
+            yield from _named_by(part)
         elif name == "categories":
             for category in _sent(part):
                 yield from _changes(getattr(part, category), _in(category), f"categories.{to_camel(category)}.")
@@ -204,6 +237,7 @@ def shown(preferences: Preferences, user_id: int) -> dict[str, Any]:
     alerts = {to_camel(name): _row(preferences, category, str) for name, category in ALERTS.items()}
     return {
         "userId": user_id,
+        "revision": packed(preferences),
         **flat,
         **alerts,
         "categories": {to_camel(category): _row(preferences, category, to_camel) for category in CATEGORIES},
@@ -213,3 +247,19 @@ def shown(preferences: Preferences, user_id: int) -> dict[str, Any]:
 
 def _row(preferences: Preferences, category: str, spell: Any) -> dict[str, Any]:
     return {spell(channel): read(preferences, place) for channel, place in _in(category).items()}
+
+
+def packed(preferences: Preferences) -> str:
+    """A revision: all of it in up to REVISION_CHARACTERS_MAX characters of base64url."""
+    text = json.dumps(preferences.model_dump(exclude_defaults=True), separators=(",", ":"))
+    return base64.urlsafe_b64encode(zlib.compress(text.encode())).rstrip(b"=").decode()
+
+
+def packed_in(revision: str) -> Preferences | None:
+    """What a revision says; None for what is none."""
+    try:
+        compressed = base64.urlsafe_b64decode(revision + "=" * (-len(revision) % 4))
+        text = zlib.decompressobj().decompress(compressed, _UNPACKED_BYTES_MAX)
+        return Preferences.model_validate_json(text)
+    except (ValueError, zlib.error, ValidationError):
+        return None

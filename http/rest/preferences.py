@@ -4,17 +4,17 @@ Whatever the method, only what is named is changed, all of it or nothing; the an
 for the first time has the defaults, which are stored with that. `preference_shapes.py` has the names.
 """
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import trio
-from pydantic import BaseModel
 
 from greenroom.actors.errors import Refused
 from greenroom.actors.notifier.commands import ChangePreferences
 from greenroom.actors.notifier.preferences import Change, Preferences
 from greenroom.http.models import Output
 from greenroom.http.rest.preference_shapes import PreferencesWrite, changes_of, shown
-from greenroom.http.rest.rooms import refusal, require_self
+from greenroom.http.rest.rooms import once, refusal, require_self
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX
 
@@ -41,20 +41,20 @@ async def get_preferences(call: Call) -> Answer:
 )
 async def put_preferences(call: Call) -> Answer:
     """Change what is named, in whatever shape."""
-    return await _put(call, call.body(PreferencesWrite))
+    return await _put(call, "PUT")
 
 
 @operations.post("/api/notifications/preferences", body=PreferencesWrite, answer=PreferencesAnswer)
 async def post_preferences(call: Call) -> Answer:
     """The same, as the live system has it: there quiet hours have no switch, and are on when both ends are set."""
-    return await _put(call, call.body(PreferencesWrite), has_switch=False)
+    return await _put(call, "POST", has_switch=False)
 
 
 @operations.patch("/api/notifications/preferences/{id}", body=PreferencesWrite, answer=PreferencesAnswer)
 async def patch_preferences(call: Call) -> Answer:
     """The same, as guide A has it; the id is one's own."""
     await require_self(call, call.id(), "the id in the path")
-    return await _put(call, call.body(PreferencesWrite))
+    return await _put(call, "PATCH")
 
 
 async def preferences_of(call: Call, user_id: int) -> Preferences | None:
@@ -63,13 +63,19 @@ async def preferences_of(call: Call, user_id: int) -> Preferences | None:
     return None if stored is None else Preferences.model_validate_json(stored)
 
 
-async def _put(call: Call, write: BaseModel, *, has_switch: bool = True) -> Answer:
+async def _put(call: Call, method: str, *, has_switch: bool = True) -> Answer:
+    write = call.body(PreferencesWrite)
     for claimed in (write, getattr(write, "preferences", None)):
         await require_self(call, getattr(claimed, "user_id", None), "userId")
-    changes = list(changes_of(write))
+    changes = changes_of(write)
     if not has_switch:
         changes += _switched(changes)
-    return _answer(call, await _change(call, *changes))
+
+    async def work() -> Answer:
+        return _answer(call, await _change(call, *changes))
+
+    answer = await once(call, f"{method} /api/notifications/preferences", write, work)
+    return replace(answer, top=cast("dict[str, Any]", answer.data))  # only `data` is kept under a key
 
 
 def _switched(changes: list[Change]) -> list[Change]:

@@ -1,12 +1,22 @@
 """How one wants to be told: one stored set, written in any shape and read in each, or refused and nothing changed."""
 
+import base64
 import random
+import zlib
 
 import pytest
 import trio
 
-from greenroom.actors.notifier.preferences import DEFAULTS
-from greenroom.http.rest.preference_shapes import ALERTS, CATEGORIES, FLAT, shown
+from greenroom.actors.notifier.preferences import CHANNELS, DEFAULTS, Categories, Change, Topics, changed, read
+from greenroom.http.rest.preference_shapes import (
+    ALERTS,
+    CATEGORIES,
+    FLAT,
+    REVISION_CHARACTERS_MAX,
+    packed,
+    packed_in,
+    shown,
+)
 from greenroom.storage.postgres.api_keys import ApiKeys
 
 PATH = "/api/notifications/preferences"
@@ -33,7 +43,7 @@ def differences(before, after, at=""):
     for name, value in after.items():
         if isinstance(value, dict):
             found |= differences(before[name], value, f"{at}{name}.")
-        elif before[name] != value:
+        elif before[name] != value and name != "revision":
             found[f"{at}{name}"] = value
     return found
 
@@ -149,6 +159,89 @@ async def test_any_fields_in_any_shapes_one_after_the_other_are_each_read_back(h
         now = await put(house, body, path=chance.choice([PATH, SETTINGS]))
         assert at(now, path) is value, (turn, path, body)
         assert await preferences(house) == now
+        assert await put(house, body, path=chance.choice([PATH, SETTINGS])) == now, "again is harmless"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("emailNotifications",), False),
+        (("emailEnabled",), False),
+        (("marketing",), True),
+        (("ndaNotifications",), False),
+        (("categories", "investments", "push"), False),
+        (("investmentAlerts", "push"), False),
+        (("quietHours", "timezone"), "Europe/Berlin"),
+        (("frequency",), "never"),
+    ],
+)
+async def test_the_same_body_again_is_harmless_also_after_others_and_the_way_back_is_open(house, path, value):
+    """A retry must never turn what was declined into what was wanted."""
+    await house.people(1)
+    first = await preferences(house)
+    body = with_one(first, path, value)
+    after = await put(house, body)
+    assert at(after, path) == value
+    for method in ("PUT", "PUT", "POST"):
+        assert await put(house, body, method=method) == after
+    others = await put(house, {"newPitchMatches": False})
+    assert others != after
+    assert await put(house, body) == after, "all of it was named"
+    house.house.system.kill(house.house.system.ref("notifier", 1))
+    assert await put(house, body) == after
+    assert await put(house, first) == first, "a page that holds the old revision still and takes its change back"
+
+
+async def test_without_the_revision_names_that_disagree_are_400_also_when_one_of_them_says_what_is_so(house):
+    await house.people(1)
+    first = await preferences(house)
+    for body in (
+        {**first, "emailNotifications": False},
+        {"email": True, "emailEnabled": False},
+        {"ndaNotifications": False, "categories": {"ndas": {"email": True}}},
+    ):
+        body.pop("revision", None)
+        for _ in range(2):
+            refused = await house.put(PATH, 1, body)
+            assert (refused.status, refused.code) == (400, "VALIDATION"), refused.json
+            assert "revision" in refused.message
+    for revision in ("", "x", "eJw", "é", first["revision"] + "A" * 3000, 7, None):
+        refused = await house.put(PATH, 1, {"sms": True, "revision": revision})
+        assert (refused.status, refused.code) == (400, "VALIDATION"), revision
+    bomb = base64.urlsafe_b64encode(zlib.compress(b" " * 1_000_000)).decode()
+    assert (await house.put(PATH, 1, {"sms": True, "revision": bomb})).status == 400
+    assert await preferences(house) == first
+
+
+async def test_a_revision_says_all_of_it_and_is_short():
+    everything = changed(DEFAULTS, [Change("n", place, not read(DEFAULTS, place)) for place in switches()])
+    everything = everything.model_copy(update={"timezone": "America/Argentina/ComodRivadavia", "digest": "never"})
+    for preferences_ in (DEFAULTS, everything):
+        assert packed_in(packed(preferences_)) == preferences_
+        assert len(packed(preferences_)) < REVISION_CHARACTERS_MAX
+
+
+def switches():
+    """Places that are on or off, none of them twice."""
+    cells = [f"categories.{category}.{channel}" for category in Categories.model_fields for channel in CHANNELS]
+    return [*CHANNELS, *cells, "quiet_hours.enabled", *(f"topics.{topic}" for topic in Topics.model_fields)]
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", PATH), ("PUT", SETTINGS), ("POST", PATH), ("PATCH", f"{PATH}/1")])
+async def test_under_a_key_a_change_is_made_once_and_its_answer_is_kept(house, method, path):
+    await house.people(1, 2)
+    key = {"Idempotency-Key": "k1"}
+    body = {"email": False, "quietHoursStart": None}
+    first = await house.ask(method, path, 1, body, key)
+    await put(house, {"email": True})
+    again = await house.ask(method, path, 1, body, key)
+    assert (again.status, again.json["preferences"], again.data) == (200, first.json["preferences"], first.data)
+    assert again.headers["idempotency-replay"] == "true"
+    assert (await preferences(house))["email"] is True, "it was not done again"
+    other = await house.ask(method, path, 1, {"email": False}, key)
+    assert (other.status, other.code) == (409, "CONFLICT"), "null is not the same as nothing"
+    if method != "PATCH":
+        assert (await house.ask(method, path, 2, {"push": False}, key)).status == 200, "of somebody else"
 
 
 def at(found, path):
@@ -311,7 +404,7 @@ async def test_who_sends_is_told_what_the_preferences_of_the_other_one_make_of_e
 
 async def test_every_name_of_every_shape_is_in_the_answer(house):
     found = shown(DEFAULTS, 1)
-    assert len(found) == len(FLAT) + len(ALERTS) + 3
+    assert len(found) == len(FLAT) + len(ALERTS) + 4
     assert len(found["categories"]) == len(CATEGORIES)
     for name in (
         "submissionStatusUpdates", "meetingReminders", "contractNotifications", "milestoneUpdates", "dealNotifications",
