@@ -2,10 +2,11 @@
 
 What greenroom does not have, the product's dashboard, is honestly empty in the right shape. Each answer says when to
 come again (`nextPollIn`, milliseconds). A part is read at most once in CACHE_SECONDS for each user,
-and kept for at most USERS_MAX; who may see a conversation is asked each time all the same.
+and kept for at most USERS_MAX; who may see a conversation is asked each time all the same. What the user does, or what
+becomes of what they may see (a block, a membership, a notification), is seen by their next poll, for which all is read.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 from greenroom.http.models import Id, Input, Output
 from greenroom.http.recent import Recent
@@ -25,6 +26,7 @@ USERS_MAX: Final = 256
 MESSAGES_MAX: Final = 50
 NOTIFICATIONS_MAX: Final = 50
 BUSY_MS, CALM_MS, IDLE_MS, LOOKED_AT_MS = 15_000, 30_000, 60_000, 5_000
+T = TypeVar("T")
 
 
 class DashboardMetrics(Output):
@@ -94,16 +96,22 @@ class SocketHealth(Output):
     timestamp: str
 
 
+class Versions(NamedTuple):
+    """What was counted before storage was asked: changes for users, and in rooms."""
+
+    of_users: int
+    of_rooms: int
+
+
 class States:
     """What polls are answered with, kept for as long as it may be old."""
 
     def __init__(self, sockets: SocketServices) -> None:
         self._sockets = sockets
-        # With the count of changes when it was read: what was edited or deleted since is not told any more.
-        self._messages: Recent[tuple[int, list[Row]]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
-        self._unread: Recent[int] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
-        self._notifications: Recent[dict[str, Any]] = Recent(CACHE_SECONDS["notifications"], USERS_MAX)
-        self._metrics: Recent[DashboardMetrics] = Recent(CACHE_SECONDS["dashboard"], USERS_MAX)
+        self._messages: Recent[tuple[Versions, list[Row]]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
+        self._unread: Recent[tuple[Versions, int]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
+        self._notifications: Recent[tuple[Versions, dict[str, Any]]] = Recent(CACHE_SECONDS["notifications"], USERS_MAX)
+        self._metrics: Recent[tuple[Versions, DashboardMetrics]] = Recent(CACHE_SECONDS["dashboard"], USERS_MAX)
 
     def now(self, next_poll_ms: int) -> dict[str, Any]:
         """What every answer says of itself."""
@@ -116,56 +124,73 @@ class States:
         if marks is None:
             return None
         key, now, changed = f"{user_id}/{room_id}", self._seconds(), self._sockets.hub.changed
-        version, rows = self._messages.get(key, now) or (0, None)
-        if rows is None or changed.since(room_id, version):
-            version = changed.version
-            page = await conversations.messages_page(room_id, user_id, MESSAGES_MAX, 0)
-            shown = [message for message in page if not message.is_hidden and message.deleted_at_ms is None]
-            rows = [message_row(message, room_id, user_id, marks) for message in _newest(shown)]
-            self._messages.put(key, (version, rows), now)
+        kept = self._kept(self._messages, key, user_id, now)
+        if kept is not None and not changed.since(room_id, kept[0].of_rooms):
+            return kept[1]
+        versions = self._versions()
+        page = await conversations.messages_page(room_id, user_id, MESSAGES_MAX, 0)
+        shown = [message for message in page if not message.is_hidden and message.deleted_at_ms is None]
+        rows = [message_row(message, room_id, user_id, marks) for message in _newest(shown)]
+        self._messages.put(key, (versions, rows), now)
         return rows
 
     async def unread_messages(self, user_id: int) -> list[Row]:
         """What others have said and the user has not read: the newest of it, over all conversations."""
-        now, changed = self._seconds(), self._sockets.hub.changed.version
-        version, rows = self._messages.get(str(user_id), now) or (0, None)
-        if rows is None or version != changed:
-            found = _newest(await self._sockets.conversations.unread_messages(user_id, MESSAGES_MAX))
-            page = sorted(found, key=lambda message: (message.conversation_id, message.seq))  # clocks order nothing
-            unread = ReadMarks(top_seq=0, read_seq=0, read_seq_of_others=0)
-            rows = [message_row(message, message.conversation_id, user_id, unread) for message in page]
-            self._messages.put(str(user_id), (changed, rows), now)
+        now, versions = self._seconds(), self._versions()
+        kept = self._kept(self._messages, str(user_id), user_id, now)
+        if kept is not None and kept[0].of_rooms == versions.of_rooms:  # nothing was edited or deleted
+            return kept[1]
+        found = _newest(await self._sockets.conversations.unread_messages(user_id, MESSAGES_MAX))
+        page = sorted(found, key=lambda message: (message.conversation_id, message.seq))  # clocks order nothing
+        unread = ReadMarks(top_seq=0, read_seq=0, read_seq_of_others=0)
+        rows = [message_row(message, message.conversation_id, user_id, unread) for message in page]
+        self._messages.put(str(user_id), (versions, rows), now)
         return rows
 
     async def unread_count(self, user_id: int) -> int:
         """How many messages the user has not read."""
-        now = self._seconds()
-        count = self._unread.get(str(user_id), now)
-        if count is None:
-            count = await self._sockets.conversations.unread_count(user_id)
-            self._unread.put(str(user_id), count, now)
+        now, versions = self._seconds(), self._versions()
+        kept = self._kept(self._unread, str(user_id), user_id, now)
+        if kept is not None:
+            return kept[1]
+        count = await self._sockets.conversations.unread_count(user_id)
+        self._unread.put(str(user_id), (versions, count), now)
         return count
 
     async def notifications(self, user_id: int) -> dict[str, Any]:
         """The unread notifications, and how many there are: `notifications` and `unreadCount` of an answer."""
-        now = self._seconds()
-        found = self._notifications.get(str(user_id), now)
-        if found is None:
-            stored, now_ms = self._sockets.notifications, self._sockets.clock.wall_milliseconds()
-            rows = await stored.page(user_id, now_ms, NOTIFICATIONS_MAX, 0, is_unread=True)
-            counts = await stored.counts(user_id, now_ms)
-            found = {"notifications": [notification_row(row) for row in rows], "unreadCount": counts.unread}
-            self._notifications.put(str(user_id), found, now)
+        now, versions = self._seconds(), self._versions()
+        kept = self._kept(self._notifications, str(user_id), user_id, now)
+        if kept is not None:
+            return kept[1]
+        stored, now_ms = self._sockets.notifications, self._sockets.clock.wall_milliseconds()
+        rows = await stored.page(user_id, now_ms, NOTIFICATIONS_MAX, 0, is_unread=True)
+        counts = await stored.counts(user_id, now_ms)
+        found = {"notifications": [notification_row(row) for row in rows], "unreadCount": counts.unread}
+        self._notifications.put(str(user_id), (versions, found), now)
         return found
 
     async def metrics(self, user_id: int) -> DashboardMetrics:
         """The numbers of the dashboard."""
-        now = self._seconds()
-        metrics = self._metrics.get(str(user_id), now)
-        if metrics is None:
-            metrics = DashboardMetrics(new_messages=await self.unread_count(user_id))
-            self._metrics.put(str(user_id), metrics, now)
+        now, versions = self._seconds(), self._versions()
+        kept = self._kept(self._metrics, str(user_id), user_id, now)
+        if kept is not None:
+            return kept[1]
+        metrics = DashboardMetrics(new_messages=await self.unread_count(user_id))
+        self._metrics.put(str(user_id), (versions, metrics), now)
         return metrics
+
+    def _versions(self) -> Versions:
+        return Versions(self._sockets.hub.changed_for.version, self._sockets.hub.changed.version)
+
+    def _kept(
+        self, recent: Recent[tuple[Versions, T]], key: str, user_id: int, now: float
+    ) -> tuple[Versions, T] | None:
+        """What is kept under *key*, unless something was changed for the user since."""
+        kept = recent.get(key, now)
+        if kept is None or self._sockets.hub.changed_for.since(user_id, kept[0].of_users):
+            return None
+        return kept
 
     def _seconds(self) -> float:
         return self._sockets.clock.wall_milliseconds() / 1000

@@ -17,27 +17,27 @@ from greenroom.storage.postgres.conversations import StoredMessage
 if TYPE_CHECKING:
     from greenroom.http.ws.hub import Hub
 
-ROOMS_KEPT: Final = 10_000
+IDS_KEPT: Final = 10_000
 
 
-class ChangedRooms:
-    """When something was changed in a room last. version: counts changes in all rooms."""
+class Changed:
+    """When something was changed last, in a room, or for a user. version: counts changes of all of them."""
 
     def __init__(self) -> None:
         self.version = 0
-        self._changed_at: dict[int, int] = {}  # room → version, of changes since `_forgotten_at`
+        self._changed_at: dict[int, int] = {}  # id → version, of changes since `_forgotten_at`
         self._forgotten_at = 0
 
-    def note(self, room_id: int) -> None:
+    def note(self, of_id: int) -> None:
         """Something was changed there just now."""
         self.version += 1
-        if len(self._changed_at) >= ROOMS_KEPT:
+        if len(self._changed_at) >= IDS_KEPT:
             self._changed_at, self._forgotten_at = {}, self.version
-        self._changed_at[room_id] = self.version
+        self._changed_at[of_id] = self.version
 
-    def since(self, room_id: int, version: int) -> bool:
-        """Whether what was asked of storage at *version* may be older than a change in the room."""
-        return self._changed_at.get(room_id, self._forgotten_at) > version
+    def since(self, of_id: int, version: int) -> bool:
+        """Whether what was asked of storage at *version* may be older than a change there."""
+        return self._changed_at.get(of_id, self._forgotten_at) > version
 
 
 def publish(hub: "Hub", event: MessageChanged, channel: Channel | None, members: Mapping[int, object]) -> None:

@@ -50,7 +50,8 @@ class Hub(Audience):
         self._compat_rooms: dict[Connection, set[int]] = {}
         self.small_rooms = SmallRooms()
         self.blocks = SocketBlocks()
-        self.changed = changes.ChangedRooms()
+        self.changed = changes.Changed()  # of rooms: messages
+        self.changed_for = changes.Changed()  # of users: what they may see, have read, or are told
         self.summaries = Summaries(self.blocks)
         self._walker = Walker(engine, self.blocks, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
@@ -257,6 +258,7 @@ class Hub(Audience):
             connection.write(frame, kind)
 
     def _publish_marker(self, event: MarkerMoved, channel: Channel | None) -> None:
+        self.changed_for.note(event.user_id)
         if channel is not None:
             self._tell_all(channel, events.v1_receipts(event))
         for message_id, author_id in event.messages:
@@ -313,6 +315,7 @@ class Hub(Audience):
                 connection.write(page_frame, CONTROL)
 
     def _publish_member(self, event: MemberChanged, channel: Channel | None, members: Mapping[int, object]) -> None:
+        self.changed_for.note(event.user_id)
         frame, known = events.v1_member(event), self.small_rooms.members.get(event.room_id)
         for connection in list(self._engine.connections_of(event.user_id)):
             if connection.session.is_v1:

@@ -48,6 +48,8 @@ class SocketStreams(Devices):
         self.on_notes: Callable[[int], None] = _nobody_folds
         # Called with two of whom neither may see the other any more, or each may again.
         self.on_sight_changed: Callable[[int, int], None] = lambda user_id, other_id: None
+        # Called with a user of whom something was stored: what was read of them before is out of date.
+        self.on_changed: Callable[[int], None] = lambda user_id: None
 
     # -- rooms --------------------------------------------------------------------------------------------------
 
@@ -64,6 +66,7 @@ class SocketStreams(Devices):
     def tell(self, user_id: int, epoch: int, told: list[UserEvent]) -> None:
         """These events are stored."""
         first, last = told[0].useq, told[-1].useq
+        self.on_changed(user_id)
         self._know(user_id, Standing(last, epoch))
         connections = self._engine.connections_of(user_id)
         if not connections:
@@ -82,6 +85,7 @@ class SocketStreams(Devices):
 
     def stands_at(self, user_id: int, standing: Standing) -> None:
         """So far the stream is by what is stored: whoever was told less is brought up."""
+        self.on_changed(user_id)
         self._know(user_id, standing)
         self._put_blocks(user_id, standing)
         for connection in list(self._engine.connections_of(user_id)):
@@ -92,6 +96,7 @@ class SocketStreams(Devices):
         were_apart = self._are_apart(user_id, other_id)
         self._blocks.changed(user_id, other_id, is_blocked=is_blocked)
         for one in (user_id, other_id):
+            self.on_changed(one)
             if one not in self._known and not self._engine.of_user(one):
                 self._blocks.drop(one)
         if self._are_apart(user_id, other_id) != were_apart:
@@ -109,6 +114,7 @@ class SocketStreams(Devices):
 
     def forget(self, user_id: int) -> None:
         """Ask storage, at the next coming."""
+        self.on_changed(user_id)
         self._known.pop(user_id, None)
 
     def _forget(self, user_id: int) -> None:

@@ -50,10 +50,54 @@ async def test_unread_messages_come_by_conversation_oldest_first_and_go_when_the
     ]
     assert (polled["unreadCount"], polled["nextPollIn"]) == (6, 15_000)
     await house.post(f"/api/conversations/{rooms[0]}/read", 1, {})
-    assert (await house.get("/api/poll/messages", 1)).data["unreadCount"] == 6, "kept for three seconds"
-    await trio.sleep(CACHE_SECONDS["messages"])
     polled = (await house.get("/api/poll/messages", 1)).data
     assert ({row["conversation_id"] for row in polled["messages"]}, polled["unreadCount"]) == ({rooms[1]}, 3)
+    await say(house, 2, rooms[1], "d")
+    assert (await house.get("/api/poll/messages", 1)).data["unreadCount"] == 3, "kept for three seconds"
+    await trio.sleep(CACHE_SECONDS["messages"])
+    assert (await house.get("/api/poll/messages", 1)).data["unreadCount"] == 4
+
+
+async def texts_polled(house, user, room):
+    """Of what was said, on each path that tells it."""
+    answers = [await house.get("/api/poll/all", user), await house.get("/api/poll/messages", user)]
+    if room is not None:
+        answers.append(await house.get("/api/poll/messages", user, conversation=room))
+    return [[row["content"] for row in answer.data["messages"]] for answer in answers]
+
+
+async def test_what_one_may_not_see_any_more_is_not_polled_from_the_moment_that_this_is_answered(house):
+    await house.people(1, 2, 3)
+    room = await house.conversation(1, 2, 3)
+    await say(house, 2, room, "of two")
+    assert await texts_polled(house, 3, room) == [["of two"]] * 3
+    await house.post("/api/users/2/block", 3, {})
+    assert await texts_polled(house, 3, room) == [[]] * 3
+    await house.delete("/api/users/2/block", 3)
+    assert await texts_polled(house, 3, room) == [["of two"]] * 3
+    await house.delete(f"/api/conversations/{room}/participants/3", 1)
+    assert await texts_polled(house, 3, None) == [[]] * 2
+    assert (await house.get("/api/poll/messages", 3)).data["unreadCount"] == 0
+
+
+async def test_what_one_does_with_a_notification_is_seen_by_ones_next_poll(house):
+    await house.people(1)
+
+    async def polled():
+        found = [(await house.get(f"/api/poll/{part}", 1)).data for part in ("all", "notifications")]
+        return [([row["title"] for row in one["notifications"]], one["unreadCount"]) for one in found]
+
+    ids = {}
+    for title in "abc":
+        sent = await house.post("/api/notifications/send", 1, {"title": title, "message": "m"})
+        ids[title] = sent.data["id"]
+        assert (await polled())[0][1] == len(ids)
+    await house.delete(f"/api/notifications/{ids['a']}", 1)
+    assert await polled() == [(["c", "b"], 2)] * 2
+    await house.ask("PUT", f"/api/notifications/{ids['b']}/read", 1)
+    assert await polled() == [(["c"], 1)] * 2
+    await house.ask("PUT", "/api/notifications/read-all", 1)
+    assert await polled() == [([], 0)] * 2
 
 
 async def test_one_conversation_is_polled_by_its_members_alone(house):
