@@ -139,10 +139,15 @@ class NotifierActor(Actor):
                 if before.digest != rules.digest_of(command):
                     return Refused(RefusalCode.CLIENT_ID_CONFLICT, "this key was used for another notification")
                 return Notified(before.id, is_duplicate=True)
-        unread = await self._unread_now() + 1
-        row = rules.row_of(command, self._ids.take_nowait(), self._user_id, self.ctx.now_ms())
+        now_ms, before_it = self.ctx.now_ms(), await self._unread_now()
+        is_over = command.expires_at_ms is not None and command.expires_at_ms <= now_ms
+        unread = before_it if is_over else before_it + 1
+        row = rules.row_of(command, self._ids.take_nowait(), self._user_id, now_ms)
         self.ctx.write(row)
-        self._append([self._next("notification", rules.notification_data(row, unread))])
+        if is_over:  # it is shown nowhere
+            self._append([self._next("notification_deleted", rules.changed_data((row.id,), unread))])
+        else:
+            self._append([self._next("notification", rules.notification_data(row, unread))])
         self._unread = unread
         if key is not None and row.sent_digest is not None:
             self._sent[key] = SentUnder(row.id, row.sent_digest)

@@ -20,7 +20,7 @@ from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.replay import PACK_BYTES_MAX, STORAGE_PAUSE_SECONDS, wait_drained
-from greenroom.runtime import StorageUnavailable
+from greenroom.runtime import Clock, StorageUnavailable
 from greenroom.storage.postgres.user_streams import Standing, UserEvent, UserStreams
 
 KNOWN_STREAMS_MAX: Final = 100_000
@@ -39,8 +39,9 @@ class UserCursor(NamedTuple):
 class SocketStreams(Devices):
     """All streams of this process."""
 
-    def __init__(self, engine: SocketEngine, streams: UserStreams, blocks: SocketBlocks) -> None:
+    def __init__(self, engine: SocketEngine, streams: UserStreams, blocks: SocketBlocks, clock: Clock) -> None:
         self._engine = engine
+        self._clock = clock
         self._blocks = blocks
         self._streams = streams
         self._known: OrderedDict[int, Standing] = OrderedDict()  # as far as was told, or read
@@ -191,7 +192,8 @@ class SocketStreams(Devices):
         """Everything after *useq*, then live."""
         while not connection.is_closing:
             try:
-                page = await self._streams.events_after(user_id, useq, PAGE_EVENTS)
+                now_ms = self._clock.wall_milliseconds()
+                page = await self._streams.events_after(user_id, useq, PAGE_EVENTS, now_ms)
             except StorageUnavailable:
                 await trio.sleep(STORAGE_PAUSE_SECONDS)
                 continue

@@ -80,9 +80,13 @@ class UserStreams:
         """The oldest *count* notes for a user. Raises: StorageUnavailable."""
         return [Note(*row) for row in await self._postgres.fetch("select_notes", user_id, count)]
 
-    async def events_after(self, user_id: int, useq: int, count: int) -> list[UserEvent]:
-        """The next *count* events that are still kept. Raises: StorageUnavailable."""
-        return [UserEvent(*row) for row in await self._postgres.fetch("select_user_events", user_id, useq, count)]
+    async def events_after(self, user_id: int, useq: int, count: int, now_ms: int) -> list[UserEvent]:
+        """The next *count* events that are still kept. Raises: StorageUnavailable.
+
+        In the place of a notification that is shown no more, expired or deleted, stands that it is gone.
+        """
+        rows = await self._postgres.fetch("select_user_events", user_id, useq, count, now_ms)
+        return [UserEvent(*row) for row in rows]
 
 
 async def write_users(connection: Any, writes: Iterable[UserWrite]) -> None:

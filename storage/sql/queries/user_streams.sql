@@ -50,6 +50,19 @@ select id, kind, conversation_id, seq, data, (extract(epoch from at) * 1000)::bi
 from user_notes where user_id = $1 order by id limit $2;
 
 -- name: select_user_events
--- A page of a user's stream after a useq.
-select useq, kind, conversation_id, data, (extract(epoch from at) * 1000)::bigint as at_ms
-from user_events where user_id = $1 and useq > $2 order by useq limit $3;
+-- A page of a user's stream after a useq. A notification that expired or was deleted since is only told to be gone.
+with page as materialized (
+    select e.useq, e.kind, e.conversation_id, e.data, (extract(epoch from e.at) * 1000)::bigint as at_ms,
+        coalesce((
+            select n.deleted_at is not null or n.expires_at <= to_timestamp($4::bigint / 1000.0)
+            from notifications n
+            where n.id = case when e.kind = 'notification' then (e.data::json ->> 'id')::bigint end
+        ), false) as is_gone
+    from user_events e where e.user_id = $1 and e.useq > $2 order by e.useq limit $3
+)
+select useq, case when is_gone then 'notification_deleted' else kind end as kind, conversation_id,
+    case when is_gone
+        then json_build_object('ids', json_build_array(data::json -> 'id'), 'unread', data::json -> 'unread')::text
+        else data
+    end as data, at_ms
+from page order by useq;
