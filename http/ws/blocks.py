@@ -1,7 +1,7 @@
 """Who of the people that are here blocks whom: what fan-out asks, without waiting.
 
     hides(a)          whose messages a is not shown: of those a `skip` stands in their place
-    are_apart(a, b)   one of them blocked the other: neither sees presence or typing of the other
+    are_apart(a, b)   one of them blocked the other: neither sees presence, typing or receipts of the other
 
 Loaded with a user's stream, before any of the user's sockets hears anything, and kept right by the notifiers' word.
 While nobody here blocks anybody, which is nearly always, asking is one look at an empty dict.
@@ -24,6 +24,10 @@ class SocketBlocks:
         self.version = 0  # counts changes
         self._changed_at: dict[int, int] = {}  # user → version, of changes since `_forgotten_at`
         self._forgotten_at = 0
+
+    def are_any(self) -> bool:
+        """Whether somebody here blocks, or is blocked."""
+        return bool(self._hides or self._blocked_by)
 
     def hides(self, user_id: int) -> frozenset[int]:
         """Whose messages this user, who is here, is not shown."""

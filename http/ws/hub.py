@@ -260,12 +260,14 @@ class Hub(Audience):
     def _publish_marker(self, event: MarkerMoved, channel: Channel | None) -> None:
         self.changed_for.note(event.user_id)
         if channel is not None:
-            self._tell_all(channel, events.v1_receipts(event))
+            self._tell_receipts(channel, event)
         for message_id, author_id in event.messages:
+            if self.blocks.are_apart(author_id, event.user_id):
+                continue
             if author_id in self.compat:
                 self.tell_compat(author_id, events.compat_read(event, message_id))
             if author_id in self.coming:
-                self.coming.keep(author_id, author_id, events.compat_read(event, message_id))
+                self.coming.keep(author_id, event.user_id, events.compat_read(event, message_id))
 
     def _publish_typing(self, event: TypingChanged, channel: Channel | None) -> None:
         if channel is None or not event.users:
@@ -335,11 +337,13 @@ class Hub(Audience):
             self.room_made(event.room_id, members)
         self.on_member_changed(event, known or self.small_rooms.members.get(event.room_id))
 
-    @staticmethod
-    def _tell_all(channel: Channel, frame: bytes) -> None:
-        """Ephemeral news for every v1 socket of the room, replaying or not."""
-        for connection in tuple(channel.attachments):  # a copy: it may be what closes a slow reader
-            connection.write(frame, EPHEMERAL)
+    def _tell_receipts(self, channel: Channel, event: MarkerMoved) -> None:
+        """Every v1 socket of the room, replaying or not; not those of whom a block parts from who has read."""
+        frame, has_blocks = events.v1_receipts(event), self.blocks.are_any()
+        # A copy: it may be what closes a slow reader.
+        for connection, attachment in tuple(channel.attachments.items()):
+            if not has_blocks or not self.blocks.are_apart(attachment.user_id, event.user_id):
+                connection.write(frame, EPHEMERAL)
 
     def _fell_behind(self, channel: Channel, attachment: Attachment) -> None:
         attachment.fall_out()

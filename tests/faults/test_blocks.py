@@ -76,7 +76,12 @@ async def hidden_over_http(house, room, message_ids):
     assert [row["seq"] for row in (await house.get(f"/api/conversations/{room}", 1)).data["messages"]] == [3]
     assert [(await house.get(f"/api/messages/{one}", 1)).status for one in message_ids] == [404, 200, 404]
     conversation = (await house.get("/api/conversations", 1)).data["conversations"][0]
-    assert (conversation["last_message"], conversation["unread_count"]) == (None, 1)
+    assert (conversation["last_message"], conversation["unread_count"]) == ("x", 1)
+    of_third = (await house.get("/api/conversations", 3)).data["conversations"][0]
+    assert of_third["last_message"] == HIDDEN
+    one = (await house.get(f"/api/conversations/{room}", 1)).data["conversation"]
+    for seen in (conversation, one):  # not when there was something that is hidden
+        assert seen["last_message_time"] == seen["updated_at"] == listed[0]["created_at"] < of_third["updated_at"]
     assert len((await house.get(f"/api/conversations/{room}/messages", 3)).data["messages"]) == 4
 
 
@@ -158,6 +163,47 @@ async def test_neither_sees_presence_or_typing_of_the_other_and_third_ones_see_b
         await pages[1].send({"type": "request_initial_data"})
         shown = (await pages[1].expect("initial_data"))["data"]["presence"]["users"]
         assert 1 not in {user["userId"] for user in shown}
+
+
+@pytest.mark.parametrize(("blocker", "blocked"), [(1, 2), (2, 1)])
+async def test_neither_hears_how_far_the_other_has_read_nor_finds_it_anywhere(live_house, blocker, blocked):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        one, other, third = [await ready(nursery, live_house, user, room) for user in (1, 2, 3)]
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.expect("connected")
+        for _ in range(3):
+            await one.ask("send", room, body="x")
+        await other.ask("read", room, seq=1)
+        await one.expect("receipts", data={"marks": {"2": 1}})
+        await page.expect("message_read")
+        assert (await read_by(live_house, one, room))["2"] == 1
+        await block(live_house, blocker, blocked)
+        positions = [await sock.settle() for sock in (one, other, third, page)]
+        await other.ask("read", room, seq=2)
+        await third.expect("receipts", data={"marks": {"2": 2}}, after=positions[2])
+        await one.settle()
+        await page.settle()
+        assert not [event for event in one.events[positions[0] :] if event["type"] == "receipts"]
+        assert not [event for event in page.events[positions[3] :] if "read" in event["type"]]
+        assert (await read_by(live_house, one, room)) == {"1": 0, "2": 0, "3": 0}
+        assert (await read_by(live_house, third, room, user=3)) == {"1": 0, "2": 2, "3": 0}
+        listed = (await live_house.get(f"/api/conversations/{room}/messages", 1)).data["messages"]
+        assert [row["is_read"] for row in listed] == [False] * len(listed)
+        await live_house.delete(f"/api/users/{blocked}/block", blocker)
+        await other.ask("read", room, seq=3)
+        await one.expect("receipts", data={"marks": {"2": 3}}, after=positions[0])
+        assert (await read_by(live_house, one, room))["2"] == 3
+
+
+async def read_by(house, sock, room, user=1):
+    """How far each has read, as one of them is told on both paths."""
+    people = (await house.get(f"/api/conversations/{room}/participants", user)).data["participants"]
+    told = {str(person["user_id"]): person["read_seq"] for person in people}
+    members = (await sock.ask("members", room))["data"]["members"]
+    assert {str(member["user"]): member["read"] for member in members} == told
+    return told
 
 
 async def test_all_devices_of_who_blocks_are_told_once_and_who_is_blocked_is_not(live_house):

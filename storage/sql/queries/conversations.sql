@@ -130,11 +130,16 @@ where m.id = $1
 
 -- name: select_conversation_of
 -- One conversation as one of its active members sees it. unread_count: messages of others after the read marker; at
--- most 100 are counted, among the newest 10,000 of the conversation.
+-- most 100 are counted, among the newest 10,000 of the conversation. The last message, and when there was something, are
+-- those of what the member is shown: hidden is the newest message when its sender is blocked.
 select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, me.read_seq,
     (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
-    (extract(epoch from c.updated_at) * 1000)::bigint as updated_at_ms,
-    (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
+    (extract(epoch from
+        case when hidden.id is null then c.updated_at else coalesce(last.created_at, c.created_at) end
+    ) * 1000)::bigint as updated_at_ms,
+    (extract(epoch from
+        case when hidden.id is null then c.last_message_at else last.created_at end
+    ) * 1000)::bigint as last_message_at_ms,
     left(last.content, 500) as last_message, last.sender_id as last_sender_id,
     (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
     (
@@ -151,10 +156,13 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
 from conversations c
 join participants me on me.conversation_id = c.id and me.user_id = $2 and me.is_active
 left join lateral (
-    select m.content, m.sender_id from messages m
+    select m.content, m.sender_id, m.created_at from messages m
     where m.conversation_id = c.id and m.seq > c.top_seq - 10000 and m.deleted_at is null
+        and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
     order by m.seq desc limit 1
-) last on not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = last.sender_id)
+) last on true
+left join messages hidden on hidden.id = c.last_message_id
+    and exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = hidden.sender_id)
 left join users other
     on not c.is_group and other.id = case when c.pair_low = $2 then c.pair_high else c.pair_low end
 where c.id = $1;
@@ -163,8 +171,12 @@ where c.id = $1;
 -- The conversations of a user, the one with the newest activity first; unread_count as in select_conversation_of.
 select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, me.read_seq,
     (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
-    (extract(epoch from c.updated_at) * 1000)::bigint as updated_at_ms,
-    (extract(epoch from c.last_message_at) * 1000)::bigint as last_message_at_ms,
+    (extract(epoch from
+        case when hidden.id is null then c.updated_at else coalesce(last.created_at, c.created_at) end
+    ) * 1000)::bigint as updated_at_ms,
+    (extract(epoch from
+        case when hidden.id is null then c.last_message_at else last.created_at end
+    ) * 1000)::bigint as last_message_at_ms,
     left(last.content, 500) as last_message, last.sender_id as last_sender_id,
     (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
     (
@@ -181,10 +193,13 @@ select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq
 from participants me
 join conversations c on c.id = me.conversation_id
 left join lateral (
-    select m.content, m.sender_id from messages m
+    select m.content, m.sender_id, m.created_at from messages m
     where m.conversation_id = c.id and m.seq > c.top_seq - 10000 and m.deleted_at is null
+        and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
     order by m.seq desc limit 1
-) last on not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = last.sender_id)
+) last on true
+left join messages hidden on hidden.id = c.last_message_id
+    and exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = hidden.sender_id)
 left join users other
     on not c.is_group and other.id = case when c.pair_low = $1 then c.pair_high else c.pair_low end
 where me.user_id = $1 and me.is_active
@@ -215,10 +230,15 @@ order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
 limit $2 offset $3;
 
 -- name: select_participants
--- The active members of a conversation with their names, for an active member only.
+-- The active members of a conversation with their names, for an active member only. How far somebody has read is not
+-- shown when one of the two has blocked the other: 0, as of who has read nothing.
 select p.user_id, coalesce(nullif(u.name, ''), u.external_id, 'user ' || u.id) as name, u.role as user_type,
-    p.role, p.read_seq, (extract(epoch from p.joined_at) * 1000)::bigint as joined_at_ms
+    p.role, case when apart.is_so then 0 else p.read_seq end as read_seq, (extract(epoch from p.joined_at) * 1000)::bigint as joined_at_ms
 from participants p join users u on u.id = p.user_id
+cross join lateral (
+    select exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = p.user_id)
+        or exists (select from user_blocks b where b.blocker_id = p.user_id and b.blocked_id = $2) as is_so
+) apart
 where p.conversation_id = $1 and p.is_active and p.user_id > $3
     and exists (select 1 from participants me where me.conversation_id = $1 and me.user_id = $2 and me.is_active)
 order by p.user_id limit $4;
@@ -228,10 +248,14 @@ order by p.user_id limit $4;
 select exists (select 1 from participants where conversation_id = $1 and user_id = $2 and is_active);
 
 -- name: select_read_marks
--- How far an active member and the others have read, and the newest seq; no row for who is not a member.
+-- How far an active member and the others have read, and the newest seq; no row for who is not a member. Those whom a
+-- block parts from the member do not count.
 select c.top_seq, me.read_seq,
     coalesce((
-        select max(p.read_seq) from participants p where p.conversation_id = c.id and p.user_id <> $2 and p.is_active
+        select max(p.read_seq) from participants p
+        where p.conversation_id = c.id and p.user_id <> $2 and p.is_active
+            and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = p.user_id)
+            and not exists (select from user_blocks b where b.blocker_id = p.user_id and b.blocked_id = $2)
     ), 0) as read_seq_of_others
 from conversations c
 join participants me on me.conversation_id = c.id and me.user_id = $2 and me.is_active
