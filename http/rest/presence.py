@@ -107,10 +107,11 @@ def presence_operations(sockets: SocketServices) -> Operations:
 
     @operations.post("/api/conversations/{id}/typing", body=TypingWrite, answer=TypingAnswer)
     async def type_in_conversation(call: Call) -> Answer:
-        """Tell the others of a conversation that one types, or stopped. In rooms of over 200 nobody is told."""
+        """Tell the others of a room of at most 200 that one types, or stopped; of who is invisible nobody is told."""
         take_command(call, sockets)
         is_typing = call.body(TypingWrite).is_typing
-        await ask_room(call, call.id(), Type(call.user_id, call.principal.name, is_typing))
+        is_told = is_typing and not sockets.presence.is_hiding(call.user_id)
+        await ask_room(call, call.id(), Type(call.user_id, call.principal.name, is_told))
         return Answer(TypingAnswer(conversation_id=call.id(), is_typing=is_typing))
 
     return operations

@@ -241,8 +241,9 @@ class CompatSession(SocketSession):
                 self.note_typing(room_id, is_on=False)
 
         assert self.user_id is not None
-        self.note_typing(room_id, is_on=is_typing)
-        self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_typing), noted)
+        is_told = is_typing and not self.services.presence.is_hiding(self.user_id)
+        self.note_typing(room_id, is_on=is_told)
+        self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_told), noted)
 
     def _mark_read(self, fields: dict[str, Any]) -> None:
         ids = [fields["messageId"]] if "messageId" in fields else fields.get("messageIds")

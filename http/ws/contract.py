@@ -62,6 +62,10 @@ class Session(Protocol):
         """Stop reading the connection for a while: it takes more of the loop than its share."""
         ...
 
+    def stop_typing_anywhere(self) -> None:
+        """The user, who hides from now on, types nowhere."""
+        ...
+
     def closed(self) -> None:
         """The connection is over; called once."""
         ...

@@ -15,7 +15,7 @@ from typing import Any, Final
 import trio
 
 from greenroom.actors.presence.actor import PresenceBoard
-from greenroom.actors.presence.commands import Device, Status
+from greenroom.actors.presence.commands import HIDING, Device, Status
 from greenroom.actors.presence.state import INVISIBLE, UNSAID, Wished, fold
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws import events
@@ -111,8 +111,15 @@ class SocketPresence(PresenceBoard):
         """Invisible counts before all else."""
         return INVISIBLE if user_id in self._visibility.invisible else self._wished.get(user_id, UNSAID)
 
+    def is_hiding(self, user_id: int) -> bool:
+        """By their own word they appear offline: what only somebody who is here does is not told of them."""
+        return self.wished_by(user_id).status in HIDING
+
     def wish(self, user_id: int, wished: Wished) -> None:
-        """Of who is invisible nothing more is kept."""
+        """Of who is invisible nothing more is kept. Who hides has stopped typing."""
+        if wished.status in HIDING:
+            for connection in self._engine.connections_of(user_id):
+                connection.session.stop_typing_anywhere()
         if wished == UNSAID or wished.status == "invisible":
             self._wished.pop(user_id, None)
         else:

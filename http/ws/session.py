@@ -103,8 +103,7 @@ class SocketSession:
 
     def closed(self) -> None:
         """The connection is over."""
-        for room_id in tuple(self._types_in or ()):
-            self.stop_typing(room_id)
+        self.stop_typing_anywhere()
         self.services.watches.end(self.connection)
         if self.is_present and self.user_id is not None:
             self.is_present = False
@@ -165,6 +164,11 @@ class SocketSession:
         if not any(isinstance(other, SocketSession) and other.types_in(room_id) for other in others):
             command = Type(self.user_id, self.name, is_typing=False)
             self.services.system.tell_or_bury(self.services.room(room_id).address, command)
+
+    def stop_typing_anywhere(self) -> None:
+        """End all that was begun here."""
+        for room_id in tuple(self._types_in or ()):
+            self.stop_typing(room_id)
 
     def ask(self, ref: Ref, command: Command[Any], reply_to: ReplyTo) -> None:
         """Have *reply_to* called with the room's answer; pauses this connection while the room is full."""

@@ -295,8 +295,8 @@ class V1Session(SocketSession):
         self.stop_typing(room_id)
 
     def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, is_on = room_of(frame), data_of(frame)["on"]
         assert self.user_id is not None
+        room_id, is_on = room_of(frame), data_of(frame)["on"] and not self.services.presence.is_hiding(self.user_id)
 
         def noted(value: object, error: BaseException | None) -> None:
             self.inflight -= 1

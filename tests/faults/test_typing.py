@@ -155,3 +155,33 @@ async def test_a_room_that_forgets_who_types_says_so(live_house, watched):
     await believe(watchers, 1)
     live_house.house.system.kill(live_house.house.sockets.room(room))
     await believe(watchers, seconds=2.5)
+
+
+@PROTOCOLS
+async def test_of_who_is_invisible_nothing_is_told_and_what_they_began_ends(live_house, watched, protocol):
+    nursery, room, watchers = watched
+    typist, other = [await open_as(nursery, live_house, user, room, protocol) for user in (4, 5)]
+
+    async def appear(status):
+        said = await live_house.post("/api/presence/update", 4, {"status": status})
+        assert said.status == 200, said.json
+
+    await appear("online")
+    await say(typist, room, protocol, is_on=True)
+    await believe(watchers, 4)
+    await appear("invisible")
+    await believe(watchers)
+    positions = [await sock.settle() for sock in watchers]
+    await say(typist, room, protocol, is_on=True)
+    typed = await live_house.post(f"/api/conversations/{room}/typing", 4, {"isTyping": True})
+    assert (typed.status, typed.data["isTyping"]) == (200, True), typed.json
+    await say(other, room, protocol, is_on=True)
+    await believe(watchers, 5)
+    for sock, position in zip(watchers, positions, strict=True):
+        told = [event for event in sock.events[position:] if "typing" in event["type"]]
+        assert "user-4" not in str(told)
+        assert "'userId': 4" not in str(told)
+        assert not [event for event in told if event["type"] == "typing" and 4 in event["data"]["users"]]
+    await appear("online")
+    await say(typist, room, protocol, is_on=True)
+    await believe(watchers, 4, 5)
