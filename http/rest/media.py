@@ -5,21 +5,25 @@ comes with it; whoever may not have a file is told what is told of one that is n
 """
 
 import re
-from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import quote
 
+import trio
+
 from greenroom.http.errors import ApiError
 from greenroom.http.file_types import SHOWN_IN_PAGES
 from greenroom.http.models import FileBytes
+from greenroom.http.places import Place, Places
 from greenroom.http.rest.rooms import now_ms
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.storage.blobs import Blobs
 from greenroom.storage.postgres.uploads import Upload, Uploads
 
-PART_BYTES: Final = 256 * 1024  # read and held at once, for each answer
+PART_BYTES: Final = 64 * 1024  # read and held at once, for each answer
+ANSWERS_AT_ONCE: Final = 256  # in the process
 ANSWERS_PER_USER_AT_ONCE: Final = 16  # a browser asks for six at a time
+ANSWERS_PER_USER_IF_MANY: Final = 4  # once half of all are taken
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 _NAME: Final = re.compile(r"[0-9]{1,16}-[0-9a-f]{32}\.[a-z0-9]{1,10}")
 _HEADERS: Final = {
@@ -33,7 +37,8 @@ _HEADERS: Final = {
 
 def media_operations(uploads: Uploads) -> Operations:
     """The operations over a store of files."""
-    operations, under_way = Operations("messages"), Counter[int]()
+    operations = Operations("messages")
+    places = Places("files", ANSWERS_AT_ONCE, ANSWERS_PER_USER_AT_ONCE, ANSWERS_PER_USER_IF_MANY)
 
     @operations.get("/api/media/file/messages/{user}/{name}", whole=FileBytes, or_status=206)
     async def get_file(call: Call) -> Answer:
@@ -44,14 +49,13 @@ def media_operations(uploads: Uploads) -> Operations:
             upload = await uploads.shown(f"messages/{user_id}/{name}", call.user_id, now_ms(call))
         if upload is None:
             raise ApiError("FILE_NOT_FOUND", "there is no such file, or not for you")
-        if under_way[call.user_id] >= ANSWERS_PER_USER_AT_ONCE:
-            raise ApiError("RATE_LIMIT_EXCEEDED", "too many files at once: take some first", retry_after=1)
-        return await _file(call, upload, uploads.blobs, under_way)
+        with places.take(call.user_id) as place:
+            return await _file(call, upload, uploads.blobs, place)
 
     return operations
 
 
-async def _file(call: Call, upload: Upload, blobs: Blobs, under_way: Counter[int]) -> Answer:
+async def _file(call: Call, upload: Upload, blobs: Blobs, place: Place) -> Answer:
     tag = f'"{upload.key.rpartition("/")[2]}"'
     headers = {**_HEADERS, "ETag": tag, "Content-Disposition": _disposition(upload)}
     if tag in call.request.headers.get("If-None-Match", ""):
@@ -66,20 +70,39 @@ async def _file(call: Call, upload: Upload, blobs: Blobs, under_way: Counter[int
     first = b""
     if call.request.method != "HEAD":  # before the status goes out: it may be that the store is away
         first = await blobs.read(upload.key, start, min(PART_BYTES, end - start))
+    parts = _Parts(blobs, upload.key, first, start, end, place.keep())
+    return Answer(status=status, headers=headers, parts=parts, content_type=upload.type)
 
-    async def parts() -> AsyncIterator[bytes]:
-        under_way[call.user_id] += 1
-        try:
-            if first:
-                yield first
-                for at in range(start + len(first), end, PART_BYTES):
-                    yield await blobs.read(upload.key, at, min(PART_BYTES, end - at))
-        finally:
-            under_way[call.user_id] -= 1
-            if not under_way[call.user_id]:
-                del under_way[call.user_id]
 
-    return Answer(status=status, headers=headers, parts=parts(), content_type=upload.type)
+class _Parts(AsyncIterator[bytes]):
+    """What is read of a file, one part after the other, and the place of its answer. first: empty for none at all.
+
+    No generator: one that nobody has begun, because the peer went before the answer, would keep its place for ever.
+    """
+
+    def __init__(self, blobs: Blobs, key: str, first: bytes, start: int, end: int, place: Place) -> None:
+        self._blobs, self._key, self._first, self._place = blobs, key, first, place
+        self._at, self._end = start, end if first else start
+
+    async def __anext__(self) -> bytes:
+        if self._at >= self._end:
+            await self.aclose()
+            raise StopAsyncIteration
+        part, self._first = self._first, b""
+        if part:
+            await trio.lowlevel.checkpoint()
+        else:
+            part = await self._blobs.read(self._key, self._at, min(PART_BYTES, self._end - self._at))
+        self._at += len(part)
+        return part
+
+    async def aclose(self) -> None:
+        """The answer is over. May be called again."""
+        self._place.leave()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def __del__(self) -> None:
+        self._place.leave()
 
 
 def _range(header: str | None, size: int) -> tuple[int, int] | None:

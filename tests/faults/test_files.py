@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from collections import Counter
 
 import pytest
 import trio
@@ -352,6 +353,39 @@ async def test_who_asks_for_files_and_does_not_take_them_has_so_many_places(live
     with trio.fail_after(20):
         while (await http(live_house, "GET", address, user=1)).status != 200:  # noqa: ASYNC110
             await trio.sleep(0.2)
+
+
+async def asked_at_once(house, address, users, count):
+    """The statuses of *count* requests of each user, in their order; nobody reads more of the answers than a head."""
+    lines = []
+    for _ in range(count):
+        for user in users:
+            sock = await connect_tcp(house.port, receive_buffer=4096)
+            head = f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {house.token(user)}\r\n\r\n"
+            await send_all(sock, head.encode())
+            lines.append(sock)
+    statuses = [int((await receive_some(sock)).split(b" ", 2)[1]) for sock in lines]
+    return lines, statuses
+
+
+async def test_files_that_are_asked_for_in_one_go_have_no_more_places(live_house):
+    """Places are counted before anything is waited for."""
+    await live_house.people(1)
+    address = (await upload(live_house, 1, b"%PDF-" + b"x" * 10_000_000, "large.pdf")).data["url"]
+    before = rss_bytes()
+    lines, statuses = await asked_at_once(live_house, address, [1], 100)
+    assert Counter(statuses) == {200: 16, 429: 84}
+    assert rss_bytes() - before < 30 * 2**20
+    for line in lines:
+        line.close()
+    with trio.fail_after(20):
+        while (await http(live_house, "GET", address, user=1)).status != 200:  # noqa: ASYNC110
+            await trio.sleep(0.2)
+
+
+def rss_bytes():
+    with open("/proc/self/statm") as told:
+        return int(told.read().split()[1]) * 4096
 
 
 # -- what is not taken ------------------------------------------------------------------------------------------------
