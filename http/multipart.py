@@ -17,7 +17,8 @@ from werkzeug.sansio import multipart
 from greenroom.http.errors import ApiError
 from greenroom.http.route import Call
 
-FORM_SECONDS_MAX: Final = 120.0
+STEP_BYTES: Final = 64 * 1024  # or the rest of the form,
+STEP_SECONDS_MAX: Final = 15.0  # come within so long: to trickle holds no place
 PARTS_MAX: Final = 32
 OVERHEAD_BYTES_MAX: Final = 64 * 1024  # of a form, besides its files
 FED_BYTES_MAX: Final = 64 * 1024  # to the parser at once
@@ -50,9 +51,13 @@ async def read_files(
     if (call.request.content_length or 0) > bytes_max + OVERHEAD_BYTES_MAX:
         raise too_large(bytes_max)
     reader = _Reader(boundary.encode(), fields, folder, bytes_max, count_max, closing)
-    with trio.move_on_after(FORM_SECONDS_MAX) as scope:
+    step_bytes = 0
+    with trio.move_on_after(STEP_SECONDS_MAX) as scope:
         try:
             async for part in call.request.body:
+                step_bytes += len(part)
+                if step_bytes >= STEP_BYTES:
+                    step_bytes, scope.deadline = 0, trio.current_time() + STEP_SECONDS_MAX
                 for start in range(0, len(part), FED_BYTES_MAX):
                     reader.feed(part[start : start + FED_BYTES_MAX])
                     await trio.to_thread.run_sync(reader.write)
@@ -63,7 +68,7 @@ async def read_files(
         except (ValueError, UnicodeError):
             raise ApiError("BAD_REQUEST", "the form cannot be read") from None
     if scope.cancelled_caught:
-        raise ApiError("REQUEST_TIMEOUT", f"the form did not come within {FORM_SECONDS_MAX:g} s")
+        raise ApiError("REQUEST_TIMEOUT", f"the form comes too slowly: {STEP_BYTES} bytes in {STEP_SECONDS_MAX:g} s")
     return reader.files
 
 

@@ -5,8 +5,7 @@ its ending (ALLOWED_FILE_TYPES) if its bytes agree; what it is served as is what
 """
 
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from greenroom.http.errors import ApiError
 from greenroom.http.file_types import WrongType, clean_name, ending_of, type_of
 from greenroom.http.models import BinaryText, Form, Output
 from greenroom.http.multipart import FormFile, read_files
+from greenroom.http.places import Place, Places
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.rest.media import media_operations
 from greenroom.http.rest.rooms import now_ms
@@ -26,8 +26,9 @@ from greenroom.http.route import Answer, Call, Operations
 from greenroom.settings import Settings
 from greenroom.storage.postgres.uploads import Upload, Uploads
 
-UPLOADS_AT_ONCE: Final = 8  # in the process: each may hold a file in memory for a moment
+UPLOADS_AT_ONCE: Final = 128  # in the process: each holds some parts in memory, and what has come on the disk
 UPLOADS_PER_USER_AT_ONCE: Final = 3
+UPLOADS_PER_USER_IF_MANY: Final = 1  # once half of all are taken
 UNSENT_FILES_MAX: Final = 20  # as many bytes as this many of the largest files may wait to be sent, for each user
 
 
@@ -58,26 +59,18 @@ class Files:
     folder: Path
     bytes_max: int
     allowed: tuple[str, ...]
-    under_way: dict[int, int] = field(default_factory=dict)  # of each user
+    places: Places = field(
+        default_factory=lambda: Places("uploads", UPLOADS_AT_ONCE, UPLOADS_PER_USER_AT_ONCE, UPLOADS_PER_USER_IF_MANY)
+    )
 
-    @asynccontextmanager
-    async def place(self, user_id: int) -> AsyncIterator[None]:
-        """One of the places for uploads. Raises: ApiError 429 and 503, with Retry-After."""
+    def place(self, user_id: int) -> Place:
+        """One of the places for uploads; where there is none, nothing is counted. Raises: ApiError 429 and 503."""
+        place = self.places.take(user_id)
         retry_after = self.per_minute.take(user_id, trio.current_time())
         if retry_after is not None:
+            place.leave()
             raise ApiError("RATE_LIMIT_EXCEEDED", "too many uploads", retry_after=retry_after)
-        mine = self.under_way.get(user_id, 0)
-        if mine >= UPLOADS_PER_USER_AT_ONCE:
-            raise ApiError("RATE_LIMIT_EXCEEDED", "wait for the uploads before this one", retry_after=1)
-        if sum(self.under_way.values()) >= UPLOADS_AT_ONCE:
-            raise ApiError("SERVICE_UNAVAILABLE", "too many uploads at once: try again soon", retry_after=1)
-        self.under_way[user_id] = mine + 1
-        try:
-            yield
-        finally:
-            self.under_way[user_id] -= 1
-            if not self.under_way[user_id]:
-                del self.under_way[user_id]
+        return place
 
 
 def file_operations(settings: Settings, uploads: Uploads, directory: Path) -> tuple[Operations, Operations]:
@@ -109,23 +102,22 @@ def attachment_operations(files: Files) -> Operations:
 
 async def _take(call: Call, files: Files, fields: tuple[str, ...], count_max: int) -> list[dict[str, Any]]:
     user_id = call.user_id
-    with ExitStack() as closing:
-        async with files.place(user_id):
-            given = await read_files(
-                call, fields, folder=files.folder, bytes_max=files.bytes_max, count_max=count_max, closing=closing
-            )
-            await call.look_again()
-            if not given or not all(one.size for one in given):
-                raise ApiError("UPLOAD_ERROR", "No file provided" if not given else "the file is empty")
-            at_ms = now_ms(call)
-            checked = [await trio.to_thread.run_sync(_checked, one, user_id, at_ms, files.allowed) for one in given]
-            for upload, one in zip(checked, given, strict=True):
-                if not await files.uploads.note(upload, user_id, at_ms, UNSENT_FILES_MAX * files.bytes_max):
-                    text = "too much was uploaded that was not sent: send it, or wait until it goes after 24 hours"
-                    raise ApiError("QUOTA_EXCEEDED", text)
-                one.file.seek(0)
-                await files.uploads.blobs.put(upload.key, one.file)
-            return [told_of(upload) for upload in checked]
+    with ExitStack() as closing, files.place(user_id):
+        given = await read_files(
+            call, fields, folder=files.folder, bytes_max=files.bytes_max, count_max=count_max, closing=closing
+        )
+        await call.look_again()
+        if not given or not all(one.size for one in given):
+            raise ApiError("UPLOAD_ERROR", "No file provided" if not given else "the file is empty")
+        at_ms = now_ms(call)
+        checked = [await trio.to_thread.run_sync(_checked, one, user_id, at_ms, files.allowed) for one in given]
+        for upload, one in zip(checked, given, strict=True):
+            if not await files.uploads.note(upload, user_id, at_ms, UNSENT_FILES_MAX * files.bytes_max):
+                text = "too much was uploaded that was not sent: send it, or wait until it goes after 24 hours"
+                raise ApiError("QUOTA_EXCEEDED", text)
+            one.file.seek(0)
+            await files.uploads.blobs.put(upload.key, one.file)
+        return [told_of(upload) for upload in checked]
 
 
 def _checked(given: FormFile, user_id: int, at_ms: int, allowed: tuple[str, ...]) -> Upload:

@@ -4,12 +4,15 @@ import io
 import json
 import zipfile
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 import trio
 from wire import Socket, connect_tcp, head_of_answer, http, open_sockets, raw_http, receive_some, send_all
 
+from greenroom.http.errors import ApiError
 from greenroom.http.file_types import DANGEROUS, TYPES, WrongType, clean_name, ending_of, type_of
+from greenroom.http.places import Places
 from greenroom.storage.postgres.uploads import UNSENT_MS
 from greenroom.storage.sweep import sweep_some
 
@@ -353,6 +356,42 @@ async def test_who_asks_for_files_and_does_not_take_them_has_so_many_places(live
     with trio.fail_after(20):
         while (await http(live_house, "GET", address, user=1)).status != 200:  # noqa: ASYNC110
             await trio.sleep(0.2)
+
+
+@pytest.mark.parametrize("house_settings", [{"uploads_per_minute": 1}])
+async def test_uploads_that_trickle_keep_no_other_user_from_theirs_and_end(live_house, monkeypatch):
+    monkeypatch.setattr("greenroom.http.multipart.STEP_SECONDS_MAX", 1.5)
+    await live_house.people(*range(1, 14))
+    slow = []
+    for user in range(1, 13):
+        slow.append(await connect_tcp(live_house.port))
+        head = (
+            "POST /api/messages/attachments HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+            f"Authorization: Bearer {live_house.token(user)}\r\n"
+            f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: 5000\r\n\r\n"
+        )
+        await send_all(slow[-1], head.encode() + b"--" + BOUNDARY.encode())
+    assert (await upload(live_house, 13)).status == 201
+    with trio.fail_after(10), suppress(OSError):
+        for _ in range(6):
+            for sock in slow:
+                await send_all(sock, b"a")
+            await trio.sleep(0.5)
+    assert b" 408 " in (await receive_some(slow[0]))[:20]
+
+
+@pytest.mark.parametrize("house_settings", [{"uploads_per_minute": 1}])
+async def test_an_upload_that_finds_no_place_is_not_counted(house, monkeypatch):
+    await house.people(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Places, "take", no_place)
+        refused = await upload(house, 1)
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+    assert [(await upload(house, 1)).status for _ in range(2)] == [201, 429]
+
+
+def no_place(places, user_id):
+    raise ApiError("SERVICE_UNAVAILABLE", "too many uploads at once: try again soon", retry_after=1)
 
 
 async def asked_at_once(house, address, users, count):
