@@ -1,9 +1,35 @@
 """What happens to messages besides being said: written by the committer, in the transaction that bumped their rooms."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from greenroom.runtime.ports import Address, CommitUnit
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.writes import AttachFiles, ChangeMessage
+
+
+async def without_files(connection: Any, by_actor: Mapping[Address, Sequence[CommitUnit]]) -> set[Address]:
+    """Those of the actors whose messages cannot have their files: others have them. An asyncio coroutine.
+
+    The first of several in a batch has them; the files of the rest of its batch are locked until the transaction ends.
+    """
+    wanted = {
+        address: [
+            key for unit in units for write in unit.writes if isinstance(write, AttachFiles) for key in write.keys
+        ]
+        for address, units in by_actor.items()
+    }
+    keys = sorted({key for some in wanted.values() for key in some})
+    if not keys:
+        return set()
+    free = {row["key"] for row in await connection.fetch(query("commit_free_files"), keys)}
+    without = set[Address]()
+    for address, some in wanted.items():
+        if len(set(some)) == len(some) and free.issuperset(some):
+            free.difference_update(some)
+        else:
+            without.add(address)
+    return without
 
 
 async def write_files(connection: Any, messages: list[AttachFiles]) -> None:

@@ -12,6 +12,7 @@ explicit one.
 """
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,7 @@ from greenroom.runtime.ports import (
 from greenroom.storage.postgres.actor_state import write_state
 from greenroom.storage.postgres.addresses import columns_of
 from greenroom.storage.postgres.alarms import write_alarms
-from greenroom.storage.postgres.changes import write_changes, write_files
+from greenroom.storage.postgres.changes import without_files, write_changes, write_files
 from greenroom.storage.postgres.ownership import PostgresOwnership
 from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
 from greenroom.storage.postgres.queries import query
@@ -72,6 +73,14 @@ class Batch:
         """Append one unit."""
         self.units.append(unit)
         self.by_actor.setdefault(unit.address, []).append(unit)
+
+    def leave_out(self, actors: Collection[Address]) -> "Batch":
+        """A batch of the units of all others."""
+        left = Batch()
+        for unit in self.units:
+            if unit.address not in actors:
+                left.add(unit)
+        return left
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Two batches with half of the actors each."""
@@ -283,7 +292,14 @@ async def _write(connection: Any, batch: Batch) -> dict[Address, CommitOutcome] 
     if len(messages) == len(writes):
         return await _write_messages(connection, batch, messages)
     async with connection.transaction():
+        without = await without_files(connection, batch.by_actor)
+        if without:
+            batch = batch.leave_out(without)
+            messages = [write for unit in batch.units for write in unit.writes if isinstance(write, InsertMessage)]
         outcomes = await _write_messages(connection, batch, messages)
+        if without:
+            outcomes = outcomes or dict.fromkeys(batch.by_actor, CommitOutcome.COMMITTED)
+            outcomes |= dict.fromkeys(without, CommitOutcome.DUPLICATE)
         units = batch.units
         if outcomes is not None:
             units = [unit for unit in units if outcomes[unit.address] is CommitOutcome.COMMITTED]

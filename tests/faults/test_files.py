@@ -199,6 +199,26 @@ async def test_two_messages_that_are_sent_at_once_do_not_share_a_file(live_house
         assert [sock.replies[command]["type"] for command in commands] == ["ack"] + ["error"] * 4
 
 
+async def test_messages_in_different_rooms_at_once_do_not_share_a_file_either(live_house):
+    await live_house.people(1)
+    rooms = [await live_house.conversation(1, title=f"{number}") for number in range(6)]
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(*rooms)
+        for _ in range(5):
+            taken = await upload(live_house, 1)
+            key = taken.data["key"]
+            commands = [await sock.command("send", room, body="x", attachments=[key]) for room in rooms]
+            with trio.fail_after(5):
+                while any(command not in sock.replies for command in commands):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            replies = [sock.replies[command] for command in commands]
+            assert sorted(reply["type"] for reply in replies) == ["ack"] + ["error"] * 5
+            assert {reply["data"]["error"] for reply in replies if reply["type"] == "error"} == {"FILE_NOT_FOUND"}
+        await sock.settle()
+        assert sum(key in json.dumps(event["data"]) for event in sock.of("message")) == 1
+
+
 async def test_who_leaves_or_blocks_gets_it_no_more(house):
     await house.people(1, 2, 3)
     room = await house.conversation(1, 2, 3)

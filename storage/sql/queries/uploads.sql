@@ -10,6 +10,11 @@ returning key;
 select key, name, type, size from uploads
 where key = any($1::text[]) and uploader_id = $2 and message_id is null and expires_at > to_timestamp($3::bigint / 1000.0);
 
+-- name: commit_free_files
+-- Those of some files that no message has, locked for the messages that are about to have them. Runs before these are
+-- stored, in their transaction, so that a file is of one message whoever else sends it.
+select key from uploads where key = any($1::text[]) and message_id is null order by key for update;
+
 -- name: commit_attachments
 -- Messages have files from here on, which do not go away by themselves any more. Runs in the transaction that stored the
 -- messages.
