@@ -44,6 +44,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "MESSAGE_NOT_FOUND": 404,
     "METHOD_NOT_ALLOWED": 405,
     "REQUEST_TIMEOUT": 408,
+    "RANGE_NOT_SATISFIABLE": 416,
     "UPGRADE_REQUIRED": 426,
     "HTTP_VERSION_NOT_SUPPORTED": 505,  # the client's fault, whatever its number
 }
@@ -59,6 +60,7 @@ CODE_OF: Final[Mapping[int, str]] = {
     409: "CONFLICT",
     413: "FILE_TOO_LARGE",
     415: "INVALID_FILE_TYPE",
+    416: "RANGE_NOT_SATISFIABLE",
     426: "UPGRADE_REQUIRED",
     429: "RATE_LIMIT_EXCEEDED",
     501: "NOT_IMPLEMENTED",

@@ -90,7 +90,8 @@ class _Reader:
         closing: ExitStack,
     ) -> None:
         self.files: list[FormFile] = []
-        self._decoder = multipart.MultipartDecoder(boundary, PARSER_BYTES_MAX, max_parts=PARTS_MAX)
+        self._decoder = multipart.MultipartDecoder(boundary, PARSER_BYTES_MAX)
+        self._parts = 0
         self._fields = fields
         self._folder = folder
         self._bytes_max = bytes_max
@@ -105,6 +106,10 @@ class _Reader:
         """Parse what came; None at the end of it. Raises: ApiError, ValueError, RequestEntityTooLarge."""
         self._decoder.receive_data(data)
         while not isinstance(event := self._decoder.next_event(), multipart.NeedData | multipart.Epilogue):
+            if isinstance(event, multipart.File | multipart.Field):
+                self._parts += 1
+                if self._parts > PARTS_MAX:
+                    raise ApiError("UPLOAD_ERROR", f"the form has too many parts: at most {PARTS_MAX}")
             if isinstance(event, multipart.File) and event.name in self._fields:
                 self._begin(event.filename)
             elif isinstance(event, multipart.Data) and self._file is not None:

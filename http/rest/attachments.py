@@ -1,6 +1,7 @@
 """Files over HTTP: upload them one by one, then send a message that names them.
 
-What was uploaded is its uploader's alone until it is sent, and goes after 24 hours if it never is. A file is taken by
+What was uploaded is its uploader's alone until it is sent, which it may be for 24 hours; if it never is, it goes
+an hour later. A file is taken by
 its ending (ALLOWED_FILE_TYPES) if its bytes agree; what it is served as is what they say.
 """
 
@@ -113,7 +114,7 @@ async def _take(call: Call, files: Files, fields: tuple[str, ...], count_max: in
         checked = [await trio.to_thread.run_sync(_checked, one, user_id, at_ms, files.allowed) for one in given]
         for upload, one in zip(checked, given, strict=True):
             if not await files.uploads.note(upload, user_id, at_ms, UNSENT_FILES_MAX * files.bytes_max):
-                text = "too much was uploaded that was not sent: send it, or wait until it goes after 24 hours"
+                text = "too much was uploaded that was not sent: send it, or wait until it goes after a day"
                 raise ApiError("QUOTA_EXCEEDED", text)
             one.file.seek(0)
             await files.uploads.blobs.put(upload.key, one.file)

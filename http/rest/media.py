@@ -58,11 +58,15 @@ def media_operations(uploads: Uploads) -> Operations:
 async def _file(call: Call, upload: Upload, blobs: Blobs, place: Place) -> Answer:
     tag = f'"{upload.key.rpartition("/")[2]}"'
     headers = {**_HEADERS, "ETag": tag, "Content-Disposition": _disposition(upload)}
-    if tag in call.request.headers.get("If-None-Match", ""):
+    unless = call.request.headers.get("If-None-Match", "")
+    if unless.strip() == "*" or tag in unless:
         return Answer(status=304, headers=headers, whole=b"", content_type=upload.type)
     wanted = _range(call.request.headers.get("Range"), upload.size)
     if wanted is not None and call.request.headers.get("If-Range", tag) == tag:
         start, end = wanted
+        if start >= end:  # RFC 9110 section 15.5.17
+            text, told = f"the file ends before that: it has {upload.size} bytes", f"bytes */{upload.size}"
+            raise ApiError("RANGE_NOT_SATISFIABLE", text, headers={"Content-Range": told})
         status, headers["Content-Range"] = 206, f"bytes {start}-{end - 1}/{upload.size}"
     else:
         status, start, end = 200, 0, upload.size
@@ -106,15 +110,16 @@ class _Parts(AsyncIterator[bytes]):
 
 
 def _range(header: str | None, size: int) -> tuple[int, int] | None:
-    """(start, end) of one range; None for none, and for what cannot be served, which may be passed over (RFC 9110)."""
+    """(start, end) of one range, empty when nothing of it is there; None for what may be passed over (RFC 9110)."""
     match = _RANGE.fullmatch(header or "")
-    if match is None:
+    if match is None or match[0] == "bytes=-":
         return None
     first, last = match.groups()
     if not first:
-        return (max(size - int(last), 0), size) if last and int(last) else None
-    start, end = int(first), min(int(last) + 1 if last else size, size)
-    return (start, end) if start < end else None
+        return max(size - int(last), 0), size
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(int(last) + 1 if last else size, size)
 
 
 def _disposition(upload: Upload) -> str:

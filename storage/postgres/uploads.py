@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from greenroom.storage.blobs import Blobs
 from greenroom.storage.postgres.pool import Postgres
 
-UNSENT_MS: Final = 24 * 3600 * 1000
+UNSENT_MS: Final = 25 * 3600 * 1000
 SENDABLE_MS: Final = 3600 * 1000  # so long before its end a file is not sent any more: a send may be under way
 
 

@@ -233,7 +233,7 @@ async def test_who_leaves_or_blocks_gets_it_no_more(house):
 
 async def test_parts_of_a_file_and_what_has_not_changed(house):
     await house.people(1)
-    data = b"%PDF-" + bytes(range(256)) * 5000
+    data = b"%PDF-" + bytes(range(256)) * 1500  # in fewer parts than the test client holds
     address = (await upload(house, 1, data, "a.pdf")).data["url"]
     status, whole, headers = await got(house, address, 1)
     assert (status, whole == data, headers["Content-Length"]) == (200, True, str(len(data)))
@@ -248,11 +248,16 @@ async def test_parts_of_a_file_and_what_has_not_changed(house):
         status, part, headers = await got(house, address, 1, Range=f"bytes={asked}")
         assert (status, part) == (206, data[start:end])
         assert headers["Content-Range"] == f"bytes {start}-{end - 1}/{size}"
-    for asked in ("bytes=9-1", f"bytes={size}-", "bytes=-0", "bytes=-", "lines=1-2", "bytes=1-2,4-5", "bytes=x"):
+    for asked in (f"bytes={size}-", f"bytes={size + 9}-{size + 99}", "bytes=-0"):
+        status, _, headers_of_it = await got(house, address, 1, Range=asked)
+        assert (status, headers_of_it["Content-Range"]) == (416, f"bytes */{size}")
+    for asked in ("bytes=9-1", "bytes=-", "lines=1-2", "bytes=1-2,4-5", "bytes=x"):
         status, part, _ = await got(house, address, 1, Range=asked)
         assert (status, len(part)) == (200, size)
     tag = headers["ETag"]
-    assert (await got(house, address, 1, If_None_Match=tag))[:2] == (304, b"")
+    for unless in (tag, f'"other", {tag}', "*"):
+        assert (await got(house, address, 1, If_None_Match=unless))[:2] == (304, b"")
+    assert (await got(house, address + "x", 1, If_None_Match="*"))[0] == 404
     assert (await got(house, address, 1, Range="bytes=0-1", If_Range='"other"'))[0] == 200
     assert (await got(house, address, 1, "HEAD"))[:2] == (200, b"")
 
@@ -285,6 +290,25 @@ async def test_what_is_never_sent_goes_after_a_day_and_not_before(house):
     assert stored(house) == [kept.data["key"]]
     assert (await got(house, taken.data["url"], 1))[0] == 404
     assert (await got(house, kept.data["url"], 1))[0] == 200
+
+
+async def test_what_was_uploaded_may_be_sent_for_a_day(house):
+    await house.people(1)
+    taken = await upload(house, 1)
+    uploads, now_ms = house.house.storage.uploads, house.house.system.clock.wall_milliseconds()
+    day_ms = 24 * 3600 * 1000
+    assert len(await uploads.to_send([taken.data["key"]], 1, now_ms + day_ms - 60_000)) == 1
+    assert await uploads.to_send([taken.data["key"]], 1, now_ms + day_ms + 60_000) == []
+    await sweep(house, day_ms + 60_000)
+    assert len(stored(house)) == 1
+
+
+async def test_a_form_of_too_many_parts_is_told_so(house):
+    await house.people(1)
+    parts = [("other", f"{number}.txt", b"x") for number in range(33)]
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    refused = await house.ask("POST", "/api/messages/attachments", 1, form(*parts), headers)
+    assert (refused.status, refused.message) == (400, "the form has too many parts: at most 32")
 
 
 async def test_a_sweep_that_dies_between_the_bytes_and_the_row_is_done_again(house, monkeypatch):
