@@ -394,7 +394,7 @@ class RoomActor(ChangesMessages):
         event, members = TypingChanged(room.id, users, changed), room.members
 
         def tell() -> None:
-            self._typing_told = users
+            self._typing_told, self._typing_told_at = users, trio.current_time()
             self._audience.publish(event, members)
 
         self.ctx.after_commit(tell)
