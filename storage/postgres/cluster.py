@@ -196,7 +196,7 @@ def _write(path: Path, text: str, account: Account) -> None:
 
 
 def _copied_program(data_directory: Path, place: Path) -> Path:
-    """Copy the tree out of the venv, once per version of the wheel. The libraries lie beside the package (RPATH)."""
+    """Take the tree out of the venv, once per version of the wheel. The libraries lie beside the package (RPATH)."""
     version = f"{importlib.metadata.version(_WHEEL)}-{POSTGRES_MAJOR}"
     if place == data_directory:
         programs = _own_folder(place / "postgres" / "program")
@@ -225,9 +225,10 @@ def _copy_program(copy: Path) -> None:
     libraries = source.parent.with_name(f"{_WHEEL}.libs")
     unneeded = shutil.ignore_patterns("include", "*.a", "__pycache__")
     try:
-        shutil.copytree(source, fresh / _WHEEL / source.name, symlinks=True, ignore=unneeded)
+        tree = fresh / _WHEEL / source.name
+        shutil.copytree(source, tree, symlinks=True, ignore=unneeded, copy_function=_link_or_copy)
         if libraries.exists():
-            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+            shutil.copytree(libraries, fresh / libraries.name, symlinks=True, copy_function=_link_or_copy)
         _open_for_reading(fresh)
         os.sync()  # before the rename: a copy that is there is whole, also after a power cut
         fresh.rename(copy)
@@ -237,13 +238,25 @@ def _copy_program(copy: Path) -> None:
             raise
 
 
+def _link_or_copy(source: str, target: str) -> None:
+    """Link what is ours, everybody may read and only we may write: pip replaces files, and writes into none."""
+    found = Path(source).stat()
+    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) in (0o644, 0o755):
+        with suppress(OSError):  # on another file system, or one without links
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
+
+
 def _open_for_reading(tree: Path) -> None:
     for folder, _, files in os.walk(tree):
         Path(folder).chmod(0o755)
         for name in files:
             path = Path(folder, name)
-            if not path.is_symlink():
-                path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
+            found = path.lstat().st_mode
+            wanted = 0o755 if found & stat.S_IXUSR else 0o644
+            if not stat.S_ISLNK(found) and stat.S_IMODE(found) != wanted:  # what is linked is as it should be
+                path.chmod(wanted)
 
 
 async def initialise(cluster: Cluster) -> None:

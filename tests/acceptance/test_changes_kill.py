@@ -48,12 +48,11 @@ class Speaker:
         message = self.chance.choice(mine)
         if step == "e":
             words = f"edit {self.user}-{self.count}-{self.chance.random()}"
+            self.messages[message] = None  # either of the two, until the answer is there
             reply = await self._ask(sock, "edit", message=message, body=words)
             if reply is not None:
                 self.messages[message] = words
                 self.acked["edited", message] = reply["seq"]
-            else:
-                self.messages[message] = None  # either of the two
         else:
             self.deleted.add(message)
             reply = await self._ask(sock, "delete", message=message)

@@ -23,6 +23,7 @@ from greenroom.storage.errors import (
     OtherPostgresMajor,
     PostgresStartFailed,
 )
+from greenroom.storage.postgres import cluster, embedded
 from greenroom.storage.postgres.account import ensure_account
 from greenroom.storage.postgres.cluster import LOG_BYTES_MAX, wheel_program
 from greenroom.storage.postgres.data_directory import ABANDONED_SECONDS_MIN, LOCATION_NAME, LOCK_NAME, SYSTEM_HOME
@@ -465,9 +466,10 @@ async def test_a_start_that_ends_shows_the_tail_of_its_own_log(directory):
     assert "yesterday" not in str(failed.value)
 
 
-async def test_a_start_that_shows_no_progress_is_stopped_and_said_so(directory):
-    with pytest.raises(PostgresStartFailed, match="showed no progress for 0 s"):
-        async with open_embedded(directory, start_stall_seconds=0):
+async def test_a_start_that_shows_no_progress_is_stopped_and_said_so(directory, monkeypatch):
+    monkeypatch.setattr(embedded, "_is_ready", lambda data, pid: False)  # it runs, and never says that it is ready
+    with pytest.raises(PostgresStartFailed, match=r"showed no progress for 0\.3 s"):
+        async with open_embedded(directory, start_stall_seconds=0.3):
             pass
     assert postgres_on(data(directory)) == []
 
@@ -528,6 +530,26 @@ async def test_in_a_closed_folder_only_postgresql_stands_elsewhere(open_folder, 
     async with open_embedded(directory, system_home=open_folder / "lib") as server:
         assert await ask(server.address, "SELECT count(*) FROM kept") == 0
     assert place_of(directory) == place
+
+
+@needs_root
+@pytest.mark.parametrize("umask", [0o022, 0o077], ids=["read-by-all", "read-by-root"])
+def test_the_program_is_linked_where_everybody_may_read_it_and_copied_where_not(open_folder, monkeypatch, umask):
+    wheel = open_folder / "venv" / "bin"
+    wheel.mkdir(parents=True)
+    for name, mode_wanted in (("postgres", 0o755), ("postgres.bki", 0o644)):
+        (wheel / name).write_text(name)
+        (wheel / name).chmod(mode_wanted & ~umask)
+    (wheel / "postmaster").symlink_to("postgres")
+    monkeypatch.setattr(cluster, "wheel_program", lambda: wheel)
+    cluster._copy_program(open_folder / "program")
+    made = open_folder / "program" / cluster._WHEEL / wheel.parent.name / wheel.name
+    for name, mode_wanted in (("postgres", 0o755), ("postgres.bki", 0o644)):
+        assert (made / name).read_text() == name
+        assert mode(made / name) == mode_wanted
+        assert mode(wheel / name) == mode_wanted & ~umask
+        assert (made / name).samefile(wheel / name) is (umask == 0o022)
+    assert str((made / "postmaster").readlink()) == "postgres"
 
 
 @needs_root
