@@ -1,12 +1,12 @@
 """What one pass of the loop has for a socket arrives whole and in order, however little the kernel takes of it."""
 
-import math
 import os
 import socket
 from typing import Any, cast
 
 import pytest
 import trio
+from silent import Silent  # type: ignore[import-not-found]
 from trio.testing import wait_all_tasks_blocked
 
 from greenroom.http.adoption import Adopted
@@ -16,24 +16,6 @@ from greenroom.http.ws.engine import SocketEngine
 
 PING, PONG = b"\x89\x80\x00\x00\x00\x00", b"\x8a\x00"
 CLOSE = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
-
-
-class Silent:
-    """A session that says nothing by itself."""
-
-    user_id = 1
-    principal = None
-    is_v1 = True
-    first_beat_seconds = math.inf
-
-    def seconds_left(self):
-        return math.inf
-
-    def pause_for(self, seconds):
-        """It takes as much of the loop as it likes."""
-
-    def closed(self):
-        pass
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """The close frame of one who does not read: the kernel has it, so it is heard however late, and held by nobody here."""
 
-import math
 import os
 import socket
 
 import pytest
 import trio
+from silent import Silent  # type: ignore[import-not-found]
 
 from greenroom.http.adoption import Adopted
 from greenroom.http.listener import open_listeners
@@ -15,23 +15,6 @@ from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.frames import close_frame, text_frame
 
 FRAME = text_frame(b"x" * 60_000)  # about the largest message
-
-
-class Silent:
-    """A session that says nothing by itself."""
-
-    user_id = 1
-    principal = None
-    is_v1 = True
-    is_present = False
-    device = ""
-    first_beat_seconds = math.inf
-
-    def seconds_left(self):
-        return math.inf
-
-    def closed(self):
-        pass
 
 
 async def connect(engine):

@@ -1,11 +1,11 @@
 """What waits for a peer: pings and pongs overtake it, frames stay whole and in order, and it is bounded."""
 
 import contextlib
-import math
 import random
 import socket
 
 import pytest
+from silent import Silent  # type: ignore[import-not-found]
 
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws.connection import CONTROL, DURABLE, JOINED_BYTES_MAX, OUTBOX_BYTES_MAX
@@ -13,23 +13,6 @@ from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.frames import text_frame
 
 PING = text_frame(b'{"type":"ping"}')
-
-
-class Silent:
-    """A session that says nothing by itself."""
-
-    user_id = 1
-    principal = None
-    is_v1 = True
-    is_present = False
-    device = ""
-    first_beat_seconds = math.inf
-
-    def seconds_left(self):
-        return math.inf
-
-    def closed(self):
-        pass
 
 
 class Line:
