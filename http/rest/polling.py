@@ -3,9 +3,11 @@
 What greenroom does not have, the product's dashboard, is honestly empty in the right shape. Each answer says when to
 come again (`nextPollIn`, milliseconds). A part is read at most once in CACHE_SECONDS for each user,
 and kept for at most USERS_MAX; who may see a conversation is asked each time all the same. What the user does, or what
-becomes of what they may see (a block, a membership, a notification), is seen by their next poll, for which all is read.
+becomes of what they may see (a block, a membership, a notification), is seen by their next poll, for which all is read;
+so is what has expired.
 """
 
+import math
 from typing import Any, Final, NamedTuple, TypeVar
 
 from greenroom.http.models import Id, Input, Output
@@ -103,6 +105,13 @@ class Versions(NamedTuple):
     of_rooms: int
 
 
+class Unread(NamedTuple):
+    """Notifications as an answer tells them. until_ms: when the first of them expires; inf when none does."""
+
+    told: dict[str, Any]
+    until_ms: float
+
+
 class States:
     """What polls are answered with, kept for as long as it may be old."""
 
@@ -110,7 +119,7 @@ class States:
         self._sockets = sockets
         self._messages: Recent[tuple[Versions, list[Row]]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
         self._unread: Recent[tuple[Versions, int]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
-        self._notifications: Recent[tuple[Versions, dict[str, Any]]] = Recent(CACHE_SECONDS["notifications"], USERS_MAX)
+        self._notifications: Recent[tuple[Versions, Unread]] = Recent(CACHE_SECONDS["notifications"], USERS_MAX)
         self._metrics: Recent[tuple[Versions, DashboardMetrics]] = Recent(CACHE_SECONDS["dashboard"], USERS_MAX)
 
     def now(self, next_poll_ms: int) -> dict[str, Any]:
@@ -161,13 +170,14 @@ class States:
         """The unread notifications, and how many there are: `notifications` and `unreadCount` of an answer."""
         now, versions = self._seconds(), self._versions()
         kept = self._kept(self._notifications, str(user_id), user_id, now)
-        if kept is not None:
-            return kept[1]
         stored, now_ms = self._sockets.notifications, self._sockets.clock.wall_milliseconds()
+        if kept is not None and now_ms < kept[1].until_ms:
+            return kept[1].told
         rows = await stored.page(user_id, now_ms, NOTIFICATIONS_MAX, 0, is_unread=True)
         counts = await stored.counts(user_id, now_ms)
         found = {"notifications": [notification_row(row) for row in rows], "unreadCount": counts.unread}
-        self._notifications.put(str(user_id), (versions, found), now)
+        ends = [end for end in (counts.unread_until_ms, *(row["expires_at_ms"] for row in rows)) if end is not None]
+        self._notifications.put(str(user_id), (versions, Unread(found, min(ends, default=math.inf))), now)
         return found
 
     async def metrics(self, user_id: int) -> DashboardMetrics:

@@ -9,10 +9,14 @@ from greenroom.storage.user_writes import PutNotification, ReadNotifications
 
 
 class Counts(NamedTuple):
-    """Of a user: notifications that are shown, and unread ones; at most 1,000 of each are counted."""
+    """Of a user: notifications that are shown, and unread ones; at most 1,000 of each are counted.
+
+    unread_until_ms: when the first of the unread ones expires, None when none of them does.
+    """
 
     total: int
     unread: int
+    unread_until_ms: int | None = None
 
 
 class SentUnder(NamedTuple):
@@ -54,7 +58,7 @@ class Notifications:
         """How many there are."""
         row = await self._postgres.fetch_row("count_notifications", user_id, now_ms)
         assert row is not None
-        return Counts(row["total"], row["unread"])
+        return Counts(row["total"], row["unread"], row["unread_until_ms"])
 
     async def unread(self, user_id: int, ids: Sequence[int] | None, count: int) -> tuple[int, ...]:
         """Which of *ids*, or of all, the user has not read: at most *count*, the oldest first."""

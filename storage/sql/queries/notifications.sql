@@ -24,7 +24,8 @@ where user_id = $1 and id = any($2::bigint[]) and deleted_at is null;
 -- A page of a user's notifications, the newest first. What has expired is not shown.
 select id, user_id, type, category, title, message, priority, related_type, related_id, action_url, data,
     (extract(epoch from created_at) * 1000)::bigint as created_at_ms,
-    (extract(epoch from read_at) * 1000)::bigint as read_at_ms
+    (extract(epoch from read_at) * 1000)::bigint as read_at_ms,
+    (extract(epoch from expires_at) * 1000)::bigint as expires_at_ms
 from notifications
 where user_id = $1 and deleted_at is null and (expires_at is null or expires_at > to_timestamp($2::bigint / 1000.0))
     and (read_at is null or not $3::boolean) and ($4::text is null or category = $4)
@@ -42,16 +43,20 @@ select count(*) from (
 ) chosen;
 
 -- name: count_notifications
--- How many notifications a user has, and of those, how many are unread; at most 1,000 of each are counted.
+-- How many notifications a user has, and of those, how many are unread, and when the first of these expires; at most
+-- 1,000 of each are counted.
 select
     (select count(*) from (
         select from notifications n where n.user_id = $1 and n.deleted_at is null
             and (n.expires_at is null or n.expires_at > to_timestamp($2::bigint / 1000.0)) limit 1000
     ) every) as total,
-    (select count(*) from (
-        select from notifications n where n.user_id = $1 and n.deleted_at is null and n.read_at is null
+    unread.count as unread, (extract(epoch from unread.expires_at) * 1000)::bigint as unread_until_ms
+from (
+    select count(*) as count, min(expires_at) as expires_at from (
+        select n.expires_at from notifications n where n.user_id = $1 and n.deleted_at is null and n.read_at is null
             and (n.expires_at is null or n.expires_at > to_timestamp($2::bigint / 1000.0)) limit 1000
-    ) unread) as unread;
+    ) counted
+) unread;
 
 -- name: select_unread_notifications
 -- Which notifications of a user are unread: of these, or, without any, of all; the oldest first.

@@ -1,5 +1,7 @@
 """The polls of the existing client: the shapes that it reads, the truth in them, and when to come again."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 import trio
 
@@ -98,6 +100,22 @@ async def test_what_one_does_with_a_notification_is_seen_by_ones_next_poll(house
     assert await polled() == [(["c"], 1)] * 2
     await house.ask("PUT", "/api/notifications/read-all", 1)
     assert await polled() == [([], 0)] * 2
+
+
+async def test_a_notification_is_not_polled_once_it_has_expired_whatever_is_kept(house):
+    await house.people(1)
+    for title, seconds in (("soon", 1.5), ("late", 60), ("never", None)):
+        ends = None if seconds is None else (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+        write = {"title": title, "message": "m", **({} if ends is None else {"expiresAt": ends})}
+        assert (await house.post("/api/notifications/send", 1, write)).status == 201
+
+    async def polled(part):
+        data = (await house.get(f"/api/poll/{part}", 1)).data
+        return [row["title"] for row in data["notifications"]], data["unreadCount"]
+
+    assert [await polled(part) for part in ("notifications", "all")] == [(["never", "late", "soon"], 3)] * 2
+    await trio.sleep(1.6)
+    assert [await polled(part) for part in ("notifications", "all")] == [(["never", "late"], 2)] * 2
 
 
 async def test_one_conversation_is_polled_by_its_members_alone(house):
