@@ -111,6 +111,8 @@ def presence_operations(sockets: SocketServices) -> Operations:
         take_command(call, sockets)
         is_typing = call.body(TypingWrite).is_typing
         is_told = is_typing and not sockets.presence.is_hiding(call.user_id)
+        # Before the room is asked: who hides meanwhile has it ended after it began.
+        sockets.presence.typists.note(call.user_id, call.id(), trio.current_time(), is_on=is_told)
         await ask_room(call, call.id(), Type(call.user_id, call.principal.name, is_told))
         return Answer(TypingAnswer(conversation_id=call.id(), is_typing=is_typing))
 

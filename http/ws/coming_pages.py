@@ -1,13 +1,15 @@
 """Pages that have a socket while it is not known yet whom their user blocks: what they are to hear is kept for them.
 
-A page reads over HTTP what it missed as soon as its socket is open, and then relies on the socket. What is committed
-after that, and before storage has said whom its user blocks, would be in neither.
+Nothing that happens is told to such a page before: what may be dropped is, and the rest is kept, and held to the blocks
+once they are known. A page reads over HTTP what it missed as soon as its socket is open, and then relies on the socket:
+what is committed after that, and before storage has said whom its user blocks, would be in neither.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.codes import SLOW_CONSUMER
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
 
@@ -47,16 +49,31 @@ class ComingPages:
         """Whether a user has one."""
         return user_id in self._kept
 
+    def holds(self, connection: Connection, user_id: int) -> bool:
+        """Whether this is one."""
+        return connection in self._kept.get(user_id, ())
+
     def keep(self, user_id: int, sender_id: int, frame: bytes, about: Message | None = None) -> None:
         """A frame for the user, because of *sender_id*. Who comes so slowly that it is too much is let go.
 
-        about: the message whose words are in it.
+        about: the message whose words are in it; of a receipt None.
         """
-        for connection, kept in tuple(self._kept.get(user_id, {}).items()):
-            kept.frames.append((sender_id, frame, about))
-            kept.size += len(frame)
-            if kept.size > KEPT_BYTES_MAX:
-                connection.close(SLOW_CONSUMER)
+        for connection in tuple(self._kept.get(user_id, ())):
+            self._keep(connection, user_id, (sender_id, frame, about))
+
+    def keep_own(self, connection: Connection, user_id: int, frame: bytes) -> bool:
+        """A frame of the user's own stream, for one page. False when the page has come: it is to be told."""
+        if not self.holds(connection, user_id):
+            return False
+        self._keep(connection, user_id, (user_id, frame, None))
+        return True
+
+    def _keep(self, connection: Connection, user_id: int, held: tuple[int, bytes, Message | None]) -> None:
+        kept = self._kept[user_id][connection]
+        kept.frames.append(held)
+        kept.size += len(held[1])
+        if kept.size > KEPT_BYTES_MAX:
+            connection.close(SLOW_CONSUMER)
 
     def retell(self, user_id: int, about: Message, frame: bytes) -> None:
         """The message was changed: *frame* stands for the first of what is kept of it, and the rest is gone."""
@@ -68,10 +85,18 @@ class ComingPages:
                 kept.frames[first + 1 :] = rest
                 kept.size = sum(len(held[1]) for held in kept.frames)
 
-    def take(self, connection: Connection, user_id: int) -> list[tuple[int, bytes]]:
-        """What was kept, oldest first: sender and frame. From here on it is told by others, or gone."""
+    def take(self, connection: Connection, user_id: int, blocks: SocketBlocks) -> list[bytes]:
+        """Those frames that were kept and may be shown, oldest first. From here on it is told by others, or gone.
+
+        What somebody says is hidden from who blocks them; that they have read it, from both.
+        """
         pages = self._kept.get(user_id, {})
         kept = pages.pop(connection, None)
         if not pages:
             self._kept.pop(user_id, None)
-        return [] if kept is None else [(sender_id, frame) for sender_id, frame, _ in kept.frames]
+        if kept is None:
+            return []
+        hides, apart = blocks.hides(user_id), blocks.apart_from(user_id)
+        return [
+            frame for sender_id, frame, about in kept.frames if sender_id not in (apart if about is None else hides)
+        ]

@@ -58,9 +58,8 @@ class CompatSession(SocketSession):
         hub.compat.setdefault(self.user_id, []).append(self.connection)
         fields = {"sessionId": f"{self.connection.number:x}", "userId": self.user_id, "portalType": role}
         self._tell("connected", fields)
-        for sender_id, frame in hub.coming.take(self.connection, self.user_id):
-            if sender_id not in hub.blocks.hides(self.user_id):
-                self.connection.write(frame)
+        for frame in hub.coming.take(self.connection, self.user_id, hub.blocks):
+            self.connection.write(frame)
         self.services.arrivals.add(self)
 
     def arrived(self) -> None:
@@ -125,7 +124,7 @@ class CompatSession(SocketSession):
     def closed(self) -> None:
         """Hear and show nothing more."""
         assert self.user_id is not None
-        self.services.hub.coming.take(self.connection, self.user_id)
+        self.services.hub.coming.take(self.connection, self.user_id, self.services.hub.blocks)
         mine = self.services.hub.compat.get(self.user_id, [])
         if self.connection in mine:
             mine.remove(self.connection)

@@ -281,7 +281,8 @@ class Hub(Audience):
         for user_id, (name, is_typing) in event.changed.items():
             frame = events.compat_typing(event.room_id, user_id, name, now_ms, is_typing=is_typing)
             for connection, listener_id in tuple(channel.compat_typing.items()):
-                if listener_id != user_id and not self.blocks.are_apart(listener_id, user_id):
+                is_coming = self.coming.holds(connection, listener_id)
+                if listener_id != user_id and not is_coming and not self.blocks.are_apart(listener_id, user_id):
                     connection.write(frame, EPHEMERAL if is_typing else CONTROL)
 
     def _tell_typing(self, channel: Channel, event: TypingChanged) -> None:
@@ -310,7 +311,7 @@ class Hub(Audience):
         for connection in tuple(self._engine.connections_of(viewer_id)):
             if connection in channel.attachments:
                 connection.write(frame, CONTROL)
-            elif connection in channel.compat_typing:
+            elif connection in channel.compat_typing and not self.coming.holds(connection, viewer_id):
                 now_ms, is_typing = self._clock.wall_milliseconds(), typist_id not in apart
                 name = typists[typist_id]
                 page_frame = events.compat_typing(channel.id, typist_id, name, now_ms, is_typing=is_typing)

@@ -7,7 +7,7 @@ It outlives the actors, so that nothing ends with one of them. What it shows of 
 of somebody invisible it is what was so when they vanished: offline, last seen then.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import Any, Final
@@ -24,6 +24,7 @@ from greenroom.http.ws.channel import Channel
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.typists import Typists
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen
 from greenroom.storage.postgres.visibility import Visibility
@@ -64,6 +65,9 @@ class SocketPresence(PresenceBoard):
         self._names: dict[int, str] = {}
         self._items: dict[int, str] = {}  # how users stand in v1 frames, as JSON
         self.changed = trio.Event()  # somebody has; `take_changes` makes a new one
+        self.typists = Typists()  # over REST
+        # Called with one of them who hides from now on, and a room that must not tell of it any more.
+        self.on_typist_hidden: Callable[[int, int], None] = lambda user_id, room_id: None
 
     # -- for the actors -----------------------------------------------------------------------------------------
 
@@ -120,6 +124,8 @@ class SocketPresence(PresenceBoard):
         if wished.status in HIDING:
             for connection in self._engine.connections_of(user_id):
                 connection.session.stop_typing_anywhere()
+            for room_id in self.typists.take(user_id, trio.current_time()):
+                self.on_typist_hidden(user_id, room_id)
         if wished == UNSAID or wished.status == "invisible":
             self._wished.pop(user_id, None)
         else:

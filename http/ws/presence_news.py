@@ -275,7 +275,7 @@ class PresenceNews:
     def _sight_changed(self, connection: Connection, seen_id: int, shared: Sequence[int]) -> None:
         session, is_v1 = connection.session, connection.session.is_v1
         rooms = [room_id for room_id in shared if self._hub.is_attached(connection, room_id)]
-        if (is_v1 and not rooms) or session.user_id is None:
+        if (is_v1 and not rooms) or session.user_id is None or self._hub.coming.holds(connection, session.user_id):
             return
         presence = self._presence
         if self._hub.blocks.are_apart(session.user_id, seen_id):

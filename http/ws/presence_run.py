@@ -7,6 +7,7 @@ import structlog
 import trio
 
 from greenroom.actors.presence.commands import Look
+from greenroom.actors.room.commands import Type
 from greenroom.http.ws.attendance import Attendance
 from greenroom.http.ws.presence_news import PresenceNews
 from greenroom.http.ws.services import SocketServices
@@ -25,7 +26,11 @@ async def run_presence(services: SocketServices, idle_seconds: float) -> None:
         news.sight_changed(user_id, other_id)
         services.watches.sight_changed(user_id, other_id)
 
+    def typist_hidden(user_id: int, room_id: int) -> None:
+        services.system.tell_or_bury(services.room(room_id).address, Type(user_id, "", is_typing=False))
+
     services.streams.on_sight_changed = sight_changed
+    services.presence.on_typist_hidden = typist_hidden
     attendance = Attendance(
         services.engine, services.presence, lambda user_id: services.tell_presence(user_id, Look()), idle_seconds
     )

@@ -17,6 +17,7 @@ import trio
 from greenroom.actors.notifier.actor import Devices
 from greenroom.http.ws import compat_notices, events
 from greenroom.http.ws.blocks import SocketBlocks
+from greenroom.http.ws.coming_pages import ComingPages
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.replay import PACK_BYTES_MAX, STORAGE_PAUSE_SECONDS, wait_drained
@@ -39,10 +40,13 @@ class UserCursor(NamedTuple):
 class SocketStreams(Devices):
     """All streams of this process."""
 
-    def __init__(self, engine: SocketEngine, streams: UserStreams, blocks: SocketBlocks, clock: Clock) -> None:
+    def __init__(
+        self, engine: SocketEngine, streams: UserStreams, blocks: SocketBlocks, coming: ComingPages, clock: Clock
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._blocks = blocks
+        self._coming = coming
         self._streams = streams
         self._known: OrderedDict[int, Standing] = OrderedDict()  # as far as was told, or read
         # Called with a user for whom there are notes, while somebody here listens: their notifier should fold them in.
@@ -76,7 +80,7 @@ class SocketStreams(Devices):
         compat_frames = b"".join(compat_notices.frames_of(event) for event in told)
         for connection in list(connections):
             if not connection.session.is_v1:
-                if compat_frames:
+                if compat_frames and not self._coming.keep_own(connection, user_id, compat_frames):
                     connection.write(compat_frames)
             elif connection.session.useq == first - 1:
                 connection.session.useq = last

@@ -111,7 +111,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         engine = SocketEngine(nursery)
         hub = Hub(engine, clock)
         presence = SocketPresence(engine, hub, storage.last_seen, storage.visibility, clock)
-        streams = SocketStreams(engine, storage.user_streams, hub.blocks, clock)
+        streams = SocketStreams(engine, storage.user_streams, hub.blocks, hub.coming, clock)
         hub.on_news, streams.on_changed = streams.news_for, hub.changed_for.note
         email = email_settings(settings, storage.directory)
         async with open_providers(email, clock.wall_milliseconds) as providers:

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 import pytest
+import trio
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.http.ws import coming_pages, user_streams
@@ -57,6 +58,41 @@ async def test_a_page_hears_what_was_said_while_it_came_but_of_whom_its_user_blo
         assert [event["seq"] for event in page.of("new_message", "message_sent")] == [1, 3, 4, 5]
         assert page.events[0]["type"] == "connected"
     assert not hub.coming
+
+
+@pytest.mark.parametrize("blocks", [(2, 3), (3, 2)], ids=["by the page's user", "by the other"])
+async def test_nothing_of_who_is_kept_apart_is_told_before_it_is_known(live_house, nobody_is_known, blocks):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    sent = await live_house.post(f"/api/conversations/{room}/messages", 2, {"content": "read it"})
+    blocker, blocked = blocks
+    assert (await live_house.post(f"/api/users/{blocked}/block", blocker, {})).status == 200
+    first = await live_house.post("/api/notifications/send", 2, {"title": "first", "message": "m"})
+    assert first.status == 201  # its notifier is awake, and need not load while storage says so little
+    live_house.house.sockets.streams._forget(2)
+    async with open_sockets() as nursery:
+        others = {user: await Socket.open(nursery, live_house, user) for user in (1, 3)}
+        for other in others.values():
+            await other.start(room)
+        with nobody_is_known():
+            page = await Socket.open(nursery, live_house, 2, protocol=None)
+            await page.send({"type": "join_conversation", "conversationId": room})
+            await page.expect("conversation_joined")
+            for other in others.values():
+                await other.ask("typing", room, on=True)
+                await other.ask("read", room, seq=1)
+            sent_on = await live_house.post("/api/notifications/send", 2, {"title": "news", "message": "m"})
+            assert sent_on.status == 201
+            await trio.sleep(1.2)
+            assert [event["type"] for event in page.events] == ["conversation_joined"]
+        await page.expect("connected")
+        await page.expect("notification", title="news")
+        await say(live_house, 1, room, "over")
+        await page.expect("new_message", content="over")
+        told = [event for event in page.events if event["type"] == "message_read"]
+        assert [event["readBy"] for event in told] == [1], told
+        assert told[0]["messageId"] == sent.data["messageId"]
+        assert 3 not in [event["userId"] for event in page.of("user_typing")]
 
 
 async def test_a_page_for_which_too_much_is_kept_is_let_go_and_what_was_kept_with_it(

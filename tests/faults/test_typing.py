@@ -8,7 +8,7 @@ from wire import V1, Socket, open_sockets, wait_until
 
 from greenroom.actors.events import TypingChanged
 from greenroom.actors.room.actor import TYPING_TOLD_SECONDS
-from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS
 from greenroom.http.ws.hub import Hub
 
 
@@ -189,3 +189,16 @@ async def test_of_who_is_invisible_nothing_is_told_and_what_they_began_ends(live
     await appear("online")
     await say(typist, room, protocol, is_on=True)
     await believe(watchers, 4, 5)
+
+
+@pytest.mark.parametrize("status", ["invisible", "offline"])
+async def test_what_was_begun_over_rest_ends_with_the_word_that_one_hides(live_house, watched, status):
+    _, room, watchers = watched
+    typed = await live_house.post(f"/api/conversations/{room}/typing", 4, {"isTyping": True})
+    assert typed.status == 200, typed.json
+    began_at = trio.current_time()
+    await believe(watchers, 4)
+    hidden = await live_house.post("/api/presence/update", 4, {"status": status})
+    assert hidden.status == 200, hidden.json
+    await believe(watchers, seconds=began_at + TYPING_SECONDS - 1 - trio.current_time())
+    assert not len(live_house.house.presence.typists)

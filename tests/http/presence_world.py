@@ -234,7 +234,7 @@ class World:
         self.kept = Kept(self)
         self.visibility = Visibility(self.kept)
         self.presence = SocketPresence(self.engine, self.hub, self.kept, self.visibility, self.clock)
-        self.streams = SocketStreams(self.engine, self.kept, self.hub.blocks, self.clock)
+        self.streams = SocketStreams(self.engine, self.kept, self.hub.blocks, self.hub.coming, self.clock)
         self._show = self.presence.show
         self.presence.show = self._show_or_crash
 

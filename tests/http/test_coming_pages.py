@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.coming_pages import ComingPages
 
 PAGE = cast("Any", "a page")
@@ -21,4 +22,17 @@ def test_what_a_message_said_before_it_was_changed_is_not_kept() -> None:
     pages.retell(7, (42, 99), b"not kept: it was read over HTTP")
     pages.retell(8, (42, 5), b"nobody comes")
     expected = [b"new_message of nothing", b"another", b"a receipt", b"of another room", b"deleted"]
-    assert [frame for _, frame in pages.take(PAGE, 7)] == expected
+    assert pages.take(PAGE, 7, SocketBlocks()) == expected
+
+
+def test_who_is_kept_apart_by_a_block_is_kept_out_of_what_was_kept_too() -> None:
+    pages, blocks = ComingPages(), SocketBlocks()
+    pages.expect(PAGE, 7)
+    for sender_id in (1, 2, 3):
+        pages.keep(7, sender_id, b"said by %d" % sender_id, (42, sender_id))
+        pages.keep(7, sender_id, b"read by %d" % sender_id)
+    assert pages.keep_own(PAGE, 7, b"one's own")
+    blocks.put(7, [1], [2])
+    expected = [b"said by 2", b"said by 3", b"read by 3", b"one's own"]
+    assert pages.take(PAGE, 7, blocks) == expected
+    assert not pages.keep_own(PAGE, 7, b"the page is there")
