@@ -34,6 +34,7 @@ from greenroom.http.transport import Transport
 
 HAND_KEY: Final = "greenroom.hand"
 RECEIVE_BYTES_MAX: Final = 64 * 1024
+TAKEN_BYTES_MIN: Final = 64 * 1024  # by the peer; less is no progress, or who trickles would be served for ever
 T = TypeVar("T")
 
 
@@ -194,16 +195,21 @@ class Hand:
         return data
 
     async def send(self, data: bytes) -> None:
-        """Send all of it; raises OSError. A broken peer is remembered in `broken`. Cancelled: a part may be out."""
+        """Send all of it; raises OSError. A broken peer is remembered in `broken`. Cancelled: a part may be out.
+
+        Progress is to take all of it, or TAKEN_BYTES_MIN.
+        """
         if self.stage is Stage.ADOPTED:
             await trio.lowlevel.checkpoint()
             return
         self.sending, self.progressed_at = True, trio.current_time()
         try:
-            rest = memoryview(data)
+            rest, taken = memoryview(data), 0
             while rest:
-                rest = rest[await self._when(trio.lowlevel.wait_writable, self._sock.send, rest) :]
-                self.progressed_at = trio.current_time()
+                sent = await self._when(trio.lowlevel.wait_writable, self._sock.send, rest)
+                rest, taken = rest[sent:], taken + sent
+                if taken >= TAKEN_BYTES_MIN:
+                    self.progressed_at, taken = trio.current_time(), 0
         except BaseException:
             self.broken = True
             raise

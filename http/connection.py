@@ -63,7 +63,8 @@ class HttpLimits:
     handshake_seconds_max: float = 10.0  # of TLS, from accept() on
     idle_seconds_max: float = 15.0  # between requests, and before the first byte of the first
     head_seconds_max: float = 10.0  # from the first byte of a request to the end of its header (slowloris)
-    stalled_seconds_max: float = 30.0  # a body that does not arrive, an answer that is not read: no byte for so long
+    # A body that does not arrive: no byte for so long. An answer that is not read: no 64 KiB, or less if that is all.
+    stalled_seconds_max: float = 30.0
     upgrade_seconds_max: float = 60.0  # from an upgrade request to the end of its view
     head_bytes_max: int = 16 * 1024
     connections_max: int = 10_000  # HTTP connections; at the limit new ones wait in the backlog

@@ -1,15 +1,18 @@
 """Files over HTTP: upload them one by one, then send a message that names them.
 
 What was uploaded is its uploader's alone until it is sent, which it may be for 24 hours; if it never is, it goes
-an hour later. A file is taken by
-its ending (ALLOWED_FILE_TYPES) if its bytes agree; what it is served as is what they say.
+an hour later. A file is taken by its ending (ALLOWED_FILE_TYPES) if its bytes agree; what it is served as is what they
+say. An upload that is repeated under its `Idempotency-Key` is the same files: which they were is kept, and not what
+they are called, so that nothing of one that was erased since is told.
 """
 
+import hashlib
 import secrets
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
@@ -21,7 +24,7 @@ from greenroom.http.multipart import FormFile, read_files
 from greenroom.http.places import Place, Places
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.rest.media import media_operations
-from greenroom.http.rest.rooms import now_ms
+from greenroom.http.rest.rooms import key_of, now_ms, once
 from greenroom.http.rest.rows import AttachmentRow
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.settings import Settings
@@ -90,19 +93,23 @@ def attachment_operations(files: Files) -> Operations:
     @operations.post("/api/messages/attachments", reads_body=UploadForm, answer=AttachmentRow, status=201)
     async def upload_file(call: Call) -> Answer:
         """Upload a file, to be sent with a message within 24 hours: a form with one field `file`."""
-        (told,) = await _take(call, files, ("file", "files"), 1)
-        return Answer(told)
+        answer, (told,) = await _take(call, files, ("file", "files"), 1)
+        return replace(answer, data=told)
 
     @operations.post("/api/messaging/attachments", reads_body=UploadsForm, answer=AttachmentList, status=201)
     async def upload_files(call: Call) -> Answer:
         """Upload files: a form with a field `files` for each. Together they are as large as one may be."""
-        return Answer({"attachments": await _take(call, files, ("files", "file"), FILES_MAX)})
+        answer, told = await _take(call, files, ("files", "file"), FILES_MAX)
+        return replace(answer, data={"attachments": told})
 
     return operations
 
 
-async def _take(call: Call, files: Files, fields: tuple[str, ...], count_max: int) -> list[dict[str, Any]]:
-    user_id = call.user_id
+async def _take(
+    call: Call, files: Files, fields: tuple[str, ...], count_max: int
+) -> tuple[Answer, list[dict[str, Any]]]:
+    """What was done, now or before, and what is told of its files."""
+    user_id, key = call.user_id, key_of(call)
     with ExitStack() as closing, files.place(user_id):
         given = await read_files(
             call, fields, folder=files.folder, bytes_max=files.bytes_max, count_max=count_max, closing=closing
@@ -110,15 +117,36 @@ async def _take(call: Call, files: Files, fields: tuple[str, ...], count_max: in
         await call.look_again()
         if not given or not all(one.size for one in given):
             raise ApiError("UPLOAD_ERROR", "No file provided" if not given else "the file is empty")
-        at_ms = now_ms(call)
-        checked = [await trio.to_thread.run_sync(_checked, one, user_id, at_ms, files.allowed) for one in given]
-        for upload, one in zip(checked, given, strict=True):
-            if not await files.uploads.note(upload, user_id, at_ms, UNSENT_FILES_MAX * files.bytes_max):
-                text = "too much was uploaded that was not sent: send it, or wait until it goes after a day"
-                raise ApiError("QUOTA_EXCEEDED", text)
-            one.file.seek(0)
-            await files.uploads.blobs.put(upload.key, one.file)
-        return [told_of(upload) for upload in checked]
+        digest = None if key is None else await trio.to_thread.run_sync(_digest, given)
+        answer = await once(call, f"POST {call.request.path}", digest, partial(_store, call, files, given))
+    keys = cast("dict[str, list[str]]", answer.data)["keys"]
+    found = await files.uploads.uploaded(keys, user_id, now_ms(call))
+    if len(found) < len(keys):
+        raise ApiError("FILE_NOT_FOUND", "what was uploaded under this Idempotency-Key is gone")
+    return answer, [told_of(upload) for upload in found]
+
+
+async def _store(call: Call, files: Files, given: list[FormFile]) -> Answer:
+    """Again it stores others, of which nobody knows: they are never sent, and go."""
+    user_id, at_ms = call.user_id, now_ms(call)
+    checked = [await trio.to_thread.run_sync(_checked, one, user_id, at_ms, files.allowed) for one in given]
+    for upload, one in zip(checked, given, strict=True):
+        if not await files.uploads.note(upload, user_id, at_ms, UNSENT_FILES_MAX * files.bytes_max):
+            text = "too much was uploaded that was not sent: send it, or wait until it goes after a day"
+            raise ApiError("QUOTA_EXCEEDED", text)
+        one.file.seek(0)
+        await files.uploads.blobs.put(upload.key, one.file)
+    return Answer({"keys": [upload.key for upload in checked]}, status=201)
+
+
+def _digest(given: list[FormFile]) -> bytes:
+    """Of what was sent: the names, and what is in the files. Reads them, so it is for a thread."""
+    digest = hashlib.sha256()
+    for one in given:
+        digest.update(hashlib.sha256(one.name.encode("utf-8", "surrogatepass")).digest())
+        one.file.seek(0)
+        digest.update(hashlib.file_digest(cast("Any", one.file), "sha256").digest())
+    return digest.digest()
 
 
 def _checked(given: FormFile, user_id: int, at_ms: int, allowed: tuple[str, ...]) -> Upload:

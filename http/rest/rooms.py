@@ -96,16 +96,28 @@ def now_ms(call: Call) -> int:
     return call.services.room_services.system.clock.wall_milliseconds()
 
 
-def claim_of(call: Call, route: str, body: BaseModel | None) -> IdempotencyClaim | None:
-    """The Idempotency-Key of a request, or None. route: method and path with its ids. Raises: ApiError 400."""
+def key_of(call: Call) -> str | None:
+    """The Idempotency-Key of a request, or None. Raises: ApiError 400."""
     key = call.request.headers.get(KEY_HEADER)
+    if key is not None and not _KEY.fullmatch(key):
+        raise ApiError("VALIDATION", f"{KEY_HEADER}: 1 to 255 printable ASCII characters without spaces")
+    return key
+
+
+def claim_of(call: Call, route: str, body: BaseModel | bytes | None) -> IdempotencyClaim | None:
+    """What a request with a key claims, or None. route: method and path with its ids. Raises: ApiError 400.
+
+    body: of one that is no JSON, its SHA-256.
+    """
+    key = key_of(call)
     if key is None:
         return None
-    if not _KEY.fullmatch(key):
-        raise ApiError("VALIDATION", f"{KEY_HEADER}: 1 to 255 printable ASCII characters without spaces")
-    principal, text = call.principal, "" if body is None else body.model_dump_json()
+    principal = call.principal
+    if not isinstance(body, bytes):
+        text = "" if body is None else body.model_dump_json()
+        body = hashlib.sha256(text.encode()).digest()
     name = f"key:{principal.key_id}" if principal.user_id is None else f"user:{principal.user_id}"
-    return IdempotencyClaim(name, route, key, hashlib.sha256(text.encode()).digest())
+    return IdempotencyClaim(name, route, key, body)
 
 
 def answer_of(kept: Earlier) -> Answer:
@@ -118,8 +130,11 @@ def answer_of(kept: Earlier) -> Answer:
     raise ApiError("CONFLICT", f"a request with this {KEY_HEADER} is under way", retry_after=1)
 
 
-async def once(call: Call, route: str, body: BaseModel | None, work: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Do *work* and keep its answer, or give the answer that was kept. Raises: ApiError, and as *work*."""
+async def once(call: Call, route: str, body: BaseModel | bytes | None, work: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Do *work* and keep its answer, or give the answer that was kept. Raises: ApiError, and as *work*.
+
+    route, body: as of `claim_of`.
+    """
     claim = claim_of(call, route, body)
     if claim is None:
         return await work()

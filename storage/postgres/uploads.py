@@ -7,7 +7,7 @@ A row goes only after its bytes have gone, so that a sweep that dies is done aga
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from greenroom.storage.blobs import Blobs
 from greenroom.storage.postgres.pool import Postgres
@@ -43,8 +43,15 @@ class Uploads:
     async def to_send(self, keys: Sequence[str], uploader_id: int, now_ms: int) -> list[Upload]:
         """Those of *keys* that the user may send, in their order. Raises: StorageUnavailable."""
         rows = await self._postgres.fetch("select_uploads_to_send", list(keys), uploader_id, now_ms + SENDABLE_MS)
-        found = {row["key"]: Upload(*row) for row in rows}
-        return [found[key] for key in keys if key in found]
+        return _in_order(keys, rows)
+
+    async def uploaded(self, keys: Sequence[str], uploader_id: int, now_ms: int) -> list[Upload]:
+        """Those of *keys* that the user has uploaded and that are not about to go, in their order.
+
+        Raises: StorageUnavailable.
+        """
+        rows = await self._postgres.fetch("select_uploads_of", list(keys), uploader_id, now_ms)
+        return _in_order(keys, rows)
 
     async def shown(self, key: str, reader_id: int, now_ms: int) -> Upload | None:
         """A file that the reader may have, or None. Raises: StorageUnavailable."""
@@ -58,3 +65,8 @@ class Uploads:
     async def forget(self, keys: Sequence[str]) -> None:
         """Their bytes are gone. Raises: StorageUnavailable."""
         await self._postgres.execute("delete_uploads", list(keys))
+
+
+def _in_order(keys: Sequence[str], rows: list[Any]) -> list[Upload]:
+    found = {row["key"]: Upload(*row) for row in rows}
+    return [found[key] for key in keys if key in found]

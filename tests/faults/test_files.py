@@ -31,8 +31,11 @@ def form(*files, boundary=BOUNDARY):
     return b"".join(parts) + f"--{boundary}--\r\n".encode()
 
 
-async def upload(house, user, data=PNG, name="a picture.png", path="/api/messages/attachments", field="file"):
-    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+async def upload(
+    house, user, data=PNG, name="a picture.png", path="/api/messages/attachments", field="file", **headers
+):
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", **given}
     return await house.ask("POST", path, user, form((field, name, data)), headers)
 
 
@@ -292,6 +295,55 @@ async def test_what_is_never_sent_goes_after_a_day_and_not_before(house):
     assert (await got(house, kept.data["url"], 1))[0] == 200
 
 
+async def test_an_upload_that_is_repeated_under_its_key_is_the_same_file(house):
+    await house.people(1, 2)
+    room = await house.conversation(1)
+    first = await upload(house, 1, Idempotency_Key="k")
+    again = await upload(house, 1, Idempotency_Key="k")
+    assert (first.status, again.status, again.data) == (201, 201, first.data)
+    assert (first.headers.get("Idempotency-Replay"), again.headers["Idempotency-Replay"]) == (None, "true")
+    for other in ({"data": PNG + b"x"}, {"name": "another.png"}):
+        refused = await upload(house, 1, Idempotency_Key="k", **other)
+        assert (refused.status, refused.code) == (409, "CONFLICT")
+    assert len(stored(house)) == 1
+    elsewhere = "/api/messaging/attachments"
+    others = [
+        await upload(house, 2, Idempotency_Key="k"),
+        await upload(house, 1, Idempotency_Key="k2"),
+        await upload(house, 1),
+        await upload(house, 1, path=elsewhere, field="files", Idempotency_Key="k"),
+    ]
+    keys = {one.data.get("key") or one.data["attachments"][0]["key"] for one in others}
+    assert len(keys | {first.data["key"]}) == len(stored(house)) == 5
+    replayed = await upload(house, 1, path=elsewhere, field="files", Idempotency_Key="k")
+    assert replayed.data == others[-1].data
+    assert (await upload(house, 1, Idempotency_Key="a key")).status == 400
+    # A refusal keeps no key; what was sent is told again, and what was erased is not.
+    assert (await upload(house, 1, b"<html>", Idempotency_Key="wrong")).status == 415
+    assert (await upload(house, 1, PNG, Idempotency_Key="wrong")).status == 201
+    message = (await sent(house, room, 1, first)).data["messageId"]
+    assert (await upload(house, 1, Idempotency_Key="k")).data == first.data
+    assert (await house.delete(f"/api/messages/{message}", 1)).status == 200
+    gone = await upload(house, 1, Idempotency_Key="k")
+    assert (gone.status, gone.code) == (404, "FILE_NOT_FOUND")
+
+
+async def test_two_uploads_at_once_under_one_key_are_one_file(house):
+    await house.people(1)
+    answers = []
+
+    async def one():
+        answers.append(await upload(house, 1, Idempotency_Key="k"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(one)
+    assert {answer.status for answer in answers} <= {201, 409}
+    assert len({answer.data["key"] for answer in answers if answer.status == 201}) == len(stored(house)) == 1
+    for answer in answers:
+        assert answer.status == 201 or answer.headers["Retry-After"] == "1"
+
+
 async def test_what_was_uploaded_may_be_sent_for_a_day(house):
     await house.people(1)
     taken = await upload(house, 1)
@@ -464,6 +516,53 @@ async def test_files_that_are_asked_for_in_one_go_have_no_more_places(live_house
     with trio.fail_after(20):
         while (await http(live_house, "GET", address, user=1)).status != 200:  # noqa: ASYNC110
             await trio.sleep(0.2)
+
+
+@pytest.mark.slow(seconds=70)
+async def test_downloads_of_which_a_byte_a_second_is_read_end_and_give_their_places_back(live_house):
+    await live_house.people(1)
+    address = (await upload(live_house, 1, b"%PDF-" + b"x" * 10_000_000, "large.pdf")).data["url"]
+    lines, statuses = await asked_at_once(live_house, address, [1], 17)
+    assert Counter(statuses) == {200: 16, 429: 1}
+    began_at = trio.current_time()
+    with trio.fail_after(60):
+        while (await http(live_house, "GET", address, user=1)).status != 200:
+            for line in lines:
+                with suppress(OSError):
+                    line.recv(1)
+            await trio.sleep(1)
+    assert trio.current_time() - began_at > 20, "they had their time"
+    for line in lines:
+        line.close()
+
+
+@pytest.mark.slow(seconds=70)
+async def test_256_downloads_that_nobody_reads_take_little_memory_and_disturb_nobody(live_house):
+    """Each holds a part or two of 64 KiB, and what the kernel has of it."""
+    users = list(range(1, 66))
+    await live_house.people(*users)
+    room = await live_house.conversation(*users)
+    taken = await upload(live_house, 1, b"%PDF-" + b"x" * 10_000_000, "large.pdf")
+    await sent(live_house, room, 1, taken)
+    address = taken.data["url"]
+    assert (await http(live_house, "GET", address, user=65)).status == 200
+    before = rss_bytes()
+    lines, statuses = await asked_at_once(live_house, address, users[:64], 4)
+    assert Counter(statuses) == {200: 256}
+    refused = await http(live_house, "GET", address, user=65)
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    peak = rss_bytes()
+    assert peak - before < 256 * 3 * 64 * 1024, f"{(peak - before) / 2**20:.1f} MiB"
+    with trio.fail_after(5):
+        for number in range(20):
+            said = await live_house.post(f"/api/conversations/{room}/messages", 65, {"content": f"{number}"})
+            assert said.status == 201
+    with trio.fail_after(60):  # without their doing anything
+        while (await http(live_house, "GET", address, user=65)).status != 200:  # noqa: ASYNC110
+            await trio.sleep(1)
+    assert rss_bytes() - before < 256 * 3 * 64 * 1024
+    for line in lines:
+        line.close()
 
 
 def rss_bytes():

@@ -656,6 +656,23 @@ async def test_an_answer_that_is_read_slowly_is_not_given_up(quick):
     assert received > 20_000_000
 
 
+@pytest.mark.parametrize(("bytes_per_second", "is_ended"), [(20_000, True), (80_000, False)])
+async def test_an_answer_that_trickles_is_given_up(bytes_per_second, is_ended):
+    """The kernel takes 20 kB here and there from such a peer, so no byte for two seconds there never is."""
+    async with open_front(HttpLimits(stalled_seconds_max=2.0)) as front:
+        peer = trio.socket.socket()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with peer:
+            await peer.connect(("127.0.0.1", front.port))
+            await peer.send(GET.replace(b"/ ", b"/large "))
+            began_at, taken = trio.current_time(), 0
+            while (seconds := trio.current_time() - began_at) < 6 and front.open_connections():
+                taken += len(await peer.recv(max(1, int(seconds * bytes_per_second) - taken)))
+                await trio.sleep(0.05)
+            assert front.server.statistics().swept == ({Overdue.STALLED: 1} if is_ended else {})
+            assert front.open_connections() == (0 if is_ended else 1)
+
+
 async def test_a_view_that_never_decides_about_an_upgrade_is_cut(quick):
     assert await quick.exchange(UPGRADE % b"/waits") == b""
     assert quick.server.statistics().swept == {Overdue.UPGRADE: 1}

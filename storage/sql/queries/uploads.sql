@@ -10,6 +10,12 @@ returning key;
 select key, name, type, size from uploads
 where key = any($1::text[]) and uploader_id = $2 and message_id is null and expires_at > to_timestamp($3::bigint / 1000.0);
 
+-- name: select_uploads_of
+-- Those of some files that this user has uploaded, sent or not, and that are not about to go.
+select key, name, type, size from uploads
+where key = any($1::text[]) and uploader_id = $2
+    and (expires_at is null or expires_at > to_timestamp($3::bigint / 1000.0));
+
 -- name: commit_free_files
 -- Those of some files that no message has, locked for the messages that are about to have them. Runs before these are
 -- stored, in their transaction, so that a file is of one message whoever else sends it.
