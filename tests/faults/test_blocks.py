@@ -85,6 +85,38 @@ async def hidden_over_http(house, room, message_ids):
     assert len((await house.get(f"/api/conversations/{room}/messages", 3)).data["messages"]) == 4
 
 
+async def test_the_list_goes_by_what_its_reader_is_shown(house):
+    await house.people(1, 2, 3)
+    rooms = [await house.conversation(1, 2, 3, title=f"{number}") for number in range(4)]
+
+    async def said(user, room, content="x"):
+        answer = await house.post(f"/api/conversations/{room}/messages", user, {"content": content})
+        assert answer.status == 201, answer.json
+        return answer.data["messageId"]
+
+    async def listed(user, **page):
+        rows = (await house.get("/api/conversations", user, **page)).data["conversations"]
+        times = [row["last_message_time"] or row["created_at"] for row in rows]
+        assert times == sorted(times, reverse=True)
+        return [rooms.index(row["id"]) for row in rows]
+
+    for room in rooms[1:]:
+        await said(2, room)
+    assert (await house.post("/api/users/3/block", 1, {})).status == 200
+    await said(3, rooms[1])
+    await said(3, rooms[0])
+    assert await listed(2) == [0, 1, 3, 2]
+    assert await listed(1) == [3, 2, 1, 0]
+    assert [await listed(1, limit=1, offset=offset) for offset in range(4)] == [[3], [2], [1], [0]]
+    last = await said(2, rooms[1])
+    assert await listed(1) == [1, 3, 2, 0]
+    assert (await house.delete(f"/api/messages/{last}", 2)).status == 200
+    assert await listed(1) == [3, 2, 1, 0]
+    assert await listed(2) == [0, 1, 3, 2]
+    assert (await house.delete("/api/users/3/block", 1)).status == 200
+    assert await listed(1) == [0, 1, 3, 2]
+
+
 async def test_between_the_two_nothing_is_sent_and_the_answer_comes_after_the_room_knows(live_house):
     await live_house.people(1, 2, 3)
     room = await live_house.conversation(1, 2, isGroup=False)

@@ -129,81 +129,23 @@ where m.id = $1
     );
 
 -- name: select_conversation_of
--- One conversation as one of its active members sees it. unread_count: messages of others after the read marker; at
--- most 100 are counted, among the newest 10,000 of the conversation. The last message, and when there was something, are
--- those of what the member is shown: hidden is the newest message when its sender is blocked.
-select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, me.read_seq,
-    (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
-    (extract(epoch from
-        case when hidden.id is null then c.updated_at else coalesce(last.created_at, c.created_at) end
-    ) * 1000)::bigint as updated_at_ms,
-    (extract(epoch from
-        case when hidden.id is null then c.last_message_at else last.created_at end
-    ) * 1000)::bigint as last_message_at_ms,
-    left(last.content, 500) as last_message, last.sender_id as last_sender_id,
-    (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
-    (
-        select count(*) from (
-            select from messages m
-            where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $2
-                and m.deleted_at is null
-                and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
-            limit 100
-        ) unread
-    ) as unread_count,
-    other.id as other_id, other.role as other_role,
-    coalesce(nullif(other.name, ''), other.external_id, 'user ' || other.id) as other_name
-from conversations c
-join participants me on me.conversation_id = c.id and me.user_id = $2 and me.is_active
-left join lateral (
-    select m.content, m.sender_id, m.created_at from messages m
-    where m.conversation_id = c.id and m.seq > c.top_seq - 10000 and m.deleted_at is null
-        and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
-    order by m.seq desc limit 1
-) last on true
-left join messages hidden on hidden.id = c.last_message_id
-    and exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = hidden.sender_id)
-left join users other
-    on not c.is_group and other.id = case when c.pair_low = $2 then c.pair_high else c.pair_low end
-where c.id = $1;
+-- One conversation as one of its active members is shown it.
+select id, is_group, is_open, title, created_by_id, epoch, top_seq, read_seq,
+    (extract(epoch from created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from updated_at) * 1000)::bigint as updated_at_ms,
+    (extract(epoch from last_message_at) * 1000)::bigint as last_message_at_ms,
+    last_message, last_sender_id, participant_count, unread_count, other_id, other_role, other_name
+from conversations_shown_to($2) where id = $1;
 
 -- name: select_conversations_of
--- The conversations of a user, the one with the newest activity first; unread_count as in select_conversation_of.
-select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, me.read_seq,
-    (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
-    (extract(epoch from
-        case when hidden.id is null then c.updated_at else coalesce(last.created_at, c.created_at) end
-    ) * 1000)::bigint as updated_at_ms,
-    (extract(epoch from
-        case when hidden.id is null then c.last_message_at else last.created_at end
-    ) * 1000)::bigint as last_message_at_ms,
-    left(last.content, 500) as last_message, last.sender_id as last_sender_id,
-    (select count(*) from participants p where p.conversation_id = c.id and p.is_active) as participant_count,
-    (
-        select count(*) from (
-            select from messages m
-            where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $1
-                and m.deleted_at is null
-                and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
-            limit 100
-        ) unread
-    ) as unread_count,
-    other.id as other_id, other.role as other_role,
-    coalesce(nullif(other.name, ''), other.external_id, 'user ' || other.id) as other_name
-from participants me
-join conversations c on c.id = me.conversation_id
-left join lateral (
-    select m.content, m.sender_id, m.created_at from messages m
-    where m.conversation_id = c.id and m.seq > c.top_seq - 10000 and m.deleted_at is null
-        and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
-    order by m.seq desc limit 1
-) last on true
-left join messages hidden on hidden.id = c.last_message_id
-    and exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = hidden.sender_id)
-left join users other
-    on not c.is_group and other.id = case when c.pair_low = $1 then c.pair_high else c.pair_low end
-where me.user_id = $1 and me.is_active
-order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
+-- The conversations of a user as they are shown to them, the one with the newest activity that they are shown first.
+select id, is_group, is_open, title, created_by_id, epoch, top_seq, read_seq,
+    (extract(epoch from created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from updated_at) * 1000)::bigint as updated_at_ms,
+    (extract(epoch from last_message_at) * 1000)::bigint as last_message_at_ms,
+    last_message, last_sender_id, participant_count, unread_count, other_id, other_role, other_name
+from conversations_shown_to($1)
+order by coalesce(last_message_at, created_at) desc, id desc
 limit $2 offset $3;
 
 -- name: select_rooms_of
