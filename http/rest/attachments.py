@@ -8,7 +8,8 @@ they are called, so that nothing of one that was erased since is told.
 
 import hashlib
 import secrets
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from greenroom.actors.room.files import FILES_MAX, told_of
 from greenroom.http.errors import ApiError
 from greenroom.http.file_types import WrongType, clean_name, ending_of, type_of
 from greenroom.http.models import BinaryText, Form, Output
-from greenroom.http.multipart import FormFile, read_files
+from greenroom.http.multipart import OVERHEAD_BYTES_MAX, FormFile, read_files
 from greenroom.http.places import Place, Places
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.rest.media import media_operations
@@ -56,16 +57,36 @@ class AttachmentList(Output):
 
 @dataclass(slots=True)
 class Files:
-    """What uploads need. per_minute: uploads of each user. folder: for files that are coming."""
+    """What uploads need. per_minute: uploads of each user.
+
+    folder: for files that are coming. disk_bytes_max: that they may have there together; one of the largest always may.
+    """
 
     uploads: Uploads
     per_minute: SlidingWindow
     folder: Path
     bytes_max: int
     allowed: tuple[str, ...]
+    disk_bytes_max: int
     places: Places = field(
         default_factory=lambda: Places("uploads", UPLOADS_AT_ONCE, UPLOADS_PER_USER_AT_ONCE, UPLOADS_PER_USER_IF_MANY)
     )
+
+    coming_bytes: int = 0
+
+    @contextmanager
+    def space(self, content_length: int | None) -> Iterator[None]:
+        """So much of the disk, or as much as a form may need when nobody knows. Raises: ApiError 503."""
+        form_bytes_max = self.bytes_max + OVERHEAD_BYTES_MAX
+        size = form_bytes_max if content_length is None else min(content_length, form_bytes_max)
+        if self.coming_bytes + size > max(self.disk_bytes_max, form_bytes_max):
+            text = "too much is being uploaded at once: try again soon"
+            raise ApiError("SERVICE_UNAVAILABLE", text, retry_after=1)
+        self.coming_bytes += size
+        try:
+            yield
+        finally:
+            self.coming_bytes -= size
 
     def place(self, user_id: int) -> Place:
         """One of the places for uploads; where there is none, nothing is counted. Raises: ApiError 429 and 503."""
@@ -82,7 +103,14 @@ def file_operations(settings: Settings, uploads: Uploads, directory: Path) -> tu
     folder = directory / "uploads"
     folder.mkdir(mode=0o700, exist_ok=True)
     per_minute = SlidingWindow(settings.uploads_per_minute)
-    files = Files(uploads, per_minute, folder, settings.max_file_size, settings.allowed_file_types)
+    files = Files(
+        uploads,
+        per_minute,
+        folder,
+        settings.max_file_size,
+        settings.allowed_file_types,
+        settings.uploads_disk_bytes,
+    )
     return attachment_operations(files), media_operations(uploads)
 
 
@@ -110,7 +138,7 @@ async def _take(
 ) -> tuple[Answer, list[dict[str, Any]]]:
     """What was done, now or before, and what is told of its files."""
     user_id, key = call.user_id, key_of(call)
-    with ExitStack() as closing, files.place(user_id):
+    with ExitStack() as closing, files.space(call.request.content_length), files.place(user_id):
         given = await read_files(
             call, fields, folder=files.folder, bytes_max=files.bytes_max, count_max=count_max, closing=closing
         )

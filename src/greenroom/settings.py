@@ -177,6 +177,12 @@ class Settings(BaseSettings):
         FileTypes, About("by ending, checked against the content; programs never are", "pdf,jpg,png")
     ] = ("pdf", "doc", "docx", "jpg", "jpeg", "png", "gif", "mp4", "mov")
     uploads_per_minute: Annotated[int, Ge(0), Le(1_000_000), About("per user; 0 = none", "30", "uploads/min")] = 30
+    uploads_disk_bytes: Annotated[
+        int,
+        Ge(1024),
+        Le(1 << 40),
+        About("of the data directory, for files that are coming; one of the largest always may", "1073741824", "bytes"),
+    ] = 1 << 30
     s3_bucket: Annotated[
         str | None, About("keeps attachments in S3 or R2; without it on the local disk", "message-attachments")
     ] = None

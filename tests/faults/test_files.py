@@ -476,6 +476,45 @@ async def test_uploads_that_trickle_keep_no_other_user_from_theirs_and_end(live_
     assert b" 408 " in (await receive_some(slow[0]))[:20]
 
 
+@pytest.mark.parametrize(
+    "house_settings", [{"uploads_per_minute": 1, "max_file_size": 500_000, "uploads_disk_bytes": 1_000_000}]
+)
+async def test_uploads_under_way_have_so_much_of_the_disk(live_house):
+    await live_house.people(1, 2, 3, 4)
+    slow = []
+    for user, length in ((1, "Content-Length: 300000"), (2, "Transfer-Encoding: chunked")):
+        slow.append(await connect_tcp(live_house.port))
+        head = (
+            "POST /api/messages/attachments HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bearer {live_house.token(user)}\r\n"
+            f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n{length}\r\n\r\n"
+        )
+        await send_all(slow[-1], head.encode())
+    await trio.sleep(0.5)
+    large, small = PNG + b"x" * 300_000, PNG + b"x" * 50_000
+    typed = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+    async def told(user, data):
+        body = form(("file", "a.png", data))
+        return await http(live_house, "POST", "/api/messages/attachments", body, user=user, headers=typed)
+
+    refused = await told(3, large)
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert (await told(3, small)).status == 201, "and what was refused was not counted"
+    slow[1].close()  # nobody knows how long it would have been
+    with trio.fail_after(10):
+        while (last := await told(4, large)).status == 503:  # noqa: ASYNC110
+            await trio.sleep(0.1)
+    assert last.status == 201
+    slow[0].close()
+
+
+@pytest.mark.parametrize("house_settings", [{"max_file_size": 100_000, "uploads_disk_bytes": 1024}])
+async def test_one_of_the_largest_files_may_always_come(house):
+    await house.people(1)
+    assert (await upload(house, 1, PNG + b"x" * 90_000)).status == 201
+
+
 @pytest.mark.parametrize("house_settings", [{"uploads_per_minute": 1}])
 async def test_an_upload_that_finds_no_place_is_not_counted(house, monkeypatch):
     await house.people(1)
