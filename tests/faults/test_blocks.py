@@ -117,6 +117,29 @@ async def test_the_list_goes_by_what_its_reader_is_shown(house):
     assert await listed(1) == [0, 1, 3, 2]
 
 
+async def test_a_change_of_what_is_hidden_is_not_seen_by_its_time(house):
+    await house.people(1, 2, 3)
+    room = await house.conversation(1, 2, 3)
+
+    async def said(user):
+        return (await house.post(f"/api/conversations/{room}/messages", user, {"content": "x"})).data["messageId"]
+
+    async def seen():
+        return (await house.get(f"/api/conversations/{room}", 1)).data["conversation"]
+
+    hidden, last = await said(3), await said(2)
+    assert (await house.post("/api/users/3/block", 1, {})).status == 200
+    before = await seen()
+    assert before["updated_at"] == before["last_message_time"]
+    assert (await house.put(f"/api/messages/{hidden}", 3, {"content": "changed"})).status == 200
+    assert (await house.delete(f"/api/messages/{hidden}", 3)).status == 200
+    assert (await seen())["updated_at"] == before["updated_at"]
+    assert (await house.put(f"/api/messages/{last}", 2, {"content": "changed"})).status == 200
+    after = await seen()
+    assert (after["last_message"], after["last_message_time"]) == ("changed", before["last_message_time"])
+    assert after["updated_at"] > before["updated_at"]
+
+
 async def test_between_the_two_nothing_is_sent_and_the_answer_comes_after_the_room_knows(live_house):
     await live_house.people(1, 2, 3)
     room = await live_house.conversation(1, 2, isGroup=False)
