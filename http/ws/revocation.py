@@ -3,6 +3,7 @@
     once a second: the sessions and keys that sockets hang on ──a page at a time──▶ PostgreSQL ──▶ what is otherwise now
         gone, revoked, another user's, without act_as ──▶ 4003 (compat 1008), and refused at every door from then on
         over ──▶ 4002 (compat 1008)                   another expiry ──▶ its sockets take it, sooner or later alike
+        a socket that has shown a JWT since outlives the natural end of what opened it, and no other end
 
 Signing out through greenroom closes at once; this is for what others do to the rows: the application's auth service,
 `greenroom key revoke`, another node. Up to a few thousand credentials are looked at within one to two seconds.
@@ -125,22 +126,42 @@ class Revocations:
     async def _settle(
         self, connection: Connection, session_id: str, changed: dict[str, SessionInUse | None], now: float
     ) -> None:
-        """Close a socket, have it take its new expiry, or leave it as it is."""
-        principal = connection.session.principal  # as of now: closing others takes time, and names change meanwhile
-        if principal is None or (principal.kind, principal.session_id) != ("session", session_id):
+        """Close a socket, note the new end of its session, or leave it as it is."""
+        shown = self._credentials.shown_by(connection)  # as of now: closing others takes time
+        principal = connection.session.principal
+        if shown is None or shown.expires_at is None or shown.user_id is None or principal is None:
             return
-        expires_at = principal.expires_at
-        if session_id in changed:
-            found = changed[session_id]
-            if found is None or found.user_id != principal.user_id:
-                await self._close(connection, FORBIDDEN)
-                return
-            if found.expires_at != expires_at:
-                expires_at = found.expires_at
-                connection.session.principal = replace(principal, expires_at=expires_at)
-                self._renewed += 1
-        if expires_at is not None and expires_at <= now:
+        found = changed.get(session_id, SessionInUse(session_id, shown.user_id, shown.expires_at))
+        if found is not None and found.user_id != shown.user_id:
+            found = None
+        if principal.kind == "session":
+            await self._settle_by_session(connection, principal, found, now)
+        else:
+            await self._settle_by_token(connection, shown.expires_at, found, now)
+
+    async def _settle_by_session(
+        self, connection: Connection, principal: Principal, found: SessionInUse | None, now: float
+    ) -> None:
+        if found is None:
+            await self._close(connection, FORBIDDEN)
+            return
+        if found.expires_at != principal.expires_at:
+            connection.session.principal = replace(principal, expires_at=found.expires_at)
+            self._credentials.renew(connection, found.expires_at)
+            self._renewed += 1
+        if found.expires_at <= now:
             await self._close(connection, TOKEN_EXPIRED)
+
+    async def _settle_by_token(
+        self, connection: Connection, ends_at: float, found: SessionInUse | None, now: float
+    ) -> None:
+        """Its time is that of the JWT it has shown since; but who ends its session before its time ends it too."""
+        if found is not None and found.expires_at > ends_at:
+            self._credentials.renew(connection, found.expires_at)
+        elif ends_at <= now:  # the session had its time: nobody can sign out of it any more
+            self._credentials.discard(connection)
+        elif found is None or found.expires_at <= now:
+            await self._close(connection, FORBIDDEN)
 
     async def _close(self, connection: Connection, code: CloseCode) -> None:
         if not connection.is_closing:
@@ -150,15 +171,13 @@ class Revocations:
                 await trio.lowlevel.checkpoint()
 
     def _hanging_on(self, kind: str, credential_id: str) -> list[tuple[Connection, Principal]]:
-        """The open sockets under a credential. One that has shown another since (v1 `start`) is no longer under it."""
+        """The open sockets under a credential, each with what it believes of it."""
         by_id = self._credentials.sessions if kind == "session" else self._credentials.api_keys
         found = []
-        for connection in tuple(by_id.get(credential_id, ())):
-            principal = connection.session.principal
-            if principal is None or principal.kind != kind:
-                self._credentials.discard(connection)
-            elif not connection.is_closing:
-                found.append((connection, principal))
+        for connection in by_id.get(credential_id, ()):
+            shown = self._credentials.shown_by(connection)
+            if shown is not None and not connection.is_closing:
+                found.append((connection, shown))
         return found
 
 

@@ -196,16 +196,86 @@ async def test_the_heartbeat_leaves_the_end_of_a_session_to_its_row_and_waits_on
             assert session.is_expired() is is_over
 
 
-async def test_whoever_shows_a_token_in_start_is_held_by_that_token_from_then_on(live_house):
+async def opened(nursery, house, headers, *, how="refresh", tokens=1):
+    """A v1 socket that was opened under *headers* and goes on with a JWT of user 1."""
+    sock = await Socket.open(nursery, house, headers=headers)
+    await (sock.start(token=house.token(1)) if how == "start" else sock.start())
+    for number in range(tokens if how == "refresh" else 0):
+        assert (await sock.ask("refresh", token=house.token(1, jti=f"t-{number}")))["type"] == "ack"
+    return sock
+
+
+ENDS_OF_SESSIONS = {
+    "deleted": "delete from sessions where id = $1",
+    "another user's": "update sessions set user_id = 2 where id = $1",
+    "cut short": "update sessions set expires_at = now() - interval '1 s' where id = $1",
+    "cut shorter": "update sessions set expires_at = now() + interval '0.7 s' where id = $1",
+}
+
+
+@pytest.mark.parametrize("end", ENDS_OF_SESSIONS)
+async def test_whoever_goes_on_with_a_token_hangs_on_what_opened_the_socket_all_the_same(live_house, end):
+    await live_house.people(1, 2)
+    gone, other = await session_of(live_house, 1), await session_of(live_house, 1)
+    async with open_sockets() as nursery:
+        socks = [
+            await opened(nursery, live_house, cookie(gone), how="start"),
+            await opened(nursery, live_house, cookie(gone)),
+            await opened(nursery, live_house, cookie(gone), tokens=3),
+        ]
+        others = [
+            await opened(nursery, live_house, cookie(other)),
+            await opened(nursery, live_house, [("Authorization", f"Bearer {live_house.token(1)}")]),
+        ]
+        await sql(live_house, ENDS_OF_SESSIONS[end], gone)
+        for sock in socks:
+            assert await sock.wait_closed(WITHIN_SECONDS) == 4003
+        await trio.sleep(1.1)
+        for sock in others:
+            await sock.settle()
+            assert sock.close_code is None
+
+
+@pytest.mark.parametrize("how", ["start", "refresh"])
+async def test_signing_out_ends_a_socket_that_went_on_with_a_token_at_once(live_house, how):
     await live_house.people(1)
     session = await session_of(live_house, 1)
     async with open_sockets() as nursery:
-        sock = await Socket.open(nursery, live_house, headers=cookie(session))
-        await sock.start(token=live_house.token(1))
-        await sql(live_house, "delete from sessions where id = $1", session)
-        await trio.sleep(2.2)
-        await sock.settle()
-        assert sock.close_code is None
+        sock = await opened(nursery, live_house, cookie(session), how=how)
+        await trio.sleep(2.2)  # some rounds have looked at it
+        given = {"Cookie": f"pitchey-session={session}", "Origin": live_house.url}
+        assert (await live_house.post("/api/auth/sign-out", None, {}, **given)).status == 200
+        assert await sock.wait_closed(1) == 4003
+
+
+async def test_a_key_that_is_revoked_takes_the_sockets_that_went_on_with_a_token(live_house):
+    await live_house.people(1)
+    key_id, key = await key_with(live_house, "act_as")
+    async with open_sockets() as nursery:
+        socks = [await opened(nursery, live_house, acting(key, 1), how=how) for how in ("start", "refresh")]
+        await trio.sleep(1.1)
+        await sql(live_house, ENDS_OF_KEYS["revoked"], key_id)
+        for sock in socks:
+            assert await sock.wait_closed(WITHIN_SECONDS) == 4003
+
+
+async def test_whoever_goes_on_with_a_token_outlives_the_natural_end_of_the_session_that_opened_the_socket(live_house):
+    """Also one that was extended; and what is remembered of the session goes with it."""
+    await live_house.people(1)
+    short, extended = await session_of(live_house, 1, seconds=2), await session_of(live_house, 1, seconds=2)
+    sessions = live_house.house.engine.credentials.sessions
+    async with open_sockets() as nursery:
+        one, two = [await opened(nursery, live_house, cookie(session)) for session in (short, extended)]
+        await sql(live_house, "update sessions set expires_at = now() + interval '4 s' where id = $1", extended)
+        assert set(sessions) == {short, extended}
+        await wait_until(lambda: short in sessions and "the natural end of the first", 5)
+        assert set(sessions) == {extended}
+        await wait_until(lambda: sessions and "the natural end of the other", 6)
+        await sql(live_house, "delete from sessions")
+        await trio.sleep(1.5)
+        for sock in (one, two):
+            await sock.settle()
+            assert sock.close_code is None
 
 
 async def test_signing_out_ends_the_sockets_of_the_session_alone(live_house):
