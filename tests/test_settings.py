@@ -83,6 +83,22 @@ def test_sockets_per_address_have_no_limit_on_loopback_and_1000_elsewhere(enviro
     assert load_settings(environment).sockets_per_address_max == limit
 
 
+@pytest.mark.parametrize(
+    ("hosts", "host", "limit"),
+    [
+        (["127.0.0.1"], "127.0.0.1", 0),
+        (["::1", "127.0.0.1"], "::1", 0),
+        (["0.0.0.0"], "0.0.0.0", 1000),
+        (["::"], "::", 1000),
+        (["127.0.0.1", "192.0.2.1"], "192.0.2.1", 1000),
+    ],
+)
+def test_sockets_from_outside_are_judged_by_what_they_are_bound_to(hosts: list[str], host: str, limit: int):
+    for environment in ({"LISTEN_FDS": "1"}, {"LISTEN_FDS": "1", "HOST": "0.0.0.0"}):
+        settings = load_settings(environment).listening_at(hosts)
+        assert (settings.host, settings.is_loopback, settings.sockets_per_address_max) == (host, limit == 0, limit)
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         load_settings({}).port = 1  # type: ignore[misc]

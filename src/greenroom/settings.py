@@ -9,7 +9,7 @@ itself is quoted unless it is a secret. Settings of parts that do not exist yet 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -329,8 +329,13 @@ class Settings(BaseSettings):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the server listens on this machine only. Sockets given from outside are not known to."""
+        """Whether the server listens on this machine only. Sockets given from outside do not, until they were seen."""
         return self.host.lower() in LOOPBACK_HOSTS and self.listen_fds == 0
+
+    def listening_at(self, hosts: Sequence[str]) -> "Settings":
+        """These settings where sockets were given from outside, at least one: what they are bound to is the host."""
+        reachable = [host for host in hosts if host not in LOOPBACK_HOSTS]
+        return self.model_copy(update={"host": (reachable or hosts)[0], "listen_fds": 0})
 
     @property
     def sockets_per_address_max(self) -> int:

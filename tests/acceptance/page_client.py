@@ -49,9 +49,9 @@ class Page:
             self.messages[row["seq"]] = (row["id"], row["sender_id"], row["content"])
 
 
-def listening_socket():
+def listening_socket(address="127.0.0.1"):
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0))
+    listener.bind((address, 0))
     listener.listen(4096)
     return listener

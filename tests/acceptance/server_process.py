@@ -45,7 +45,6 @@ UNLIMITED = {
     "WS_COMMANDS_PER_MINUTE": "0",
     "WS_MAX_PER_USER": "10000",
     "WS_CONNECTS_PER_SECOND": "0",
-    "WS_MAX_PER_ADDRESS": "0",  # a listener from outside is not known to be of loopback
     "LOG_LEVEL": "info",
 }
 

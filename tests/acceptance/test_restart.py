@@ -12,6 +12,9 @@ from page_client import Page, listening_socket  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
 from wire import Gone, Member, Refused, Socket, check_rooms, open_sockets, wait_until  # type: ignore[import-not-found]
 
+from greenroom.control import errors
+from greenroom.control.client import connect
+
 
 async def restart_under(members_count, pages_count, restarts):
     rooms_count = 10
@@ -130,3 +133,17 @@ async def test_who_connects_while_the_server_stops_is_told_so_or_waits_for_the_n
         print(codes, Counter(ended))
         assert set(codes) == {4200}, codes
         assert not ended, ended[:3]
+
+
+@pytest.mark.parametrize(("address", "limit"), [("127.0.0.1", 0), ("0.0.0.0", 1000)])
+async def test_a_socket_from_outside_is_judged_by_what_it_is_bound_to(address, limit):
+    """On loopback nobody is limited by address, and a developer may attach; otherwise both as the design says."""
+    with listening_socket(address) as listener, ServerProcess(listener=listener, ENVIRONMENT="development") as server:
+        await trio.to_thread.run_sync(server.start)
+        with connect(server.data) as running:
+            if limit:
+                with pytest.raises(errors.Refused, match=f"listens on {address}"):
+                    running.ask("attach", source="1")
+            else:
+                assert running.ask("attach", source="house.settings.sockets_per_address_max") == "0\n"
+            assert f"http://{address}:" in server.log.read_text()

@@ -96,6 +96,8 @@ async def _serve_until(settings: Settings, migrates: bool, stop: trio.Event, run
         listeners = await open_listeners(settings.host, settings.port, inherited=inherited)
     except (ListenError, TlsUnusable) as fault:
         raise CommandFailed(str(fault)) from None
+    if inherited:
+        settings = settings.listening_at([str(listener.socket.getsockname()[0]) for listener in listeners])
     try:
         async with (
             open_house(settings, migrates=migrates) as house,
