@@ -14,6 +14,24 @@ async def ready(nursery, house, user, *rooms, token=None, **data):
     return sock
 
 
+async def test_ids_of_users_may_be_digits_in_a_string_as_all_ids_may(live_house):
+    await live_house.people(1, 2)
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1)
+        for kind, data, answer in (
+            ("block", {"user": "2"}, {"user": 2, "blocked": True}),
+            ("unblock", {"user": "2"}, {"user": 2, "blocked": False}),
+            ("watch", {"users": ["2", 2]}, {"watching": [], "refused": [2]}),
+        ):
+            assert (await sock.ask(kind, **data))["data"] == answer
+        own = await sock.ask("block", user="1")
+        assert own["data"]["message"] == "data.user: the id of another user is needed"
+        for wrong in ("", "0", "-2", "2.0", " 2", "２", "9" * 17, 0, -1, 2.5, True, None, [2]):
+            for told in (await sock.ask("block", user=wrong), await sock.ask("watch", users=[wrong])):
+                assert told["data"]["error"] == "BAD_FRAME"
+                assert told["data"]["message"].endswith("the id of a user is needed, as a number or its digits")
+
+
 # -- refresh ----------------------------------------------------------------------------------------------------------
 
 
@@ -101,6 +119,9 @@ async def test_members_come_in_pages_and_to_members_only(live_house):
         assert page["more"]
         page = (await sock.ask("members", room, after=2, limit=2))["data"]
         assert ([one["user"] for one in page["members"]], "more" in page) == ([3], False)
+        for after, found in (("2", [3]), (0, [1, 2, 3]), (None, [1, 2, 3])):
+            page = (await sock.ask("members", room, after=after))["data"]
+            assert [one["user"] for one in page["members"]] == found
         assert (await stranger.ask("members", room))["data"]["error"] == "NOT_MEMBER"
         assert (await sock.ask("members", room, limit=0))["data"]["error"] == "BAD_FRAME"
 

@@ -15,9 +15,9 @@ from greenroom.http.ws.schemas.values import (
     Else,
     Empty,
     GivenId,
+    GivenIdOrZero,
     GivenPlace,
     Named,
-    Number,
     RoomKey,
     Truth,
     at_most,
@@ -36,6 +36,7 @@ _LISTED_MAX: Final = ROOMS_MAX + SUMMARIES_MAX
 Room = Annotated[
     GivenId, Else("the id of a conversation is needed, as a number or its digits"), says("The conversation.")
 ]
+User = Annotated[GivenId, Else("the id of a user is needed, as a number or its digits")]
 Mode = Annotated[Literal["full", "summary"], says("`full` if nothing is said.")]
 
 
@@ -147,7 +148,7 @@ class Sync(Named):
 class MembersData(TypedDict):
     """Which page."""
 
-    after: NotRequired[Annotated[GivenPlace | None, says("A user id; those after it.")]]
+    after: NotRequired[Annotated[GivenIdOrZero | None, says("A user id; those after it.")]]
     limit: NotRequired[
         Annotated[Annotated[int, Field(strict=True, ge=1, le=MEMBERS_MAX)] | None, says("1 to 1,000, else 200.")]
     ]
@@ -164,7 +165,7 @@ class Members(Named):
 class BlockData(TypedDict):
     """Whom."""
 
-    user: Annotated[Number, says("The other user.")]
+    user: Annotated[User, says("The other user.")]
     reason: NotRequired[
         Annotated[
             Annotated[str, Field(min_length=1, max_length=REASON_CHARACTERS_MAX)] | None,
@@ -183,7 +184,7 @@ class Block(Named):
 class UnblockData(TypedDict):
     """Whom."""
 
-    user: Annotated[Number, says("The other user.")]
+    user: Annotated[User, says("The other user.")]
 
 
 class Unblock(Named):
@@ -340,7 +341,7 @@ class WatchData(TypedDict):
     """Whom."""
 
     users: Annotated[
-        list[Annotated[Number, Else("the id of a user is needed")]],
+        list[User],
         Field(max_length=WATCHED_MAX, fail_fast=True),
         says("At most 200 ids, in the place of those before; an empty list ends it."),
     ]

@@ -74,9 +74,12 @@ def _bounded(digits: str) -> int:
 
 Number = Annotated[int, Field(strict=True, ge=1, le=INTEGER_MAX)]
 _FromDigits = Annotated[str, Field(pattern=_DIGITS, max_length=16), AfterValidator(_bounded)]
-GivenId = Annotated[Number | _FromDigits, Else("an id is needed: a number, or its digits")]
-RoomKey = Annotated[_FromDigits, Else("the id of a conversation is needed here")]
 GivenPlace = Annotated[int, Field(strict=True, ge=0, le=INTEGER_MAX)]  # a seq, a useq or an epoch
+GivenId = Annotated[Number | _FromDigits, Else("an id is needed: a number, or its digits")]
+GivenIdOrZero = Annotated[
+    GivenPlace | _FromDigits, Else("an id is needed: a number, or its digits; 0 is before the first")
+]
+RoomKey = Annotated[_FromDigits, Else("the id of a conversation is needed here")]
 Truth = Annotated[bool, Field(strict=True)]
 CommandId = Annotated[str, Field(min_length=1, max_length=64)]
 ClientId = Annotated[str, Field(min_length=1, max_length=CLIENT_ID_CHARACTERS_MAX)]
