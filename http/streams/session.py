@@ -123,9 +123,9 @@ class StreamSession(V1Session):
         for room_id in came_meanwhile:
             self.came_into(room_id)
 
-    def live(self, room_ids: list[int]) -> None:
+    def live(self, rooms: list[tuple[int, Attachment]]) -> None:
         """As in v1."""
-        super().live(room_ids)
+        super().live(rooms)
         if not self.connection.is_closing:
             self._are_rooms_live = True
             self._tell_if_live()
@@ -189,7 +189,7 @@ class StreamSession(V1Session):
         attachment = self.attach(view, place.seq, place.epoch)
         self._entered[room_id] = attachment, view.epoch
         self.tell_gap(view, place.seq, place.epoch)
-        self.services.replayer.catch_up([(room_id, attachment)], lambda: self.live([room_id]))
+        self.replay([(room_id, attachment)])
 
     def closed(self) -> None:
         """As in v1. Who polls is here until the next poll."""

@@ -67,12 +67,17 @@ class Hub(Audience):
     def attach(
         self, connection: Connection, user_id: int, view: RoomView, after_seq: int, recent: Iterable[StoredMessage] = ()
     ) -> Attachment:
-        """Let a socket into a room, its cursor at *after_seq*; it hears nothing until `go_live`."""
+        """Let a socket into a room, its cursor at *after_seq*; it hears nothing until `go_live`.
+
+        One that is being replayed begins again, at the lesser of both places: what was asked for before comes too.
+        """
         channel = self._channel(view.room_id, view.top_seq)
         if not channel.recent:
             channel.recent.extend(recents(view.room_id, recent))
-        attachment = Attachment(connection, user_id, after_seq, channel.ranks)
         old = channel.attachments.get(connection)
+        if old is not None and not old.is_live:
+            after_seq = min(after_seq, old.seq)
+        attachment = Attachment(connection, user_id, after_seq, channel.ranks)
         if old is not None:
             old.is_attached = False
             channel.ranks.leave(old)

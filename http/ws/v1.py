@@ -246,7 +246,7 @@ class V1Session(SocketSession):
             attachment = self.attach(value, after_seq, epoch)
             self.ack(command_id, room_item(value), room_id)
             self.tell_gap(value, after_seq, epoch)
-            self.services.replayer.catch_up([(room_id, attachment)], lambda: self.live([room_id]))
+            self.replay([(room_id, attachment)])
 
         self.ask_room(command_id, room_id, self.enter(room_id), entered)
 
@@ -272,11 +272,19 @@ class V1Session(SocketSession):
         if gap is not None:
             self.connection.write(events.v1("gap", gap, room=view.room_id))
 
-    def live(self, room_ids: list[int]) -> None:
-        """Say that these rooms are caught up; not of one that the user was removed from while it was replayed."""
-        if self.connection.is_closing:
+    def replay(self, rooms: list[tuple[int, Attachment]]) -> None:
+        """Tell what was missed in these rooms, then `live`."""
+        self.services.replayer.catch_up(rooms, lambda: self.live(rooms))
+
+    def live(self, rooms: list[tuple[int, Attachment]]) -> None:
+        """Say that these rooms are caught up; not of one that the user was removed from while it was replayed.
+
+        One that was begun again meanwhile is not, and whoever began it again says so.
+        """
+        inside = [room_id for room_id, attachment in rooms if attachment.is_attached]
+        is_left = not inside and any(self.services.hub.is_attached(self.connection, room_id) for room_id, _ in rooms)
+        if self.connection.is_closing or is_left:
             return
-        inside = [room_id for room_id in room_ids if self.services.hub.is_attached(self.connection, room_id)]
         self.connection.write(events.v1("live", {"rooms": inside}))
         for room_id in inside:
             self.services.presence.tell_room(self.connection, room_id)

@@ -199,7 +199,7 @@ class Start:
             session.tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
         session.services.streams.attach(session.connection, session.user_id, standing, wanted.user)
         session.appear()
-        session.services.replayer.catch_up(list(self.attachments.items()), lambda: session.live(list(self.attachments)))
+        session.replay(list(self.attachments.items()))
 
     def _mode_of(self, room_id: int) -> str:
         return "summary" if room_id in self._wanted.summaries else "full"

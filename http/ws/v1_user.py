@@ -110,7 +110,7 @@ class _Sync:
             attachment = session.attach(value, after_seq, epoch)
             self._items.append(room_item(value))
             session.tell_gap(value, after_seq, epoch)
-            session.services.replayer.catch_up([(room_id, attachment)], lambda: session.live([room_id]))
+            session.replay([(room_id, attachment)])
         elif not isinstance(value, RoomView):
             failure = failure_of(value, error)
             assert isinstance(failure, Failure)

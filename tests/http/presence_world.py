@@ -142,7 +142,7 @@ class Client:
         view = RoomView(room, 1, 0, 0, len(members), frozenset(members))
         attachment = self.world.hub.attach(self.connection, self.user_id, view, 0)
         self.session.ready((*{*self.session.rooms, room},))
-        self.world.services.replayer.catch_up([(room, attachment)], lambda: self.session.live([room]))
+        self.session.replay([(room, attachment)])
 
     def watch(self, users):
         self.wants_to_watch = users
