@@ -118,12 +118,16 @@ class World:
         return len(self.log)
 
     def publish(self, sender_id):
+        self.hub.publish(self.store(sender_id), {})
+
+    def store(self, sender_id):
+        """A message that nobody is told of, as after a commit whose outcome nobody learned."""
         content = "x" * self.chance.choice([10, 200, 3000])
         event = MessageCommitted(
             ROOM, self.top + 100, self.top + 1, sender_id, "n", "c", content, 1, is_from_rest=False
         )
         self.log.append(event)
-        self.hub.publish(event, {})
+        return event
 
     async def replay(self, channel, attachment):
         while attachment.is_attached and not self.hub.go_live(channel, attachment):
@@ -205,6 +209,35 @@ async def test_whatever_befalls_some_everybody_else_gets_everything_once_in_orde
             for _ in range(20):
                 await trio.lowlevel.checkpoint()
             assert {attachment.user_id for attachment in channel.ranks.strays} <= {people[0].user_id}
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("people_count", [3, 9], ids=["told at once", "by a walk"])
+async def test_what_was_stored_and_told_to_nobody_is_read_from_storage_before_what_follows_it(
+    quick_walks, seed, people_count
+):
+    """Whoever was live, was being told, or reads nothing just now: everybody gets the whole log, in order, once."""
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed)
+        nursery.start_soon(world.engine.run)
+        world.listeners += [Listener(world, next(world.users)) for _ in range(people_count)]
+        for stored_count in (1, 3, 20):
+            world.publish(1)
+            world.listeners[-1].is_reading = False
+            for _ in range(world.chance.randint(0, 3)):
+                await trio.lowlevel.checkpoint()
+            for _ in range(stored_count):
+                world.store(2)
+            world.publish(1)
+            world.publish(3)
+            await world.settle()
+            world.check()
+            await _until_nothing_is_pending(world)
+            channel = world.hub.channels[ROOM]
+            assert all(attachment.is_live for attachment in channel.attachments.values())
+            for seq in range(world.top):  # a resume is told what is remembered, or is sent to storage
+                found = channel.frames_after(seq, -1, 1)
+                assert found is None or f'"seq":{seq + 1},'.encode() in found[0]
         nursery.cancel_scope.cancel()
 
 
