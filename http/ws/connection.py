@@ -3,6 +3,7 @@
     write ──▶ pending ──flush──▶ send() ──all taken──▶ nothing is held
                                    └─ the kernel is full ──▶ queue ──writable──▶ send() …
     queue over OUTBOX_BYTES_MAX, or its head older than OUTBOX_SECONDS_MAX ──▶ closed with 4201
+    all queues over their budget (`outboxes.py`) ──▶ whoever has taken nothing for longest, likewise
     closed while the kernel is full ──▶ its buffer is widened, so that it holds the last word also after we are gone
 
 `write` collects what one pass of the loop has for the socket, so that an ack and the messages of one commit are one
@@ -150,7 +151,7 @@ class Connection:
                 second += frame
             else:
                 self._queue.insert(1, bytearray(frame))
-            self._queued_bytes += len(frame)
+            self._holds(self._queued_bytes + len(frame))
 
     @property
     def may_fall_in(self) -> bool:
@@ -228,7 +229,7 @@ class Connection:
         """The kernel takes no more: keep the rest and wait until it does."""
         self._not_clear()
         self._queue = deque([rest])
-        self._queued_bytes = len(rest)
+        self._holds(len(rest))
         self._blocked_at = trio.current_time()
         self.engine.watch_writable(self, True)
 
@@ -245,7 +246,12 @@ class Connection:
             last += frame
         else:
             self._queue.append(bytearray(frame) if kind == CONTROL else frame)
-        self._queued_bytes += len(frame)
+        self._holds(self._queued_bytes + len(frame))
+
+    def _holds(self, size: int) -> None:
+        """So many bytes wait now."""
+        held, self._queued_bytes = self._queued_bytes, size
+        self.engine.outboxes.note(self, held, size)
 
     def _has_room(self, frame: bytes) -> bool:
         """Whether *frame* may wait; who has too much waiting is closed."""
@@ -268,8 +274,8 @@ class Connection:
             except OSError:
                 self.abort()
                 return
-            self._queued_bytes -= sent
             if sent:
+                self._holds(self._queued_bytes - sent)
                 self._blocked_at = self.spoken_at = trio.current_time()
             if sent < len(data):
                 self._queue.extendleft(reversed(_rest_of(parts, sent)))
@@ -344,7 +350,7 @@ class Connection:
             # The first entry may be the rest of a frame whose beginning is out: only it must be completed.
             rest = self._queue[0]
             self._queue = deque([rest, frame])
-            self._queued_bytes = len(rest) + len(frame)
+            self._holds(len(rest) + len(frame))
         else:
             self._send(frame)
         if self._queue is not None:
@@ -400,7 +406,8 @@ class Connection:
         self.is_open = False
         self._not_clear()
         self.pending = self._queue = None
-        self._queued_bytes = 0
+        if self._queued_bytes:
+            self._holds(0)
         self.engine.forget(self)
         self.sock.close()
 

@@ -26,6 +26,7 @@ from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.deflate import SharedDeflater
 from greenroom.http.ws.drain import Drain
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
+from greenroom.http.ws.outboxes import Outboxes
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
 from greenroom.http.ws.unfinished import Unfinished
 
@@ -63,6 +64,7 @@ class SocketEngine:
         self.credentials = Credentials()
         self.deflater = SharedDeflater()
         self.unfinished = Unfinished()
+        self.outboxes = Outboxes(self)
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._wheel: list[set[Connection]] = [set() for _ in range(WHEEL_SLOTS)]

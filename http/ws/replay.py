@@ -109,7 +109,13 @@ class Replayer:
 
 
 async def wait_drained(connection: Connection) -> None:
-    """Wait until the peer has taken most of what it was sent; a peer that never does is closed by the engine."""
-    while connection.unsent_bytes > UNSENT_BYTES_MAX and not connection.is_closing:  # noqa: ASYNC110
+    """Wait until the peer has taken most of what it was sent; a peer that never does is closed by the engine.
+
+    All of it, while much waits for others too.
+    """
+    outboxes = connection.engine.outboxes
+    while not connection.is_closing:
+        if connection.unsent_bytes <= (0 if outboxes.is_crowded else UNSENT_BYTES_MAX):
+            break
         await trio.sleep(0.02)
     await trio.lowlevel.checkpoint()

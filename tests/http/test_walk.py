@@ -234,7 +234,9 @@ async def test_what_was_stored_and_told_to_nobody_is_read_from_storage_before_wh
             world.check()
             await _until_nothing_is_pending(world)
             channel = world.hub.channels[ROOM]
-            assert all(attachment.is_live for attachment in channel.attachments.values())
+            with trio.fail_after(20):
+                while not all(attachment.is_live for attachment in channel.attachments.values()):
+                    await trio.lowlevel.checkpoint()
             for seq in range(world.top):  # a resume is told what is remembered, or is sent to storage
                 found = channel.frames_after(seq, -1, 1)
                 assert found is None or f'"seq":{seq + 1},'.encode() in found[0]

@@ -1,0 +1,199 @@
+"""What waits for all peers together: one budget; when it is spent, who has taken nothing for longest is closed."""
+
+import contextlib
+import math
+import random
+import socket
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from greenroom.http.adoption import Adopted
+from greenroom.http.ws import outboxes
+from greenroom.http.ws.connection import CONTROL, DURABLE, EPHEMERAL
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.frames import text_frame
+from greenroom.http.ws.replay import UNSENT_BYTES_MAX, wait_drained
+
+BUDGET = 600_000
+FRAME = text_frame(b"x" * 9_996)  # with its head 10,000 bytes
+
+
+class Silent:
+    """A session that says nothing by itself. fails: at its end."""
+
+    user_id = 1
+    principal = None
+    is_present = False
+    device = ""
+    first_beat_seconds = math.inf
+    fails = False
+
+    def __init__(self, is_v1):
+        self.is_v1 = is_v1
+
+    def seconds_left(self):
+        return math.inf
+
+    def pause_for(self, seconds):
+        pass
+
+    def closed(self):
+        if self.fails:
+            raise RuntimeError("a session that fails at its end")
+
+
+class Peer:
+    """A connection, and a peer who reads when it is told to."""
+
+    def __init__(self, engine, *, is_v1=True):
+        near, self.sock = socket.socketpair()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for sock in (near, self.sock):
+            sock.setblocking(False)
+        self.session = Silent(is_v1)
+        self.connection = engine.adopt(Adopted(near, b"", ("127.0.0.1", 1), None), lambda _: self.session, "127.0.0.1")
+        self.heard = bytearray()
+
+    @property
+    def is_closed(self):
+        return self.connection.is_closing
+
+    def waits(self, size):
+        """At least so many bytes wait for it."""
+        while self.connection.unsent_bytes < size:
+            self.connection.write_now(FRAME)
+
+    async def read(self, size=10**7):
+        with contextlib.suppress(BlockingIOError):
+            while size > 0:
+                data = self.sock.recv(min(size, 65536))
+                self.heard += data
+                size -= len(data)
+                await wait_all_tasks_blocked(0.001)
+                if not data:
+                    return
+
+    async def read_all(self):
+        while self.connection.unsent_bytes:
+            await self.read()
+        await self.read()
+
+
+def held(peers):
+    return sum(peer.connection._queued_bytes for peer in peers)
+
+
+@pytest.fixture
+async def engine(nursery, monkeypatch):
+    monkeypatch.setattr(outboxes, "OUTBOXES_BYTES_MAX", BUDGET)
+    engine = SocketEngine(nursery)
+    nursery.start_soon(engine.run)
+    await wait_all_tasks_blocked()
+    return engine
+
+
+@pytest.mark.parametrize(("is_v1", "code"), [(True, 4201), (False, 1012)])
+async def test_when_the_budget_is_spent_who_took_nothing_for_longest_is_closed_and_nobody_else(engine, is_v1, code):
+    peers = [Peer(engine, is_v1=is_v1) for _ in range(5)]
+    for peer in peers:
+        peer.waits(100_000)
+    await wait_all_tasks_blocked()
+    assert not any(peer.is_closed for peer in peers)
+    await peers[0].read(20_000)  # it does read
+    peers[4].waits(250_000)
+    await wait_all_tasks_blocked()
+    assert [peer.is_closed for peer in peers] == [False, True, False, False, False]
+    assert engine.outboxes.bytes == held(peers) <= BUDGET
+    await peers[1].read_all()
+    assert bytes(peers[1].heard).rpartition(b"\x88")[2][1:3] == code.to_bytes(2, "big")
+    for peer in (peers[0], *peers[2:]):
+        await peer.read_all()
+        assert bytes(peer.heard) == FRAME * (len(peer.heard) // len(FRAME))
+    assert engine.outboxes.bytes == 0
+
+
+async def test_one_who_holds_little_and_reads_nothing_goes_before_one_who_holds_much_and_reads(engine):
+    idle = [Peer(engine) for _ in range(20)]
+    for peer in idle:
+        peer.waits(5_000)
+    reader = Peer(engine)
+    for _ in range(60):
+        reader.waits(400_000)
+        await reader.read(30_000)
+        for peer in idle:
+            if not peer.is_closed:
+                peer.connection.write(FRAME)
+        await wait_all_tasks_blocked()
+        assert engine.outboxes.bytes <= BUDGET
+    assert not reader.is_closed
+    assert any(peer.is_closed for peer in idle)
+    await reader.read_all()
+    assert bytes(reader.heard) == FRAME * (len(reader.heard) // len(FRAME))
+
+
+async def test_one_whose_last_word_is_not_taken_either_is_ended_before_others_are_closed(engine, monkeypatch):
+    monkeypatch.setattr("greenroom.http.ws.connection.SEND_BYTES_MAX", 1)  # the kernel takes no more at the end
+    peers = [Peer(engine) for _ in range(3)]
+    for peer in peers:
+        peer.connection.write_now(text_frame(b"x" * 250_000))
+    await wait_all_tasks_blocked()
+    assert [peer.connection.is_open for peer in peers] == [False, True, True]
+    assert [peer.is_closed for peer in peers[1:]] == [False, False]
+    assert engine.outboxes.bytes == held(peers) <= BUDGET
+
+
+async def test_a_session_that_fails_when_it_is_made_room_of_fails_alone(engine):
+    fails, *others = [Peer(engine) for _ in range(3)]
+    fails.session.fails = True
+    for peer in (fails, *others):
+        peer.waits(220_000)
+    await wait_all_tasks_blocked()
+    assert (fails.connection.is_open, engine.outboxes.bytes) == (False, held(others))
+    assert not any(peer.is_closed for peer in others)
+
+
+@pytest.mark.parametrize("number", range(4))
+async def test_whatever_befalls_them_the_sum_is_what_they_hold(engine, seed, number):
+    chance, peers = random.Random(seed + number), [Peer(engine) for _ in range(8)]
+    for _ in range(300):
+        peer = chance.choice(peers)
+        match chance.choice(["write"] * 6 + ["now", "ahead", "read", "read", "end"]):
+            case "write":
+                peer.connection.write(FRAME[: chance.randint(1, 9_000)], chance.choice([CONTROL, DURABLE, EPHEMERAL]))
+            case "now":
+                peer.connection.write_now(FRAME)
+            case "ahead":
+                peer.connection.write_ahead(b"\x8a\x00")
+            case "read":
+                await peer.read(chance.randint(1, 50_000))
+            case "end":
+                chance.choice([peer.connection.abort, peer.sock.close, partial(peer.connection.close_with, 1000)])()
+                peers.remove(peer)
+                peers.append(Peer(engine))
+        await wait_all_tasks_blocked()
+        open_ones = engine.all_connections()
+        assert engine.outboxes.bytes == sum(connection._queued_bytes for connection in open_ones) <= BUDGET
+        assert set(engine.outboxes._waiting) == {one for one in open_ones if one._queued_bytes}
+    for connection in engine.all_connections():
+        connection.abort()
+    assert (engine.outboxes.bytes, engine.outboxes._waiting) == (0, {})
+
+
+async def test_a_replay_waits_until_all_is_taken_while_much_waits_for_others(engine, autojump_clock):
+    others, reader = [Peer(engine) for _ in range(2)], Peer(engine)
+    reader.waits(100_000)
+    assert reader.connection.unsent_bytes < UNSENT_BYTES_MAX
+    with trio.fail_after(1):
+        await wait_drained(reader.connection)
+    for peer in others:
+        peer.waits(150_000)
+    assert engine.outboxes.is_crowded
+    with trio.move_on_after(1) as scope:
+        await wait_drained(reader.connection)
+    assert scope.cancelled_caught
+    await reader.read_all()
+    with trio.fail_after(1):
+        await wait_drained(reader.connection)
