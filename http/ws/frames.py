@@ -2,9 +2,10 @@
 
 Inbound: a small text frame, which is nearly all of them, is unmasked in a few lines (0.4 µs), and so is a close frame
 without a reason. The first frame that is anything else hands the rest of the connection to `websockets`'
-sans-I/O protocol (5 µs a frame), which caps declared, joined and control lengths and keeps every rule of the RFC. Text
-is decoded here: the library does not check it. Outbound frames are built once per class of receivers, never per
-connection. Of extensions permessage-deflate alone is spoken, where it was agreed to (`deflate.py`).
+sans-I/O protocol (5 µs a frame), which caps declared, joined and control lengths and keeps every rule of the RFC but
+those of the form of a length (`lengths.py`). Text is decoded here: the library does not check it. Outbound frames are
+built once per class of receivers, never per connection. Of extensions permessage-deflate alone is spoken, where it was
+agreed to (`deflate.py`).
 """
 
 import codecs
@@ -23,6 +24,7 @@ except ImportError:  # pragma: no cover - the wheel of this platform has no C pa
     from websockets.utils import apply_mask
 
 from greenroom.http.ws.deflate import Inflater, InflatesTooFar
+from greenroom.http.ws.lengths import Lengths
 
 FRAME_BYTES_MAX: Final = 128 * 1024
 INSIDE_BYTES_MIN: Final = 1024
@@ -83,7 +85,9 @@ class FrameReader:
         "_is_binary",
         "_is_deflated",
         "_is_done",
+        "_is_misformed",
         "_left",
+        "_lengths",
         "_protocol",
         "_utf8",
         "is_new",
@@ -100,6 +104,8 @@ class FrameReader:
         self._utf8: codecs.IncrementalDecoder | None = None
         self._is_deflated = False
         self._protocol: Protocol | None = None
+        self._lengths: Lengths | None = None  # of what the library is given
+        self._is_misformed = False  # a length was not in its form: nothing after it is read
         self._begun = b""  # of a small frame that was cut by the end of a read
         self._fragments: bytearray | None = None
         self._fragments_count = 0
@@ -169,14 +175,14 @@ class FrameReader:
         self.unfinished_bytes, self.is_new = len(self._begun), self.is_new or position > 0
 
     def _open_protocol(self) -> Protocol:
-        protocol = Protocol(SERVER, state=State.OPEN, max_size=FRAME_BYTES_MAX)
+        protocol, self._lengths = Protocol(SERVER, state=State.OPEN, max_size=FRAME_BYTES_MAX), Lengths()
         if self._inflater is not None:
             protocol.extensions = [self._inflater.marks]
         return protocol
 
     def _feed_protocol(self, protocol: Protocol, data: bytes) -> Iterator[InboundFrame]:
-        if data:
-            protocol.receive_data(data)
+        if data and not self._is_misformed:
+            self._receive(protocol, data)
         frames: list[Frame] = protocol.events_received()  # type: ignore[assignment]  # of an open one, frames only
         if self._inflater is None:
             yield from self._frames(protocol, frames)
@@ -187,6 +193,14 @@ class FrameReader:
         if not self._is_done:
             self.unfinished_bytes = len(protocol.reader.buffer) + sum(len(frame.data) for frame in self._left)
             self.unfinished_bytes += len(self._fragments) if self._fragments is not None else 0
+
+    def _receive(self, protocol: Protocol, data: bytes) -> None:
+        """Give the library what may be read."""
+        assert self._lengths is not None
+        good = self._lengths.good(data)
+        self._is_misformed = good < len(data)
+        if good:
+            protocol.receive_data(data[:good])
 
     def _frames(self, protocol: Protocol, frames: list[Frame]) -> Iterator[InboundFrame]:
         for frame in frames:
@@ -222,6 +236,8 @@ class FrameReader:
                 yield CloseFrame(received.code)
             else:
                 yield Fault(*((sent.code, sent.reason) if sent is not None else (1002, "protocol error")))
+        if self._is_misformed and not self._is_done:
+            yield self._fault(1002, "a length that is not in its shortest form")
         if not self._is_done:
             self.replies += b"".join(protocol.data_to_send())
 

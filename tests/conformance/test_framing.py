@@ -38,11 +38,17 @@ async def test_a_binary_message_is_read_and_refused_by_name(peer, size):
     assert await peer.is_alive()
 
 
-@pytest.mark.parametrize("width", [2, 8])
-async def test_a_length_in_a_longer_form_than_it_needs_is_read(peer, width):
-    """Section 5.2 binds the sender; it takes nothing from us to be kind."""
-    await peer.send(frame(ping_command("p", 40), width=width))
-    await peer.event("pong", id="p")
+@pytest.mark.parametrize(("width", "size"), [(2, 40), (2, 125), (8, 40), (8, 126), (8, 65535)])
+@pytest.mark.parametrize("every", [None, 1])
+async def test_a_length_in_a_longer_form_than_it_needs_is_1002(peer, width, size, every):
+    await peer.send(frame(ping_command("p", size), width=width)[:40], every=every)
+    assert (await peer.end())[0] == 1002
+
+
+@pytest.mark.parametrize("declared", [2**63, 2**63 + 5, 2**64 - 1])
+async def test_a_length_with_its_top_bit_set_is_1002(peer, declared):
+    await peer.send(frame(b"", declared=declared, width=8))
+    assert (await peer.end())[0] == 1002
 
 
 async def test_many_frames_in_one_segment_are_answered_in_order(peer):
@@ -100,9 +106,7 @@ async def test_a_frame_without_a_mask_is_1002(peer, opcode):
     assert (await peer.end())[0] == 1002
 
 
-@pytest.mark.parametrize(
-    ("declared", "width"), [(FRAME_BYTES_MAX + 1, 8), (2**32, 8), (2**62, 8), (2**63, 8), (2**64 - 1, 8)]
-)
+@pytest.mark.parametrize(("declared", "width"), [(FRAME_BYTES_MAX + 1, 8), (2**32, 8), (2**62, 8), (2**63 - 1, 8)])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 async def test_a_frame_that_says_it_is_too_long_is_1009_before_it_is_read(peer, opcode, declared, width):
     await peer.send(frame(b"", opcode, declared=declared, width=width))

@@ -119,6 +119,15 @@ def test_many_messages_that_inflate_as_far_as_they_may_are_read_by_shares() -> N
     assert (turns, count) == (51, 50)
 
 
+def test_a_length_in_the_wrong_form_waits_for_what_is_still_to_be_inflated_before_it() -> None:
+    text = b" " * FRAME_BYTES_MAX
+    reader, found = FrameReader(agreed()), []
+    found += list(reader.feed(masked(compressed(text)) * 3 + b"\x81\xfe\x00\x05" + bytes(9)))
+    while reader.is_sated:
+        found += list(reader.feed(b""))
+    assert found == [TextFrame(text.decode())] * 3 + [Fault(1002, "a length that is not in its shortest form")]
+
+
 @given(st.lists(st.text(max_size=300) | st.just("x" * 5000), min_size=1, max_size=5), st.data())
 def test_compressed_text_arrives_whole_and_in_order_however_the_bytes_are_cut(
     texts: list[str], data: st.DataObject
