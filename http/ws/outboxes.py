@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from greenroom.http.ws.engine import SocketEngine
 
 OUTBOXES_BYTES_MAX: Final = 256 * 1024 * 1024
+CLOSES_WITHOUT_REST: Final = 16  # a millisecond
 
 
 class Outboxes:
@@ -49,12 +50,15 @@ class Outboxes:
 
     async def _make_room(self) -> None:
         try:
+            count = 0
             while self.bytes > OUTBOXES_BYTES_MAX:
+                count += 1
                 longest = next(iter(self._waiting))
                 if longest.is_closing:  # the kernel did not even take its last word
                     longest.abort()
                 else:
                     longest.end(SLOW_CONSUMER)
-                await trio.lowlevel.checkpoint()
+                if count % CLOSES_WITHOUT_REST == 0:
+                    await trio.lowlevel.checkpoint()
         finally:
             self._is_making_room = False
