@@ -49,6 +49,7 @@ class SocketStreams(Devices):
         self._coming = coming
         self._streams = streams
         self._known: OrderedDict[int, Standing] = OrderedDict()  # as far as was told, or read
+        self._again: dict[Connection, int] = {}  # places farther back, asked for while something was told already
         # Called with a user for whom there are notes, while somebody here listens: their notifier should fold them in.
         self.on_notes: Callable[[int], None] = _nobody_folds
         # Called with two of whom neither may see the other any more, or each may again.
@@ -185,6 +186,14 @@ class SocketStreams(Devices):
         if not is_live:  # behind, or nobody knows any more
             self._engine.spawn(self._replay, connection, user_id, start)
 
+    def begin_again(self, connection: Connection, standing: Standing, cursor: UserCursor) -> None:
+        """To a socket that is being brought up tell what follows *cursor* too, if that is farther back."""
+        gap = gap_in(standing, cursor)
+        if gap is not None:
+            connection.write(events.v1("gap", gap))
+        else:
+            self._again[connection] = min(cursor.useq, self._again.get(connection, cursor.useq))
+
     def _bring_up(self, connection: Connection, user_id: int) -> None:
         """A live socket was passed over: read what it has not."""
         useq = connection.session.useq
@@ -194,7 +203,14 @@ class SocketStreams(Devices):
 
     async def _replay(self, connection: Connection, user_id: int, useq: int) -> None:
         """Everything after *useq*, then live."""
+        try:
+            await self._replay_from(connection, user_id, useq)
+        finally:
+            self._again.pop(connection, None)
+
+    async def _replay_from(self, connection: Connection, user_id: int, useq: int) -> None:
         while not connection.is_closing:
+            useq = min(useq, self._again.pop(connection, useq))
             try:
                 now_ms = self._clock.wall_milliseconds()
                 page = await self._streams.events_after(user_id, useq, PAGE_EVENTS, now_ms)
@@ -204,7 +220,7 @@ class SocketStreams(Devices):
             if page:
                 useq = await self._write(connection, page, useq)
             known = self._known.get(user_id)
-            if not page and (known is None or known.useq <= useq):
+            if not page and (known is None or known.useq <= useq) and connection not in self._again:
                 connection.session.user_stream_at(useq, is_live=True)
                 return
 

@@ -118,10 +118,12 @@ class _Sync:
         self._one_less()
 
     def stream(self, cursor: UserCursor, standing: Standing) -> None:
-        """How far the user's stream is, is known. While it is being told already, that goes on."""
+        """How far the user's stream is, is known. While it is being told, that goes on, from the lesser place."""
         session = self._session
         assert session.user_id is not None
-        if session.useq is not None:
+        if session.useq is None:
+            session.services.streams.begin_again(session.connection, standing, cursor)
+        else:
             session.useq = None
             session.services.streams.attach(session.connection, session.user_id, standing, cursor)
         self._one_less()

@@ -115,3 +115,24 @@ async def test_live_names_the_rooms_of_a_start_that_are_told_and_not_the_one_tha
         for one in (room, other):
             seqs = [event["seq"] for event in sock.of("message") if event["room"] == one]
             assert seqs[:TOP] == list(range(1, TOP + 1))
+
+
+@pytest.mark.parametrize("places", [(3, 0), (0, 3), (2, 0, 3), (0, 99)])
+async def test_the_stream_of_the_user_that_is_asked_for_again_begins_at_the_lesser_place_too(live_house, places):
+    room = await filled(live_house)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(room)
+        for seq in range(1, TOP):
+            await sock.ask("read", room, seq=seq)
+            await sock.expect("read_sync", seq=seq)
+        position = await sock.settle()
+        await said(sock, *({"type": "sync", "data": {"user": place}} for place in places))
+        await trio.sleep(0.3)
+        await sock.ask("read", room, seq=TOP)
+        await sock.expect("read_sync", seq=TOP)
+        events = sock.events[position:]
+        useqs = [event["useq"] for event in events if "useq" in event]  # the first is that they came into the room
+        assert sorted(set(useqs)) == list(range(1, TOP + 2))
+        assert useqs[-1] == TOP + 1
+        assert ("gap" in [event["type"] for event in events]) is (99 in places)
