@@ -1,5 +1,8 @@
 /** A client of greenroom.v1 that outlives its connections. The contract: docs/clients.md of greenroom. */
 
+/** The number, or its digits, as URLs and forms have it; it is told as the number. Anything else is a TypeError. */
+export type RoomId = number | string;
+
 export interface Line {
   roomId: number;
   clientId: string;
@@ -127,32 +130,32 @@ export declare class Client {
   /** Leave in order. */
   close(): Promise<void>;
   /** Hear the room from now on, and its newest `recent` messages before. Rejects: Refused, ClientRefused. */
-  join(roomId: number, options?: { recent?: number }): Promise<void>;
+  join(roomId: RoomId, options?: { recent?: number }): Promise<void>;
   /** Hear no more of the room; membership stays. */
-  leave(roomId: number): void;
+  leave(roomId: RoomId): void;
   /**
    * Say something, now or when the server is back; its client id. clientId: of a line that an earlier client was given,
    * and that may be stored or not. Throws: OutboxFull, ClientRefused.
    */
-  send(roomId: number, body: string, clientId?: string): string;
+  send(roomId: RoomId, body: string, clientId?: string): string;
   /** Until every line is confirmed or undelivered. Rejects: ClientRefused. */
   waitSent(): Promise<void>;
   /** Lines of the room that are neither, as they were said. */
-  pending(roomId: number): Line[];
+  pending(roomId: RoomId): Line[];
   /** Who is in the room now; null while nobody has told, or in rooms where nobody tells. */
-  here(roomId: number): Map<number, Person> | null;
+  here(roomId: RoomId): Map<number, Person> | null;
   /** Lost when there is no connection, and while the server asks to type less. */
-  typing(roomId: number, isTyping: boolean): void;
+  typing(roomId: RoomId, isTyping: boolean): void;
   /** Move our marker; lost when there is no connection. */
-  read(roomId: number, seq: number): void;
+  read(roomId: RoomId, seq: number): void;
   /** The newest messages before a seq, oldest first. Rejects: Refused, ServerAway. */
-  history(roomId: number, count: number, before?: number): Promise<Said[]>;
+  history(roomId: RoomId, count: number, before?: number): Promise<Said[]>;
   /** Say something else in the place of what we have said. Rejects: Refused, ServerAway; to ask again is harmless. */
-  edit(roomId: number, messageId: number, body: string): Promise<void>;
+  edit(roomId: RoomId, messageId: number, body: string): Promise<void>;
   /** Erase what we have said, or as an admin others. Rejects: as `edit`. */
-  delete(roomId: number, messageId: number): Promise<void>;
+  delete(roomId: RoomId, messageId: number): Promise<void>;
   /** Any other command; while the server asks to slow down it waits. Rejects: Refused, ServerAway. */
-  request(type: string, roomId?: number, data?: object): Promise<any>;
+  request(type: string, roomId?: RoomId, data?: object): Promise<any>;
 }
 
 /** The server will not have this client. A `token` that throws it ends the client as well. */

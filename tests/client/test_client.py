@@ -611,3 +611,29 @@ async def test_more_rooms_than_a_connection_joins_are_refused_here():
         with pytest.raises(Refused, match="200 rooms"):
             await client.join(1000)
         nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_the_id_of_a_room_may_come_as_its_digits_and_nothing_else_is_one():
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.join, str(ROOM))
+        line = await server.line()
+        assert line.start["rooms"] == [{"r": ROOM}]
+        await line.ready((ROOM, 0, 1))
+        await client.join(ROOM)  # the same one
+        await line.message(1)
+        assert (await told(client, Said)).room_id == ROOM
+        client.send(str(ROOM), "hello")
+        sent = await line.heard("send")
+        assert sent["room"] == ROOM
+        assert len(client.pending(ROOM)) == len(client.pending(str(ROOM))) == 1
+        await line.ack(sent, messageId=2, seq=2, ts=1)
+        await client.wait_sent()
+        wrongs: list[Any] = ["", "Lobby", "4.2", "0", -1, 1.5, None, 2**53, "9" * 16, True, {}]
+        for wrong in wrongs:
+            with pytest.raises(ValueError, match="no id of a room"):
+                await client.join(wrong)
+            with pytest.raises(ValueError, match="no id of a room"):
+                client.send(wrong, "hello")
+            with pytest.raises(ValueError, match="no id of a room"):
+                await client.history(wrong, 1)
+        assert client.unsent == 0

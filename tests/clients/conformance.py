@@ -114,7 +114,7 @@ class World:
             assert own == said, _difference(person, own, said)
 
     async def _report_with(
-        self, person: Person, room: int, is_enough: Callable[[dict[str, Any]], bool]
+        self, person: Person, room: int | None, is_enough: Callable[[dict[str, Any]], bool]
     ) -> dict[str, Any]:
         deadline = trio.current_time() + self.settle_seconds_max
         while not is_enough(report := await person.report(room)):
@@ -136,7 +136,7 @@ class World:
         expected = [[row["useq"], row["kind"], row["conversation_id"]] for row in stored]
         assert [row["useq"] for row in stored] == list(range(1, len(stored) + 1)), "the user's stream has a hole"
         for device in devices:
-            report = await self._report_with(device, 0, lambda report: len(report["personal"]) >= len(expected))
+            report = await self._report_with(device, None, lambda report: len(report["personal"]) >= len(expected))
             assert report["personal"] == expected, _difference(device, report["personal"], expected)
             assert report["missed"] == [], report["missed"]
         return expected
@@ -146,7 +146,9 @@ class World:
         here = sorted(person.user_id for person in (watcher, *others))
         await self._report_with(watcher, room, lambda report: report["here"] == here)
 
-    async def wait_report(self, person: Person, is_enough: Callable[[dict[str, Any]], bool], room: int = 0) -> Any:
+    async def wait_report(
+        self, person: Person, is_enough: Callable[[dict[str, Any]], bool], room: int | None = None
+    ) -> Any:
         """Wait until the client reports what *is_enough* takes."""
         return await self._report_with(person, room, is_enough)
 
@@ -368,7 +370,7 @@ async def restarted(world: World) -> None:
     """The server is stopped in order while people talk, and started again."""
     people = await _restart_while_talking(world, world.server.stop)
     for person in people:
-        report = await person.report(0)
+        report = await person.report()
         assert all(report["expected"]), f"{person.name} has troubled somebody: {report['closes']}"
 
 

@@ -87,7 +87,7 @@ class Driver:
         what, answer = command["do"], dict[str, Any]()
         try:
             if what == "report":
-                answer = self._report(client, command["room"])
+                answer = self._report(client, command.get("room"))
             elif client is None:
                 raise Refused(self.report["ended"], "the client has ended")
             elif what == "join":
@@ -100,15 +100,15 @@ class Driver:
                 client.read(command["room"], command["seq"])
             elif what == "wait_sent":
                 await client.wait_sent()
-        except (Refused, ServerAway) as fault:
+        except (Refused, ServerAway, ValueError) as fault:
             say({"id": command["id"], "failed": what, "code": getattr(fault, "code", 0), "why": str(fault)})
         else:
             say({"id": command["id"], "did": what, **answer})
 
-    def _report(self, client: Client | None, room_id: int) -> dict[str, Any]:
-        here = client.here(room_id) if client is not None else None
+    def _report(self, client: Client | None, room_id: int | None) -> dict[str, Any]:
+        here = client.here(room_id) if client is not None and room_id is not None else None
         return self.report | {
-            "log": self.logs.get(room_id, []),
+            "log": [] if room_id is None else self.logs.get(room_id, []),
             "here": None if here is None else sorted(here),
             "unsent": client.unsent if client is not None else 0,
             "isConnected": client is not None and client.is_connected,

@@ -36,7 +36,7 @@ async def note_return(world: World, person: Person, began: float, came_back: lis
 
 async def moved_once(people: list[Person]) -> None:
     for person in people:
-        report: dict[str, Any] = await person.report(0)
+        report: dict[str, Any] = await person.report()
         assert (report["connects"], report["closes"], report["expected"]) == (2, [4200], [True]), person.name
 
 

@@ -7,6 +7,7 @@ import { Connection } from "./connection.js";
 import { ClientRefused, Refused, ServerAway } from "./errors.js";
 import { Pace } from "./pace.js";
 import { Presence } from "./presence.js";
+import { roomIdOf } from "./room_id.js";
 import { RoomLog } from "./room_log.js";
 import { Sending } from "./sending.js";
 import { UserLog } from "./user_log.js";
@@ -87,15 +88,21 @@ export class Client {
   }
 
   pending(roomId) {
-    return this._sending.outbox.of(roomId);
+    return this._sending.outbox.of(roomIdOf(roomId));
   }
 
   here(roomId) {
-    const presence = this._rooms.get(roomId)?.presence;
+    const presence = this._rooms.get(roomIdOf(roomId))?.presence;
     return presence?.isKnown ? new Map(presence.people) : null;
   }
 
-  join(roomId, { recent = 0 } = {}) {
+  join(given, { recent = 0 } = {}) {
+    let roomId;
+    try {
+      roomId = roomIdOf(given);
+    } catch (fault) {
+      return Promise.reject(fault);
+    }
     if (this._fault !== null) return Promise.reject(this._fault);
     let room = this._rooms.get(roomId);
     if (room === undefined) {
@@ -106,7 +113,8 @@ export class Client {
     return room.entered;
   }
 
-  leave(roomId) {
+  leave(given) {
+    const roomId = roomIdOf(given);
     const room = this._rooms.get(roomId);
     this._rooms.delete(roomId);
     room?.refuse(new Refused(NOT_MEMBER, "the room was left"));
@@ -115,7 +123,7 @@ export class Client {
 
   send(roomId, body, clientId = newClientId()) {
     if (this._fault !== null) throw this._fault;
-    this._sending.say({ roomId, clientId, body });
+    this._sending.say({ roomId: roomIdOf(roomId), clientId, body });
     return clientId;
   }
 
@@ -124,17 +132,19 @@ export class Client {
   }
 
   typing(roomId, isTyping) {
+    const room = roomIdOf(roomId);
     if (this._pace.waitSeconds("typing", performance.now() / 1000) > 0) return; // it would be old news
-    this._write({ type: "typing", room: roomId, data: { on: isTyping } });
+    this._write({ type: "typing", room, data: { on: isTyping } });
   }
 
   read(roomId, seq) {
-    if (this.isConnected) this._asking.say(`read ${roomId}`, { type: "read", room: roomId, data: { seq } });
+    const room = roomIdOf(roomId);
+    if (this.isConnected) this._asking.say(`read ${room}`, { type: "read", room, data: { seq } });
   }
 
   async history(roomId, count, before) {
     const answer = await this.request("history", roomId, { limit: Math.min(count, HISTORY_PAGE), before });
-    return answer.messages.map((item) => this._said(roomId, item, item));
+    return answer.messages.map((item) => this._said(roomIdOf(roomId), item, item));
   }
 
   async edit(roomId, messageId, body) {
@@ -145,8 +155,9 @@ export class Client {
     await this.request("delete", roomId, { message: messageId });
   }
 
-  request(type, roomId, data = {}) {
-    return new Promise((resolve, reject) => this._ask(type, roomId, data, { resolve, reject }));
+  async request(type, roomId, data = {}) {
+    const room = roomId === undefined ? undefined : roomIdOf(roomId);
+    return new Promise((resolve, reject) => this._ask(type, room, data, { resolve, reject }));
   }
 
   // -- connections -----------------------------------------------------------------------------------------------

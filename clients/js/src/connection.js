@@ -54,7 +54,8 @@ export class Connection {
   }
 
   open() {
-    this._ticker ??= setInterval(() => this._watch(), TICK_MS);
+    if (this._ticker !== undefined) return; // it is kept already
+    this._ticker = setInterval(() => this._watch(), TICK_MS);
     globalThis.addEventListener?.("online", this._nudge); // the network is back: wait no longer
     this._connect();
   }

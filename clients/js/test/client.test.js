@@ -518,3 +518,37 @@ test("the types name what there is", () => {
   const there = [...Object.getOwnPropertyNames(Client.prototype), ...Object.keys(client)];
   assert.deepEqual([...new Set(named)].sort(), there.filter((name) => !name.startsWith("_")).sort());
 });
+
+test("the id of a room may come as its digits, and nothing else is one", async (context) => {
+  const { server, client, next } = await opened(context, { join: [String(ROOM)] });
+  const line = await server.ready([ROOM, 0]);
+  assert.deepEqual(line.start.rooms, [{ r: ROOM }]);
+  await client.join(ROOM); // the same one
+  line.message(ROOM, 1);
+  assert.equal((await next("said")).roomId, ROOM);
+  client.send(String(ROOM), "hello");
+  const sent = await line.heard("send");
+  assert.equal(sent.room, ROOM);
+  assert.deepEqual([client.pending(ROOM).length, client.pending(String(ROOM)).length], [1, 1]);
+  line.ack(sent, { messageId: 2, seq: 2, ts: 1 });
+  await client.waitSent();
+  for (const wrong of ["", "Lobby", "4.2", "0", -1, 1.5, NaN, null, 2 ** 53, "9".repeat(16), true, {}]) {
+    await assert.rejects(client.join(wrong), TypeError, String(wrong));
+    assert.throws(() => client.send(wrong, "hello"), TypeError, String(wrong));
+    await assert.rejects(client.history(wrong, 1), /no id of a room/, String(wrong));
+  }
+  assert.equal(client.unsent, 0);
+});
+
+test("to open it again has no effect", async (context) => {
+  const { server, client, of } = await opened(context);
+  client.open();
+  const line = await server.ready([ROOM, 0]);
+  await client.join(ROOM);
+  client.open();
+  await soon(200);
+  assert.equal(server.lines.isEmpty, true);
+  assert.equal(of("connected").length, 1);
+  await client.close();
+  assert.equal(await line.closed, 1000);
+});

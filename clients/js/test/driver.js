@@ -75,9 +75,9 @@ const COMMANDS = {
     return {};
   },
   report({ room }) {
-    const here = client.here(room);
+    const here = room === undefined ? null : client.here(room);
     const people = here && [...here.keys()].sort((a, b) => a - b);
-    return { ...report, log: logOf(room), here: people, unsent: client.unsent, isConnected: client.isConnected };
+    return { ...report, log: room === undefined ? [] : logOf(room), here: people, unsent: client.unsent, isConnected: client.isConnected };
   },
   async quit() {
     await client.close();

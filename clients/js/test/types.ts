@@ -68,8 +68,9 @@ export async function talk(): Promise<void> {
   client.leave(42);
   await client.request("ping");
   await client.close();
-  // @ts-expect-error: a room is a number
   client.send("42", "hello");
+  // @ts-expect-error: a room is a number, or its digits
+  client.send({ id: 42 }, "hello");
   // @ts-expect-error: what it is at is not for others to set
   client.isConnected = true;
   // @ts-expect-error: there is no such thing

@@ -20,7 +20,6 @@ HTTP (lists, membership) goes through `http`, which does not retry.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -44,8 +43,10 @@ from greenroom.client.events import Presence as PresenceChanged
 from greenroom.client.frames import entered_of, entries, entry, event_of, personal, rooms_of, start_of, text_of
 from greenroom.client.outbox import Line
 from greenroom.client.pace import Pace
-from greenroom.client.presence import Changed, Presence
+from greenroom.client.presence import Changed
 from greenroom.client.requests import ask
+from greenroom.client.room import Room
+from greenroom.client.room_id import room_id_of
 from greenroom.client.room_log import RoomLog
 from greenroom.client.sending import Sending
 from greenroom.client.user_log import UserLog
@@ -55,23 +56,12 @@ HISTORY_PAGE: Final = 200
 HOLE_SECONDS: Final = 0.2  # what is missing may be on its way
 ROOMS_MAX: Final = 200
 WORTH_ANOTHER_TRY: Final = frozenset((4291, 4292, 5002, 5003))
+RoomId = int | str  # the number, or its digits; else ValueError
 _AGAIN_SECONDS: Final = 1.0
 _REFRESH_SECONDS: Final = 5.0  # after a token that could not be renewed
 _NOT_MEMBER: Final = 3004
 _TOO_MANY_ROOMS: Final = 4293
 _CLOSED_TOO_BIG: Final = 1009
-
-
-@dataclass(slots=True)
-class _Room:
-    """entered: the server has let us in, or has refused to."""
-
-    id: int
-    log: RoomLog
-    presence: Presence = field(default_factory=Presence)
-    is_fetching: bool = False
-    entered: trio.Event = field(default_factory=trio.Event)
-    refusal: Exception | None = None
 
 
 @asynccontextmanager
@@ -119,7 +109,7 @@ class Client:
         self._device = device
         self._told, self.events = trio.open_memory_channel[Event](EVENTS_MAX)
         self._telling = trio.Lock()
-        self._rooms: dict[int, _Room] = {}
+        self._rooms: dict[int, Room] = {}
         self._user_log = UserLog()
         self._is_syncing = False
         self._nursery = nursery
@@ -142,44 +132,47 @@ class Client:
         """Lines that are neither confirmed nor undelivered."""
         return len(self._sending.outbox)
 
-    def pending(self, room_id: int) -> list[Line]:
+    def pending(self, room_id: RoomId) -> list[Line]:
         """Those of one room, as they were said."""
-        return self._sending.outbox.of(room_id)
+        return self._sending.outbox.of(room_id_of(room_id))
 
-    def here(self, room_id: int) -> dict[int, Person] | None:
+    def here(self, room_id: RoomId) -> dict[int, Person] | None:
         """Who is in the room now, by id; None while nobody has told, or in rooms where nobody tells."""
-        room = self._rooms.get(room_id)
+        room = self._rooms.get(room_id_of(room_id))
         return dict(room.presence.people) if room is not None and room.presence.is_known else None
 
-    async def join(self, room_id: int, *, recent: int = 0) -> None:
+    async def join(self, room_id: RoomId, *, recent: int = 0) -> None:
         """Hear the room from now on, and its newest *recent* messages before. Waits for the server.
 
         Raises: Refused.
         """
+        room_id = room_id_of(room_id)
         room = self._rooms.get(room_id)
         if room is None:
             if len(self._rooms) >= ROOMS_MAX:
                 raise Refused(_TOO_MANY_ROOMS, f"{ROOMS_MAX} rooms are joined")
-            room = self._rooms[room_id] = _Room(room_id, RoomLog(recent))
+            room = self._rooms[room_id] = Room(room_id, RoomLog(recent))
             if self.is_connected:
                 self._nursery.start_soon(partial(self._enter, room))
         await room.entered.wait()
         if room.refusal is not None:
             raise room.refusal
 
-    def leave(self, room_id: int) -> None:
+    def leave(self, room_id: RoomId) -> None:
         """Hear no more of the room; membership stays."""
+        room_id = room_id_of(room_id)
         room = self._rooms.pop(room_id, None)
         if room is not None and not room.entered.is_set():
             room.refusal = Refused(_NOT_MEMBER, "the room was left")
             room.entered.set()
         self._asking.say(f"leave {room_id}", {"type": "leave", "room": room_id})
 
-    def send(self, room_id: int, body: str, *, client_id: str | None = None) -> str:
+    def send(self, room_id: RoomId, body: str, *, client_id: str | None = None) -> str:
         """Say *body* in the room, now or when the server is back; its client id.
 
         client_id: of a line that an earlier client was given, and that may be stored or not. Raises: OutboxFull.
         """
+        room_id = room_id_of(room_id)
         line = Line(room_id, body) if client_id is None else Line(room_id, body, client_id)
         self._sending.say(line)
         return line.client_id
@@ -188,37 +181,39 @@ class Client:
         """Wait until every line is confirmed or undelivered."""
         await self._sending.wait()
 
-    def typing(self, room_id: int, *, is_typing: bool) -> None:
+    def typing(self, room_id: RoomId, *, is_typing: bool) -> None:
         """Show others that we type; lost when there is no connection, and while the server asks to type less."""
         if self._pace.wait_seconds("typing", trio.current_time()) == 0:
-            self._write({"type": "typing", "room": room_id, "data": {"on": is_typing}})
+            self._write({"type": "typing", "room": room_id_of(room_id), "data": {"on": is_typing}})
 
-    def read(self, room_id: int, seq: int) -> None:
+    def read(self, room_id: RoomId, seq: int) -> None:
         """Move our marker; lost when there is no connection."""
+        room_id = room_id_of(room_id)
         self._asking.say(f"read {room_id}", {"type": "read", "room": room_id, "data": {"seq": seq}})
 
-    async def request(self, kind: str, room_id: int | None, data: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def request(self, kind: str, room_id: RoomId | None, data: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the server something over the socket; while it asks to slow down that waits.
 
         Raises: Refused, ServerAway.
         """
-        return await self._ask(kind, room_id, data or {}, Reply())
+        return await self._ask(kind, None if room_id is None else room_id_of(room_id), data or {}, Reply())
 
     async def _ask(self, kind: str, room_id: int | None, data: dict[str, Any], reply: Reply) -> dict[str, Any]:
         room = {} if room_id is None else {"room": room_id}
         return await self._asking.ask({"type": kind, **room, "data": data}, reply)
 
-    async def history(self, room_id: int, count: int, before: int | None = None) -> list[Said]:
+    async def history(self, room_id: RoomId, count: int, before: int | None = None) -> list[Said]:
         """The newest messages before a seq, oldest first. Raises: Refused, ServerAway."""
+        room_id = room_id_of(room_id)
         data = {"limit": min(count, HISTORY_PAGE), **({} if before is None else {"before": before})}
         answer = await self.request("history", room_id, data)
         return [message for _, message in entries(room_id, answer, self.user_id) if isinstance(message, Said)]
 
-    async def edit(self, room_id: int, message_id: int, body: str) -> None:
+    async def edit(self, room_id: RoomId, message_id: int, body: str) -> None:
         """Say something else in the place of what we have said; again is harmless. Raises: Refused, ServerAway."""
         await self.request("edit", room_id, {"message": message_id, "body": body})
 
-    async def delete(self, room_id: int, message_id: int) -> None:
+    async def delete(self, room_id: RoomId, message_id: int) -> None:
         """Erase what we have said, or as an admin others. Raises: as `edit`."""
         await self.request("delete", room_id, {"message": message_id})
 
@@ -299,7 +294,7 @@ class Client:
                 if (room := self._rooms.get(room_id)) is not None:
                     await self._heard_in(room, frame, data)
 
-    async def _heard_in(self, room: _Room, frame: dict[str, Any], data: dict[str, Any]) -> None:
+    async def _heard_in(self, room: Room, frame: dict[str, Any], data: dict[str, Any]) -> None:
         kind = frame["type"]
         if "seq" in frame:
             told = room.log.take(*entry(room.id, frame, self.user_id))
@@ -336,7 +331,7 @@ class Client:
             self._nursery.start_soon(partial(self._enter, room))
         self._sending.ready()
 
-    async def _enter(self, room: _Room, *, wait_seconds: float = 0.0) -> None:
+    async def _enter(self, room: Room, *, wait_seconds: float = 0.0) -> None:
         """Join one room on a connection that is ready; a lost connection leaves it to the next one."""
         await trio.sleep(wait_seconds)
         log = room.log
@@ -348,19 +343,19 @@ class Client:
         except Refused as refused:
             await self._room_refused(room, refused)
 
-    async def _entered(self, room: _Room, item: dict[str, Any]) -> None:
+    async def _entered(self, room: Room, item: dict[str, Any]) -> None:
         room.log.entered(item["top"], item["epoch"])
         await self._tell(entered_of(room.id, item))
         room.entered.set()
         self._fetch_soon(room)
 
-    async def _room_refused(self, room: _Room, refused: Refused) -> None:
+    async def _room_refused(self, room: Room, refused: Refused) -> None:
         if refused.code in WORTH_ANOTHER_TRY:
             self._nursery.start_soon(partial(self._enter, room, wait_seconds=_AGAIN_SECONDS))
         else:
             await self._shut_out(room, refused)
 
-    async def _shut_out(self, room: _Room, refused: Refused) -> None:
+    async def _shut_out(self, room: Room, refused: Refused) -> None:
         if self._rooms.get(room.id) is not room:
             return
         del self._rooms[room.id]
@@ -370,7 +365,7 @@ class Client:
         if was_in:
             await self._tell(RoomRefused(room.id, refused.code, str(refused)))
 
-    async def _gap(self, room: _Room, data: dict[str, Any]) -> None:
+    async def _gap(self, room: Room, data: dict[str, Any]) -> None:
         if data.get("reset"):
             room.log.replaced(data["top"])
             await self._tell(Replaced(room.id))
@@ -388,16 +383,16 @@ class Client:
                     await self._told.send(Confirmed(line.room_id, line.client_id, event.seq))
                 await self._told.send(event)
 
-    async def _tell_presence(self, room: _Room, changed: Changed) -> None:
+    async def _tell_presence(self, room: Room, changed: Changed) -> None:
         if any(changed):
             await self._tell(PresenceChanged(room.id, *changed))
 
-    def _fetch_soon(self, room: _Room, wait_seconds: float = 0.0) -> None:
+    def _fetch_soon(self, room: Room, wait_seconds: float = 0.0) -> None:
         if not room.is_fetching and self.is_connected and room.log.is_missing:
             room.is_fetching = True
             self._nursery.start_soon(partial(self._fetch, room, wait_seconds))
 
-    async def _fetch(self, room: _Room, wait_seconds: float) -> None:
+    async def _fetch(self, room: Room, wait_seconds: float) -> None:
         """Fetch what lies between what was told and the goal. Outlives its connection: what was taken must be told."""
         log = room.log
         try:
