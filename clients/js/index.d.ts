@@ -1,25 +1,28 @@
 /** A client of greenroom.v1 that outlives its connections. The contract: docs/clients.md of greenroom. */
 
 /** The number, or its digits, as URLs and forms have it; it is told as the number. Anything else is a TypeError. */
-export type RoomId = number | string;
+export type GivenId = number | string;
 
 export interface Line {
   roomId: number;
   clientId: string;
   body: string;
+  /** The keys of its files. */
+  attachments: string[];
 }
 
-/** status: online, away, busy, dnd; of who went: offline. */
+/** status: online, away, busy, dnd; of who went: offline. lastSeenMs: of who is offline, where the server tells it. */
 export interface Person {
   userId: number;
   name: string;
   status: string;
   activity: string;
+  lastSeenMs: number | null;
 }
 
 /**
  * A message, as it stands when it is told. isOwn: by this user, from whatever device; only then there is a clientId.
- * isDeleted: it says nothing.
+ * isDeleted: it says nothing. editedAtMs: when it was edited last, null: never.
  */
 export interface Said {
   type: "said";
@@ -34,6 +37,7 @@ export interface Said {
   messageId: number;
   isDeleted: boolean;
   attachments: Attachment[];
+  editedAtMs: number | null;
 }
 
 /** A file of a message. url: relative to the server. */
@@ -71,14 +75,16 @@ export type Event =
   | { type: "ended"; code: number; why: string }
   /** The server has let us into the room, as it does on each connection. read: up to where this user has. */
   | { type: "entered"; roomId: number; top: number; read: number; unread: number; members: number }
+  /** What was there in the room when the server let us in is told, as it is on each connection: the rest is new. */
+  | { type: "caughtUp"; roomId: number }
   | Said
   | Changed
   /** A line of ours is stored, at this seq. */
   | { type: "confirmed"; roomId: number; clientId: string; seq: number }
   /** The server asks to wait with a line of ours; it is sent again in so many seconds. */
   | { type: "delayed"; roomId: number; clientId: string; retrySeconds: number; why: string }
-  /** The server refuses a line of ours for good. */
-  | { type: "undelivered"; roomId: number; clientId: string; body: string; code: number; why: string }
+  /** The server refuses a line of ours for good. attachments: the keys of its files. */
+  | { type: "undelivered"; roomId: number; clientId: string; body: string; code: number; why: string; attachments: string[] }
   /** The log of the room is another one: throw away what was told of it; seqs begin anew. */
   | { type: "replaced"; roomId: number }
   /** Who types now; it replaces what was told before. One's own typing is left out. */
@@ -87,6 +93,11 @@ export type Event =
   | { type: "receipts"; roomId: number; marks: Map<number, number> }
   /** Who came or appears otherwise now, and who went. `Client.here` has everybody. */
   | { type: "presence"; roomId: number; here: Person[]; gone: Person[] }
+  /**
+   * All who are watched by name (`watch`), as they are now; it replaces what was told before. Whoever may not be seen is
+   * not among them.
+   */
+  | { type: "watched"; people: Person[] }
   | { type: "member"; roomId: number; userId: number; isActive: boolean }
   /** The server does not let us into the room any more. */
   | { type: "roomRefused"; roomId: number; code: number; why: string }
@@ -96,7 +107,12 @@ export type Event =
    */
   | { type: "personal"; useq: number; what: string; roomId: number | null; data: Record<string, any>; atMs: number }
   /** Events of this user that are not told any more: look anew at what they told of. isReset: seqs begin anew. */
-  | { type: "missed"; firstUseq: number; lastUseq: number; isReset: boolean };
+  | { type: "missed"; firstUseq: number; lastUseq: number; isReset: boolean }
+  /**
+   * What the server says that is nothing of the above, such as `room_summary`, or `error` without an id. what: the type
+   * of the frame; data: as docs/wire-protocol.md says.
+   */
+  | { type: "other"; what: string; roomId: number | null; data: Record<string, any>; atMs: number | null };
 
 /** What is needed of a WebSocket: a browser's own, or that of `ws`. */
 export type WebSocketClass = new (url: string, protocols: string[]) => {
@@ -130,32 +146,39 @@ export declare class Client {
   /** Leave in order. */
   close(): Promise<void>;
   /** Hear the room from now on, and its newest `recent` messages before. Rejects: Refused, ClientRefused. */
-  join(roomId: RoomId, options?: { recent?: number }): Promise<void>;
+  join(roomId: GivenId, options?: { recent?: number }): Promise<void>;
   /** Hear no more of the room; membership stays. */
-  leave(roomId: RoomId): void;
+  leave(roomId: GivenId): void;
   /**
    * Say something, now or when the server is back; its client id. clientId: of a line that an earlier client was given,
-   * and that may be stored or not. Throws: OutboxFull, ClientRefused.
+   * and that may be stored or not. attachments: the keys of its files, which were uploaded over HTTP.
+   * Throws: OutboxFull, ClientRefused.
    */
-  send(roomId: RoomId, body: string, clientId?: string): string;
+  send(roomId: GivenId, body: string, options?: { clientId?: string; attachments?: Iterable<string> }): string;
   /** Until every line is confirmed or undelivered. Rejects: ClientRefused. */
   waitSent(): Promise<void>;
   /** Lines of the room that are neither, as they were said. */
-  pending(roomId: RoomId): Line[];
+  pending(roomId: GivenId): Line[];
   /** Who is in the room now; null while nobody has told, or in rooms where nobody tells. */
-  here(roomId: RoomId): Map<number, Person> | null;
+  here(roomId: GivenId): Map<number, Person> | null;
   /** Lost when there is no connection, and while the server asks to type less. */
-  typing(roomId: RoomId, isTyping: boolean): void;
+  typing(roomId: GivenId, isTyping: boolean): void;
   /** Move our marker; lost when there is no connection. */
-  read(roomId: RoomId, seq: number): void;
+  read(roomId: GivenId, seq: number): void;
   /** The newest messages before a seq, oldest first. Rejects: Refused, ServerAway. */
-  history(roomId: RoomId, count: number, before?: number): Promise<Said[]>;
+  history(roomId: GivenId, count: number, before?: number): Promise<Said[]>;
   /** Say something else in the place of what we have said. Rejects: Refused, ServerAway; to ask again is harmless. */
-  edit(roomId: RoomId, messageId: number, body: string): Promise<void>;
+  edit(roomId: GivenId, messageId: number, body: string): Promise<void>;
   /** Erase what we have said, or as an admin others. Rejects: as `edit`. */
-  delete(roomId: RoomId, messageId: number): Promise<void>;
+  delete(roomId: GivenId, messageId: number): Promise<void>;
+  /**
+   * Be told how these are, wherever they are, and nobody else by name; nobody at all where there are none. At most 200.
+   * Waits for the server, and is asked again on each connection. What is told are `watched` events. The ids that the
+   * server refuses; null when a later call has taken this one's place. Rejects: Refused, ClientRefused.
+   */
+  watch(people: Iterable<GivenId>): Promise<number[] | null>;
   /** Any other command; while the server asks to slow down it waits. Rejects: Refused, ServerAway. */
-  request(type: string, roomId?: RoomId, data?: object): Promise<any>;
+  request(type: string, roomId?: GivenId, data?: object): Promise<any>;
 }
 
 /** The server will not have this client. A `token` that throws it ends the client as well. */

@@ -13,6 +13,7 @@ from greenroom.client.presence import Presence
 from greenroom.client.room_log import RoomLog
 from greenroom.client.room_log import Told as ToldInRoom
 from greenroom.client.user_log import Told, UserLog
+from greenroom.client.watch_list import WatchList
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text())
 
@@ -82,6 +83,16 @@ def changed(presence: Presence, step: dict[str, Any]) -> tuple[tuple[Person, ...
     if "live" in step:
         presence.live()
     return (), ()
+
+
+@pytest.mark.parametrize("case", CASES["watchList"], ids=title)
+def test_who_is_watched_is_folded(case: dict[str, Any]):
+    watched = WatchList()
+    for step in case["steps"]:
+        is_news = watched.state(step["state"]) if "state" in step else watched.diff(*step["diff"])
+        assert is_news == step["isNews"], step
+        people = [[one.user_id, one.name, one.status, one.last_seen_ms] for one in watched.people.values()]
+        assert people == step.get("people", people), step
 
 
 @pytest.mark.parametrize("case", CASES["move"], ids=str)

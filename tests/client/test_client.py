@@ -16,6 +16,7 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
 from greenroom.client import (
+    CaughtUp,
     Client,
     ClientRefused,
     Confirmed,
@@ -25,7 +26,9 @@ from greenroom.client import (
     Entered,
     Event,
     Missed,
+    Other,
     OutboxFull,
+    Person,
     Personal,
     Presence,
     Refused,
@@ -34,6 +37,7 @@ from greenroom.client import (
     Said,
     ServerAway,
     Undelivered,
+    Watched,
     open_client,
 )
 from greenroom.client.client import EVENTS_MAX
@@ -425,7 +429,7 @@ async def test_what_comes_in_the_moment_of_a_move_is_left_to_the_next_connection
 
 async def test_a_move_in_the_middle_of_telling_waits_for_it():
     async with entered() as (server, client, line), trio.open_nursery() as nursery:
-        await told(client, Entered)
+        await told(client, CaughtUp)
         for _ in range(EVENTS_MAX):  # somebody is told slowly
             client._told.send_nowait(Connected(7, "Ann", is_again=False))
         await line.message(1)
@@ -637,3 +641,155 @@ async def test_the_id_of_a_room_may_come_as_its_digits_and_nothing_else_is_one()
             with pytest.raises(ValueError, match="no id of a room"):
                 await client.history(wrong, 1)
         assert client.unsent == 0
+
+
+async def test_who_is_watched_is_asked_for_on_each_connection_and_who_is_refused_is_told():
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        answers: list[Any] = []
+
+        async def watch(*people: int | str) -> None:
+            answers.append(await client.watch(people))
+
+        nursery.start_soon(watch, 8, "9", 8)
+        first = await server.line()
+        await first.ready()
+        asked = await first.heard("watch")
+        assert asked["data"] == {"users": [8, 9]}
+        await first.ack(asked, watching=[8], refused=[9])
+        ben = {"user": 8, "name": "Ben", "status": "online", "activity": ""}
+        await first.say({"type": "presence_state", "data": {"users": [ben]}})
+        assert await told(client, Watched) == Watched((Person(8, "Ben", "online", ""),))
+        away = {"user": 8, "name": "Ben", "status": "offline", "lastSeen": 5}
+        await first.say({"type": "presence_diff", "data": {"joins": [], "leaves": [away]}})
+        assert await told(client, Watched) == Watched((Person(8, "Ben", "offline", "", 5),))
+        await first.say({"type": "presence_diff", "data": {"joins": [], "leaves": [], "gone": [8]}})
+        assert await told(client, Watched) == Watched(())
+        await first.socket.aclose(4200)
+        second = await server.line()
+        await second.ready()
+        again = await second.heard("watch")
+        assert again["data"] == {"users": [8, 9]}
+        await second.ack(again, watching=[8], refused=[9])
+        nursery.start_soon(watch)
+        end = await second.heard("watch")
+        assert end["data"] == {"users": []}
+        await second.ack(end, watching=[], refused=[])
+        await second.say({"type": "presence_state", "data": {"users": []}})
+        await told(client, Watched)
+        assert answers == [[9], []]
+        await second.socket.aclose(4200)
+        third = await server.line()
+        await third.ready()
+        client.send(ROOM, "nobody is watched any more")
+        await third.heard("send")
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_of_lists_of_people_the_newest_counts_and_one_that_is_refused_for_good_changes_nothing():
+    async with entered() as (server, client, line), trio.open_nursery() as nursery:
+        answers: dict[int, Any] = {}
+        answered = {user_id: trio.Event() for user_id in (8, 9, 10, 11)}
+
+        async def watch(user_id: int) -> None:
+            try:
+                answers[user_id] = await client.watch([user_id])
+            except Refused as refused:
+                answers[user_id] = refused.code
+            answered[user_id].set()
+
+        nursery.start_soon(watch, 8)
+        asked = await line.heard("watch")
+        for user_id in (9, 10):
+            nursery.start_soon(watch, user_id)
+            await trio.testing.wait_all_tasks_blocked()
+        assert answers == {8: None, 9: None}
+        await line.ack(asked, watching=[8], refused=[])
+        newest = await line.heard("watch")  # not before the answer, so that none overtakes
+        assert newest["data"] == {"users": [10]}
+        await line.error(newest, 5002)
+        await line.ack(await line.heard("watch"), watching=[10], refused=[])
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            await answered[10].wait()
+        nursery.start_soon(watch, 11)
+        wrong = await line.heard("watch")
+        assert wrong["data"] == {"users": [11]}
+        await line.error(wrong, 5001)
+        assert (await line.heard("watch"))["data"] == {"users": [10]}
+        assert answers == {8: None, 9: None, 10: [], 11: 5001}
+        await line.socket.aclose(4200)
+        other = await server.line()
+        await other.ready((ROOM, 0, 1))
+        assert (await other.heard("watch"))["data"] == {"users": [10]}
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_what_is_no_list_of_people_or_too_long_a_one_is_refused_at_the_door():
+    async with entered() as (_, client, line), trio.open_nursery() as nursery:
+        wrongs: list[Any] = [[0], ["Ben"], [None], [True], [2**53]]
+        for wrong in wrongs:
+            with pytest.raises(ValueError, match="no id of a user"):
+                await client.watch(wrong)
+        with pytest.raises(Refused, match="at most 200") as caught:
+            await client.watch(range(1, 202))
+        assert caught.value.code == 1002
+        nursery.start_soon(client.watch, [*range(2, 202), 2, "3"])
+        assert len((await line.heard("watch"))["data"]["users"]) == 200
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_what_the_client_does_not_fold_is_told_as_it_came():
+    async with entered() as (_, client, line):
+        summary: dict[str, Any] = {"top": 4, "unread": 2, "last": None}
+        await line.say({"type": "room_summary", "room": 43, "data": summary})
+        assert await told(client, Other) == Other("room_summary", 43, summary, None)
+        await line.say({"type": "of tomorrow", "room": ROOM, "ts": 9})
+        assert await told(client, Other) == Other("of tomorrow", ROOM, {}, 9)
+        error = {"code": 1001, "error": "BAD_JSON", "message": "no JSON", "category": "protocol", "recoverable": False}
+        await line.say({"type": "error", "data": error})
+        assert await told(client, Other) == Other("error", None, error, None)
+        await line.say({"type": "of tomorrow", "rooms": [ROOM, 44], "data": {}})
+        assert [(await told(client, Other)).room_id for _ in range(2)] == [ROOM, 44]
+        await line.say({"type": "presence_state", "room": 43, "data": {"users": []}})  # of a room that was left
+        await line.say({"type": "of tomorrow", "room": 43, "seq": 1, "data": {}})
+        await line.say({"type": "of tomorrow", "data": {"is": "last"}})
+        assert await told(client, Other) == Other("of tomorrow", None, {"is": "last"}, None)
+
+
+async def test_it_is_told_when_a_room_is_caught_up_on_each_connection_behind_what_was_there():
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(client.join, ROOM, recent=2))
+        first = await server.line()
+        await first.ready((ROOM, 4, 1))
+        asked = await first.heard("history")
+        await first.message(5)
+        page = [FOURTH | {"id": seq, "seq": seq, "body": f"m{seq}"} for seq in (3, 4)]
+        await first.ack(asked, messages=page, top=4, epoch=1)
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            heard = [await client.events.receive() for _ in range(6)]
+        assert [event.seq for event in heard if isinstance(event, Said)] == [3, 4, 5]
+        assert heard[-1] == CaughtUp(ROOM)
+        await first.message(6)
+        assert (await told(client, Said)).seq == 6
+        await first.socket.aclose(4200)
+        await (await server.line()).ready((ROOM, 6, 1))
+        await told(client, CaughtUp)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_files_go_with_their_line_again_and_again_until_it_is_stored():
+    async with entered() as (server, client, first):
+        wrongs: list[Any] = ["key", [1], [None]]
+        for wrong in wrongs:
+            with pytest.raises(ValueError, match="no keys of files"):
+                client.send(ROOM, "look", attachments=wrong)
+        client_id = client.send(ROOM, "look", attachments=["k1", "k2"])
+        assert [line.attachments for line in client.pending(ROOM)] == [("k1", "k2")]
+        assert (await first.heard("send"))["data"] == {"body": "look", "attachments": ["k1", "k2"]}
+        await first.socket.aclose(4200)
+        second = await server.line()
+        await second.ready((ROOM, 0, 1))
+        again = await second.heard("send")
+        assert (again["id"], again["data"]) == (client_id, {"body": "look", "attachments": ["k1", "k2"]})
+        await second.error(again, 3014)
+        refused = await told(client, Undelivered)
+        assert (refused.code, refused.attachments) == (3014, ("k1", "k2"))

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from greenroom.client.events import Changed, Member, Receipts, Said, Typing
+from greenroom.client.events import Changed, Member, Other, Receipts, Said, Typing
 from greenroom.client.frames import entries, entry, event_of, rooms_of, start_of, text_of
 from greenroom.client.room_log import RoomLog
 
@@ -43,6 +43,14 @@ def test_the_files_of_a_message_are_told_with_it():
     assert told.attachments == (file,)
 
 
+def test_how_a_message_stands_is_told_live_and_of_history_alike():
+    item: dict[str, Any] = {"id": 1, "sender": 2, "senderName": "Ben", "body": "x", "edited": 11}
+    live = {"type": "message", "room": 7, "seq": 3, "ts": 9, "data": item}
+    said = Said(7, 3, 2, "Ben", "x", 9, None, is_own=False, message_id=1, edited_at_ms=11)
+    assert entry(7, live, 1) == (3, said)
+    assert entries(7, {"messages": [{**item, "seq": 3, "ts": 9}]}, 1) == [(3, said)]
+
+
 def test_changes_are_entries_and_what_was_deleted_since_says_nothing_already():
     edited: dict[str, Any] = {
         "type": "message_edited",
@@ -79,10 +87,13 @@ def test_receipts_are_told_by_user():
     assert event_of(frame, 7, 1) == Receipts(7, {2: 40})
 
 
-def test_who_came_or_went_is_told_and_what_is_not_known_is_not():
+def test_who_came_or_went_is_told_and_what_is_not_known_as_it_came():
     frame = {"type": "member", "room": 7, "data": {"user": 2, "role": "member", "change": "left"}}
     assert event_of(frame, 7, 1) == Member(7, 2, is_active=False)
-    assert event_of({"type": "of tomorrow", "room": 7, "data": {}}, 7, 1) is None
+    assert event_of({"type": "of tomorrow", "room": 7, "ts": 5, "data": {"a": 1}}, 7, 1) == Other(
+        "of tomorrow", 7, {"a": 1}, 5
+    )
+    assert event_of({"type": "of tomorrow", "room": 7}, 7, 1) == Other("of tomorrow", 7, {}, None)
 
 
 def test_what_no_frame_can_carry_is_escaped_and_everything_else_is_as_it_was_said():

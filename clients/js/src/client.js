@@ -4,38 +4,22 @@
 
 import { Asking } from "./asking.js";
 import { Connection } from "./connection.js";
-import { ClientRefused, Refused, ServerAway } from "./errors.js";
+import { ClientRefused, isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
+import { keysOf, peopleOf, roomIdOf } from "./ids.js";
 import { Pace } from "./pace.js";
-import { Presence } from "./presence.js";
-import { roomIdOf } from "./room_id.js";
-import { RoomLog } from "./room_log.js";
+import { Room } from "./room.js";
 import { Sending } from "./sending.js";
-import { UserLog } from "./user_log.js";
+import { HOLE_SECONDS, UserStream } from "./user_stream.js";
+import { Watching } from "./watching.js";
 
 export const HISTORY_PAGE = 200;
-export const HOLE_SECONDS = 0.2; // what is missing may be on its way
 export const ROOMS_MAX = 200;
 const AGAIN_SECONDS = 1;
 const REFRESH_SECONDS = 5; // after a token that could not be renewed
 const NOT_MEMBER = 3004;
 const TOO_MANY_ROOMS = 4293;
 const CLOSED_TOO_BIG = 1009;
-const WORTH_ANOTHER_TRY = [4291, 4292, 5002, 5003];
-
-class Room {
-  constructor(id, recent) {
-    this.id = id;
-    this.log = new RoomLog(recent);
-    this.presence = new Presence();
-    this.isEntered = false;
-    this.isFetching = false;
-    this.entered = new Promise((resolve, reject) => {
-      this.letIn = resolve;
-      this.refuse = reject;
-    });
-    this.entered.catch(() => {}); // who waits for it is told; nobody has to
-  }
-}
+const KNOWN_IN_ROOMS = ["gap", "presence_state", "presence_diff", "receipts", "typing", "member"];
 
 export class Client {
   constructor({ url, token, device = "", WebSocket = globalThis.WebSocket, onEvent = () => {} }) {
@@ -46,8 +30,6 @@ export class Client {
     this._device = device;
     this._onEvent = onEvent;
     this._rooms = new Map();
-    this._userLog = new UserLog();
-    this._isSyncing = false;
     this._pace = new Pace();
     this._asking = new Asking(this._pace, (command) => this._write(command));
     this._sending = new Sending({
@@ -55,6 +37,11 @@ export class Client {
       write: (text) => this._connection.send(text),
       tell: (event) => this._tell(event),
     });
+    this._userStream = new UserStream({
+      ask: (type, roomId, data) => this.request(type, roomId, data),
+      tell: (event) => this._tell(event),
+    });
+    this._watching = new Watching((type, roomId, data, reply) => this._ask(type, roomId, data, reply));
     this._wasReady = false;
     this._fault = null; // why it has ended
     this._connection = new Connection({
@@ -121,9 +108,11 @@ export class Client {
     this._leave(roomId);
   }
 
-  send(roomId, body, clientId = newClientId()) {
+  send(roomId, body, options = {}) {
+    if (typeof options !== "object" || options === null) throw new TypeError("options are an object: { clientId, attachments }");
+    const { clientId = newClientId(), attachments = [] } = options;
     if (this._fault !== null) throw this._fault;
-    this._sending.say({ roomId: roomIdOf(roomId), clientId, body });
+    this._sending.say({ roomId: roomIdOf(roomId), clientId, body, attachments: keysOf(attachments) });
     return clientId;
   }
 
@@ -153,6 +142,16 @@ export class Client {
 
   async delete(roomId, messageId) {
     await this.request("delete", roomId, { message: messageId });
+  }
+
+  watch(people) {
+    let userIds;
+    try {
+      userIds = peopleOf(people);
+    } catch (fault) {
+      return Promise.reject(fault);
+    }
+    return this._fault !== null ? Promise.reject(this._fault) : this._watching.watch(userIds);
   }
 
   async request(type, roomId, data = {}) {
@@ -189,7 +188,9 @@ export class Client {
   _disconnect(fault) {
     this.isConnected = false;
     this._sending.lose();
-    for (const room of this._rooms.values()) room.presence.forget();
+    this._userStream.lose();
+    this._watching.lose();
+    for (const room of this._rooms.values()) room.lose();
     this._asking.lose(fault);
   }
 
@@ -197,6 +198,7 @@ export class Client {
     this._fault ??= fault;
     this._disconnect(fault);
     this._sending.end(fault);
+    this._watching.end(fault);
     for (const room of this._rooms.values()) room.refuse(fault);
   }
 
@@ -211,17 +213,29 @@ export class Client {
     else if (type === "slow_down") this._pace.slowDown(data.class, data.retryAfter ?? AGAIN_SECONDS, performance.now() / 1000);
     else if (id !== undefined && (type === "ack" || type === "error")) {
       if (!this._sending.answered(id, data, type === "error")) this._asking.answered(id, data, type === "error");
-    } else if (frame.useq !== undefined) this._heardOfUser(frame, data);
-    else if (type === "gap" && data.user) this._tellAll(this._userLog.passOver(data.from, data.to, data.reset === true));
-    else {
-      for (const roomId of frame.rooms ?? [frame.room]) {
-        const room = this._rooms.get(roomId);
-        if (room !== undefined) this._heardIn(room, frame, data);
-      }
+    } else if (frame.useq !== undefined) this._userStream.heard(frame);
+    else if (type === "gap" && data.user) this._userStream.gap(data);
+    else if (frame.rooms !== undefined || frame.room !== undefined) this._heardInRooms(frame.rooms ?? [frame.room], frame, data);
+    else if (type === "presence_state" || type === "presence_diff") this._heardOfWatched(type, data);
+    else this._tellOther(null, frame);
+  }
+
+  // What we would fold of a room that we are not in was meant for who was in it before.
+  _heardInRooms(roomIds, frame, data) {
+    for (const roomId of roomIds) {
+      const room = this._rooms.get(roomId);
+      if (room !== undefined) this._heardIn(room, frame, data);
+      else if (frame.seq === undefined && !KNOWN_IN_ROOMS.includes(frame.type)) this._tellOther(roomId, frame);
     }
   }
 
-  _heardIn(room, { type, seq, ts }, data) {
+  _heardOfWatched(type, data) {
+    const people = this._watching.heard(type, data);
+    if (people !== null) this._tell({ type: "watched", people });
+  }
+
+  _heardIn(room, frame, data) {
+    const { type, seq, ts } = frame;
     const roomId = room.id;
     if (seq !== undefined) {
       // Whatever has a seq has a place in the log, also what is not known here.
@@ -229,12 +243,13 @@ export class Client {
       if (type === "message") said = this._said(roomId, { seq, ts }, data);
       else if (type === "message_edited" || type === "message_deleted") said = changed(roomId, { seq, ts }, data);
       this._tellSaid(room.log.take(seq, said));
+      this._tellCaughtUp(room);
       if (room.log.isMissing) setTimeout(() => this._fetch(room), HOLE_SECONDS * 1000);
     } else if (type === "gap") this._gap(room, data);
     else if (type === "presence_state") this._tellPresence(room, room.presence.state(data.users));
     else if (type === "presence_diff") this._tellPresence(room, room.presence.diff(data.joins, data.leaves));
     else if (type === "receipts") this._tell({ type: "receipts", roomId, marks: namesById(data.marks) });
-    if (type === "typing") {
+    else if (type === "typing") {
       const names = namesById(data.names);
       names.delete(this.userId);
       this._tell({ type: "typing", roomId, names });
@@ -242,7 +257,7 @@ export class Client {
       const isActive = data.change === "joined";
       this._tell({ type: "member", roomId, userId: data.user, isActive });
       if (data.user === this.userId && !isActive) this._shutOut(room, new Refused(NOT_MEMBER, "no member any more"));
-    }
+    } else this._tellOther(roomId, frame);
   }
 
   _hello(data) {
@@ -254,7 +269,7 @@ export class Client {
       if (log.seq === null) rooms.push({ r: id });
       else known[id] = { seq: log.seq, epoch: log.epoch };
     }
-    const user = this._userLog.cursor;
+    const user = this._userStream.log.cursor;
     const resume = user !== undefined || Object.keys(known).length > 0 ? { user, rooms: known } : undefined;
     const start = { token: this._connection.token, device: this._device, rooms, resume };
     this._connection.send(JSON.stringify({ type: "start", id: "start", data: start }));
@@ -265,7 +280,7 @@ export class Client {
     this.isConnected = true;
     this._tell({ type: "connected", userId: data.user, name: data.name, isAgain: this._wasReady });
     this._wasReady = true;
-    this._userLog.entered(data.useq, data.userEpoch);
+    this._userStream.ready(data.useq, data.userEpoch);
     const unanswered = new Map(this._rooms);
     for (const item of [...data.rooms, ...(data.refused ?? [])]) {
       const room = unanswered.get(item.r);
@@ -276,11 +291,15 @@ export class Client {
     }
     for (const room of unanswered.values()) this._enter(room); // asked for since
     this._sending.ready();
+    this._watching.ready();
   }
 
   _live(data) {
     this._connection.live();
-    for (const roomId of data.rooms) this._rooms.get(roomId)?.presence.live();
+    for (const room of data.rooms.flatMap((roomId) => this._rooms.get(roomId) ?? [])) {
+      room.live();
+      this._tellCaughtUp(room);
+    }
   }
 
   _enter(room) {
@@ -301,7 +320,7 @@ export class Client {
   }
 
   _roomRefused(room, fault) {
-    if (!WORTH_ANOTHER_TRY.includes(fault.code)) this._shutOut(room, fault);
+    if (!isWorthAnotherTry(fault)) this._shutOut(room, fault);
     else setTimeout(() => this._rooms.get(room.id) === room && this.isConnected && this._enter(room), AGAIN_SECONDS * 1000);
   }
 
@@ -335,31 +354,6 @@ export class Client {
     }
   }
 
-  // -- the user, on all devices ----------------------------------------------------------------------------------
-
-  _heardOfUser({ type, useq, ts, room }, data) {
-    const event = { type: "personal", useq, what: type, roomId: room ?? null, data, atMs: ts };
-    this._tellAll(this._userLog.take(useq, event));
-    if (this._userLog.isMissing) this._sync();
-  }
-
-  async _sync() {
-    if (this._isSyncing) return;
-    this._isSyncing = true;
-    let seconds = HOLE_SECONDS;
-    while (this.isConnected && this._userLog.isMissing) {
-      await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-      seconds = AGAIN_SECONDS;
-      if (!this._userLog.isMissing) break;
-      await this.request("sync", undefined, { user: this._userLog.cursor }).catch(() => {}); // asked again
-    }
-    this._isSyncing = false;
-  }
-
-  _tellAll(events) {
-    for (const event of events) this._tell(event);
-  }
-
   // -- every message once, in order ------------------------------------------------------------------------------
 
   async _fetch(room) {
@@ -378,6 +372,7 @@ export class Client {
       else if (!(fault instanceof ServerAway || fault instanceof ClientRefused)) throw fault;
     } finally {
       room.isFetching = false;
+      this._tellCaughtUp(room);
     }
   }
 
@@ -388,9 +383,10 @@ export class Client {
     return [...shown, ...after, ...skip.map((seq) => ({ seq, said: null }))].sort((a, b) => a.seq - b.seq);
   }
 
-  _said(roomId, { seq, ts }, { id = 0, sender, senderName, body, clientId = null, deleted, attachments = [] }) {
+  _said(roomId, { seq, ts }, { id = 0, sender, senderName, body, clientId = null, ...more }) {
+    const { attachments = [], edited = null, deleted } = more;
     const said = { type: "said", roomId, seq, senderId: sender, sender: senderName || `user ${sender}`, body, atMs: ts, clientId };
-    return { ...said, isOwn: sender === this.userId, messageId: id, isDeleted: deleted !== undefined, attachments };
+    return { ...said, isOwn: sender === this.userId, messageId: id, isDeleted: deleted !== undefined, attachments, editedAtMs: edited };
   }
 
   _tellSaid(told) {
@@ -403,6 +399,14 @@ export class Client {
 
   _tellPresence(room, { here, gone }) {
     if (here.length + gone.length > 0) this._tell({ type: "presence", roomId: room.id, here, gone });
+  }
+
+  _tellCaughtUp(room) {
+    if (room.catchesUp()) this._tell({ type: "caughtUp", roomId: room.id });
+  }
+
+  _tellOther(roomId, { type, data = {}, ts = null }) {
+    this._tell({ type: "other", what: type, roomId, data, atMs: ts });
   }
 
   _tell(event) {

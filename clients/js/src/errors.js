@@ -5,6 +5,8 @@
 //   ServerAway      there is no connection, or it was lost before the answer
 //   OutboxFull      too much was said while nobody answered
 
+const WORTH_ANOTHER_TRY = [4291, 4292, 5002, 5003];
+
 export class ClientRefused extends Error {
   constructor(code, message) {
     super(message);
@@ -19,6 +21,11 @@ export class Refused extends Error {
     this.name = "Refused";
     this.code = code;
   }
+}
+
+// The same command may go well in a moment.
+export function isWorthAnotherTry(refused) {
+  return WORTH_ANOTHER_TRY.includes(refused.code);
 }
 
 export class ServerAway extends Error {

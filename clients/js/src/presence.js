@@ -46,11 +46,11 @@ function isHere(item) {
   return item.status !== "offline";
 }
 
-function personOf(item) {
-  const { user, name, status, activity } = item;
-  return { userId: user, name: name || `user ${user}`, status: status ?? "online", activity: activity ?? "" };
+// As a frame of presence tells of them. lastSeenMs: of who is offline, where the server tells it.
+export function personOf({ user, name, status, activity, lastSeen = null }) {
+  return { userId: user, name: name || `user ${user}`, status: status || "online", activity: activity || "", lastSeenMs: lastSeen };
 }
 
-function isSame(person, other) {
-  return other !== undefined && ["name", "status", "activity"].every((key) => person[key] === other[key]);
+export function isSame(person, other) {
+  return other !== undefined && ["name", "status", "activity", "lastSeenMs"].every((key) => person[key] === other[key]);
 }

@@ -85,7 +85,8 @@ export class Sending {
     }
     for (const line of this.outbox.start()) {
       const { roomId: room, clientId, body } = line;
-      const text = JSON.stringify({ type: "send", id: clientId, room, data: { body } });
+      const attachments = line.attachments.length > 0 ? line.attachments : undefined;
+      const text = JSON.stringify({ type: "send", id: clientId, room, data: { body, attachments } });
       if (isLonger(text, this.frameBytesMax)) this._undelivered(line, FRAME_TOO_BIG, "too long for one frame");
       else this._write(text);
     }

@@ -8,6 +8,7 @@ import { Pace } from "../src/pace.js";
 import { Presence } from "../src/presence.js";
 import { RoomLog } from "../src/room_log.js";
 import { UserLog } from "../src/user_log.js";
+import { WatchList } from "../src/watch_list.js";
 
 const CASES = JSON.parse(readFileSync(new URL("../../../tests/client/cases.json", import.meta.url), "utf8"));
 
@@ -63,6 +64,18 @@ function changed(presence, step) {
   if (step.forget) presence.forget();
   if (step.live) presence.live();
   return { here: [], gone: [] };
+}
+
+for (const { title, steps } of CASES.watchList) {
+  test(`watch list: ${title}`, () => {
+    const watched = new WatchList();
+    for (const step of steps) {
+      const at = JSON.stringify(step);
+      assert.equal(step.state ? watched.state(step.state) : watched.diff(...step.diff), step.isNews, at);
+      const people = [...watched.people.values()].map(({ userId, name, status, lastSeenMs }) => [userId, name, status, lastSeenMs]);
+      if (step.people !== undefined) assert.deepEqual(people, step.people, at);
+    }
+  });
 }
 
 test("the moment that the server names is kept, and spread as far as it leaves time for it", () => {

@@ -112,7 +112,8 @@ test("a line is sent again under its client id until it is stored, and its own c
 
 test("a line that an earlier client was given is said again under its id", async (context) => {
   const { server, client } = await opened(context);
-  assert.equal(client.send(ROOM, "kept over a reload", "an id of before"), "an id of before");
+  assert.equal(client.send(ROOM, "kept over a reload", { clientId: "an id of before" }), "an id of before");
+  assert.throws(() => client.send(ROOM, "kept over a reload", "an id of before"), TypeError); // it would be stored twice
   const line = await server.ready([ROOM, 1]);
   const sent = await line.heard("send");
   assert.deepEqual([sent.id, sent.data.body], ["an id of before", "kept over a reload"]);
@@ -551,4 +552,138 @@ test("to open it again has no effect", async (context) => {
   assert.equal(of("connected").length, 1);
   await client.close();
   assert.equal(await line.closed, 1000);
+});
+
+test("who is watched is asked for on each connection, and who is refused is told", async (context) => {
+  const { server, client, next } = await opened(context, { join: [] });
+  const watching = client.watch([8, "9", 8]);
+  const first = await server.ready();
+  const asked = await first.heard("watch");
+  assert.deepEqual(asked.data, { users: [8, 9] });
+  first.ack(asked, { watching: [8], refused: [9] });
+  assert.deepEqual(await watching, [9]);
+  first.say({ type: "presence_state", data: { users: [{ user: 8, name: "Ben", status: "online", activity: "" }] } });
+  const ben = { userId: 8, name: "Ben", status: "online", activity: "", lastSeenMs: null };
+  assert.deepEqual(await next("watched"), { type: "watched", people: [ben] });
+  first.say({ type: "presence_diff", data: { joins: [], leaves: [{ user: 8, name: "Ben", status: "offline", lastSeen: 5 }] } });
+  assert.deepEqual((await next("watched")).people, [{ ...ben, status: "offline", lastSeenMs: 5 }]);
+  first.say({ type: "presence_diff", data: { joins: [], leaves: [], gone: [8] } });
+  assert.deepEqual((await next("watched")).people, []);
+  first.socket.close(4200);
+  const second = await server.ready();
+  const again = await second.heard("watch");
+  assert.deepEqual(again.data, { users: [8, 9] });
+  second.ack(again, { watching: [8], refused: [9] });
+  await next("connected");
+  const ending = client.watch([]);
+  const end = await second.heard("watch");
+  assert.deepEqual(end.data, { users: [] });
+  second.ack(end, { watching: [], refused: [] });
+  assert.deepEqual(await ending, []);
+  second.socket.close(4200);
+  const third = await server.ready();
+  client.send(ROOM, "nobody is watched any more");
+  await third.heard("send");
+});
+
+test("of lists of people the newest counts, one that may pass is asked again, and one for good changes nothing", async (context) => {
+  const { server, client, next } = await opened(context, { join: [] });
+  const line = await server.ready();
+  await next("connected");
+  const first = client.watch([8]);
+  const asked = await line.heard("watch");
+  const [second, third] = [client.watch([9]), client.watch([10])];
+  assert.deepEqual([await first, await second], [null, null]);
+  line.ack(asked, { watching: [8], refused: [] });
+  const newest = await line.heard("watch"); // not before the answer, so that none overtakes
+  assert.deepEqual(newest.data, { users: [10] });
+  line.error(newest, 5002, { recoverable: true });
+  const again = await line.heard("watch");
+  line.ack(again, { watching: [10], refused: [] });
+  assert.deepEqual(await third, []);
+  const wrong = client.watch([11]);
+  line.error(await line.heard("watch"), 5001);
+  await assert.rejects(wrong, Refused);
+  line.socket.close(4200);
+  const other = await server.ready();
+  assert.deepEqual((await other.heard("watch")).data, { users: [10] });
+  const cut = client.watch([12]);
+  other.socket.close(4003);
+  await assert.rejects(cut, ClientRefused);
+  await assert.rejects(client.watch([12]), ClientRefused);
+});
+
+test("what is no list of people, or too long a one, is refused at the door", async (context) => {
+  const { server, client, next } = await opened(context, { join: [] });
+  const line = await server.ready();
+  await next("connected");
+  for (const wrong of [null, 8, "8", [0], ["Ben"], [null], {}]) await assert.rejects(client.watch(wrong), TypeError, String(wrong));
+  const people = Array.from({ length: 201 }, (_, at) => at + 1);
+  await assert.rejects(client.watch(people), (fault) => fault instanceof Refused && fault.code === 1002);
+  client.watch([...people.slice(1), 2, "3"]);
+  assert.equal((await line.heard("watch")).data.users.length, 200);
+});
+
+test("what the client does not fold is told as it came", async (context) => {
+  const { server, next, of } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  line.say({ type: "room_summary", room: 43, data: { top: 4, unread: 2, last: null } });
+  assert.deepEqual(await next("other"), { type: "other", what: "room_summary", roomId: 43, data: { top: 4, unread: 2, last: null }, atMs: null });
+  line.say({ type: "of tomorrow", room: ROOM, ts: 9 });
+  assert.deepEqual(await next("other"), { type: "other", what: "of tomorrow", roomId: ROOM, data: {}, atMs: 9 });
+  line.say({ type: "error", data: { code: 1001, error: "BAD_JSON" } });
+  assert.deepEqual((await next("other")).data.code, 1001);
+  line.say({ type: "of tomorrow", rooms: [ROOM, 44], data: {} });
+  assert.deepEqual([(await next("other")).roomId, (await next("other")).roomId], [ROOM, 44]);
+  for (const type of ["typing", "presence_state", "member"]) line.say({ type, room: 43, data: {} }); // of a room that was left
+  line.say({ type: "of tomorrow", room: ROOM, seq: 1, data: {} }, { type: "of tomorrow", room: 43, seq: 1, data: {} });
+  line.message(ROOM, 2);
+  assert.equal((await next("said")).seq, 2);
+  assert.equal(of("other").length, 5);
+});
+
+test("it is told when a room is caught up, on each connection, behind what was there", async (context) => {
+  const { server, client, next, of } = await opened(context, { join: [] });
+  client.join(ROOM, { recent: 2 });
+  const first = await server.ready([ROOM, 5]);
+  const asked = await first.heard("history");
+  first.message(ROOM, 6);
+  await soon(50);
+  assert.equal(of("caughtUp").length, 0);
+  const messages = [4, 5].map((seq) => ({ id: seq, seq, ts: 1, sender: 8, body: `m${seq}` }));
+  first.ack(asked, { messages, top: 5, epoch: 1 });
+  assert.deepEqual(await next("caughtUp"), { type: "caughtUp", roomId: ROOM });
+  assert.deepEqual(seqs(of("said")), [4, 5, 6]);
+  first.message(ROOM, 7);
+  await next("said");
+  first.socket.close(4200);
+  await server.ready([ROOM, 7]);
+  await next("caughtUp");
+  assert.equal(of("caughtUp").length, 2);
+});
+
+test("files go with their line, again and again until it is stored; how a message stands is told live and of history", async (context) => {
+  const { server, client, next } = await opened(context);
+  const first = await server.ready([ROOM, 0]);
+  await next("connected");
+  for (const wrong of ["key", [1], null, {}]) assert.throws(() => client.send(ROOM, "look", { attachments: wrong }), TypeError);
+  const clientId = client.send(ROOM, "look", { attachments: ["k1", "k2"] });
+  assert.deepEqual(client.pending(ROOM), [{ roomId: ROOM, clientId, body: "look", attachments: ["k1", "k2"] }]);
+  assert.deepEqual((await first.heard("send")).data, { body: "look", attachments: ["k1", "k2"] });
+  first.socket.close(4200);
+  const second = await server.ready([ROOM, 0]);
+  const again = await second.heard("send");
+  assert.deepEqual([again.id, again.data], [clientId, { body: "look", attachments: ["k1", "k2"] }]);
+  second.error(again, 3014, { recoverable: false });
+  assert.deepEqual((await next("undelivered")).attachments, ["k1", "k2"]);
+  const file = { key: "k3", url: "/u", originalName: "a.png", fileSize: 1, mimeType: "image/png" };
+  const stands = ({ attachments, editedAtMs, isDeleted }) => [attachments, editedAtMs, isDeleted];
+  second.message(ROOM, 1, { attachments: [file], edited: 9 });
+  assert.deepEqual(stands(await next("said")), [[file], 9, false]);
+  second.message(ROOM, 2, { body: "", deleted: 10 });
+  assert.deepEqual(stands(await next("said")), [[], null, true]);
+  const asked = client.history(ROOM, 5);
+  const item = { id: 1, seq: 1, ts: 1, sender: 8, body: "m1", attachments: [file], edited: 9 };
+  second.ack(await second.heard("history"), { messages: [item, { ...item, seq: 2, attachments: undefined, edited: undefined, deleted: 10 }] });
+  assert.deepEqual((await asked).map(stands), [[[file], 9, false], [[], null, true]]);
 });

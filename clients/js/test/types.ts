@@ -27,7 +27,11 @@ function show(event: Event): string {
     case "typing":
       return [...event.names.values()].join();
     case "undelivered":
-      return `${event.body}: ${event.why}`;
+      return `${event.body}: ${event.why} (${event.attachments.length} files)`;
+    case "watched":
+      return event.people.map((person: Person) => `${person.name}: ${person.lastSeenMs ?? person.status}`).join();
+    case "other":
+      return `${event.what} ${event.roomId ?? ""} ${event.data.top} ${event.atMs ?? ""}`;
     case "disconnected":
       return `again in ${event.retrySeconds.toFixed(1)} s`;
     case "connected":
@@ -38,6 +42,7 @@ function show(event: Event): string {
     case "member":
     case "roomRefused":
     case "entered":
+    case "caughtUp":
     case "delayed":
     case "personal":
     case "missed":
@@ -57,11 +62,14 @@ export async function talk(): Promise<void> {
     if (fault instanceof Refused || fault instanceof ClientRefused) console.log(fault.code, fault.message);
     if (fault instanceof ServerAway || fault instanceof OutboxFull) console.log(fault.message);
   }
-  const clientId: string = client.send(42, "hello");
+  const clientId: string = client.send(42, "hello", { attachments: ["a key"] });
+  client.send(42, "hello", { clientId });
   const waiting: Line | undefined = client.pending(42).find((line) => line.clientId === clientId);
   console.log(waiting?.body, client.unsent, client.userId, client.isConnected, client.here(42)?.size);
   await client.waitSent();
   for (const { seq, body } of await client.history(42, 50, 17)) console.log(seq, body);
+  const refused: number[] | null = await client.watch([7, "8"]);
+  console.log(refused?.length);
   client.retryNow();
   client.typing(42, true);
   client.read(42, 17);
@@ -71,6 +79,10 @@ export async function talk(): Promise<void> {
   client.send("42", "hello");
   // @ts-expect-error: a room is a number, or its digits
   client.send({ id: 42 }, "hello");
+  // @ts-expect-error: a client id is an option
+  client.send(42, "hello", clientId);
+  // @ts-expect-error: people are a list
+  client.watch(7);
   // @ts-expect-error: what it is at is not for others to set
   client.isConnected = true;
   // @ts-expect-error: there is no such thing

@@ -3,6 +3,7 @@
 from greenroom.client.client import Client, open_client
 from greenroom.client.errors import ClientRefused, OutboxFull, Refused, ServerAway
 from greenroom.client.events import (
+    CaughtUp,
     Changed,
     Confirmed,
     Connected,
@@ -12,6 +13,7 @@ from greenroom.client.events import (
     Event,
     Member,
     Missed,
+    Other,
     Person,
     Personal,
     Presence,
@@ -21,9 +23,11 @@ from greenroom.client.events import (
     Said,
     Typing,
     Undelivered,
+    Watched,
 )
 
 __all__ = [
+    "CaughtUp",
     "Changed",
     "Client",
     "ClientRefused",
@@ -35,6 +39,7 @@ __all__ = [
     "Event",
     "Member",
     "Missed",
+    "Other",
     "OutboxFull",
     "Person",
     "Personal",
@@ -47,5 +52,6 @@ __all__ = [
     "ServerAway",
     "Typing",
     "Undelivered",
+    "Watched",
     "open_client",
 ]

@@ -18,8 +18,8 @@ Read `events` in a task of its own: when EVENTS_MAX are unread, nothing more is 
 HTTP (lists, membership) goes through `http`, which does not retry.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -27,8 +27,9 @@ import trio
 
 from greenroom.client.asking import Asking, Reply
 from greenroom.client.connection import CLOSE_SECONDS_MAX, Connection, Token
-from greenroom.client.errors import ClientRefused, Refused, ServerAway
+from greenroom.client.errors import ClientRefused, Refused, ServerAway, is_worth_another_try
 from greenroom.client.events import (
+    CaughtUp,
     Confirmed,
     Connected,
     Disconnected,
@@ -40,25 +41,33 @@ from greenroom.client.events import (
     Said,
 )
 from greenroom.client.events import Presence as PresenceChanged
-from greenroom.client.frames import entered_of, entries, entry, event_of, personal, rooms_of, start_of, text_of
+from greenroom.client.frames import (
+    KNOWN_IN_ROOMS,
+    entered_of,
+    entries,
+    entry,
+    event_of,
+    other,
+    rooms_of,
+    start_of,
+    text_of,
+)
+from greenroom.client.ids import GivenId, keys_of, people_of, room_id_of
 from greenroom.client.outbox import Line
 from greenroom.client.pace import Pace
 from greenroom.client.presence import Changed
+from greenroom.client.refreshing import refresh
 from greenroom.client.requests import ask
 from greenroom.client.room import Room
-from greenroom.client.room_id import room_id_of
 from greenroom.client.room_log import RoomLog
 from greenroom.client.sending import Sending
-from greenroom.client.user_log import UserLog
+from greenroom.client.user_stream import HOLE_SECONDS, UserStream
+from greenroom.client.watching import Watching
 
 EVENTS_MAX: Final = 1024
 HISTORY_PAGE: Final = 200
-HOLE_SECONDS: Final = 0.2  # what is missing may be on its way
 ROOMS_MAX: Final = 200
-WORTH_ANOTHER_TRY: Final = frozenset((4291, 4292, 5002, 5003))
-RoomId = int | str  # the number, or its digits; else ValueError
 _AGAIN_SECONDS: Final = 1.0
-_REFRESH_SECONDS: Final = 5.0  # after a token that could not be renewed
 _NOT_MEMBER: Final = 3004
 _TOO_MANY_ROOMS: Final = 4293
 _CLOSED_TOO_BIG: Final = 1009
@@ -110,8 +119,6 @@ class Client:
         self._told, self.events = trio.open_memory_channel[Event](EVENTS_MAX)
         self._telling = trio.Lock()
         self._rooms: dict[int, Room] = {}
-        self._user_log = UserLog()
-        self._is_syncing = False
         self._nursery = nursery
         self._was_ready = False
         self._connection = Connection(
@@ -120,6 +127,8 @@ class Client:
         self._pace = Pace()
         self._asking = Asking(self._pace, self._write, nursery)
         self._sending = Sending(self._pace, self._connection.write, self._tell, nursery)
+        self._user_stream = UserStream(self.request, self._tell, nursery)
+        self._watching = Watching(self._ask, nursery)
 
     # -- for the user -------------------------------------------------------------------------------------------
 
@@ -132,16 +141,16 @@ class Client:
         """Lines that are neither confirmed nor undelivered."""
         return len(self._sending.outbox)
 
-    def pending(self, room_id: RoomId) -> list[Line]:
+    def pending(self, room_id: GivenId) -> list[Line]:
         """Those of one room, as they were said."""
         return self._sending.outbox.of(room_id_of(room_id))
 
-    def here(self, room_id: RoomId) -> dict[int, Person] | None:
+    def here(self, room_id: GivenId) -> dict[int, Person] | None:
         """Who is in the room now, by id; None while nobody has told, or in rooms where nobody tells."""
         room = self._rooms.get(room_id_of(room_id))
         return dict(room.presence.people) if room is not None and room.presence.is_known else None
 
-    async def join(self, room_id: RoomId, *, recent: int = 0) -> None:
+    async def join(self, room_id: GivenId, *, recent: int = 0) -> None:
         """Hear the room from now on, and its newest *recent* messages before. Waits for the server.
 
         Raises: Refused.
@@ -158,7 +167,7 @@ class Client:
         if room.refusal is not None:
             raise room.refusal
 
-    def leave(self, room_id: RoomId) -> None:
+    def leave(self, room_id: GivenId) -> None:
         """Hear no more of the room; membership stays."""
         room_id = room_id_of(room_id)
         room = self._rooms.pop(room_id, None)
@@ -167,13 +176,16 @@ class Client:
             room.entered.set()
         self._asking.say(f"leave {room_id}", {"type": "leave", "room": room_id})
 
-    def send(self, room_id: RoomId, body: str, *, client_id: str | None = None) -> str:
+    def send(
+        self, room_id: GivenId, body: str, *, client_id: str | None = None, attachments: Iterable[str] = ()
+    ) -> str:
         """Say *body* in the room, now or when the server is back; its client id.
 
-        client_id: of a line that an earlier client was given, and that may be stored or not. Raises: OutboxFull.
+        client_id: of a line that an earlier client was given, and that may be stored or not. attachments: the keys of
+        its files, which were uploaded over HTTP. Raises: OutboxFull.
         """
-        room_id = room_id_of(room_id)
-        line = Line(room_id, body) if client_id is None else Line(room_id, body, client_id)
+        given_id = {} if client_id is None else {"client_id": client_id}
+        line = Line(room_id_of(room_id), body, **given_id, attachments=keys_of(attachments))
         self._sending.say(line)
         return line.client_id
 
@@ -181,17 +193,25 @@ class Client:
         """Wait until every line is confirmed or undelivered."""
         await self._sending.wait()
 
-    def typing(self, room_id: RoomId, *, is_typing: bool) -> None:
+    def typing(self, room_id: GivenId, *, is_typing: bool) -> None:
         """Show others that we type; lost when there is no connection, and while the server asks to type less."""
         if self._pace.wait_seconds("typing", trio.current_time()) == 0:
             self._write({"type": "typing", "room": room_id_of(room_id), "data": {"on": is_typing}})
 
-    def read(self, room_id: RoomId, seq: int) -> None:
+    def read(self, room_id: GivenId, seq: int) -> None:
         """Move our marker; lost when there is no connection."""
         room_id = room_id_of(room_id)
         self._asking.say(f"read {room_id}", {"type": "read", "room": room_id, "data": {"seq": seq}})
 
-    async def request(self, kind: str, room_id: RoomId | None, data: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def watch(self, people: Iterable[GivenId]) -> list[int] | None:
+        """Be told how these are, wherever they are, and nobody else by name; nobody at all where there are none.
+
+        At most 200. Waits for the server, and is asked again on each connection. What is told are `Watched`. Answers
+        with the ids that the server refuses, None when a later call has taken this one's place. Raises: Refused.
+        """
+        return await self._watching.watch(people_of(people))
+
+    async def request(self, kind: str, room_id: GivenId | None, data: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the server something over the socket; while it asks to slow down that waits.
 
         Raises: Refused, ServerAway.
@@ -202,18 +222,18 @@ class Client:
         room = {} if room_id is None else {"room": room_id}
         return await self._asking.ask({"type": kind, **room, "data": data}, reply)
 
-    async def history(self, room_id: RoomId, count: int, before: int | None = None) -> list[Said]:
+    async def history(self, room_id: GivenId, count: int, before: int | None = None) -> list[Said]:
         """The newest messages before a seq, oldest first. Raises: Refused, ServerAway."""
         room_id = room_id_of(room_id)
         data = {"limit": min(count, HISTORY_PAGE), **({} if before is None else {"before": before})}
         answer = await self.request("history", room_id, data)
         return [message for _, message in entries(room_id, answer, self.user_id) if isinstance(message, Said)]
 
-    async def edit(self, room_id: RoomId, message_id: int, body: str) -> None:
+    async def edit(self, room_id: GivenId, message_id: int, body: str) -> None:
         """Say something else in the place of what we have said; again is harmless. Raises: Refused, ServerAway."""
         await self.request("edit", room_id, {"message": message_id, "body": body})
 
-    async def delete(self, room_id: RoomId, message_id: int) -> None:
+    async def delete(self, room_id: GivenId, message_id: int) -> None:
         """Erase what we have said, or as an admin others. Raises: as `edit`."""
         await self.request("delete", room_id, {"message": message_id})
 
@@ -235,8 +255,10 @@ class Client:
         self.is_connected = False
         suspects = self._sending.lose()
         self._asking.lose()
+        self._user_stream.lose()
+        self._watching.lose()
         for room in self._rooms.values():
-            room.presence.forget()
+            room.lose()
         if code == _CLOSED_TOO_BIG and suspects:  # the frame that closed this connection would close every one
             await self._sending.too_big(suspects[-1])
         await self._tell(Disconnected(code, why, retry_seconds, is_expected))
@@ -245,24 +267,8 @@ class Client:
         self._connection.silence_seconds = (data["hb"] + data["hbGrace"]) / 1000
         self._sending.frame_bytes_max = data.get("limits", {}).get("frame", self._sending.frame_bytes_max)
         logs = {room.id: room.log for room in self._rooms.values()}
-        start = start_of(self._device, logs, self._user_log.cursor)
+        start = start_of(self._device, logs, self._user_stream.log.cursor)
         self._connection.write(text_of({"type": "start", "id": "start", "data": start}))
-
-    async def _refresh(self) -> None:
-        """Show another token on the same connection.
-
-        What fails is tried again while the connection lasts; the server closes with 4002 when the old token is over.
-        """
-        connects = self._connection.connects
-        while self._connection.is_token_renewable and self.is_connected and self._connection.connects == connects:
-            try:
-                await self.request("refresh", None, {"token": await self._connection.fresh_token()})
-            except ClientRefused:
-                return
-            except Exception:  # theirs or the server's: it may go well next time
-                await trio.sleep(_REFRESH_SECONDS)
-            else:
-                return
 
     # -- what the server says -----------------------------------------------------------------------------------
 
@@ -271,28 +277,37 @@ class Client:
         if kind in ("ack", "error") and "id" in frame:
             await self._answered(frame["id"], data, is_error=kind == "error")
         elif "useq" in frame:
-            await self._tell(*self._user_log.take(personal(frame)))
-            self._sync_soon()
+            await self._user_stream.heard(frame)
         elif kind == "gap" and data.get("user"):
-            is_reset = data.get("reset") is True
-            await self._tell(*self._user_log.pass_over(data["from"], data["to"], is_reset=is_reset))
+            await self._user_stream.gap(data)
         elif kind == "hello":
             self._hello(data)
         elif kind == "ready":
             await self._ready(data)
         elif kind == "live":
             self._connection.live()
-            for room_id in data["rooms"]:
-                if room_id in self._rooms:
-                    self._rooms[room_id].presence.live()
+            for room in [self._rooms[room_id] for room_id in data["rooms"] if room_id in self._rooms]:
+                room.live()
+                await self._tell_caught_up(room)
         elif kind == "slow_down":
             self._pace.slow_down(data["class"], float(data.get("retryAfter", _AGAIN_SECONDS)), trio.current_time())
         elif kind == "token_expiring":
-            self._nursery.start_soon(self._refresh)
-        else:
-            for room_id in rooms_of(frame):
-                if (room := self._rooms.get(room_id)) is not None:
-                    await self._heard_in(room, frame, data)
+            self._nursery.start_soon(refresh, self._connection, self.request)
+        elif rooms := rooms_of(frame):
+            await self._heard_in_rooms(rooms, frame, data)
+        elif kind in ("presence_state", "presence_diff"):
+            if (watched := self._watching.heard(frame)) is not None:
+                await self._tell(watched)
+        elif kind is not None:
+            await self._tell(other(frame, None))
+
+    async def _heard_in_rooms(self, room_ids: list[int], frame: dict[str, Any], data: dict[str, Any]) -> None:
+        """What we would fold of a room that we are not in was meant for who was in it before."""
+        for room_id in room_ids:
+            if (room := self._rooms.get(room_id)) is not None:
+                await self._heard_in(room, frame, data)
+            elif "seq" not in frame and frame["type"] not in KNOWN_IN_ROOMS:
+                await self._tell(other(frame, room_id))
 
     async def _heard_in(self, room: Room, frame: dict[str, Any], data: dict[str, Any]) -> None:
         kind = frame["type"]
@@ -300,13 +315,15 @@ class Client:
             told = room.log.take(*entry(room.id, frame, self.user_id))
             self._fetch_soon(room, HOLE_SECONDS)
             await self._tell(*told)
+            await self._tell_caught_up(room)
         elif kind == "gap":
             await self._gap(room, data)
         elif kind == "presence_state":
             await self._tell_presence(room, room.presence.state(data["users"]))
         elif kind == "presence_diff":
             await self._tell_presence(room, room.presence.diff(data["joins"], data["leaves"]))
-        if (event := event_of(frame, room.id, self.user_id)) is not None:
+        else:
+            event = event_of(frame, room.id, self.user_id)
             await self._tell(event)
             if isinstance(event, Member) and event.user_id == self.user_id and not event.is_active:
                 await self._shut_out(room, Refused(_NOT_MEMBER, "no member any more"))
@@ -315,7 +332,7 @@ class Client:
         self.user_id = data["user"]
         self.is_connected = True
         self._asking.ready()
-        self._user_log.entered(data.get("useq"), data.get("userEpoch"))
+        self._user_stream.ready(data.get("useq"), data.get("userEpoch"))
         await self._tell(Connected(self.user_id, data.get("name", ""), self._was_ready))
         self._was_ready = True
         unanswered = dict(self._rooms)
@@ -330,6 +347,7 @@ class Client:
         for room in unanswered.values():  # asked for since
             self._nursery.start_soon(partial(self._enter, room))
         self._sending.ready()
+        self._watching.ready()
 
     async def _enter(self, room: Room, *, wait_seconds: float = 0.0) -> None:
         """Join one room on a connection that is ready; a lost connection leaves it to the next one."""
@@ -350,7 +368,7 @@ class Client:
         self._fetch_soon(room)
 
     async def _room_refused(self, room: Room, refused: Refused) -> None:
-        if refused.code in WORTH_ANOTHER_TRY:
+        if is_worth_another_try(refused):
             self._nursery.start_soon(partial(self._enter, room, wait_seconds=_AGAIN_SECONDS))
         else:
             await self._shut_out(room, refused)
@@ -387,6 +405,10 @@ class Client:
         if any(changed):
             await self._tell(PresenceChanged(room.id, *changed))
 
+    async def _tell_caught_up(self, room: Room) -> None:
+        if room.catches_up():
+            await self._tell(CaughtUp(room.id))
+
     def _fetch_soon(self, room: Room, wait_seconds: float = 0.0) -> None:
         if not room.is_fetching and self.is_connected and room.log.is_missing:
             room.is_fetching = True
@@ -408,26 +430,9 @@ class Client:
             await trio.sleep(_AGAIN_SECONDS)
         room.is_fetching = False
         self._fetch_soon(room)
+        await self._tell_caught_up(room)
 
     async def _answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> None:
         if not await self._sending.answered(command_id, data, is_error=is_error):
             error = Refused(data["code"], data.get("message") or data["error"]) if is_error else None
             await self._asking.answered(command_id, data, error)
-
-    # -- the user, on all devices -------------------------------------------------------------------------------
-
-    def _sync_soon(self) -> None:
-        if self._user_log.is_missing and not self._is_syncing:
-            self._is_syncing = True
-            self._nursery.start_soon(self._sync)
-
-    async def _sync(self) -> None:
-        """Have the server tell again what is missing, until it has come or the connection is lost."""
-        wait_seconds = HOLE_SECONDS
-        while self.is_connected and self._user_log.is_missing:
-            await trio.sleep(wait_seconds)
-            wait_seconds = _AGAIN_SECONDS
-            if self._user_log.is_missing:
-                with suppress(Refused, ServerAway):  # asked again
-                    await self.request("sync", None, {"user": self._user_log.cursor})
-        self._is_syncing = False

@@ -95,6 +95,11 @@ class Connection:
         """There is somebody to ask for another token."""
         return self._ask_token is not None
 
+    @property
+    def is_open(self) -> bool:
+        """There is somebody to write to."""
+        return self._frames is not None
+
     async def fresh_token(self) -> str:
         """A token as it is now. Raises what `token` raises."""
         if self._ask_token is not None:

@@ -6,6 +6,10 @@ ServerAway      nobody answers
 OutboxFull      too much was said while nobody answered
 """
 
+from typing import Final
+
+WORTH_ANOTHER_TRY: Final = frozenset((4291, 4292, 5002, 5003))
+
 
 class ClientRefused(Exception):
     """The server will not have this client; trying again would not help. code: of the close, or the HTTP status.
@@ -24,6 +28,11 @@ class Refused(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def is_worth_another_try(refused: Refused) -> bool:
+    """The same command may go well in a moment."""
+    return refused.code in WORTH_ANOTHER_TRY
 
 
 class ServerAway(Exception):

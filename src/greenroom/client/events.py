@@ -41,7 +41,7 @@ class Entered:
 class Said:
     """A message, as it stands when it is told. is_own: by this user, from whatever device. is_deleted: it is empty.
 
-    attachments: its files, as docs/wire-protocol.md says.
+    attachments: its files, as docs/wire-protocol.md says. edited_at_ms: when it was edited last, None: never.
     """
 
     room_id: int
@@ -55,6 +55,7 @@ class Said:
     message_id: int = 0
     is_deleted: bool = False
     attachments: tuple[dict[str, Any], ...] = ()
+    edited_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,13 @@ class Changed:
     message_id: int
     body: str | None
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """What was there in the room when the server let us in is told, as it is on each connection: the rest is new."""
+
+    room_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +101,14 @@ class Delayed:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """The server refuses a line of ours for good. code: the number of the error."""
+    """The server refuses a line of ours for good. code: the number of the error. attachments: the keys of its files."""
 
     room_id: int
     client_id: str
     body: str
     code: int
     why: str
+    attachments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +136,16 @@ class Receipts:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who is here, or was. status: online, away, busy, dnd; of who went: offline."""
+    """Somebody who is here, or was. status: online, away, busy, dnd; of who went: offline.
+
+    last_seen_ms: of who is offline, where the server tells it.
+    """
 
     user_id: int
     name: str
     status: str
     activity: str
+    last_seen_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +155,16 @@ class Presence:
     room_id: int
     here: tuple[Person, ...]
     gone: tuple[Person, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """All who are watched by name (`Client.watch`), as they are now; it replaces what was told before.
+
+    Whoever may not be seen is not among them.
+    """
+
+    people: tuple[Person, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +209,24 @@ class Missed:
     is_reset: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Other:
+    """What the server says that is nothing of the above, such as `room_summary`, or `error` without an id.
+
+    what: the type of the frame. data: as docs/wire-protocol.md says.
+    """
+
+    what: str
+    room_id: int | None
+    data: dict[str, Any]
+    at_ms: int | None
+
+
 Event = (
     Connected
     | Disconnected
     | Entered
+    | CaughtUp
     | Said
     | Changed
     | Confirmed
@@ -199,8 +236,10 @@ Event = (
     | Typing
     | Receipts
     | Presence
+    | Watched
     | Member
     | RoomRefused
     | Personal
     | Missed
+    | Other
 )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from greenroom.client.events import Changed, Entered, Event, Member, Personal, Receipts, Said, Typing
+from greenroom.client.events import Changed, Entered, Event, Member, Other, Personal, Receipts, Said, Typing
 from greenroom.client.room_log import Entry, RoomLog
 
 Frame = dict[str, Any]
@@ -68,6 +68,7 @@ def said(room_id: int, head: Frame, body: Frame, user_id: int) -> Said:
         body.get("id", 0),
         "deleted" in body,
         tuple(body.get("attachments", ())),
+        body.get("edited"),
     )
 
 
@@ -84,10 +85,15 @@ def rooms_of(frame: Frame) -> list[int]:
     return [frame["room"]] if "room" in frame else []
 
 
-def event_of(frame: Frame, room_id: int, user_id: int) -> Event | None:
-    """What a frame tells of one of its rooms by itself; None for what the client folds, and for what is not known."""
+def event_of(frame: Frame, room_id: int, user_id: int) -> Event:
+    """What a frame without a seq tells of one of its rooms by itself."""
     maker = _MAKERS.get(frame["type"])
-    return None if maker is None else maker(room_id, frame["data"], user_id)
+    return other(frame, room_id) if maker is None else maker(room_id, frame["data"], user_id)
+
+
+def other(frame: Frame, room_id: int | None) -> Other:
+    """What is told as it came."""
+    return Other(frame["type"], room_id, frame.get("data") or {}, frame.get("ts"))
 
 
 def _typing(room_id: int, data: Frame, own_id: int) -> Event:
@@ -107,3 +113,4 @@ _MAKERS: Final[dict[str, Callable[[int, Frame, int], Event]]] = {
     "receipts": _receipts,
     "member": _member,
 }
+KNOWN_IN_ROOMS: Final = frozenset((*_MAKERS, "gap", "presence_state", "presence_diff"))

@@ -19,11 +19,12 @@ LINES_MAX: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Something said in a room."""
+    """Something said in a room. attachments: the keys of its files."""
 
     room_id: int
     body: str
     client_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    attachments: tuple[str, ...] = ()
 
 
 class Outbox:

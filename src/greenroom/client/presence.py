@@ -26,7 +26,7 @@ class Presence:
 
     def state(self, users: list[Item]) -> Changed:
         """Everybody who is here, and nobody else: (who came or changed, who went)."""
-        people = {item["user"]: _person(item) for item in users if _is_here(item)}
+        people = {item["user"]: person_of(item) for item in users if _is_here(item)}
         left = [person for user_id, person in self.people.items() if user_id not in people]
         gone = tuple(replace(person, status="offline") for person in left)
         here = tuple(person for user_id, person in people.items() if self.people.get(user_id) != person)
@@ -37,10 +37,10 @@ class Presence:
         """Some people came, changed or went: (who came or changed, who went)."""
         if self._is_live and not self.is_known:
             return self.state(joins)
-        came = [_person(item) for item in joins if _is_here(item)]
+        came = [person_of(item) for item in joins if _is_here(item)]
         here = tuple(person for person in came if self.people.get(person.user_id) != person)
         self.people |= {person.user_id: person for person in here}
-        left = [_person(item) for item in (*leaves, *(item for item in joins if not _is_here(item)))]
+        left = [person_of(item) for item in (*leaves, *(item for item in joins if not _is_here(item)))]
         gone = tuple(person for person in left if self.people.pop(person.user_id, None) is not None)
         return here, gone
 
@@ -53,11 +53,12 @@ class Presence:
         self.is_known = self._is_live = False
 
 
-def _is_here(item: Item) -> bool:
-    return bool(item.get("status") != "offline")
-
-
-def _person(item: Item) -> Person:
+def person_of(item: Item) -> Person:
+    """As a frame of presence tells of them."""
     user_id = item["user"]
     name = item.get("name") or f"user {user_id}"
-    return Person(user_id, name, item.get("status") or "online", item.get("activity") or "")
+    return Person(user_id, name, item.get("status") or "online", item.get("activity") or "", item.get("lastSeen"))
+
+
+def _is_here(item: Item) -> bool:
+    return bool(item.get("status") != "offline")

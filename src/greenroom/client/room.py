@@ -10,11 +10,31 @@ from greenroom.client.room_log import RoomLog
 
 @dataclass(slots=True)
 class Room:
-    """entered: the server has let us in, or has refused to."""
+    """entered: the server has let us in, or has refused to.
+
+    is_live: it has said so on this connection, and that is not told yet, for what was there may still be fetched.
+    """
 
     id: int
     log: RoomLog
     presence: Presence = field(default_factory=Presence)
     is_fetching: bool = False
+    is_live: bool = False
     entered: trio.Event = field(default_factory=trio.Event)
     refusal: Exception | None = None
+
+    def live(self) -> None:
+        """The server has told what was missed."""
+        self.presence.live()
+        self.is_live = True
+
+    def lose(self) -> None:
+        """The connection is lost."""
+        self.presence.forget()
+        self.is_live = False
+
+    def catches_up(self) -> bool:
+        """Everything that was there is told now; once on each connection."""
+        is_now = self.is_live and not self.is_fetching and not self.log.is_missing
+        self.is_live = self.is_live and not is_now
+        return is_now

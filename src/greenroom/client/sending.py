@@ -95,7 +95,9 @@ class Sending:
             self._nursery.start_soon(self._next_after, seconds)
             return
         for line in self.outbox.start():
-            text = text_of({"type": "send", "id": line.client_id, "room": line.room_id, "data": {"body": line.body}})
+            files = {"attachments": list(line.attachments)} if line.attachments else {}
+            data = {"body": line.body, **files}
+            text = text_of({"type": "send", "id": line.client_id, "room": line.room_id, "data": data})
             if len(text.encode()) > self.frame_bytes_max:
                 self._nursery.start_soon(self.too_big, line)
             else:
@@ -109,7 +111,7 @@ class Sending:
     async def _undelivered(self, line: Line, code: int, why: str) -> None:
         if self.outbox.find(line.client_id) is not None:
             self.finish(line)
-            await self._tell(Undelivered(line.room_id, line.client_id, line.body, code, why))
+            await self._tell(Undelivered(line.room_id, line.client_id, line.body, code, why, line.attachments))
 
     async def _release_later(self, room_id: int, seconds: float) -> None:
         await trio.sleep(seconds)
