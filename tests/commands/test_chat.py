@@ -1,7 +1,9 @@
 """`greenroom chat`, as two people use it: real processes, a real server, and its death in the middle."""
 
+import json
 import re
 import signal
+from http.client import HTTPConnection
 
 import pytest
 
@@ -107,9 +109,92 @@ def test_lines_that_cannot_be_delivered_end_with_1(greenroom):
     alice.wait_for("trying again")
     alice.type("to nobody")
     alice.wait_for(r"kept until the server is back \(1\)")
-    alice.end_input()
+    alice.signal(signal.SIGINT)
     assert alice.ended() == 1
     assert "1 line was not delivered" in alice.text
+
+
+def test_a_pipe_is_all_said_and_shown_behind_what_was_there_before_it_leaves(greenroom):
+    greenroom.serve()
+    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    alice.wait_for("in Lobby")
+    alice.type("was here")
+    alice.wait_for("alice: was here")
+    bob = greenroom.start("chat", "--user", "bob", "Lobby")
+    for number in range(30):
+        bob.type(f"line {number}")
+    bob.end_input()
+    assert bob.ended() == 0, bob.text
+    assert chat_lines(bob.text) == ["alice: was here", *(f"bob: line {number}" for number in range(30))]
+    reader = greenroom.start("chat", "--user", "carol", "Lobby")
+    reader.end_input()
+    assert reader.ended() == 0, reader.text
+    assert chat_lines(reader.text) == [f"bob: line {number}" for number in range(10, 30)]
+
+
+def test_a_pipe_waits_for_a_server_that_comes_back_and_for_a_limit(greenroom):
+    server = greenroom.serve(MESSAGES_PER_MINUTE="3")
+    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    alice.wait_for("in Lobby")
+    server.kill()
+    alice.wait_for("trying again")
+    for number in range(3):
+        alice.type(f"line {number}")
+    alice.end_input()
+    greenroom.serve()
+    assert alice.ended(60) == 0, alice.text
+    assert chat_lines(alice.text) == [f"alice: line {number}" for number in range(3)]
+
+
+def test_a_pipe_to_a_server_that_is_gone_ends_with_1_and_says_why(greenroom):
+    server = greenroom.serve()
+    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    alice.wait_for("in Lobby")
+    server.kill()
+    alice.wait_for("trying again")
+    alice.type("to nobody")
+    alice.end_input()
+    assert alice.ended(40) == 1
+    assert "1 line was not delivered: the server did not take them in time" in alice.text
+
+
+def test_the_files_of_a_message_are_shown(greenroom):
+    greenroom.serve()
+    alice, bob = open_chats(greenroom, "alice", "bob")
+    key = say_with_a_file(greenroom, "alice", "look")
+    shown = rf"^\d\d:\d\d alice: look\n    \[a\.pdf, 12 bytes\] {greenroom.url}/\S*{key}$"
+    for person in (alice, bob):
+        person.wait_for(shown)
+    bob.type("/history 1")
+    bob.wait_for(shown, count=2)
+    later = greenroom.start("chat", "--user", "bob", "Lobby")
+    later.end_input()
+    assert later.ended() == 0
+    assert re.search(shown, later.text, re.MULTILINE)
+
+
+def say_with_a_file(greenroom, user: str, content: str) -> str:
+    """Over HTTP, in the one room there is; the key of the file."""
+    shown = greenroom.start("token", user)
+    assert shown.ended() == 0
+    token = shown.text.split()[-1]
+    (room,) = ask(greenroom, token, "GET", "/api/conversations")["conversations"]
+    head = '--b\r\nContent-Disposition: form-data; name="file"; filename="a.pdf"\r\n\r\n'
+    form = f"{head}%PDF-1.7\nabc\r\n--b--\r\n".encode()
+    file = ask(greenroom, token, "POST", "/api/messages/attachments", form, "multipart/form-data; boundary=b")
+    body = json.dumps({"content": content, "attachments": [{"key": file["key"]}]}).encode()
+    ask(greenroom, token, "POST", f"/api/conversations/{room['id']}/messages", body)
+    return str(file["key"])
+
+
+def ask(greenroom, token: str, method: str, path: str, body: bytes | None = None, kind: str = "application/json"):
+    """`data` of the answer."""
+    connection = HTTPConnection("127.0.0.1", greenroom.port, timeout=10)
+    connection.request(method, path, body, {"Authorization": f"Bearer {token}", "Content-Type": kind})
+    response = connection.getresponse()
+    answer = json.load(response)
+    assert response.status in (200, 201), answer
+    return answer["data"]
 
 
 def test_a_line_that_the_server_refuses_is_told(greenroom):

@@ -1,8 +1,9 @@
 """`greenroom chat`: join a room from a terminal and talk.
 
 What is shown of the room is what the server has stored, one's own lines too: a line that is typed while the server is
-away is kept, sent when it is back, and shown then. The end of the input, /quit and Ctrl-C leave in order: lines that
-are still on their way get LEAVE_SECONDS_MAX.
+away is kept, sent when it is back, and shown then. In a terminal the end of the input, /quit and Ctrl-C leave in order:
+lines that are still on their way get LEAVE_SECONDS_MAX. Through a pipe all lines are said and shown, and what was there
+before is, too, unless the server is given up: parting.py.
 
 Exit codes: 0 left; 1 the server refuses us or is not there, or lines were not delivered; 2 told wrongly.
 """
@@ -10,7 +11,6 @@ Exit codes: 0 left; 1 the server refuses us or is not there, or lines were not d
 import getpass
 import signal
 import time
-from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -37,7 +37,10 @@ from greenroom.client import (
     Undelivered,
     open_client,
 )
+from greenroom.client.outbox import LINES_MAX
 from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed, run_or_exit, settings_or_exit, stop
+from greenroom.commands.message_lines import line_of_change, lines_of
+from greenroom.commands.parting import SILENCE_SECONDS_MAX, Parting
 from greenroom.commands.screen import Screen, open_screen
 from greenroom.compose_storage import data_directory, signing_secret
 from greenroom.http.claims import subject_of
@@ -201,6 +204,8 @@ class Chat:
         self._screen = screen
         self._room_id = room_id
         self._title = title
+        self._parting = Parting(lambda: client.unsent)
+        self._is_told_to_leave = False
         self._here: set[int] = set()  # who was shown as here
         self._names: dict[int, str] = {}
         self._shown: dict[int, Said] = {}  # by seq, the newest
@@ -218,24 +223,39 @@ class Chat:
                     await self._talk()
                     talk.cancel_scope.cancel(reason="the input has ended")
                 nursery.start_soon(self._leave_on_signal, signals, nursery.cancel_scope)
-                with trio.move_on_after(LEAVE_SECONDS_MAX):
-                    await self._client.wait_sent()
+                await self._part()
                 nursery.cancel_scope.cancel(reason="left")
-        undelivered = self._client.unsent + self._undelivered
-        if undelivered:
-            raise CommandFailed(f"{undelivered} line{'s were' if undelivered > 1 else ' was'} not delivered")
+        self._raise_what_is_missing()
 
     async def _leave_on_signal(self, signals: Any, scope: trio.CancelScope) -> None:
         async for _ in signals:
+            self._is_told_to_leave = True
             scope.cancel(reason="told to leave")
+
+    @property
+    def _is_patient(self) -> bool:
+        """Nobody sits here who could see that it takes long, or does not want to wait."""
+        return not (self._screen.is_terminal or self._is_told_to_leave)
+
+    async def _part(self) -> None:
+        if self._is_patient:
+            await self._parting.wait(lambda: self._parting.is_done)
+        else:
+            with trio.move_on_after(LEAVE_SECONDS_MAX):
+                await self._client.wait_sent()
+
+    def _raise_what_is_missing(self) -> None:
+        undelivered = self._client.unsent + self._undelivered
+        if undelivered:
+            why = ": the server did not take them in time" if self._is_patient and self._client.unsent else ""
+            raise CommandFailed(f"{undelivered} line{'s were' if undelivered > 1 else ' was'} not delivered{why}")
+        if self._is_patient and not self._parting.is_room_shown:
+            raise CommandFailed(f"{self._title} was not shown: the server did not tell in time what was said there")
 
     # -- what is typed ------------------------------------------------------------------------------------------
 
     async def _talk(self) -> None:
-        try:
-            await self._client.join(self._room_id, recent=RECENT_MESSAGES)
-        except Refused as refused:
-            raise CommandFailed(f"the server refuses the room {self._title}: {refused}") from None
+        await self._join()
         self._screen.on_typing = self._show_typing
         self._tell(f"in {self._title}; /help tells what else can be typed")
         async for line in self._screen.lines():
@@ -244,12 +264,27 @@ class Chat:
                     return
                 await self._command(*line.split())
             elif line.strip():
+                if self._is_patient and not await self._parting.wait(self._has_place):
+                    return
                 self._say(line.removeprefix("/") if line.startswith("//") else line)
+
+    async def _join(self) -> None:
+        try:
+            with trio.move_on_after(SILENCE_SECONDS_MAX if self._is_patient else float("inf")) as scope:
+                await self._client.join(self._room_id, recent=RECENT_MESSAGES)
+        except Refused as refused:
+            raise CommandFailed(f"the server refuses the room {self._title}: {refused}") from None
+        if scope.cancelled_caught:
+            raise CommandFailed(f"the server did not let us into {self._title} within {SILENCE_SECONDS_MAX:g} s")
+
+    def _has_place(self) -> bool:
+        """A pipe waits rather than that a line is lost."""
+        return self._client.unsent < LINES_MAX
 
     def _say(self, line: str) -> None:
         self._typed_at = float("-inf")
         try:
-            self._client.send(self._room_id, line)
+            self._parting.said(self._client.send(self._room_id, line))
         except OutboxFull as full:
             self._undelivered += 1
             self._tell(f"not sent: {line} ({full})")
@@ -263,7 +298,7 @@ class Chat:
             elif name == "/history":
                 count = int(arguments[0]) if arguments and arguments[0].isdigit() else HISTORY_MESSAGES
                 for said in await self._client.history(self._room_id, max(1, count)):
-                    self._screen.show(_line_of(said))
+                    self._screen.show(lines_of(said, self._client.url))
             else:
                 self._tell(HELP if name == "/help" else f"{name} is not known. {HELP}")
         except (Refused, ServerAway) as fault:
@@ -292,6 +327,7 @@ class Chat:
     async def _show_events(self) -> None:
         async for event in self._client.events:
             self._show(event)
+            self._parting.heard(event)
 
     def _show(self, event: Event) -> None:
         match event:
@@ -333,23 +369,15 @@ class Chat:
     def _show_message(self, event: Said | Changed) -> None:
         if isinstance(event, Said):
             self._names[event.sender_id] = event.sender
-            self._screen.show(_line_of(event))
+            self._screen.show(lines_of(event, self._client.url))
             self._shown[event.seq] = event
             if len(self._shown) > CHANGEABLE_MAX:
                 self._shown.pop(next(iter(self._shown)))
         elif (said := self._shown.get(event.of)) is not None:
-            self._screen.show(_line_of(said, event))
+            self._screen.show(line_of_change(said, event))
 
     def _tell(self, text: str) -> None:
         self._screen.show(f"-- {text}")
-
-
-def _line_of(said: Said, changed: Changed | None = None) -> str:
-    """A message, or what became of it."""
-    body = "(deleted)" if said.is_deleted else said.body
-    if changed is not None:
-        body = "(deleted)" if changed.body is None else f"{changed.body} (edited)"
-    return f"{datetime.fromtimestamp(said.at_ms / 1000).astimezone():%H:%M} {said.sender}: {body}"
 
 
 def _list_of(people: dict[int, str]) -> str:
