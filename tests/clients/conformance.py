@@ -13,12 +13,14 @@ Exit codes: 0 every scenario held; 1 one did not, and why; 2 told wrongly.
 """
 
 import argparse
+import json
 import random
 import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +37,7 @@ from server_process import ServerProcess, sweep_abandoned  # type: ignore[import
 SETTLE_SECONDS_MAX: Final = 45.0
 OVER_SECONDS_MAX: Final = 200.0  # a minute's allowance has to come back once, or twice
 POLL_SECONDS: Final = 0.05
+PDF: Final = b"%PDF-1.7\n" + b"x" * 300
 _ids = count(7_000_000, 100)
 
 
@@ -146,6 +149,43 @@ class World:
         here = sorted(person.user_id for person in (watcher, *others))
         await self._report_with(watcher, room, lambda report: report["here"] == here)
 
+    async def upload(self, person: Person, name: str) -> str:
+        """A file of theirs, over HTTP; its key."""
+        head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
+        headers = {
+            "Authorization": f"Bearer {ServerProcess.token(person.user_id)}",
+            "Content-Type": "multipart/form-data; boundary=b",
+        }
+
+        def post() -> dict[str, Any]:
+            connection = HTTPConnection("127.0.0.1", self.server.port, timeout=SETTLE_SECONDS_MAX)
+            connection.request("POST", "/api/messages/attachments", head + PDF + b"\r\n--b--\r\n", headers)
+            answer: dict[str, Any] = json.load(connection.getresponse())
+            return answer
+
+        answer = await trio.to_thread.run_sync(post)
+        assert answer["success"], answer
+        return str(answer["data"]["key"])
+
+    async def wait_stands(self, room: int, *people: Person) -> None:
+        """Wait until every client shows the files of the messages, and what became of them, as it is stored."""
+        rows = await self.server.query(
+            "select seq, attachments, edited_at, deleted_at from messages where conversation_id = $1 order by seq", room
+        )
+        stands = [
+            [row["seq"], _names(row), row["edited_at"] is not None and not row["deleted_at"], bool(row["deleted_at"])]
+            for row in rows
+        ]
+        expected = [stand for stand in stands if any(stand[1:])]
+        for person in people:
+            report = await self._report_with(person, room, lambda report: len(report["states"]) >= len(expected))
+            assert report["states"] == expected, _difference(person, report["states"], expected)
+
+    async def wait_watched(self, watcher: Person, *statuses: tuple[Person, str]) -> None:
+        """Wait until the client shows exactly these people as watched, each so."""
+        expected = sorted([person.user_id, status] for person, status in statuses)
+        await self._report_with(watcher, None, lambda report: report["watched"] == expected)
+
     async def wait_report(
         self, person: Person, is_enough: Callable[[dict[str, Any]], bool], room: int | None = None
     ) -> Any:
@@ -250,6 +290,105 @@ async def edited_and_deleted(world: World) -> None:
     await _change_some(world, room, (busy,), chance, 5)
     world.proxy.open()
     await _settled_with_changes(world, room, away, busy)
+
+
+async def files_and_what_becomes_of_them(world: World) -> None:
+    """Files go with their lines through every cut, once; each client shows them, and what was edited or deleted since,
+    whether it was there, came back, or comes later and has it from history."""
+    (away,) = await world.people(1)
+    (busy,) = await world.people(1, direct=True)
+    (later,) = await world.people(1, direct=True)
+    room = await world.server.make_room(next(_ids), [away.user_id, busy.user_id, later.user_id])
+    await away.join(room)
+    await busy.join(room)
+    for moment in (Moment.SEND_UNSENT, Moment.SEND_HALF, Moment.BEFORE_ACK, Moment.AFTER_COMMIT):
+        keys = [await world.upload(away, f"{moment.name} {at}.pdf") for at in range(2)]
+        world.proxy.cut_at(moment)
+        await away.send_files(room, f"{moment.name}", keys)
+        await away.send(room, ["and on"])
+        await _wait_cut(world)
+        await world.settled(room, away, busy)
+    await world.wait_stands(room, away, busy)
+    world.proxy.cut_at(Moment.NO_COPY)
+    await busy.send_files(room, "while away", [await world.upload(busy, "of busy.pdf")])
+    await _wait_cut(world)
+    world.proxy.close()
+    rows = await world.server.log_of(room)
+    await _repeat(busy, "edit", room, message=rows[-1]["id"], body="edited while away")
+    world.proxy.open()
+    await _repeat(away, "delete", room, message=rows[0]["id"])
+    await _repeat(away, "edit", room, message=rows[2]["id"], body="edited")
+    await later.join(room, recent=50)
+    await world.wait_stands(room, away, busy, later)
+    told = await world.wait_report(later, lambda report: len(report["caughtUp"]) > 0)
+    assert told["caughtUp"] == [[room, len(rows)]], "it is caught up when everything that was there is told"
+    report = await away.report(room)
+    assert report["undelivered"] == {}, report["undelivered"]
+    await busy.send_files(room, "a file that is sent already", [await world.upload(away, "of another.pdf")])
+    refused = await world.wait_report(busy, lambda report: len(report["undelivered"]) == 1)
+    assert list(refused["undelivered"].values()) == [3014]
+
+
+async def watched_by_name(world: World) -> None:
+    """Who is watched is told wherever they are, through cuts, a block and a restart; the newest list is what counts."""
+    (watcher,) = await world.people(1)
+    one, two, stranger = await world.people(3, direct=True)
+    for other in (one, two):
+        await world.server.make_room(next(_ids), [watcher.user_id, other.user_id])  # nobody joins: it is by name
+    assert await watcher.watch(one.user_id, two.user_id, stranger.user_id) == [stranger.user_id]
+    await world.wait_watched(watcher, (one, "online"), (two, "online"))
+    await _repeat(one, "presence", None, status="away")
+    await world.wait_watched(watcher, (one, "away"), (two, "online"))
+    await _repeat(watcher, "block", None, user=two.user_id)
+    await world.wait_watched(watcher, (one, "away"))
+    await _repeat(watcher, "unblock", None, user=two.user_id)
+    await world.wait_watched(watcher, (one, "away"), (two, "online"))
+    world.proxy.close()  # what changes meanwhile is told when it is back, without being asked again
+    await _repeat(one, "presence", None, status="dnd")
+    await world.wait_report(watcher, lambda report: not report["isConnected"])
+    world.proxy.open()
+    await world.wait_watched(watcher, (one, "dnd"), (two, "online"))
+    world.proxy.close()
+    await world.wait_report(watcher, lambda report: not report["isConnected"])
+    answers: list[list[int] | None] = []
+    async with trio.open_nursery() as nursery:
+        for people in ((one, stranger), (two, stranger)):
+
+            async def watch(people: tuple[Person, ...] = people) -> None:
+                answers.append(await watcher.watch(*(person.user_id for person in people)))
+
+            nursery.start_soon(watch)
+            await trio.sleep(0.2)  # the driver has taken it
+        world.proxy.open()
+    assert answers == [None, [stranger.user_id]], answers
+    await world.wait_watched(watcher, (two, "online"))
+    await trio.to_thread.run_sync(world.server.kill)
+    await trio.to_thread.run_sync(world.server.start)
+    await world.wait_watched(watcher, (two, "online"))
+    assert await _code_of(watcher.watch(*range(1, 202))) == 1002, "more than 200 are watched"
+    assert await watcher.watch() == []
+    await world.wait_watched(watcher)
+
+
+async def heard_as_it_came(world: World) -> None:
+    """What the client does not fold is told as it came: the summary of a room, and what later servers may say."""
+    (person,) = await world.people(1)
+    (other,) = await world.people(1, direct=True)
+    room = await world.room(other)
+    await world.server.query(
+        "insert into participants (conversation_id, user_id, role, is_active, joined_at)"
+        " values ($1, $2, 'member', true, now())",
+        room,
+        person.user_id,
+    )
+    await trio.to_thread.run_sync(world.server.stop)  # so that it reads who is in the room
+    await trio.to_thread.run_sync(world.server.start)
+    await _repeat(person, "join", room, mode="summary")
+    await world.wait_report(person, lambda report: ["room_summary", room] in report["other"])
+    await world.proxy.say({"type": "of_tomorrow", "data": {"is": "new"}})
+    await world.wait_report(person, lambda report: report["other"][-1] == ["of_tomorrow", None])
+    report = await person.report()
+    assert {what for what, _ in report["other"]} == {"room_summary", "of_tomorrow"}, report["other"]
 
 
 async def many_rooms(world: World) -> None:
@@ -511,6 +650,9 @@ QUICK: Final[tuple[Scenario, ...]] = (
     cuts_of_what_is_heard,
     far_behind,
     edited_and_deleted,
+    files_and_what_becomes_of_them,
+    watched_by_name,
+    heard_as_it_came,
     many_rooms,
     doubled_and_lost,
     hidden_by_a_block,
@@ -609,10 +751,20 @@ async def _repeat(person: Person, kind: str, room: int | None, **data: Any) -> N
     raise AssertionError(f"{person.name} has no answer to {kind}")
 
 
+def _names(row: Any) -> list[str]:
+    """Of the files of a stored message."""
+    return [file["originalName"] for file in json.loads(row["attachments"] or "[]")]
+
+
 async def _code_of_join(person: Person, room: int) -> int | None:
     """With what a join fails; None when it does not."""
+    return await _code_of(person.join(room))
+
+
+async def _code_of(asked: Awaitable[object]) -> int | None:
+    """With what it fails; None when it does not."""
     try:
-        await person.join(room)
+        await asked
     except Failed as failed:
         return int(failed.code)
     return None

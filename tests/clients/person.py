@@ -43,6 +43,17 @@ class Person:
         answer = await self.ask("send", room=room, bodies=bodies)
         self.said.setdefault(room, []).extend(zip(answer["clientIds"], bodies, strict=True))
 
+    async def send_files(self, room: int, body: str, keys: list[str]) -> None:
+        """Say one thing, with files."""
+        answer = await self.ask("send", room=room, bodies=[body], attachments=keys)
+        self.said.setdefault(room, []).append((answer["clientIds"][0], body))
+
+    async def watch(self, *people: int) -> list[int] | None:
+        """Watch these; who is refused, None when a later call has taken this one's place. Raises: Failed."""
+        answer = await self.ask("watch", people=people)
+        refused: list[int] | None = answer["refused"]
+        return refused
+
     async def request(self, kind: str, room: int | None = None, **data: Any) -> dict[str, Any]:
         """Any other command; the data of its answer. Raises: Failed; with code 0 when the connection was lost."""
         answer = await self.ask("request", type=kind, data=data, **({} if room is None else {"room": room}))

@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from greenroom.client import (
+    CaughtUp,
     Changed,
     Client,
     ClientRefused,
@@ -18,12 +19,14 @@ from greenroom.client import (
     Connected,
     Disconnected,
     Missed,
+    Other,
     Personal,
     Refused,
     Replaced,
     Said,
     ServerAway,
     Undelivered,
+    Watched,
     open_client,
 )
 
@@ -34,12 +37,16 @@ class Driver:
     def __init__(self) -> None:
         self.asked_for: list[tuple[trio.Event, list[str]]] = []
         self.logs: dict[int, list[list[Any]]] = {}
+        self.states: dict[int, dict[int, list[Any]]] = {}  # room: seq: [names of files, is edited, is deleted]
         self.report: dict[str, Any] = {
             "confirmed": {},
             "undelivered": {},
             "changes": [],
             "personal": [],
             "missed": [],
+            "caughtUp": [],
+            "watched": None,
+            "other": [],
             "connects": 0,
             "closes": [],
             "expected": [],
@@ -58,19 +65,13 @@ class Driver:
     async def listen(self, client: Client) -> None:
         async for event in client.events:
             match event:
+                case Said() | Changed() | Replaced() | CaughtUp():
+                    self._heard_in_room(event)
                 case Connected():
                     self.report["connects"] += 1
                 case Disconnected():
                     self.report["closes"].append(event.code)
                     self.report["expected"].append(event.is_expected)
-                case Said():
-                    entry = [event.seq, event.sender_id, event.client_id, event.body]
-                    self.logs.setdefault(event.room_id, []).append(entry)
-                case Changed():
-                    self.report["changes"].append([event.room_id, event.seq, event.of])
-                    for entry in self.logs.get(event.room_id, []):
-                        if entry[0] == event.of:
-                            entry[3] = event.body or ""
                 case Confirmed():
                     self.report["confirmed"][event.client_id] = event.seq
                 case Undelivered():
@@ -79,9 +80,36 @@ class Driver:
                     self.report["personal"].append([event.useq, event.what, event.room_id])
                 case Missed():
                     self.report["missed"].append([event.first_useq, event.last_useq])
-                case Replaced():
-                    self.report["replaced"] += 1
-                    self.logs[event.room_id] = []
+                case Watched():
+                    self.report["watched"] = sorted([person.user_id, person.status] for person in event.people)
+                case Other():
+                    self.report["other"].append([event.what, event.room_id])
+
+    def _heard_in_room(self, event: Said | Changed | Replaced | CaughtUp) -> None:
+        match event:
+            case Said():
+                entry = [event.seq, event.sender_id, event.client_id, event.body]
+                self.logs.setdefault(event.room_id, []).append(entry)
+                files = [file["originalName"] for file in event.attachments]
+                state = [files, event.edited_at_ms is not None and not event.is_deleted, event.is_deleted]
+                self.states.setdefault(event.room_id, {})[event.seq] = state
+            case Changed():
+                self.report["changes"].append([event.room_id, event.seq, event.of])
+                for entry in self.logs.get(event.room_id, []):
+                    if entry[0] == event.of:
+                        entry[3] = event.body or ""
+                        self._stand(event)
+            case CaughtUp():
+                self.report["caughtUp"].append([event.room_id, len(self.logs.get(event.room_id, []))])
+            case Replaced():
+                self.report["replaced"] += 1
+                self.logs[event.room_id] = []
+                self.states.pop(event.room_id, None)
+
+    def _stand(self, event: Changed) -> None:
+        """How the message stands from here on: what is deleted has no files."""
+        state = self.states[event.room_id][event.of]
+        state[:] = [[], False, True] if event.body is None else [state[0], True, False]
 
     async def act(self, client: Client | None, command: dict[str, Any]) -> None:
         what, answer = command["do"], dict[str, Any]()
@@ -93,9 +121,11 @@ class Driver:
             elif what == "join":
                 await client.join(command["room"], recent=command.get("recent", 0))
             elif what == "send":
-                answer = {"clientIds": [client.send(command["room"], body) for body in command["bodies"]]}
+                answer = {"clientIds": self._send(client, **command)}
             elif what == "request":
                 answer = {"data": await client.request(command["type"], command.get("room"), command.get("data"))}
+            elif what == "watch":
+                answer = {"refused": await client.watch(command["people"])}
             elif what == "read":
                 client.read(command["room"], command["seq"])
             elif what == "wait_sent":
@@ -105,14 +135,24 @@ class Driver:
         else:
             say({"id": command["id"], "did": what, **answer})
 
+    def _send(self, client: Client, room: int, bodies: list[str], attachments: Any = (), **_: Any) -> list[str]:
+        """Files are of the first."""
+        first, *others = bodies
+        return [client.send(room, first, attachments=attachments), *(client.send(room, body) for body in others)]
+
     def _report(self, client: Client | None, room_id: int | None) -> dict[str, Any]:
         here = client.here(room_id) if client is not None and room_id is not None else None
         return self.report | {
             "log": [] if room_id is None else self.logs.get(room_id, []),
+            "states": self._states(room_id),
             "here": None if here is None else sorted(here),
             "unsent": client.unsent if client is not None else 0,
             "isConnected": client is not None and client.is_connected,
         }
+
+    def _states(self, room_id: int | None) -> list[list[Any]]:
+        states = {} if room_id is None else self.states.get(room_id, {})
+        return [[seq, *state] for seq, state in sorted(states.items()) if any(state)]
 
     async def run(self) -> None:
         """Serve the script until it says quit; when the server refuses the client, reports are still answered."""

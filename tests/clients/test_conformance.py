@@ -52,7 +52,7 @@ async def test_a_client_that_loses_and_doubles_is_found_out(server: ServerProces
     told = "self.logs.setdefault(event.room_id, []).append(entry)"
     assert told in source
     await run(talk, server, [PYTHON])
-    for fault in (f"{told}\n                    {told}", f"{told} if event.seq != 2 else None"):
+    for fault in (f"{told}\n                {told}", f"{told} if event.seq != 2 else None"):
         faulty = tmp_path / "faulty_driver.py"
         faulty.write_text(source.replace(told, fault))
         with pytest.raises(ExceptionGroup) as caught:

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from http.client import HTTPConnection
+from urllib.parse import quote
 
 import pytest
 
@@ -162,7 +163,7 @@ def test_the_files_of_a_message_are_shown(greenroom):
     greenroom.serve()
     alice, bob = open_chats(greenroom, "alice", "bob")
     key = say_with_a_file(greenroom, "alice", "look")
-    shown = rf"^\d\d:\d\d alice: look\n    \[a\.pdf, 12 bytes\] {greenroom.url}/\S*{key}$"
+    shown = rf"^\d\d:\d\d alice: look\n    \[a\.pdf, 12 bytes\] {greenroom.url}/\S*{quote(key, safe='')}$"
     for person in (alice, bob):
         person.wait_for(shown)
     bob.type("/history 1")

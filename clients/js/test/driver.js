@@ -7,12 +7,16 @@ import { Client } from "../index.js";
 const say = (object) => process.stdout.write(`${JSON.stringify(object)}\n`);
 const askedFor = [];
 const rooms = new Map();
+const states = new Map(); // room: Map of seq: [names of files, is edited, is deleted]
 const report = {
   confirmed: {},
   undelivered: {},
   changes: [],
   personal: [],
   missed: [],
+  caughtUp: [],
+  watched: null,
+  other: [],
   connects: 0,
   closes: [],
   expected: [],
@@ -21,6 +25,7 @@ const report = {
 };
 
 const logOf = (roomId) => rooms.get(roomId) ?? rooms.set(roomId, []).get(roomId);
+const statesOf = (roomId) => states.get(roomId) ?? states.set(roomId, new Map()).get(roomId);
 
 function token() {
   say({ ask: "token" });
@@ -34,18 +39,29 @@ const HANDLERS = {
     report.expected.push(isExpected);
   },
   ended: ({ code }) => (report.ended = code),
-  said: ({ roomId, seq, senderId, clientId, body }) => logOf(roomId).push([seq, senderId, clientId, body]),
+  said({ roomId, seq, senderId, clientId, body, attachments, editedAtMs, isDeleted }) {
+    logOf(roomId).push([seq, senderId, clientId, body]);
+    statesOf(roomId).set(seq, [attachments.map((file) => file.originalName), editedAtMs !== null && !isDeleted, isDeleted]);
+  },
   changed({ roomId, seq, of, body }) {
     report.changes.push([roomId, seq, of]);
-    for (const entry of logOf(roomId)) if (entry[0] === of) entry[3] = body ?? "";
+    for (const entry of logOf(roomId).filter(([at]) => at === of)) {
+      entry[3] = body ?? "";
+      const [files] = statesOf(roomId).get(of); // what is deleted has none
+      statesOf(roomId).set(of, body === null ? [[], false, true] : [files, true, false]);
+    }
   },
   confirmed: ({ clientId, seq }) => (report.confirmed[clientId] = seq),
   undelivered: ({ clientId, code }) => (report.undelivered[clientId] = code),
   personal: ({ useq, what, roomId }) => report.personal.push([useq, what, roomId]),
   missed: ({ firstUseq, lastUseq }) => report.missed.push([firstUseq, lastUseq]),
+  caughtUp: ({ roomId }) => report.caughtUp.push([roomId, logOf(roomId).length]),
+  watched: ({ people }) => (report.watched = people.map(({ userId, status }) => [userId, status]).sort(([a], [b]) => a - b)),
+  other: ({ what, roomId }) => report.other.push([what, roomId]),
   replaced: ({ roomId }) => {
     report.replaced += 1;
     rooms.set(roomId, []);
+    states.delete(roomId);
   },
 };
 
@@ -62,7 +78,13 @@ const COMMANDS = {
     await client.join(room, { recent });
     return {};
   },
-  send: ({ room, bodies }) => ({ clientIds: bodies.map((body) => client.send(room, body)) }),
+  send({ room, bodies, attachments = [] }) {
+    const sent = (body, at) => client.send(room, body, at === 0 ? { attachments } : {}); // files are of the first
+    return { clientIds: bodies.map(sent) };
+  },
+  async watch({ people }) {
+    return { refused: await client.watch(people) };
+  },
   async request({ type, room, data }) {
     return { data: await client.request(type, room, data) };
   },
@@ -77,7 +99,11 @@ const COMMANDS = {
   report({ room }) {
     const here = room === undefined ? null : client.here(room);
     const people = here && [...here.keys()].sort((a, b) => a - b);
-    return { ...report, log: room === undefined ? [] : logOf(room), here: people, unsent: client.unsent, isConnected: client.isConnected };
+    const found = room === undefined ? [] : [...statesOf(room)].sort(([a], [b]) => a - b);
+    const isAny = ([, [files, ...flags]]) => files.length > 0 || flags.includes(true);
+    const stand = found.filter(isAny).map(([seq, state]) => [seq, ...state]);
+    const told = { ...report, log: room === undefined ? [] : logOf(room), states: stand, here: people };
+    return { ...told, unsent: client.unsent, isConnected: client.isConnected };
   },
   async quit() {
     await client.close();
