@@ -136,6 +136,11 @@ class TlsTransport(Transport):
                 self._push()
         self._sock.shutdown(how)
 
+    @property
+    def begun_bytes(self) -> int:
+        """As the port says: a record covers many frames, and the peer gets all of it or nothing."""
+        return self._settled + self._owed
+
     def setsockopt(self, level: int, option: int, value: int, /) -> None:
         """Of the socket below."""
         self._sock.setsockopt(level, option, value)

@@ -20,7 +20,7 @@ class Transport(Protocol):
         ...
 
     def send(self, data: bytes | bytearray | memoryview, /) -> int:
-        """How many bytes were taken, at least one; the rest must come first in the next call. Raises as `recv` does."""
+        """How many bytes were taken, at least one; of the rest `begun_bytes_of` come first. Raises as `recv` does."""
         ...
 
     def shutdown(self, how: int, /) -> None:
@@ -34,3 +34,12 @@ class Transport(Protocol):
     def close(self) -> None:
         """Let go of the descriptor. May be called again."""
         ...
+
+
+def begun_bytes_of(transport: Transport) -> int:
+    """How much of what `send` has not taken must come first in its next call, whatever else there is to say by then.
+
+    The part of a record that the kernel would not take is such. A plain socket has none.
+    """
+    begun: int = getattr(transport, "begun_bytes", 0)
+    return begun

@@ -15,13 +15,13 @@ import secrets
 import socket
 from collections import deque
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 import structlog
 import trio
 
-from greenroom.http.transport import Transport
+from greenroom.http.transport import Transport, begun_bytes_of
 from greenroom.http.ws.codes import SLOW_CONSUMER, CloseCode
 from greenroom.http.ws.contract import Ranked, Session
 from greenroom.http.ws.frames import FrameReader, close_frame
@@ -147,11 +147,20 @@ class Connection:
         if self._queue is None or self.is_closing:
             self.write(frame, CONTROL)
         elif self._has_room(frame):
-            if len(self._queue) > 1 and _may_grow(second := self._queue[1]):
-                second += frame
+            place = self._begun(self._queue)
+            if len(self._queue) > place and _may_grow(next_one := self._queue[place]):
+                next_one += frame
             else:
-                self._queue.insert(1, bytearray(frame))
+                self._queue.insert(place, bytearray(frame))
             self._holds(self._queued_bytes + len(frame))
+
+    def _begun(self, queue: deque[bytes | bytearray]) -> int:
+        """How many entries nothing may overtake: the first may be the rest of a frame, others encrypted already."""
+        count, size, begun_bytes = 1, len(queue[0]), 0 if self.is_rankable else begun_bytes_of(self.sock)
+        while size < begun_bytes:
+            size += len(queue[count])
+            count += 1
+        return count
 
     @property
     def may_fall_in(self) -> bool:
@@ -347,10 +356,9 @@ class Connection:
         self.lingers_until = trio.current_time() + LINGER_SECONDS
         self.engine.linger(self)
         if self._queue is not None:
-            # The first entry may be the rest of a frame whose beginning is out: only it must be completed.
-            rest = self._queue[0]
-            self._queue = deque([rest, frame])
-            self._holds(len(rest) + len(frame))
+            begun = list(islice(self._queue, self._begun(self._queue)))  # only this must be completed
+            self._queue = deque([*begun, frame])
+            self._holds(sum(map(len, self._queue)))
         else:
             self._send(frame)
         if self._queue is not None:

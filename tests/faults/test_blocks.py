@@ -297,7 +297,9 @@ async def test_blocks_over_http_are_listed_and_bad_ones_refused(house):
     assert (await house.post("/api/users/2/block", 1, {"reason": "x" * 501})).code == "VALIDATION"
 
 
-@pytest.mark.parametrize("data", [{}, {"user": 1}, {"user": "two"}, {"user": "-2"}, {"user": True}, {"user": 2, "reason": 7}])
+@pytest.mark.parametrize(
+    "data", [{}, {"user": 1}, {"user": "two"}, {"user": "-2"}, {"user": True}, {"user": 2, "reason": 7}]
+)
 async def test_a_bad_block_is_a_bad_frame_and_an_unknown_user_not_found(live_house, data):
     await live_house.people(1, 2)
     async with open_sockets() as nursery:

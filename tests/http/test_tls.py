@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from quart import request
 from quart_trio import QuartTrio
 from tls_files import TlsFiles, make_tls_files
+from tls_pair import connected, read_some
 
 from greenroom.http.connection import HttpLimits, Overdue
 from greenroom.http.listener import close_listeners, open_listeners
 from greenroom.http.server import serve
-from greenroom.http.tls import RECORD_BYTES_MAX, UNREAD_BYTES_MAX, TlsTransport, TlsUnusable, tls_context
+from greenroom.http.tls import RECORD_BYTES_MAX, UNREAD_BYTES_MAX, TlsUnusable, tls_context
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -107,33 +108,6 @@ def test_serve_says_so_at_its_start_and_ends(files: TlsFiles, tmp_path: Path) ->
 
 
 # -- the transport ----
-
-
-def connected(files: TlsFiles, *, buffer: int = 0) -> tuple[TlsTransport, ssl.SSLSocket]:
-    """Both ends after their handshake; the server's is non-blocking."""
-    near, far = socket.socketpair()
-    for end in (near, far):
-        end.setblocking(False)
-        if buffer:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-    context = tls_context(files.certificate, files.key)
-    assert context is not None
-    server = TlsTransport(near, context)
-    client = files.client.wrap_socket(far, server_hostname="127.0.0.1", do_handshake_on_connect=False)
-    waiting = 2
-    while waiting:
-        waiting = 2
-        for step in (client.do_handshake, server.shake_hands):
-            with suppress(BlockingIOError, ssl.SSLWantReadError):
-                waiting -= step() is not False
-    return server, client
-
-
-def read_some(client: ssl.SSLSocket, size: int) -> bytes:
-    try:
-        return client.recv(size)
-    except ssl.SSLWantReadError:
-        return b""
 
 
 def test_what_is_taken_arrives_once_and_in_order_however_little_the_kernel_takes(files: TlsFiles, seed: int) -> None:
