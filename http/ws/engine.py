@@ -285,18 +285,24 @@ class SocketEngine:
             if type(frame) is TextFrame:
                 session.receive(frame.text)
             elif isinstance(frame, CloseFrame):
+                self._answer_pings(connection)
                 connection.answer_close(1000 if frame.code == 1005 else frame.code)
             elif isinstance(frame, Fault):
+                self._answer_pings(connection)
                 connection.close_with(frame.code, frame.reason)
             elif isinstance(frame, BinaryFrame):
                 session.refuse_binary()
+        if reader.replies:
+            self._answer_pings(connection)
         if reader.unfinished_bytes != reader.noted_bytes:
             self.unfinished.note(connection)
-        if reader.replies:
-            connection.signal(reader.replies)
-            reader.replies = b""
         if reader.is_sated:  # not read before `resume` has fed what is left
             session.pause_for(SATED_REST_SECONDS)
+
+    def _answer_pings(self, connection: Connection) -> None:
+        replies, connection.reader.replies = connection.reader.replies, b""
+        if replies:
+            connection.signal(replies)
 
     def _session_failed(self, connection: Connection, error: Exception) -> None:
         self._faults += 1

@@ -70,8 +70,10 @@ InboundFrame = TextFrame | BinaryFrame | CloseFrame | Fault
 
 
 class FrameReader:
-    """The inbound side of one connection. `replies` is what the protocol itself wants sent: pongs.
+    """The inbound side of one connection.
 
+    replies: the pongs for the pings so far. Those for the pings before a CloseFrame or a Fault are here when it comes,
+    and are to be sent before it is answered (RFC 6455 section 5.5.2). Whoever sends them takes them out.
     is_sated: it has inflated its share of one turn; the rest comes by feeding nothing, before anything else is fed.
     unfinished_bytes: held of what is not whole. is_new: it began after another message was whole. noted_bytes: for
     whoever counts them.
@@ -201,6 +203,7 @@ class FrameReader:
         self._is_misformed = good < len(data)
         if good:
             protocol.receive_data(data[:good])
+            protocol.data_to_send()  # its own answers know nothing of what is found wrong here
 
     def _frames(self, protocol: Protocol, frames: list[Frame]) -> Iterator[InboundFrame]:
         for frame in frames:
@@ -211,6 +214,8 @@ class FrameReader:
                 self._is_done = True
                 received = protocol.close_rcvd
                 yield CloseFrame(received.code if received is not None else 1005)
+            elif opcode is Opcode.PING:
+                self.replies += pong_frame(bytes(frame.data))
             elif opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 message = self._assemble(opcode, frame.fin, bytes(frame.data))
                 if message is not None:
@@ -228,7 +233,7 @@ class FrameReader:
         self._left, self.is_sated = [], False
 
     def _end(self, protocol: Protocol) -> Iterator[InboundFrame]:
-        """What the protocol itself has to say after the frames: a fault, or pongs."""
+        """What the protocol itself has to say after the frames: a fault."""
         if protocol.parser_exc is not None and not self._is_done:
             self._is_done = True
             sent, received = protocol.close_sent, protocol.close_rcvd
@@ -238,8 +243,6 @@ class FrameReader:
                 yield Fault(*((sent.code, sent.reason) if sent is not None else (1002, "protocol error")))
         if self._is_misformed and not self._is_done:
             yield self._fault(1002, "a length that is not in its shortest form")
-        if not self._is_done:
-            self.replies += b"".join(protocol.data_to_send())
 
     def _assemble(self, opcode: Opcode, is_final: bool, data: bytes) -> InboundFrame | None:
         """Join fragments; the library has checked their order, and of what is not deflated the joint size."""
@@ -315,6 +318,11 @@ def text_frame(payload: bytes) -> bytes:
     if size < 65536:
         return b"\x81\x7e" + size.to_bytes(2, "big") + payload
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """The answer to a ping. payload: the ping's, at most 125 bytes."""
+    return b"\x8a" + bytes((len(payload),)) + payload
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

@@ -1,7 +1,7 @@
 """RFC 6455 section 5.5: pings are answered with their payload, at once and between fragments; pongs are not."""
 
 import pytest
-from peer import CLOSE, CONTINUATION, PING, PONG, TEXT, frame, ping_command
+from peer import CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame, ping_command
 
 
 @pytest.mark.parametrize("payload", [b"", b"hello", b"\x00\xff\xfe\xfd\xfc\xfb\x00\xff", b"\xfe" * 124, b"\xfe" * 125])
@@ -70,3 +70,27 @@ async def test_pings_between_all_fragments_are_answered(peer):
     while len(pongs) < 6:
         pongs.append(await peer.control(PONG))
     assert pongs == [b"%d" % number for number in range(6)]
+
+
+ENDS = {
+    "a close": (close(4000), 4000),
+    "a close with a reason": (close(4000, b"bye"), 4000),
+    "a reserved bit": (frame(b"x", rsv=2), 1002),
+    "no UTF-8": (frame(b"\xff"), 1007),
+    "a length that is not in its shortest form": (frame(b"x", width=2), 1002),
+    "too large": (frame(b"x", declared=1 << 20), 1009),
+    "a close between fragments": (frame(b"{", fin=False) + close(4000), 4000),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_pings_in_one_read_with_an_end_are_answered_before_it(wire, end):
+    """Section 5.5.2: an endpoint that has received no close frame yet must answer a ping."""
+    octets, code = ENDS[end]
+    stream = frame(b"one", PING) + frame(ping_command("p")) + frame(b"two", PING) + octets
+    for cut in (0, *range(1, len(stream), 7)):
+        async with wire.open() as peer:
+            await peer.send(stream[:cut], stream[cut:] + frame(b"late", PING))
+            assert (await peer.end())[0] == code
+            assert [found.payload for found in peer.received if found.opcode == PONG] == [b"one", b"two"], cut
+            assert [found.opcode for found in peer.received].count(TEXT) == 2, "hello, and the answer of the command"

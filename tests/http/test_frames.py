@@ -74,6 +74,35 @@ def test_a_ping_is_answered_with_its_payload() -> None:
     assert reader.replies == b"\x8a\x04beat"
 
 
+@pytest.mark.parametrize(
+    ("end", "found"),
+    [
+        (frame(b"\x03\xe8", 8), CloseFrame(1000)),
+        (frame(b"\x03\xe8bye", 8), CloseFrame(1000)),
+        (frame(b"x", rsv=4), Fault),
+        (frame(b"\xff"), Fault),
+        (b"\x81\xfe\x00\x05" + MASK + masked(b"short"), Fault),
+        (frame(b"{", fin=False) + frame(b"between", 9) + frame(b"\x03\xe8", 8), CloseFrame(1000)),
+    ],
+    ids=["close", "close with a reason", "reserved bit", "no UTF-8", "long length", "close between fragments"],
+)
+def test_pings_before_an_end_are_answered_before_it_however_the_bytes_are_cut(
+    end: bytes, found: InboundFrame | type[Fault]
+) -> None:
+    stream = frame(b"one", 9) + frame(b"text") + frame(b"two", 9) + end + frame(b"late", 9)
+    pongs = b"\x8a\x03one\x8a\x03two" + b"\x8a\x07between" * (frame(b"between", 9) in end)
+    for cut in range(len(stream) + 1):
+        reader = FrameReader()
+        replies_at = dict[str, bytes]()
+        for part in (stream[:cut], stream[cut:]):
+            for item in reader.feed(part):
+                replies_at[type(item).__name__] = reader.replies
+                assert isinstance(item, TextFrame) or item == found or type(item) is found
+        assert list(replies_at) == ["TextFrame", "Fault" if found is Fault else "CloseFrame"]
+        assert replies_at.popitem()[1] == pongs, cut
+        assert reader.replies == pongs, cut
+
+
 def test_binary_is_told_apart() -> None:
     assert read(frame(b"\x00\x01", 2)) == [BinaryFrame()]
 
