@@ -186,6 +186,7 @@ class V1Session(SocketSession):
             return
         user_id = self.user_id
         assert user_id is not None
+        self.begin()
         reply_id = command_id if command_id is not None else client_id
         command = Send(user_id, self.name, client_id, content, files=tuple(data.get("attachments") or ()))
         retry_after = self.services.take_message(user_id)
@@ -209,7 +210,7 @@ class V1Session(SocketSession):
                     slow_down(self, "send", retry_after)
                 self.failed(reply_id, value, error, retry_after)
 
-        self.ask_room(reply_id, room_id, command, sent)
+        self.ask(self.services.room(room_id), command, sent)
 
     def ask_room(
         self,
@@ -222,11 +223,15 @@ class V1Session(SocketSession):
         self.begin()
         self.ask(self.services.room(room_id), command, reply_to)
 
-    def begin(self) -> None:
-        """One more command waits for its answer; who answers takes it from `inflight`. Raises: BadCommand."""
-        if self.inflight >= INFLIGHT_MAX:
-            raise BadCommand(f"{INFLIGHT_MAX} commands wait for their answers: wait for some", TOO_MANY_INFLIGHT)
-        self.inflight += 1
+    def begin(self, count: int = 1) -> None:
+        """So many more answers are waited for; who has one takes it from `inflight`. Raises: BadCommand.
+
+        Called once for all that a command asks, and before anything is done: what is refused changes nothing.
+        """
+        if self.inflight + count > INFLIGHT_MAX:
+            what = f"{self.inflight} answers are waited for, {count} more would be over {INFLIGHT_MAX}: wait for some"
+            raise BadCommand(what, TOO_MANY_INFLIGHT)
+        self.inflight += count
 
     def _join(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id, data = room_of(frame), data_of(frame)
@@ -235,13 +240,17 @@ class V1Session(SocketSession):
         if mode_in(data) == "summary":
             join_summary(self, command_id, room_id)
             return
-        if room_id not in self.rooms and len(self.rooms) >= ROOMS_MAX:
-            raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
+        what = f"a connection joins at most {ROOMS_MAX} rooms"
+        if self._is_full_for(room_id):
+            raise BadCommand(what, TOO_MANY_ROOMS)
 
         def entered(value: object, error: BaseException | None) -> None:
             self.inflight -= 1
             if not isinstance(value, RoomView):
                 self.failed(command_id, value, error)
+                return
+            if self._is_full_for(room_id):  # others that were asked for with it came in first
+                self.error(command_id, TOO_MANY_ROOMS, what)
                 return
             attachment = self.attach(value, after_seq, epoch)
             self.ack(command_id, room_item(value), room_id)
@@ -249,6 +258,10 @@ class V1Session(SocketSession):
             self.replay([(room_id, attachment)])
 
         self.ask_room(command_id, room_id, self.enter(room_id), entered)
+
+    def _is_full_for(self, room_id: int) -> bool:
+        assert self.rooms is not None
+        return len(self.rooms) >= ROOMS_MAX and room_id not in self.rooms
 
     def enter(self, room_id: int) -> Enter:
         """The command that asks for a room; with what was said lately where nobody here has it yet."""

@@ -14,13 +14,22 @@ def join_summary(session: "V1Session", command_id: str | None, room_id: int) -> 
     """Follow a room by summaries; one that was heard whole is not heard any more. Raises: BadCommand."""
     summaries, user_id = session.services.summaries, session.user_id
     assert user_id is not None
-    if summaries.count_of(session.connection) >= SUMMARIES_MAX and not summaries.watches(session.connection, room_id):
-        raise BadCommand(f"a connection has summaries of at most {SUMMARIES_MAX} rooms", TOO_MANY_ROOMS)
+    what = f"a connection has summaries of at most {SUMMARIES_MAX} rooms"
+
+    def is_full() -> bool:
+        is_in = summaries.watches(session.connection, room_id)
+        return not is_in and summaries.count_of(session.connection) >= SUMMARIES_MAX
+
+    if is_full():
+        raise BadCommand(what, TOO_MANY_ROOMS)
 
     def entered(value: object, error: BaseException | None) -> None:
         session.inflight -= 1
         if not isinstance(value, RoomView):
             session.failed(command_id, value, error)
+            return
+        if is_full():  # others that were asked for with it came in first
+            session.error(command_id, TOO_MANY_ROOMS, what)
             return
         session.leave(room_id)
         summaries.watch(session.connection, user_id, value)

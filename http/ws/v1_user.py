@@ -120,6 +120,7 @@ class _Sync:
     def stream(self, cursor: UserCursor, standing: Standing) -> None:
         """How far the user's stream is, is known. While it is being told, that goes on, from the lesser place."""
         session = self._session
+        session.inflight -= 1
         assert session.user_id is not None
         if session.useq is None:
             session.services.streams.begin_again(session.connection, standing, cursor)
@@ -145,11 +146,11 @@ def sync(session: "V1Session", command_id: str | None, frame: dict[str, Any]) ->
     count = len(rooms.after) + (cursor is not None)
     if not count:
         raise BadCommand("sync needs data.rooms, {room: seq}, or data.user, a useq")
+    session.begin(count)
     under_way = _Sync(session, command_id, count)
     for room_id, after_seq in rooms.after.items():
-        session.ask_room(
-            command_id,
-            room_id,
+        session.ask(
+            session.services.room(room_id),
             session.enter(room_id),
             partial(under_way.room, room_id, after_seq, rooms.epochs.get(room_id)),
         )

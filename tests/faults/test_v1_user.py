@@ -106,6 +106,64 @@ async def test_sync_tells_again_what_follows_the_cursors(live_house):
             assert (await sock.ask("sync", **wrong))["data"]["error"] == "BAD_FRAME", wrong
 
 
+async def test_a_sync_for_which_there_is_no_place_among_what_waits_is_refused_whole(live_house, monkeypatch):
+    monkeypatch.setattr("greenroom.http.ws.v1.INFLIGHT_MAX", 4)
+    await live_house.people(1, 2)
+    rooms = [await live_house.conversation(1, 2) for _ in range(3)]
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1, *rooms)
+        for room in rooms:
+            await sock.ask("send", room, body="a")
+        await sock.ask("read", rooms[0], seq=1)
+        await sock.expect("read_sync")
+        position = await sock.settle()
+        whole = {"rooms": {str(room): 0 for room in rooms}}
+        asked = {"whole": whole, "again": {**whole, "user": 0}, "one": {"rooms": {str(rooms[0]): 1}}}
+        await sock.send([{"type": "sync", "id": name, "data": data} for name, data in asked.items()])
+        await wait_until(lambda: [name for name in asked if name not in sock.replies])
+        assert {name: sock.replies[name]["type"] for name in asked} == {"whole": "ack", "again": "error", "one": "ack"}
+        assert sock.replies["again"]["data"]["error"] == "TOO_MANY_INFLIGHT"
+        await trio.sleep(0.2)
+        await sock.settle()
+        told = [event["room"] for event in sock.events[position:] if event["type"] == "message"]
+        assert sorted(told) == sorted(rooms), "once each"
+        assert not [event for event in sock.events[position:] if event["type"] == "read_sync"]
+        (connection,) = live_house.house.engine.connections_of(1)
+        assert connection.session.inflight == 0
+        assert (await sock.ask("sync", rooms=whole["rooms"], user=0))["type"] == "ack"
+
+
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 3}])
+async def test_a_send_for_which_there_is_no_place_among_what_waits_is_no_message_of_the_minute(live_house, monkeypatch):
+    monkeypatch.setattr("greenroom.http.ws.v1.INFLIGHT_MAX", 1)
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1, room)
+        names = [f"s{number}" for number in range(4)]
+        await sock.send([{"type": "send", "id": name, "room": room, "data": {"body": "a"}} for name in names])
+        await wait_until(lambda: [name for name in names if name not in sock.replies])
+        assert [sock.replies[name]["data"].get("code") for name in names] == [None, 4292, 4292, 4292]
+        assert [(await sock.ask("send", room, body="b"))["type"] for _ in range(3)] == ["ack", "ack", "error"]
+
+
+@pytest.mark.parametrize("mode", ["full", "summary"])
+async def test_joins_of_one_frame_go_no_farther_than_the_limit_of_rooms(live_house, monkeypatch, mode):
+    monkeypatch.setattr("greenroom.http.ws.v1.ROOMS_MAX", 2)
+    monkeypatch.setattr("greenroom.http.ws.v1_summary.SUMMARIES_MAX", 2)
+    await live_house.people(1, 2)
+    rooms = [await live_house.conversation(1, 2) for _ in range(4)]
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1)
+        await sock.send([{"type": "join", "id": str(room), "room": room, "data": {"mode": mode}} for room in rooms])
+        await wait_until(lambda: [room for room in rooms if str(room) not in sock.replies])
+        replies = [sock.replies[str(room)] for room in rooms]
+        assert sorted(reply["type"] for reply in replies) == ["ack", "ack", "error", "error"]
+        assert {reply["data"]["error"] for reply in replies if reply["type"] == "error"} == {"TOO_MANY_ROOMS"}
+        joined = next(reply["room"] for reply in replies if reply["type"] == "ack")
+        assert (await sock.ask("join", joined, mode=mode))["type"] == "ack", "again is harmless"
+
+
 async def test_members_come_in_pages_and_to_members_only(live_house):
     await live_house.people(1, 2, 3, 4)
     room = await live_house.conversation(1, 2, 3)

@@ -139,7 +139,7 @@ class SyncData(TypedDict):
 
 
 class Sync(Named):
-    """Tells again what follows the cursors, as a resume does: with `gap` and `live`."""
+    """Tells again what follows the cursors, as a resume does: with `gap` and `live`. Each counts against `inflight`."""
 
     type: Literal["sync"]
     data: SyncData

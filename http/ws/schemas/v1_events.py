@@ -30,7 +30,7 @@ class Limits(TypedDict):
     """What a connection may do; a limit that is off is absent."""
 
     frame: Annotated[Count, says("Bytes of a frame.")]
-    inflight: Annotated[Count, says("Commands of a connection that may wait for answers; one more is error 4292.")]
+    inflight: Annotated[Count, says("Commands of a connection that may wait for answers; more are error 4292.")]
     rooms: Annotated[Count, says("Rooms that a connection joins.")]
     summaries: Annotated[Count, says("Rooms that it follows by summaries.")]
     commands: Annotated[Count, says("Commands in one frame.")]
