@@ -177,7 +177,7 @@ export declare class Client {
    * server refuses; null when a later call has taken this one's place. Rejects: Refused, ClientRefused.
    */
   watch(people: Iterable<GivenId>): Promise<number[] | null>;
-  /** Any other command; while the server asks to slow down it waits. Rejects: Refused, ServerAway. */
+  /** Any other command; while the server asks to slow down it waits. Rejects: Refused, ServerAway; `pong` has no answer. */
   request(type: string, roomId?: GivenId, data?: object): Promise<any>;
 }
 

@@ -597,6 +597,21 @@ async def test_what_was_asked_for_is_told_when_the_connection_is_lost():
         await client.request("ping", None)
 
 
+async def test_a_ping_that_was_asked_for_is_answered_by_its_pong_and_a_pong_is_not_asked_for():
+    async with entered() as (_, client, line), trio.open_nursery() as nursery:
+
+        async def answer() -> None:
+            asked = await line.heard("ping")
+            await line.say({"type": "pong", "ts": 1})  # that of a probe
+            await line.say({"type": "pong", "id": asked["id"], "ts": 1})
+
+        nursery.start_soon(answer)
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            assert await client.request("ping", None) == {}
+        with pytest.raises(ValueError, match="pong has no answer"):
+            await client.request("pong", None)
+
+
 async def test_a_silent_line_is_given_up():
     async with entered(hb=500, hbGrace=500) as (server, client, line):
         await line.say({"type": "ping"})

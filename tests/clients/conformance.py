@@ -427,6 +427,7 @@ async def hidden_by_a_block(world: World) -> None:
     await _talk(people, room, "before ", 3)
     await world.settled(room, *people)
     await away.request("block", user=blocked.user_id)
+    await away.request("ping")
     since = len(await world.server.log_of(room))
     world.proxy.cut_at(Moment.NO_COPY, after=2)
     await _talk(people, room, "blocked ", 8)

@@ -38,7 +38,7 @@ export class Asking {
     else this._write(command);
   }
 
-  // An `ack` or an `error` has come.
+  // An `ack`, an `error`, or the `pong` of a `ping` has come.
   answered(id, data, isError) {
     const reply = this._replies.get(id);
     this._replies.delete(id);

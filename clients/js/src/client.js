@@ -155,6 +155,7 @@ export class Client {
   }
 
   async request(type, roomId, data = {}) {
+    if (type === "pong") throw new TypeError("pong has no answer: ask with ping");
     const room = roomId === undefined ? undefined : roomIdOf(roomId);
     return new Promise((resolve, reject) => this._ask(type, room, data, { resolve, reject }));
   }
@@ -211,7 +212,7 @@ export class Client {
     else if (type === "live") this._live(data);
     else if (type === "token_expiring") this._refresh();
     else if (type === "slow_down") this._pace.slowDown(data.class, data.retryAfter ?? AGAIN_SECONDS, performance.now() / 1000);
-    else if (id !== undefined && (type === "ack" || type === "error")) {
+    else if (id !== undefined && (type === "ack" || type === "error" || type === "pong")) {
       if (!this._sending.answered(id, data, type === "error")) this._asking.answered(id, data, type === "error");
     } else if (frame.useq !== undefined) this._userStream.heard(frame);
     else if (type === "gap" && data.user) this._userStream.gap(data);

@@ -4,7 +4,8 @@
 //        │                 │                                              ▲
 //        └─────────────────┴────── the range of the close code says how long, or: ended
 //
-// Knows frames only as far as they are about the line: ping, pong and reconnect end here.
+// Knows frames only as far as they are about the line: ping, pong and reconnect end here, but for a pong with an id, which
+// answers what was asked.
 
 import { moveSeconds, retrySeconds } from "./backoff.js";
 import { ClientRefused } from "./errors.js";
@@ -135,7 +136,7 @@ export class Connection {
       const type = frame?.type;
       if (type === "ping") this.send('{"type":"pong"}');
       else if (type === "reconnect") this._moveAfter(frame.data ?? {});
-      else if (type !== undefined && type !== "pong") this._onFrame(frame);
+      else if (type !== undefined && (type !== "pong" || frame.id !== undefined)) this._onFrame(frame);
     }
   }
 

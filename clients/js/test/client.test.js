@@ -494,6 +494,18 @@ test("pings are answered, and a line on which nobody answers is given up", async
   assert.equal(client.isConnected, true);
 });
 
+test("a ping that was asked for is answered by its pong, and a pong is not asked for", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  const asked = client.request("ping");
+  const { id } = await line.heard("ping");
+  line.say({ type: "pong", ts: 1 }); // that of a probe
+  line.say({ type: "pong", id, ts: 1 });
+  assert.deepEqual(await asked, {});
+  await assert.rejects(client.request("pong"), TypeError);
+});
+
 test("it leaves in order, and says no more", async (context) => {
   const { server, client, next, of } = await opened(context);
   const line = await server.ready([ROOM, 0]);

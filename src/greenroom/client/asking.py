@@ -68,7 +68,7 @@ class Asking:
             self._write(command)
 
     async def answered(self, command_id: str, data: dict[str, Any], error: Exception | None) -> None:
-        """An `ack` or an `error` has come."""
+        """An `ack`, an `error`, or the `pong` of a `ping` has come."""
         reply = self._replies.get(command_id)
         if reply is not None:
             reply.data, reply.error = data, error

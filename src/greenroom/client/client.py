@@ -214,8 +214,10 @@ class Client:
     async def request(self, kind: str, room_id: GivenId | None, data: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the server something over the socket; while it asks to slow down that waits.
 
-        Raises: Refused, ServerAway.
+        Raises: Refused, ServerAway; ValueError for `pong`, which has no answer.
         """
+        if kind == "pong":
+            raise ValueError("pong has no answer: ask with ping")
         return await self._ask(kind, None if room_id is None else room_id_of(room_id), data or {}, Reply())
 
     async def _ask(self, kind: str, room_id: int | None, data: dict[str, Any], reply: Reply) -> dict[str, Any]:
@@ -274,7 +276,7 @@ class Client:
 
     async def _heard(self, frame: dict[str, Any]) -> None:
         kind, data = frame.get("type"), frame.get("data", {})
-        if kind in ("ack", "error") and "id" in frame:
+        if kind in ("ack", "error", "pong") and "id" in frame:
             await self._answered(frame["id"], data, is_error=kind == "error")
         elif "useq" in frame:
             await self._user_stream.heard(frame)

@@ -4,7 +4,8 @@
          │                 │                                              ▲
          └─────────────────┴────── the range of the close code says how long, or: ended
 
-Knows frames only as far as they are about the line: ping, pong and reconnect end here.
+Knows frames only as far as they are about the line: ping, pong and reconnect end here, but for a pong with an id, which
+answers what was asked.
 """
 
 import json
@@ -256,7 +257,7 @@ class Connection:
                 self.write('{"type":"pong"}')
             elif kind == "reconnect":
                 nursery.start_soon(self._move_after, frame.get("data", {}))
-            elif kind != "pong":
+            elif kind != "pong" or "id" in frame:
                 await self._on_frame(frame)
         self._is_busy, self._heard_at = False, trio.current_time()
         if self._end is not None:
