@@ -98,6 +98,10 @@ def test_the_version_is_told(run: Run):
         ["serve", "--port", "-1"],
         ["chat", "--url", "http://127.0.0.1:99999"],
         ["chat", "--url", "http://[::1"],
+        ["chat", "--url", "http://☃..a:18800"],
+        ["chat", "--url", "http://a b:18800"],
+        ["chat", "--url", "http://127.0.0.1:18800/☃"],
+        ["chat", "--url", "http://127.0.0.1:18800?room=1"],
     ],
 )
 def test_what_cannot_be_understood_ends_with_2(run: Run, arguments: list[str]):

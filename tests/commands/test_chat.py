@@ -235,8 +235,10 @@ def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(greenroom):
     greenroom.serve()
     for arguments, code, words in (
         (["--token", "nonsense"], 1, "the server refuses us"),
+        (["--token", "two words"], 2, "--token is not one"),
         (["--user", "alice", "Nowhere"], 1, "there is no room 'Nowhere'"),
-        (["--user", "alice", "4611"], 1, ""),
+        (["--user", "alice", "4611"], 1, "there is no room '4611'"),
+        (["--user", "alice", "²"], 1, "there is no room '²'"),
         (["--user", "0"], 2, "cannot be a user"),
         (["--url", "ftp://x"], 2, "an address such as"),
         (["Lobby", "--new", "Lobby"], 2, "--new"),

@@ -9,6 +9,7 @@ Exit codes: 0 left; 1 the server refuses us or is not there, or lines were not d
 """
 
 import getpass
+import re
 import signal
 import time
 from typing import Annotated, Any
@@ -41,6 +42,7 @@ from greenroom.client.outbox import LINES_MAX
 from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed, run_or_exit, settings_or_exit, stop
 from greenroom.commands.message_lines import line_of_change, lines_of
 from greenroom.commands.parting import SILENCE_SECONDS_MAX, Parting
+from greenroom.commands.room_choice import choose_room, title_of
 from greenroom.commands.screen import Screen, open_screen
 from greenroom.compose_storage import data_directory, signing_secret
 from greenroom.http.claims import subject_of
@@ -60,7 +62,7 @@ HELP = "/who  /history [how many]  /quit     a line that begins with // is said 
 
 def chat(
     room: Annotated[
-        str, typer.Argument(help="The id or the title of a room; without it rooms are listed.", show_default=False)
+        str, typer.Argument(help="The id of a room, or its title; without it rooms are listed.", show_default=False)
     ] = "",
     user: Annotated[
         str, typer.Option("--user", help="Who to be, as in `greenroom token`; else the name of the login.")
@@ -77,9 +79,11 @@ def chat(
     if new and room:
         raise stop("--new makes a room: do not name another one", TOLD_WRONGLY)
     settings = settings_or_exit()
-    address = url.rstrip("/") or _address(settings)
-    if not _is_address(address):
-        raise stop(f"--url is {address!r}: an address such as http://127.0.0.1:8787 is needed", TOLD_WRONGLY)
+    address = _address_of(url) if url else _address(settings)
+    if address is None:
+        raise stop(f"--url is {url!r}: an address such as http://127.0.0.1:8787 is needed", TOLD_WRONGLY)
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise stop("--token is not one: what `greenroom token` prints is needed, without spaces", TOLD_WRONGLY)
     run_or_exit(_chat, address, token or _token(settings, user or _login()), room, new)
 
 
@@ -90,12 +94,18 @@ def _address(settings: Settings) -> str:
     return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
 
 
-def _is_address(url: str) -> bool:
+def _address_of(url: str) -> str | None:
+    """The same in ASCII, as sockets and HTTP want it. None: nothing can be reached by it."""
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, an IPv6 address without its end
-        return False
+        host, port, path = (parts.hostname or "").encode("idna").decode(), parts.port, parts.path.rstrip("/")
+    except ValueError:  # a port or a name that is none, an IPv6 address without its end
+        return None
+    is_plain = re.fullmatch(r"[0-9a-z._:%-]+", host) and re.fullmatch(r"[!-~]*", path)
+    is_more = "@" in parts.netloc or parts.query or parts.fragment
+    if parts.scheme not in ("http", "https") or not is_plain or is_more or port == 0:
+        return None
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}{path}"
 
 
 def _login() -> str:
@@ -107,14 +117,14 @@ def _login() -> str:
 
 def _token(settings: Settings, user: str) -> str:
     try:
-        subject_of(user)
+        is_id = isinstance(subject_of(user), int)
         secret = signing_secret(settings, data_directory(settings))
     except ApiError as fault:
         raise stop(f"{user!r} cannot be a user: {fault.message}", TOLD_WRONGLY) from None
     except (StorageError, SecretUnusable, OSError) as fault:
         raise stop(str(fault), 1) from None
     now = int(time.time())
-    name = {} if user.isdigit() else {"name": user}
+    name = {} if is_id else {"name": user}
     return jwt.encode({"sub": user, "iat": now, "exp": now + TOKEN_SECONDS, **name}, secret, algorithm="HS256")
 
 
@@ -122,7 +132,7 @@ async def _chat(url: str, token: str, room: str, new: str) -> None:
     try:
         async with open_client(url, token, device="chat") as client:
             try:
-                found = await _make(client, new) if new else await _find(client, room)
+                found = await _make(client, new) if new else await choose_room(client, room)
             except ServerAway as away:
                 raise CommandFailed(
                     f"{away}. Start it with `make run` or `greenroom serve`, or name it: --url"
@@ -131,7 +141,7 @@ async def _chat(url: str, token: str, room: str, new: str) -> None:
                 raise CommandFailed(_why(refused)) from None
             if found is not None:
                 with open_screen() as screen:
-                    await Chat(client, screen, found["id"], _title(found)).run()
+                    await Chat(client, screen, found["id"], title_of(found)).run()
     except ClientRefused as refused:
         raise CommandFailed(_why(refused)) from None
 
@@ -149,51 +159,6 @@ async def _make(client: Client, title: str) -> dict[str, Any]:
     made = await client.http("POST", "/api/conversations", {"title": title, "open": True, "isGroup": True})
     conversation: dict[str, Any] = made["conversation"]
     return conversation
-
-
-async def _find(client: Client, room: str) -> dict[str, Any] | None:
-    """The room that is meant, entered if it is an open one. None: there was no room to find, rooms are listed."""
-    own: list[dict[str, Any]] = (await client.http("GET", "/api/conversations"))["conversations"]
-    is_own = {conversation["id"] for conversation in own}
-    listed = (await client.http("GET", "/api/conversations/open"))["conversations"]
-    others = [conversation for conversation in listed if conversation["id"] not in is_own]
-    if not room:
-        _list(own, others)
-        return None
-    meant: list[dict[str, Any]] = [found for found in own + others if room in (str(found["id"]), _title(found))]
-    if not meant and not room.isdigit():
-        raise CommandFailed(f"there is no room {room!r}: `greenroom chat` lists them, --new makes one")
-    if len(meant) > 1:
-        ids = ", ".join(str(found["id"]) for found in meant)
-        raise CommandFailed(f"several rooms are called {room!r}: name one of {ids}", TOLD_WRONGLY)
-    if meant and meant[0]["id"] in is_own:
-        return meant[0]
-    room_id = meant[0]["id"] if meant else int(room)
-    joined = await client.http("POST", f"/api/conversations/{room_id}/join", {})
-    conversation: dict[str, Any] = joined["conversation"]
-    return conversation
-
-
-def _list(own: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
-    for heading, rooms in (("Your rooms", own), ("Open rooms", others)):
-        if rooms:
-            typer.echo(f"{heading}:")
-        for room in rooms:
-            unread = f", {room['unreadCount']} unread" if room.get("unreadCount") else ""
-            typer.echo(f"  {room['id']}  {_title(room)}  ({_members(room)}{unread})")
-    if own or others:
-        typer.echo("Join one: greenroom chat ROOM, by its id or its title")
-    else:
-        typer.echo("There is no room that you may enter. Make one: greenroom chat --new Lobby")
-
-
-def _title(room: dict[str, Any]) -> str:
-    return str(room.get("participantName") or room["title"] or f"room {room['id']}")
-
-
-def _members(room: dict[str, Any]) -> str:
-    count = room["participantCount"]
-    return f"{count} member{'' if count == 1 else 's'}"
 
 
 class Chat:
@@ -296,7 +261,8 @@ class Chat:
             if name == "/who":
                 await self._show_who()
             elif name == "/history":
-                count = int(arguments[0]) if arguments and arguments[0].isdigit() else HISTORY_MESSAGES
+                is_counted = arguments and re.fullmatch(r"[0-9]{1,9}", arguments[0])
+                count = int(arguments[0]) if is_counted else HISTORY_MESSAGES
                 for said in await self._client.history(self._room_id, max(1, count)):
                     self._screen.show(lines_of(said, self._client.url))
             else:
