@@ -151,7 +151,7 @@ class RoomActor(ChangesMessages):
         if self._room is None:
             return NOT_FOUND
         if command.files or (
-            command.client_id is not None and (self.ctx.is_redo or rules.may_refuse_what_it_forgot(self._room, command))
+            command.client_id is not None and (self.ctx.is_redo or rules.may_have_forgotten(self._room, command))
         ):
             return self._look_and_send(command)
         return self._send(self._room, command)
@@ -162,11 +162,17 @@ class RoomActor(ChangesMessages):
         if command.client_id is not None:
             before = await self._conversations.sent_before(self._id, command.sender_id, command.client_id)
             if before is not None and self._room is not None and command.sender_id in self._room.members:
+                rules.note_repeated(self._room, command)
                 return rules.answer_again(before, rules.content_digest(command.content, command.files))
         if command.files:
             await self.ctx.flushed()
             found = await self._uploads.to_send(command.files, command.sender_id, self.ctx.now_ms())
-        return NOT_FOUND if self._room is None else self._send(self._room, command, found)
+        if self._room is None:
+            return NOT_FOUND
+        answer = self._send(self._room, command, found)
+        if isinstance(answer, Sent) and not answer.is_duplicate:
+            self._room.repeaters.discard(command.sender_id)
+        return answer
 
     def _send(self, room: RoomState, command: Send, found: Sequence[Upload] = ()) -> Sent | Refused:
         decision = rules.decide_send(room, command, self._ids.take_nowait(), self.ctx.now_ms())

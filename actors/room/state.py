@@ -50,7 +50,7 @@ class RoomState:
 
     members: replaced when somebody comes or goes, never changed in place: outputs that still wait for storage hold the
     members of their own turn. removed: of an open group, who was sent away and not brought back, at most one more than
-    REMOVED_MAX.
+    REMOVED_MAX. repeaters: who said last what client_ids does not reach back to.
     """
 
     id: int
@@ -63,6 +63,7 @@ class RoomState:
     client_ids: OrderedDict[tuple[int, str], SentBefore]
     typists: dict[int, Typist] = field(default_factory=dict)
     removed: set[int] = field(default_factory=set)
+    repeaters: set[int] = field(default_factory=set)
     is_apart: bool = False  # of a direct conversation: one of the two blocks the other
 
 
@@ -125,9 +126,21 @@ def decide_send(room: RoomState, command: Send, message_id: int, now_ms: int) ->
     )
 
 
-def may_refuse_what_it_forgot(room: RoomState, command: Send) -> bool:
-    """Whether a refusal could hit what was acknowledged long ago: the table must be asked first."""
+def may_have_forgotten(room: RoomState, command: Send) -> bool:
+    """Whether the table must be asked first.
+
+    A refusal could hit what was acknowledged long ago. And whoever repeats what is older than memory, which costs them
+    nothing, makes the room load anew: once, and then not before they have said something new.
+    """
+    if command.sender_id in room.repeaters:
+        return True
     return room.is_apart and room.top_seq > CLIENT_IDS_MAX and not command.is_over_limit
+
+
+def note_repeated(room: RoomState, command: Send) -> None:
+    """It was sent before, as the table says."""
+    if command.client_id is not None and (command.sender_id, command.client_id) not in room.client_ids:
+        room.repeaters.add(command.sender_id)
 
 
 def answer_again(before: SentBefore, digest: bytes) -> Sent | Refused:

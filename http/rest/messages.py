@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AliasChoices, Field, StrictBool
 
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Send, Sent
-from greenroom.actors.room.files import FILES_MAX, KEY_CHARACTERS_MAX
+from greenroom.actors.room.files import FILES_MAX, KEY_CHARACTERS_MAX, files_fault
 from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX, content_fault
 from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
@@ -73,6 +73,14 @@ class AttachedFile(Input):
     key: Annotated[str, Field(min_length=1, max_length=KEY_CHARACTERS_MAX)]
 
 
+def _each_once(files: list[AttachedFile]) -> list[AttachedFile]:
+    """Here too: the room that would refuse it is perhaps made for it."""
+    fault = files_fault([file.key for file in files])
+    if fault is not None:
+        raise ValueError(fault)
+    return files
+
+
 class MessageWrite(Input):
     """What to say, and files. `priority` is taken and has no effect yet."""
 
@@ -84,8 +92,8 @@ class MessageWrite(Input):
     message_type: Literal["text"] | None = None
     priority: Literal["low", "normal", "high", "urgent"] | None = None
     is_encrypted: Annotated[StrictBool, AfterValidator(_not_encrypted)] | None = None
-    attachments: Annotated[list[AttachedFile], Field(max_length=FILES_MAX)] | None = Field(
-        default=None, description="what the uploads were answered with"
+    attachments: Annotated[list[AttachedFile], Field(max_length=FILES_MAX), AfterValidator(_each_once)] | None = Field(
+        default=None, description="what the uploads were answered with, each once"
     )
 
 

@@ -81,3 +81,32 @@ async def test_what_was_acknowledged_long_before_a_block_is_answered_again_and_a
                 assert refused["data"]["error"] == error
             assert (await other.ask("send", room, clientId="m0", body="x"))["data"]["error"] == "USER_BLOCKED"
     assert len(await live_house.house.storage.conversations.messages_after(room, 1, 0, 100)) == 8
+
+
+async def test_who_repeats_what_is_older_than_memory_makes_the_room_load_once_and_not_each_time(
+    live_house, monkeypatch
+):
+    for module in ("actors.room.state", "storage.postgres.conversations"):
+        monkeypatch.setattr(f"greenroom.{module}.CLIENT_IDS_MAX", 3)
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    path, committer = f"/api/conversations/{room}/messages", live_house.house.storage.committer
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(room)
+        acks = [await sock.ask("send", room, clientId=f"m{number}", body="x") for number in range(8)]
+        for turn in range(3):  # of its ids one after the other, over both: it costs the sender nothing
+            for number in range(4):
+                again = await sock.ask("send", room, clientId=f"m{number}", body="x")
+                assert again["data"] == {**acks[number]["data"], "duplicate": True}
+                replayed = await live_house.post(path, 1, {"content": "x"}, Idempotency_Key=f"m{number}")
+                assert (replayed.status, replayed.data["messageId"]) == (201, acks[number]["data"]["messageId"])
+            refused = await sock.ask("send", room, clientId="m0", body="other words")
+            assert refused["data"]["error"] == "CLIENT_ID_CONFLICT"
+            assert committer.statistics().not_committed == 1, f"turn {turn}"
+        # What is new is as ever, and so are the others.
+        assert (await sock.ask("send", room, clientId="new", body="x"))["data"]["seq"] == 9
+        assert (await live_house.post(path, 2, {"content": "x"}, Idempotency_Key="m0")).data["message"]["seq"] == 10
+        again = await sock.ask("send", room, clientId="m1", body="x")
+        assert again["data"] == {**acks[1]["data"], "duplicate": True}
+        assert committer.statistics().not_committed == 2

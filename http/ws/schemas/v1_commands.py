@@ -2,11 +2,11 @@
 
 from typing import Annotated, Final, Literal, NotRequired
 
-from pydantic import AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field
 from typing_extensions import TypedDict
 
 from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX
-from greenroom.actors.room.files import FILES_MAX, KEY_CHARACTERS_MAX
+from greenroom.actors.room.files import FILES_MAX, KEY_CHARACTERS_MAX, files_fault
 from greenroom.http.ws.cursor import ROOMS_MAX
 from greenroom.http.ws.schemas import v1_answers as answers
 from greenroom.http.ws.schemas.frames import Command
@@ -207,6 +207,13 @@ class Refresh(Named):
     data: RefreshData
 
 
+def _each_once(keys: list[str]) -> list[str]:
+    fault = files_fault(keys)
+    if fault is not None:
+        raise ValueError(fault)
+    return keys
+
+
 class SendData(TypedDict):
     """What is said."""
 
@@ -218,11 +225,16 @@ class SendData(TypedDict):
     clientId: NotRequired[Annotated[ClientId, says("1 to 255 characters; else the `id` is.")]]
     attachments: NotRequired[
         Annotated[
-            list[Annotated[str, Field(min_length=1, max_length=KEY_CHARACTERS_MAX)]] | None,
-            Field(max_length=FILES_MAX),
-            Else("the keys of at most 10 uploads are needed"),
+            Annotated[
+                list[Annotated[str, Field(min_length=1, max_length=KEY_CHARACTERS_MAX)]],
+                Field(max_length=FILES_MAX, json_schema_extra={"uniqueItems": True}),
+                AfterValidator(_each_once),
+            ]
+            | None,
+            Else("the keys of at most 10 uploads are needed, each once"),
             says(
-                "Keys of uploads of the user that were not sent before, at most 10: `POST /api/messages/attachments`."
+                "Keys of uploads of the user that were not sent before, at most 10, each once: "
+                "`POST /api/messages/attachments`."
             ),
         ]
     ]
