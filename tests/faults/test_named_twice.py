@@ -4,15 +4,24 @@ The measure is the committer's own: nothing that anybody may say makes a transac
 """
 
 from functools import partial
+from typing import Any
 
 import trio
-from test_files import upload
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.actors.errors import RefusalCode
 from greenroom.actors.room.commands import Send
 
 SENDS = ("/api/messages/send", "/api/messaging/send", "/api/messages")
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
+
+
+async def upload(house, user):
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    return await house.ask("POST", "/api/messages/attachments", user, head + PNG + b"\r\n--b--\r\n", headers)
 
 
 def not_committed(house):
@@ -34,7 +43,7 @@ async def test_a_file_that_is_named_twice_is_a_bad_request_on_every_path_and_cha
     room = await house.conversation(1, 2)
     key = (await upload(house, 1)).data["key"]
     body = {"content": "x", "attachments": [{"key": key}, {"key": key}]}
-    places = [(f"/api/conversations/{room}/messages", {})]
+    places: list[tuple[str, dict[str, int]]] = [(f"/api/conversations/{room}/messages", {})]
     places += [
         (path, place) for path in SENDS for place in ({"conversationId": room}, {"recipientId": 3}, {"receiverId": 3})
     ]
@@ -86,10 +95,10 @@ async def test_the_room_itself_refuses_what_no_door_has_looked_at(house):
 
 async def test_people_messages_and_notifications_may_be_named_twice_over_rest(house):
     await house.people(1, 2, 3)
-    for people in ([2, 2], [2, "2", 3, 3], [1, 2, 2], [2, 3, 1, 2, 3]):
+    for others in ([2, 2], [2, "2", 3, 3], [1, 2, 2], [2, 3, 1, 2, 3]):
         for field in ("participantIds", "participants"):
             for more in ({}, {"isGroup": True}, {"recipientId": 2}, {"recipientId": 2, "participants": [3, 3]}):
-                made = await house.post("/api/conversations", 1, {field: people, **more})
+                made = await house.post("/api/conversations", 1, {field: others, **more})
                 assert made.status == 200, made.json
     room = await house.conversation(1)
     people = f"/api/conversations/{room}/participants"
@@ -119,9 +128,9 @@ async def test_what_is_said_again_at_once_over_rest_is_one(house):
     told = {"type": "info", "title": "t", "message": "m"}
     answers = []
 
-    async def ask(method, path, user, body=None, **headers):
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        answers.append(await house.ask(method, path, user, body, given))
+    async def ask(method, path, user, body=None, key=None):
+        headers = {} if key is None else {"Idempotency-Key": key}
+        answers.append(await house.ask(method, path, user, body, headers))
 
     async with trio.open_nursery() as nursery:
         for _ in range(6):
@@ -137,9 +146,9 @@ async def test_what_is_said_again_at_once_over_rest_is_one(house):
                 ("PUT", "/api/notifications/preferences", 2, {"sms": True}),
                 ("PUT", "/api/notifications/read-all", 2),
             ):
-                nursery.start_soon(ask, *call)
+                nursery.start_soon(partial(ask, *call))
             for path, body in ((f"/api/conversations/{room}/messages", {"content": "z"}), ("/api/notifications", told)):
-                nursery.start_soon(partial(ask, "POST", path, 2, body, Idempotency_Key="k"))
+                nursery.start_soon(ask, "POST", path, 2, body, "k")
     assert {answer.status for answer in answers if answer.status >= 500} == set()
     assert not_committed(house) == 0
 
@@ -149,7 +158,7 @@ async def test_an_array_of_commands_may_say_each_of_them_again(live_house):
     room = await live_house.conversation(1, 2)
     keys = [(await upload(live_house, 1)).data["key"] for _ in range(2)]
     said = (await live_house.post(f"/api/conversations/{room}/messages", 1, {"content": "x"})).data["messageId"]
-    arrays = [
+    arrays: list[list[tuple[str, dict[str, Any]]]] = [
         [("send", {"body": "a", "clientId": "a"})] * 16,
         [("send", {"body": f"{number}", "clientId": "b"}) for number in range(16)],
         [("send", {"body": "c", "clientId": f"c{number}", "attachments": [keys[0]]}) for number in range(16)],
