@@ -151,10 +151,10 @@ export declare class Client {
   leave(roomId: GivenId): void;
   /**
    * Say something, now or when the server is back; its client id. clientId: of a line that an earlier client was given,
-   * and that may be stored or not. attachments: the keys of its files, which were uploaded over HTTP.
-   * Throws: OutboxFull, ClientRefused.
+   * and that may be stored or not; 1 to 255 characters. attachments: the keys of its files, which were uploaded over HTTP.
+   * Throws: OutboxFull, ClientRefused; Refused, of a clientId under which another line of the room is pending.
    */
-  send(roomId: GivenId, body: string, options?: { clientId?: string; attachments?: Iterable<string> }): string;
+  send(roomId: GivenId, body: string, options?: { clientId?: string | null; attachments?: Iterable<string> }): string;
   /** Until every line is confirmed or undelivered. Rejects: ClientRefused. */
   waitSent(): Promise<void>;
   /** Lines of the room that are neither, as they were said. */

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from greenroom.client.backoff import move_seconds, retry_seconds
+from greenroom.client.door import address_of
 from greenroom.client.events import Missed, Person, Personal, Said
 from greenroom.client.pace import Pace
 from greenroom.client.presence import Presence
@@ -25,6 +26,15 @@ def title(case: dict[str, Any]) -> str:
 @pytest.mark.parametrize("case", CASES["backoff"], ids=str)
 def test_the_range_of_a_close_code_says_how_long_to_wait(case: dict[str, Any]):
     assert retry_seconds(case["code"], case["reason"], case["failures"], case["chance"]) == case["seconds"]
+
+
+@pytest.mark.parametrize("case", CASES["address"], ids=str)
+def test_an_address_is_one_of_http_or_of_its_socket(case: dict[str, Any]):
+    if case["taken"] is not None:
+        assert address_of(case["given"]) == case["taken"]
+    else:
+        with pytest.raises(ValueError, match="no address of a server"):
+            address_of(case["given"])
 
 
 @pytest.mark.parametrize("case", CASES["roomLog"], ids=title)

@@ -318,15 +318,16 @@ async def test_a_line_whose_ack_was_lost_is_confirmed_by_its_own_copy():
         client_id = client.send(ROOM, "hello")
         client.send(ROOM, "and on")
         assert [line.body for line in client.pending(ROOM)] == ["hello", "and on"]
-        assert (await first.heard("send"))["id"] == client_id
+        assert (await first.heard("send"))["data"] == {"body": "hello", "clientId": client_id}
         await first.socket.aclose(4200)
         second = await server.line()
         await second.ready((ROOM, 1, 1))
-        assert (await second.heard("send"))["id"] == client_id
+        again = await second.heard("send")
+        assert again["data"]["clientId"] == client_id
         await second.message(1, sender=7, body="hello", clientId=client_id)
         assert await told(client, Confirmed) == Confirmed(ROOM, client_id, 1)
         other = await second.heard("send")
-        await second.ack({"id": client_id}, messageId=1, seq=1, ts=1, duplicate=True)
+        await second.ack(again, messageId=1, seq=1, ts=1, duplicate=True)
         await second.ack(other, messageId=2, seq=2, ts=1)
         await client.wait_sent()
         assert (client.unsent, client.pending(ROOM)) == (0, [])
@@ -340,7 +341,7 @@ async def test_an_error_that_may_pass_is_waited_out_and_one_for_good_is_told():
         await line.error(await line.heard("send"), 4291, recoverable=True, retryAfter=1)
         assert await told(client, Delayed) == Delayed(ROOM, client_id, 1.0, "error 4291")
         again = await line.heard("send")
-        assert again["id"] == client_id
+        assert again["data"]["clientId"] == client_id
         assert trio.current_time() - before >= 1.0
         await line.error(again, 1005, recoverable=False)
         assert await told(client, Undelivered) == Undelivered(ROOM, client_id, "too fast", 1005, "error 1005")
@@ -351,9 +352,160 @@ async def test_a_line_that_an_earlier_client_was_given_is_said_again_under_its_i
     async with entered() as (_, client, line):
         assert client.send(ROOM, "kept", client_id="an id of before") == "an id of before"
         sent = await line.heard("send")
-        assert (sent["id"], sent["data"]["body"]) == ("an id of before", "kept")
+        assert sent["data"] == {"body": "kept", "clientId": "an id of before"}
         await line.ack(sent, messageId=1, seq=1, ts=1, duplicate=True)
         await client.wait_sent()
+
+
+async def test_whatever_a_client_id_is_each_answer_finds_what_was_asked():
+    async with entered() as (_, client, line), trio.open_nursery() as nursery:
+        answers: list[dict[str, Any]] = []
+        answered = trio.Event()
+
+        async def ask() -> None:
+            answers.append(await client.request("members", ROOM))
+            answered.set()
+
+        nursery.start_soon(ask)
+        asked = await line.heard("members")
+        client_ids = ["c1", "c2", "c3", "c4", "start", "x" * 65, "x" * 255, "ключ\n"]
+        for client_id in client_ids:
+            assert client.send(ROOM, f"said as {client_id}", client_id=client_id) == client_id
+        client.send(43, "elsewhere", client_id="c1")
+        sent = [await line.heard("send"), await line.heard("send")]
+        assert len({asked["id"], *(command["id"] for command in sent)}) == 3
+        await line.ack(sent[1], messageId=9, seq=9, ts=1)
+        assert await told(client, Confirmed) == Confirmed(43, "c1", 9)
+        command = sent[0]
+        for seq, client_id in enumerate(client_ids, 1):
+            assert (command["data"]["clientId"], len(command["id"]) <= 64) == (client_id, True)
+            await line.ack(command, messageId=seq, seq=seq, ts=1)
+            assert await told(client, Confirmed) == Confirmed(ROOM, client_id, seq)
+            command = await line.heard("send") if client_id != client_ids[-1] else {}
+        assert (answers, client.unsent) == ([], 0)
+        await line.ack(asked, members=[])
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            await answered.wait()
+        assert answers == [{"members": []}]
+
+
+async def test_a_client_id_that_is_pending_is_the_same_line_or_refused_at_the_door():
+    async with entered() as (_, client, line):
+        for _ in range(2):
+            client.send(ROOM, "once", client_id="k")
+        with pytest.raises(Refused, match="another line waits") as caught:
+            client.send(ROOM, "else", client_id="k")
+        assert (caught.value.code, client.unsent) == (codes.CLIENT_ID_CONFLICT.number, 1)
+        client.send(43, "else", client_id="k")
+        sent = [await line.heard("send"), await line.heard("send")]
+        assert [(command["room"], command["data"]["body"]) for command in sent] == [(ROOM, "once"), (43, "else")]
+        for command in sent:
+            await line.ack(command, messageId=1, seq=1, ts=1)
+        assert [(await told(client, Confirmed)).room_id for _ in range(2)] == [ROOM, 43]
+        await client.wait_sent()
+
+
+async def test_a_message_of_ours_that_says_something_else_under_the_client_id_of_a_line_does_not_confirm_it():
+    async with entered() as (_, client, line):
+        client.send(ROOM, "of now", client_id="k")
+        sent = await line.heard("send")
+        await line.message(1, sender=7, body="of before", clientId="k")
+        assert (await told(client, Said)).body == "of before"
+        assert client.unsent == 1
+        await line.error(sent, 3010)
+        assert (await told(client, Undelivered)).code == 3010
+
+
+async def test_what_is_no_line_is_refused_at_the_door_and_disturbs_nobody():
+    async with entered() as (_, client, line):
+        wrongs: list[dict[str, Any]] = [
+            {"body": wrong} for wrong in (b"bytes", None, 42, ["a"], {"a": 1}, bytearray(b"x"))
+        ]
+        wrongs += [{"client_id": wrong} for wrong in ("", "x" * 256, 42, b"k")]
+        wrongs += [{"attachments": wrong} for wrong in ({"k1": 1}, None, 7, b"k1", [b"k1"])]
+        for wrong in wrongs:
+            with pytest.raises(ValueError, match=r"no text|no client id|no keys of files"):
+                client.send(ROOM, **{"body": "hello", **wrong})
+        for edited in (b"bytes", None):
+            with pytest.raises(ValueError, match="no text"):
+                await client.edit(ROOM, 1, edited)  # type: ignore[arg-type]
+        for seq in ("7", -1, 1.5, None, {1, 2}, True):
+            with pytest.raises(ValueError, match="cannot be `seq`"):
+                client.read(ROOM, seq)  # type: ignore[arg-type]
+        for data in ({"a": {1}}, {"a": float("nan")}):
+            with pytest.raises((TypeError, ValueError)):
+                await client.request("members", ROOM, data)
+        assert (client.unsent, len(client._asking)) == (0, 0)
+        client.send(ROOM, "hello")
+        assert (await line.heard("send"))["data"]["body"] == "hello"
+
+
+async def test_how_many_are_recent_is_a_whole_number():
+    async with entered() as (_, client, line), trio.open_nursery() as nursery:
+        wrongs: list[Any] = ["20", 1.5, -1, None, True, float("nan")]
+        for wrong in wrongs:
+            for room in (43, ROOM):  # also one that is joined already
+                with pytest.raises(ValueError, match="cannot be `recent`"):
+                    await client.join(room, recent=wrong)
+        nursery.start_soon(partial(client.join, 43, recent=2))
+        asked = await line.heard("join")
+        await line.ack(asked, **PLACE, r=43, epoch=1, top=5)
+        assert (await line.heard("history"))["data"]["after"] == 3
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+@pytest.mark.parametrize("wrong", ["", "a token\n", " a token", "a\ttoken", "a\0token", "ü", "\ud800"], ids=repr)
+async def test_a_token_that_no_header_can_carry_ends_the_client_with_4001(wrong: str):
+    async def ask_for_it() -> str:
+        return wrong
+
+    for token in (wrong, ask_for_it):
+
+        async def open_with(token: Any = token) -> None:
+            async with open_client("http://127.0.0.1:9", token) as client:
+                with trio.fail_after(WAIT_SECONDS_MAX):
+                    await client.join(ROOM)
+
+        async def ask_with(token: Any = token) -> None:
+            async with open_client("http://127.0.0.1:9", token) as client:
+                await client.http("GET", "/api/conversations")
+
+        for act in (open_with, ask_with):
+            refused = await refusal_of(act)
+            assert (refused.code, "the token is" in str(refused)) == (4001, True)
+
+
+async def test_what_a_function_answers_that_is_no_text_is_no_token():
+    for wrong in (None, b"a token", 42):
+
+        async def token(wrong: Any = wrong) -> Any:
+            return wrong
+
+        async def open_with(token: Any = token) -> None:
+            async with open_client("http://127.0.0.1:9", token) as client:
+                await client.join(ROOM)
+
+        assert (await refusal_of(open_with)).code == 4001
+
+
+async def test_what_it_cannot_work_with_is_refused_before_it_is_opened():
+    wrongs: list[dict[str, Any]] = [{"url": wrong} for wrong in ("ftp://x", "127.0.0.1:8787", b"http://x", None)]
+    wrongs += [{"token": wrong} for wrong in (None, b"a token", 42)]
+    wrongs += [{"device": wrong} for wrong in (None, b"phone", "x" * 65)]
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match=r"no address|a token is|no name of a device"):
+            async with open_client(**{"url": "http://127.0.0.1:9", "token": "t", **wrong}):
+                raise AssertionError("it is open")
+
+
+async def test_the_address_may_be_one_of_a_socket():
+    async with scripted_server() as server:
+        url = server.url.replace("http://", "WS://someone@") + "/"
+        async with open_client(url, "a token") as client:
+            line = await server.line()
+            await line.ready()
+            await told(client, Connected)
+            assert client.url == server.url
 
 
 async def test_on_each_connection_it_is_told_how_a_room_stands():
@@ -740,6 +892,9 @@ async def test_of_lists_of_people_the_newest_counts_and_one_that_is_refused_for_
 
 async def test_what_is_no_list_of_people_or_too_long_a_one_is_refused_at_the_door():
     async with entered() as (_, client, line), trio.open_nursery() as nursery:
+        for nothing in ("23", "", b"23", None, 23, {23: "Ben"}):
+            with pytest.raises(ValueError, match="no list of users"):
+                await client.watch(nothing)  # type: ignore[arg-type]
         wrongs: list[Any] = [[0], ["Ben"], [None], [True], [2**53]]
         for wrong in wrongs:
             with pytest.raises(ValueError, match="no id of a user"):
@@ -799,12 +954,12 @@ async def test_files_go_with_their_line_again_and_again_until_it_is_stored():
                 client.send(ROOM, "look", attachments=wrong)
         client_id = client.send(ROOM, "look", attachments=["k1", "k2"])
         assert [line.attachments for line in client.pending(ROOM)] == [("k1", "k2")]
-        assert (await first.heard("send"))["data"] == {"body": "look", "attachments": ["k1", "k2"]}
+        assert (await first.heard("send"))["data"]["attachments"] == ["k1", "k2"]
         await first.socket.aclose(4200)
         second = await server.line()
         await second.ready((ROOM, 0, 1))
         again = await second.heard("send")
-        assert (again["id"], again["data"]) == (client_id, {"body": "look", "attachments": ["k1", "k2"]})
+        assert again["data"] == {"body": "look", "clientId": client_id, "attachments": ["k1", "k2"]}
         await second.error(again, 3014)
         refused = await told(client, Undelivered)
         assert (refused.code, refused.attachments) == (3014, ("k1", "k2"))

@@ -167,6 +167,21 @@ class World:
         assert answer["success"], answer
         return str(answer["data"]["key"])
 
+    async def say_over_http(self, person: Person, room: int, body: str, key: str) -> None:
+        """Say something under an `Idempotency-Key`, past the client."""
+        headers = {
+            "Authorization": f"Bearer {ServerProcess.token(person.user_id)}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": key,
+        }
+
+        def post() -> int:
+            connection = HTTPConnection("127.0.0.1", self.server.port, timeout=SETTLE_SECONDS_MAX)
+            connection.request("POST", f"/api/conversations/{room}/messages", json.dumps({"content": body}), headers)
+            return connection.getresponse().status
+
+        assert await trio.to_thread.run_sync(post) in (200, 201)
+
     async def wait_stands(self, room: int, *people: Person) -> None:
         """Wait until every client shows the files of the messages, and what became of them, as it is stored."""
         rows = await self.server.query(
@@ -233,6 +248,39 @@ async def cuts_of_sends(world: World) -> None:
         await _talk(people, room, f"{moment.name} ", 12)
         await _wait_cut(world)
         await world.settled(room, *people)
+
+
+async def client_ids_of_every_kind(world: World) -> None:
+    """A line keeps the client id that it is given, of whatever length, through cuts, beside other commands, in two
+    rooms and over HTTP before; one that is pending is the same line, or refused at the door, as what is none is."""
+    one, two = people = await world.people(2)
+    rooms = [await world.room(*people) for _ in range(2)]
+    client_ids = [f"c{number}" for number in range(1, 30)]
+    client_ids += ["start", "k" * 64, "k" * 65, "k" * 255, "\N{GRINNING FACE}" * 255, "a key\n"]
+    for moment in (Moment.SEND_HALF, Moment.BEFORE_ACK, Moment.AFTER_COMMIT):
+        for after in (1, 7):
+            world.proxy.cut_at(moment, after=after)
+    async with trio.open_nursery() as nursery:
+        for room in rooms:
+            nursery.start_soon(one.send, room, [f"said as {id_[:5]}" for id_ in client_ids], client_ids)
+            nursery.start_soon(_repeat, one, "members", room)
+    await _wait_cut(world)
+    for room in rooms:
+        await world.settled(room, *people)
+    key = "k" * 90
+    await world.say_over_http(one, rooms[0], "over HTTP", key)
+    await one.send(rooms[0], ["over HTTP", "and on"], [key, "and on"])
+    for room in rooms:
+        await world.settled(room, *people)
+    for wrong in ("", "k" * 256):
+        assert await _code_of(two.send(rooms[0], ["never said"], [wrong])) == 0, f"a client id of {len(wrong)} is taken"
+    world.proxy.close()
+    await world.wait_report(two, lambda report: not report["isConnected"])
+    await two.send(rooms[0], ["once", "and more"], ["once", "and more"])
+    await two.ask("send", room=rooms[0], bodies=["once"], clientIds=["once"])
+    assert await _code_of(two.send(rooms[0], ["else"], ["once"])) == 3010, "another line takes a client id that waits"
+    world.proxy.open()
+    await world.settled(rooms[0], *people)
 
 
 async def cuts_of_what_is_heard(world: World) -> None:
@@ -648,6 +696,7 @@ async def everything_by_chance(world: World) -> None:
 QUICK: Final[tuple[Scenario, ...]] = (
     cuts_of_handshakes,
     cuts_of_sends,
+    client_ids_of_every_kind,
     cuts_of_what_is_heard,
     far_behind,
     edited_and_deleted,

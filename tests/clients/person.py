@@ -38,9 +38,13 @@ class Person:
     async def join(self, room: int, recent: int = 0) -> None:
         await self.ask("join", room=room, recent=recent)
 
-    async def send(self, room: int, bodies: list[str]) -> None:
-        """Say all of them; they are stored when the client gets them through."""
-        answer = await self.ask("send", room=room, bodies=bodies)
+    async def send(self, room: int, bodies: list[str], client_ids: list[str] | None = None) -> None:
+        """Say all of them; they are stored when the client gets them through. client_ids: of each, else the client's.
+
+        Raises: Failed, when the client refuses one.
+        """
+        given = {} if client_ids is None else {"clientIds": client_ids}
+        answer = await self.ask("send", room=room, bodies=bodies, **given)
         self.said.setdefault(room, []).extend(zip(answer["clientIds"], bodies, strict=True))
 
     async def send_files(self, room: int, body: str, keys: list[str]) -> None:

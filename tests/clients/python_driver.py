@@ -135,10 +135,12 @@ class Driver:
         else:
             say({"id": command["id"], "did": what, **answer})
 
-    def _send(self, client: Client, room: int, bodies: list[str], attachments: Any = (), **_: Any) -> list[str]:
+    def _send(self, client: Client, room: int, bodies: list[str], **given: Any) -> list[str]:
         """Files are of the first."""
-        first, *others = bodies
-        return [client.send(room, first, attachments=attachments), *(client.send(room, body) for body in others)]
+        files = [given.get("attachments", ()), *(() for _ in bodies[1:])]
+        client_ids = given.get("clientIds", [None] * len(bodies))
+        lines = zip(bodies, client_ids, files, strict=True)
+        return [client.send(room, body, client_id=id_, attachments=keys) for body, id_, keys in lines]
 
     def _report(self, client: Client | None, room_id: int | None) -> dict[str, Any]:
         here = client.here(room_id) if client is not None and room_id is not None else None

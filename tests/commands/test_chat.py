@@ -220,6 +220,20 @@ def test_without_a_room_rooms_are_listed(greenroom):
         assert re.search(rf"{heading}:\n  \d+  Lobby  \(1 member\)", listed.text), listed.text
 
 
+def test_a_token_with_spaces_and_line_breaks_at_its_ends_is_that_token(greenroom):
+    greenroom.serve()
+    made = greenroom.start("token", "alice")
+    assert made.ended() == 0
+    token = made.text.split()[-1]
+    for arguments, environment in ((["--token", f" {token}\n"], {}), ([], {"GREENROOM_TOKEN": f"{token}\r\n"})):
+        listed = greenroom.start("chat", *arguments, **environment)
+        assert listed.ended() == 0, listed.text
+    broken = greenroom.start("chat", "--token", f"{token[:9]}\n{token[9:]}")
+    assert broken.ended() == 2
+    assert "--token is not one" in broken.text
+    assert "Traceback" not in broken.text
+
+
 def test_a_proxy_of_the_environment_is_not_asked_for_the_server_of_this_machine(greenroom):
     greenroom.serve()
     listed = greenroom.start("chat", "--user", "alice", http_proxy="http://127.0.0.1:9", all_proxy="http://127.0.0.1:9")

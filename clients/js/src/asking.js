@@ -5,14 +5,14 @@
 import { Refused, ServerAway } from "./errors.js";
 
 export class Asking {
-  // write(command): whether there was a connection to write to
-  constructor(pace, write) {
+  // nextId(): of a command; none of them comes twice. write(command): whether there was a connection to write to
+  constructor(nextId, pace, write) {
+    this._nextId = nextId;
     this._pace = pace;
     this._write = write;
     this._replies = new Map(); // id: reply, of those that were sent
     this._waiting = []; // [command, reply]
     this._unsaid = new Map(); // key: command
-    this._serial = 0;
     this._timer = undefined;
   }
 
@@ -27,9 +27,13 @@ export class Asking {
       this._waiting.push([command, reply]);
       return;
     }
-    const id = `c${++this._serial}`;
-    if (this._write({ ...command, id })) this._replies.set(id, reply);
-    else reply.reject(new ServerAway("there is no connection"));
+    const id = this._nextId();
+    try {
+      if (this._write({ ...command, id })) this._replies.set(id, reply);
+      else reply.reject(new ServerAway("there is no connection"));
+    } catch (fault) {
+      reply.reject(fault); // no JSON can hold it
+    }
   }
 
   // Nobody waits for an answer. Of those with one key that have to wait the newest is said.

@@ -4,8 +4,8 @@
 
 import { Asking } from "./asking.js";
 import { Connection } from "./connection.js";
+import { addressOf, bodyOf, countOf, deviceOf, lineOf, peopleOf, roomIdOf, tokenOf } from "./door.js";
 import { ClientRefused, isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
-import { keysOf, peopleOf, roomIdOf } from "./ids.js";
 import { Pace } from "./pace.js";
 import { Room } from "./room.js";
 import { Sending } from "./sending.js";
@@ -24,15 +24,17 @@ const KNOWN_IN_ROOMS = ["gap", "presence_state", "presence_diff", "receipts", "t
 export class Client {
   constructor({ url, token, device = "", WebSocket = globalThis.WebSocket, onEvent = () => {} }) {
     if (WebSocket === undefined) throw new TypeError("there is no WebSocket here: give one, such as that of `ws`");
-    if (!/^(http|ws)s?:$/.test(new URL(url).protocol)) throw new TypeError(`${url}: an address such as http://127.0.0.1:8787`);
     this.userId = 0;
     this.isConnected = false;
-    this._device = device;
+    this._device = deviceOf(device);
     this._onEvent = onEvent;
     this._rooms = new Map();
     this._pace = new Pace();
-    this._asking = new Asking(this._pace, (command) => this._write(command));
+    let serial = 0;
+    const nextId = () => `c${++serial}`; // of every command, so that each answer is known by its id
+    this._asking = new Asking(nextId, this._pace, (command) => this._write(command));
     this._sending = new Sending({
+      nextId,
       pace: this._pace,
       write: (text) => this._connection.send(text),
       tell: (event) => this._tell(event),
@@ -45,8 +47,8 @@ export class Client {
     this._wasReady = false;
     this._fault = null; // why it has ended
     this._connection = new Connection({
-      address: `${url.replace(/^http/, "ws").replace(/\/+$/, "")}/ws`,
-      token,
+      address: addressOf(url),
+      token: tokenOf(token),
       WebSocket,
       isAwaiting: () => !this.isConnected || this._asking.size > 0 || this._sending.outbox.underWay.length > 0,
       onFrame: (frame) => this._heard(frame),
@@ -87,6 +89,7 @@ export class Client {
     let roomId;
     try {
       roomId = roomIdOf(given);
+      countOf(recent, "recent");
     } catch (fault) {
       return Promise.reject(fault);
     }
@@ -109,11 +112,10 @@ export class Client {
   }
 
   send(roomId, body, options = {}) {
-    if (typeof options !== "object" || options === null) throw new TypeError("options are an object: { clientId, attachments }");
-    const { clientId = newClientId(), attachments = [] } = options;
+    const line = lineOf(roomId, body, options);
     if (this._fault !== null) throw this._fault;
-    this._sending.say({ roomId: roomIdOf(roomId), clientId, body, attachments: keysOf(attachments) });
-    return clientId;
+    this._sending.say(line);
+    return line.clientId;
   }
 
   waitSent() {
@@ -127,8 +129,8 @@ export class Client {
   }
 
   read(roomId, seq) {
-    const room = roomIdOf(roomId);
-    if (this.isConnected) this._asking.say(`read ${room}`, { type: "read", room, data: { seq } });
+    const command = { type: "read", room: roomIdOf(roomId), data: { seq: countOf(seq, "seq") } };
+    if (this.isConnected) this._asking.say(`read ${command.room}`, command);
   }
 
   async history(roomId, count, before) {
@@ -137,7 +139,7 @@ export class Client {
   }
 
   async edit(roomId, messageId, body) {
-    await this.request("edit", roomId, { message: messageId, body });
+    await this.request("edit", roomId, { message: messageId, body: bodyOf(body) });
   }
 
   async delete(roomId, messageId) {
@@ -392,8 +394,7 @@ export class Client {
 
   _tellSaid(told) {
     for (const said of told) {
-      const line = said.isOwn ? this._sending.outbox.find(said.clientId) : undefined;
-      if (line !== undefined) this._sending.confirmed(line, said.seq); // its ack was lost, or comes later
+      if (said.isOwn) this._sending.copied(said);
       this._tell(said);
     }
   }
@@ -422,11 +423,6 @@ export class Client {
 // What was deleted since says nothing already.
 function changed(roomId, { seq, ts }, { id, of, body = null, deleted }) {
   return { type: "changed", roomId, seq, of, messageId: id, body: deleted === undefined ? body : null, atMs: ts };
-}
-
-// Not randomUUID: pages that came over plain HTTP have none.
-function newClientId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function namesById(names = {}) {

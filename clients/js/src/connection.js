@@ -8,6 +8,7 @@
 // answers what was asked.
 
 import { moveSeconds, retrySeconds } from "./backoff.js";
+import { isShowable } from "./door.js";
 import { ClientRefused } from "./errors.js";
 
 export const SUBPROTOCOL = "greenroom.v1";
@@ -18,6 +19,7 @@ const SILENCE_SECONDS_DEFAULT = 40;
 const EXPECTED_SECONDS_MAX = 10; // away for so long after the server has asked for it, nobody needs to be told
 const TICK_MS = 500;
 const OPEN = 1;
+const UNAUTHENTICATED = 4001;
 const TOKEN_EXPIRED = 4002;
 const RESTARTS = [1012, 4200]; // with which a server closes that is, or will be, elsewhere or anew
 const MOVED = 4200;
@@ -115,6 +117,11 @@ export class Connection {
       return;
     }
     if (number !== this._tries) return;
+    if (!isShowable(this.token)) {
+      const what = "the token is no text, empty, or has characters that none has, such as a line break at its end";
+      this._end(new ClientRefused(UNAUTHENTICATED, what)); // as the server would
+      return;
+    }
     const socket = (this._socket = new this._WebSocket(this._address, [SUBPROTOCOL]));
     socket.onopen = () => (this._deadline = Infinity);
     socket.onmessage = (event) => this._heard(event.data);

@@ -9,10 +9,10 @@ const FRAME_BYTES_MAX = 131072;
 const FRAME_TOO_BIG = 1003;
 
 export class Sending {
-  // write(text): whether there was a connection to write to; tell(event)
-  constructor({ pace, write, tell }) {
+  // nextId(): of a command; write(text): whether there was a connection to write to; tell(event)
+  constructor({ nextId, pace, write, tell }) {
     this.frameBytesMax = FRAME_BYTES_MAX;
-    this.outbox = new Outbox();
+    this.outbox = new Outbox(nextId);
     this._pace = pace;
     this._write = write;
     this._tell = tell;
@@ -53,12 +53,19 @@ export class Sending {
 
   // An `ack` or an `error` has come: whether it is about one of these.
   answered(id, data, isError) {
-    const line = this.outbox.find(id);
+    const line = this.outbox.sent(id);
     if (line === undefined) return false;
     if (!isError) this.confirmed(line, data.seq);
     else if (data.recoverable) this._hold(line, data.retryAfter, data.message || data.error);
     else this._undelivered(line, data.code, data.message || data.error);
     return true;
+  }
+
+  // A message of ours has come: what it confirms. Of another one under its client id the server says what it is.
+  copied({ roomId, clientId, seq, body, isDeleted, editedAtMs }) {
+    const line = this.outbox.find(roomId, clientId);
+    const isIt = line !== undefined && (isDeleted || editedAtMs !== null || body === line.body);
+    if (isIt) this.confirmed(line, seq); // its ack was lost, or comes later
   }
 
   confirmed(line, seq) {
@@ -83,10 +90,10 @@ export class Sending {
       }, seconds * 1000 + 1);
       return;
     }
-    for (const line of this.outbox.start()) {
+    for (const [id, line] of this.outbox.start()) {
       const { roomId: room, clientId, body } = line;
       const attachments = line.attachments.length > 0 ? line.attachments : undefined;
-      const text = JSON.stringify({ type: "send", id: clientId, room, data: { body, attachments } });
+      const text = JSON.stringify({ type: "send", id, room, data: { body, clientId, attachments } });
       if (isLonger(text, this.frameBytesMax)) this._undelivered(line, FRAME_TOO_BIG, "too long for one frame");
       else this._write(text);
     }

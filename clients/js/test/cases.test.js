@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { moveSeconds, retrySeconds } from "../src/backoff.js";
+import { addressOf } from "../src/door.js";
 import { Pace } from "../src/pace.js";
 import { Presence } from "../src/presence.js";
 import { RoomLog } from "../src/room_log.js";
@@ -15,6 +16,13 @@ const CASES = JSON.parse(readFileSync(new URL("../../../tests/client/cases.json"
 test("the range of a close code says how long to wait", () => {
   for (const { code, reason, failures, chance, seconds } of CASES.backoff) {
     assert.equal(retrySeconds(code, reason, failures, chance), seconds, `${code} ${reason} ${failures}`);
+  }
+});
+
+test("an address is one of http or of its socket", () => {
+  for (const { given, taken } of CASES.address) {
+    if (taken === null) assert.throws(() => addressOf(given), /no address of a server/, given);
+    else assert.equal(addressOf(given), `${taken.replace("http", "ws")}/ws`);
   }
 });
 

@@ -93,17 +93,18 @@ test("a line is sent again under its client id until it is stored, and its own c
   client.send(ROOM, "and on");
   assert.deepEqual(client.pending(ROOM).map((line) => line.body), ["hello", "and on"]);
   const sent = await first.heard("send");
-  assert.deepEqual([sent.id, sent.data.body], [clientId, "hello"]);
+  assert.deepEqual(sent.data, { clientId, body: "hello" });
   first.socket.terminate(); // the ack is lost
   const second = await server.line();
   second.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [{ r: ROOM, epoch: 1, top: 1 }] } });
-  assert.equal((await second.heard("send")).id, clientId);
+  const again = await second.heard("send");
+  assert.equal(again.data.clientId, clientId);
   second.message(ROOM, 1, { sender: 7, body: "hello", clientId });
   assert.deepEqual(await next("confirmed"), { type: "confirmed", roomId: ROOM, clientId, seq: 1 });
   assert.equal((await next("said")).isOwn, true);
   const other = await second.heard("send");
   assert.equal(other.data.body, "and on");
-  second.ack({ id: clientId }, { messageId: 1, seq: 1, ts: 1, duplicate: true });
+  second.ack(again, { messageId: 1, seq: 1, ts: 1, duplicate: true });
   second.ack(other, { messageId: 2, seq: 2, ts: 1 });
   await client.waitSent();
   assert.deepEqual(seqs(of("confirmed")), [1, 2]);
@@ -116,9 +117,104 @@ test("a line that an earlier client was given is said again under its id", async
   assert.throws(() => client.send(ROOM, "kept over a reload", "an id of before"), TypeError); // it would be stored twice
   const line = await server.ready([ROOM, 1]);
   const sent = await line.heard("send");
-  assert.deepEqual([sent.id, sent.data.body], ["an id of before", "kept over a reload"]);
+  assert.deepEqual(sent.data, { clientId: "an id of before", body: "kept over a reload" });
   line.ack(sent, { messageId: 1, seq: 1, ts: 1, duplicate: true });
   await client.waitSent();
+});
+
+test("whatever a client id is, each answer finds what was asked", async (context) => {
+  const { server, client, next, of } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  let answer;
+  const asking = client.request("members", ROOM).then((data) => (answer = data));
+  const asked = await line.heard("members");
+  const clientIds = ["c1", "c2", "c3", "c4", "start", "x".repeat(65), "x".repeat(255), "\u{1F600}".repeat(255), "ключ\n"];
+  for (const clientId of clientIds) assert.equal(client.send(ROOM, `said as ${clientId}`, { clientId }), clientId);
+  client.send(43, "elsewhere", { clientId: "c1" });
+  const sent = [await line.heard("send"), await line.heard("send")];
+  assert.equal(new Set([asked.id, ...sent.map(({ id }) => id)]).size, 3);
+  line.ack(sent[1], { messageId: 9, seq: 9, ts: 1 });
+  assert.deepEqual(await next("confirmed"), { type: "confirmed", roomId: 43, clientId: "c1", seq: 9 });
+  let command = sent[0];
+  for (const [at, clientId] of clientIds.entries()) {
+    assert.deepEqual([command.data.clientId, command.id.length <= 64], [clientId, true]);
+    line.ack(command, { messageId: 1, seq: at + 1, ts: 1 });
+    assert.deepEqual(await next("confirmed"), { type: "confirmed", roomId: ROOM, clientId, seq: at + 1 });
+    if (at + 1 < clientIds.length) command = await line.heard("send");
+  }
+  assert.deepEqual([answer, client.unsent, of("undelivered")], [undefined, 0, []]);
+  line.ack(asked, { members: [] });
+  assert.deepEqual(await asking, { members: [] });
+});
+
+test("a client id that is pending is the same line, or refused at the door", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  for (let times = 0; times < 2; times += 1) client.send(ROOM, "once", { clientId: "k" });
+  assert.throws(() => client.send(ROOM, "else", { clientId: "k" }), (fault) => fault instanceof Refused && fault.code === 3010);
+  assert.equal(client.unsent, 1);
+  client.send(43, "else", { clientId: "k" });
+  const sent = [await line.heard("send"), await line.heard("send")];
+  assert.deepEqual(sent.map(({ room, data }) => [room, data.body]), [[ROOM, "once"], [43, "else"]]);
+  for (const command of sent) line.ack(command, { messageId: 1, seq: 1, ts: 1 });
+  await client.waitSent();
+  assert.deepEqual([(await next("confirmed")).roomId, (await next("confirmed")).roomId], [ROOM, 43]);
+});
+
+test("a message of ours that says something else under the client id of a line does not confirm it", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.send(ROOM, "of now", { clientId: "k" });
+  const sent = await line.heard("send");
+  line.message(ROOM, 1, { sender: 7, body: "of before", clientId: "k" });
+  assert.equal((await next("said")).body, "of before");
+  assert.equal(client.unsent, 1);
+  line.error(sent, 3010, { recoverable: false });
+  assert.equal((await next("undelivered")).code, 3010);
+});
+
+test("what is no line is refused at the door, and disturbs nobody", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  for (const body of [undefined, null, 42, 42n, ["a"], {}, new Uint8Array(2)]) {
+    assert.throws(() => client.send(ROOM, body), /no text/);
+    await assert.rejects(client.edit(ROOM, 1, body), /no text/);
+  }
+  for (const clientId of ["", "x".repeat(256), 42, {}]) assert.throws(() => client.send(ROOM, "hello", { clientId }), /no client id/);
+  for (const seq of ["7", -1, 1.5, null, undefined, {}, NaN]) assert.throws(() => client.read(ROOM, seq), /cannot be `seq`/);
+  await assert.rejects(client.request("members", ROOM, { of: 42n }), TypeError);
+  assert.equal(client.unsent, 0);
+  assert.match(client.send(ROOM, "hello", { clientId: null }), /^[0-9a-f]{32}$/); // null is none
+  assert.equal((await line.heard("send")).data.body, "hello");
+});
+
+test("how many are recent is a whole number", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  for (const recent of ["20", 1.5, -1, null, NaN, true]) {
+    for (const room of [43, ROOM]) await assert.rejects(client.join(room, { recent }), /cannot be `recent`/); // also one that is joined
+  }
+  client.join(43, { recent: 2 });
+  line.ack(await line.heard("join"), { r: 43, epoch: 1, top: 5 });
+  assert.equal((await line.heard("history")).data.after, 3);
+});
+
+test("a token that no header can carry ends the client with 4001", async (context) => {
+  for (const wrong of ["", "a token\n", " a token", "a\ttoken", "a\0token", "ü", "\ud800", 42]) {
+    for (const token of [wrong, async () => wrong]) {
+      if (token === 42) continue; // refused where it is made
+      const { server, client, next, of } = await opened(context, { token });
+      const { code, why } = await next("ended");
+      assert.deepEqual([code, why.startsWith("the token is")], [4001, true]);
+      await assert.rejects(client.join(ROOM), ClientRefused);
+      assert.deepEqual([of("disconnected"), server.lines.isEmpty], [[], true]);
+    }
+  }
 });
 
 test("on each connection it is told how a room stands", async (context) => {
@@ -155,7 +251,7 @@ test("an error that may pass is waited out, one for good is told, and the next l
   assert.deepEqual(await next("delayed"), { type: "delayed", roomId: ROOM, clientId, retrySeconds: 1, why: "error 4291" });
   const again = await line.heard("send");
   assert.ok(Date.now() - began > 900, "it did not wait");
-  assert.equal(again.id, clientId);
+  assert.equal(again.data.clientId, clientId);
   line.error(again, 1005, { recoverable: false });
   const { code, body, why } = await next("undelivered");
   assert.deepEqual([code, body, why], [1005, "too fast", "error 1005"]);
@@ -521,6 +617,9 @@ test("it leaves in order, and says no more", async (context) => {
 test("what it cannot work with is refused where it is made", () => {
   assert.throws(() => new Client({ url: "ftp://x", WebSocket }), TypeError);
   assert.throws(() => new Client({ url: "nowhere", WebSocket }), TypeError);
+  const url = "http://127.0.0.1:9";
+  for (const token of [42, {}, []]) assert.throws(() => new Client({ url, token, WebSocket }), /a token is a text/);
+  for (const device of [null, 42, "x".repeat(65)]) assert.throws(() => new Client({ url, device, WebSocket }), /no name of a device/);
 });
 
 test("the types name what there is", () => {
@@ -681,11 +780,11 @@ test("files go with their line, again and again until it is stored; how a messag
   for (const wrong of ["key", [1], null, {}]) assert.throws(() => client.send(ROOM, "look", { attachments: wrong }), TypeError);
   const clientId = client.send(ROOM, "look", { attachments: ["k1", "k2"] });
   assert.deepEqual(client.pending(ROOM), [{ roomId: ROOM, clientId, body: "look", attachments: ["k1", "k2"] }]);
-  assert.deepEqual((await first.heard("send")).data, { body: "look", attachments: ["k1", "k2"] });
+  assert.deepEqual((await first.heard("send")).data, { clientId, body: "look", attachments: ["k1", "k2"] });
   first.socket.close(4200);
   const second = await server.ready([ROOM, 0]);
   const again = await second.heard("send");
-  assert.deepEqual([again.id, again.data], [clientId, { body: "look", attachments: ["k1", "k2"] }]);
+  assert.deepEqual(again.data, { clientId, body: "look", attachments: ["k1", "k2"] });
   second.error(again, 3014, { recoverable: false });
   assert.deepEqual((await next("undelivered")).attachments, ["k1", "k2"]);
   const file = { key: "k3", url: "/u", originalName: "a.png", fileSize: 1, mimeType: "image/png" };

@@ -78,9 +78,9 @@ const COMMANDS = {
     await client.join(room, { recent });
     return {};
   },
-  send({ room, bodies, attachments = [] }) {
-    const sent = (body, at) => client.send(room, body, at === 0 ? { attachments } : {}); // files are of the first
-    return { clientIds: bodies.map(sent) };
+  send({ room, bodies, clientIds = [], attachments = [] }) {
+    const given = (at) => ({ clientId: clientIds[at], attachments: at === 0 ? attachments : [] }); // files are of the first
+    return { clientIds: bodies.map((body, at) => client.send(room, body, given(at))) };
   },
   async watch({ people }) {
     return { refused: await client.watch(people) };

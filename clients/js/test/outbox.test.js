@@ -2,14 +2,16 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OutboxFull } from "../src/errors.js";
+import { OutboxFull, Refused } from "../src/errors.js";
 import { LINES_MAX, Outbox } from "../src/outbox.js";
 
 let serial = 0;
-const line = (roomId) => ({ roomId, clientId: `id ${++serial}`, body: "said" });
+const line = (roomId, clientId = `id ${++serial}`, body = "said", attachments = []) => ({ roomId, clientId, body, attachments });
+const started = (outbox) => outbox.start().map(([, one]) => one);
 
 function outboxWith(...lines) {
-  const outbox = new Outbox();
+  let commands = 0;
+  const outbox = new Outbox(() => `c${++commands}`);
   for (const one of lines) outbox.put(one);
   return outbox;
 }
@@ -17,10 +19,10 @@ function outboxWith(...lines) {
 test("one line of a room is under way at a time, in the order they were said", () => {
   const [first, second] = [line(1), line(1)];
   const outbox = outboxWith(first, second);
-  assert.deepEqual(outbox.start(), [first]);
-  assert.deepEqual(outbox.start(), []);
+  assert.deepEqual(started(outbox), [first]);
+  assert.deepEqual(started(outbox), []);
   outbox.finish(first);
-  assert.deepEqual(outbox.start(), [second]);
+  assert.deepEqual(started(outbox), [second]);
   outbox.finish(second);
   assert.equal(outbox.size, 0);
 });
@@ -28,7 +30,7 @@ test("one line of a room is under way at a time, in the order they were said", (
 test("rooms do not wait for each other", () => {
   const [one, later, other] = [line(1), line(1), line(2)];
   const outbox = outboxWith(one, later, other);
-  assert.deepEqual(outbox.start(), [one, other]);
+  assert.deepEqual(started(outbox), [one, other]);
   assert.deepEqual(outbox.underWay, [one, other]);
   assert.deepEqual(outbox.of(1), [one, later]);
 });
@@ -39,7 +41,7 @@ test("what was under way when the connection was lost is sent again as the same 
   outbox.start();
   outbox.again();
   assert.deepEqual(outbox.underWay, []);
-  assert.deepEqual(outbox.start(), [once]);
+  assert.deepEqual(started(outbox), [once]);
 });
 
 test("a line that the server asks to wait with holds up its room alone, also across a loss", () => {
@@ -48,12 +50,52 @@ test("a line that the server asks to wait with holds up its room alone, also acr
   outbox.start();
   outbox.hold(held);
   outbox.again();
-  assert.deepEqual(outbox.start(), [other]);
+  assert.deepEqual(started(outbox), [other]);
   outbox.release(1);
-  assert.deepEqual(outbox.start(), [held]);
+  assert.deepEqual(started(outbox), [held]);
+});
+
+test("an answer is known by the id of its command, which no other try has", () => {
+  const [here, there] = [line(1, "c2"), line(2, "c1")];
+  const outbox = outboxWith(here, there);
+  assert.deepEqual(outbox.start(), [["c1", here], ["c2", there]]);
+  assert.deepEqual([outbox.sent("c1"), outbox.sent("c2"), outbox.sent("c3")], [here, there, undefined]);
+  outbox.again();
+  assert.equal(outbox.sent("c1"), undefined);
+  assert.deepEqual(outbox.start(), [["c3", here], ["c4", there]]);
+  outbox.finish(here);
+  assert.deepEqual([outbox.sent("c3"), outbox.sent("c4"), outbox.underWay], [undefined, there, [there]]);
+  outbox.hold(there);
+  assert.deepEqual([outbox.sent("c4"), outbox.underWay, outbox.size], [undefined, [], 1]);
+});
+
+test("one client id in two rooms is two lines", () => {
+  const [here, there] = [line(1, "k"), line(2, "k")];
+  const outbox = outboxWith(here, there);
+  assert.deepEqual([outbox.size, started(outbox)], [2, [here, there]]);
+  outbox.finish(here);
+  assert.deepEqual([outbox.find(1, "k"), outbox.find(2, "k"), outbox.of(2)], [undefined, there, [there]]);
+});
+
+test("a client id that is pending is the same line, or refused", () => {
+  const once = line(1, "k", "once", ["a file"]);
+  const outbox = outboxWith(once, { ...once, attachments: ["a file"] });
+  assert.deepEqual(outbox.of(1), [once]);
+  for (const wrong of [{ body: "else" }, { attachments: [] }, { attachments: ["another"] }]) {
+    assert.throws(() => outbox.put({ ...once, ...wrong }), (fault) => fault instanceof Refused && fault.code === 3010);
+  }
+  assert.deepEqual(started(outbox), [once]);
+  outbox.put({ ...once }); // also when it is under way
+  assert.deepEqual([outbox.size, started(outbox)], [1, []]);
+  outbox.finish(once);
+  outbox.put(line(1, "k", "else"));
+  assert.equal(outbox.size, 1);
 });
 
 test("it is bounded", () => {
-  const outbox = outboxWith(...Array.from({ length: LINES_MAX }, () => line(1)));
+  const lines = Array.from({ length: LINES_MAX }, () => line(1));
+  const outbox = outboxWith(...lines);
   assert.throws(() => outbox.put(line(1)), OutboxFull);
+  outbox.put({ ...lines[3] }); // it waits already
+  assert.deepEqual(outbox.of(1), lines);
 });

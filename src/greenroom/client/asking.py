@@ -3,7 +3,7 @@
 While the server asks to slow down they wait here. A connection that is lost takes all of them with it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,15 +26,15 @@ class Reply:
 
 
 class Asking:
-    """write: a command, for the connection of now."""
+    """ids: of commands; none of them comes twice. write: a command, for the connection of now."""
 
-    def __init__(self, pace: Pace, write: Callable[[Command], None], nursery: trio.Nursery) -> None:
+    def __init__(self, ids: Iterator[str], pace: Pace, write: Callable[[Command], None], nursery: trio.Nursery) -> None:
+        self._ids = ids
         self._pace = pace
         self._write = write
         self._nursery = nursery
         self._replies: dict[str, Reply] = {}
         self._unsaid: dict[str, Command] = {}
-        self._serial = 0
         self._cut: trio.Event | None = None  # set when this connection is lost; None while there is none
 
     def __len__(self) -> int:
@@ -42,13 +42,12 @@ class Asking:
         return len(self._replies)
 
     async def ask(self, command: Command, reply: Reply) -> dict[str, Any]:
-        """The data of the answer. Raises: Refused, ServerAway."""
+        """The data of the answer. Raises: Refused, ServerAway, and what no JSON can hold TypeError or ValueError."""
         await self._wait_turn()
-        self._serial += 1
-        command_id = f"c{self._serial}"
+        command_id = next(self._ids)
         self._replies[command_id] = reply
-        self._write({**command, "id": command_id})
         try:
+            self._write({**command, "id": command_id})
             await reply.arrived.wait()
         finally:
             self._replies.pop(command_id, None)

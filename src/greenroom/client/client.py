@@ -21,12 +21,15 @@ HTTP (lists, membership) goes through `http`, which does not retry.
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 import trio
 
+from greenroom.client import door
 from greenroom.client.asking import Asking, Reply
-from greenroom.client.connection import CLOSE_SECONDS_MAX, Connection, Token
+from greenroom.client.connection import CLOSE_SECONDS_MAX, Connection
+from greenroom.client.door import GivenId, Token
 from greenroom.client.errors import ClientRefused, Refused, ServerAway, is_worth_another_try
 from greenroom.client.events import (
     CaughtUp,
@@ -52,7 +55,6 @@ from greenroom.client.frames import (
     start_of,
     text_of,
 )
-from greenroom.client.ids import GivenId, keys_of, people_of, room_id_of
 from greenroom.client.outbox import Line
 from greenroom.client.pace import Pace
 from greenroom.client.presence import Changed
@@ -78,8 +80,9 @@ async def open_client(url: str, token: Token, *, device: str = "") -> AsyncItera
     """Keep a client connected to the server at *url* while the block lasts, and close the connection at its end.
 
     token: a credential, or an async function that is asked for one before each connection, and when one expires.
-    Raises: ClientRefused, and what the block raises.
+    Raises: ClientRefused, ValueError for what is no address, token or device, and what the block raises.
     """
+    url, token, device = door.address_of(url), door.token_of(token), door.device_of(device)
     failure: Exception | None = None
     has_left = trio.Event()
 
@@ -112,7 +115,7 @@ class Client:
     """See the top of this file. Made by `open_client`."""
 
     def __init__(self, url: str, token: Token, device: str, nursery: trio.Nursery) -> None:
-        self.url = url.rstrip("/")
+        self.url = url
         self.user_id = 0
         self.is_connected = False  # the server has let us in, and is not known to be gone
         self._device = device
@@ -125,8 +128,9 @@ class Client:
             self.url, token, on_frame=self._heard, on_lost=self._lost, is_awaiting=self._is_awaiting
         )
         self._pace = Pace()
-        self._asking = Asking(self._pace, self._write, nursery)
-        self._sending = Sending(self._pace, self._connection.write, self._tell, nursery)
+        ids = map("c{}".format, count(1))  # of every command, so that each answer is known by its id
+        self._asking = Asking(ids, self._pace, self._write, nursery)
+        self._sending = Sending(ids, self._pace, self._connection.write, self._tell, nursery)
         self._user_stream = UserStream(self.request, self._tell, nursery)
         self._watching = Watching(self._ask, nursery)
 
@@ -143,11 +147,11 @@ class Client:
 
     def pending(self, room_id: GivenId) -> list[Line]:
         """Those of one room, as they were said."""
-        return self._sending.outbox.of(room_id_of(room_id))
+        return self._sending.outbox.of(door.room_id_of(room_id))
 
     def here(self, room_id: GivenId) -> dict[int, Person] | None:
         """Who is in the room now, by id; None while nobody has told, or in rooms where nobody tells."""
-        room = self._rooms.get(room_id_of(room_id))
+        room = self._rooms.get(door.room_id_of(room_id))
         return dict(room.presence.people) if room is not None and room.presence.is_known else None
 
     async def join(self, room_id: GivenId, *, recent: int = 0) -> None:
@@ -155,7 +159,7 @@ class Client:
 
         Raises: Refused.
         """
-        room_id = room_id_of(room_id)
+        room_id, recent = door.room_id_of(room_id), door.count_of(recent, "recent")
         room = self._rooms.get(room_id)
         if room is None:
             if len(self._rooms) >= ROOMS_MAX:
@@ -169,7 +173,7 @@ class Client:
 
     def leave(self, room_id: GivenId) -> None:
         """Hear no more of the room; membership stays."""
-        room_id = room_id_of(room_id)
+        room_id = door.room_id_of(room_id)
         room = self._rooms.pop(room_id, None)
         if room is not None and not room.entered.is_set():
             room.refusal = Refused(_NOT_MEMBER, "the room was left")
@@ -182,10 +186,10 @@ class Client:
         """Say *body* in the room, now or when the server is back; its client id.
 
         client_id: of a line that an earlier client was given, and that may be stored or not. attachments: the keys of
-        its files, which were uploaded over HTTP. Raises: OutboxFull.
+        its files, which were uploaded over HTTP. Raises: OutboxFull; Refused, of a client id under which another line
+        of the room is pending.
         """
-        given_id = {} if client_id is None else {"client_id": client_id}
-        line = Line(room_id_of(room_id), body, **given_id, attachments=keys_of(attachments))
+        line = door.line_of(room_id, body, client_id, attachments)
         self._sending.say(line)
         return line.client_id
 
@@ -196,12 +200,12 @@ class Client:
     def typing(self, room_id: GivenId, *, is_typing: bool) -> None:
         """Show others that we type; lost when there is no connection, and while the server asks to type less."""
         if self._pace.wait_seconds("typing", trio.current_time()) == 0:
-            self._write({"type": "typing", "room": room_id_of(room_id), "data": {"on": is_typing}})
+            self._write({"type": "typing", "room": door.room_id_of(room_id), "data": {"on": is_typing}})
 
     def read(self, room_id: GivenId, seq: int) -> None:
         """Move our marker; lost when there is no connection."""
-        room_id = room_id_of(room_id)
-        self._asking.say(f"read {room_id}", {"type": "read", "room": room_id, "data": {"seq": seq}})
+        room_id, data = door.room_id_of(room_id), {"seq": door.count_of(seq, "seq")}
+        self._asking.say(f"read {room_id}", {"type": "read", "room": room_id, "data": data})
 
     async def watch(self, people: Iterable[GivenId]) -> list[int] | None:
         """Be told how these are, wherever they are, and nobody else by name; nobody at all where there are none.
@@ -209,7 +213,7 @@ class Client:
         At most 200. Waits for the server, and is asked again on each connection. What is told are `Watched`. Answers
         with the ids that the server refuses, None when a later call has taken this one's place. Raises: Refused.
         """
-        return await self._watching.watch(people_of(people))
+        return await self._watching.watch(door.people_of(people))
 
     async def request(self, kind: str, room_id: GivenId | None, data: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the server something over the socket; while it asks to slow down that waits.
@@ -218,7 +222,7 @@ class Client:
         """
         if kind == "pong":
             raise ValueError("pong has no answer: ask with ping")
-        return await self._ask(kind, None if room_id is None else room_id_of(room_id), data or {}, Reply())
+        return await self._ask(kind, None if room_id is None else door.room_id_of(room_id), data or {}, Reply())
 
     async def _ask(self, kind: str, room_id: int | None, data: dict[str, Any], reply: Reply) -> dict[str, Any]:
         room = {} if room_id is None else {"room": room_id}
@@ -226,14 +230,14 @@ class Client:
 
     async def history(self, room_id: GivenId, count: int, before: int | None = None) -> list[Said]:
         """The newest messages before a seq, oldest first. Raises: Refused, ServerAway."""
-        room_id = room_id_of(room_id)
+        room_id = door.room_id_of(room_id)
         data = {"limit": min(count, HISTORY_PAGE), **({} if before is None else {"before": before})}
         answer = await self.request("history", room_id, data)
         return [message for _, message in entries(room_id, answer, self.user_id) if isinstance(message, Said)]
 
     async def edit(self, room_id: GivenId, message_id: int, body: str) -> None:
         """Say something else in the place of what we have said; again is harmless. Raises: Refused, ServerAway."""
-        await self.request("edit", room_id, {"message": message_id, "body": body})
+        await self.request("edit", room_id, {"message": message_id, "body": door.body_of(body)})
 
     async def delete(self, room_id: GivenId, message_id: int) -> None:
         """Erase what we have said, or as an admin others. Raises: as `edit`."""
@@ -242,6 +246,7 @@ class Client:
     async def http(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """`data` of the answer to an HTTP request. Raises: Refused with the status, ServerAway."""
         token = self._connection.token or await self._connection.fresh_token()
+        self._connection.check_token()
         return await trio.to_thread.run_sync(ask, self.url, token, method, path, body, abandon_on_cancel=True)
 
     # -- connections --------------------------------------------------------------------------------------------
@@ -398,7 +403,7 @@ class Client:
     async def _tell(self, *events: Event) -> None:
         async with self._telling:  # first come, first served: what two tasks tell keeps its order
             for event in events:
-                if isinstance(event, Said) and event.is_own and (line := self._sending.outbox.find(event.client_id)):
+                if isinstance(event, Said) and event.is_own and (line := self._sending.copied(event)):
                     self._sending.finish(line)  # its ack was lost, or comes later
                     await self._told.send(Confirmed(line.room_id, line.client_id, event.seq))
                 await self._told.send(event)

@@ -20,6 +20,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
 from greenroom.client.backoff import move_seconds, retry_seconds
+from greenroom.client.door import Token, is_showable
 from greenroom.client.errors import ClientRefused
 from greenroom.client.requests import why_rejected
 
@@ -30,12 +31,11 @@ CLOSE_SECONDS_MAX: Final = 2.0
 SILENCE_SECONDS_DEFAULT: Final = 40.0
 EXPECTED_SECONDS_MAX: Final = 10.0  # away for so long after the server has asked for it, nobody needs to be told
 _TICK_SECONDS: Final = 0.5
+_UNAUTHENTICATED: Final = 4001
 _TOKEN_EXPIRED: Final = 4002
 _DRAINING: Final = 4200
 _RESTARTS: Final = (1012, _DRAINING)  # with which a server closes that is, or will be, elsewhere or anew
 _ABNORMAL: Final = 1006  # no close frame came: RFC 6455 section 7.4.1
-
-Token = str | Callable[[], Awaitable[str]]
 
 
 class OnLost(Protocol):
@@ -102,10 +102,16 @@ class Connection:
         return self._frames is not None
 
     async def fresh_token(self) -> str:
-        """A token as it is now. Raises what `token` raises."""
+        """A token as it is now, of whatever kind. Raises what `token` raises."""
         if self._ask_token is not None:
             self.token = await self._ask_token()
         return self.token
+
+    def check_token(self) -> None:
+        """The server would say the same of what cannot be shown to it. Raises: ClientRefused."""
+        if not is_showable(self.token):
+            what = "the token is no text, empty, or has characters that none has, such as a line break at its end"
+            raise ClientRefused(_UNAUTHENTICATED, what)
 
     def live(self) -> None:
         """The session has caught up: the next failure waits little again."""
@@ -169,6 +175,7 @@ class Connection:
         with trio.move_on_after(CONNECT_SECONDS_MAX) as self._scope:
             try:
                 await self.fresh_token()
+                self.check_token()
             except ClientRefused:
                 raise
             except Exception as fault:  # theirs: it may go well next time

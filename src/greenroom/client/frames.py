@@ -11,8 +11,8 @@ Frame = dict[str, Any]
 
 
 def text_of(command: Frame) -> str:
-    """A command as it goes out."""
-    text = json.dumps(command, ensure_ascii=False, separators=(",", ":"))
+    """A command as it goes out. Raises: TypeError, ValueError for what no JSON can hold."""
+    text = json.dumps(command, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, which no frame can carry: the server says what is wrong with it

@@ -3,12 +3,12 @@
 What is decided stands in outbox.py. While the server asks to slow down, lines wait there.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import trio
 
-from greenroom.client.events import Confirmed, Delayed, Event, Undelivered
+from greenroom.client.events import Confirmed, Delayed, Event, Said, Undelivered
 from greenroom.client.frames import text_of
 from greenroom.client.outbox import Line, Outbox
 from greenroom.client.pace import Pace
@@ -19,13 +19,18 @@ _FRAME_TOO_BIG: Final = 1003
 
 
 class Sending:
-    """write: a frame, for the connection of now. tell: events, in order."""
+    """ids: of commands. write: a frame, for the connection of now. tell: events, in order."""
 
     def __init__(
-        self, pace: Pace, write: Callable[[str], None], tell: Callable[..., Awaitable[None]], nursery: trio.Nursery
+        self,
+        ids: Iterator[str],
+        pace: Pace,
+        write: Callable[[str], None],
+        tell: Callable[..., Awaitable[None]],
+        nursery: trio.Nursery,
     ) -> None:
         self.frame_bytes_max = _FRAME_BYTES_MAX
-        self.outbox = Outbox()
+        self.outbox = Outbox(ids)
         self._pace = pace
         self._write = write
         self._tell: Callable[[Event], Awaitable[None]] = tell
@@ -35,7 +40,7 @@ class Sending:
         self._emptied = trio.Event()
 
     def say(self, line: Line) -> None:
-        """Keep a line until it is settled. Raises: OutboxFull."""
+        """Keep a line until it is settled. Raises: OutboxFull, Refused."""
         self.outbox.put(line)
         self._next()
 
@@ -59,7 +64,7 @@ class Sending:
 
     async def answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> bool:
         """An `ack` or an `error` has come: whether it is about one of these."""
-        line = self.outbox.find(command_id)
+        line = self.outbox.sent(command_id)
         if line is None:
             return False
         if not is_error:
@@ -74,6 +79,12 @@ class Sending:
         else:
             await self._undelivered(line, data["code"], data.get("message") or data["error"])
         return True
+
+    def copied(self, said: Said) -> Line | None:
+        """The line that this message of ours is; of another one under its client id the server says what it is."""
+        line = self.outbox.find(said.room_id, said.client_id)
+        is_changed = said.is_deleted or said.edited_at_ms is not None
+        return line if line is not None and (is_changed or said.body == line.body) else None
 
     def finish(self, line: Line) -> None:
         """The line is settled; who calls this tells how."""
@@ -94,10 +105,10 @@ class Sending:
             self._is_waiting = True
             self._nursery.start_soon(self._next_after, seconds)
             return
-        for line in self.outbox.start():
+        for command_id, line in self.outbox.start():
             files = {"attachments": list(line.attachments)} if line.attachments else {}
-            data = {"body": line.body, **files}
-            text = text_of({"type": "send", "id": line.client_id, "room": line.room_id, "data": data})
+            data = {"body": line.body, "clientId": line.client_id, **files}
+            text = text_of({"type": "send", "id": command_id, "room": line.room_id, "data": data})
             if len(text.encode()) > self.frame_bytes_max:
                 self._nursery.start_soon(self.too_big, line)
             else:
@@ -109,7 +120,7 @@ class Sending:
         self._next()
 
     async def _undelivered(self, line: Line, code: int, why: str) -> None:
-        if self.outbox.find(line.client_id) is not None:
+        if self.outbox.find(line.room_id, line.client_id) is line:
             self.finish(line)
             await self._tell(Undelivered(line.room_id, line.client_id, line.body, code, why, line.attachments))
 

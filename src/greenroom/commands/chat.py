@@ -82,6 +82,7 @@ def chat(
     address = _address_of(url) if url else _address(settings)
     if address is None:
         raise stop(f"--url is {url!r}: an address such as http://127.0.0.1:8787 is needed", TOLD_WRONGLY)
+    token = token.strip()  # of a file, or of what was pasted
     if token and not re.fullmatch(r"[!-~]+", token):
         raise stop("--token is not one: what `greenroom token` prints is needed, without spaces", TOLD_WRONGLY)
     run_or_exit(_chat, address, token or _token(settings, user or _login()), room, new)

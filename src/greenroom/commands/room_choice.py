@@ -12,7 +12,7 @@ from typing import Any, Final
 import typer
 
 from greenroom.client import Client, Refused
-from greenroom.client.ids import room_id_of
+from greenroom.client.door import room_id_of
 from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed
 from greenroom.commands.screen import harmless
 
