@@ -3,7 +3,7 @@
     write ──▶ pending ──flush──▶ send() ──all taken──▶ nothing is held
                                    └─ the kernel is full ──▶ queue ──writable──▶ send() …
     queue over OUTBOX_BYTES_MAX, or its head older than OUTBOX_SECONDS_MAX ──▶ closed with 4201
-    all queues over their budget (`outboxes.py`) ──▶ whoever has taken nothing for longest, likewise
+    what all queues hold over its budget (`outboxes.py`) ──▶ whoever has taken nothing for longest, likewise
     closed while the kernel is full ──▶ its buffer is widened, so that it holds the last word also after we are gone
 
 `write` collects what one pass of the loop has for the socket, so that an ack and the messages of one commit are one
@@ -14,7 +14,7 @@ the queue is half full. Pings and pongs go ahead of whole frames that wait. Noth
 import secrets
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count, islice
 from typing import TYPE_CHECKING, Final, TypeGuard
 
@@ -314,6 +314,15 @@ class Connection:
     def unsent_bytes(self) -> int:
         """What waits for the peer, outside the kernel."""
         return self._queued_bytes + (sum(map(len, self.pending)) if self.pending else 0)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What the kernel did not take."""
+        return self._queued_bytes
+
+    def queued(self) -> Iterable[bytes | bytearray]:
+        """The same, frame by frame; not to be gone through while others run."""
+        return self._queue or ()
 
     def is_stuck(self, now: float) -> bool:
         """The peer has taken nothing for too long."""

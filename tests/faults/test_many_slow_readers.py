@@ -7,38 +7,47 @@ from wire import V1, Socket, open_sockets, wait_until
 from greenroom.http.ws import outboxes
 
 BUDGET = 1_000_000
+PEOPLE = range(1, 15)
+
+
+async def enter(nursery, house, rooms, protocol):
+    """The author and one who reads, in all rooms; and of each room one who does not."""
+    author, good = [await Socket.open(nursery, house, user) for user in PEOPLE[:2]]
+    for sock in (author, good):
+        await sock.start(*dict.fromkeys(rooms))
+    hostile = []
+    for user, room in zip(PEOPLE[2:], rooms, strict=True):
+        sock = await Socket.open(nursery, house, user, protocol=protocol, receive_buffer=4096)
+        await (sock.expect("connected") if protocol is None else sock.start(room))
+        sock.stop_reading()
+        hostile.append(sock)
+    return author, good, hostile
 
 
 @pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
 async def test_those_who_never_read_share_one_budget_and_who_reads_gets_everything(live_house, monkeypatch, protocol):
     monkeypatch.setattr(outboxes, "OUTBOXES_BYTES_MAX", BUDGET)
-    people = [*range(1, 15)]
-    await live_house.people(*people)
-    room, engine = await live_house.conversation(*people), live_house.house.engine
+    await live_house.people(*PEOPLE)
+    rooms = [await live_house.conversation(*PEOPLE[:2], user) for user in PEOPLE[2:]]  # nothing is said to two of them
+    engine = live_house.house.engine
     async with open_sockets() as nursery:
-        author, good = [await Socket.open(nursery, live_house, user) for user in (1, 2)]
-        for sock in (author, good):
-            await sock.start(room)
-        hostile = []
-        for user in people[2:]:
-            sock = await Socket.open(nursery, live_house, user, protocol=protocol, receive_buffer=4096)
-            await (sock.expect("connected") if protocol is None else sock.start(room))
-            sock.stop_reading()
-            hostile.append(sock)
+        author, good, hostile = await enter(nursery, live_house, rooms, protocol)
         peak = 0
-        for number in range(60):
-            assert (await author.ask("send", room, body=f"{number} ".ljust(5_000, "x")))["type"] == "ack"
-            peak = max(peak, engine.outboxes.bytes)
-        await good.expect("message", seq=60)
-        assert [event["seq"] for event in good.of("message")] == list(range(1, 61))
-        assert peak <= BUDGET + len(people) * 11_000, "but for one pass of the loop"
+        for number in range(30):
+            for room in rooms:
+                assert (await author.ask("send", room, body=f"{number} ".ljust(9_900, "x")))["type"] == "ack"
+                peak = max(peak, engine.outboxes.bytes)
+        for room in rooms:
+            await wait_until(lambda room=room: [seq for seq in range(1, 31) if seq not in seqs(good, room)])
+            assert seqs(good, room) == list(range(1, 31))
+        assert peak <= BUDGET + len(PEOPLE) * 11_000 * 2, "but for one pass of the loop"
         assert peak > BUDGET / 2
         code = 4201 if protocol else 1012
         await wait_until(lambda: not engine.statistics().closed.get(code) and "the end of a slow one")
         for sock in hostile:
             sock.read_again()
         for sock in hostile:
-            await wait_until(lambda one=sock: one.close_code is None and not caught_up(one, protocol) and "either")
+            await wait_until(lambda one=sock: one.close_code is None and not caught_up(one, protocol, 30) and "either")
         ended = [sock.close_code for sock in hostile if sock.close_code is not None]
         assert set(ended) == {code}
         assert len(ended) < len(hostile), "no more than there was need of"
@@ -47,5 +56,29 @@ async def test_those_who_never_read_share_one_budget_and_who_reads_gets_everythi
         assert (author.close_code, good.close_code) == (None, None)
 
 
-def caught_up(sock, protocol):
-    return len(sock.of("message" if protocol else "new_message")) == 60
+@pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+async def test_what_one_says_to_all_of_them_closes_nobody_while_it_fits(live_house, monkeypatch, protocol):
+    monkeypatch.setattr(outboxes, "OUTBOXES_BYTES_MAX", BUDGET)
+    await live_house.people(*PEOPLE)
+    room, engine = await live_house.conversation(*PEOPLE), live_house.house.engine
+    async with open_sockets() as nursery:
+        author, good, hostile = await enter(nursery, live_house, [room] * len(PEOPLE[2:]), protocol)
+        peak = 0
+        for number in range(60):
+            assert (await author.ask("send", room, body=f"{number} ".ljust(5_000, "x")))["type"] == "ack"
+            peak = max(peak, engine.outboxes.bytes)
+        assert peak > 2 * BUDGET
+        for sock in hostile:
+            sock.read_again()
+        for sock in hostile:
+            await wait_until(lambda one=sock: not caught_up(one, protocol, 60) and "what was said")
+        assert {sock.close_code for sock in (author, good, *hostile)} == {None}
+        assert engine.outboxes.bytes == 0
+
+
+def seqs(sock, room):
+    return [event["seq"] for event in sock.of("message") if event["room"] == room]
+
+
+def caught_up(sock, protocol, count):
+    return len(sock.of("message" if protocol else "new_message")) == count

@@ -1,4 +1,7 @@
-"""What waits for all peers together: one budget; when it is spent, who has taken nothing for longest is closed."""
+"""What waits for all peers together: one budget of bytes that exist; beyond it who took nothing for longest is closed.
+
+Of those, that is, who hold a share that is worth it. What many wait for exists once.
+"""
 
 import contextlib
 import math
@@ -62,9 +65,13 @@ class Peer:
         return self.connection.is_closing
 
     def waits(self, size):
-        """At least so many bytes wait for it."""
-        while self.connection.unsent_bytes < size:
-            self.connection.write_now(FRAME)
+        """At least so many bytes wait for it, and for nobody else, unless it is closed."""
+        while self.connection.unsent_bytes < size and not self.is_closed:
+            self.connection.write_now(FRAME[:1] + FRAME[1:])
+
+    def is_told(self, frame):
+        """As others are."""
+        self.connection.write_now(frame)
 
     async def read(self, size=10**7):
         with contextlib.suppress(BlockingIOError):
@@ -84,6 +91,26 @@ class Peer:
 
 def held(peers):
     return sum(peer.connection._queued_bytes for peer in peers)
+
+
+def existing(engine):
+    """The bytes of all frames that wait for somebody."""
+    frames = {id(frame): frame for one in engine.all_connections() for frame in one._queue or ()}
+    return sum(map(len, frames.values()))
+
+
+def news(count):
+    """Frames for everybody."""
+    return [FRAME[:1] + FRAME[1:] for _ in range(count)]
+
+
+async def until(condition):
+    """Wait for what a look brings about: one that was in vain rests before the next."""
+    for _ in range(5_000):
+        if condition():
+            return
+        await trio.sleep(0.001)
+    raise AssertionError("it does not come about in 5 s")
 
 
 @pytest.fixture
@@ -115,23 +142,94 @@ async def test_when_the_budget_is_spent_who_took_nothing_for_longest_is_closed_a
     assert engine.outboxes.bytes == 0
 
 
-async def test_one_who_holds_little_and_reads_nothing_goes_before_one_who_holds_much_and_reads(engine):
-    idle = [Peer(engine) for _ in range(20)]
-    for peer in idle:
-        peer.waits(5_000)
+async def test_one_who_holds_a_share_and_reads_nothing_goes_before_one_who_holds_more_and_reads(engine):
+    idle = [Peer(engine) for _ in range(4)]
     reader = Peer(engine)
-    for _ in range(60):
-        reader.waits(400_000)
+    for size in range(10_000, 300_000, 10_000):
+        reader.waits(170_000)
         await reader.read(30_000)
         for peer in idle:
-            if not peer.is_closed:
-                peer.connection.write(FRAME)
+            peer.waits(size)
         await wait_all_tasks_blocked()
-        assert engine.outboxes.bytes <= BUDGET
+        assert existing(engine) <= BUDGET
     assert not reader.is_closed
     assert any(peer.is_closed for peer in idle)
     await reader.read_all()
     assert bytes(reader.heard) == FRAME * (len(reader.heard) // len(FRAME))
+
+
+async def test_one_who_holds_less_than_a_share_is_not_closed_for_those_who_hold_more(engine):
+    little, much = [Peer(engine) for _ in range(20)], [Peer(engine) for _ in range(3)]
+    for peer in little:
+        peer.waits(1)
+    for peer in much:
+        peer.waits(140_000)
+    await wait_all_tasks_blocked()
+    assert not any(peer.is_closed for peer in (*little, *much))
+    much[2].waits(300_000)
+    await wait_all_tasks_blocked()
+    assert [peer.is_closed for peer in much] == [True, False, False]
+    assert not any(peer.is_closed for peer in little)
+
+
+async def test_what_many_wait_for_exists_once_and_closes_nobody(engine, autojump_clock):
+    bystander, crowd = Peer(engine), [Peer(engine) for _ in range(20)]
+    bystander.waits(20_000)
+    for _ in range(3):
+        for frame in news(5):
+            for peer in crowd:
+                peer.is_told(frame)
+            await wait_all_tasks_blocked()
+        await trio.sleep(1)
+    assert engine.outboxes.bytes > 4 * BUDGET
+    assert not engine.outboxes.is_crowded
+    assert not any(peer.is_closed for peer in (bystander, *crowd))
+    for peer in (bystander, *crowd):
+        await peer.read_all()
+        assert bytes(peer.heard) == FRAME * (len(peer.heard) // len(FRAME))
+    assert (engine.outboxes.bytes, engine.outboxes.is_crowded) == (0, False)
+
+
+async def test_behind_what_many_wait_for_a_flood_of_ones_own_is_bounded_as_ever(engine, autojump_clock):
+    crowd, flood = [Peer(engine) for _ in range(20)], [Peer(engine) for _ in range(5)]
+    for frame in news(10):
+        for peer in crowd:
+            peer.is_told(frame)
+    await until(lambda: not engine.outboxes.is_crowded)
+    for size in range(10_000, 300_000, 10_000):
+        for peer in flood:
+            peer.waits(size)
+        await until(lambda: existing(engine) <= BUDGET)
+    assert engine.outboxes.is_crowded
+    assert not any(peer.is_closed for peer in crowd), "to close one of them frees nothing"
+    assert 0 < sum(peer.is_closed for peer in flood) < len(flood)
+
+
+async def test_all_that_was_shared_is_taken_and_what_takes_its_place_is_counted(engine, autojump_clock):
+    crowd = [Peer(engine) for _ in range(20)]
+    for frame in news(10):
+        for peer in crowd:
+            peer.is_told(frame)
+    await until(lambda: not engine.outboxes.is_crowded)
+    for peer in crowd:
+        await peer.read_all()
+        peer.waits(30_000)
+        await until(lambda: existing(engine) <= BUDGET)
+    assert existing(engine) > BUDGET / 2
+    assert engine.outboxes.is_crowded
+
+
+async def test_a_look_at_what_exists_lets_others_have_the_loop(engine, monkeypatch):
+    monkeypatch.setattr(outboxes, "LOOK_SLICE_SECONDS_MAX", 0.0)
+    crowd = [Peer(engine) for _ in range(20)]
+    for frame in news(10):
+        for peer in crowd:
+            peer.is_told(frame)
+    passes = 0
+    while engine.outboxes.is_crowded:
+        await trio.lowlevel.checkpoint()
+        passes += 1
+    assert passes >= 20
 
 
 async def test_one_whose_last_word_is_not_taken_either_is_ended_before_others_are_closed(engine, monkeypatch):
@@ -164,7 +262,8 @@ async def test_whatever_befalls_them_the_sum_is_what_they_hold(engine, seed, num
             case "write":
                 peer.connection.write(FRAME[: chance.randint(1, 9_000)], chance.choice([CONTROL, DURABLE, EPHEMERAL]))
             case "now":
-                peer.connection.write_now(FRAME)
+                for other in (peer, *peers):
+                    other.connection.write_now(FRAME)
             case "ahead":
                 peer.connection.write_ahead(b"\x8a\x00")
             case "read":
@@ -175,7 +274,9 @@ async def test_whatever_befalls_them_the_sum_is_what_they_hold(engine, seed, num
                 peers.append(Peer(engine))
         await wait_all_tasks_blocked()
         open_ones = engine.all_connections()
-        assert engine.outboxes.bytes == sum(connection._queued_bytes for connection in open_ones) <= BUDGET
+        assert engine.outboxes.bytes == sum(connection._queued_bytes for connection in open_ones)
+        await until(lambda: existing(engine) <= BUDGET)
+        open_ones = engine.all_connections()
         assert set(engine.outboxes._waiting) == {one for one in open_ones if one._queued_bytes}
     for connection in engine.all_connections():
         connection.abort()
