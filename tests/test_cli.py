@@ -42,14 +42,16 @@ def data(open_folder: Path) -> Path:
 
 
 @pytest.fixture
-def run(data: Path, tmp_path: Path) -> Run:
-    """Run `greenroom` with a data directory of this test, in a folder that is no checkout."""
+def shell(data: Path, tmp_path: Path) -> Run:
+    """Run a line of bash, where `$PYTHON -m greenroom` has a data directory of this test, in a folder that is no
+    checkout."""
 
-    def greenroom(*arguments: str, **environment: str) -> Done:
+    def bash(line: str, *arguments: str, **environment: str) -> Done:
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        kept |= {"PYTHON": sys.executable, "GREENROOM_DATA_DIR": str(data), "COLUMNS": "200"}
         done = subprocess.run(
-            [sys.executable, "-m", "greenroom", *arguments],
-            env={**kept, "GREENROOM_DATA_DIR": str(data), "COLUMNS": "200", **environment},
+            ["bash", "-c", line, "bash", *arguments],
+            env={**kept, **environment},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -57,6 +59,16 @@ def run(data: Path, tmp_path: Path) -> Run:
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Done(done.returncode, done.stdout.strip(), done.stderr.strip())
+
+    return bash
+
+
+@pytest.fixture
+def run(shell: Run) -> Run:
+    """Run `greenroom`."""
+
+    def greenroom(*arguments: str, **environment: str) -> Done:
+        return shell('exec "$PYTHON" -m greenroom "$@"', *arguments, **environment)
 
     return greenroom
 
@@ -106,6 +118,32 @@ def test_the_version_is_told(run: Run):
 )
 def test_what_cannot_be_understood_ends_with_2(run: Run, arguments: list[str]):
     assert run(*arguments).code == 2
+
+
+@pytest.mark.parametrize(
+    ("redirection", "words"),
+    [
+        (">/dev/full", "greenroom: standard output cannot be written: No space left on device"),
+        (">&-", "greenroom: standard output cannot be written: Bad file descriptor"),
+        ("| true", ""),  # who reads leaves before anything is said
+    ],
+)
+@pytest.mark.parametrize("command", ["config", "token 17", "--help", "key list", "asyncapi"])
+def test_an_answer_that_cannot_be_written_ends_with_1_and_at_most_one_sentence(
+    shell: Run, command: str, redirection: str, words: str
+):
+    slowly = "sleep 0.3; " if redirection.startswith("|") else ""
+    done = shell(f"set -o pipefail; ({slowly}exec $PYTHON -m greenroom {command}) {redirection}")
+    assert (done.code, done.out, done.err) == (1, "", words)
+
+
+def test_without_standard_input_or_error_what_needs_neither_works(shell: Run):
+    assert shell("exec $PYTHON -m greenroom --version <&- 2>&-").out == "greenroom 0.1.0"
+    assert shell("exec $PYTHON -m greenroom chat --url nonsense 2>&-").code == 2
+    assert shell("exec $PYTHON -m greenroom chat --url nonsense 2>/dev/full").code == 2
+    assert shell("exec $PYTHON -m greenroom key list <&- 2>&-").code == 0
+    attached = shell("exec $PYTHON -m greenroom attach <&-")
+    assert (attached.code, attached.err[:35]) == (2, "greenroom: standard input is closed")
 
 
 def test_bytes_that_are_no_text_are_refused_wherever_they_stand(run: Run):

@@ -9,15 +9,31 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    # Python hands bytes that are no UTF-8 over as lone surrogates, which nothing can store, sign or show.
-    if any("\ud800" <= character <= "\udfff" for argument in sys.argv for character in argument):
-        sys.exit(_told_wrongly("an argument is not valid UTF-8: give it in UTF-8"))
     try:
-        from greenroom.commands.app import app  # not above: Ctrl-C may come while all of this is read
+        from greenroom.commands import outlet, standard_output  # not above: Ctrl-C may come while all of this is read
 
-        app()
+        standard_output.hold_descriptors()
+        sys.stderr = outlet.Outlet(outlet.STANDARD_ERROR)  # where nobody hears a sentence the exit code is left to tell
+        sys.stderr.reconfigure(line_buffering=True)
+        # Python hands bytes that are no UTF-8 over as lone surrogates, which nothing can store, sign or show.
+        if any("\ud800" <= character <= "\udfff" for argument in sys.argv for character in argument):
+            sys.exit(_told_wrongly("an argument is not valid UTF-8: give it in UTF-8"))
+        sys.stdout = standard_output.StandardOutput()
+        try:
+            _run()
+        except standard_output.OutputLost as lost:
+            sys.exit(standard_output.give_up(lost))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _run() -> None:
+    from greenroom.commands.app import app
+
+    try:
+        app()
+    finally:
+        sys.stdout.flush()
 
 
 def _told_wrongly(message: str) -> int:

@@ -1,6 +1,7 @@
 """Real processes of the command line, and one way to wait for what they print."""
 
 import os
+import pty
 import re
 import shutil
 import signal
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,20 +30,27 @@ def _heed_hangup() -> None:
 
 
 class Process:
-    """One `greenroom …`, with what it has printed so far. Both outputs go into one text."""
+    """One `greenroom …`, with what it has printed so far. Both outputs go into one text.
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path) -> None:
+    is_typed: what comes in is a terminal, else a pipe.
+    """
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path, *, is_typed: bool = False) -> None:
+        ours, theirs = pty.openpty() if is_typed else (-1, subprocess.PIPE)
+        self._is_typed = is_typed
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "greenroom", *arguments],
             env=environment,
             cwd=cwd,
-            stdin=subprocess.PIPE,
+            stdin=theirs,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,  # Ctrl-C of who runs the tests is not theirs
             preexec_fn=_heed_hangup,
         )
+        if is_typed:
+            os.close(theirs)
+        self._input = os.fdopen(ours, "wb", buffering=0) if is_typed else self.popen.stdin
         self.text = ""
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -52,7 +60,7 @@ class Process:
         assert self.popen.stdout is not None
         for line in self.popen.stdout:
             with self._changed:
-                self.text += line
+                self.text += line.decode()
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
@@ -75,13 +83,17 @@ class Process:
         os.close(nothing)
 
     def type(self, line: str) -> None:
-        assert self.popen.stdin is not None
-        self.popen.stdin.write(line + "\n")
-        self.popen.stdin.flush()
+        self.write(line.encode() + b"\n")
+
+    def write(self, data: bytes) -> None:
+        self._input.write(data)
+        self._input.flush()
 
     def end_input(self) -> None:
-        assert self.popen.stdin is not None
-        self.popen.stdin.close()
+        if self._is_typed:
+            self.write(b"\x04")
+        else:
+            self._input.close()
 
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
@@ -98,6 +110,49 @@ class Process:
         self.popen.wait()
 
 
+class Terminal:
+    """A command in a terminal of 24 lines of 100 columns. text: all that it has shown."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        self._ours, theirs = pty.openpty()
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "greenroom", *arguments],
+            env={**environment, "TERM": "xterm", "LINES": "24", "COLUMNS": "100"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.text = ""
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with suppress(OSError):  # how a terminal tells that nobody is at the other end
+            while data := os.read(self._ours, 4096):
+                with self._changed:
+                    self.text += data.decode(errors="replace")
+                    self._changed.notify_all()
+
+    def wait_for(self, pattern: str, count: int = 1) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
+        with self._changed:
+            while len(re.findall(pattern, self.text)) < count:
+                left = deadline - time.monotonic()
+                assert left > 0, f"{pattern!r} not {count} times in:\n{self.text}"
+                self._changed.wait(left)
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def ended(self) -> int:
+        code = self.popen.wait(WAIT_SECONDS_MAX)
+        self._reader.join(WAIT_SECONDS_MAX)
+        return code
+
+
 class Greenroom:
     """The command line of one test, with one data directory."""
 
@@ -107,13 +162,27 @@ class Greenroom:
         self._cwd = cwd
         self._processes: list[Process] = []
 
-    def start(self, *arguments: str, **settings: str) -> Process:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        environment = {**kept, "GREENROOM_DATA_DIR": str(self.data), "PORT": str(self.port), "LOG_LEVEL": "warning"}
-        environment |= {"PYTHONUNBUFFERED": "1", "MESSAGES_PER_MINUTE": "0"}
-        process = Process([*arguments], {**environment, **settings}, self._cwd)
+    def start(self, *arguments: str, is_typed: bool = False, **settings: str) -> Process:
+        process = Process([*arguments], {**self.environment, **settings}, self._cwd, is_typed=is_typed)
         self._processes.append(process)
         return process
+
+    @contextmanager
+    def terminal(self, *arguments: str) -> Iterator[Terminal]:
+        shown = Terminal([*arguments], self.environment)
+        try:
+            yield shown
+        finally:
+            if shown.popen.poll() is None:
+                shown.popen.kill()
+                shown.popen.wait()
+            os.close(shown._ours)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        kept |= {"GREENROOM_DATA_DIR": str(self.data), "PORT": str(self.port), "LOG_LEVEL": "warning"}
+        return {**kept, "PYTHONUNBUFFERED": "1", "MESSAGES_PER_MINUTE": "0"}
 
     def serve(self, **settings: str) -> Process:
         """A server that answers; later ones get the same port."""

@@ -16,9 +16,9 @@ def chat_lines(text: str) -> list[str]:
 
 def open_chats(greenroom, first: str, second: str):
     """Two people in one new room."""
-    one = greenroom.start("chat", "--user", first, "--new", "Lobby")
-    one.wait_for("in Lobby")
-    two = greenroom.start("chat", "--user", second, "Lobby")
+    one = greenroom.start("chat", "--user", first, "--new", "Lobby", is_typed=True)
+    one.wait_for("in Lobby; /help")
+    two = greenroom.start("chat", "--user", second, "Lobby", is_typed=True)
     two.wait_for("in Lobby")
     return one, two
 
@@ -41,6 +41,68 @@ def test_two_people_talk_and_see_each_other_come_and_go(greenroom):
     alice.end_input()
     assert alice.ended() == 0
     assert chat_lines(alice.text) == ["alice: hello", "bob: /etc is a folder"]
+
+
+def test_what_comes_through_a_pipe_is_said_as_it_is(greenroom):
+    greenroom.serve()
+    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    alice.wait_for("in Lobby$")
+    alice.write(b"first\n\x04")
+    alice.wait_for("alice: first$")  # it was read, and what follows is read after it
+    lines = ["second", "keep \x15gone", "ab\bc", "word1 word2\x17", "\x1b[31mred", "/quit", "//etc", "/etc", "  "]
+    lines += ["👨‍👩 می‌خ a\u00a0b\tc\u2028d", "x\ry", "last"]
+    alice.write("\n\r\n".join(lines).encode())
+    alice.end_input()
+    assert alice.ended() == 0, alice.text
+    assert said_in(greenroom, "alice") == ["first", "\x04second", *lines[1:]]
+    assert "👨‍👩 می‌خ a\u00a0b c" in alice.text
+
+
+@pytest.mark.parametrize(
+    ("data", "said", "words"),
+    [
+        (b"one\ncaf\xe9\nthree\n", ["one", "three"], "1 line was not delivered: line 2: it is not valid UTF-8"),
+        (b"one\n" + b"x" * 200_000 + b"\nthree\n", ["one", "three"], "line 2: it is longer than 131,072 bytes"),
+        (
+            b"one\nnu\0l\n" + b"x" * 10_001 + b"\n",
+            ["one"],
+            "2 lines were not delivered: a string holds the character NUL",
+        ),
+    ],
+)
+def test_a_line_of_a_pipe_that_cannot_be_said_is_told_and_the_others_are_said(greenroom, data, said, words):
+    greenroom.serve()
+    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    alice.write(data)
+    alice.end_input()
+    assert alice.ended() == 1, alice.text
+    assert words in alice.text
+    assert said_in(greenroom, "alice") == said
+
+
+def said_in(greenroom, user: str) -> list[str]:
+    """What is stored in the one room there is."""
+    token = token_of(greenroom, user)
+    (room,) = ask(greenroom, token, "GET", "/api/conversations")["conversations"]
+    answer = ask(greenroom, token, "GET", f"/api/conversations/{room['id']}/messages?after_seq=0")
+    return [message["content"] for message in answer["messages"]]
+
+
+def token_of(greenroom, user: str) -> str:
+    shown = greenroom.start("token", user)
+    assert shown.ended() == 0
+    return str(shown.text.split()[-1])
+
+
+def test_what_joins_characters_is_kept_where_somebody_types(greenroom):
+    greenroom.serve()
+    with greenroom.terminal("chat", "--user", "alice", "--new", "Lobby") as alice:
+        alice.wait_for("in Lobby; /help")
+        alice.type("👨‍👩 می‌خ a\u00a0b\u2028\n")
+        alice.wait_for("alice: 👨‍👩 می‌خ a\u00a0b")
+        alice.type("\x04")
+        assert alice.ended() == 0
+    assert said_in(greenroom, "alice") == ["👨‍👩 می‌خ a\u00a0b\u2028"]
 
 
 def test_ctrl_c_leaves_in_order(greenroom):
@@ -176,9 +238,7 @@ def test_the_files_of_a_message_are_shown(greenroom):
 
 def say_with_a_file(greenroom, user: str, content: str) -> str:
     """Over HTTP, in the one room there is; the key of the file."""
-    shown = greenroom.start("token", user)
-    assert shown.ended() == 0
-    token = shown.text.split()[-1]
+    token = token_of(greenroom, user)
     (room,) = ask(greenroom, token, "GET", "/api/conversations")["conversations"]
     head = '--b\r\nContent-Disposition: form-data; name="file"; filename="a.pdf"\r\n\r\n'
     form = f"{head}%PDF-1.7\nabc\r\n--b--\r\n".encode()

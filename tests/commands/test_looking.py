@@ -1,77 +1,12 @@
 """`greenroom tree, top, trace, attach`: real processes, a real server, pipes and a real terminal."""
 
 import json
-import os
-import pty
-import re
 import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
 import pytest
 
 SECONDS_MAX = 30.0
 SAY = "import structlog; structlog.get_logger().warning('attached', by="
-
-
-class Terminal:
-    """A command in a terminal of 24 lines of 100 columns. text: all that it has shown."""
-
-    def __init__(self, greenroom, *arguments: str) -> None:
-        self._ours, theirs = pty.openpty()
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "greenroom", *arguments],
-            env={**kept, "GREENROOM_DATA_DIR": str(greenroom.data), "TERM": "xterm", "LINES": "24", "COLUMNS": "100"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        self.text = ""
-        self._changed = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        with suppress(OSError):  # how a terminal tells that nobody is at the other end
-            while data := os.read(self._ours, 4096):
-                with self._changed:
-                    self.text += data.decode(errors="replace")
-                    self._changed.notify_all()
-
-    def wait_for(self, pattern: str, count: int = 1) -> None:
-        deadline = time.monotonic() + SECONDS_MAX
-        with self._changed:
-            while len(re.findall(pattern, self.text)) < count:
-                left = deadline - time.monotonic()
-                assert left > 0, f"{pattern!r} not {count} times in:\n{self.text}"
-                self._changed.wait(left)
-
-    def type(self, text: str) -> None:
-        os.write(self._ours, text.encode())
-
-    def ended(self) -> int:
-        code = self.popen.wait(SECONDS_MAX)
-        self._reader.join(SECONDS_MAX)
-        return code
-
-
-@contextmanager
-def terminal(greenroom, *arguments: str) -> Iterator[Terminal]:
-    shown = Terminal(greenroom, *arguments)
-    try:
-        yield shown
-    finally:
-        if shown.popen.poll() is None:
-            shown.popen.kill()
-            shown.popen.wait()
-        os.close(shown._ours)
 
 
 def said(greenroom, *arguments: str) -> str:
@@ -150,7 +85,7 @@ def test_python_can_be_typed_into_a_server_in_development_and_harms_it_not(green
     assert "SyntaxError" in attach.text
     assert "SystemExit: 3" in attach.text
 
-    with terminal(greenroom, "attach") as shown:  # with a prompt, a history, and Ctrl-C for what takes too long
+    with greenroom.terminal("attach") as shown:  # with a prompt, a history, and Ctrl-C for what takes too long
         shown.wait_for(r">>> ")
         shown.type(f"{SAY} 'first'); await trio.sleep_forever()\n")
         server.wait_for(r"attached.*first")
@@ -163,7 +98,7 @@ def test_python_can_be_typed_into_a_server_in_development_and_harms_it_not(green
         shown.type("\x04")
         assert shown.ended() == 0
 
-    with terminal(greenroom, "attach") as shown:  # one that is killed in the middle
+    with greenroom.terminal("attach") as shown:  # one that is killed in the middle
         shown.wait_for(r">>> ")
         shown.type(f"{SAY} 'second'); await trio.sleep_forever()\n")
         server.wait_for(r"attached.*second")
@@ -183,13 +118,13 @@ def test_python_can_be_typed_into_a_server_in_development_and_harms_it_not(green
 
 def test_top_refreshes_in_place_and_ctrl_c_gives_the_terminal_back(greenroom):
     server = greenroom.serve()
-    with terminal(greenroom, "top", "--seconds", "0.1") as shown:
+    with greenroom.terminal("top", "--seconds", "0.1") as shown:
         shown.wait_for(r"by busy, over", count=3)
         shown.popen.send_signal(signal.SIGINT)
         assert shown.ended() == 0
         assert shown.text.startswith("\x1b[?1049h\x1b[?25l")
         assert shown.text.endswith("\x1b[?25h\x1b[?1049l")
-    with terminal(greenroom, "top", "--seconds", "0.1") as shown:
+    with greenroom.terminal("top", "--seconds", "0.1") as shown:
         shown.wait_for(r"by busy, over")
         server.kill()
         assert shown.ended() == 1

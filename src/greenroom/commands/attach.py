@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import typer
 
+from greenroom.commands.failure import TOLD_WRONGLY, stop
 from greenroom.commands.running import running_or_exit
 from greenroom.control.client import Running
 from greenroom.control.errors import Refused
@@ -19,6 +20,8 @@ LEAVING = ("exit", "quit", "exit()", "quit()")
 
 def attach() -> None:
     """Type Python into the running server, in development. The lines may also come through a pipe."""
+    if sys.stdin is None:
+        raise stop("standard input is closed: what is to be run comes from there", TOLD_WRONGLY)
     with running_or_exit() as running:
         running.ask("attach", source="")  # whether it may be
         attached = _Attached(running)

@@ -1,9 +1,11 @@
 """`greenroom chat`: join a room from a terminal and talk.
 
-What is shown of the room is what the server has stored, one's own lines too: a line that is typed while the server is
-away is kept, sent when it is back, and shown then. In a terminal the end of the input, /quit and Ctrl-C leave in order:
-lines that are still on their way get LEAVE_SECONDS_MAX. Through a pipe all lines are said and shown, and what was there
-before is, too, unless the server is given up: parting.py.
+What is shown of the room is what the server has stored, one's own lines too: a line that is said while the server is
+away is kept, sent when it is back, and shown then.
+
+Who types has commands, which begin with /. In a terminal the end of the input, /quit and Ctrl-C leave in order: lines
+that are still on their way get LEAVE_SECONDS_MAX. What comes through a pipe is said as it is, line by line; all of it
+is said and shown, and what was there before is, too, unless the server is given up: parting.py.
 
 Exit codes: 0 left; 1 the server refuses us or is not there, or lines were not delivered; 2 told wrongly.
 """
@@ -42,6 +44,7 @@ from greenroom.client.outbox import LINES_MAX
 from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed, run_or_exit, settings_or_exit, stop
 from greenroom.commands.message_lines import line_of_change, lines_of
 from greenroom.commands.parting import SILENCE_SECONDS_MAX, Parting
+from greenroom.commands.piped_lines import BadLine
 from greenroom.commands.room_choice import choose_room, title_of
 from greenroom.commands.screen import Screen, open_screen
 from greenroom.compose_storage import data_directory, signing_secret
@@ -71,7 +74,7 @@ def chat(
     url: Annotated[str, typer.Option("--url", help="The server; else that of HOST and PORT.")] = "",
     new: Annotated[str, typer.Option("--new", help="Make an open room of this title, and join it.")] = "",
 ) -> None:
-    """Join a room and talk. Lines come from the keyboard, or from a pipe.
+    """Join a room and talk. Lines come from the keyboard, or from a pipe, of which every line is said as it is.
 
     Without --token one is made as by `greenroom token`, which the server believes when it has the same JWT_SECRET or
     data directory: start both in the same folder.
@@ -177,6 +180,7 @@ class Chat:
         self._shown: dict[int, Said] = {}  # by seq, the newest
         self._typed_at = float("-inf")
         self._undelivered = 0
+        self._why_undelivered = ""  # the first
         self._was_cut = False  # and this was shown
 
     async def run(self) -> None:
@@ -213,8 +217,10 @@ class Chat:
     def _raise_what_is_missing(self) -> None:
         undelivered = self._client.unsent + self._undelivered
         if undelivered:
-            why = ": the server did not take them in time" if self._is_patient and self._client.unsent else ""
-            raise CommandFailed(f"{undelivered} line{'s were' if undelivered > 1 else ' was'} not delivered{why}")
+            is_late = self._is_patient and self._client.unsent
+            why = self._why_undelivered or ("the server did not take them in time" if is_late else "")
+            lines = f"{undelivered} line{'s were' if undelivered > 1 else ' was'}"
+            raise CommandFailed(f"{lines} not delivered{why and f': {why}'}")
         if self._is_patient and not self._parting.is_room_shown:
             raise CommandFailed(f"{self._title} was not shown: the server did not tell in time what was said there")
 
@@ -223,16 +229,18 @@ class Chat:
     async def _talk(self) -> None:
         await self._join()
         self._screen.on_typing = self._show_typing
-        self._tell(f"in {self._title}; /help tells what else can be typed")
+        self._tell(f"in {self._title}{'; /help tells what else can be typed' if self._screen.is_typed else ''}")
         async for line in self._screen.lines():
-            if line.startswith("/") and not line.startswith("//"):
+            if isinstance(line, BadLine):
+                self._not_delivered(f"line {line.number}: {line.why}", f"not sent: line {line.number} ({line.why})")
+            elif self._screen.is_typed and line.startswith("/") and not line.startswith("//"):
                 if line.split()[0] in ("/quit", "/exit", "/q"):
                     return
                 await self._command(*line.split())
-            elif line.strip():
+            elif line.strip() or not self._screen.is_typed:
                 if self._is_patient and not await self._parting.wait(self._has_place):
                     return
-                self._say(line.removeprefix("/") if line.startswith("//") else line)
+                self._say(line[1:] if self._screen.is_typed and line.startswith("//") else line)
 
     async def _join(self) -> None:
         try:
@@ -252,8 +260,7 @@ class Chat:
         try:
             self._parting.said(self._client.send(self._room_id, line))
         except OutboxFull as full:
-            self._undelivered += 1
-            self._tell(f"not sent: {line} ({full})")
+            self._not_delivered(str(full), f"not sent: {line} ({full})")
         if not self._client.is_connected:
             self._tell(f"kept until the server is back ({self._client.unsent})")
 
@@ -319,8 +326,7 @@ class Chat:
             case Replaced():
                 self._tell("the log of this room was replaced: it begins anew")
             case Undelivered():
-                self._undelivered += 1
-                self._tell(f"not sent: {event.body} ({event.why})")
+                self._not_delivered(event.why, f"not sent: {event.body} ({event.why})")
             case RoomRefused():
                 self._tell(f"out of the room: {event.why}")
 
@@ -342,6 +348,11 @@ class Chat:
                 self._shown.pop(next(iter(self._shown)))
         elif (said := self._shown.get(event.of)) is not None:
             self._screen.show(line_of_change(said, event))
+
+    def _not_delivered(self, why: str, text: str) -> None:
+        self._undelivered += 1
+        self._why_undelivered = self._why_undelivered or why
+        self._tell(text)
 
     def _tell(self, text: str) -> None:
         self._screen.show(f"-- {text}")

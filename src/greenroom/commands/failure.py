@@ -9,6 +9,7 @@ from typing import TypeVar
 import trio
 import typer
 
+from greenroom.commands.standard_output import OutputLost
 from greenroom.runtime import StorageUnavailable
 from greenroom.secret_file import SecretUnusable
 from greenroom.settings import Settings, SettingsError, load_settings
@@ -53,6 +54,8 @@ def run_or_exit(fn: Callable[..., Awaitable[T]], *args: object) -> T:
         return trio.run(fn, *args)
     except BaseException as fault:
         known = _only(fault)
+        if isinstance(known, OutputLost):  # every task that writes meets it
+            raise known from None
         if isinstance(known, CommandFailed):
             raise stop(str(known), known.code) from None
         if isinstance(known, KeyboardInterrupt):
@@ -83,6 +86,8 @@ def _sentence(fault: BaseException, settings: Settings | None) -> str | None:
 
 
 def _only(fault: BaseException) -> BaseException:
+    if isinstance(fault, BaseExceptionGroup) and fault.split(OutputLost)[1] is None:
+        return _only(fault.exceptions[0])
     while isinstance(fault, BaseExceptionGroup) and len(fault.exceptions) == 1:
         fault = fault.exceptions[0]
     return fault

@@ -1,11 +1,12 @@
 """One line of text as it is typed, in a terminal that does not echo. Pure: bytes in, finished lines out.
 
-Just enough for a chat: printable characters, backspace, Ctrl-U (all), Ctrl-W (a word), return. Ctrl-D on an empty line
-is the end. Keys that send a sequence (arrows) are passed over.
+Just enough for a chat: characters that are no controls (what joins emoji or letters is kept), backspace, Ctrl-U (all),
+Ctrl-W (a word), return. Ctrl-D on an empty line is the end. Keys that send a sequence (arrows) are passed over.
 """
 
 import codecs
 import re
+import unicodedata
 from typing import Final
 
 CHARACTERS_MAX: Final = 20_000  # more than a message may have, so that the server says so
@@ -43,5 +44,5 @@ class LineEditor:
             self.text += " " if self.text else ""
         elif character == "\x04":
             self.is_at_end = self.is_at_end or not self.text
-        elif character.isprintable() and len(self.text) < CHARACTERS_MAX:
+        elif unicodedata.category(character) != "Cc" and len(self.text) < CHARACTERS_MAX:
             self.text += character

@@ -1,7 +1,8 @@
 """Standard input and output of a chat: a terminal, where what is typed stays below what is shown, or plain pipes.
 
 In a terminal the characters are taken one by one (no echo, no line buffer), drawn by us after each line that is shown,
-and the terminal is put back at the end. Through pipes lines come in and lines go out.
+and the terminal is put back at the end. Through pipes lines come in as they are (piped_lines.py) and lines go out; also
+where only one of the two is a terminal.
 """
 
 import os
@@ -11,20 +12,28 @@ import tty
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
+from unicodedata import category
 
 import trio
 
+from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed
 from greenroom.commands.line_editor import LineEditor
+from greenroom.commands.piped_lines import BadLine, PipedLines
 
 READ_BYTES: Final = 65_536
 PROMPT: Final = "> "
+_KEPT: Final = "\n\u200c\u200d"  # the joiners: of letters (not) and of emoji
 
 
 class Screen:
-    """Made by `open_screen`. on_typing: told whether something is typed, at each key in a terminal."""
+    """Made by `open_screen`. on_typing: told whether something is typed, at each key in a terminal.
 
-    def __init__(self, is_terminal: bool) -> None:
+    is_terminal: both are one. is_typed: somebody types what comes in, whatever becomes of what goes out.
+    """
+
+    def __init__(self, is_terminal: bool, is_typed: bool) -> None:
         self.is_terminal = is_terminal
+        self.is_typed = is_typed
         self.on_typing: Callable[[bool], None] = lambda _: None
         self._editor = LineEditor()
 
@@ -37,25 +46,27 @@ class Screen:
         else:
             self._write(f"{lines}\n")
 
-    async def lines(self) -> AsyncIterator[str]:
-        """Every line that is typed, until the end of the input."""
-        if self.is_terminal:
-            self._draw()
+    async def lines(self) -> AsyncIterator[str | BadLine]:
+        """Every line that comes in, until the end of the input. Raises: CommandFailed."""
+        async for line in self._typed_lines() if self.is_terminal else _piped_lines():
+            yield line
+
+    async def _typed_lines(self) -> AsyncIterator[str]:
+        self._draw()
         while not self._editor.is_at_end:
             data = await _read()
-            finished = self._editor.feed(data or b"")
+            finished = self._editor.feed(data)
             if not data:
                 finished += [self._editor.text] if self._editor.text else []
                 self._editor.is_at_end = True
-            if self.is_terminal:
-                self._draw()
-                self.on_typing(bool(self._editor.text))
+            self._draw()
+            self.on_typing(bool(self._editor.text))
             for line in finished:
                 yield line
 
     def _draw(self) -> None:
         columns = max(20, os.get_terminal_size(sys.stdout.fileno()).columns) - len(PROMPT) - 1
-        self._write(f"\r\x1b[K{PROMPT}{self._editor.text[-columns:]}")
+        self._write(f"\r\x1b[K{PROMPT}{harmless(self._editor.text)[-columns:]}")
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)
@@ -65,14 +76,17 @@ class Screen:
 @contextmanager
 def open_screen() -> Iterator[Screen]:
     """The screen; a terminal is put back as it was."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        yield Screen(is_terminal=False)
+    if sys.stdin is None:
+        raise CommandFailed("standard input is closed: what is to be said comes from there", TOLD_WRONGLY)
+    is_typed = sys.stdin.isatty()
+    if not (is_typed and sys.stdout.isatty()):
+        yield Screen(is_terminal=False, is_typed=is_typed)
         return
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
         tty.setcbreak(descriptor)  # no echo, no line buffer; Ctrl-C still is one
-        yield Screen(is_terminal=True)
+        yield Screen(is_terminal=True, is_typed=True)
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
         sys.stdout.write("\r\x1b[K")
@@ -80,13 +94,31 @@ def open_screen() -> Iterator[Screen]:
 
 
 def harmless(text: str) -> str:
-    """Without what would make a terminal do more than show it. Line breaks stay."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text.replace("\t", " "))
+    """Without what would make a terminal do more than show it. Line breaks stay, spaces, and what joins characters."""
+    return "".join(
+        c if c.isprintable() or c in _KEPT or category(c) == "Zs" else "\ufffd" for c in text.replace("\t", " ")
+    )
+
+
+async def _piped_lines() -> AsyncIterator[str | BadLine]:
+    lines = PipedLines()
+    while data := await _read():
+        for line in lines.feed(data):
+            yield line
+    for line in lines.end():
+        yield line
 
 
 async def _read() -> bytes:
-    try:
-        await trio.lowlevel.wait_readable(0)
-    except OSError:  # a plain file or /dev/null, which is always readable and cannot be waited for
-        await trio.lowlevel.checkpoint()
-    return os.read(0, READ_BYTES)
+    """Some of standard input; nothing at its end. Raises: CommandFailed."""
+    while True:
+        try:
+            await trio.lowlevel.wait_readable(0)
+        except OSError:  # a plain file or /dev/null, which is always readable and cannot be waited for
+            await trio.lowlevel.checkpoint()
+        try:
+            return os.read(0, READ_BYTES)
+        except BlockingIOError:  # somebody else has read it
+            continue
+        except OSError as fault:
+            raise CommandFailed(f"standard input cannot be read: {fault.strerror}") from None
