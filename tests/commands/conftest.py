@@ -162,8 +162,14 @@ class Greenroom:
         self._cwd = cwd
         self._processes: list[Process] = []
 
-    def start(self, *arguments: str, is_typed: bool = False, **settings: str) -> Process:
-        process = Process([*arguments], {**self.environment, **settings}, self._cwd, is_typed=is_typed)
+    def start(self, *arguments: str, **settings: str) -> Process:
+        return self._keep(Process([*arguments], {**self.environment, **settings}, self._cwd))
+
+    def start_typed(self, *arguments: str) -> Process:
+        """What comes in is a terminal; what it prints goes through a pipe."""
+        return self._keep(Process([*arguments], self.environment, self._cwd, is_typed=True))
+
+    def _keep(self, process: Process) -> Process:
         self._processes.append(process)
         return process
 

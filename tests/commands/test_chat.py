@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 from http.client import HTTPConnection
 from urllib.parse import quote
 
@@ -16,9 +18,9 @@ def chat_lines(text: str) -> list[str]:
 
 def open_chats(greenroom, first: str, second: str):
     """Two people in one new room."""
-    one = greenroom.start("chat", "--user", first, "--new", "Lobby", is_typed=True)
+    one = greenroom.start_typed("chat", "--user", first, "--new", "Lobby")
     one.wait_for("in Lobby; /help")
-    two = greenroom.start("chat", "--user", second, "Lobby", is_typed=True)
+    two = greenroom.start_typed("chat", "--user", second, "Lobby")
     two.wait_for("in Lobby")
     return one, two
 
@@ -92,6 +94,29 @@ def token_of(greenroom, user: str) -> str:
     shown = greenroom.start("token", user)
     assert shown.ended() == 0
     return str(shown.text.split()[-1])
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("seq 3000 | $CHAT Lobby | head -1", 1, "not all of what came in was said"),
+        ("$CHAT Lobby </dev/null | head -1", 1, ""),  # which is all that it had to do
+        ("echo said | $CHAT Lobby >/dev/full", 1, "cannot be written: No space left on device"),
+        ("echo said | $CHAT Lobby >&-", 1, "cannot be written: Bad file descriptor"),
+        ("$CHAT Lobby <&-", 2, "standard input is closed"),
+    ],
+)
+def test_an_output_or_an_input_that_is_none_ends_with_at_most_a_sentence(greenroom, line, code, words):
+    greenroom.serve()
+    made = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    made.end_input()
+    assert made.ended() == 0
+    environment = {**greenroom.environment, "CHAT": f"{sys.executable} -m greenroom chat --user alice"}
+    script = f"set -o pipefail; {line}"
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert done.stderr.count("\n") == (1 if words else 0), done.stderr
 
 
 def test_what_joins_characters_is_kept_where_somebody_types(greenroom):

@@ -41,12 +41,13 @@ from greenroom.client import (
     open_client,
 )
 from greenroom.client.outbox import LINES_MAX
-from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed, run_or_exit, settings_or_exit, stop
+from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed, only, run_or_exit, settings_or_exit, stop
 from greenroom.commands.message_lines import line_of_change, lines_of
 from greenroom.commands.parting import SILENCE_SECONDS_MAX, Parting
 from greenroom.commands.piped_lines import BadLine
 from greenroom.commands.room_choice import choose_room, title_of
 from greenroom.commands.screen import Screen, open_screen
+from greenroom.commands.standard_output import OutputLost
 from greenroom.compose_storage import data_directory, signing_secret
 from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
@@ -182,9 +183,22 @@ class Chat:
         self._undelivered = 0
         self._why_undelivered = ""  # the first
         self._was_cut = False  # and this was shown
+        self._has_all_come_in = False
 
     async def run(self) -> None:
-        """Until the input ends, /quit, or Ctrl-C; the second Ctrl-C does not wait. Raises: CommandFailed."""
+        """Until the input ends, /quit, or Ctrl-C; the second Ctrl-C does not wait.
+
+        Raises: CommandFailed, a group of OutputLost.
+        """
+        try:
+            await self._run()
+        except* OutputLost as lost:
+            if self._has_all_come_in and self._client.unsent == 0:
+                raise
+            raise CommandFailed(f"{only(lost)}, and not all of what came in was said") from None
+        self._raise_what_is_missing()
+
+    async def _run(self) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._show_events)
@@ -195,7 +209,6 @@ class Chat:
                 nursery.start_soon(self._leave_on_signal, signals, nursery.cancel_scope)
                 await self._part()
                 nursery.cancel_scope.cancel(reason="left")
-        self._raise_what_is_missing()
 
     async def _leave_on_signal(self, signals: Any, scope: trio.CancelScope) -> None:
         async for _ in signals:
@@ -241,6 +254,7 @@ class Chat:
                 if self._is_patient and not await self._parting.wait(self._has_place):
                     return
                 self._say(line[1:] if self._screen.is_typed and line.startswith("//") else line)
+        self._has_all_come_in = True
 
     async def _join(self) -> None:
         try:

@@ -53,8 +53,8 @@ def run_or_exit(fn: Callable[..., Awaitable[T]], *args: object) -> T:
     try:
         return trio.run(fn, *args)
     except BaseException as fault:
-        known = _only(fault)
-        if isinstance(known, OutputLost):  # every task that writes meets it
+        known = only(fault)
+        if isinstance(known, OutputLost):
             raise known from None
         if isinstance(known, CommandFailed):
             raise stop(str(known), known.code) from None
@@ -85,9 +85,10 @@ def _sentence(fault: BaseException, settings: Settings | None) -> str | None:
     return None if advice is None else f"PostgreSQL refuses: {fault}{where}: {advice}"
 
 
-def _only(fault: BaseException) -> BaseException:
+def only(fault: BaseException) -> BaseException:
+    """What is in groups alone; of a lost output, which every task that writes meets, one."""
     if isinstance(fault, BaseExceptionGroup) and fault.split(OutputLost)[1] is None:
-        return _only(fault.exceptions[0])
+        return only(fault.exceptions[0])
     while isinstance(fault, BaseExceptionGroup) and len(fault.exceptions) == 1:
         fault = fault.exceptions[0]
     return fault

@@ -21,7 +21,7 @@ class OutputLost(Exception):
 
 
 class StandardOutput(io.TextIOWrapper):
-    """Text for descriptor 1. What cannot be written raises OutputLost."""
+    """Text for descriptor 1. What cannot be written raises OutputLost, once."""
 
     def __init__(self) -> None:
         file = io.BufferedWriter(io.FileIO(STANDARD_OUTPUT, "w", closefd=False))
@@ -33,14 +33,22 @@ class StandardOutput(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as fault:
-            raise OutputLost(fault) from None
+            raise _lost(fault) from None
 
     def flush(self) -> None:
         """Hand over what was written. Raises: OutputLost."""
         try:
             super().flush()
         except OSError as fault:
-            raise OutputLost(fault) from None
+            raise _lost(fault) from None
+
+
+def _lost(fault: OSError) -> OutputLost:
+    """It is told once: what is left in buffers, and what comes after it, goes nowhere."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, STANDARD_OUTPUT)
+    os.close(nothing)
+    return OutputLost(fault)
 
 
 def hold_descriptors() -> None:
@@ -56,9 +64,7 @@ def hold_descriptors() -> None:
 
 
 def give_up(lost: OutputLost) -> int:
-    """Say what is to be said; the exit code. What is left in buffers goes nowhere."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, STANDARD_OUTPUT)
+    """Say what is to be said; the exit code."""
     if not lost.is_left:
         sys.stderr.write(f"greenroom: {lost}\n")
     return 1
