@@ -28,8 +28,9 @@ def main() -> None:
 
 
 def _run() -> None:
-    from greenroom.commands.app import app
+    from greenroom.commands.app import app, load
 
+    load(sys.argv[1:])
     try:
         app()
     finally:
