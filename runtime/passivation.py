@@ -85,12 +85,18 @@ async def sweep(system: "ActorSystem") -> None:
         system.watchdog.begin_round()
         is_short, is_known = _look_at_memory(system, was_known=is_known)
         warm: dict[str, list[Activation]] = {name: [] for name in system.kinds}
-        for count, cell in enumerate(list(system.activations.values())):
-            if count % SWEEP_CELLS_MAX == SWEEP_CELLS_MAX - 1:
+        cells = list(system.activations.values())
+        for start in range(0, len(cells), SWEEP_CELLS_MAX):
+            if start:
                 await trio.lowlevel.checkpoint()
-            _sweep_one(system, cell, is_short=is_short)
-            if cell.phase is Phase.READY:
-                warm[cell.kind.name].append(cell)
+            now = trio.current_time()
+            for cell in cells[start : start + SWEEP_CELLS_MAX]:
+                if len(cell.mailbox):
+                    system.watchdog.look_at(cell)
+                elif now - cell.active_at >= cell.kind.idle_seconds_max or (is_short and cell.phase is Phase.COLD):
+                    _go_down(system, cell, now, is_short=is_short)
+                if cell.phase is Phase.READY:
+                    warm[cell.kind.name].append(cell)
         for cells in warm.values():
             limit = cells[0].kind.warm_max if cells else None
             if limit is not None and len(cells) > limit:
@@ -121,14 +127,12 @@ def may_be_passivated(cell: "Activation", actor: "Actor") -> bool:
         return False
 
 
-def _sweep_one(system: "ActorSystem", cell: "Activation", *, is_short: bool) -> None:
-    idle_seconds, kind = trio.current_time() - cell.active_at, cell.kind
+def _go_down(system: "ActorSystem", cell: "Activation", now: float, *, is_short: bool) -> None:
+    """Of a cell in which nothing waits, and has not for long."""
+    idle_seconds, kind = now - cell.active_at, cell.kind
     if idle_seconds >= kind.idle_seconds_max:
         passivate_if_idle(cell)
-    if len(cell.mailbox):
-        system.watchdog.look_at(cell)
-        return
-    if cell.phase is not Phase.COLD or cell.is_scheduled or _is_remembered(cell):
+    if len(cell.mailbox) or cell.phase is not Phase.COLD or cell.is_scheduled or _is_remembered(cell):
         return
     if is_short or idle_seconds >= kind.idle_seconds_max + kind.cold_seconds_max:
         system.forget(cell)

@@ -40,7 +40,7 @@ class Attendance:
         while True:
             await sleep_to_tick(ROUND_SECONDS)
             await self._go_round(self._engine.users())
-            await self._go_round(self._presence.everybody_shown())
+            await self._go_round(self._presence.without_socket())
 
     async def _go_round(self, user_ids: Iterable[int]) -> None:
         for number, user_id in enumerate(user_ids, start=1):

@@ -161,9 +161,10 @@ class SocketPresence(PresenceBoard):
         """The user does not appear as their devices and their word say: somebody was not told of something."""
         return fold(self.devices_of(user_id), self.wished_by(user_id)) != self.status_of(user_id)
 
-    def everybody_shown(self) -> list[int]:
-        """All who are not offline, and all who poll."""
-        return [*self._shown, *(user_id for user_id in self._polling if user_id not in self._shown)]
+    def without_socket(self) -> list[int]:
+        """All who are not offline, or poll, and have no socket."""
+        users = [*self._shown, *(user_id for user_id in self._polling if user_id not in self._shown)]
+        return [user_id for user_id in users if not self._engine.of_user(user_id)]
 
     # -- for who tells it ---------------------------------------------------------------------------------------
 
