@@ -13,6 +13,7 @@ import secrets
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import processes
@@ -20,6 +21,8 @@ from scenarios import Scenario
 from servers import RunFailed, Seat, Server, disk_folder
 
 TOKEN_SECONDS = 24 * 3600
+
+MAKERS = 16  # of users, at once
 
 
 class Greenroom(Server):
@@ -88,10 +91,16 @@ class Greenroom(Server):
 
     def _make_users(self, count: int) -> None:
         """A user exists once a request came with a token of theirs."""
-        with _Rest(self.port) as rest:
-            for user in range(self.users + 1, count + 1):
-                rest.call("GET", "/api/auth/session", self._token(user))
+        missing = range(self.users + 1, count + 1)
+        if missing:  # several at once share a commit; their threads are gone before anything is forked
+            with ThreadPoolExecutor(MAKERS) as makers:
+                list(makers.map(self._make_some, [missing[first::MAKERS] for first in range(MAKERS)]))
         self.users = max(self.users, count)
+
+    def _make_some(self, users: range) -> None:
+        with _Rest(self.port) as rest:
+            for user in users:
+                rest.call("GET", "/api/auth/session", self._token(user))
 
     def _make_rooms(self, count: int, members: int) -> list[str]:
         made = []

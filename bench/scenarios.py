@@ -140,7 +140,7 @@ SCENARIOS = (
         senders=0,
         servers=("greenroom",),
         columns=_HOLD,
-        options={"warm": 5, "seconds": 25},
+        options={"warm": 30, "seconds": 25},  # after 20 seconds the actors that the opening woke are gone
     ),
     Scenario(
         name="connect",
