@@ -121,6 +121,13 @@ class Postgres:
             return await self.bridge.run(run)
 
 
+async def _keep_as_it_is(_: object) -> None:
+    """In place of asyncpg's reset of a connection that comes back, a question of its own after each of ours.
+
+    Nothing here sets anything for a session, listens, or locks in one; what a transaction has begun is rolled back.
+    """
+
+
 class away_is_unavailable:  # noqa: N801 - reads as a clause of the `with` it stands in
     """Turn every way of saying "the server is away" into `StorageUnavailable`. seconds: how long the caller waits."""
 
@@ -157,7 +164,11 @@ async def open_postgres(
         # Without its timer for idle connections: one is armed at each release, and a cancelled one keeps everything
         # that its context holds, a whole request, for the 300 s that it would have run.
         return await asyncpg.create_pool(
-            min_size=1, max_size=connections_max, max_inactive_connection_lifetime=0, **arguments
+            min_size=1,
+            max_size=connections_max,
+            max_inactive_connection_lifetime=0,
+            reset=_keep_as_it_is,
+            **arguments,
         )
 
     async def connect() -> Any:

@@ -136,8 +136,8 @@ class Driver:
             say({"id": command["id"], "did": what, **answer})
 
     def _send(self, client: Client, room: int, bodies: list[str], **given: Any) -> list[str]:
-        """Files are of the first."""
-        files = [given.get("attachments", ()), *(() for _ in bodies[1:])]
+        """Files are of the first. Of no bodies nothing is sent."""
+        files = [given.get("attachments", ()), *(() for _ in bodies[1:])][: len(bodies)]
         client_ids = given.get("clientIds", [None] * len(bodies))
         lines = zip(bodies, client_ids, files, strict=True)
         return [client.send(room, body, client_id=id_, attachments=keys) for body, id_, keys in lines]
