@@ -170,24 +170,35 @@ class CompatSession(SocketSession):
 
     def _join_conversation(self, fields: dict[str, Any]) -> None:
         room_id = fields.get("conversationId")
-        if room_id is None or len(self._typing_in) >= CHANNELS_MAX:
+        if room_id is None or self._is_full_for(room_id):
             return
         assert self.user_id is not None
         user_id = self.user_id
 
         def entered(value: object, error: BaseException | None) -> None:
-            if isinstance(value, RoomView):
+            if not isinstance(value, RoomView):
+                self._failed(value, error)
+            elif not self._is_full_for(room_id):  # else others that were asked for with it came in first
                 self._typing_in.add(room_id)
                 self.services.hub.listen_to_typing(self.connection, user_id, room_id, value.top_seq)
                 self._tell("conversation_joined", {"conversationId": room_id})
-            else:
-                self._failed(value, error)
 
-        self.ask(self.services.room(room_id), Enter(user_id), entered)
+        self.ask_to_join(room_id, Enter(user_id), entered)
+
+    def _is_full_for(self, room_id: int) -> bool:
+        return len(self._typing_in) >= CHANNELS_MAX and room_id not in self._typing_in
 
     def _leave_conversation(self, fields: dict[str, Any]) -> None:
         room_id = fields.get("conversationId")
-        if room_id is not None and room_id in self._typing_in:
+        if room_id is None:
+            return
+        if self.is_joining(room_id):
+            self.after_joining(room_id, lambda: self._left(room_id))
+        else:
+            self._left(room_id)
+
+    def _left(self, room_id: int) -> None:
+        if room_id in self._typing_in:
             self._typing_in.discard(room_id)
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
             self.stop_typing(room_id)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import trio
 
 from greenroom.actors.presence.commands import Look
-from greenroom.actors.room.commands import Type
+from greenroom.actors.room.commands import Enter, Type
 from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED
 from greenroom.http.ws.connection import Connection
@@ -49,6 +49,7 @@ class SocketSession:
         "_backlog",
         "_faults",
         "_held",
+        "_joining",
         "_refused",
         "_types_in",
         "connection",
@@ -75,6 +76,7 @@ class SocketSession:
         self.useq: int | None = None  # the last event of the user's stream that it was given, once it is live
         self.is_idle = False  # nobody sits there: the client said so, or nothing was done for a while
         self.input_at = services.engine.now
+        self._joining: dict[int, int] | None = None  # rooms that are asked to let it in, and how often
         self._types_in: set[int] | None = None  # rooms where others believe that the user types here
         self._backlog: deque[str] | None = None
         self._held: deque[tuple[Ref, Command[Any], ReplyTo]] | None = None
@@ -169,6 +171,30 @@ class SocketSession:
         """End all that was begun here."""
         for room_id in tuple(self._types_in or ()):
             self.stop_typing(room_id)
+
+    def ask_to_join(self, room_id: int, command: Command[Any], reply_to: ReplyTo) -> None:
+        """As `ask`; what is said of the room before the answer has its turn after it (`after_joining`)."""
+        joining = self._joining = self._joining or {}
+        joining[room_id] = joining.get(room_id, 0) + 1
+
+        def answered(value: object, error: BaseException | None) -> None:
+            joining[room_id] -= 1
+            if not joining[room_id]:
+                del joining[room_id]
+            if not joining and self._joining is joining:
+                self._joining = None
+            reply_to(value, error)
+
+        self.ask(self.services.room(room_id), command, answered)
+
+    def is_joining(self, room_id: int) -> bool:
+        """Whether the room was asked to let it in, and has not answered yet."""
+        return self._joining is not None and room_id in self._joining
+
+    def after_joining(self, room_id: int, do: Callable[[], None]) -> None:
+        """Call *do* when the room has answered all that it is asked now: a room answers in order."""
+        assert self.user_id is not None
+        self.ask(self.services.room(room_id), Enter(self.user_id), lambda value, error: do())
 
     def ask(self, ref: Ref, command: Command[Any], reply_to: ReplyTo) -> None:
         """Have *reply_to* called with the room's answer; pauses this connection while the room is full."""

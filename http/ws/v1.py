@@ -257,7 +257,8 @@ class V1Session(SocketSession):
             self.tell_gap(value, after_seq, epoch)
             self.replay([(room_id, attachment)])
 
-        self.ask_room(command_id, room_id, self.enter(room_id), entered)
+        self.begin()
+        self.ask_to_join(room_id, self.enter(room_id), entered)
 
     def _is_full_for(self, room_id: int) -> bool:
         assert self.rooms is not None
@@ -304,6 +305,18 @@ class V1Session(SocketSession):
 
     def _leave(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)
+
+        def joined() -> None:
+            self.inflight -= 1
+            self._left(command_id, room_id)
+
+        if self.is_joining(room_id):  # or the room would be heard after it was left
+            self.begin()
+            self.after_joining(room_id, joined)
+        else:
+            self._left(command_id, room_id)
+
+    def _left(self, command_id: str | None, room_id: int) -> None:
         self.leave(room_id)
         self.services.summaries.unwatch(self.connection, room_id)
         self.ack(command_id, {}, room_id)

@@ -35,4 +35,5 @@ def join_summary(session: "V1Session", command_id: str | None, room_id: int) -> 
         summaries.watch(session.connection, user_id, value)
         session.ack(command_id, room_item(value, "summary"), room_id)
 
-    session.ask_room(command_id, room_id, Enter(user_id, hides=session.services.hub.blocks.hides(user_id)), entered)
+    session.begin()
+    session.ask_to_join(room_id, Enter(user_id, hides=session.services.hub.blocks.hides(user_id)), entered)

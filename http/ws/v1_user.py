@@ -140,7 +140,8 @@ def sync(session: "V1Session", command_id: str | None, frame: dict[str, Any]) ->
     """Tell again what follows the cursors of *data*, in rooms that are joined and in the user's stream."""
     data = data_of(frame)
     rooms, cursor = wanted_rooms({"resume": {"rooms": data.get("rooms", {})}}), user_cursor(data)
-    strange = [room_id for room_id in rooms.after if room_id not in (session.rooms or ())]
+    joined = session.rooms or ()
+    strange = [room_id for room_id in rooms.after if room_id not in joined and not session.is_joining(room_id)]
     if strange:
         raise BadCommand(f"sync is for rooms that are joined, and {strange[0]} is not: join it with data.after")
     count = len(rooms.after) + (cursor is not None)

@@ -1,0 +1,117 @@
+"""Commands of one connection are applied in order for each room, also while the room has not answered a join yet."""
+
+import json
+
+import pytest
+import trio
+from wire import Socket, frame, open_sockets
+
+PAGES_ROOMS_MAX = 64
+
+
+def joins(room, **data):
+    return {"type": "join", "id": f"join {data}", "room": room, "data": data}
+
+
+def leave(room):
+    return {"type": "leave", "id": "leave", "room": room}
+
+
+def sync(room):
+    return {"type": "sync", "id": "sync", "data": {"rooms": {str(room): 0}}}
+
+
+async def room_of_two(house, count=1):
+    await house.people(1, 2)
+    return [await house.conversation(1, 2) for _ in range(count)]
+
+
+async def say(house, room, text):
+    assert (await house.post("/api/messages/send", 2, {"conversationId": room, "content": text})).status == 200
+
+
+@pytest.mark.parametrize("mode", ["full", "summary"])
+async def test_who_joins_a_room_and_leaves_it_hears_nothing_of_it(live_house, mode):
+    (room,) = await room_of_two(live_house)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        await sock.send([joins(room, mode=mode), joins(room, mode=mode), leave(room)])
+        await sock.expect("ack", id="leave")
+        acks = [event["id"] for event in sock.of("ack")]
+        assert acks[-1] == "leave"
+        position = await sock.settle()
+        await say(live_house, room, "not for them")
+        await trio.sleep(1.2)  # a summary is told within a second
+        assert not [event for event in sock.events[position:] if event["type"] in ("message", "live", "room_summary")]
+        assert (await sock.ask("join", room))["data"]["top"] == 1, "whoever left may come again"
+        await say(live_house, room, "for them")
+        await sock.expect("message", seq=2)
+
+
+async def test_who_leaves_while_joining_and_joins_again_hears_the_room(live_house):
+    (room,) = await room_of_two(live_house)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        await sock.send([joins(room), leave(room), joins(room, after=0)])
+        await sock.expect("ack", id="join {'after': 0}")
+        await sock.settle()
+        assert [event["id"] for event in sock.of("ack")] == ["join {}", "leave", "join {'after': 0}"]
+        await say(live_house, room, "for them")
+        await sock.expect("message", seq=1)
+
+
+async def test_a_room_that_is_being_joined_is_told_again_when_it_is(live_house):
+    (room,) = await room_of_two(live_house)
+    await say(live_house, room, "before")
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        await sock.send([joins(room), sync(room)])
+        assert [item["r"] for item in (await sock.expect("ack", id="sync"))["data"]["rooms"]] == [room]
+        await sock.expect("message", seq=1)
+
+
+async def test_who_leaves_a_room_that_does_not_let_them_in_has_left_it(live_house):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(2, 3)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        await sock.send([joins(room), leave(room)])
+        await sock.expect("ack", id="leave")
+        assert [event["data"]["error"] for event in sock.of("error")] == ["NOT_MEMBER"]
+
+
+async def test_a_page_that_opens_a_conversation_and_closes_it_hears_no_typing_there(live_house):
+    (room,) = await room_of_two(live_house)
+    async with open_sockets() as nursery:
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.expect("connected")
+        kinds = ("join_conversation", "leave_conversation")
+        said = [frame(json.dumps({"type": kind, "conversationId": room})) for kind in kinds]
+        await page.send_bytes(b"".join(said))
+        await page.expect("conversation_left")
+        assert page.of("conversation_joined")
+        other = await Socket.open(nursery, live_house, 2)
+        await other.start(room)
+        await other.ask("typing", room, on=True)
+        await trio.sleep(0.2)
+        await page.settle()
+        assert not page.of("user_typing")
+
+
+async def test_a_page_that_opens_many_conversations_at_once_hears_typing_in_no_more_than_it_may(live_house):
+    rooms = await room_of_two(live_house, PAGES_ROOMS_MAX + 8)
+    async with open_sockets() as nursery:
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.expect("connected")
+        said = [frame(json.dumps({"type": "join_conversation", "conversationId": room})) for room in rooms]
+        await page.send_bytes(b"".join(said))
+        await page.settle()
+        for room in rooms:  # which answers this after the page
+            path = f"/api/conversations/{room}/typing"
+            assert (await live_house.post(path, 1, {"isTyping": False})).status == 200
+        await page.settle()
+        assert len(page.of("conversation_joined")) == PAGES_ROOMS_MAX
