@@ -251,7 +251,7 @@ class CompatSession(SocketSession):
                 self.note_typing(room_id, is_on=False)
 
         assert self.user_id is not None
-        is_told = is_typing and not self.services.presence.is_hiding(self.user_id)
+        is_told = is_typing and not self.is_hiding()
         self.note_typing(room_id, is_on=is_told)
         self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_told), noted)
 
@@ -289,9 +289,7 @@ class CompatSession(SocketSession):
             if not isinstance(value, PresenceView):
                 self._failed(value, error)
 
-        assert self.user_id is not None
-        presence = self.services.system.ref("presence", self.user_id)
-        self.ask(presence, SetStatus(status, note), set_)
+        self.say_word(SetStatus(status, note), set_)
 
     def _ping(self, fields: dict[str, Any]) -> None:
         """Answered at once: three late answers and the client drops the connection."""

@@ -7,12 +7,12 @@ already in order, and goes on when there is room: backpressure reaches TCP and n
 import json
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import trio
 
-from greenroom.actors.presence.commands import Look
+from greenroom.actors.presence.commands import HIDING, Look, SetStatus
 from greenroom.actors.room.commands import Enter, Type
 from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED
@@ -22,6 +22,7 @@ from greenroom.runtime import ActorError, Command, Ref
 
 ReplyTo = Callable[[object, BaseException | None], None]
 Json = dict[str, Any]
+Job = tuple[Callable[..., Awaitable[None]], tuple[object, ...]]
 
 FAULTS_BEFORE_START_MAX: Final = 16
 TYPES_IN_MAX: Final = 200  # rooms; what was begun in more of them ends by expiry
@@ -51,7 +52,9 @@ class SocketSession:
         "_held",
         "_joining",
         "_refused",
+        "_turns",
         "_types_in",
+        "_word",
         "connection",
         "device",
         "input_at",
@@ -76,6 +79,8 @@ class SocketSession:
         self.useq: int | None = None  # the last event of the user's stream that it was given, once it is live
         self.is_idle = False  # nobody sits there: the client said so, or nothing was done for a while
         self.input_at = services.engine.now
+        self._turns: deque[Job] | None = None  # what is done one after the other
+        self._word: SetStatus | None = None  # how the user wants to appear, while it is not stored
         self._joining: dict[int, int] | None = None  # rooms that are asked to let it in, and how often
         self._types_in: set[int] | None = None  # rooms where others believe that the user types here
         self._backlog: deque[str] | None = None
@@ -156,6 +161,24 @@ class SocketSession:
         """The user types in that room, on this device."""
         return self._types_in is not None and room_id in self._types_in
 
+    def is_hiding(self) -> bool:
+        """The user appears offline by their own word, or said so here just now: then typing is not told."""
+        assert self.user_id is not None
+        said = self._word is not None and self._word.status in HIDING
+        return said or self.services.presence.is_hiding(self.user_id)
+
+    def say_word(self, word: SetStatus, reply_to: ReplyTo) -> None:
+        """Have the user appear so: from here on for what is said after it here, for all when the answer comes."""
+        assert self.user_id is not None
+        self._word = word
+
+        def answered(value: object, error: BaseException | None) -> None:
+            if self._word is word:
+                self._word = None
+            reply_to(value, error)
+
+        self.ask(self.services.system.ref("presence", self.user_id), word, answered)
+
     def stop_typing(self, room_id: int) -> None:
         """End what was begun here, unless the user types there on another device too."""
         if not self.types_in(room_id):
@@ -210,6 +233,27 @@ class SocketSession:
             self._backlog = deque() if self._backlog is None else self._backlog
             self.services.engine.pause(self.connection)
             self.services.engine.spawn(self._ask_held)
+
+    def in_turn(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Have *do* called after whatever was given here before it: what is said last is to hold."""
+        if self._turns is not None:
+            self._turns.append((do, args))
+        else:
+            self._turns = deque([(do, args)])
+            self.services.engine.spawn(self._take_turns)
+
+    async def _take_turns(self) -> None:
+        """Also those that were begun when the connection ended: what was said is done."""
+        turns = self._turns
+        assert turns is not None
+        try:
+            while turns:
+                do, args = turns.popleft()
+                await do(*args)
+        finally:
+            self._turns = None
+            for do, args in turns:  # a fault ended one: not the others
+                self.in_turn(do, *args)
 
     async def _ask_held(self) -> None:
         """Ask what found its room full, one after the other: the commands of a connection keep their order."""

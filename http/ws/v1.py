@@ -330,7 +330,7 @@ class V1Session(SocketSession):
 
     def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
         assert self.user_id is not None
-        room_id, is_on = room_of(frame), data_of(frame)["on"] and not self.services.presence.is_hiding(self.user_id)
+        room_id, is_on = room_of(frame), data_of(frame)["on"] and not self.is_hiding()
 
         def noted(value: object, error: BaseException | None) -> None:
             self.inflight -= 1

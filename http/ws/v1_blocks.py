@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, cast
 
+import trio
+
 from greenroom.actors.notifier.commands import Block
 from greenroom.http.ws.codes import USER_NOT_FOUND
 from greenroom.http.ws.v1_commands import BadCommand, data_of
@@ -16,14 +18,14 @@ def block(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -
     data = data_of(frame)
     command = Block(_other(session, data), True, data.get("reason"))
     session.begin()
-    session.services.engine.spawn(_block, session, command_id, command)
+    session.in_turn(_block, session, command_id, command)
 
 
 def unblock(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """Hear of them again."""
     command = Block(_other(session, data_of(frame)), False)
     session.begin()
-    _ask(session, command_id, command)
+    session.in_turn(_unblock, session, command_id, command)
 
 
 def _other(session: "V1Session", data: dict[str, Any]) -> int:
@@ -44,6 +46,11 @@ async def _block(session: "V1Session", command_id: str | None, command: Block) -
     else:
         session.inflight -= 1
         session.error(command_id, USER_NOT_FOUND, "there is no such user")
+
+
+async def _unblock(session: "V1Session", command_id: str | None, command: Block) -> None:
+    await trio.lowlevel.checkpoint()
+    _ask(session, command_id, command)
 
 
 def _ask(session: "V1Session", command_id: str | None, command: Block) -> None:

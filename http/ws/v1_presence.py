@@ -5,7 +5,7 @@ Every function is the handler of a command: it answers later, through the sessio
 
 from typing import TYPE_CHECKING, Any
 
-from greenroom.actors.presence.commands import Describe, PresenceView
+from greenroom.actors.presence.commands import Describe, PresenceView, SetStatus
 from greenroom.actors.room.commands import Enter, RoomView
 from greenroom.http.ws.v1_commands import data_of, room_of, wanted_presence
 from greenroom.runtime import Command, StorageUnavailable
@@ -44,7 +44,10 @@ def _ask_own(session: "V1Session", command_id: str | None, command: Command[Pres
             session.failed(command_id, value, error)
 
     assert session.user_id is not None
-    session.ask(session.services.system.ref("presence", session.user_id), command, answered)
+    if isinstance(command, SetStatus):
+        session.say_word(command, answered)
+    else:
+        session.ask(session.services.system.ref("presence", session.user_id), command, answered)
 
 
 def _own(view: PresenceView) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def warn_of_end(session: "V1Session") -> None:
 def refresh(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """Another token of the same user. A wrong one changes nothing: the one before stays good until its end."""
     session.begin()
-    session.services.engine.spawn(_refresh, session, command_id, data_of(frame)["token"])
+    session.in_turn(_refresh, session, command_id, data_of(frame)["token"])
 
 
 async def _refresh(session: "V1Session", command_id: str | None, token: str) -> None:

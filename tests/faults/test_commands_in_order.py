@@ -1,10 +1,11 @@
 """Commands of one connection are applied in order for each room, also while the room has not answered a join yet."""
 
 import json
+import time
 
 import pytest
 import trio
-from wire import Socket, frame, open_sockets
+from wire import V1, Socket, frame, open_sockets
 
 PAGES_ROOMS_MAX = 64
 
@@ -115,3 +116,57 @@ async def test_a_page_that_opens_many_conversations_at_once_hears_typing_in_no_m
             assert (await live_house.post(path, 1, {"isTyping": False})).status == 200
         await page.settle()
         assert len(page.of("conversation_joined")) == PAGES_ROOMS_MAX
+
+
+async def test_who_blocks_somebody_and_unblocks_them_hears_of_them(live_house):
+    (room,) = await room_of_two(live_house)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(room)
+        blocks = [{"type": kind, "id": kind, "data": {"user": 2}} for kind in ("block", "unblock")]
+        await sock.send(blocks)
+        for kind in ("block", "unblock"):
+            await sock.expect("ack", id=kind)
+        assert [event["data"]["blocked"] for event in sock.of("ack") if "blocked" in event["data"]] == [True, False]
+        await say(live_house, room, "heard")
+        await sock.expect("message", seq=1)
+
+
+async def test_of_two_tokens_that_are_shown_at_once_the_last_holds(live_house):
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        now = int(time.time())
+        tokens = [live_house.token(1, exp=now + seconds) for seconds in (600, 1200) * 8]
+        shown = [{"type": "refresh", "id": f"{at}", "data": {"token": token}} for at, token in enumerate(tokens)]
+        await sock.send(shown)
+        for at in range(len(tokens)):
+            await sock.expect("ack", id=f"{at}")
+        assert [event["id"] for event in sock.of("ack")] == [f"{at}" for at in range(len(tokens))]
+        (connection,) = live_house.house.engine.connections_of(1)
+        assert connection.session.good_seconds() > 1000
+
+
+@pytest.mark.parametrize(("protocol", "word"), [(V1, "invisible"), (None, "invisible"), (None, "offline")])
+async def test_who_hides_and_types_in_one_breath_is_not_told_of(live_house, protocol, word):
+    (room,) = await room_of_two(live_house)
+    async with open_sockets() as nursery:
+        other = await Socket.open(nursery, live_house, 2)
+        await other.start(room)
+        sock = await Socket.open(nursery, live_house, 1, protocol=protocol)
+        if protocol is None:
+            await sock.expect("connected")
+            said = [{"type": "presence_update", "status": word}, {"type": "typing_start", "conversationId": room}]
+        else:
+            await sock.start(room)
+            typing = {"type": "typing", "id": "types", "room": room, "data": {"on": True}}
+            said = [{"type": "presence", "id": "hides", "data": {"status": word}}, typing]
+        await other.settle()
+        await sock.send_bytes(b"".join(frame(json.dumps(one)) for one in said))
+        await sock.settle()
+        path = f"/api/conversations/{room}/typing"  # the room tells at most once a second of who types
+        await trio.sleep(1.2)
+        assert (await live_house.post(path, 2, {"isTyping": True})).status == 200
+        await other.expect("typing")
+        assert not [event for event in other.of("typing") if 1 in event["data"]["users"]]
