@@ -1,8 +1,9 @@
 """Notifications for the existing client: its commands. What its sockets are told, compat_notices.py says."""
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from greenroom.actors.notifier.commands import MarkNotifications, NotificationsChanged
 from greenroom.http.ws import events
@@ -10,6 +11,7 @@ from greenroom.http.ws.compat_notices import SHOWN_TYPES
 from greenroom.http.ws.connection import CONTROL
 from greenroom.http.ws.services import failure_of
 from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.notifications import Counts
 
 if TYPE_CHECKING:
     from greenroom.http.ws.compat import CompatSession
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 INITIAL_NOTIFICATIONS: Final = 50
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 def initial_data(session: "CompatSession", fields: Json) -> None:
@@ -29,10 +32,15 @@ def initial_data(session: "CompatSession", fields: Json) -> None:
 
 async def _initial_data(session: "CompatSession") -> None:
     services, now_ms = session.services, session.services.clock.wall_milliseconds()
-    assert session.user_id is not None
+    user_id = session.user_id
+    assert user_id is not None
+
+    async def read() -> tuple[list[Any], Counts]:
+        rows = await services.notifications.page(user_id, now_ms, INITIAL_NOTIFICATIONS, 0)
+        return rows, await services.notifications.counts(user_id, now_ms)
+
     try:
-        rows = await services.notifications.page(session.user_id, now_ms, INITIAL_NOTIFICATIONS, 0)
-        counts = await services.notifications.counts(session.user_id, now_ms)
+        rows, counts = await _as_it_stands(session, read)
     except StorageUnavailable as error:
         _failed(session, error)
         return
@@ -46,6 +54,15 @@ async def _initial_data(session: "CompatSession") -> None:
     presence = {"users": users}
     notifications = [_initial(row) for row in rows]
     _tell(session, "initial_data", {"notifications": notifications, "unreadCount": counts.unread, "presence": presence})
+
+
+async def _as_it_stands(session: "CompatSession", read: Callable[[], Awaitable[T]]) -> T:
+    """What *read* finds, no older than what the page was told meanwhile: with the answer it forgets that."""
+    changed = session.services.hub.changed_for
+    while True:
+        version, found = changed.version, await read()
+        if not changed.since(session.user_id or 0, version) or session.connection.is_closing:
+            return found
 
 
 def _initial(row: Any) -> Json:
@@ -69,10 +86,10 @@ def unread_count(session: "CompatSession", fields: Json) -> None:
 
 
 async def _answer_unread(session: "CompatSession") -> None:
-    assert session.user_id is not None
-    now_ms = session.services.clock.wall_milliseconds()
+    user_id, now_ms = session.user_id, session.services.clock.wall_milliseconds()
+    assert user_id is not None
     try:
-        counts = await session.services.notifications.counts(session.user_id, now_ms)
+        counts = await _as_it_stands(session, partial(session.services.notifications.counts, user_id, now_ms))
     except StorageUnavailable as error:
         _failed(session, error)
         return
