@@ -139,11 +139,11 @@ export declare class Client {
   readonly isConnected: boolean;
   /** Lines that are neither confirmed nor undelivered. */
   readonly unsent: number;
-  /** Connect, and stay connected. */
+  /** Connect, and stay connected. Throws: why it is over for good, ClientRefused, or ServerAway of one that was closed. */
   open(): void;
   /** Do not wait for the next try: the network is back, or somebody is. */
   retryNow(): void;
-  /** Leave in order. */
+  /** Leave in order; nothing is told any more. */
   close(): Promise<void>;
   /** Hear the room from now on, and its newest `recent` messages before. Rejects: Refused, ClientRefused. */
   join(roomId: GivenId, options?: { recent?: number }): Promise<void>;

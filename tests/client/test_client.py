@@ -6,7 +6,7 @@ clients/js/test/client.test.js.
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -490,6 +490,7 @@ async def test_what_a_function_answers_that_is_no_text_is_no_token():
 
 async def test_what_it_cannot_work_with_is_refused_before_it_is_opened():
     wrongs: list[dict[str, Any]] = [{"url": wrong} for wrong in ("ftp://x", "127.0.0.1:8787", b"http://x", None)]
+    wrongs += [{"url": f"http://{name}"} for name in ("a..b", "x" * 64)]
     wrongs += [{"token": wrong} for wrong in (None, b"a token", 42)]
     wrongs += [{"device": wrong} for wrong in (None, b"phone", "x" * 65)]
     for wrong in wrongs:
@@ -923,6 +924,110 @@ async def test_what_the_client_does_not_fold_is_told_as_it_came():
         await line.say({"type": "of tomorrow", "room": 43, "seq": 1, "data": {}})
         await line.say({"type": "of tomorrow", "data": {"is": "last"}})
         assert await told(client, Other) == Other("of tomorrow", None, {"is": "last"}, None)
+
+
+async def test_nothing_is_told_of_a_room_that_was_left_and_each_message_once_of_one_that_is_joined_anew():
+    page = [{**FOURTH, "id": seq, "seq": seq, "body": f"m{seq}"} for seq in (1, 2, 3)]
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(client.join, ROOM, recent=3))
+        line = await server.line()
+        await line.ready((ROOM, 3, 1))
+        early = await line.heard("history")
+        client.leave(ROOM)
+        await line.heard("leave")
+        nursery.start_soon(partial(client.join, ROOM, recent=3))
+        again = await line.heard("join")
+        await line.ack(early, messages=page, top=3, epoch=1)
+        await line.ack(again, r=ROOM, epoch=1, top=3, **PLACE)
+        await line.ack(await line.heard("history"), messages=page, top=3, epoch=1)
+        await line.message(4)
+        assert [(await told(client, Said)).seq for _ in range(4)] == [1, 2, 3, 4]
+
+
+async def test_a_room_that_was_left_while_it_was_asked_for_is_left_again_when_the_server_lets_us_in():
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        line = await server.line()
+        await line.ready()
+        await told(client, Connected)
+
+        async def join() -> None:
+            with pytest.raises(Refused, match="left"):
+                await client.join(ROOM)
+
+        nursery.start_soon(join)
+        asked = await line.heard("join")
+        client.leave(ROOM)
+        await line.heard("leave")
+        await line.ack(asked, r=ROOM, epoch=1, top=3, **PLACE)  # as where it waited, and came behind `leave`
+        assert (await line.heard("leave"))["room"] == ROOM
+        await line.personal(1)
+        assert isinstance(await client.events.receive(), Personal), "told of a room that was left"
+
+
+async def test_a_room_that_may_let_us_in_later_is_not_asked_again_when_it_was_left():
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        line = await server.line()
+        await line.ready()
+        await told(client, Connected)
+
+        async def join(room_id: int) -> None:
+            with pytest.raises(Refused, match="left"):
+                await client.join(room_id)
+
+        for room_id in (ROOM, ROOM + 1):
+            nursery.start_soon(join, room_id)
+            await line.error(await line.heard("join"), 5002)
+        await line.personal(1)
+        await told(client, Personal)  # both errors are heard
+        client.leave(ROOM)
+        assert (await line.heard("leave"))["room"] == ROOM
+        for _ in range(2):
+            asked = await line.heard("join")
+            assert asked["room"] == ROOM + 1, "it asks for the room that was left"
+            await line.error(asked, 5002)
+        client.leave(ROOM + 1)
+
+
+NO_GREENROOM = {
+    "no HTTP": b"garbage\r\n\r\n",
+    "bytes": bytes(range(256)),
+    "a wrong key": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: x\r\n\r\n",
+    "no end": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("answer", NO_GREENROOM.values(), ids=NO_GREENROOM)
+async def test_something_else_that_answers_costs_a_try_and_not_the_client(answer: bytes):
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.receive_some()
+                await stream.send_all(answer)
+                await stream.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        serving = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = serving[0].socket.getsockname()[1]
+        async with open_client(f"http://127.0.0.1:{port}", "t") as client:
+            lost = [await told(client, Disconnected) for _ in range(2)]
+        assert [(each.code, "no greenroom" in each.why) for each in lost] == [(1006, True)] * 2
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_an_error_that_is_cut_in_the_middle_of_its_words_is_one_still():
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(b"HTTP/1.1 503 Away\r\nContent-Length: 99\r\n\r\n{")
+
+    async with trio.open_nursery() as nursery:
+        serving = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = serving[0].socket.getsockname()[1]
+        async with open_client(f"http://127.0.0.1:{port}", "t") as client:
+            with pytest.raises(Refused, match="answers 503"):
+                await client.http("GET", "/api/conversations")
+        nursery.cancel_scope.cancel(reason="the test is over")
 
 
 async def test_it_is_told_when_a_room_is_caught_up_on_each_connection_behind_what_was_there():

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from greenroom.client.events import Changed, Member, Other, Receipts, Said, Typing
-from greenroom.client.frames import entries, entry, event_of, rooms_of, start_of, text_of
+from greenroom.client.frames import entries, entry, event_of, frames_of, rooms_of, start_of, text_of
 from greenroom.client.room_log import RoomLog
 
 DIFF = {
@@ -110,3 +110,9 @@ def test_a_start_asks_for_new_rooms_and_resumes_known_ones_where_they_stand():
         "resume": {"rooms": {"7": {"seq": 12, "epoch": 3}}},
     }
     assert "resume" not in start_of("chat", {8: new})
+
+
+def test_what_is_no_frame_is_passed_over():
+    for nothing in ("hello", "null", "17", '["x",1]', "[" * 200_000, b"\xff\xfe\xfd", b"\x00"):
+        assert frames_of(nothing) == []
+    assert frames_of('[{"type":"ping"},1]') == frames_of('{"type":"ping"}') == [{"type": "ping"}]

@@ -46,6 +46,7 @@ export class Client {
     this._watching = new Watching((type, roomId, data, reply) => this._ask(type, roomId, data, reply));
     this._wasReady = false;
     this._fault = null; // why it has ended
+    this._isClosed = false; // by its user, who is told nothing more
     this._connection = new Connection({
       address: addressOf(url),
       token: tokenOf(token),
@@ -60,10 +61,12 @@ export class Client {
   // -- for the user ----------------------------------------------------------------------------------------------
 
   open() {
+    if (this._fault !== null) throw this._fault; // it is over for good
     this._connection.open();
   }
 
   async close() {
+    this._isClosed = true;
     this._finish(new ServerAway("the client was closed"));
     await this._connection.close();
   }
@@ -245,7 +248,7 @@ export class Client {
       let said = null;
       if (type === "message") said = this._said(roomId, { seq, ts }, data);
       else if (type === "message_edited" || type === "message_deleted") said = changed(roomId, { seq, ts }, data);
-      this._tellSaid(room.log.take(seq, said));
+      this._tellSaid(room, room.log.take(seq, said));
       this._tellCaughtUp(room);
       if (room.log.isMissing) setTimeout(() => this._fetch(room), HOLE_SECONDS * 1000);
     } else if (type === "gap") this._gap(room, data);
@@ -305,6 +308,11 @@ export class Client {
     }
   }
 
+  // The room was neither left nor refused.
+  _isJoined(room) {
+    return this._rooms.get(room.id) === room;
+  }
+
   _enter(room) {
     const { seq, epoch } = room.log;
     this._ask("join", room.id, seq === null ? {} : { after: seq, epoch }, {
@@ -314,6 +322,10 @@ export class Client {
   }
 
   _entered(room, item) {
+    if (!this._isJoined(room)) {
+      if (!this._rooms.has(room.id)) this._leave(room.id); // the server has let us in behind that
+      return;
+    }
     room.log.entered(item.top, item.epoch);
     room.isEntered = true;
     const { top, read = 0, unread = 0, members = 0 } = item;
@@ -324,11 +336,11 @@ export class Client {
 
   _roomRefused(room, fault) {
     if (!isWorthAnotherTry(fault)) this._shutOut(room, fault);
-    else setTimeout(() => this._rooms.get(room.id) === room && this.isConnected && this._enter(room), AGAIN_SECONDS * 1000);
+    else setTimeout(() => this._isJoined(room) && this.isConnected && this._enter(room), AGAIN_SECONDS * 1000);
   }
 
   _shutOut(room, fault) {
-    if (this._rooms.get(room.id) !== room) return;
+    if (!this._isJoined(room)) return;
     this._rooms.delete(room.id);
     room.refuse(fault);
     if (room.isEntered) this._tell({ type: "roomRefused", roomId: room.id, code: fault.code, why: fault.message });
@@ -360,15 +372,15 @@ export class Client {
   // -- every message once, in order ------------------------------------------------------------------------------
 
   async _fetch(room) {
-    const isHere = () => this.isConnected && this._rooms.get(room.id) === room;
+    const isHere = () => this.isConnected && this._isJoined(room);
     if (room.isFetching || !isHere()) return;
     room.isFetching = true;
     try {
       while (room.log.isMissing && isHere()) {
         const { seq, goal, lives } = room.log;
         const answer = await this.request("history", room.id, { after: seq, limit: HISTORY_PAGE });
-        if (lives !== room.log.lives) continue;
-        this._tellSaid(room.log.takePage(this._pageOf(room.id, answer), goal));
+        if (lives !== room.log.lives || !isHere()) continue;
+        this._tellSaid(room, room.log.takePage(this._pageOf(room.id, answer), goal));
       }
     } catch (fault) {
       if (fault instanceof Refused) setTimeout(() => this._fetch(room), AGAIN_SECONDS * 1000);
@@ -392,8 +404,10 @@ export class Client {
     return { ...said, isOwn: sender === this.userId, messageId: id, isDeleted: deleted !== undefined, attachments, editedAtMs: edited };
   }
 
-  _tellSaid(told) {
+  // Whoever is told may leave the room, or close the client: then the rest is not told.
+  _tellSaid(room, told) {
     for (const said of told) {
+      if (!this._isJoined(room)) return;
       if (said.isOwn) this._sending.copied(said);
       this._tell(said);
     }
@@ -404,7 +418,7 @@ export class Client {
   }
 
   _tellCaughtUp(room) {
-    if (room.catchesUp()) this._tell({ type: "caughtUp", roomId: room.id });
+    if (this._isJoined(room) && room.catchesUp()) this._tell({ type: "caughtUp", roomId: room.id });
   }
 
   _tellOther(roomId, { type, data = {}, ts = null }) {
@@ -412,6 +426,7 @@ export class Client {
   }
 
   _tell(event) {
+    if (this._isClosed) return;
     try {
       this._onEvent(event);
     } catch (fault) {

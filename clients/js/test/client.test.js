@@ -14,9 +14,12 @@ async function opened(context, { token = "a token", hello = HELLO, join = [ROOM]
   const server = new ScriptedServer(hello);
   const told = new Waiting();
   const log = [];
+  const acts = {};
+  const on = (type, act) => (acts[type] = act);
   const onEvent = (event) => {
     log.push(event);
     told.put(event);
+    acts[event.type]?.(event);
   };
   const client = new Client({ url: await server.address(), token, device: "test", WebSocket, onEvent });
   context.after(async () => {
@@ -33,7 +36,14 @@ async function opened(context, { token = "a token", hello = HELLO, join = [ROOM]
     }
   };
   const of = (type) => log.filter((event) => event.type === type);
-  return { server, client, next, of };
+  return { server, client, next, of, on };
+}
+
+// Everything that the server has said before is told.
+async function answered(client, line) {
+  const answer = client.request("members", ROOM);
+  line.ack(await line.heard("members"));
+  await answer;
 }
 
 const seqs = (events) => events.map((event) => event.seq);
@@ -600,6 +610,69 @@ test("a ping that was asked for is answered by its pong, and a pong is not asked
   line.say({ type: "pong", id, ts: 1 });
   assert.deepEqual(await asked, {});
   await assert.rejects(client.request("pong"), TypeError);
+});
+
+test("nothing is told of a room that was left, whatever was under way of it, and each message once of one joined anew", async (context) => {
+  const { server, client, of } = await opened(context, { join: [] });
+  const page = { messages: [1, 2, 3].map((seq) => ({ id: seq, seq, ts: 1, sender: 8, body: `m${seq}` })) };
+  client.join(ROOM, { recent: 3 });
+  const line = await server.ready([ROOM, 3]);
+  const early = await line.heard("history");
+  client.leave(ROOM);
+  await line.heard("leave");
+  client.join(ROOM, { recent: 3 });
+  const again = await line.heard("join");
+  line.ack(early, page);
+  line.ack(again, { r: ROOM, epoch: 1, top: 3 });
+  line.ack(await line.heard("history"), page);
+  await answered(client, line);
+  assert.deepEqual(seqs(of("said")), [1, 2, 3]);
+});
+
+test("a room that was left while it was asked for is left again when the server lets us in", async (context) => {
+  const { server, client, next, of } = await opened(context, { join: [] });
+  const line = await server.ready();
+  await next("connected");
+  const joined = client.join(ROOM);
+  const asked = await line.heard("join");
+  client.leave(ROOM);
+  await line.heard("leave");
+  await assert.rejects(joined, Refused);
+  line.ack(asked, { r: ROOM, epoch: 1, top: 3 }); // as where it waited, and came behind `leave`
+  assert.equal((await line.heard("leave")).room, ROOM);
+  await answered(client, line);
+  assert.deepEqual(of("entered"), []);
+});
+
+test("whoever leaves a room, or the client, while a page is told hears no more of it", async (context) => {
+  const page = { messages: [1, 2, 3].map((seq) => ({ id: seq, seq, ts: 1, sender: 8, body: `m${seq}` })) };
+  const leaving = [(client) => client.leave(ROOM), (line) => line.heard("leave")];
+  const closing = [(client) => client.close(), (line) => line.closed];
+  for (const [leave, hasLeft] of [leaving, closing]) {
+    const { server, client, of, on } = await opened(context, { join: [] });
+    client.join(ROOM, { recent: 3 });
+    on("said", () => leave(client));
+    const line = await server.ready([ROOM, 3]);
+    line.ack(await line.heard("history"), page);
+    await hasLeft(line);
+    assert.deepEqual(seqs(of("said")), [1]);
+    assert.deepEqual(of("caughtUp"), []);
+  }
+});
+
+test("a client that is over is not opened again", async (context) => {
+  const { server, client, of } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  line.socket.close(4001, "no");
+  await line.closed;
+  await assert.rejects(client.join(ROOM), ClientRefused);
+  assert.throws(() => client.open(), ClientRefused);
+  await client.close();
+  assert.throws(() => client.open(), ClientRefused);
+  const other = await opened(context);
+  await other.client.close();
+  assert.throws(() => other.client.open(), ServerAway);
+  assert.equal(of("connected").length, 1);
 });
 
 test("it leaves in order, and says no more", async (context) => {

@@ -66,6 +66,10 @@ class Asking:
         else:
             self._write(command)
 
+    def leave(self, room_id: int) -> None:
+        """Hear the room no more."""
+        self.say(f"leave {room_id}", {"type": "leave", "room": room_id})
+
     async def answered(self, command_id: str, data: dict[str, Any], error: Exception | None) -> None:
         """An `ack`, an `error`, or the `pong` of a `ping` has come."""
         reply = self._replies.get(command_id)

@@ -175,10 +175,9 @@ class Client:
         """Hear no more of the room; membership stays."""
         room_id = door.room_id_of(room_id)
         room = self._rooms.pop(room_id, None)
-        if room is not None and not room.entered.is_set():
-            room.refusal = Refused(_NOT_MEMBER, "the room was left")
-            room.entered.set()
-        self._asking.say(f"leave {room_id}", {"type": "leave", "room": room_id})
+        if room is not None:
+            room.refuse(Refused(_NOT_MEMBER, "the room was left"))
+        self._asking.leave(room_id)
 
     def send(
         self, room_id: GivenId, body: str, *, client_id: str | None = None, attachments: Iterable[str] = ()
@@ -346,7 +345,7 @@ class Client:
         for item in (*data["rooms"], *data.get("refused", ())):
             room = unanswered.pop(item["r"], None)
             if room is None:  # left since `start` was sent
-                self._asking.say(f"leave {item['r']}", {"type": "leave", "room": item["r"]})
+                self._asking.leave(item["r"])
             elif "code" in item:
                 await self._room_refused(room, Refused(item["code"], item["error"]))
             else:
@@ -359,6 +358,8 @@ class Client:
     async def _enter(self, room: Room, *, wait_seconds: float = 0.0) -> None:
         """Join one room on a connection that is ready; a lost connection leaves it to the next one."""
         await trio.sleep(wait_seconds)
+        if not self._is_joined(room):
+            return
         log = room.log
         try:
             known = {} if log.seq is None else {"after": log.seq, "epoch": log.epoch}
@@ -368,7 +369,14 @@ class Client:
         except Refused as refused:
             await self._room_refused(room, refused)
 
+    def _is_joined(self, room: Room) -> bool:
+        return self._rooms.get(room.id) is room  # neither left nor refused
+
     async def _entered(self, room: Room, item: dict[str, Any]) -> None:
+        if not self._is_joined(room):
+            if room.id not in self._rooms:
+                self._asking.leave(room.id)  # the server has let us in behind that
+            return
         room.log.entered(item["top"], item["epoch"])
         await self._tell(entered_of(room.id, item))
         room.entered.set()
@@ -381,13 +389,10 @@ class Client:
             await self._shut_out(room, refused)
 
     async def _shut_out(self, room: Room, refused: Refused) -> None:
-        if self._rooms.get(room.id) is not room:
+        if not self._is_joined(room):
             return
         del self._rooms[room.id]
-        room.refusal = refused
-        was_in = room.entered.is_set()
-        room.entered.set()
-        if was_in:
+        if room.refuse(refused):
             await self._tell(RoomRefused(room.id, refused.code, str(refused)))
 
     async def _gap(self, room: Room, data: dict[str, Any]) -> None:
@@ -413,7 +418,7 @@ class Client:
             await self._tell(PresenceChanged(room.id, *changed))
 
     async def _tell_caught_up(self, room: Room) -> None:
-        if room.catches_up():
+        if self._is_joined(room) and room.catches_up():
             await self._tell(CaughtUp(room.id))
 
     def _fetch_soon(self, room: Room, wait_seconds: float = 0.0) -> None:
@@ -426,10 +431,10 @@ class Client:
         log = room.log
         try:
             await trio.sleep(wait_seconds)
-            while log.is_missing and self._rooms.get(room.id) is room:
+            while log.is_missing and self._is_joined(room):
                 goal, lives = log.goal, log.lives
                 answer = await self.request("history", room.id, {"after": log.seq, "limit": HISTORY_PAGE})
-                if lives == log.lives:
+                if lives == log.lives and self._is_joined(room):
                     await self._tell(*log.take_page(entries(room.id, answer, self.user_id), goal))
         except ServerAway:
             pass  # the next connection begins where we are

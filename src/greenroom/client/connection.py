@@ -8,7 +8,6 @@ Knows frames only as far as they are about the line: ping, pong and reconnect en
 answers what was asked.
 """
 
-import json
 import random
 import ssl
 from collections.abc import Awaitable, Callable
@@ -16,12 +15,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+import h11
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
+from wsproto.utilities import ProtocolError
 
 from greenroom.client.backoff import move_seconds, retry_seconds
 from greenroom.client.door import Token, is_showable
 from greenroom.client.errors import ClientRefused
+from greenroom.client.frames import frames_of
 from greenroom.client.requests import why_rejected
 
 SUBPROTOCOL: Final = "greenroom.v1"
@@ -191,6 +193,8 @@ class Connection:
                 nursery.cancel_scope.cancel(reason="the connection is over")
         except* ConnectionRejected as rejected:  # by that task
             end = _end_of(rejected.exceptions[0])
+        except* (h11.ProtocolError, ProtocolError):  # by that task: what came is no HTTP, or no answer to a handshake
+            end = _End(_ABNORMAL, f"what answers at {self._url} is no greenroom")
         self._frames = None
         return self._end or end
 
@@ -257,8 +261,7 @@ class Connection:
         if self._end is not None:  # it was decided in the moment in which this came: the next connection is told it
             return
         self._is_busy, self._probed_at = True, None
-        heard = json.loads(text)
-        for frame in heard if isinstance(heard, list) else [heard]:
+        for frame in frames_of(text):
             kind = frame.get("type")
             if kind == "ping":
                 self.write('{"type":"pong"}')

@@ -65,8 +65,9 @@ def address_of(given: str) -> str:
         parts = urlsplit(given)
         is_address = bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
         if is_address and _HEADER_VALUE.fullmatch(given) and " " not in given:
+            str(parts.hostname).encode("idna")  # a name that no resolver takes
             return f"{_SCHEMES[parts.scheme]}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-    except (ValueError, KeyError, TypeError, AttributeError):  # no port, no such scheme, no text
+    except (ValueError, KeyError, TypeError, AttributeError):  # no port, no such name or scheme, no text
         pass
     raise ValueError(f"{given!r:.80} is no address of a server: give one such as http://127.0.0.1:8787")
 

@@ -20,6 +20,15 @@ def text_of(command: Frame) -> str:
     return text
 
 
+def frames_of(text: str | bytes) -> list[Frame]:
+    """What has come, one frame or an array of them; what is none is nothing of ours, and passed over."""
+    try:
+        heard = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [frame for frame in (heard if isinstance(heard, list) else [heard]) if isinstance(frame, dict)]
+
+
 def start_of(device: str, logs: dict[int, RoomLog], user: Frame | None = None) -> Frame:
     """The data of `start`: rooms that are entered afresh, and where to resume those that we know, and the *user*."""
     known = {str(room_id): {"seq": log.seq, "epoch": log.epoch} for room_id, log in logs.items() if log.seq is not None}

@@ -23,11 +23,19 @@ def ask(url: str, token: str, method: str, path: str, body: dict[str, Any] | Non
             data: dict[str, Any] | None = json.load(response)["data"]
             return data or {}
     except urllib.error.HTTPError as error:
-        raise Refused(error.code, why_rejected(error.code, error.read())) from None
+        raise Refused(error.code, why_rejected(error.code, _body_of(error))) from None
     except OSError as error:
         raise ServerAway(f"{url} does not answer: {getattr(error, 'reason', error)}") from None
     except (ValueError, KeyError, TypeError, HTTPException):
         raise ServerAway(f"what answers at {url} is no greenroom") from None
+
+
+def _body_of(error: urllib.error.HTTPError) -> bytes | None:
+    """None: it was cut, and the status has to do."""
+    try:
+        return error.read()
+    except (OSError, HTTPException):
+        return None
 
 
 def why_rejected(status: int, body: bytes | None) -> str:

@@ -23,6 +23,13 @@ class Room:
     entered: trio.Event = field(default_factory=trio.Event)
     refusal: Exception | None = None
 
+    def refuse(self, refusal: Exception) -> bool:
+        """We are in no more, or come in never: whether we were. Who waits for it is told."""
+        was_in = self.entered.is_set()
+        self.refusal = self.refusal if was_in else refusal
+        self.entered.set()
+        return was_in
+
     def live(self) -> None:
         """The server has told what was missed."""
         self.presence.live()
