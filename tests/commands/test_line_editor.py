@@ -27,6 +27,21 @@ def test_what_is_typed_becomes_lines(typed: bytes, lines: list[str], left: str):
     assert editor.text == left
 
 
+@pytest.mark.parametrize("parts", [(b"a\x1b", b"[Db"), (b"a\x1b[", b"Db"), (b"a\x1b[1;", b"5Cb"), (b"a\x1bO", b"Ab")])
+def test_the_sequence_of_a_key_may_come_in_two_parts(parts: tuple[bytes, bytes]):
+    editor = LineEditor()
+    for part in parts:
+        editor.feed(part)
+    assert editor.text == "ab"
+
+
+def test_what_is_typed_after_the_key_escape_is_typed():
+    editor = LineEditor()
+    for part in (b"\x1b", b"O", b"K\x1b", b"\n"):
+        lines = editor.feed(part)
+    assert lines == ["OK"]
+
+
 def test_a_character_may_come_in_two_parts():
     editor = LineEditor()
     first, second = "ö".encode()[:1], "ö".encode()[1:]

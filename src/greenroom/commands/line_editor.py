@@ -11,28 +11,39 @@ from typing import Final
 
 CHARACTERS_MAX: Final = 20_000  # more than a message may have, so that the server says so
 _SEQUENCE = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|O.|.)?")
+_BEGUN = re.compile(r"\x1b(\[[0-9;?]{0,32}[ -/]{0,8}|O)?$")  # of which the rest may come with what is read next
 
 
 class LineEditor:
     """text: what has been typed of the current line. is_at_end: Ctrl-D was typed."""
 
-    __slots__ = ("_decoder", "is_at_end", "text")
+    __slots__ = ("_begun", "_decoder", "is_at_end", "text")
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begun = ""  # a sequence that has not ended
         self.text = ""
         self.is_at_end = False
 
     def feed(self, data: bytes) -> list[str]:
         """Take what was typed; the lines that it finishes."""
         lines = []
-        for character in _SEQUENCE.sub("", self._decoder.decode(data)).replace("\t", " "):
+        for character in _SEQUENCE.sub("", self._whole(self._decoder.decode(data))).replace("\t", " "):
             if character in "\r\n":
                 lines.append(self.text)
                 self.text = ""
             else:
                 self._edit(character)
         return lines
+
+    def _whole(self, typed: str) -> str:
+        """With what has begun before, without what only begins. What follows the key Escape alone is typed."""
+        if self._begun == "\x1b" and typed and typed[0] != "[":
+            self._begun = ""
+        typed = self._begun + typed
+        begun = _BEGUN.search(typed)
+        self._begun = begun[0] if begun else ""
+        return typed.removesuffix(self._begun)
 
     def _edit(self, character: str) -> None:
         if character in "\x7f\b":

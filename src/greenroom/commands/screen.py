@@ -12,7 +12,7 @@ import tty
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
-from unicodedata import category
+from unicodedata import category, east_asian_width
 
 import trio
 
@@ -66,7 +66,7 @@ class Screen:
 
     def _draw(self) -> None:
         columns = max(20, os.get_terminal_size(sys.stdout.fileno()).columns) - len(PROMPT) - 1
-        self._write(f"\r\x1b[K{PROMPT}{harmless(self._editor.text)[-columns:]}")
+        self._write(f"\r\x1b[K{PROMPT}{end_of(harmless(self._editor.text), columns)}")
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)
@@ -91,6 +91,14 @@ def open_screen() -> Iterator[Screen]:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
         sys.stdout.write("\r\x1b[K")
         sys.stdout.flush()
+
+
+def end_of(text: str, columns: int) -> str:
+    """As much of the end of *text* as stands in so many columns. Wide characters take two: Unicode Annex 11."""
+    begin = len(text)
+    while begin and (columns := columns - (2 if east_asian_width(text[begin - 1]) in "WF" else 1)) >= 0:
+        begin -= 1
+    return text[begin:]
 
 
 def harmless(text: str) -> str:
