@@ -192,11 +192,9 @@ class Connection:
         """Take one step of the handshake, in a place: an RSA key takes a millisecond. True when it was the last."""
         await self._take_place()
         try:
-            is_done = self.hand.shake_hands()
-            await trio.lowlevel.checkpoint()  # or all who wait would take theirs in one pass of the loop
+            return self.hand.shake_hands()
         finally:
             self.leave_place()
-        return is_done
 
     async def _read(self, protocol: "FrontProtocol") -> None:
         while True:

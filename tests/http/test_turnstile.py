@@ -3,17 +3,19 @@
 The same for the steps of TLS handshakes, of which each is a signature.
 """
 
+import socket
 from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 import trio
+from hypercorn.events import RawData
 from quart_trio import QuartTrio
 from tls_files import make_tls_files
 from trio.testing import wait_all_tasks_blocked
 
-from greenroom.http.connection import HttpLimits
+from greenroom.http.connection import FrontProtocol, HttpLimits
 from greenroom.http.listener import close_listeners, open_listeners
 from greenroom.http.server import serve
 from greenroom.http.tls import TlsTransport, tls_context
@@ -124,6 +126,32 @@ async def test_a_crowd_of_handshakes_takes_as_many_steps_in_a_pass_as_there_are_
     trio.lowlevel.remove_instrument(passes)
     assert steps.total() >= 120
     assert 1 < max(steps.values()) <= PLACES
+
+
+async def test_of_a_crowd_of_requests_as_many_heads_are_read_in_a_pass_as_there_are_places(monkeypatch):
+    passes, heads, handle = Passes(), Counter(), FrontProtocol.handle
+    trio.lowlevel.add_instrument(passes)
+
+    async def counted(protocol, event):
+        heads[passes.count] += isinstance(event, RawData) and bool(event.data)
+        await handle(protocol, event)
+
+    monkeypatch.setattr(FrontProtocol, "handle", counted)
+    listeners = await open_listeners("127.0.0.1", 0)
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve, QuartTrio("http"), listeners)
+        peers = [socket.create_connection(listeners[0].socket.getsockname()) for _ in range(60)]
+        await wait_all_tasks_blocked(0.05)
+        for peer in peers:  # all at once: nothing runs in between
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        for peer in peers:
+            assert (await trio.to_thread.run_sync(peer.recv, 1000)).startswith(b"HTTP/1.1 404")
+            peer.close()
+        await server.aclose()
+    close_listeners(listeners)
+    trio.lowlevel.remove_instrument(passes)
+    assert heads.total() == 60
+    assert 1 < max(heads.values()) <= PLACES
 
 
 async def test_no_peer_is_blamed_for_the_time_that_it_queued(tmp_path):
