@@ -1,9 +1,11 @@
 """The commands of `greenroom` and their names. Each is a module beside this one.
 
-Of them only the one that is asked for is imported: all take 0.7 s, `drain` or `config` alone a fifth of that.
+Of them only the one that is asked for is imported: all take 0.7 s, `drain` or `config` alone a fifth of that. Help, the
+version and a typo need none of them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Final
 
@@ -12,20 +14,48 @@ import typer
 from greenroom import __version__
 from greenroom.log import set_up_logging
 
-# By name, in the order of `--help`: the module, with a function of that name, or an `app` with commands of its own.
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A module, with a function of the command's name or an `app` with commands of its own; and how that begins."""
+
+    module: str
+    sentence: str
+
+
+# By name, in the order of `--help`.
 COMMANDS: Final = {
-    "config": "config",
-    "token": "token",
-    "migrate": "migrate",
-    "key": "key",
-    "serve": "serve",
-    "chat": "chat",
-    "drain": "drain",
-    "top": "top",
-    "tree": "tree",
-    "trace": "tracing",
-    "attach": "attach",
-    "asyncapi": "asyncapi",
+    "config": _Command(
+        "config", "Show every setting: value, origin, unit, default, limit, reason. Secrets are hidden."
+    ),
+    "token": _Command("token", "Print a JWT for a user, or with --session the value of a session cookie."),
+    "migrate": _Command(
+        "migrate", "Apply the migrations that the database lacks, in order, each in a transaction of its own."
+    ),
+    "key": _Command("key", "API keys for programs: create, list, revoke."),
+    "serve": _Command("serve", "Run greenroom until Ctrl-C."),
+    "chat": _Command(
+        "chat",
+        "Join a room and talk. Lines come from the keyboard, or from a pipe, of which every line is said as it is.",
+    ),
+    "drain": _Command(
+        "drain",
+        "Tell every socket to come back elsewhere, evenly over a window, and say so in /api/health. "
+        "Ctrl-C gives it up.",
+    ),
+    "top": _Command("top", "Show the actors that stand out, until Ctrl-C. Without a terminal it looks once."),
+    "tree": _Command(
+        "tree",
+        "Print the supervision tree of the running server: supervisors, services, kinds, and some actors of each kind.",
+    ),
+    "trace": _Command(
+        "tracing",
+        "Follow one actor for a while: the names of its commands, never what they hold. It is not woken by that.",
+    ),
+    "attach": _Command(
+        "attach", "Type Python into the running server, in development. The lines may also come through a pipe."
+    ),
+    "asyncapi": _Command("asyncapi", "Print the WebSocket protocol as AsyncAPI 3.0: every frame of both sides."),
 }
 
 app = typer.Typer(
@@ -56,10 +86,22 @@ def greenroom(
 
 
 def load(arguments: Sequence[str]) -> None:
-    """Give `app` the command that *arguments* begin with, or all of them when it is none: for help, and for a typo."""
-    for name in arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS:
-        module = import_module(f"greenroom.commands.{COMMANDS[name]}")
-        if hasattr(module, "app"):
-            app.add_typer(module.app, name=name)
-        else:
-            app.command(name)(getattr(module, name))
+    """Give `app` the command that *arguments* begin with; when it is none, all as help shows them, which cannot run."""
+    name = next((argument for argument in arguments if argument != "--"), "")
+    if name in COMMANDS:
+        _load(name)
+    else:
+        for other, command in COMMANDS.items():
+            app.command(other, help=command.sentence)(_shown)
+
+
+def _load(name: str) -> None:
+    module = import_module(f"greenroom.commands.{COMMANDS[name].module}")
+    if hasattr(module, "app"):
+        app.add_typer(module.app, name=name)
+    else:
+        app.command(name)(getattr(module, name))
+
+
+def _shown() -> None:
+    """Nothing runs a command that is only shown: what comes before its name ends the program."""
