@@ -29,6 +29,7 @@ from typing import Any
 import asyncpg
 import jwt
 import trio
+from prepared_cluster import lay_cluster
 
 from greenroom.control.client import connect
 from greenroom.storage.postgres.cluster import DATABASE, SUPERUSER
@@ -98,8 +99,10 @@ class ServerProcess:
     # -- the life of the process ----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers. The first start finds a database that is migrated."""
         assert not self.is_running, "it runs already"
+        if self.starts == 0 and "DATABASE_URL" not in self._settings:
+            lay_cluster(self.data)
         self.starts += 1
         with self.log.open("ab") as log:
             log.write(f"---- start {self.starts}\n".encode())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from prepared_cluster import lay_cluster
 
 from greenroom.storage.postgres.left_behind import clear_left_behind
 
@@ -190,8 +191,11 @@ class Greenroom:
         kept |= {"GREENROOM_DATA_DIR": str(self.data), "PORT": str(self.port), "LOG_LEVEL": "warning"}
         return {**kept, "PYTHONUNBUFFERED": "1", "MESSAGES_PER_MINUTE": "0"}
 
-    def serve(self, **settings: str) -> Process:
-        """A server that answers; later ones get the same port."""
+    def serve(self, *, makes_database: bool = False, **settings: str) -> Process:
+        """A server that answers; later ones get the same port. makes_database: else the first one finds a migrated one
+        in its data directory."""
+        if not makes_database and not self.data.exists():
+            lay_cluster(self.data)
         process = self.start("serve", **settings)
         self.port = int(process.wait_for(r"runs at http://127\.0\.0\.1:(\d+)")[1])
         process.wait_for("Ctrl-C stops it")

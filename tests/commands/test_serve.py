@@ -30,7 +30,7 @@ def token_of(greenroom, user: str) -> str:
 
 
 def test_it_answers_says_where_and_stops_in_order_at_the_first_ctrl_c(greenroom):
-    server = greenroom.serve()
+    server = greenroom.serve(makes_database=True)
     status, health = get(greenroom.url + "/api/health")
     assert (status, health["status"]) == (200, "healthy")
     assert f"docs    {greenroom.url}/docs" in server.text
