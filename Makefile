@@ -19,7 +19,8 @@ ONLY ?=
 ARGS ?=
 
 # The budget of the slow tests and the skipping of browser tests are pytest plugins of ours: tests/plugins/.
-PYTEST := PYTHONPATH=tests/plugins $(BIN)/pytest -p slow_budget -p chromium
+# Compiled modules are kept, though an image may forbid it: else each of hundreds of processes compiles our source anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONPATH=tests/plugins $(BIN)/pytest -p slow_budget -p chromium
 
 .PHONY: help run test test-slow check docs bench clean
 .PHONY: _venv _venv_dev _chromium
