@@ -180,11 +180,13 @@ class SocketSession:
         self.ask(self.services.system.ref("presence", self.user_id), word, answered)
 
     def stop_typing(self, room_id: int) -> None:
-        """End what was begun here, unless the user types there on another device too."""
+        """End what was begun here, unless the user types there on another device too, with a socket or without."""
         if not self.types_in(room_id):
             return
         self.note_typing(room_id, is_on=False)
         assert self.user_id is not None
+        if self.services.presence.typists.types_in(self.user_id, room_id, trio.current_time()):
+            return
         others = [connection.session for connection in self.services.engine.connections_of(self.user_id)]
         if not any(isinstance(other, SocketSession) and other.types_in(room_id) for other in others):
             command = Type(self.user_id, self.name, is_typing=False)

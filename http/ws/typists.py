@@ -30,6 +30,10 @@ class Typists:
             self._until.setdefault(user_id, {})[room_id] = until
             self._ends.append((until, user_id, room_id))
 
+    def types_in(self, user_id: int, room_id: int, now: float) -> bool:
+        """A user types in a room."""
+        return now < self._until.get(user_id, {}).get(room_id, now)
+
     def take(self, user_id: int, now: float) -> list[int]:
         """The rooms where a user types: nowhere any more."""
         self._forget(now)

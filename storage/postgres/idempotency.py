@@ -18,7 +18,7 @@ from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
 
 KEPT_MS: Final = 24 * 3600 * 1000
-CLAIM_MS: Final = 30_000
+CLAIM_MS: Final = 90_000  # longer than the slowest work: to keep a file may take a minute
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,21 @@ async def test_it_goes_on_while_another_device_types_and_stops_with_the_last(liv
     await believe(watchers)
 
 
+@PROTOCOLS
+async def test_it_goes_on_while_the_user_types_without_a_socket_and_the_socket_ends(live_house, watched, protocol):
+    nursery, room, watchers = watched
+    sock = await open_as(nursery, live_house, 1, room, protocol)
+    await say(sock, room, protocol, is_on=True)
+    await believe(watchers, 1)
+    typed = await live_house.post(f"/api/conversations/{room}/typing", 1, {"isTyping": True})
+    assert typed.status == 200, typed.json
+    sock.cut()
+    await wait_until(lambda: live_house.house.engine.connections_of(1))
+    await trio.sleep(2)
+    await believe(watchers, 1)
+    await believe(watchers, seconds=TYPING_SECONDS + 2)
+
+
 async def test_who_leaves_the_room_or_looks_elsewhere_types_there_no_more(live_house, watched):
     nursery, room, watchers = watched
     v1, page = await open_as(nursery, live_house, 1, room), await open_as(nursery, live_house, 4, room, None)

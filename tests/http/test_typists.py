@@ -11,6 +11,8 @@ def test_where_somebody_types_is_known_until_they_stop_or_it_ends() -> None:
     typists.note(2, 41, 2.0, is_on=True)
     typists.note(1, 41, 3.0, is_on=True)  # goes on
     typists.note(1, 43, 3.0, is_on=False)
+    assert [typists.types_in(1, room_id, 3.0) for room_id in (41, 42, 43, 44)] == [True, True, False, False]
+    assert not typists.types_in(1, 42, 1.0 + TYPING_SECONDS)
     assert typists.take(1, 1.0 + TYPING_SECONDS) == [41]
     assert typists.take(1, 1.0 + TYPING_SECONDS) == []
     assert len(typists) == 1

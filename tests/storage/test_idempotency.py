@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
+from greenroom.storage.blobs import BLOB_SECONDS_MAX
 from greenroom.storage.postgres.embedded import ServerAddress
 from greenroom.storage.postgres.idempotency import (
     CLAIM_MS,
@@ -16,7 +17,7 @@ from greenroom.storage.postgres.idempotency import (
     KeyInFlight,
     answer_once,
 )
-from greenroom.storage.postgres.pool import open_postgres
+from greenroom.storage.postgres.pool import QUERY_SECONDS_MAX, open_postgres
 
 NOW = 1_800_000_000_000
 CLAIM = IdempotencyClaim("user:1", "POST /api/things", "k", b"a" * 32)
@@ -73,6 +74,10 @@ async def test_a_claim_whose_request_died_is_taken_over_after_a_while(keys):
     assert isinstance(await keys.claim(CLAIM, NOW + CLAIM_MS), KeyInFlight)
     assert await keys.claim(CLAIM, NOW + CLAIM_MS + 1) is None
     assert isinstance(await keys.claim(CLAIM, NOW + CLAIM_MS + 2), KeyInFlight)
+
+
+def test_no_request_that_still_works_on_it_loses_its_claim():
+    assert CLAIM_MS > (BLOB_SECONDS_MAX + QUERY_SECONDS_MAX) * 1000
 
 
 async def test_an_answer_is_forgotten_after_a_day(keys):
