@@ -1,5 +1,6 @@
 """The tree: services, what is restarted with them, what escalates, and names that stand for one actor alone."""
 
+import math
 import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,7 @@ from greenroom.runtime import (
     Strategy,
     Supervisor,
     UnknownKind,
+    dispatcher,
     handles,
     open_system,
 )
@@ -791,6 +793,13 @@ async def test_a_rest_is_not_cut_short_by_the_end_of_one_that_the_supervisor_end
 # -- one fault that meets many ----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is told together is handled in one pass, however slow the machine is."""
+    monkeypatch.setattr(dispatcher, "PASS_SECONDS_MAX", math.inf)
+
+
+@pytest.mark.usefixtures("one_moment")
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_a_fault_that_meets_all_of_a_group_is_one_restart_of_it(
     house: House, autojump_clock: MockClock, strategy: Strategy
@@ -818,6 +827,7 @@ async def test_two_that_crash_together_and_are_no_group_are_two_crashes(
             await trio.sleep(20)
 
 
+@pytest.mark.usefixtures("one_moment")
 @pytest.mark.parametrize("strategy", list(Strategy))
 async def test_a_supervisor_whose_children_fail_it_at_one_moment_fails_once(
     house: House, autojump_clock: MockClock, strategy: Strategy
