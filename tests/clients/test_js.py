@@ -29,3 +29,7 @@ def test_it_needs_nothing_but_itself():
     for path in (JS / "index.js", *JS.glob("src/*.js")):
         for target in re.findall(r"\bfrom \"([^\"]+)\"", path.read_text()):
             assert target.startswith("./"), f"{path.name} imports {target}"
+
+
+def test_its_package_has_the_licence():
+    assert (JS / "LICENSE").read_text() == (JS.parent.parent / "LICENSE").read_text()
