@@ -43,6 +43,7 @@ from greenroom.client import (
 from greenroom.client.client import EVENTS_MAX
 from greenroom.client.connection import _End
 from greenroom.client.outbox import LINES_MAX
+from greenroom.client.requests import ask
 from greenroom.http.ws import codes
 
 ROOM = 42
@@ -587,7 +588,7 @@ async def test_a_move_in_the_middle_of_telling_waits_for_it():
             client._told.send_nowait(Connected(7, "Ann", is_again=False))
         await line.message(1)
         await trio.sleep(0.2)  # it is taken, and waits to be told
-        nursery.start_soon(client._connection._move_after, {})  # it came before, and is due now
+        nursery.start_soon(client._connection._move_after, 0.0)  # it came before, and is due now
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert (await told(client, Said)).seq == 1
         moved = await server.line()
@@ -689,6 +690,27 @@ async def test_a_class_that_is_told_to_slow_down_waits_and_typing_is_dropped():
         with trio.fail_after(5), pytest.raises(ServerAway):  # not after half a minute
             await client.request("members", ROOM)
         nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_a_room_that_is_left_and_joined_anew_while_all_must_wait_is_joined():
+    async with entered() as (_, client, line), trio.open_nursery() as nursery:
+        await told(client, CaughtUp)
+        for _ in range(5):  # of what wakes together either may be first
+            client._pace.slow_down("cmds", 0.1, trio.current_time())
+            client.leave(ROOM)
+            nursery.start_soon(client.join, ROOM)
+            await line.heard("leave")
+            await line.ack(await line.heard("join"), **PLACE, r=ROOM, epoch=1, top=0)
+            await client.join(ROOM)
+
+
+async def test_what_is_typed_in_no_room_is_refused_while_typing_must_wait_too():
+    async with entered() as (_, client, line):
+        await line.say({"type": "slow_down", "data": {"class": "typing", "retryAfter": 30}})
+        await line.personal(1)
+        await told(client, Personal)
+        with pytest.raises(ValueError, match="no id of a room"):
+            client.typing("the green room", is_typing=True)
 
 
 async def test_a_page_of_nothing_but_what_is_hidden_is_passed_over_and_what_lies_beyond_it_is_fetched():
@@ -964,6 +986,36 @@ async def test_a_room_that_was_left_while_it_was_asked_for_is_left_again_when_th
         assert isinstance(await client.events.receive(), Personal), "told of a room that was left"
 
 
+async def test_what_was_live_of_a_room_that_was_left_says_nothing_of_the_one_that_is_joined_anew():
+    page = [{**FOURTH, "id": seq, "seq": seq, "body": f"m{seq}"} for seq in (1, 2)]
+    live = {"type": "live", "data": {"rooms": [ROOM]}}
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        line = await server.line()
+        await line.ready()
+        await told(client, Connected)
+
+        async def join_and_leave() -> None:
+            with pytest.raises(Refused, match="left"):
+                await client.join(ROOM)
+
+        nursery.start_soon(join_and_leave)
+        first = await line.heard("join")
+        client.leave(ROOM)
+        await line.heard("leave")
+        nursery.start_soon(partial(client.join, ROOM, recent=2))
+        second = await line.heard("join")
+        await line.ack(first, r=ROOM, epoch=1, top=2, **PLACE)
+        await line.say(live)
+        await line.ack(second, r=ROOM, epoch=1, top=2, **PLACE)
+        await line.say(live)
+        await line.ack(await line.heard("history"), messages=page, top=2, epoch=1)
+        await line.personal(1)
+        heard = [await client.events.receive() for _ in range(5)]
+        kinds = [Entered, Said, Said, CaughtUp, Personal]
+        assert sorted(map(str, map(type, heard))) == sorted(map(str, kinds))
+        assert heard.index(next(event for event in heard if isinstance(event, CaughtUp))) > 2
+
+
 async def test_a_room_that_may_let_us_in_later_is_not_asked_again_when_it_was_left():
     async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
         line = await server.line()
@@ -1012,6 +1064,45 @@ async def test_something_else_that_answers_costs_a_try_and_not_the_client(answer
         async with open_client(f"http://127.0.0.1:{port}", "t") as client:
             lost = [await told(client, Disconnected) for _ in range(2)]
         assert [(each.code, "no greenroom" in each.why) for each in lost] == [(1006, True)] * 2
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+@pytest.mark.parametrize("said", ['{"type":"hello"}', '{"type":"reconnect","data":3}', '{"type":"ack","id":["c1"]}'])
+@pytest.mark.parametrize("subprotocol", [None, "greenroom.v1"])
+async def test_a_socket_that_is_no_greenroom_costs_a_try_and_not_the_client(said: str, subprotocol: str | None):
+    async def serve(request: WebSocketRequest) -> None:
+        socket = await request.accept(subprotocol=subprotocol)
+        with suppress(ConnectionClosed):
+            await socket.send_message(said)
+            await socket.get_message()
+
+    async with trio.open_nursery() as nursery:
+        serving = await nursery.start(partial(serve_websocket, serve, "127.0.0.1", 0, None))
+        async with open_client(f"http://127.0.0.1:{serving.port}/elsewhere", "t") as client:
+            lost = [await told(client, Disconnected) for _ in range(2)]
+        assert [(each.code, "no greenroom" in each.why) for each in lost] == [(1006, True)] * 2
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_token_is_shown_to_nobody_whom_the_server_points_at(method: str):
+    shown: list[bytes] = []
+
+    async def answer(stream: trio.SocketStream, head: bytes) -> None:
+        async with stream:
+            shown.append(bytes(await stream.receive_some()))
+            await stream.send_all(head)
+
+    async with trio.open_nursery() as nursery:
+        found = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"data":{}}'
+        elsewhere = await nursery.start(partial(trio.serve_tcp, partial(answer, head=found), 0, host="127.0.0.1"))
+        address = f"http://localhost:{elsewhere[0].socket.getsockname()[1]}/"
+        points = f"HTTP/1.1 302 Found\r\nLocation: {address}\r\nContent-Length: 0\r\n\r\n".encode()
+        here = await nursery.start(partial(trio.serve_tcp, partial(answer, head=points), 0, host="127.0.0.1"))
+        url = f"http://127.0.0.1:{here[0].socket.getsockname()[1]}"
+        with pytest.raises(Refused, match="answers 302"):
+            await trio.to_thread.run_sync(ask, url, "secret", method, "/api/conversations", None)
+        assert [b"secret" in head for head in shown] == [True]
         nursery.cancel_scope.cancel(reason="the test is over")
 
 

@@ -61,10 +61,11 @@ export class Asking {
     for (const { reject } of replies) reject(fault);
   }
 
+  // What waits has been said before: nothing overtakes it, also when its time has come and its timer has not.
   _mustWait() {
     const seconds = this._pace.waitSeconds("cmds", performance.now() / 1000);
     if (seconds > 0) this._timer ??= setTimeout(() => this._goOn(), seconds * 1000 + 1);
-    return seconds > 0;
+    return this._timer !== undefined;
   }
 
   _goOn() {

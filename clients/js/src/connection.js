@@ -122,7 +122,13 @@ export class Connection {
       this._end(new ClientRefused(UNAUTHENTICATED, what)); // as the server would
       return;
     }
-    const socket = (this._socket = new this._WebSocket(this._address, [SUBPROTOCOL]));
+    let socket;
+    try {
+      socket = this._socket = new this._WebSocket(this._address, [SUBPROTOCOL]);
+    } catch (fault) {
+      this._lost(ABNORMAL, `no socket can be made: ${fault?.message ?? fault}`); // a page over https and ws:, a policy
+      return;
+    }
     socket.onopen = () => (this._deadline = Infinity);
     socket.onmessage = (event) => this._heard(event.data);
     socket.onclose = (event) => this._lost(event.code, event.reason);
@@ -139,11 +145,22 @@ export class Connection {
     } catch {
       return; // nothing of ours
     }
+    const socket = this._socket;
     for (const frame of Array.isArray(heard) ? heard : [heard]) {
+      if (this._socket !== socket) return; // it was left
       const type = frame?.type;
       if (type === "ping") this.send('{"type":"pong"}');
       else if (type === "reconnect") this._moveAfter(frame.data ?? {});
-      else if (type !== undefined && (type !== "pong" || frame.id !== undefined)) this._onFrame(frame);
+      else if (type !== undefined && (type !== "pong" || frame.id !== undefined)) this._take(frame);
+    }
+  }
+
+  // Whoever says what no greenroom says is none.
+  _take(frame) {
+    try {
+      this._onFrame(frame);
+    } catch (fault) {
+      this._lost(ABNORMAL, `what answers is no greenroom: its ${frame.type} cannot be read (${fault.message})`);
     }
   }
 

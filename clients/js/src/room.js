@@ -18,7 +18,9 @@ export class Room {
     this.entered.catch(() => {}); // who waits for it is told; nobody has to
   }
 
+  // Before the server has said how the room stands it means the one of this id that was left.
   live() {
+    if (this.log.seq === null) return;
     this.presence.live();
     this.isLive = true;
   }

@@ -644,6 +644,70 @@ test("a room that was left while it was asked for is left again when the server 
   assert.deepEqual(of("entered"), []);
 });
 
+test("what is asked after a wait overtakes nothing that waited: a room that was left and joined anew is joined", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 0.2 } });
+  await soon(50);
+  client.leave(ROOM);
+  const blocking = client.request("block", undefined, { user: 8 });
+  const until = Date.now() + 300;
+  while (Date.now() < until); // a page that is busy: the time has come, and no timer has
+  const joined = client.join(ROOM);
+  const unblocking = client.request("unblock", undefined, { user: 8 });
+  line.ack(await line.heard("leave"));
+  line.ack(await line.heard("block"));
+  line.ack(await line.heard("join"), { r: ROOM, epoch: 1, top: 0 });
+  line.ack(await line.heard("unblock"));
+  await Promise.all([blocking, joined, unblocking]);
+});
+
+test("what was live of a room that was left says nothing of the one that is joined anew", async (context) => {
+  const { server, client, next, of } = await opened(context, { join: [] });
+  const line = await server.ready();
+  await next("connected");
+  client.join(ROOM);
+  client.leave(ROOM);
+  client.join(ROOM, { recent: 2 });
+  const [first, , second] = [await line.heard("join"), await line.heard("leave"), await line.heard("join")];
+  line.ack(first, { r: ROOM, epoch: 1, top: 2 });
+  line.say({ type: "live", data: { rooms: [ROOM] } });
+  await answered(client, line);
+  assert.deepEqual(of("caughtUp"), []);
+  line.ack(second, { r: ROOM, epoch: 1, top: 2 });
+  line.say({ type: "live", data: { rooms: [ROOM] } });
+  line.ack(await line.heard("history"), { messages: [1, 2].map((seq) => ({ seq, ts: 1, sender: 8, body: `m${seq}` })) });
+  await next("caughtUp");
+  assert.deepEqual([seqs(of("said")), of("caughtUp").length], [[1, 2], 1]);
+});
+
+test("a socket that cannot be made costs a try, and so does what no greenroom says", async (context) => {
+  const told = new Waiting();
+  class Forbidden {
+    constructor() {
+      throw new Error("an insecure WebSocket connection may not be initiated from a page loaded over HTTPS");
+    }
+  }
+  const client = new Client({ url: "http://127.0.0.1:1", token: "t", WebSocket: Forbidden, onEvent: (event) => told.put(event) });
+  client.open();
+  for (let tries = 0; tries < 2; tries += 1) {
+    const { type, code, why } = await told.next("what became of it");
+    assert.deepEqual([type, code], ["disconnected", 1006]);
+    assert.match(why, /insecure/);
+  }
+  await client.close();
+
+  const { server, next } = await opened(context, { hello: null });
+  await server.lines.next("a connection");
+  assert.match((await next("disconnected")).why, /no greenroom/);
+  server.hello = HELLO;
+  const line = await server.ready([ROOM, 0]);
+  line.say({ type: "live", data: null });
+  assert.match((await next("disconnected")).why, /no greenroom/);
+  await server.ready([ROOM, 0]);
+});
+
 test("whoever leaves a room, or the client, while a page is told hears no more of it", async (context) => {
   const page = { messages: [1, 2, 3].map((seq) => ({ id: seq, seq, ts: 1, sender: 8, body: `m${seq}` })) };
   const leaving = [(client) => client.leave(ROOM), (line) => line.heard("leave")];

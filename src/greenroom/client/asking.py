@@ -44,6 +44,7 @@ class Asking:
     async def ask(self, command: Command, reply: Reply) -> dict[str, Any]:
         """The data of the answer. Raises: Refused, ServerAway, and what no JSON can hold TypeError or ValueError."""
         await self._wait_turn()
+        self._say_unsaid()  # it was said before: a `leave` must not follow the `join` that came after it
         command_id = next(self._ids)
         self._replies[command_id] = reply
         try:
@@ -108,6 +109,9 @@ class Asking:
             await self._wait_turn()
         except ServerAway:
             return  # with what was to be said
+        self._say_unsaid()
+
+    def _say_unsaid(self) -> None:
         commands = list(self._unsaid.values())
         self._unsaid.clear()
         for command in commands:

@@ -198,8 +198,9 @@ class Client:
 
     def typing(self, room_id: GivenId, *, is_typing: bool) -> None:
         """Show others that we type; lost when there is no connection, and while the server asks to type less."""
+        command = {"type": "typing", "room": door.room_id_of(room_id), "data": {"on": is_typing}}
         if self._pace.wait_seconds("typing", trio.current_time()) == 0:
-            self._write({"type": "typing", "room": door.room_id_of(room_id), "data": {"on": is_typing}})
+            self._write(command)
 
     def read(self, room_id: GivenId, seq: int) -> None:
         """Move our marker; lost when there is no connection."""
@@ -360,9 +361,8 @@ class Client:
         await trio.sleep(wait_seconds)
         if not self._is_joined(room):
             return
-        log = room.log
+        known = {} if room.log.seq is None else {"after": room.log.seq, "epoch": room.log.epoch}
         try:
-            known = {} if log.seq is None else {"after": log.seq, "epoch": log.epoch}
             await self._ask("join", room.id, known, Reply(partial(self._entered, room)))
         except ServerAway:
             return

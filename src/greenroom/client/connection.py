@@ -204,7 +204,9 @@ class Connection:
             with trio.move_on_after(CONNECT_SECONDS_MAX) as self._scope:
                 stream = await self._dial()
                 socket = await self._shake_hands(nursery, _Line(stream, self._scope))
-            if socket is not None and not self._is_leaving:
+            if socket is not None and socket.subprotocol != SUBPROTOCOL:  # RFC 6455 section 4.1
+                end = _End(_ABNORMAL, f"what answers at {self._url} is no greenroom")
+            elif socket is not None and not self._is_leaving:
                 with trio.CancelScope() as self._scope:
                     end = await self._converse(socket)
                 if self._end is None or self._end.code != _ABNORMAL:  # else nobody is there to say goodbye to
@@ -265,17 +267,30 @@ class Connection:
             kind = frame.get("type")
             if kind == "ping":
                 self.write('{"type":"pong"}')
-            elif kind == "reconnect":
-                nursery.start_soon(self._move_after, frame.get("data", {}))
             elif kind != "pong" or "id" in frame:
-                await self._on_frame(frame)
+                await self._take(frame, nursery)
+            if self._end is not None and self._end.code == _ABNORMAL:
+                break
         self._is_busy, self._heard_at = False, trio.current_time()
         if self._end is not None:
             self._scope.cancel(reason=self._end.why)
 
-    async def _move_after(self, data: dict[str, Any]) -> None:
+    async def _take(self, frame: dict[str, Any], nursery: trio.Nursery) -> None:
+        """Whoever says what no greenroom says is none: that costs a try, as other answers do."""
+        try:
+            if frame.get("type") == "reconnect":
+                data = frame.get("data", {})
+                seconds = move_seconds(data.get("after", 0), data.get("deadline"), random.random())
+                nursery.start_soon(self._move_after, seconds)
+            else:
+                await self._on_frame(frame)
+        except (LookupError, TypeError, ValueError, AttributeError) as fault:
+            what = f"its {frame.get('type')!r:.40} cannot be read ({fault!r:.80})"
+            self._over(_End(_ABNORMAL, f"what answers at {self._url} is no greenroom: {what}"))
+
+    async def _move_after(self, seconds: float) -> None:
         """The server gave everybody a moment of their own, and some time after it."""
-        await trio.sleep(move_seconds(data.get("after", 0), data.get("deadline"), random.random()))
+        await trio.sleep(seconds)
         self._over(_End(_DRAINING, "the server asks to connect again", wait=0.0))
 
     async def _watch(self) -> None:

@@ -9,8 +9,17 @@ from typing import Any, Final
 from greenroom.client.errors import Refused, ServerAway
 
 SECONDS_MAX: Final = 10.0
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """What points elsewhere is an answer: it would be followed with our token, to whatever host, and as a GET."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow nowhere."""
+
+
 # Straight to the server, as the socket goes: a proxy of the environment would be asked for 127.0.0.1, too.
-_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
 
 
 def ask(url: str, token: str, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:

@@ -31,7 +31,9 @@ class Room:
         return was_in
 
     def live(self) -> None:
-        """The server has told what was missed."""
+        """The server has told what was missed; of the room of this id that was left, when it has not let us in yet."""
+        if self.log.seq is None:
+            return
         self.presence.live()
         self.is_live = True
 
