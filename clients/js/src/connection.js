@@ -19,6 +19,7 @@ const SILENCE_SECONDS_DEFAULT = 40;
 const EXPECTED_SECONDS_MAX = 10; // away for so long after the server has asked for it, nobody needs to be told
 const TICK_MS = 500;
 const OPEN = 1;
+const CLOSED = 3;
 const UNAUTHENTICATED = 4001;
 const TOKEN_EXPIRED = 4002;
 const RESTARTS = [1012, 4200]; // with which a server closes that is, or will be, elsewhere or anew
@@ -132,8 +133,13 @@ export class Connection {
     socket.onopen = () => (this._deadline = Infinity);
     socket.onmessage = (event) => this._heard(event.data);
     socket.onclose = (event) => this._lost(event.code, event.reason);
-    socket.onerror = () => {}; // the close that follows says what to do
+    socket.onerror = () => setTimeout(() => this._failed(socket)); // the close that follows says what to do
     this._heardAt = performance.now();
+  }
+
+  // Chromium closes what a policy of the page forbids without saying so: an error, and nothing follows.
+  _failed(socket) {
+    if (this._socket === socket && socket.readyState === CLOSED) this._lost(ABNORMAL, "no socket can be made");
   }
 
   _heard(data) {
