@@ -1,11 +1,14 @@
 """The door for new sockets: so many a second, and a burst of one second's worth.
 
 A client of greenroom.v1 that comes too fast is answered 503 before anything is asked about it, with a `Retry-After`
-that spreads those who were refused over the time it takes to let them in. The existing client would be stuck by any
-refusal (existing-system.md section 2.7), so it is made to wait in line, WAIT_SECONDS_MAX at most, and is then let in
-whatever the rate: for it the caps are the only limit. At most WAITING_MAX wait, as each holds its handshake; beyond
-that the line costs more than those in it, and they come in at once. When the process stops nobody is left in line: what
-was taken from the listener is upgraded, and moved like every other socket.
+that spreads those who were refused over the time it takes to let them in. One for which there is room takes its place
+then: to look at its credential may take a while, in which a thousand others would find the same room. Who is not let in
+after all gives it back.
+
+The existing client would be stuck by any refusal (existing-system.md section 2.7), so it is made to wait in line,
+WAIT_SECONDS_MAX at most, and is then let in whatever the rate: for it the caps are the only limit. At most WAITING_MAX
+wait, as each holds its handshake; beyond that the line costs more than those in it, and they come in at once. When the
+process stops nobody is left in line: what was taken from the listener is upgraded, and moved like every other socket.
 
 `Bucket` is the arithmetic, a generic cell rate algorithm (ITU-T I.371); time is its argument.
 """
@@ -53,6 +56,10 @@ class Bucket:
         self._empty_at = max(self._empty_at, now) + self._spacing
         return wait
 
+    def give_back(self) -> None:
+        """One who took a place does not come in."""
+        self._empty_at -= self._spacing
+
     def promise(self, now: float) -> int:
         """When one who is refused may come back, in whole seconds: each a little later than the one before."""
         self._promised_at = max(self._promised_at, now + self.wait_seconds(now)) + self._spacing
@@ -60,7 +67,7 @@ class Bucket:
 
 
 class Door:
-    """Asked twice for each upgrade: `check` before its credential is looked at, `enter` after."""
+    """Asked twice for each upgrade: `check` before its credential is looked at, then `enter` or `turn_away`."""
 
     def __init__(self, per_second: int, is_closing: trio.Event) -> None:
         """per_second: 0 for no limit. is_closing: set when the process stops."""
@@ -73,22 +80,32 @@ class Door:
         return DoorStatistics(self._waiting, self._let_in, self._waited, self._refused)
 
     def check(self, *, is_v1: bool) -> None:
-        """Refuse a v1 client for which there is no room now. Raises: ApiError 503."""
+        """Have a v1 client take its place, or refuse it when there is no room now. Raises: ApiError 503."""
         bucket, now = self._bucket, trio.current_time()
-        if bucket is not None and is_v1 and bucket.wait_seconds(now) > 0:
+        if bucket is None or not is_v1:
+            return
+        if bucket.wait_seconds(now) > 0:
             self._refused += 1
             seconds = bucket.promise(now)
             raise ApiError("SERVICE_UNAVAILABLE", "too many sockets come at once: come back later", retry_after=seconds)
+        bucket.take(now)
+
+    def turn_away(self, *, is_v1: bool) -> None:
+        """Who was checked is not let in, for whatever reason."""
+        if self._bucket is not None and is_v1:
+            self._bucket.give_back()
 
     async def enter(self, *, is_v1: bool) -> bool:
-        """Take a place, and wait for it if it is not v1. True when it waited: what was true before may not be now."""
+        """Take a place and wait for it; v1 has its own. True when it waited: what was true before may not be now."""
         bucket, now = self._bucket, trio.current_time()
         self._let_in += 1
-        if bucket is None or (not is_v1 and bucket.wait_seconds(now) >= WAIT_SECONDS_MAX):
+        if is_v1:  # it has its place
+            return False
+        if bucket is None or bucket.wait_seconds(now) >= WAIT_SECONDS_MAX:
             wait_seconds = 0.0 if bucket is None else WAIT_SECONDS_MAX  # takes no place: the line stays finite
         else:
             wait_seconds = bucket.take(now)
-        if is_v1 or wait_seconds <= 0 or self._waiting >= WAITING_MAX or self._is_closing.is_set():
+        if wait_seconds <= 0 or self._waiting >= WAITING_MAX or self._is_closing.is_set():
             return False
         self._waiting += 1
         self._waited += 1

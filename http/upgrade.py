@@ -147,11 +147,17 @@ async def admit(
         _check_origin(request, origins)
         check_room(request.address, counts, caps)
         door.check(is_v1=request.is_v1)
-        principal = await _identify(request, authenticator, tickets)
-        if principal is None:
-            _check_unauthenticated(request, counts)
-        else:
-            check_user(principal, counts, caps)
+        is_in = False
+        try:
+            principal = await _identify(request, authenticator, tickets)
+            if principal is None:
+                _check_unauthenticated(request, counts)
+            else:
+                check_user(principal, counts, caps)
+            is_in = True
+        finally:
+            if not is_in:
+                door.turn_away(is_v1=request.is_v1)
         if await door.enter(is_v1=request.is_v1):
             assert principal is not None, "only the existing client waits, and it is never let in without one"
             principal = await authenticator.renew(principal)

@@ -107,6 +107,23 @@ async def test_v1_hears_when_to_come_back_and_takes_no_place_in_line(autojump_cl
     assert (door.statistics().let_in, door.statistics().refused) == (10, 50)
 
 
+async def test_v1_has_its_place_before_it_is_let_in_and_gives_it_back_when_it_is_not(autojump_clock):
+    door = Door(10, trio.Event())
+    for _ in range(10):
+        door.check(is_v1=True)
+    with pytest.raises(ApiError):
+        door.check(is_v1=True)
+    door.turn_away(is_v1=True)
+    door.turn_away(is_v1=False)  # had none
+    door.check(is_v1=True)
+    with pytest.raises(ApiError):
+        door.check(is_v1=True)
+    for _ in range(10):
+        assert not await door.enter(is_v1=True)
+    await trio.sleep(0.11)
+    door.check(is_v1=True)  # nobody who came in was counted twice
+
+
 async def test_one_who_gives_up_waiting_leaves_the_line(autojump_clock):
     door = Door(10, trio.Event())
     async with trio.open_nursery() as nursery:

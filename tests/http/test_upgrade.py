@@ -261,6 +261,34 @@ async def test_v1_that_comes_too_fast_is_503_before_its_credential_is_looked_at(
     await admitted(front, door=door, subprotocols=[V1], authorization=f"Bearer {front.token('17')}")
 
 
+async def test_as_many_v1_as_may_come_in_while_their_credentials_are_looked_at(front: Front):
+    door, statuses = Door(5, trio.Event()), list[int]()
+
+    async def come(user: int) -> None:  # new here: PostgreSQL is asked who it is
+        decision = await decide(front, door=door, subprotocols=[V1], authorization=f"Bearer {front.token(str(user))}")
+        statuses.append(101 if isinstance(decision, Admitted) else decision.status)
+
+    async with trio.open_nursery() as nursery:
+        for user in range(1001, 1031):
+            nursery.start_soon(come, user)
+    assert sorted(statuses) == [101] * 5 + [503] * 25
+
+
+@pytest.mark.parametrize(
+    ("counts", "shown", "status"),
+    [
+        (Counts(), {"authorization": "Bearer nonsense"}, 401),
+        (Counts(unauthenticated=UNAUTHENTICATED_SOCKETS_MAX), {}, 503),
+        (Counts(unauthenticated_by_address={HERE: UNAUTHENTICATED_PER_ADDRESS_MAX}), {}, 429),
+    ],
+)
+async def test_who_is_not_let_in_takes_nobody_s_place(front: Front, counts: Counts, shown: Any, status: int):
+    door = Door(5, trio.Event())
+    for _ in range(20):
+        assert (await refused(front, counts, door=door, subprotocols=[V1], **shown))[0] == status
+    await admitted(front, door=door, subprotocols=[V1], authorization=f"Bearer {front.token('17')}")
+
+
 async def test_the_existing_client_waits_its_turn_and_is_let_in(front: Front):
     began = trio.current_time()
     await admitted(front, door=used_up(10, 0.3), authorization=f"Bearer {front.token('17')}")
