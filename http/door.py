@@ -9,11 +9,13 @@ The existing client would be stuck by any refusal (existing-system.md section 2.
 WAIT_SECONDS_MAX at most, and is then let in whatever the rate: for it the caps are the only limit. At most WAITING_MAX
 wait, as each holds its handshake; beyond that the line costs more than those in it, and they come in at once. When the
 process stops nobody is left in line: what was taken from the listener is upgraded, and moved like every other socket.
+Who is in line is counted by user: nobody has more there than they may have sockets, or one would be the line of all.
 
 `Bucket` is the arithmetic, a generic cell rate algorithm (ITU-T I.371); time is its argument.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,6 +76,11 @@ class Door:
         self._bucket = Bucket(per_second) if per_second else None
         self._is_closing = is_closing
         self._waiting = self._let_in = self._waited = self._refused = 0
+        self._in_line = Counter[int]()
+
+    def in_line_of(self, user_id: int) -> int:
+        """How many of one user wait."""
+        return self._in_line[user_id]
 
     def statistics(self) -> DoorStatistics:
         """Counts of this moment."""
@@ -95,7 +102,7 @@ class Door:
         if self._bucket is not None and is_v1:
             self._bucket.give_back()
 
-    async def enter(self, *, is_v1: bool) -> bool:
+    async def enter(self, *, is_v1: bool, user_id: int | None = None) -> bool:
         """Take a place and wait for it; v1 has its own. True when it waited: what was true before may not be now."""
         bucket, now = self._bucket, trio.current_time()
         self._let_in += 1
@@ -109,9 +116,17 @@ class Door:
             return False
         self._waiting += 1
         self._waited += 1
+        self._count_in_line(user_id, 1)
         try:
             with trio.move_on_after(wait_seconds):
                 await self._is_closing.wait()
         finally:
             self._waiting -= 1
+            self._count_in_line(user_id, -1)
         return True
+
+    def _count_in_line(self, user_id: int | None, more: int) -> None:
+        if user_id is not None:
+            self._in_line[user_id] += more
+            if not self._in_line[user_id]:
+                del self._in_line[user_id]

@@ -153,12 +153,12 @@ async def admit(
             if principal is None:
                 _check_unauthenticated(request, counts)
             else:
-                check_user(principal, counts, caps)
+                check_user(principal, counts, caps, door)
             is_in = True
         finally:
             if not is_in:
                 door.turn_away(is_v1=request.is_v1)
-        if await door.enter(is_v1=request.is_v1):
+        if await door.enter(is_v1=request.is_v1, user_id=None if principal is None else principal.user_id):
             assert principal is not None, "only the existing client waits, and it is never let in without one"
             principal = await authenticator.renew(principal)
             check_room(request.address, counts, caps)
@@ -218,10 +218,13 @@ def _check_unauthenticated(request: UpgradeRequest, counts: SocketCounts) -> Non
         raise ApiError("RATE_LIMIT_EXCEEDED", "too many sockets of this address wait for their start", retry_after=10)
 
 
-def check_user(principal: Principal, counts: SocketCounts, caps: SocketCaps) -> None:
-    """Raises: ApiError when the user has as many sockets as they may."""
-    if caps.per_user and counts.of_user(principal.require_user()) >= caps.per_user:
+def check_user(principal: Principal, counts: SocketCounts, caps: SocketCaps, door: Door | None = None) -> None:
+    """Raises: ApiError when the user has as many sockets as they may, or before *door* as many that wait."""
+    user_id = principal.require_user()
+    if caps.per_user and counts.of_user(user_id) >= caps.per_user:
         raise ApiError("RATE_LIMIT_EXCEEDED", f"this user has {caps.per_user} sockets already", retry_after=10)
+    if caps.per_user and door is not None and door.in_line_of(user_id) >= caps.per_user:
+        raise ApiError("RATE_LIMIT_EXCEEDED", f"{caps.per_user} sockets of this user wait already", retry_after=10)
 
 
 def _refusal(error: ApiError, request: UpgradeRequest, request_id: str) -> UpgradeRefused:

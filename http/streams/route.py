@@ -68,7 +68,8 @@ def stream_operations(sockets: SocketServices, caps: SocketCaps, door: Door) -> 
         begins_at = _place(call, call.query(EventsQuery).cursor)
         _check(call, sockets, caps)
         # A browser's EventSource does not come back after a refusal. Polls do not queue: each would, several a second.
-        if await door.enter(is_v1=False):
+        check_user(call.principal, sockets.engine, caps, door)
+        if await door.enter(is_v1=False, user_id=call.user_id):
             await call.look_again()
         return await _hand_over(call, sockets, caps, begins_at, EventStream)
 

@@ -295,6 +295,27 @@ async def test_the_existing_client_waits_its_turn_and_is_let_in(front: Front):
     assert trio.current_time() - began == pytest.approx(0.4, abs=0.15)
 
 
+async def test_nobody_has_more_in_line_than_they_may_have_sockets(front: Front):
+    door, statuses = used_up(10, 2.0), list[int]()
+
+    async def come(user: str) -> None:
+        decision = await decide(front, door=door, authorization=f"Bearer {front.token(user)}")
+        statuses.append(101 if isinstance(decision, Admitted) else decision.status)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(come, "17")
+        while door.statistics().waiting + len(statuses) < 50:  # noqa: ASYNC110 - PostgreSQL is asked before
+            await trio.sleep(0.01)
+        assert (statuses, door.statistics().waiting) == ([429] * (50 - CAPS.per_user), CAPS.per_user)
+        nursery.start_soon(come, "18")  # waits behind them, and is let in
+        while door.statistics().waiting <= CAPS.per_user:  # noqa: ASYNC110 - likewise
+            await trio.sleep(0.01)
+        door._is_closing.set()
+    assert statuses.count(101) == CAPS.per_user + 1
+    assert not door._in_line
+
+
 async def test_the_existing_client_without_a_credential_hears_so_at_once(front: Front):
     with trio.fail_after(1):
         assert (await refused(front, door=used_up(10, 10.0)))[0] == 401
