@@ -27,7 +27,7 @@ def initial_data(session: "CompatSession", fields: Json) -> None:
     session.initial_data_is_due = not session.is_present
     if session.initial_data_is_due:
         return
-    session.services.engine.spawn(_initial_data, session)
+    session.read_in_turn(_initial_data, session)
 
 
 async def _initial_data(session: "CompatSession") -> None:
@@ -82,7 +82,7 @@ def _initial(row: Any) -> Json:
 
 def unread_count(session: "CompatSession", fields: Json) -> None:
     """The badge."""
-    session.services.engine.spawn(_answer_unread, session)
+    session.read_in_turn(_answer_unread, session)
 
 
 async def _answer_unread(session: "CompatSession") -> None:

@@ -17,12 +17,13 @@ from greenroom.actors.room.commands import Enter, Type
 from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED
 from greenroom.http.ws.connection import Connection
+from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.services import SocketServices, ask_with_backpressure
+from greenroom.http.ws.turns import Turns
 from greenroom.runtime import ActorError, Command, Ref
 
 ReplyTo = Callable[[object, BaseException | None], None]
 Json = dict[str, Any]
-Job = tuple[Callable[..., Awaitable[None]], tuple[object, ...]]
 
 FAULTS_BEFORE_START_MAX: Final = 16
 TYPES_IN_MAX: Final = 200  # rooms; what was begun in more of them ends by expiry
@@ -51,10 +52,11 @@ class SocketSession:
         "_faults",
         "_held",
         "_joining",
+        "_reads",
         "_refused",
-        "_turns",
         "_types_in",
         "_word",
+        "_words",
         "connection",
         "device",
         "input_at",
@@ -79,7 +81,8 @@ class SocketSession:
         self.useq: int | None = None  # the last event of the user's stream that it was given, once it is live
         self.is_idle = False  # nobody sits there: the client said so, or nothing was done for a while
         self.input_at = services.engine.now
-        self._turns: deque[Job] | None = None  # what is done one after the other
+        self._words: Turns | None = None  # of which the last is to hold
+        self._reads: Turns | None = None  # answers that are read from storage
         self._word: SetStatus | None = None  # how the user wants to appear, while it is not stored
         self._joining: dict[int, int] | None = None  # rooms that are asked to let it in, and how often
         self._types_in: set[int] | None = None  # rooms where others believe that the user types here
@@ -237,25 +240,22 @@ class SocketSession:
             self.services.engine.spawn(self._ask_held)
 
     def in_turn(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Have *do* called after whatever was given here before it: what is said last is to hold."""
-        if self._turns is not None:
-            self._turns.append((do, args))
-        else:
-            self._turns = deque([(do, args)])
-            self.services.engine.spawn(self._take_turns)
+        """Have *do* called after whatever was given here before it: what is said last is to hold.
 
-    async def _take_turns(self) -> None:
-        """Also those that were begun when the connection ended: what was said is done."""
-        turns = self._turns
-        assert turns is not None
-        try:
-            while turns:
-                do, args = turns.popleft()
-                await do(*args)
-        finally:
-            self._turns = None
-            for do, args in turns:  # a fault ended one: not the others
-                self.in_turn(do, *args)
+        Also when the connection has ended meanwhile: what was said is done.
+        """
+        self._words = self._words or Turns(self.services.engine)
+        self._words.put(do, *args)
+
+    def read_in_turn(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
+        """The same for an answer from storage: one at a time, when the peer has taken most of those before it."""
+        self._reads = self._reads or Turns(self.services.engine)
+        self._reads.put(self._read_answer, do, *args)
+
+    async def _read_answer(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
+        await wait_drained(self.connection)
+        if not self.connection.is_closing:
+            await do(*args)
 
     async def _ask_held(self) -> None:
         """Ask what found its room full, one after the other: the commands of a connection keep their order."""

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.actors.room.commands import Enter, RoomView
 from greenroom.http.ws import events
-from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.v1_commands import LARGEST_ID, BadCommand, data_of, room_of
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.conversations import Conversations, StoredMessage
@@ -39,7 +38,7 @@ def history(session: "V1Session", command_id: str | None, frame: dict[str, Any])
             session.inflight -= 1
             session.failed(command_id, value, error)
             return
-        session.services.engine.spawn(_answer, session, command_id, value, wanted)
+        session.read_in_turn(_answer, session, command_id, value, wanted)
 
     assert session.user_id is not None
     session.ask_room(command_id, room_of(frame), Enter(session.user_id), entered)
@@ -53,7 +52,6 @@ async def _answer(session: "V1Session", command_id: str | None, view: RoomView, 
         while not data or changed.since(view.room_id, version):  # what it says may be older than a change
             version = changed.version
             data = await read_page(session.services.conversations, view, session.user_id, wanted)
-            await wait_drained(session.connection)  # many pages were asked for at once: no more than the peer takes
         session.ack(command_id, data, view.room_id)
     except StorageUnavailable as error:
         session.failed(command_id, None, error)

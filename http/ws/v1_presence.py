@@ -58,7 +58,7 @@ def _own(view: PresenceView) -> dict[str, Any]:
 def _ask_room(session: "V1Session", command_id: str | None, room_id: int) -> None:
     def entered(value: object, error: BaseException | None) -> None:
         if isinstance(value, RoomView):
-            session.services.engine.spawn(_answer_room, session, command_id, value)
+            session.read_in_turn(_answer_room, session, command_id, value)
             return
         session.inflight -= 1
         session.failed(command_id, value, error)

@@ -173,7 +173,7 @@ def members(session: "V1Session", command_id: str | None, frame: dict[str, Any])
 
     def entered(value: object, error: BaseException | None) -> None:
         if isinstance(value, RoomView):
-            session.services.engine.spawn(_answer_members, session, command_id, value.room_id, after, count)
+            session.read_in_turn(_answer_members, session, command_id, value.room_id, after, count)
         else:
             session.inflight -= 1
             session.failed(command_id, value, error)

@@ -82,3 +82,43 @@ def seqs(sock, room):
 
 def caught_up(sock, protocol, count):
     return len(sock.of("message" if protocol else "new_message")) == count
+
+
+async def test_of_what_one_asks_who_takes_nothing_no_more_is_read_than_an_outbox_holds(live_house, monkeypatch):
+    """Pages that were asked for wait unread in storage, not here; who reads again gets each, in the order asked."""
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    read, pages = live_house.house.storage.conversations.messages_before, []
+
+    async def counted(*asked):
+        pages.append(asked)
+        return await read(*asked)
+
+    monkeypatch.setattr(live_house.house.storage.conversations, "messages_before", counted)
+    async with open_sockets() as nursery:
+        author = await Socket.open(nursery, live_house, 2)
+        await author.start(room)
+        for number in range(13):
+            await author.ask("send", room, body=f"{number} ".ljust(9_900, "x"))
+        hungry = await Socket.open(nursery, live_house, 1, receive_buffer=4096)
+        await hungry.start()
+        hungry.stop_reading()
+        asked = [
+            {"type": "history", "id": f"page {number}", "room": room, "data": {"limit": 13}} for number in range(96)
+        ]
+        for start in range(0, len(asked), 16):
+            await hungry.send(asked[start : start + 16])
+        await wait_until(lambda: len(pages) < 2 and "the first pages")
+        await trio.sleep(1)
+        taken = len(pages)  # by the kernel, and by the outbox
+        await trio.sleep(2)
+        assert len(pages) == taken < 48
+        (connection,) = live_house.house.engine.connections_of(1)
+        assert connection.unsent_bytes < 512 * 1024
+        hungry.read_again()
+        await hungry.expect("ack", id="page 95")
+        assert [event["id"] for event in hungry.of("ack") if event["id"].startswith("page")] == [
+            f"page {number}" for number in range(96)
+        ]
+        assert len(pages) == 96
+        assert (author.close_code, hungry.close_code) == (None, None)

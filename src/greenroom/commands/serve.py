@@ -22,6 +22,7 @@ import typer
 from greenroom import __version__
 from greenroom.commands.failure import CommandFailed, run_or_exit, settings_or_exit
 from greenroom.commands.outlet import STANDARD_ERROR, STANDARD_OUTPUT, Outlet
+from greenroom.commands.spare_memory import give_back_spare_memory
 from greenroom.compose import House, compose_app, control_of, open_front, open_house
 from greenroom.control.server import open_control
 from greenroom.http.development import DevelopmentGate
@@ -61,6 +62,7 @@ async def _serve(settings: Settings, migrates: bool) -> None:
         async with trio.open_nursery() as nursery:
             stop, start = trio.Event(), trio.CancelScope()
             nursery.start_soon(_watch_signals, signals, stop, start, running)
+            nursery.start_soon(give_back_spare_memory)
             with start:
                 await _serve_until(settings, migrates, stop, running)
             nursery.cancel_scope.cancel(reason="stopped in order")
