@@ -58,9 +58,15 @@ class Bucket:
         self._empty_at = max(self._empty_at, now) + self._spacing
         return wait
 
-    def give_back(self) -> None:
-        """One who took a place does not come in."""
-        self._empty_at -= self._spacing
+    @property
+    def paid_at(self) -> float:
+        """When all that was taken is paid for by the time that passed."""
+        return self._empty_at
+
+    def give_back(self, paid_at: float, now: float) -> None:
+        """One who took a place does not come in. paid_at: when time has paid for it: then there is nothing to give."""
+        if now < paid_at:
+            self._empty_at -= self._spacing
 
     def promise(self, now: float) -> int:
         """When one who is refused may come back, in whole seconds: each a little later than the one before."""
@@ -86,21 +92,22 @@ class Door:
         """Counts of this moment."""
         return DoorStatistics(self._waiting, self._let_in, self._waited, self._refused)
 
-    def check(self, *, is_v1: bool) -> None:
-        """Have a v1 client take its place, or refuse it when there is no room now. Raises: ApiError 503."""
+    def check(self, *, is_v1: bool) -> float | None:
+        """Have a v1 client take its place, or refuse it when there is no room now; its place. Raises: ApiError 503."""
         bucket, now = self._bucket, trio.current_time()
         if bucket is None or not is_v1:
-            return
+            return None
         if bucket.wait_seconds(now) > 0:
             self._refused += 1
             seconds = bucket.promise(now)
             raise ApiError("SERVICE_UNAVAILABLE", "too many sockets come at once: come back later", retry_after=seconds)
         bucket.take(now)
+        return bucket.paid_at
 
-    def turn_away(self, *, is_v1: bool) -> None:
-        """Who was checked is not let in, for whatever reason."""
-        if self._bucket is not None and is_v1:
-            self._bucket.give_back()
+    def turn_away(self, place: float | None) -> None:
+        """Who was checked is not let in, for whatever reason. place: what `check` has said."""
+        if self._bucket is not None and place is not None:
+            self._bucket.give_back(place, trio.current_time())
 
     async def enter(self, *, is_v1: bool, user_id: int | None = None) -> bool:
         """Take a place and wait for it; v1 has its own. True when it waited: what was true before may not be now."""

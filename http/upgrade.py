@@ -146,8 +146,7 @@ async def admit(
     try:
         _check_origin(request, origins)
         check_room(request.address, counts, caps)
-        door.check(is_v1=request.is_v1)
-        is_in = False
+        place, is_in = door.check(is_v1=request.is_v1), False
         try:
             principal = await _identify(request, authenticator, tickets)
             if principal is None:
@@ -157,7 +156,7 @@ async def admit(
             is_in = True
         finally:
             if not is_in:
-                door.turn_away(is_v1=request.is_v1)
+                door.turn_away(place)
         if await door.enter(is_v1=request.is_v1, user_id=None if principal is None else principal.user_id):
             assert principal is not None, "only the existing client waits, and it is never let in without one"
             principal = await authenticator.renew(principal)

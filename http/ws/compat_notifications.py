@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from greenroom.http.ws.compat import CompatSession
 
 INITIAL_NOTIFICATIONS: Final = 50
+TRIES: Final = 20
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -59,10 +60,11 @@ async def _initial_data(session: "CompatSession") -> None:
 async def _as_it_stands(session: "CompatSession", read: Callable[[], Awaitable[T]]) -> T:
     """What *read* finds, no older than what the page was told meanwhile: with the answer it forgets that."""
     changed = session.services.hub.changed_for
-    while True:
+    for _ in range(TRIES):
         version, found = changed.version, await read()
-        if not changed.since(session.user_id or 0, version) or session.connection.is_closing:
+        if not changed.since(session.user_id or 0, version):
             return found
+    raise StorageUnavailable("it is changed faster than it is read")
 
 
 def _initial(row: Any) -> Json:

@@ -18,7 +18,7 @@ from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.replay import wait_drained
-from greenroom.http.ws.services import SocketServices, ask_with_backpressure
+from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices, ask_with_backpressure
 from greenroom.http.ws.turns import Turns
 from greenroom.runtime import ActorError, Command, Ref
 
@@ -256,6 +256,13 @@ class SocketSession:
         await wait_drained(self.connection)
         if not self.connection.is_closing:
             await do(*args)
+
+    async def look_into(self, room_id: int) -> object:
+        """A RoomView as it is now, or why the user may not come in. Raises: ActorError, StorageUnavailable."""
+        assert self.user_id is not None
+        ref = self.services.room(room_id)
+        await ref.wait_room()
+        return await ref.ask(Enter(self.user_id), deadline=trio.current_time() + COMMAND_SECONDS_MAX)
 
     async def _ask_held(self) -> None:
         """Ask what found its room full, one after the other: the commands of a connection keep their order."""

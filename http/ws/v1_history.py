@@ -2,16 +2,17 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from greenroom.actors.room.commands import Enter, RoomView
+from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws import events
 from greenroom.http.ws.v1_commands import LARGEST_ID, BadCommand, data_of, room_of
-from greenroom.runtime import StorageUnavailable
+from greenroom.runtime import ActorError, StorageUnavailable
 from greenroom.storage.postgres.conversations import Conversations, StoredMessage
 
 if TYPE_CHECKING:
     from greenroom.http.ws.v1 import V1Session
 
 HISTORY_BYTES_MAX: Final = 128 * 1024  # of content in one answer: it must fit well into the outbox
+TRIES: Final = 20
 _DIRECTIONS: Final = ("before", "after", "around")
 
 
@@ -31,29 +32,26 @@ class WantedPage:
 
 def history(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """The command."""
-    wanted = WantedPage(data_of(frame))
-
-    def entered(value: object, error: BaseException | None) -> None:
-        if not isinstance(value, RoomView):
-            session.inflight -= 1
-            session.failed(command_id, value, error)
-            return
-        session.read_in_turn(_answer, session, command_id, value, wanted)
-
-    assert session.user_id is not None
-    session.ask_room(command_id, room_of(frame), Enter(session.user_id), entered)
+    wanted, room_id = WantedPage(data_of(frame)), room_of(frame)
+    session.begin()
+    session.read_in_turn(_answer, session, command_id, room_id, wanted)
 
 
-async def _answer(session: "V1Session", command_id: str | None, view: RoomView, wanted: WantedPage) -> None:
+async def _answer(session: "V1Session", command_id: str | None, room_id: int, wanted: WantedPage) -> None:
     assert session.user_id is not None
     changed = session.services.hub.changed
-    version, data = 0, dict[str, Any]()
     try:
-        while not data or changed.since(view.room_id, version):  # what it says may be older than a change
-            version = changed.version
+        for _ in range(TRIES):
+            version, view = changed.version, await session.look_into(room_id)
+            if not isinstance(view, RoomView):
+                session.failed(command_id, view, None)
+                return
             data = await read_page(session.services.conversations, view, session.user_id, wanted)
-        session.ack(command_id, data, view.room_id)
-    except StorageUnavailable as error:
+            if not changed.since(room_id, version):  # else what it says may be older than a change
+                session.ack(command_id, data, room_id)
+                return
+        session.failed(command_id, None, StorageUnavailable("it is changed faster than it is read"))
+    except (ActorError, StorageUnavailable) as error:
         session.failed(command_id, None, error)
     finally:
         session.inflight -= 1

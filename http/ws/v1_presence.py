@@ -6,9 +6,9 @@ Every function is the handler of a command: it answers later, through the sessio
 from typing import TYPE_CHECKING, Any
 
 from greenroom.actors.presence.commands import Describe, PresenceView, SetStatus
-from greenroom.actors.room.commands import Enter, RoomView
+from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws.v1_commands import data_of, room_of, wanted_presence
-from greenroom.runtime import Command, StorageUnavailable
+from greenroom.runtime import ActorError, Command, StorageUnavailable
 
 if TYPE_CHECKING:
     from greenroom.http.ws.v1 import V1Session
@@ -56,23 +56,20 @@ def _own(view: PresenceView) -> dict[str, Any]:
 
 
 def _ask_room(session: "V1Session", command_id: str | None, room_id: int) -> None:
-    def entered(value: object, error: BaseException | None) -> None:
-        if isinstance(value, RoomView):
-            session.read_in_turn(_answer_room, session, command_id, value)
-            return
-        session.inflight -= 1
-        session.failed(command_id, value, error)
-
-    assert session.user_id is not None
-    session.ask_room(command_id, room_id, Enter(session.user_id), entered)
+    session.begin()
+    session.read_in_turn(_answer_room, session, command_id, room_id)
 
 
-async def _answer_room(session: "V1Session", command_id: str | None, view: RoomView) -> None:
+async def _answer_room(session: "V1Session", command_id: str | None, room_id: int) -> None:
     assert session.user_id is not None
     try:
+        view = await session.look_into(room_id)
+        if not isinstance(view, RoomView):
+            session.failed(command_id, view, None)
+            return
         users = await session.services.presence.everybody_in(view, session.user_id)
         session.ack(command_id, {"users": users}, view.room_id)
-    except StorageUnavailable as error:
+    except (ActorError, StorageUnavailable) as error:
         session.failed(command_id, None, error)
     finally:
         session.inflight -= 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenroom.actors.room.commands import Enter, RoomView
 from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
-from greenroom.http.ws.codes import TOKEN_EXPIRED_ERROR, TOKEN_INVALID
+from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID
 from greenroom.http.ws.connection import CONTROL
 from greenroom.http.ws.services import Failure, failure_of
 from greenroom.http.ws.user_streams import UserCursor
@@ -111,7 +111,9 @@ class _Sync:
             self._items.append(room_item(value))
             session.tell_gap(value, after_seq, epoch)
             session.replay([(room_id, attachment)])
-        elif not isinstance(value, RoomView):
+        elif isinstance(value, RoomView):  # a join that came with it did not let it in, or for its summary alone
+            self._refused.append({"r": room_id, "code": BAD_FRAME.number, "error": BAD_FRAME.name})
+        else:
             failure = failure_of(value, error)
             assert isinstance(failure, Failure)
             self._refused.append({"r": room_id, "code": failure.code.number, "error": failure.code.name})

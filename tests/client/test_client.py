@@ -42,6 +42,7 @@ from greenroom.client import (
 )
 from greenroom.client.client import EVENTS_MAX
 from greenroom.client.connection import _End
+from greenroom.client.frames import entries as entries_of
 from greenroom.client.outbox import LINES_MAX
 from greenroom.client.requests import ask
 from greenroom.http.ws import codes
@@ -964,6 +965,47 @@ async def test_nothing_is_told_of_a_room_that_was_left_and_each_message_once_of_
         await line.ack(await line.heard("history"), messages=page, top=3, epoch=1)
         await line.message(4)
         assert [(await told(client, Said)).seq for _ in range(4)] == [1, 2, 3, 4]
+
+
+async def test_a_room_that_was_left_while_something_is_missing_costs_nothing(monkeypatch):
+    began, fetch = [], Client._fetch
+
+    async def counted(client, room, wait_seconds):
+        began.append(room.id)
+        await fetch(client, room, wait_seconds)
+
+    monkeypatch.setattr(Client, "_fetch", counted)
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(client.join, ROOM, recent=3))
+        line = await server.line()
+        await line.ready((ROOM, 3, 1))
+        early = await line.heard("history")
+        client.leave(ROOM)
+        await line.ack(early, messages=[], top=3, epoch=1)
+        await trio.sleep(0.1)
+        assert began == [ROOM]
+
+
+async def test_a_page_that_cannot_be_read_costs_a_try_and_not_the_client(monkeypatch):
+    odd = [True]
+
+    def entries(*page):
+        if odd:
+            raise KeyError(odd.pop())  # as of a page that has no messages
+        return entries_of(*page)
+
+    monkeypatch.setattr("greenroom.client.client.entries", entries)
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(client.join, ROOM, recent=3))
+        line = await server.line()
+        await line.ready((ROOM, 3, 1))
+        await line.ack(await line.heard("history"), messages=[], top=3, epoch=1)
+        assert "no greenroom" in (await told(client, Disconnected)).why
+        again = await server.line()
+        await again.ready((ROOM, 3, 1))
+        page = [{**FOURTH, "id": seq, "seq": seq, "body": f"m{seq}"} for seq in (1, 2, 3)]
+        await again.ack(await again.heard("history"), messages=page, top=3, epoch=1)
+        assert [(await told(client, Said)).seq for _ in range(3)] == [1, 2, 3]
 
 
 async def test_a_room_that_was_left_while_it_was_asked_for_is_left_again_when_the_server_lets_us_in():

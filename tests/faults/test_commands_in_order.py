@@ -170,3 +170,42 @@ async def test_who_hides_and_types_in_one_breath_is_not_told_of(live_house, prot
         assert (await live_house.post(path, 2, {"isTyping": True})).status == 200
         await other.expect("typing")
         assert not [event for event in other.of("typing") if 1 in event["data"]["users"]]
+
+
+async def test_a_sync_names_every_room_also_one_that_a_join_with_it_did_not_let_in(live_house):
+    (room,) = await room_of_two(live_house)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        await sock.send([joins(room, mode="summary"), sync(room)])
+        answer = await sock.expect("ack", id="sync")
+        assert (answer["data"]["rooms"], [one["r"] for one in answer["data"]["refused"]]) == ([], [room])
+
+
+async def test_what_waits_for_its_turn_is_asked_as_things_are_then(live_house):
+    """Pages and people are read when the peer has taken what came before: `top` is of then, and so is membership."""
+    (room,) = await room_of_two(live_house)
+    for _ in range(13):
+        await say(live_house, room, "x" * 9_900)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1, receive_buffer=4096)
+        await sock.start()
+        sock.stop_reading()
+        pages = [{"type": "history", "id": f"page {at}", "room": room, "data": {"limit": 13}} for at in range(64)]
+        for start in range(0, len(pages), 16):
+            await sock.send(pages[start : start + 16])
+        await sock.send({"type": "presence", "id": "people", "room": room})
+        await trio.sleep(0.5)
+        await say(live_house, room, "later")
+        sock.read_again()
+        last = (await sock.expect("ack", id="page 63"))["data"]
+        assert (last["messages"][-1]["seq"], last["top"]) == (14, 14)
+        assert (await sock.expect("ack", id="people"))["data"]["users"]
+        sock.stop_reading()
+        for start in range(0, len(pages), 16):
+            await sock.send([{**page, "id": f"again {page['id']}"} for page in pages[start : start + 16]])
+        await sock.send({"type": "presence", "id": "people later", "room": room})
+        await trio.sleep(0.5)
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/1", 1)).status == 200
+        sock.read_again()
+        assert (await sock.expect("error", id="people later"))["data"]["error"] == "NOT_MEMBER"

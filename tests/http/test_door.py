@@ -109,12 +109,11 @@ async def test_v1_hears_when_to_come_back_and_takes_no_place_in_line(autojump_cl
 
 async def test_v1_has_its_place_before_it_is_let_in_and_gives_it_back_when_it_is_not(autojump_clock):
     door = Door(10, trio.Event())
-    for _ in range(10):
-        door.check(is_v1=True)
+    places = [door.check(is_v1=True) for _ in range(10)]
     with pytest.raises(ApiError):
         door.check(is_v1=True)
-    door.turn_away(is_v1=True)
-    door.turn_away(is_v1=False)  # had none
+    door.turn_away(places[-1])
+    door.turn_away(door.check(is_v1=False))  # had none
     door.check(is_v1=True)
     with pytest.raises(ApiError):
         door.check(is_v1=True)
@@ -122,6 +121,18 @@ async def test_v1_has_its_place_before_it_is_let_in_and_gives_it_back_when_it_is
         assert not await door.enter(is_v1=True)
     await trio.sleep(0.11)
     door.check(is_v1=True)  # nobody who came in was counted twice
+
+
+async def test_a_place_that_the_time_has_paid_for_is_not_given_back(autojump_clock):
+    door = Door(10, trio.Event())
+    places = [door.check(is_v1=True) for _ in range(10)]
+    await trio.sleep(1.1)  # storage says no late
+    for _ in range(10):
+        door.check(is_v1=True)
+    for place in places:
+        door.turn_away(place)
+    with pytest.raises(ApiError):
+        door.check(is_v1=True)
 
 
 async def test_one_who_gives_up_waiting_leaves_the_line(autojump_clock):

@@ -380,7 +380,9 @@ export class Client {
         const { seq, goal, lives } = room.log;
         const answer = await this.request("history", room.id, { after: seq, limit: HISTORY_PAGE });
         if (lives !== room.log.lives || !isHere()) continue;
-        this._tellSaid(room, room.log.takePage(this._pageOf(room.id, answer), goal));
+        const page = this._readPage(room.id, answer);
+        if (page === null) return;
+        this._tellSaid(room, room.log.takePage(page, goal));
       }
     } catch (fault) {
       if (fault instanceof Refused) setTimeout(() => this._fetch(room), AGAIN_SECONDS * 1000);
@@ -388,6 +390,16 @@ export class Client {
     } finally {
       room.isFetching = false;
       this._tellCaughtUp(room);
+    }
+  }
+
+  // Null where what answers is no greenroom: then the line is given up.
+  _readPage(roomId, answer) {
+    try {
+      return this._pageOf(roomId, answer);
+    } catch (fault) {
+      this._connection.isNone("history", fault);
+      return null;
     }
   }
 

@@ -156,7 +156,6 @@ export class Connection {
       if (this._socket !== socket) return; // it was left
       const type = frame?.type;
       if (type === "ping") this.send('{"type":"pong"}');
-      else if (type === "reconnect") this._moveAfter(frame.data ?? {});
       else if (type !== undefined && (type !== "pong" || frame.id !== undefined)) this._take(frame);
     }
   }
@@ -164,17 +163,26 @@ export class Connection {
   // Whoever says what no greenroom says is none.
   _take(frame) {
     try {
-      this._onFrame(frame);
+      if (frame.type === "reconnect") this._moveAfter(frame.data ?? {});
+      else this._onFrame(frame);
     } catch (fault) {
-      this._lost(ABNORMAL, `what answers is no greenroom: its ${frame.type} cannot be read (${fault.message})`);
+      this.isNone(frame.type, fault);
     }
+  }
+
+  // What came as this type cannot be read.
+  isNone(type, fault) {
+    if (this._ticker === undefined) return; // closed meanwhile
+    this._lost(ABNORMAL, `what answers is no greenroom: its ${type} cannot be read (${fault.message})`);
   }
 
   // The server gave everybody a moment of their own, and some time after it.
   _moveAfter({ after, deadline }) {
+    const seconds = moveSeconds(after, deadline, Math.random());
+    if (!Number.isFinite(seconds)) throw new TypeError("no time to go at");
     clearTimeout(this._timer);
     const move = () => this._lost(MOVED, "the server asks to connect again", 0);
-    this._timer = setTimeout(move, moveSeconds(after, deadline, Math.random()) * 1000);
+    this._timer = setTimeout(move, seconds * 1000);
   }
 
   _probe() {

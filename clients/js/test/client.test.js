@@ -714,7 +714,13 @@ test("a socket that cannot be made costs a try, and so does what no greenroom sa
   const line = await server.ready([ROOM, 0]);
   line.say({ type: "live", data: null });
   assert.match((await next("disconnected")).why, /no greenroom/);
-  await server.ready([ROOM, 0]);
+  const again = await server.ready([ROOM, 0]);
+  again.say({ type: "reconnect", data: { after: "soon" } });
+  assert.match((await next("disconnected")).why, /no greenroom: its reconnect/);
+  const missing = await server.ready([ROOM, 3]);
+  missing.message(ROOM, 3);
+  missing.ack(await missing.heard("history"), { odd: true });
+  assert.match((await next("disconnected")).why, /no greenroom: its history/);
 });
 
 test("whoever leaves a room, or the client, while a page is told hears no more of it", async (context) => {

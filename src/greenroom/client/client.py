@@ -422,7 +422,7 @@ class Client:
             await self._tell(CaughtUp(room.id))
 
     def _fetch_soon(self, room: Room, wait_seconds: float = 0.0) -> None:
-        if not room.is_fetching and self.is_connected and room.log.is_missing:
+        if self._is_joined(room) and not room.is_fetching and self.is_connected and room.log.is_missing:
             room.is_fetching = True
             self._nursery.start_soon(partial(self._fetch, room, wait_seconds))
 
@@ -432,10 +432,8 @@ class Client:
         try:
             await trio.sleep(wait_seconds)
             while log.is_missing and self._is_joined(room):
-                goal, lives = log.goal, log.lives
-                answer = await self.request("history", room.id, {"after": log.seq, "limit": HISTORY_PAGE})
-                if lives == log.lives and self._is_joined(room):
-                    await self._tell(*log.take_page(entries(room.id, answer, self.user_id), goal))
+                reply = Reply(partial(self._take_page, room, log.goal, log.lives))
+                await self._ask("history", room.id, {"after": log.seq, "limit": HISTORY_PAGE}, reply)
         except ServerAway:
             pass  # the next connection begins where we are
         except Refused:
@@ -443,6 +441,11 @@ class Client:
         room.is_fetching = False
         self._fetch_soon(room)
         await self._tell_caught_up(room)
+
+    async def _take_page(self, room: Room, goal: int, lives: int, answer: dict[str, Any]) -> None:
+        page = entries(room.id, answer, self.user_id)
+        if lives == room.log.lives and self._is_joined(room):
+            await self._tell(*room.log.take_page(page, goal))
 
     async def _answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> None:
         if not await self._sending.answered(command_id, data, is_error=is_error):

@@ -81,6 +81,10 @@ async def give_back_spare_memory() -> None:
         return
     while True:
         await sleep_to_tick(LOOK_SECONDS)
-        given_back = await trio.to_thread.run_sync(heap.trim_if_worth)
+        try:
+            given_back = await trio.to_thread.run_sync(heap.trim_if_worth)
+        except (OSError, RuntimeError, MemoryError) as shortage:  # no descriptor or no thread is left: the next look
+            log.debug("memory.unknown", why=str(shortage))
+            continue
         if given_back:
             log.info("memory.given_back", bytes=given_back)
