@@ -39,6 +39,9 @@ class DoorStatistics:
     refused: int
 
 
+NOISE_SECONDS: Final = 1e-6  # of sums of fractions: they must not cost the last of a burst its place
+
+
 class Bucket:
     """*per_second* in the long run, at once as many as BURST_SECONDS hold. now: any clock that never goes back."""
 
@@ -97,7 +100,7 @@ class Door:
         bucket, now = self._bucket, trio.current_time()
         if bucket is None or not is_v1:
             return None
-        if bucket.wait_seconds(now) > 0:
+        if bucket.wait_seconds(now) > NOISE_SECONDS:
             self._refused += 1
             seconds = bucket.promise(now)
             raise ApiError("SERVICE_UNAVAILABLE", "too many sockets come at once: come back later", retry_after=seconds)

@@ -198,7 +198,7 @@ async def test_what_waits_for_its_turn_is_asked_as_things_are_then(live_house):
         await trio.sleep(0.5)
         await say(live_house, room, "later")
         sock.read_again()
-        last = (await sock.expect("ack", id="page 63"))["data"]
+        last = (await sock.expect("ack", 60, id="page 63"))["data"]
         assert (last["messages"][-1]["seq"], last["top"]) == (14, 14)
         assert (await sock.expect("ack", id="people"))["data"]["users"]
         sock.stop_reading()
@@ -208,4 +208,4 @@ async def test_what_waits_for_its_turn_is_asked_as_things_are_then(live_house):
         await trio.sleep(0.5)
         assert (await live_house.delete(f"/api/conversations/{room}/participants/1", 1)).status == 200
         sock.read_again()
-        assert (await sock.expect("error", id="people later"))["data"]["error"] == "NOT_MEMBER"
+        assert (await sock.expect("error", 60, id="people later"))["data"]["error"] == "NOT_MEMBER"

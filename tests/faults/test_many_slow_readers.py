@@ -116,7 +116,7 @@ async def test_of_what_one_asks_who_takes_nothing_no_more_is_read_than_an_outbox
         (connection,) = live_house.house.engine.connections_of(1)
         assert connection.unsent_bytes < 512 * 1024
         hungry.read_again()
-        await hungry.expect("ack", id="page 95")
+        await hungry.expect("ack", 60, id="page 95")
         assert [event["id"] for event in hungry.of("ack") if event["id"].startswith("page")] == [
             f"page {number}" for number in range(96)
         ]
