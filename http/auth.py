@@ -11,6 +11,8 @@ the first that is good counts; when none is, the first is refused. What the clai
 JWT change is said in `storage/postgres/users.py`: the token issued last decides, and a PUT stands until a later one
 says something new. A JWT that was seen costs no query (about 30 µs); sessions and keys are asked of PostgreSQL at most
 once a second each, so a deleted session or a revoked key is refused everywhere within CACHE_SECONDS, here at once.
+A JWT cannot be taken back by itself; those issued before their user signed out everywhere are refused, and so is one
+without iat then.
 
 No secret, token or session id is ever part of a message.
 """
@@ -54,7 +56,10 @@ Kind = Literal["session", "jwt", "api_key"]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. `user_id` is None for an API key that acts for nobody; `expires_at` is in Unix seconds."""
+    """Who is asking. `user_id` is None for an API key that acts for nobody.
+
+    expires_at, issued_at (of a JWT, when it says so): Unix seconds.
+    """
 
     user_id: int | None
     role: str
@@ -64,6 +69,7 @@ class Principal:
     session_id: str | None = None
     key_id: str | None = None
     expires_at: float | None = None
+    issued_at: float | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -96,6 +102,7 @@ class _Known:
     user_id: int
     name: str
     role: str
+    signed_out_at: float | None
     digests: tuple[int, ...]
 
 
@@ -184,10 +191,15 @@ class Authenticator:
         return await self.as_now(principal)
 
     async def as_now(self, principal: Principal) -> Principal:
-        """*principal* with the name and the role that the user has by now. Raises StorageUnavailable."""
+        """*principal* with the name and the role that the user has by now.
+
+        Raises ApiError 401 for a JWT of before the user signed out everywhere; StorageUnavailable.
+        """
         user = await self._users.by_id(principal.user_id) if principal.user_id is not None else None
         if user is None:
             return principal
+        if principal.kind == "jwt":
+            _check_signed_out(principal.issued_at, user.signed_out_at)
         return replace(principal, name=user.name, role=principal.role if principal.kind == "api_key" else user.role)
 
     def moment(self) -> Moment:
@@ -230,7 +242,7 @@ class Authenticator:
         self._recent_keys.drop(key_id)
 
     def forget_user(self, user_id: int) -> None:
-        """A user was changed: names and roles are read again."""
+        """A user was changed, or has signed out everywhere: names, roles, sessions and that are read again."""
         self.changes += 1
         for subject in [subject for subject, known in self._known.items() if known.user_id == user_id]:
             del self._known[subject]
@@ -242,7 +254,9 @@ class Authenticator:
         claims = self._verified_claims(token)
         expires_at = self._check_times(claims)
         subject = subject_of(claims.get("sub"))
-        known = await self._know(subject, profile_of(claims), time_claim(claims, "iat"))
+        issued_at = time_claim(claims, "iat")
+        known = await self._know(subject, profile_of(claims), issued_at)
+        _check_signed_out(issued_at, known.signed_out_at)
         token_id = claims.get("jti")
         return Principal(
             user_id=known.user_id,
@@ -251,6 +265,7 @@ class Authenticator:
             kind="jwt",
             session_id=token_id if isinstance(token_id, str) else None,
             expires_at=expires_at,
+            issued_at=issued_at,
         )
 
     def _verified_claims(self, token: str) -> dict[str, object]:
@@ -301,7 +316,7 @@ class Authenticator:
         user, is_news = await self._users.hear(subject, profile, issued_at)
         known = self._known.get(subject)
         digests = (digest, *known.digests)[:KNOWN_DIGESTS_MAX] if known is not None else (digest,)
-        fresh = _Known(user.id, user.name, user.role, digests)
+        fresh = _Known(user.id, user.name, user.role, user.signed_out_at, digests)
         if self.changes == changes:
             self._remember(subject, fresh)
         else:  # neither what was just read holds, nor what was known before it
@@ -409,6 +424,12 @@ def _invalid(message: str) -> ApiError:
 
 def _expired() -> ApiError:
     return ApiError("TOKEN_EXPIRED", "the token has expired: get a new one")
+
+
+def _check_signed_out(issued_at: float | None, signed_out_at: float | None) -> None:
+    """Raises: ApiError 401 for a JWT that was issued before its user signed out everywhere, or may have been."""
+    if signed_out_at is not None and (issued_at is None or issued_at < signed_out_at):
+        raise _invalid("the user has signed out everywhere since this token was issued: get a new one")
 
 
 def _signature(secret: bytes, value: str) -> str:

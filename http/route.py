@@ -188,6 +188,15 @@ class Call:
         if self._auth == "user":
             self.principal.require_user()
 
+    async def identify(self) -> Principal:
+        """Look up the user who is asking, for an operation that looks at nobody until it needs one.
+
+        Raises: ApiError, StorageUnavailable.
+        """
+        self._auth = "user"
+        await self._authenticate()
+        return self.principal
+
     async def look_again(self) -> None:
         """Have who is asking be as of now, for whoever has waited since. Raises: ApiError, StorageUnavailable."""
         if not self.services.authenticator.holds(self._looked_up):

@@ -73,6 +73,8 @@ class Services:
     checkup: Checkup
     # Called with the id of a session that was ended here: its sockets should be closed.
     on_session_ended: Callable[[str], None] = _nobody_listens
+    # Called with the id of a user who has signed out everywhere: all their sockets should be closed.
+    on_signed_out: Callable[[int], None] = _nobody_listens
     # Called with a user as they are after a change.
     on_user_changed: Callable[[User], Awaitable[None]] = _nobody_waits
     # Whether the sockets are moved away: a balancer should send new ones elsewhere.

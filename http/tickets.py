@@ -2,7 +2,8 @@
 
 `GET /api/ws/token` issues one; `/ws?token=…` redeems it. An address may end up in a log or a history, so what stands in
 one must be worth nothing afterwards: 256 random bits, kept here as a SHA-256 in memory, bound to the principal (whose
-session is checked again when it is redeemed), good for TICKET_SECONDS, gone at first use and at a restart.
+session is checked again when it is redeemed), good for TICKET_SECONDS, gone at first use, at a restart, and when its
+user signs out everywhere.
 
 Bounded: TICKETS_PER_USER_MAX unused ones of a user, then 429; TICKETS_MAX in all, then 503.
 """
@@ -61,6 +62,13 @@ class Tickets:
             return None
         self._count_out(ticket)
         return ticket.principal if self._clock() < ticket.expires_at else None
+
+    def void(self, user_id: int) -> None:
+        """Take back all tickets of a user, in one pass over all that are held."""
+        if self._of_user[user_id]:
+            for digest in [digest for digest, ticket in self._tickets.items() if ticket.principal.user_id == user_id]:
+                del self._tickets[digest]
+        del self._of_user[user_id]
 
     def _drop_expired(self) -> None:
         now = self._clock()

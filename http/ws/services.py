@@ -10,15 +10,18 @@ import trio
 from greenroom.actors.errors import Refused
 from greenroom.actors.room.commands import Enter, RoomView, Send
 from greenroom.http.auth import Authenticator
+from greenroom.http.errors import ApiError
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.ws.arrivals import Arrivals
 from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.codes import (
     BY_REFUSAL,
+    FORBIDDEN,
     RATE_LIMITED,
     SERVER_ERROR,
     STORAGE_UNAVAILABLE,
     TIMEOUT,
+    TOKEN_EXPIRED,
     ErrorCode,
 )
 from greenroom.http.ws.connection import Connection
@@ -110,10 +113,20 @@ class SocketServices:
         self.system.tell_or_bury(self.system.ref("presence", user_id).address, command)
 
     async def catch_up(self, connection: Connection, changes: int) -> None:
-        """The user may have changed while *connection* came by its principal. changes: those counted before it."""
+        """The user may have changed, or signed out, while *connection* came by its principal.
+
+        changes: those counted before it. Without storage it stays as it is.
+        """
         principal = connection.session.principal
-        if changes != self.authenticator.changes and principal is not None and principal.user_id is not None:
-            await self.people.catch_up(principal.user_id)
+        if changes == self.authenticator.changes or principal is None or principal.user_id is None:
+            return
+        await self.people.catch_up(principal.user_id)
+        try:
+            await self.authenticator.renew(principal)
+        except ApiError as refusal:
+            connection.close(TOKEN_EXPIRED if refusal.code == "TOKEN_EXPIRED" else FORBIDDEN)
+        except StorageUnavailable:
+            pass
 
     def take_message(self, user_id: int) -> int | None:
         """Count a message against the user's minute: None, or the seconds until one may pass."""

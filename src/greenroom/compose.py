@@ -234,6 +234,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
             }
         ),
         on_session_ended=partial(_close_session, house.engine),
+        on_signed_out=partial(_close_user, house.engine),
         on_user_changed=house.sockets.people.changed,
         is_moving=house.engine.drain.is_moving,
         rooms=RoomServices(
@@ -292,6 +293,12 @@ async def _check_email(post_office: PostOffice) -> None:
 def _close_session(engine: SocketEngine, session_id: str) -> None:
     """A session was ended: its sockets end with it."""
     for connection in engine.connections_of_session(session_id):
+        connection.close(FORBIDDEN)
+
+
+def _close_user(engine: SocketEngine, user_id: int) -> None:
+    """A user signed out everywhere: whatever is open for them ends, by whichever credential."""
+    for connection in tuple(engine.connections_of(user_id)):
         connection.close(FORBIDDEN)
 
 

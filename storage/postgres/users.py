@@ -46,7 +46,7 @@ _Told = dict[str, tuple[str, float]]  # by field: what was said, and when
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user as stored."""
+    """A user as stored. signed_out_at: Unix seconds; no token that was issued before it is theirs any more."""
 
     id: int
     external_id: str | None
@@ -55,6 +55,7 @@ class User:
     locale: str
     timezone: str
     role: str
+    signed_out_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,10 @@ class Users:
         assert row is not None
         return _user(row), row["is_new"]
 
+    async def sign_out(self, user_id: int) -> bool:
+        """End all sessions of a user, and all tokens that were issued until now; False when there is no such user."""
+        return await self._postgres.execute("sign_out_user", user_id, self._now()) > 0
+
     async def names(self, user_ids: Collection[int]) -> dict[int, str]:
         """What to call these users where others see them; those who do not exist are absent."""
         rows = await self._postgres.fetch("user_names", list(user_ids)) if user_ids else []
@@ -219,4 +224,13 @@ def _standing(user: User) -> tuple[str, str]:
 
 
 def _user(row: Any) -> User:
-    return User(row["id"], row["external_id"], row["name"], row["email"], row["locale"], row["timezone"], row["role"])
+    return User(
+        row["id"],
+        row["external_id"],
+        row["name"],
+        row["email"],
+        row["locale"],
+        row["timezone"],
+        row["role"],
+        None if row["signed_out_at"] is None else row["signed_out_at"].timestamp(),
+    )

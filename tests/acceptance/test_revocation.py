@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -55,6 +56,15 @@ async def ends(server, socks, headers):
         assert (await http(server, "GET", path, headers=dict(headers))).status == 401
 
 
+async def session_row(server, user):
+    """A session as the application writes it; the header that shows it."""
+    await server.query(
+        "insert into sessions (id, user_id, expires_at) select 's-' || $1::bigint, $1::bigint, now() + interval '1 h'",
+        user,
+    )
+    return [("Cookie", f"pitchey-session=s-{user}")]
+
+
 async def test_a_key_that_is_revoked_on_the_command_line_ends_the_sockets_it_opened(server, fresh):
     room = await server.make_room(fresh, [fresh])
     key = await command(server, "key", "create", "--scope", "act_as")
@@ -72,11 +82,7 @@ async def test_a_key_that_is_revoked_on_the_command_line_ends_the_sockets_it_ope
 
 async def test_a_session_row_that_is_deleted_ends_the_sockets_it_opened(server, fresh):
     room = await server.make_room(fresh, [fresh])
-    await server.query(
-        "insert into sessions (id, user_id, expires_at) select 's-' || $1::bigint, $1::bigint, now() + interval '1 h'",
-        fresh,
-    )
-    headers = [("Cookie", f"pitchey-session=s-{fresh}")]
+    headers = await session_row(server, fresh)
     async with open_sockets() as nursery:
         socks = await page_and_program(nursery, server, room, headers, 4003)
         ticket = (await http(server, "GET", "/api/ws/token", headers=dict(headers))).json()["token"]
@@ -85,6 +91,37 @@ async def test_a_session_row_that_is_deleted_ends_the_sockets_it_opened(server, 
         with pytest.raises(Refused) as refused:  # a ticket of before is as good as its session
             await Socket.open(nursery, server, protocol=None, path=f"/ws?token={ticket}")
         assert refused.value.status == 401
+
+
+@pytest.mark.parametrize("is_by_service", [False, True])
+async def test_signing_out_everywhere_ends_all_within_a_second_and_tokens_of_before_stay_void(
+    server, fresh, is_by_service
+):
+    room = await server.make_room(fresh, [fresh, fresh + 1])
+    old = server.token(fresh, iat=int(time.time()))
+    session = await session_row(server, fresh)
+    key = await command(server, "key", "create", "--scope", "users:write")
+    async with open_sockets() as nursery:
+        other = await Socket.open(nursery, server, fresh + 1)
+        await other.start(room)
+        socks = await page_and_program(nursery, server, room, session, 4003)
+        socks += await page_and_program(nursery, server, room, [("Authorization", f"Bearer {old}")], 4003)
+        began = trio.current_time()
+        if is_by_service:
+            path, body, shown = f"/api/users/{fresh}/sign-out", {}, {"Authorization": f"Bearer {key}"}
+        else:
+            path, body, shown = "/api/auth/sign-out", {"everywhere": True}, {"Authorization": f"Bearer {old}"}
+        assert (await http(server, "POST", path, body=body, headers=shown)).status == 200
+        for sock, code in socks:
+            assert await sock.wait_closed(1) == code
+        assert trio.current_time() - began < 1
+        for headers in (session, [("Authorization", f"Bearer {old}")]):
+            await ends(server, [], headers)
+        assert (await other.ask("send", room, body="nobody else's end", clientId="other"))["type"] == "ack"
+    await trio.sleep(1 - time.time() % 1)  # issuers count whole seconds
+    async with open_sockets() as nursery:
+        again = await Socket.open(nursery, server, token=server.token(fresh, iat=int(time.time())))
+        await again.start(room)
 
 
 async def test_who_storms_the_doors_with_a_session_that_has_ended_is_out_within_seconds_and_hears_nothing(

@@ -79,3 +79,15 @@ def test_in_all_there_can_be_only_so_many(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ApiError) as fault:
         tickets.issue(alice(4))
     assert fault.value.status == 503
+
+
+def test_all_tickets_of_a_user_are_taken_back_and_nobody_elses():
+    tickets = Tickets()
+    mine, others = [tickets.issue(alice()) for _ in range(3)], tickets.issue(alice(18))
+    tickets.void(17)
+    tickets.void(19)
+    assert [tickets.redeem(text) for text in mine] == [None] * 3
+    assert len(tickets) == 1
+    assert tickets.redeem(others) == alice(18)
+    for _ in range(TICKETS_PER_USER_MAX):  # what was taken back does not count
+        tickets.issue(alice())

@@ -1,6 +1,6 @@
 -- name: find_users_by_subject
 -- Who is known under these ids or these external ids, and since when each field stands.
-select id, external_id, name, email, locale, timezone, role, told_at::text as told_at
+select id, external_id, name, email, locale, timezone, role, signed_out_at, told_at::text as told_at
 from users
 where id = any($1::bigint[]) or external_id = any($2::text[]);
 
@@ -26,7 +26,7 @@ on conflict (id) do update set
     claims = users.claims || news(excluded.claims, excluded.told_at, users.told_at),
     told_at = latest(users.told_at, excluded.told_at),
     updated_at = excluded.updated_at
-returning id, external_id, name, email, locale, timezone, role;
+returning id, external_id, name, email, locale, timezone, role, signed_out_at;
 
 -- name: store_users_by_external_id
 -- The same for users whose subject is a string; the id is used only when the external id is new.
@@ -49,15 +49,15 @@ on conflict (external_id) do update set
     claims = users.claims || news(excluded.claims, excluded.told_at, users.told_at),
     told_at = latest(users.told_at, excluded.told_at),
     updated_at = excluded.updated_at
-returning id, external_id, name, email, locale, timezone, role;
+returning id, external_id, name, email, locale, timezone, role, signed_out_at;
 
 -- name: find_user
 -- One user by id.
-select id, external_id, name, email, locale, timezone, role from users where id = $1;
+select id, external_id, name, email, locale, timezone, role, signed_out_at from users where id = $1;
 
 -- name: find_user_by_email
 -- The longest known user with this address.
-select id, external_id, name, email, locale, timezone, role from users
+select id, external_id, name, email, locale, timezone, role, signed_out_at from users
 where lower(email) = lower($1) order by created_at, id limit 1;
 
 -- name: change_user
@@ -71,7 +71,7 @@ update users set
     told_at = latest(told_at, $7::jsonb),
     updated_at = $8
 where id = $1
-returning id, external_id, name, email, locale, timezone, role;
+returning id, external_id, name, email, locale, timezone, role, signed_out_at;
 
 -- name: put_user
 -- Make the user of an id that the application gave out, or change what is not null of it; $7 as for change_user.
@@ -86,7 +86,7 @@ on conflict (id) do update set
     role = coalesce($6, users.role),
     told_at = latest(users.told_at, $7::jsonb),
     updated_at = $8
-returning id, external_id, name, email, locale, timezone, role, (xmax = 0) as is_new;
+returning id, external_id, name, email, locale, timezone, role, signed_out_at, (xmax = 0) as is_new;
 
 -- name: user_names
 -- What to call these users where others see them.
@@ -95,3 +95,9 @@ select id, name from users where id = any($1::bigint[]);
 -- name: existing_users
 -- Which of these ids belong to somebody.
 select id from users where id = any($1::bigint[]);
+
+-- name: sign_out_user
+-- End all that says who this user is: every session, and by the moment that is kept every token issued before it. The
+-- moment never goes back. No row when there is no such user.
+with ended as (delete from sessions where user_id = $1)
+update users set signed_out_at = greatest(signed_out_at, $2) where id = $1 returning id;
