@@ -25,7 +25,7 @@ import json
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 from urllib.parse import unquote
@@ -34,7 +34,7 @@ import trio
 from jwt import PyJWS
 from jwt.exceptions import InvalidTokenError
 
-from greenroom.http.claims import profile_of, subject_of, time_claim
+from greenroom.http.claims import check_signed_out, profile_of, subject_of, time_claim
 from greenroom.http.decode import BadJson, decode_object
 from greenroom.http.errors import ApiError
 from greenroom.http.recent import Recent
@@ -199,7 +199,7 @@ class Authenticator:
         if user is None:
             return principal
         if principal.kind == "jwt":
-            _check_signed_out(principal.issued_at, user.signed_out_at)
+            check_signed_out(principal.issued_at, user.signed_out_at)
         return replace(principal, name=user.name, role=principal.role if principal.kind == "api_key" else user.role)
 
     def moment(self) -> Moment:
@@ -236,6 +236,11 @@ class Authenticator:
         self.changes += 1
         self._recent_sessions.drop(session_id)
 
+    def forget_sessions_of(self, user_ids: Container[int]) -> None:
+        """Sessions of these users have ended: do not accept theirs from the cache."""
+        self.changes += 1
+        self._recent_sessions.drop_those(lambda session: session.user_id in user_ids)
+
     def forget_key(self, key_id: str) -> None:
         """An API key was found to be otherwise: do not accept it from the cache."""
         self.changes += 1
@@ -256,7 +261,7 @@ class Authenticator:
         subject = subject_of(claims.get("sub"))
         issued_at = time_claim(claims, "iat")
         known = await self._know(subject, profile_of(claims), issued_at)
-        _check_signed_out(issued_at, known.signed_out_at)
+        check_signed_out(issued_at, known.signed_out_at)
         token_id = claims.get("jti")
         return Principal(
             user_id=known.user_id,
@@ -424,12 +429,6 @@ def _invalid(message: str) -> ApiError:
 
 def _expired() -> ApiError:
     return ApiError("TOKEN_EXPIRED", "the token has expired: get a new one")
-
-
-def _check_signed_out(issued_at: float | None, signed_out_at: float | None) -> None:
-    """Raises: ApiError 401 for a JWT that was issued before its user signed out everywhere, or may have been."""
-    if signed_out_at is not None and (issued_at is None or issued_at < signed_out_at):
-        raise _invalid("the user has signed out everywhere since this token was issued: get a new one")
 
 
 def _signature(secret: bytes, value: str) -> str:

@@ -59,5 +59,11 @@ def time_claim(claims: Mapping[str, object], name: str) -> float | None:
     return float(value)
 
 
+def check_signed_out(issued_at: float | None, signed_out_at: float | None) -> None:
+    """Raises: ApiError 401 for a JWT that was issued before its user signed out everywhere, or may have been."""
+    if signed_out_at is not None and (issued_at is None or issued_at < signed_out_at):
+        raise _invalid("the user has signed out everywhere since this token was issued: get a new one")
+
+
 def _invalid(message: str) -> ApiError:
     return ApiError("INVALID_TOKEN", message)

@@ -1,5 +1,6 @@
 """What was read lately, so that it is not asked of storage again at once."""
 
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 CACHE_SECONDS: Final = 1.0
@@ -31,6 +32,10 @@ class Recent(Generic[T]):
     def drop(self, key: str) -> None:
         """Forget *key*."""
         self._entries.pop(key, None)
+
+    def drop_those(self, is_meant: Callable[[T], bool]) -> None:
+        """Forget every value that *is_meant* says so of."""
+        self._entries = {key: entry for key, entry in self._entries.items() if not is_meant(entry[1])}
 
     def clear(self) -> None:
         """Forget all."""

@@ -1,12 +1,15 @@
 """Revocation: a session or API key that ends takes its open sockets with it, whoever ended it.
 
+    told of (`ends.py`): the sessions of a user ────────────────────┐
     once a second: the sessions and keys that sockets hang on ──a page at a time──▶ PostgreSQL ──▶ what is otherwise now
         gone, revoked, another user's, without act_as ──▶ 4003 (compat 1008), and refused at every door from then on
         over ──▶ 4002 (compat 1008)                   another expiry ──▶ its sockets take it, sooner or later alike
         a socket that has shown a JWT since outlives the natural end of what opened it, and no other end
 
 Signing out through greenroom closes at once; this is for what others do to the rows: the application's auth service,
-`greenroom key revoke`, another node. Up to a few thousand credentials are looked at within one to two seconds.
+`greenroom key revoke`, another node. PostgreSQL tells of sessions that end; their sockets are closed within a second.
+The rounds are for keys, for sessions that last longer or have come to their end, and for what was not heard: up to a
+few thousand credentials are looked at within one to two seconds.
 
 The load is bounded whatever the number of sockets: one question at a time, of at most PAGE_CREDENTIALS ids, with a rest
 of PAGE_REST_SECONDS after each, so at most ten questions and 10,000 index look-ups a second; 50,000 sockets of as many
@@ -17,7 +20,7 @@ When storage does not answer nobody is closed: not to know is no revocation. A s
 then closed by its heartbeat (`session.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -85,6 +88,13 @@ class Revocations:
             except Exception:  # a fault here must not end every room; nor may it go unseen
                 log.exception("revocations.failed")
             await sleep_to_tick(ROUND_SECONDS)
+
+    async def look_at(self, connections: Iterable[Connection]) -> None:
+        """Look at the sessions that these hang on, now. Raises: StorageUnavailable."""
+        principals = [self._credentials.shown_by(connection) for connection in connections]
+        session_ids = {shown.session_id for shown in principals if shown is not None and shown.kind == "session"}
+        for page in _pages(session_ids):
+            await self._look_at_sessions(page)
 
     async def _look(self) -> None:
         """One round. Keys first: they are few, and each may act for many."""
@@ -181,8 +191,8 @@ class Revocations:
         return found
 
 
-def _pages(by_id: dict[str, list[Connection]]) -> Iterator[list[str]]:
+def _pages(credential_ids: Iterable[str | None]) -> Iterator[list[str]]:
     """The ids now, a page at a time; those that come meanwhile wait for the next round."""
-    ids = list(by_id)
+    ids = [credential_id for credential_id in credential_ids if credential_id is not None]
     for start in range(0, len(ids), PAGE_CREDENTIALS):
         yield ids[start : start + PAGE_CREDENTIALS]

@@ -47,6 +47,7 @@ from greenroom.http.tickets import Tickets
 from greenroom.http.upgrade import SocketCaps
 from greenroom.http.ws.arrivals import Arrivals
 from greenroom.http.ws.codes import FORBIDDEN
+from greenroom.http.ws.ends import Ends
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.people import People
@@ -159,10 +160,20 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 revocations = Revocations(
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
+                ends = Ends(storage.postgres, engine, authenticator, revocations)
                 post_office = PostOffice(storage.outbox, system, policy)
                 presence_task = partial(run_presence, sockets, settings.presence_idle_seconds)
                 sweep = partial(sweep_files, storage.uploads, clock)
-                for task in (sweep, engine.run, presence_task, hub.summaries.run, revocations.run, post_office.run):
+                tasks = (
+                    sweep,
+                    engine.run,
+                    presence_task,
+                    hub.summaries.run,
+                    revocations.run,
+                    ends.run,
+                    post_office.run,
+                )
+                for task in tasks:
                     nursery.start_soon(task)
                 try:
                     people = (sockets, authenticator, revocations)

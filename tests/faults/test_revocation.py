@@ -5,26 +5,24 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import trio
 import trio.lowlevel
+from credential_crowd import Crowd
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
 from wire import V1, Refused, Socket, open_sockets, wait_until
 
 from greenroom.http.auth import Principal
-from greenroom.http.ws.codes import CloseCode
-from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.revocation import PAGE_CREDENTIALS, Revocations
 from greenroom.http.ws.session import SESSION_GRACE_SECONDS
 from greenroom.http.ws.v1_user import GRACE_SECONDS
 from greenroom.runtime import StorageUnavailable, SystemClock
 from greenroom.storage.postgres.sessions import Sessions
 
-WITHIN_SECONDS = 3.0  # promised are one to two on a machine that has time
+AT_ONCE_SECONDS = 1.0  # sessions that end: PostgreSQL tells of them
+WITHIN_SECONDS = 3.0  # keys, and what comes to its end: promised are one to two on a machine that has time
 
 
 def with_both_protocols(scenario):
@@ -85,8 +83,8 @@ async def sockets(house, protocol, *headers):
         yield socks
 
 
-async def closes_with(sock, protocol, v1_code):
-    assert await sock.wait_closed(WITHIN_SECONDS) == (1008 if protocol is None else v1_code)
+async def closes_with(sock, protocol, v1_code, seconds=WITHIN_SECONDS):
+    assert await sock.wait_closed(seconds) == (1008 if protocol is None else v1_code)
 
 
 async def is_refused(house, protocol, headers):
@@ -110,7 +108,7 @@ async def test_a_session_that_is_deleted_takes_its_sockets_with_it_and_no_others
         assert [sock.close_code for sock in socks] == [None] * 5
         await sql(live_house, "delete from sessions where id = $1", gone)
         for sock in (*socks[:2], by_ticket):
-            await closes_with(sock, protocol, 4003)
+            await closes_with(sock, protocol, 4003, AT_ONCE_SECONDS)
         await is_refused(live_house, protocol, cookie(gone))
         await trio.sleep(1.1)
         for sock in socks[2:]:
@@ -150,7 +148,7 @@ async def test_a_session_that_is_another_users_now_is_no_longer_the_first_ones(l
     session = await session_of(live_house, 1)
     async with sockets(live_house, protocol, cookie(session)) as (sock,):
         await sql(live_house, "update sessions set user_id = 2 where id = $1", session)
-        await closes_with(sock, protocol, 4003)
+        await closes_with(sock, protocol, 4003, AT_ONCE_SECONDS)
 
 
 @with_both_protocols
@@ -159,7 +157,7 @@ async def test_a_session_that_was_cut_short_ends_its_sockets_as_expired(live_hou
     short, over = await session_of(live_house, 1), await session_of(live_house, 1, seconds=2)
     async with sockets(live_house, protocol, cookie(short), cookie(over)) as (cut, due):
         await sql(live_house, "update sessions set expires_at = now() - interval '1 s' where id = $1", short)
-        await closes_with(cut, protocol, 4002)
+        await closes_with(cut, protocol, 4002, AT_ONCE_SECONDS)
         await closes_with(due, protocol, 4002)
 
 
@@ -172,7 +170,8 @@ async def test_a_session_that_was_extended_lives_to_its_new_end(live_house, prot
     async with sockets(live_house, protocol, cookie(session), cookie(forever)) as (sock, endless):
         await sql(live_house, "update sessions set expires_at = now() + interval '1 hour' where id = $1", session)
         await trio.sleep(3.2)
-        for connection in live_house.house.engine.connections_of(1):
+        mine = [live_house.house.engine.connections_of_session(name)[0] for name in (session, forever)]
+        for connection in mine:
             assert not connection.session.is_expired()
             assert connection.session.principal.expires_at > time.time() + 3000
         await sock.settle()
@@ -229,7 +228,7 @@ async def test_whoever_goes_on_with_a_token_hangs_on_what_opened_the_socket_all_
         ]
         await sql(live_house, ENDS_OF_SESSIONS[end], gone)
         for sock in socks:
-            assert await sock.wait_closed(WITHIN_SECONDS) == 4003
+            assert await sock.wait_closed(WITHIN_SECONDS if end == "cut shorter" else AT_ONCE_SECONDS) == 4003
         await trio.sleep(1.1)
         for sock in others:
             await sock.settle()
@@ -331,27 +330,6 @@ async def test_storage_that_is_away_closes_nobody_and_what_ended_meanwhile_is_fo
             await trio.sleep(1.1)
             await socks[0].settle()
             assert socks[0].close_code is None
-
-
-class Crowd:
-    """Connections without sockets, for numbers that a test cannot open: what `Revocations` needs of one."""
-
-    def __init__(self):
-        self.credentials = Credentials()
-        self.closed: dict[str, tuple[int, float]] = {}
-
-    def add(self, principal: Principal) -> None:
-        connection: Any = Person(self, principal)
-        self.credentials.add(connection, principal)
-
-
-class Person:
-    def __init__(self, crowd: Crowd, principal: Principal) -> None:
-        self.session, self.crowd, self.is_closing = SimpleNamespace(principal=principal), crowd, False
-
-    def close(self, code: CloseCode) -> None:
-        self.is_closing = True
-        self.crowd.closed[self.session.principal.session_id] = (code.code, trio.current_time())
 
 
 async def test_thousands_of_sessions_are_looked_at_within_two_seconds_a_thousand_at_a_time(live_house):

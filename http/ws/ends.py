@@ -1,0 +1,96 @@
+"""Ends that PostgreSQL tells of: a session row that ends, a user who signs out everywhere, whoever wrote it.
+
+    NOTIFY ──▶ the users, each once ──▶ what is remembered of them is dropped ──▶ their sockets are looked at
+       while that is under way, who is told of next is gathered; after it a rest of REST_SECONDS
+
+So the load is bounded whatever is told, what is told of users without a socket costs hardly anything, and where nothing
+ends nothing is done. What is not heard, behind a transaction pooler or while the connection is away, the rounds of
+`Revocations` find, but for JWTs: who signs out everywhere through one process then keeps what is open in another.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+
+from greenroom.http.auth import Authenticator
+from greenroom.http.errors import ApiError
+from greenroom.http.ws.codes import FORBIDDEN
+from greenroom.http.ws.connection import Connection
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.revocation import Revocations
+from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.listening import listen
+from greenroom.storage.postgres.pool import Postgres
+
+log = structlog.get_logger()
+
+CHANNEL: Final = "greenroom_ends"  # of the triggers in storage/sql/migrations/0015_ends_told.sql
+REST_SECONDS: Final = 0.1
+
+
+class Ends:
+    """One per process. Run `run` in a nursery."""
+
+    def __init__(
+        self, postgres: Postgres, engine: SocketEngine, authenticator: Authenticator, revocations: Revocations
+    ) -> None:
+        self._postgres = postgres
+        self._engine = engine
+        self._authenticator = authenticator
+        self._revocations = revocations
+        self._of_sessions: set[int] = set()
+        self._signed_out: set[int] = set()
+        self._is_told = trio.Event()
+
+    async def run(self) -> None:
+        """Hear, and look, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(listen, self._postgres, CHANNEL, self.heard))
+            while True:
+                await self._is_told.wait()
+                self._is_told = trio.Event()
+                try:
+                    await self._look()
+                except StorageUnavailable:
+                    pass  # the rounds of `Revocations` tell of it, and find what ended
+                except Exception:  # a fault here must not end every room; nor may it go unseen
+                    log.exception("ends.failed")
+                await trio.sleep(REST_SECONDS)
+
+    def heard(self, payload: str) -> None:
+        """Take what was told: 'session <user>', 'session *', 'user <user>'. Others may write to the channel too."""
+        kind, _, name = payload.partition(" ")
+        if kind == "session" and name == "*":
+            self._of_sessions.update(self._engine.users())
+        elif name.isascii() and name.isdigit() and len(name) < 20 and kind in ("session", "user"):
+            (self._of_sessions if kind == "session" else self._signed_out).add(int(name))
+        else:
+            return
+        self._is_told.set()
+
+    async def _look(self) -> None:
+        of_sessions, self._of_sessions = self._of_sessions, set()
+        signed_out, self._signed_out = self._signed_out, set()
+        for user_id in signed_out:
+            self._authenticator.forget_user(user_id)
+            for connection in tuple(self._engine.connections_of(user_id)):
+                await self._look_at_token(connection)
+        if of_sessions:
+            self._authenticator.forget_sessions_of(of_sessions)
+            await self._revocations.look_at(self._connections_of(of_sessions))
+
+    async def _look_at_token(self, connection: Connection) -> None:
+        principal = connection.session.principal
+        if principal is None or principal.kind != "jwt" or connection.is_closing:
+            return
+        try:
+            await self._authenticator.renew(principal)
+        except ApiError as refusal:
+            if refusal.code != "TOKEN_EXPIRED":  # its own end is told of, and has its grace
+                connection.close(FORBIDDEN)
+
+    def _connections_of(self, user_ids: Iterable[int]) -> list[Connection]:
+        return [connection for user_id in user_ids for connection in self._engine.connections_of(user_id)]

@@ -1,0 +1,183 @@
+"""What PostgreSQL tells of: sessions that end by whatever hand take their sockets with them within a second."""
+
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import trio
+from credential_crowd import Crowd
+from house_fixture import open_house_under_test
+from postgres_proxy import open_proxy
+from streams import Stream
+from wire import Socket, open_sockets, wait_until
+
+from greenroom.http.auth import Principal
+from greenroom.http.ws.ends import CHANNEL, Ends
+from greenroom.http.ws.revocation import Revocations
+from greenroom.runtime import SystemClock
+
+WITHIN_SECONDS = 1.0
+SESSIONS = 5000
+
+
+async def sql(house, statement, *arguments):
+    """As another process: the auth service of the application."""
+
+    async def run(connection):
+        await connection.execute(statement, *arguments)
+
+    await house.house.storage.postgres.transaction(run)
+
+
+async def listens(house):
+    """Until the house hears what is told."""
+
+    async def count(connection):
+        return await connection.fetchval(
+            "select count(*) from pg_stat_activity where datname = current_database() and query like 'LISTEN%'"
+        )
+
+    for _ in range(500):
+        if await house.house.storage.postgres.transaction(count):
+            return
+        await trio.sleep(0.01)
+    raise AssertionError("nobody listens")
+
+
+@asynccontextmanager
+async def crowd_of_sessions(house, user_of):
+    """Thousands of sessions in use, of users as *user_of* a number says, and one who hears of their ends alone."""
+    storage, crowd, expires_at = house.house.storage, Crowd(), time.time() + 3600
+    names = [f"session-{number:05}-{'x' * 30}" for number in range(SESSIONS)]
+    users = [user_of(number) for number in range(SESSIONS)]
+    await sql(
+        house,
+        "insert into users (id, name, created_at, updated_at) select distinct id, 'x', now(), now() "
+        "from unnest($1::bigint[]) as id",
+        users,
+    )
+    await sql(
+        house,
+        "insert into sessions (id, user_id, expires_at) "
+        "select id, user_id, to_timestamp($3) from unnest($1::text[], $2::bigint[]) as s (id, user_id)",
+        names, users, expires_at,
+    )  # fmt: skip
+    for name, user in zip(names, users, strict=True):
+        crowd.add(Principal(user, "user", "x", "session", session_id=name, expires_at=expires_at))
+    authenticator, engine = house.house.authenticator, crowd
+    revocations = Revocations(
+        crowd.credentials, storage.sessions, storage.api_keys, authenticator, SystemClock()
+    )  # which does not run
+    given: Any = engine
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Ends(storage.postgres, given, authenticator, revocations).run)
+        await trio.sleep(0.5)
+        yield crowd, names, revocations
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("kind", ["of one user", "of as many users"])
+@pytest.mark.parametrize("ended", [1, 50, SESSIONS])
+async def test_of_thousands_of_sessions_those_that_end_are_found_within_a_second(live_house, kind, ended):
+    house = live_house
+    async with crowd_of_sessions(house, lambda number: 1 if kind == "of one user" else 1 + number) as world:
+        crowd, names, revocations = world
+        gone = set(names[:: SESSIONS // ended])
+        began = trio.current_time()
+        await sql(house, "delete from sessions where id = any($1::text[])", list(gone))
+        await wait_until(lambda: len(crowd.closed) < len(gone) and f"{len(crowd.closed)} of {len(gone)}", 5)
+        took = max(at for _, at in crowd.closed.values()) - began
+        print(f"{ended} of {SESSIONS} sessions {kind}: {took:.3f} s, {revocations.statistics().questions} questions")
+        assert took < WITHIN_SECONDS
+        assert {code for code, _ in crowd.closed.values()} == {4003}
+        assert set(crowd.closed) == gone
+        await trio.sleep(0.5)  # the last page
+        asked = revocations.statistics().questions
+        await trio.sleep(1)
+        assert revocations.statistics().questions == asked, "where nothing ends nothing is asked"
+
+
+ENDS = {
+    "delete from sessions where user_id = 1": 4003,
+    "truncate sessions": 4003,
+    "update sessions set expires_at = now() - interval '1 s'": 4002,
+    "update sessions set user_id = 2": 4003,
+    "update sessions set id = id || 'x'": 4003,
+    "update users set signed_out_at = now() where id = 1": 4003,
+}
+
+
+@pytest.mark.parametrize("statement", ENDS)
+async def test_however_a_row_ends_its_sockets_and_streams_are_closed_within_a_second(live_house, statement):
+    house = live_house
+    await house.people(1, 2)
+    session = (await house.house.storage.sessions.create(1))[0]
+    shown = [("Cookie", f"pitchey-session={session}")]
+    if "signed_out_at" in statement:
+        shown = [("Authorization", f"Bearer {house.token(1)}")]
+    await listens(house)
+    async with open_sockets() as nursery:
+        sock, page = [await Socket.open(nursery, house, headers=shown, protocol=p) for p in ("greenroom.v1", None)]
+        await sock.start()
+        stream = await Stream.open(nursery, house, headers=shown)
+        await stream.expect("ready")
+        other = await Socket.open(nursery, house, 2)
+        await other.start()
+        began = trio.current_time()
+        await sql(house, statement)
+        assert await sock.wait_closed(WITHIN_SECONDS) == ENDS[statement]
+        assert await stream.wait_closed(WITHIN_SECONDS) == ENDS[statement]
+        assert await page.wait_closed(WITHIN_SECONDS) == 1008
+        assert trio.current_time() - began < WITHIN_SECONDS
+        await other.settle()
+        assert other.close_code is None
+    answer = await house.get("/api/auth/session", headers=dict(shown))
+    assert (answer.status, "user_id = 2" in statement) in ((401, False), (200, True)), "what is remembered is dropped"
+
+
+async def test_a_session_that_lasts_longer_is_no_news_and_strange_words_are_not_heard(live_house):
+    house, heard = live_house, []
+    await house.people(1)
+    await house.house.storage.sessions.create(1)
+    ends = Ends(house.house.storage.postgres, house.house.engine, house.house.authenticator, house.house.revocations)
+    for payload in ("", "session", "session x", "session -1", "user *", "session " + "9" * 5000, "user \u00b2"):
+        ends.heard(payload)
+        assert not ends._is_told.is_set()
+
+    async def listen(connection):
+        await connection.add_listener(CHANNEL, lambda *told: heard.append(told[-1]))
+
+    postgres = house.house.storage.postgres
+    connection = await postgres.connect()
+    await postgres.bridge.run(listen, connection)
+    await sql(house, "update sessions set expires_at = expires_at + interval '1 h'")
+    await sql(house, "update sessions set user_agent = 'another'")
+    await sql(house, "delete from sessions where id = 'nobody'")
+    await sql(house, "update users set name = 'another'")
+    await sql(house, "update sessions set expires_at = expires_at - interval '1 s'")
+    await wait_until(lambda: not heard and "the one that ends earlier")
+    connection.terminate()
+    assert heard == ["session 1"]
+
+
+async def test_a_connection_that_is_lost_is_made_again(database, tmp_path):
+    async with (
+        open_proxy(database.host) as proxy,
+        open_house_under_test(replace(database, host=str(proxy.folder)), tmp_path, listens=True) as house,
+    ):
+        await house.people(1)
+        session = (await house.house.storage.sessions.create(1))[0]
+        await listens(house)
+        await proxy.cut_all()
+        proxy.open_again()
+        await trio.sleep(1.5)
+        await listens(house)
+        house.house.revocations._look = trio.sleep_forever  # no round finds it
+        await trio.sleep(1.1)
+        async with open_sockets() as nursery:
+            sock = await Socket.open(nursery, house, headers=[("Cookie", f"pitchey-session={session}")])
+            await sock.start()
+            await sql(house, "delete from sessions")
+            assert await sock.wait_closed(WITHIN_SECONDS) == 4003
