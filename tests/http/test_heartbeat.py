@@ -1,9 +1,15 @@
 """The heartbeat of v1, second by second: one ping in 25 s of silence on either side, and an end after 35 s."""
 
+import socket
+from collections import Counter
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
+from greenroom.http.adoption import Adopted
+from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.v1 import V1Session
 
 
@@ -75,3 +81,51 @@ def test_who_is_silent_ends_after_35_seconds_whatever_it_is_told(is_told_things)
     ended_at = peer.live(600, told)
     assert ended_at is not None
     assert 35 <= ended_at <= 37
+
+
+STORM = 300
+PING = b'{"type":"ping"}'
+
+
+def session_of(engine, connection):
+    """A session of v1 that has started, and has nothing to do."""
+    limits = SimpleNamespace(per_minute=0)
+    services = SimpleNamespace(
+        engine=engine,
+        node="here",
+        clock=SimpleNamespace(wall_milliseconds=lambda: 0),
+        limits=SimpleNamespace(messages=limits, commands=limits, typing=limits),
+    )
+    session = V1Session(cast("Any", services), connection, None)
+    session.user_id, session.rooms = 1, ()
+    return session
+
+
+async def test_those_who_came_together_are_first_pinged_spread_over_25_seconds(nursery, mock_clock):
+    """By chance, but for one time in a million."""
+    engine, silent, pinged = SocketEngine(nursery), [], Counter()
+    nursery.start_soon(engine.run)
+    for _ in range(STORM):
+        near, far = socket.socketpair()
+        for sock in (near, far):
+            sock.setblocking(False)
+        silent.append(far)
+        engine.adopt(Adopted(near, b"", ("here", 1), None), lambda one: session_of(engine, one), "here")
+    for second in range(1, 28):
+        mock_clock.jump(1)
+        await wait_all_tasks_blocked()
+        heard = [far for far in silent if PING in received(far)]
+        pinged[second] = len(heard)
+        silent = [far for far in silent if far not in heard]
+    for connection in engine.all_connections():
+        connection.sock.close()
+    assert not silent, "everybody had its first by then"
+    assert max(pinged.values()) < STORM / 6, pinged
+    assert sum(count > 0 for count in pinged.values()) >= 20, pinged
+
+
+def received(sock):
+    try:
+        return sock.recv(65536)
+    except BlockingIOError:
+        return b""
