@@ -20,24 +20,31 @@ def room(*members: int, is_group: bool = True, is_open: bool = False) -> RoomSta
 
 
 def send(
-    state: RoomState, sender: int, client_id: str | None, content: str = "hello"
+    state: RoomState, sender: int, client_id: str | None, content: str = "hello", at_ms: int = 5
 ) -> InsertMessage | Sent | Refused:
-    decision = rules.decide_send(state, Send(sender, "name", client_id, content), 1000 + state.top_seq, 5)
+    decision = rules.decide_send(state, Send(sender, "name", client_id, content), 1000 + state.top_seq, at_ms)
     if isinstance(decision, InsertMessage):
         rules.apply_send(state, decision, "name")
     return decision
 
 
-SENDS = st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["a", "b", "c", None]), st.sampled_from(["x", "y"])))
+SENDS = st.lists(
+    st.tuples(
+        st.integers(1, 3),
+        st.sampled_from(["a", "b", "c", None]),
+        st.sampled_from(["x", "y"]),
+        st.integers(0, 1 << 42),  # what the clock says: it goes back as well as forth
+    )
+)
 
 
 @given(SENDS)
 def test_every_new_message_takes_the_next_seq_and_every_repeat_its_first_answer(
-    sends: list[tuple[int, str | None, str]],
+    sends: list[tuple[int, str | None, str, int]],
 ) -> None:
-    state, first, seq = room(1, 2), {}, 0
-    for sender, client_id, content in sends:
-        decision = send(state, sender, client_id, content)
+    state, first, seq, times = room(1, 2), {}, 0, []
+    for sender, client_id, content, at_ms in sends:
+        decision = send(state, sender, client_id, content, at_ms)
         known = first.get((sender, client_id)) if client_id else None
         if sender == 3:
             assert decision == Refused.because(RefusalCode.NOT_MEMBER)
@@ -45,6 +52,8 @@ def test_every_new_message_takes_the_next_seq_and_every_repeat_its_first_answer(
             seq += 1
             assert isinstance(decision, InsertMessage)
             assert decision.seq == seq == state.top_seq
+            assert decision.created_at_ms == at_ms
+            times.append(at_ms)
             if client_id:
                 first[sender, client_id] = (decision, content)
         elif known[1] == content:
@@ -52,6 +61,7 @@ def test_every_new_message_takes_the_next_seq_and_every_repeat_its_first_answer(
         else:
             assert decision == Refused.because(RefusalCode.CLIENT_ID_CONFLICT)
     assert [message.seq for message in state.ring] == list(range(1, seq + 1))[-RING_MESSAGES:]
+    assert [message.created_at_ms for message in state.ring] == times[-RING_MESSAGES:]
 
 
 def test_memory_is_bounded_and_forgets_the_oldest_client_id_first() -> None:

@@ -92,27 +92,33 @@ order by seq;
 
 -- name: select_unread_messages
 -- The newest messages of others after the read markers of a user, over all their conversations, oldest first; not of
--- whom they have blocked.
-select * from (
-    select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id,
-        m.content,
-        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
-        (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments
+-- whom they have blocked. Each conversation in the order of its log, also where the clock went back: a message counts as
+-- said no earlier than those before it.
+select newest.id, newest.conversation_id, newest.seq, newest.sender_id, u.name as sender_name, u.role as sender_role,
+    newest.client_id, newest.content,
+    (extract(epoch from newest.created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from newest.edited_at) * 1000)::bigint as edited_at_ms,
+    (extract(epoch from newest.deleted_at) * 1000)::bigint as deleted_at_ms, newest.seq as message_seq,
+    coalesce(newest.attachments, '') as attachments
+from (
+    select m.*
     from participants me
     join conversations c on c.id = me.conversation_id and c.top_seq > me.read_seq
     cross join lateral (
-        select * from messages said
-        where conversation_id = c.id and seq > greatest(me.read_seq, c.top_seq - 10000) and sender_id <> $1
-            and deleted_at is null
-            and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = said.sender_id)
-        order by seq desc limit $2
+        select last.*, max(last.created_at) over (order by last.seq) as said_at
+        from (
+            select * from messages said
+            where conversation_id = c.id and seq > greatest(me.read_seq, c.top_seq - 10000) and sender_id <> $1
+                and deleted_at is null
+                and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = said.sender_id)
+            order by seq desc limit $2
+        ) last
     ) m
-    join users u on u.id = m.sender_id
     where me.user_id = $1 and me.is_active
-    order by m.created_at desc, m.id desc limit $2
+    order by m.said_at desc, m.conversation_id desc, m.seq desc limit $2
 ) newest
-order by created_at_ms, conversation_id, seq;
+join users u on u.id = newest.sender_id
+order by newest.said_at, newest.conversation_id, newest.seq;
 
 -- name: select_message
 -- One message, for an active member of its conversation who does not block its sender only.
