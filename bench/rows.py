@@ -67,6 +67,8 @@ ROWS = (
     Row("3", "idle", "memory per idle connection", None, _own("kb_per_connection"), 4.0, unit="KB"),
     Row("–", "idle-20000", "idle CPU of 20,000 connections, of a core", None,
         _own("cpu_percent_of_20000"), 3.0, unit="%"),
+    # 20,000 open files, the hard limit of a small machine, leave room for 19 rooms of 1,000.
+    Row("–", "idle-20000", "connections held at once", None, _own("connections"), 19_000, at_least=True, unit=""),
     Row("4", "connect", "CPU per connect, to bare Quart-Trio", "bare-quart-trio",
         _ratio("cpu_us_per_connect", "bare-quart-trio"), 0.7),
     Row("4", "connect-8", "the same, 8 at once", "bare-quart-trio",

@@ -11,7 +11,9 @@ the CPU of each is counted apart. In every run each server is started anew for e
 changes from run to run. Node's ws and workerd are fetched with npm once. The tables are printed, and written as JSON
 to bench/results/. The exit code is 1 when a row of DESIGN §9 was measured and not held.
 
-Needs Linux, two cores, a C compiler, node with npm; run it on an otherwise idle machine.
+Needs Linux, two cores, a C compiler, node with npm; run it on an otherwise idle machine. idle-20000 takes as many
+connections as the hard limit of open files allows (20,000 of them with `ulimit -Hn 20600` or more); with fewer than
+19,000 its row is not held.
 """
 
 import argparse

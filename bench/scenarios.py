@@ -27,7 +27,7 @@ class Scenario:
     quick: dict[str, float] = field(default_factory=dict)
 
     def fitted(self, sockets_max: int) -> "Scenario":
-        """The same with fewer rooms, where the machine allows fewer sockets."""
+        """The same with fewer rooms, where the machine allows fewer sockets. What is too few, a row says."""
         return replace(self, rooms=max(1, min(self.rooms, sockets_max // self.members)))
 
     def quickened(self) -> "Scenario":

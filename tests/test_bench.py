@@ -84,6 +84,24 @@ def test_a_scenario_takes_as_many_rooms_as_the_machine_allows():
     assert scenario.fitted(10).rooms == 1
 
 
+def test_a_machine_that_allows_too_few_sockets_for_20_000_does_not_hold_the_row():
+    scenario = next(one for one in module("scenarios.py").SCENARIOS if one.name == "idle-20000")
+    assert scenario.rooms * scenario.members == 20_000
+    rows = module("rows.py")
+    (row,) = (one for one in rows.ROWS if one.scenario == scenario.name and one.what == "connections held at once")
+
+    def verdict(files, lost=0):
+        fitted = scenario.fitted(files - module("run.py").FILES_BESIDES)
+        counted = {"connections": fitted.rooms * fitted.members, "missing": lost, "errors": 0}
+        return rows.judge(row, [{"greenroom": counted}])
+
+    assert verdict(20_000).passed
+    assert verdict(65_536).passed
+    assert not verdict(19_000).passed
+    assert not verdict(4096).passed
+    assert not verdict(65_536, lost=1).passed
+
+
 def test_every_column_and_row_of_the_scenarios_is_known():
     scenarios, report, rows = module("scenarios.py"), module("report.py"), module("rows.py")
     names = {one.name for one in scenarios.SCENARIOS}
