@@ -1,0 +1,110 @@
+"""What is dropped first: above half an outbox nobody is told who types and who has read; each such frame is counted.
+
+DESIGN section 5, class C. Below half of it they come; messages, and that somebody types no more, always come.
+"""
+
+import pytest
+from wire import V1, Socket, open_sockets, wait_until
+
+from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
+
+AUTHOR, SLOW, WITNESS, EARLY, LATE = range(1, 6)
+
+
+async def come(nursery, house, user, room, protocol=V1, **options):
+    sock = await Socket.open(nursery, house, user, protocol=protocol, **options)
+    if protocol is None:
+        await sock.expect("connected")
+        await sock.send({"type": "join_conversation", "conversationId": room})
+        await sock.expect("conversation_joined")
+    else:
+        await sock.start(room)
+    return sock
+
+
+async def fill(author, room, connection, size):
+    """Say so much in the room that so many bytes wait for one who does not read; the seq of the last message."""
+    seq = 0
+    while connection.queued_bytes < size:
+        seq = (await author.ask("send", room, body="x" * 9_900))["data"]["seq"]
+    assert not connection.is_closing
+    return seq
+
+
+@pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+async def test_typing_and_receipts_are_dropped_and_counted_above_half_an_outbox_and_messages_never(
+    live_house, protocol
+):
+    await live_house.people(*range(1, 6))
+    room = await live_house.conversation(*range(1, 6))
+    engine = live_house.house.engine
+    async with open_sockets() as nursery:
+        author, witness, early, late = [
+            await come(nursery, live_house, user, room) for user in (AUTHOR, WITNESS, EARLY, LATE)
+        ]
+        slow = await come(nursery, live_house, SLOW, room, protocol, receive_buffer=4096)
+        (connection,) = engine.connections_of(SLOW)
+        slow.stop_reading()
+
+        async def act(person, seq):
+            """They read so far and begin to type: when the witness has heard of it, all have been told or not."""
+            at = len(witness.events)
+            await person.ask("read", room, seq=seq)
+            await person.ask("typing", room, on=True)
+            await wait_until(lambda: str(user_of[person]) not in marks(witness) and "the receipt")
+            await wait_until(lambda: not shown_typing(witness, at, user_of[person]) and "who types")
+
+        async def rest(person):
+            """They type no more."""
+            at = len(witness.events)
+            await person.ask("typing", room, on=False)
+            await witness.expect("typing", after=at, users=[])
+
+        user_of = {early: EARLY, late: LATE}
+        first = await fill(author, room, connection, OUTBOX_BYTES_MAX // 4)
+        await act(early, first)
+        await rest(early)
+        assert engine.dropped_ephemeral == 0
+        last = await fill(author, room, connection, OUTBOX_BYTES_MAX // 2 + 20_000)
+        await act(late, last)
+        dropped = engine.dropped_ephemeral
+        assert dropped == (2 if protocol == V1 else 1), "a page is not told receipts of what others wrote"
+        await rest(late)
+        assert engine.dropped_ephemeral == dropped
+        slow.read_again()
+        await wait_until(lambda: connection.queued_bytes or last - len(messages(slow)))
+        await slow.settle()
+        assert len(messages(slow)) == last
+        if protocol == V1:
+            assert marks(slow) == {str(EARLY): first}
+            assert [event["data"]["users"] for event in slow.of("typing")] == [[EARLY], [], []]
+        else:
+            told = [(event["userId"], event["isTyping"]) for event in slow.of("user_typing")]
+            assert told == [(EARLY, True), (EARLY, False), (LATE, False)]
+        at = len(slow.events)
+        await late.ask("typing", room, on=True)
+        await wait_until(lambda: not shown_typing(slow, at, LATE) and "who types, as there is room again")
+        assert engine.dropped_ephemeral == dropped
+
+
+def messages(sock):
+    """Seqs, or ids, of what was said."""
+    return [event.get("seq") or event.get("messageId") for event in sock.of("message", "new_message")]
+
+
+def marks(sock):
+    """How far others have read, as it was told."""
+    told = {}
+    for event in sock.of("receipts"):
+        told |= event["data"]["marks"]
+    return told
+
+
+def shown_typing(sock, at, user):
+    """Whether it was told since *at* that the user types."""
+    for event in sock.events[at:]:
+        if event["type"] == "typing" and str(user) in map(str, event["data"]["users"]):
+            return True
+        if event["type"] == "user_typing" and event["userId"] == user and event["isTyping"]:
+            return True
+    return False
