@@ -69,6 +69,9 @@ async def test_point_2_the_ticket_stands_at_top_level_and_the_page_may_ask_for_i
     answer = await page.ask("GET", "/api/ws/token")
     assert isinstance(answer.json()["token"], str)
     origin = page.headers["Origin"]
+    assert answer.headers["access-control-allow-origin"] == origin
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert "origin" in answer.headers["vary"].lower()
     for preflighted in ("GET", "POST", "PUT", "DELETE"):
         asked = {
             "Access-Control-Request-Method": preflighted,
@@ -214,9 +217,16 @@ async def test_point_8_who_types_is_shown_until_they_stop_are_silent_or_gone(ser
         stopped = await theirs.expect("user_typing", isTyping=False, after=theirs.position(shown))
         await mine.send({"type": "typing_start", "conversationId": room})
         again = await theirs.expect("user_typing", isTyping=True, after=theirs.position(stopped))
-        mine.cut()
-        await theirs.expect("user_typing", isTyping=False, after=theirs.position(again), seconds=4)
+        began = trio.current_time()
+        silent = await theirs.expect("user_typing", isTyping=False, after=theirs.position(again), seconds=9)
+        assert trio.current_time() - began > 4, "it ended by itself, at 6 s: a client that types says so every 3"
+        assert (silent["conversationId"], silent["userId"], silent["username"]) == (room, fresh, f"user {fresh}")
+        assert mine.close_code is None
+        await mine.send({"type": "typing_start", "conversationId": room})
+        more = await theirs.expect("user_typing", isTyping=True, after=theirs.position(silent))
         assert not mine.of("user_typing")
+        mine.cut()
+        await theirs.expect("user_typing", isTyping=False, after=theirs.position(more), seconds=4)
 
 
 async def test_point_9_the_author_hears_who_has_read(server, fresh):
@@ -279,6 +289,36 @@ async def test_point_11_notifications_over_rest(server, fresh):
     await page.ask("PUT", "/api/notifications/read-multiple", {"notificationIds": ids[1:]})
     assert (await page.data("GET", "/api/notifications/unread"))["count"] == 0
     assert {row["is_read"] for row in (await page.data("GET", "/api/notifications"))["notifications"]} == {True}
+
+
+async def test_point_11_preferences_over_rest(server, fresh):
+    (page,) = await pages(server, fresh)
+    path = "/api/notifications/preferences"
+
+    async def preferences(method="GET", body=None, at=path):
+        whole = (await page.ask(method, at, body)).json()
+        assert whole["success"] is True
+        return whole["preferences"]
+
+    assert (await preferences())["emailNotifications"] is True
+    put = await preferences("PUT", {"email": False, "marketing": True})
+    posted = await preferences("POST", {"smsEnabled": True, "digestFrequency": "daily", "timezone": "Europe/Berlin"})
+    categories = {"messages": {"email": False, "inApp": True, "push": False, "sms": False}}
+    settings = await preferences("PUT", {"categories": categories}, "/api/user/notification-preferences")
+    assert (put["emailNotifications"], posted["smsNotifications"]) == (False, True)
+    assert settings["categories"]["messages"] == categories["messages"]
+    stored = await preferences()
+    expected = {
+        "emailNotifications": False,
+        "marketingEmails": True,
+        "smsNotifications": True,
+        "digestFrequency": "daily",
+        "timezone": "Europe/Berlin",
+    }
+    assert {name: stored[name] for name in expected} == expected
+    assert stored["categories"]["messages"] == categories["messages"]
+    await page.ask(path=path, method="PUT", body={"digestFrequency": "now and then"}, status=400)
+    assert await preferences() == stored
 
 
 async def test_point_12_a_session_that_has_ended_gets_401_for_a_ticket_and_at_the_upgrade(server, fresh):
