@@ -118,6 +118,10 @@ class Inflater:
         self.total += len(inflated)
         return inflated
 
+    def drop(self) -> None:
+        """Forget what is here. A stream that was stopped keeps what it was given and did not take: a whole bomb."""
+        self._stream = None
+
     def _inflate(self, data: bytes, inflated: bytearray, bytes_max: int) -> bytearray:
         """Add to *inflated*. In steps: asked for all at once zlib holds the whole of it twice."""
         has_more = bool(data)

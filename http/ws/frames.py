@@ -166,6 +166,8 @@ class FrameReader:
         """Forget what is here: nothing more is read. What the library holds is in a cycle, which is undone here."""
         self._is_done, self.is_sated, self.unfinished_bytes = True, False, 0
         self._begun, self._left, self._fragments, self._utf8 = b"", [], None, None
+        if self._inflater is not None:
+            self._inflater.drop()
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.parser.close()
