@@ -48,6 +48,13 @@ def test_every_test_that_the_guarantees_name_exists() -> None:
         assert not name or f"def {name}(" in (ROOT / path).read_text(), target
 
 
+def test_every_scenario_that_a_page_asks_for_exists() -> None:
+    known = {"runtime", *re.findall(r'^        name="([a-z0-9-]+)"', (ROOT / "bench/scenarios.py").read_text(), re.M)}
+    for page in (ROOT / "README.md", *DOCS.glob("**/*.md")):
+        for names in re.findall(r"bench ONLY=([a-z0-9,-]+)", page.read_text()):
+            assert set(names.split(",")) <= known, f"{page.name}: {names}"
+
+
 @pytest.mark.parametrize("page", ["durable-objects-map.md", "writing-an-actor.md", "architecture.md", "guarantees.md"])
 def test_every_name_of_the_runtime_in_a_page_is_there(page: str) -> None:
     """`ctx.write(...)`, `ref.tell`, `Meter`, `@reads`, `idle_seconds_max`: as they stand in code marks."""
