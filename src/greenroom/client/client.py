@@ -14,8 +14,7 @@
 - After a loss it connects again, when the range of the close code says so (backoff.py). 1000, 40xx and a refused
   credential end it with `ClientRefused`; where *token* can be asked for another one, it is, once.
 
-Read `events` in a task of its own: when EVENTS_MAX are unread, nothing more is taken from the server. What is said over
-HTTP (lists, membership) goes through `http`, which does not retry.
+Read `events` in a task of its own: when EVENTS_MAX are unread, nothing more is taken. `http` (lists) does not retry.
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -361,9 +360,8 @@ class Client:
         await trio.sleep(wait_seconds)
         if not self._is_joined(room):
             return
-        known = {} if room.log.seq is None else {"after": room.log.seq, "epoch": room.log.epoch}
         try:
-            await self._ask("join", room.id, known, Reply(partial(self._entered, room)))
+            await self._ask("join", room.id, room.known, Reply(partial(self._entered, room)))
         except ServerAway:
             return
         except Refused as refused:
@@ -443,9 +441,8 @@ class Client:
         await self._tell_caught_up(room)
 
     async def _take_page(self, room: Room, goal: int, lives: int, answer: dict[str, Any]) -> None:
-        page = entries(room.id, answer, self.user_id)
         if lives == room.log.lives and self._is_joined(room):
-            await self._tell(*room.log.take_page(page, goal))
+            await self._tell(*room.log.take_page(entries(room.id, answer, self.user_id), goal))
 
     async def _answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> None:
         if not await self._sending.answered(command_id, data, is_error=is_error):

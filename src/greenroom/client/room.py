@@ -1,6 +1,7 @@
 """One room that the client hears."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
@@ -36,6 +37,11 @@ class Room:
             return
         self.presence.live()
         self.is_live = True
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The data of `join`: where we are in its log."""
+        return {} if self.log.seq is None else {"after": self.log.seq, "epoch": self.log.epoch}
 
     def lose(self) -> None:
         """The connection is lost."""
