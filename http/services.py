@@ -10,6 +10,7 @@ from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.http.auth import Authenticator
 from greenroom.http.checkup import Checkup
 from greenroom.http.development import DevelopmentGate
+from greenroom.http.direct import DirectConversations
 from greenroom.http.origins import Origins, Proxies
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.tickets import Tickets
@@ -45,6 +46,7 @@ class RoomServices:
 
     system: ActorSystem
     conversations: Conversations
+    direct: DirectConversations
     notifications: Notifications
     blocks: Blocks
     preferences: StoredPreferences

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StringConstraints
 
-from greenroom.actors.events import MemberChanged
+from greenroom.http.direct import announce
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber, one_line
 from greenroom.http.rest.rooms import (
@@ -34,7 +34,6 @@ from greenroom.http.rest.rows import (
     open_conversation_row,
 )
 from greenroom.http.route import Answer, Call, Operations
-from greenroom.http.services import RoomServices
 from greenroom.storage.postgres.conversations import NewConversation
 from greenroom.storage.postgres.idempotency import KeptAnswer
 
@@ -159,7 +158,7 @@ async def create_conversation(call: Call) -> Answer:
     )
     made = await services.conversations.create_once(new, claim, _created)
     if isinstance(made, KeptAnswer) and made.status == 201 and not made.is_replay:
-        announce(services, new)
+        announce(services.hub, services.engine, new)
     answer = answer_of(made)
     assert isinstance(answer.data, dict)
     row = await services.conversations.conversation_of(answer.data["conversationId"], call.user_id)
@@ -174,17 +173,6 @@ def _created(row: Any, is_new: bool) -> KeptAnswer:
     The rest is read when it is told: the last message of a conversation that there was may be deleted by then.
     """
     return KeptAnswer(201 if is_new else 200, json.dumps({"conversationId": row["id"]}))
-
-
-def announce(services: RoomServices, new: NewConversation) -> None:
-    """Tell the sockets of the members: presence for those that hear every conversation, an event for v1."""
-    roles = dict.fromkeys(new.participant_ids, "member")
-    roles[new.creator_id] = "admin" if new.is_group else "member"
-    services.hub.room_made(new.id, roles)
-    services.hub.news_for(roles)
-    for user_id, role in roles.items():
-        if services.engine.of_user(user_id):
-            services.hub.publish(MemberChanged(new.id, user_id, role, is_active=True), roles)
 
 
 @operations.get(

@@ -20,22 +20,20 @@ from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX, content_fault
 from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber
-from greenroom.http.rest.conversations import OFFSET_MAX, announce
+from greenroom.http.rest.conversations import OFFSET_MAX
 from greenroom.http.rest.rooms import (
     KEY_HEADER,
     no_conversation,
-    now_ms,
+    no_user,
     refusal,
     require_self,
-    require_together,
-    require_users,
 )
 from greenroom.http.rest.rows import MessageRow, message_row
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.services import RoomServices
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, send_over_limit
 from greenroom.runtime import AskTimeout, CommitUnknown
-from greenroom.storage.postgres.conversations import NewConversation, ReadMarks, StoredMessage
+from greenroom.storage.postgres.conversations import ReadMarks, StoredMessage
 
 operations = Operations("messages")
 
@@ -219,26 +217,12 @@ def _key_of(call: Call, write: MessageWrite) -> str | None:
 async def _pair(call: Call, recipient_id: int, retry_after: int | None) -> int:
     """The direct conversation with somebody. Raises: ApiError 404, and 429 rather than make one over the limit."""
     services = call.services.room_services
-    found = await services.conversations.direct_conversation(call.user_id, recipient_id)
-    if found is not None:
-        return found
-    await require_users(call, (recipient_id,))
-    await require_together(call, recipient_id)
-    if retry_after is not None:
-        raise refusal(Refused.because(RefusalCode.RATE_LIMITED), retry_after)
-    new = NewConversation(
-        id=await services.ids.take(),
-        creator_id=call.user_id,
-        participant_ids=(recipient_id,),
-        is_group=False,
-        is_open=False,
-        title="",
-        at_ms=now_ms(call),
-    )
-    conversation_id, is_new = await services.conversations.create(new)
-    if is_new:
-        announce(services, new)
-    return conversation_id
+    found = await services.direct.between(call.user_id, recipient_id, is_over_limit=retry_after is not None)
+    if found is None:
+        raise no_user(recipient_id)
+    if isinstance(found, Refused):
+        raise refusal(found, retry_after if found.code is RefusalCode.RATE_LIMITED else None)
+    return found
 
 
 async def _ask(services: RoomServices, room_id: int, command: Send, retry_after: int | None) -> Sent:

@@ -66,14 +66,17 @@ async def require_users(call: Call, user_ids: tuple[int, ...]) -> None:
     """Raises: ApiError 404 when one of these users does not exist."""
     missing = sorted(set(user_ids) - await call.services.users.exists(user_ids))
     if missing:
-        raise ApiError("USER_NOT_FOUND", "there is no such user", details={"userIds": missing[:20]})
+        raise no_user(*missing[:20])
+
+
+def no_user(*user_ids: int) -> ApiError:
+    """What is said of users that do not exist."""
+    return ApiError("USER_NOT_FOUND", "there is no such user", details={"userIds": list(user_ids)})
 
 
 async def require_together(call: Call, other_id: int) -> None:
     """Raises: ApiError 403 when one of the two has blocked the other and they have no conversation yet."""
-    services, pair = call.services.room_services, (call.user_id, other_id)
-    is_apart = await services.blocks.is_pair_apart(*pair)
-    if is_apart and await services.conversations.direct_conversation(*pair) is None:
+    if not await call.services.room_services.direct.may_meet(call.user_id, other_id):
         raise refusal(Refused.because(RefusalCode.USER_BLOCKED))
 
 

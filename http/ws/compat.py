@@ -12,31 +12,33 @@ from typing import Any, Final, cast
 import trio
 
 from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX, PresenceView, SetStatus, Wish
-from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
+from greenroom.actors.room.commands import Enter, RoomView, Type
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
-from greenroom.http.ws import compat_notifications, events
-from greenroom.http.ws.codes import BAD_JSON, INVALID_CONTENT, MESSAGE_NOT_FOUND, RATE_LIMITED, ErrorCode
+from greenroom.http.ws import compat_messages, compat_notifications, compat_people, events
+from greenroom.http.ws.codes import BAD_JSON, RATE_LIMITED, ErrorCode
+from greenroom.http.ws.compat_messages import request_id_of
 from greenroom.http.ws.connection import CONTROL, EPHEMERAL, Connection
 from greenroom.http.ws.schemas.compat_commands import CHANNELS_MAX
 from greenroom.http.ws.schemas.reading import COMPAT
-from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
+from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession, commands_in
-from greenroom.runtime import StorageUnavailable
 
-_REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")
 _NO_INPUT: Final = frozenset(  # what a page does by itself
-    ("subscribe", "unsubscribe", "request_initial_data", "get_unread_count")
+    ("subscribe", "unsubscribe", "request_initial_data", "get_unread_count", "get_online_users", "auth")
 )
 _DROPPED_OVER_LIMIT: Final = frozenset(
-    ("typing", "typing_start", "typing_stop", "presence", "presence_update", "request_initial_data", "get_unread_count")
+    (
+        *("typing", "typing_start", "typing_stop", "presence", "presence_update"),
+        *("request_initial_data", "get_unread_count", "get_online_users"),
+    )
 )
 
 
 class CompatSession(SocketSession):
     """One connection; its user is known since the upgrade."""
 
-    __slots__ = ("_pinged_at", "_typing_in", "_was_told_of_limit", "initial_data_is_due")
+    __slots__ = ("_pinged_at", "_typing_in", "_was_told_of_limit", "initial_data_is_due", "online_is_due")
 
     is_v1 = False
 
@@ -48,6 +50,7 @@ class CompatSession(SocketSession):
         self._typing_in: set[int] = set()
         self._was_told_of_limit = 0.0
         self.initial_data_is_due = False  # it was asked for before it was known who is shown here
+        self.online_is_due = False  # alike
         services.hub.coming.expect(connection, self.user_id)
         services.streams.standing(connection, self.user_id, lambda _: self._begin(principal.role))
 
@@ -57,7 +60,7 @@ class CompatSession(SocketSession):
         hub = self.services.hub
         hub.compat.setdefault(self.user_id, []).append(self.connection)
         fields = {"sessionId": f"{self.connection.number:x}", "userId": self.user_id, "portalType": role}
-        self._tell("connected", fields)
+        self.tell("connected", fields)
         for frame in hub.coming.take(self.connection, self.user_id, hub.blocks):
             self.connection.write(frame)
         self.services.arrivals.add(self)
@@ -67,6 +70,8 @@ class CompatSession(SocketSession):
         self.appear()
         if self.initial_data_is_due:
             compat_notifications.initial_data(self, {})
+        if self.online_is_due:
+            compat_people.online_users(self, {})
 
     # -- the engine's side --------------------------------------------------------------------------------------
 
@@ -75,10 +80,10 @@ class CompatSession(SocketSession):
         try:
             frame = decode(text)
         except BadJson:
-            request_id = next((_request_id(COMPAT["ping"](one)) for one in commands_in(text)), None)
+            request_id = next((request_id_of(COMPAT["ping"](one)) for one in commands_in(text)), None)
             if self.charge_fault():
                 is_sayable = request_id is not None and request_id.isprintable()
-                self._error(BAD_JSON, "Invalid message format", request_id if is_sayable else None)
+                self.error(BAD_JSON, "Invalid message format", request_id if is_sayable else None)
             return
         kind = frame.get("type") if isinstance(frame, dict) else None
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
@@ -98,7 +103,7 @@ class CompatSession(SocketSession):
     def refuse_binary(self) -> None:
         """It is not JSON as text; the words are those that the client knows."""
         if self.charge_fault():
-            self._error(BAD_JSON, "Invalid message format")
+            self.error(BAD_JSON, "Invalid message format")
 
     def beat(self, now: float) -> float | None:
         """The client pings by itself; a ping of ours is only for one that was not heard for long."""
@@ -145,11 +150,11 @@ class CompatSession(SocketSession):
         retry_after = self.services.limits.commands.take(self.user_id, now)
         if retry_after is None:
             return True
-        request_id = _request_id(fields)
+        request_id = request_id_of(fields)
         is_due = request_id is not None or now - self._was_told_of_limit >= 1
         if kind not in _DROPPED_OVER_LIMIT and is_due:
             self._was_told_of_limit = now
-            self._error(RATE_LIMITED, "Rate limit exceeded", request_id, retry_after)
+            self.error(RATE_LIMITED, "Rate limit exceeded", request_id, retry_after)
         self.pause_for(1)
         return False
 
@@ -157,10 +162,10 @@ class CompatSession(SocketSession):
 
     def _subscribe(self, fields: dict[str, Any]) -> None:
         """Names are acknowledged and mean nothing: what a user hears follows from membership alone."""
-        self._tell("subscribed", self._channels(fields))
+        self.tell("subscribed", self._channels(fields))
 
     def _unsubscribe(self, fields: dict[str, Any]) -> None:
-        self._tell("unsubscribed", self._channels(fields))
+        self.tell("unsubscribed", self._channels(fields))
 
     @staticmethod
     def _channels(fields: dict[str, Any]) -> dict[str, Any]:
@@ -177,11 +182,11 @@ class CompatSession(SocketSession):
 
         def entered(value: object, error: BaseException | None) -> None:
             if not isinstance(value, RoomView):
-                self._failed(value, error)
+                self.failed(value, error)
             elif not self._is_full_for(room_id):  # else others that were asked for with it came in first
                 self._typing_in.add(room_id)
                 self.services.hub.listen_to_typing(self.connection, user_id, room_id, value.top_seq)
-                self._tell("conversation_joined", {"conversationId": room_id})
+                self.tell("conversation_joined", {"conversationId": room_id})
 
         self.ask_to_join(room_id, Enter(user_id), entered)
 
@@ -202,34 +207,7 @@ class CompatSession(SocketSession):
             self._typing_in.discard(room_id)
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
             self.stop_typing(room_id)
-            self._tell("conversation_left", {"conversationId": room_id})
-
-    def _send_message(self, fields: dict[str, Any]) -> None:
-        room_id, content = fields.get("conversationId"), fields.get("content")
-        request_id = _request_id(fields)
-        if room_id is None or content is None:
-            self._error(INVALID_CONTENT, "a message needs conversationId and content", request_id)
-            return
-        assert self.user_id is not None
-        user_id = self.user_id
-        command = Send(user_id, self.name, request_id, content)
-        retry_after = self.services.take_message(user_id)
-        if retry_after is not None:
-            command = send_over_limit(command)
-
-        def sent(value: object, error: BaseException | None) -> None:
-            is_free = not isinstance(value, Sent) or value.is_duplicate
-            if is_free and retry_after is None:
-                self.services.limits.messages.give_back(user_id)
-            if isinstance(value, Sent):
-                frame = events.compat_message_sent(
-                    value.message_id, room_id, value.seq, value.at_ms, request_id, request_id
-                )
-                self.connection.write(frame)
-            else:
-                self._failed(value, error, request_id, retry_after)
-
-        self.ask(self.services.room(room_id), command, sent)
+            self.tell("conversation_left", {"conversationId": room_id})
 
     def _typing_start(self, fields: dict[str, Any]) -> None:
         self._type(fields, is_typing=True)
@@ -255,39 +233,13 @@ class CompatSession(SocketSession):
         self.note_typing(room_id, is_on=is_told)
         self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_told), noted)
 
-    def _mark_read(self, fields: dict[str, Any]) -> None:
-        ids = [fields["messageId"]] if "messageId" in fields else fields.get("messageIds")
-        if ids is not None:
-            self.services.engine.spawn(self._mark_all_read, ids)
-
-    async def _mark_all_read(self, message_ids: list[int]) -> None:
-        """Move the marker of each conversation to the newest of these messages that the user may see."""
-        assert self.user_id is not None
-        newest: dict[int, int] = {}
-        for message_id in message_ids:
-            try:
-                message = await self.services.conversations.message(message_id, self.user_id)
-            except StorageUnavailable as error:
-                self._failed(None, error)
-                return
-            if message is None:
-                self._error(MESSAGE_NOT_FOUND, "there is no such message")
-                continue
-            newest[message.conversation_id] = max(message.seq, newest.get(message.conversation_id, 0))
-        for room_id, seq in newest.items():
-            self.ask(self.services.room(room_id), Read(self.user_id, self.name, seq), self._marked)
-
-    def _marked(self, value: object, error: BaseException | None) -> None:
-        if not isinstance(value, Moved):
-            self._failed(value, error)
-
     def _presence_update(self, fields: dict[str, Any]) -> None:
         status = cast("Wish", fields.get("status", "online"))
         note = fields.get("activity", "")[:ACTIVITY_CHARACTERS_MAX]
 
         def set_(value: object, error: BaseException | None) -> None:
             if not isinstance(value, PresenceView):
-                self._failed(value, error)
+                self.failed(value, error)
 
         self.say_word(SetStatus(status, note), set_)
 
@@ -301,30 +253,33 @@ class CompatSession(SocketSession):
 
     # -- answers ------------------------------------------------------------------------------------------------
 
-    def _tell(self, kind: str, fields: dict[str, Any], frame_class: int = CONTROL) -> None:
+    def tell(self, kind: str, fields: dict[str, Any], frame_class: int = CONTROL) -> None:
+        """Say something of ours."""
         if not self.connection.is_closing:
             now_ms = self.services.clock.wall_milliseconds()
             self.connection.write(events.compat(kind, fields, now_ms), frame_class)
 
-    def _failed(
+    def failed(
         self,
         value: object,
         error: BaseException | None,
         request_id: str | None = None,
         retry_after_seconds: int | None = None,
     ) -> None:
+        """Say why an actor did not do it. retry_after_seconds: of a refusal because of the limit."""
         failure = failure_of(value, error)
         assert failure is not None, value
         retry_after = retry_after_seconds if failure.code is RATE_LIMITED else failure.retry_after_seconds
-        self._error(failure.code, failure.message, request_id, retry_after)
+        self.error(failure.code, failure.message, request_id, retry_after)
 
-    def _error(
+    def error(
         self,
         code: ErrorCode,
         message: str,
         request_id: str | None = None,
         retry_after_seconds: int | None = None,
     ) -> None:
+        """Say why something was not done."""
         now_ms = self.services.clock.wall_milliseconds()
         self.connection.write(events.compat_error(code, message, now_ms, request_id, retry_after_seconds), EPHEMERAL)
 
@@ -342,21 +297,23 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "get_unread_count": compat_notifications.unread_count,
     "join_conversation": CompatSession._join_conversation,
     "leave_conversation": CompatSession._leave_conversation,
-    "send_message": CompatSession._send_message,
-    "message": CompatSession._send_message,
+    "send_message": compat_messages.send_message,
+    "message": compat_messages.send_message,
+    "edit_message": compat_messages.edit_message,
+    "delete_message": compat_messages.delete_message,
     "typing_start": CompatSession._typing_start,
     "typing_stop": CompatSession._typing_stop,
     "typing": CompatSession._typing,
-    "mark_read": CompatSession._mark_read,
-    "read": CompatSession._mark_read,
-    "read_receipt": CompatSession._mark_read,
+    "mark_read": compat_messages.mark_read,
+    "read": compat_messages.mark_read,
+    "read_receipt": compat_messages.mark_read,
+    "mark_conversation_read": compat_messages.mark_conversation_read,
     "presence_update": CompatSession._presence_update,
     "presence": CompatSession._presence_update,
+    "get_online_users": compat_people.online_users,
+    "block_user": compat_people.block_user,
+    "unblock_user": compat_people.unblock_user,
+    "auth": compat_people.auth,
     "ping": CompatSession._ping,
     "pong": CompatSession._pong,
 }
-
-
-def _request_id(fields: dict[str, Any]) -> str | None:
-    """What the client calls this request, by the first of three names."""
-    return next((fields[name] for name in _REQUEST_ID_NAMES if name in fields), None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from greenroom.actors.notifier.commands import MarkNotifications, NotificationsChanged
 from greenroom.http.ws import events
 from greenroom.http.ws.compat_notices import SHOWN_TYPES
+from greenroom.http.ws.compat_people import online_companions
 from greenroom.http.ws.connection import CONTROL
 from greenroom.http.ws.services import failure_of
 from greenroom.runtime import StorageUnavailable
@@ -45,14 +46,7 @@ async def _initial_data(session: "CompatSession") -> None:
     except StorageUnavailable as error:
         _failed(session, error)
         return
-    companions = services.hub.companions_of(session.connection)
-    services.presence.note_asked(companions)
-    users = [
-        services.presence.compat_fields(user_id, now_ms)
-        for user_id in companions
-        if services.presence.is_online(user_id)
-    ]
-    presence = {"users": users}
+    presence = {"users": online_companions(session)}
     notifications = [_initial(row) for row in rows]
     _tell(session, "initial_data", {"notifications": notifications, "unreadCount": counts.unread, "presence": presence})
 

@@ -280,9 +280,9 @@ def compat_read(event: MarkerMoved, message_id: int) -> bytes:
 
 
 def compat_typing(room_id: int, user_id: int, name: str, at_ms: int, *, is_typing: bool) -> bytes:
-    """`user_typing`: flat, one person at a time."""
+    """`user_typing` for one part of the page, `typing` for the other: one person at a time."""
     fields = {"conversationId": room_id, "userId": user_id, "username": name, "isTyping": is_typing}
-    return compat("user_typing", fields, at_ms)
+    return compat("user_typing", fields, at_ms) + compat("typing", fields, at_ms)
 
 
 def compat_presence(fields: Mapping[str, Any], at_ms: int, *, is_online: bool, is_turn: bool) -> bytes:

@@ -121,10 +121,17 @@ class Hub(Audience):
         self._channel(room_id, top_seq).compat_typing[connection] = user_id
 
     def stop_listening_to_typing(self, connection: Connection, room_id: int) -> None:
-        """A compat socket looks elsewhere."""
+        """A compat socket looks elsewhere, and whom it believes to type there it would believe so for ever."""
         channel = self.channels.get(room_id)
-        if channel is not None and channel.compat_typing.pop(connection, None) is not None:
-            self._drop_if_empty(channel)
+        listener_id = None if channel is None else channel.compat_typing.pop(connection, None)
+        if channel is None or listener_id is None:
+            return
+        now_ms, apart = self._clock.wall_milliseconds(), self.blocks.apart_from(listener_id)
+        for user_id, name in self._typists.get(room_id, {}).items():
+            if not connection.is_closing and user_id != listener_id and user_id not in apart:
+                frame = events.compat_typing(room_id, user_id, name, now_ms, is_typing=False)
+                connection.write(frame, CONTROL)
+        self._drop_if_empty(channel)
 
     def watch_small_rooms(self, connection: Connection, rooms: Mapping[int, Iterable[int]]) -> None:
         """A compat socket is told presence in all its rooms that are small enough."""

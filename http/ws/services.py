@@ -10,6 +10,7 @@ import trio
 from greenroom.actors.errors import Refused
 from greenroom.actors.room.commands import Enter, RoomView, Send
 from greenroom.http.auth import Authenticator
+from greenroom.http.direct import DirectConversations
 from greenroom.http.errors import ApiError
 from greenroom.http.rate_limit import SlidingWindow
 from greenroom.http.ws.arrivals import Arrivals
@@ -91,6 +92,7 @@ class SocketServices:
     watches: Watches
     system: ActorSystem
     conversations: Conversations
+    direct: DirectConversations
     last_seen: LastSeen
     authenticator: Authenticator
     people: People

@@ -326,6 +326,12 @@ class SocketSession:
         self.pause_for(1)
         return False
 
+    async def go_on_as(self, principal: Principal, changes: int) -> None:
+        """Another credential of the same user counts from here on. changes: as of `SocketServices.catch_up`."""
+        self.principal = principal
+        self.services.engine.beat_within(self.connection, self.seconds_left())
+        await self.services.catch_up(self.connection, changes)
+
     def is_expired(self) -> bool:
         """Close the connection when its credential is over. True when it was.
 

@@ -80,9 +80,7 @@ async def _refresh(session: "V1Session", command_id: str | None, token: str) -> 
     if principal.user_id is None or principal.user_id != session.user_id:
         session.error(command_id, TOKEN_INVALID, "the token is not one of the user who opened the connection")
         return
-    session.principal = principal
-    session.services.engine.beat_within(session.connection, session.seconds_left())
-    await session.services.catch_up(session.connection, changes)
+    await session.go_on_as(principal, changes)
     at = None if principal.expires_at is None else math.floor(principal.expires_at * 1000)
     session.ack(command_id, {"expires": at}, None)
 

@@ -33,6 +33,7 @@ from greenroom.http.app import OPERATIONS, make_app
 from greenroom.http.auth import Authenticator
 from greenroom.http.checkup import Checkup
 from greenroom.http.development import DevelopmentGate
+from greenroom.http.direct import DirectConversations
 from greenroom.http.door import Door
 from greenroom.http.origins import Origins, Proxies
 from greenroom.http.rate_limit import SlidingWindow
@@ -205,6 +206,9 @@ def _socket_services(
         watches=Watches(engine, hub, presence, storage.last_seen, storage.visibility.may_see),
         system=system,
         conversations=storage.conversations,
+        direct=DirectConversations(
+            storage.users, storage.conversations, storage.blocks, storage.ids, hub, engine, system.clock
+        ),
         last_seen=storage.last_seen,
         authenticator=authenticator,
         people=People(engine, presence, storage.users),
@@ -251,6 +255,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
         rooms=RoomServices(
             system=house.system,
             conversations=storage.conversations,
+            direct=house.sockets.direct,
             notifications=storage.notifications,
             blocks=storage.blocks,
             preferences=storage.preferences,

@@ -372,6 +372,7 @@ async def open_world(clock, rooms):
                 watches=Watches(world.engine, world.hub, world.presence, world.kept, world.visibility.may_see),
                 system=system,
                 conversations=nothing,
+                direct=nothing,
                 last_seen=world.kept,
                 authenticator=nothing,
                 people=nothing,

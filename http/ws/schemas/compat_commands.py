@@ -6,11 +6,13 @@ server did it.
 
 from typing import Annotated, Any, Final, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
+from greenroom.http.models import one_line
 from greenroom.http.ws.schemas import compat_frames as frames
 from greenroom.http.ws.schemas.frames import Command
+from greenroom.http.ws.schemas.v1_commands import REASON_CHARACTERS_MAX
 from greenroom.http.ws.schemas.values import ClientId, GivenId, OrNothing, Truth, first, says
 
 CHANNELS_MAX: Final = 64
@@ -61,7 +63,51 @@ class SendMessage(Request):
     """Says something."""
 
     conversationId: NotRequired[Conversation]
+    targetUserId: NotRequired[
+        Annotated[
+            GivenId, OrNothing(), says("Without one: in the direct conversation with them, made if there is none.")
+        ]
+    ]
+    recipientId: NotRequired[Annotated[GivenId, OrNothing(), says("Alike, when there is no `targetUserId`.")]]
     content: NotRequired[Annotated[str, OrNothing(), says("1 to 10,000 Unicode code points, no NUL.")]]
+
+
+class EditMessage(Request):
+    """Says something else in the place of what was said."""
+
+    messageId: NotRequired[Annotated[GivenId, OrNothing(), says("The message.")]]
+    content: NotRequired[Annotated[str, OrNothing(), says("What it is to say: 1 to 10,000 code points, no NUL.")]]
+
+
+class DeleteMessage(Request):
+    """Erases what was said."""
+
+    messageId: NotRequired[Annotated[GivenId, OrNothing(), says("The message.")]]
+
+
+class Other(Request):
+    """Another user."""
+
+    targetUserId: NotRequired[Annotated[GivenId, OrNothing(), says("Whom.")]]
+    userId: NotRequired[Annotated[GivenId, OrNothing(), says("Alike, when there is no `targetUserId`.")]]
+
+
+class Blocked(Other):
+    """Hears nothing more of somebody."""
+
+    reason: NotRequired[
+        Annotated[
+            Annotated[str, Field(min_length=1, max_length=REASON_CHARACTERS_MAX), AfterValidator(one_line)],
+            OrNothing(),
+            says("For the one who blocks: a line of at most 500 characters."),
+        ]
+    ]
+
+
+class Auth(Request):
+    """Goes on with another token of the same user; a wrong one changes nothing."""
+
+    token: NotRequired[Annotated[str, OrNothing(), says("A JWT.")]]
 
 
 class Typing(Request):
@@ -121,11 +167,23 @@ COMMANDS: Final = (
     Command("typing_start", InConversation, (), "The user types; to the others who look at it `user_typing`."),
     Command("typing_stop", InConversation, (), "And stopped."),
     Command("typing", Typing, (), "Either."),
+    Command(
+        "edit_message",
+        EditMessage,
+        (),
+        "Says something else in the place of what was said, as `PUT /api/messages/:id`; to all members `message`.",
+    ),
+    Command("delete_message", DeleteMessage, (), "Erases what was said, as `DELETE` does; to all members `message`."),
     Command("mark_read", MarkRead, (), _READ),
     Command("read", MarkRead, (), _READ),
     Command("read_receipt", MarkRead, (), _READ),
+    Command("mark_conversation_read", InConversation, (), "All that was said there so far; the same."),
     Command("presence_update", PresenceUpdate, (), _APPEARS),
     Command("presence", PresenceUpdate, (), _APPEARS),
+    Command("get_online_users", Nothing, (frames.ONLINE_USERS,), "Asks who of the companions is online."),
+    Command("block_user", Blocked, (frames.USER_BLOCKED,), "Hears nothing more of somebody, as over REST."),
+    Command("unblock_user", Other, (frames.USER_UNBLOCKED,), "Hears of them again."),
+    Command("auth", Auth, (frames.AUTH_SUCCESS, frames.AUTH_ERROR)),
     Command("ping", Nothing, (frames.PONG,), "Is answered at once."),
     Command("pong", Nothing, (), "A sign of life; any byte is one."),
 )

@@ -61,6 +61,28 @@ class Companions(TypedDict):
     users: list[Companion]
 
 
+class OtherTold(TypedDict):
+    """It is stored."""
+
+    userId: Annotated[Id, says("The other one.")]
+    requestId: NotRequired[str]
+
+
+class AuthSuccess(TypedDict):
+    """The token counts from here on."""
+
+    userId: Id
+    username: str
+
+
+class AuthError(TypedDict):
+    """The token is not used; the socket goes on as it was."""
+
+    error: Annotated[str, says("A sentence for people.")]
+    message: Annotated[str, says("The same.")]
+    code: Annotated[Literal[2001, 2002], says("2001: invalid; 2002: over.")]
+
+
 class InitialDataTold(TypedDict):
     """The newest 50 notifications, which replace the client's list, and who is online."""
 
@@ -219,6 +241,11 @@ UNREAD_COUNT: Final = _flat("unread_count", UnreadCount)
 CONVERSATION_JOINED: Final = _flat("conversation_joined", ConversationLookedAt, "Its typing is told from here on.")
 CONVERSATION_LEFT: Final = _flat("conversation_left", ConversationLookedAt, "And no more.")
 MESSAGE_SENT: Final = _flat("message_sent", MessageSent)
+ONLINE_USERS: Final = _flat("online_users", Companions)
+USER_BLOCKED: Final = _flat("user_blocked", OtherTold, "That they are blocked is stored.")
+USER_UNBLOCKED: Final = _flat("user_unblocked", OtherTold, "That they are blocked no more is stored.")
+AUTH_SUCCESS: Final = _flat("auth_success", AuthSuccess)
+AUTH_ERROR: Final = _flat("auth_error", AuthError)
 PONG: Final = Frame("pong", "pong", CompatPong)
 FRAMES: Final = (
     _flat("connected", Connected),
@@ -237,9 +264,15 @@ FRAMES: Final = (
     CONVERSATION_JOINED,
     CONVERSATION_LEFT,
     _flat("user_typing", UserTyping),
+    _flat("typing", UserTyping, "The same, beside it: the page keeps two lists, and each is told in its own word."),
     _flat("presence_update", Companion, "Somebody appears like this now."),
     _flat("user_online", Somebody, "Somebody came; beside `presence_update`."),
     _flat("user_offline", Somebody, "Somebody went; beside `presence_update`."),
+    ONLINE_USERS,
+    USER_BLOCKED,
+    USER_UNBLOCKED,
+    AUTH_SUCCESS,
+    AUTH_ERROR,
     _flat("ping", CompatPing),
     PONG,
     _flat("error", CompatError),

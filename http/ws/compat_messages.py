@@ -1,0 +1,191 @@
+"""What the existing client does with messages: say, edit, delete, mark read. The rights are those of REST."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from greenroom.actors.room.commands import Changed, Delete, Edit, Moved, Read, Send, Sent
+from greenroom.actors.room.state import content_fault
+from greenroom.http.decode import INTEGER_MAX
+from greenroom.http.ws import events
+from greenroom.http.ws.codes import (
+    BAD_FRAME,
+    INVALID_CONTENT,
+    MESSAGE_NOT_FOUND,
+    RATE_LIMITED,
+    USER_NOT_FOUND,
+)
+from greenroom.http.ws.services import send_over_limit
+from greenroom.runtime import StorageUnavailable
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.compat import CompatSession
+
+_REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")
+
+Json = dict[str, Any]
+
+
+def request_id_of(fields: Json) -> str | None:
+    """What the client calls this request, by the first of three names."""
+    return next((fields[name] for name in _REQUEST_ID_NAMES if name in fields), None)
+
+
+# -- saying -----------------------------------------------------------------------------------------------------------
+
+
+def send_message(session: "CompatSession", fields: Json) -> None:
+    """In a conversation; or to somebody, in the direct conversation with them, which is made if there is none."""
+    room_id, content, request_id = fields.get("conversationId"), fields.get("content"), request_id_of(fields)
+    other_id = fields.get("targetUserId", fields.get("recipientId"))
+    assert session.user_id is not None
+    if content is None or (room_id is None and other_id is None):
+        words = "a message needs conversationId, or targetUserId, and content"
+        session.error(INVALID_CONTENT, words, request_id)
+    elif room_id is not None:
+        _say(session, room_id, content, request_id, session.services.take_message(session.user_id))
+    elif other_id == session.user_id:
+        session.error(BAD_FRAME, "Invalid recipient: nobody speaks with oneself", request_id)
+    elif (fault := content_fault(content)) is not None:  # the room would say so, and there may be none
+        session.error(INVALID_CONTENT, fault, request_id)
+    else:
+        session.in_turn(_say_to, session, other_id, content, request_id)
+
+
+async def _say_to(session: "CompatSession", other_id: int, content: str, request_id: str | None) -> None:
+    """What surely was not said is not counted."""
+    services, user_id = session.services, session.user_id
+    assert user_id is not None
+    retry_after = services.take_message(user_id)
+    try:
+        found = await services.direct.between(user_id, other_id, is_over_limit=retry_after is not None)
+    except StorageUnavailable as error:
+        found = None
+        session.failed(None, error, request_id)
+    else:
+        if isinstance(found, int):
+            _say(session, found, content, request_id, retry_after)
+            return
+        if found is None:
+            session.error(USER_NOT_FOUND, "there is no such user", request_id)
+        else:
+            session.failed(found, None, request_id, retry_after)
+    if retry_after is None:
+        services.limits.messages.give_back(user_id)
+
+
+def _say(session: "CompatSession", room_id: int, content: str, request_id: str | None, retry_after: int | None) -> None:
+    """Counted already. retry_after: seconds, when it is over the limit: then only a duplicate is answered."""
+    assert session.user_id is not None
+    user_id = session.user_id
+    command = Send(user_id, session.name, request_id, content)
+    if retry_after is not None:
+        command = send_over_limit(command)
+
+    def sent(value: object, error: BaseException | None) -> None:
+        is_free = not isinstance(value, Sent) or value.is_duplicate
+        if is_free and retry_after is None:
+            session.services.limits.messages.give_back(user_id)
+        if isinstance(value, Sent):
+            frame = events.compat_message_sent(
+                value.message_id, room_id, value.seq, value.at_ms, request_id, request_id
+            )
+            session.connection.write(frame)
+        else:
+            session.failed(value, error, request_id, retry_after)
+
+    session.ask(session.services.room(room_id), command, sent)
+
+
+# -- changing ---------------------------------------------------------------------------------------------------------
+
+
+def edit_message(session: "CompatSession", fields: Json) -> None:
+    """Say something else in the place of what was said. It counts as a message; to change nothing is free."""
+    message_id, content = fields.get("messageId"), fields.get("content")
+    if message_id is None or content is None:
+        session.error(INVALID_CONTENT, "an edit needs messageId and content", request_id_of(fields))
+        return
+    assert session.user_id is not None
+    session.in_turn(_change, session, Edit(session.user_id, message_id, content), request_id_of(fields))
+
+
+def delete_message(session: "CompatSession", fields: Json) -> None:
+    """Erase what was said."""
+    message_id = fields.get("messageId")
+    if message_id is None:
+        return
+    assert session.user_id is not None
+    session.in_turn(_change, session, Delete(session.user_id, message_id), request_id_of(fields))
+
+
+async def _change(session: "CompatSession", command: Edit | Delete, request_id: str | None) -> None:
+    """Success is the `message` that every socket of every member hears; what changes nothing is told to nobody."""
+    services = session.services
+    try:
+        room_id = await services.conversations.room_of_message(command.message_id, command.user_id)
+    except StorageUnavailable as error:
+        session.failed(None, error, request_id)
+        return
+    if room_id is None:
+        session.error(MESSAGE_NOT_FOUND, "there is no such message, or not for you", request_id)
+        return
+    is_edit = isinstance(command, Edit)
+    retry_after = services.take_message(command.user_id) if is_edit else None
+    if retry_after is not None:
+        session.error(RATE_LIMITED, "too many messages", request_id, retry_after)
+        return
+
+    def changed(value: object, error: BaseException | None) -> None:
+        if is_edit and (not isinstance(value, Changed) or value.is_duplicate):
+            services.limits.messages.give_back(command.user_id)
+        if not isinstance(value, Changed):
+            session.failed(value, error, request_id)
+
+    session.ask(services.room(room_id), command, changed)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def mark_conversation_read(session: "CompatSession", fields: Json) -> None:
+    """All that was said there so far."""
+    room_id = fields.get("conversationId")
+    if room_id is None:
+        return
+    assert session.user_id is not None
+    request_id = request_id_of(fields)
+
+    def marked(value: object, error: BaseException | None) -> None:
+        if not isinstance(value, Moved):
+            session.failed(value, error, request_id)
+
+    session.ask(session.services.room(room_id), Read(session.user_id, session.name, INTEGER_MAX), marked)
+
+
+def mark_read(session: "CompatSession", fields: Json) -> None:
+    """These messages, and what was said before them."""
+    ids = [fields["messageId"]] if "messageId" in fields else fields.get("messageIds")
+    if ids is not None:
+        session.services.engine.spawn(_mark_all_read, session, ids)
+
+
+async def _mark_all_read(session: "CompatSession", message_ids: list[int]) -> None:
+    """Move the marker of each conversation to the newest of these messages that the user may see."""
+    assert session.user_id is not None
+    newest: dict[int, int] = {}
+    for message_id in message_ids:
+        try:
+            message = await session.services.conversations.message(message_id, session.user_id)
+        except StorageUnavailable as error:
+            session.failed(None, error)
+            return
+        if message is None:
+            session.error(MESSAGE_NOT_FOUND, "there is no such message")
+            continue
+        newest[message.conversation_id] = max(message.seq, newest.get(message.conversation_id, 0))
+
+    def marked(value: object, error: BaseException | None) -> None:
+        if not isinstance(value, Moved):
+            session.failed(value, error)
+
+    for room_id, seq in newest.items():
+        session.ask(session.services.room(room_id), Read(session.user_id, session.name, seq), marked)

@@ -1,0 +1,134 @@
+"""What the existing client asks about people: who is online, block, unblock; and `auth`, which its older page says."""
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from greenroom.actors.notifier.commands import Block
+from greenroom.http.errors import ApiError
+from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID, USER_NOT_FOUND, ErrorCode
+from greenroom.http.ws.compat_messages import request_id_of
+from greenroom.runtime import StorageUnavailable
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.compat import CompatSession
+
+Json = dict[str, Any]
+
+# -- who is online ----------------------------------------------------------------------------------------------------
+
+
+def online_users(session: "CompatSession", fields: Json) -> None:
+    """Those whom the page is told of anyway: not before it is known who they are."""
+    session.online_is_due = not session.is_present
+    if not session.online_is_due:
+        session.read_in_turn(_answer_online, session)
+
+
+async def _answer_online(session: "CompatSession") -> None:
+    await trio.lowlevel.checkpoint()
+    session.tell("online_users", {"users": online_companions(session)})
+
+
+def online_companions(session: "CompatSession") -> list[Json]:
+    """Who is online of those who share a small conversation with the user, as far as each may be seen."""
+    services, now_ms = session.services, session.services.clock.wall_milliseconds()
+    companions = services.hub.companions_of(session.connection)
+    services.presence.note_asked(companions)
+    return [
+        services.presence.compat_fields(user_id, now_ms)
+        for user_id in companions
+        if services.presence.is_online(user_id)
+    ]
+
+
+# -- blocks -----------------------------------------------------------------------------------------------------------
+
+
+def block_user(session: "CompatSession", fields: Json) -> None:
+    """Hear nothing more of somebody."""
+    other_id = _other(session, fields)
+    if other_id is not None:
+        command = Block(other_id, True, fields.get("reason"))
+        session.in_turn(_block, session, command, request_id_of(fields))
+
+
+def unblock_user(session: "CompatSession", fields: Json) -> None:
+    """Hear of them again."""
+    other_id = _other(session, fields)
+    if other_id is not None:
+        session.in_turn(_unblock, session, Block(other_id, False), request_id_of(fields))
+
+
+def _other(session: "CompatSession", fields: Json) -> int | None:
+    """`targetUserId` first: a page may say in `userId` who it is itself."""
+    other_id: int | None = fields.get("targetUserId", fields.get("userId"))
+    if other_id == session.user_id:
+        session.error(BAD_FRAME, "nobody blocks oneself", request_id_of(fields))
+        return None
+    return other_id
+
+
+async def _block(session: "CompatSession", command: Block, request_id: str | None) -> None:
+    try:
+        exists = await session.services.users.exists((command.user_id,))
+    except StorageUnavailable as error:
+        session.failed(None, error, request_id)
+        return
+    if exists:
+        _ask(session, command, request_id)
+    else:
+        session.error(USER_NOT_FOUND, "there is no such user", request_id)
+
+
+async def _unblock(session: "CompatSession", command: Block, request_id: str | None) -> None:
+    await trio.lowlevel.checkpoint()
+    _ask(session, command, request_id)
+
+
+def _ask(session: "CompatSession", command: Block, request_id: str | None) -> None:
+    """The answer means stored."""
+
+    def changed(value: object, error: BaseException | None) -> None:
+        if error is not None:
+            session.failed(None, error, request_id)
+            return
+        named = {} if request_id is None else {"requestId": request_id}
+        session.tell("user_blocked" if command.is_blocked else "user_unblocked", {"userId": command.user_id, **named})
+
+    assert session.user_id is not None
+    session.ask(session.services.notifier(session.user_id), command, changed)
+
+
+# -- auth -------------------------------------------------------------------------------------------------------------
+
+
+def auth(session: "CompatSession", fields: Json) -> None:
+    """Another token of the same user. A wrong one changes nothing: who opened the socket is known by its upgrade."""
+    token = fields.get("token")
+    if token is None:
+        _not_authenticated(session, TOKEN_INVALID, "auth needs a token")
+    else:
+        session.in_turn(_auth, session, token)
+
+
+async def _auth(session: "CompatSession", token: str) -> None:
+    changes = session.services.authenticator.changes
+    try:
+        principal = await session.services.authenticator.from_bearer(token)
+    except ApiError as fault:
+        number = TOKEN_EXPIRED_ERROR if fault.code == "TOKEN_EXPIRED" else TOKEN_INVALID
+        _not_authenticated(session, number, fault.message)
+        return
+    except StorageUnavailable as error:
+        session.failed(None, error)
+        return
+    if principal.user_id is None or principal.user_id != session.user_id:
+        _not_authenticated(session, TOKEN_INVALID, "the token is not one of the user who opened the connection")
+    elif not session.connection.is_closing:
+        await session.go_on_as(principal, changes)
+        session.tell("auth_success", {"userId": principal.user_id, "username": principal.name})
+
+
+def _not_authenticated(session: "CompatSession", code: ErrorCode, message: str) -> None:
+    session.tell("auth_error", {"error": message, "message": message, "code": code.number})
