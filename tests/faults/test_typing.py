@@ -200,7 +200,7 @@ async def test_of_who_is_invisible_nothing_is_told_and_what_they_began_ends(live
         told = [event for event in sock.events[position:] if "typing" in event["type"]]
         assert "user-4" not in str(told)
         assert "'userId': 4" not in str(told)
-        assert not [event for event in told if event["type"] == "typing" and 4 in event["data"]["users"]]
+        assert not [event for event in told if event["type"] == "typing" and 4 in event["data"].get("users", ())]
     await appear("online")
     await say(typist, room, protocol, is_on=True)
     await believe(watchers, 4, 5)
