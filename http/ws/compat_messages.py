@@ -104,6 +104,10 @@ def edit_message(session: "CompatSession", fields: Json) -> None:
     if message_id is None or content is None:
         session.error(INVALID_CONTENT, "an edit needs messageId and content", request_id_of(fields))
         return
+    fault = content_fault(content)
+    if fault is not None:  # nothing longer than a message waits for its turn
+        session.error(INVALID_CONTENT, fault, request_id_of(fields))
+        return
     assert session.user_id is not None
     session.in_turn(_change, session, Edit(session.user_id, message_id, content), request_id_of(fields))
 
