@@ -1,8 +1,9 @@
 """Credentials in use: which sockets hang on which session or API key.
 
-A JWT is good until it expires and nobody can take it back, so its sockets are not kept here and cost nothing. A socket
-under a session or a key costs about 300 bytes. It hangs on what it was *opened* by, also when it has shown a JWT since
-(`start`, `refresh`): who signs out ends what was begun under that session, whatever it goes on with.
+A JWT is good until it expires, or until its user signs out everywhere, which is found by user (`ends.py`): its sockets
+are not kept here and cost nothing. A socket under a session or a key costs about 300 bytes. It hangs on what it was
+*opened* by, also when it has shown a JWT since (`start`, `refresh`): who signs out ends what was begun under that
+session, whatever it goes on with.
 """
 
 from dataclasses import replace

@@ -5,7 +5,8 @@
 
 So the load is bounded whatever is told, what is told of users without a socket costs hardly anything, and where nothing
 ends nothing is done. What is not heard, behind a transaction pooler or while the connection is away, the rounds of
-`Revocations` find, but for JWTs: who signs out everywhere through one process then keeps what is open in another.
+`Revocations` find, but for JWTs: who signs out everywhere through one process then keeps what is open in another, which
+takes their tokens for as long as it remembers the user.
 """
 
 from collections.abc import Iterable
