@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
+from greenroom.client import backoff
 from greenroom.client.connection import Connection
 
 MANY = 80
@@ -88,7 +89,8 @@ async def test_those_who_were_closed_at_once_come_back_spread_over_the_window_of
         assert min(quarters.count(quarter) for quarter in range(4)) >= 3, sorted(waits.values())
 
 
-async def test_those_who_are_moved_at_once_go_spread_over_the_second_that_there_is_for_it():
+async def test_those_who_are_moved_at_once_go_spread_over_the_time_that_there_is_for_it(monkeypatch):
+    monkeypatch.setattr(backoff, "MOVE_SECONDS_MAX", 6.0)  # that many take a while to be told, on a busy machine
     async with herd() as many:
         began = trio.current_time()
         data = {"after": 0, "deadline": 60_000, "resume": True, "reason": "drain"}
@@ -96,5 +98,5 @@ async def test_those_who_are_moved_at_once_go_spread_over_the_second_that_there_
             await socket.send_message(json.dumps({"type": "reconnect", "data": data}))
         await many.all_in(many.back_at)
         delays = sorted(at - began for at in many.lost_at.values())
-        assert median(delays) > 0.2, delays
-        assert delays[-1] - delays[0] > 0.3, delays
+        assert median(delays) > 1.5, delays
+        assert delays[-1] - delays[0] > 3, delays

@@ -95,6 +95,8 @@ def session_of(engine, connection):
         node="here",
         clock=SimpleNamespace(wall_milliseconds=lambda: 0),
         limits=SimpleNamespace(messages=limits, commands=limits, typing=limits),
+        summaries=SimpleNamespace(drop=lambda connection: None),
+        watches=SimpleNamespace(end=lambda connection: None),
     )
     session = V1Session(cast("Any", services), connection, None)
     session.user_id, session.rooms = 1, ()
