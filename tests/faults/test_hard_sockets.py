@@ -127,12 +127,13 @@ async def undisturbed(server, *, memory_mib, rest_mib, slowest=2.0, returns_with
     assert not server.faults(), server.faults()[0]
 
 
-async def withstands(server, come, count, *, memory_mib, **options):
-    """*come* brings a crowd of so many, and takes it away."""
+async def withstands(server, come, count, *, memory_mib, each_bytes=0, **options):
+    """*come* brings a crowd of so many, and takes it away. each_bytes: on their way at once, or not, as it happens."""
+    again_mib = AGAIN_MIB + count * each_bytes / MIB
     if count < MANY:
         async with undisturbed(server, memory_mib=memory_mib, rest_mib=memory_mib, **options):
             await come()
-    async with undisturbed(server, memory_mib=memory_mib, rest_mib=AGAIN_MIB if count < MANY else SPARE_MIB, **options):
+    async with undisturbed(server, memory_mib=memory_mib, rest_mib=again_mib if count < MANY else SPARE_MIB, **options):
         await come()
 
 
@@ -289,7 +290,9 @@ async def test_what_inflates_too_far_is_closed_with_1009_and_never_held(deflatin
                 assert await one.wait_closed() == 1009
             crowd.leave()
 
-    await withstands(deflating_server, come, count, memory_mib=30 + UNFINISHED_MIB + count * 12 / 1024)
+    await withstands(
+        deflating_server, come, count, memory_mib=30 + UNFINISHED_MIB + count * 12 / 1024, each_bytes=len(BOMBS[what])
+    )
 
 
 @pytest.mark.parametrize("count", scaled(60, 1000, 60))
