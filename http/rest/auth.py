@@ -9,7 +9,7 @@ again.
 from typing import Literal
 
 import trio
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from greenroom.http.auth import SESSION_COOKIES
 from greenroom.http.errors import ApiError
@@ -40,7 +40,9 @@ class SessionAnswer(Output):
 class SignOut(Input):
     """What to end."""
 
-    everywhere: bool = Field(default=False, description="all sessions and tokens of the user; this needs a credential")
+    everywhere: StrictBool = Field(
+        default=False, description="all sessions and tokens of the user; this needs a credential"
+    )
 
 
 class SignedOut(Output):

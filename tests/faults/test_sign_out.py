@@ -219,3 +219,12 @@ async def test_what_is_sent_again_ends_nothing_that_began_since(house):
     again = await house.post("/api/users/1/sign-out", None, {}, **given)
     assert (again.status, again.headers["Idempotency-Replay"]) == (200, "true")
     assert (await house.get("/api/auth/session", headers=dict(cookie(session)))).status == 200
+
+
+@pytest.mark.parametrize("everywhere", ["yes", 1, None, []])
+async def test_what_is_no_truth_value_is_refused_and_ends_nothing(live_house, everywhere):
+    await live_house.people(1)
+    token = live_house.token(1)
+    refused = await live_house.post("/api/auth/sign-out", 1, {"everywhere": everywhere})
+    assert (refused.status, refused.code) == (400, "VALIDATION")
+    assert (await live_house.get("/api/auth/session", headers=dict(bearer(token)))).status == 200
