@@ -13,7 +13,8 @@ from greenroom.actors.events import Audience
 from greenroom.actors.notifier.actor import Devices, NotifierActor
 from greenroom.actors.notifier.commands import FoldNotes
 from greenroom.actors.presence.actor import PresenceActor, PresenceBoard
-from greenroom.actors.room.actor import Doubts, MessageIds, RoomActor
+from greenroom.actors.room.actor import Doubts, RoomActor
+from greenroom.actors.room.sending import MessageIds
 from greenroom.runtime import Kind, Meter, RestartPolicy
 from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.conversations import Conversations

@@ -13,7 +13,7 @@ from greenroom.storage.postgres.conversations import StoredMessage
 class MessageCommitted(NamedTuple):
     """A message exists. is_from_rest: the sender's own page has it in its HTTP answer already.
 
-    attachments: its files, a JSON list; "" for none.
+    attachments: its files, a JSON list; details: what else is said of it, a JSON object; "" for none.
     """
 
     room_id: int
@@ -26,6 +26,7 @@ class MessageCommitted(NamedTuple):
     at_ms: int
     is_from_rest: bool
     attachments: str = ""
+    details: str = ""
 
 
 @dataclass(frozen=True, slots=True)

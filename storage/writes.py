@@ -84,7 +84,22 @@ class AttachFiles:
         return WRITE_BYTES + check_text(self.told) + sum(check_text(key) for key in self.keys)
 
 
-RoomWrite = InsertMessage | PutParticipant | AdvanceMarker | ChangeMessage | AttachFiles | NoteToUser
+@dataclass(frozen=True, slots=True)
+class DescribeMessage:
+    """Of a message that the same turn stores: its thread, and what clients are told besides its words, as JSON."""
+
+    conversation_id: int
+    message_id: int
+    thread_id: int | None
+    told: str
+
+    def check(self) -> int:
+        """About the bytes that it takes. Raises: ValueError when PostgreSQL could not take it."""
+        check_numbers(self.conversation_id, self.message_id, self.thread_id or 0)
+        return WRITE_BYTES + check_text(self.told)
+
+
+RoomWrite = InsertMessage | PutParticipant | AdvanceMarker | ChangeMessage | AttachFiles | DescribeMessage | NoteToUser
 
 
 def membership_note(room_id: int, user_id: int, role: str, at_ms: int, *, is_active: bool) -> NoteToUser:

@@ -6,9 +6,8 @@ id that is older than memory, the batch of this room is redone: the room has the
 before it decides such a command a second time.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import trio
 
@@ -22,6 +21,7 @@ from greenroom.actors.events import (
     RoomEvent,
     TypingChanged,
 )
+from greenroom.actors.room import details
 from greenroom.actors.room import state as rules
 from greenroom.actors.room.changing import ChangesMessages
 from greenroom.actors.room.commands import (
@@ -35,17 +35,15 @@ from greenroom.actors.room.commands import (
     Read,
     RemoveMember,
     RoomView,
-    Send,
-    Sent,
     Type,
     TypingExpired,
 )
-from greenroom.actors.room.files import files_of
+from greenroom.actors.room.sending import NOT_FOUND, MessageIds, SendsMessages
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
 from greenroom.runtime import CommitOutcome, StopReason, StorageUnavailable, handles
 from greenroom.storage.postgres.conversations import Conversations, StoredMessage
-from greenroom.storage.postgres.uploads import Upload, Uploads
-from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant, marker_note, membership_note
+from greenroom.storage.postgres.uploads import Uploads
+from greenroom.storage.writes import AdvanceMarker, PutParticipant, marker_note, membership_note
 
 STORAGE_PAUSE_SECONDS = 1.0
 TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
@@ -61,19 +59,10 @@ class Doubt:
 
 Doubts = dict[int, Doubt]  # by room; ended by its next activation
 
-NOT_FOUND = Refused.because(RefusalCode.CONVERSATION_NOT_FOUND)
 NOT_MEMBER = Refused.because(RefusalCode.NOT_MEMBER)
 
 
-class MessageIds(Protocol):
-    """Where ids of messages come from."""
-
-    def take_nowait(self) -> int:
-        """The next id. Never waits. Raises: StorageUnavailable when there is none left."""
-        ...
-
-
-class RoomActor(ChangesMessages):
+class RoomActor(SendsMessages, ChangesMessages):
     """One conversation. edit_window_ms: for how long a message may be edited; 0: for ever."""
 
     def __init__(
@@ -145,70 +134,6 @@ class RoomActor(ChangesMessages):
     def look_again(self, _: LookAgain) -> None:
         """Being awake was all that was asked."""
 
-    @handles(Send)
-    def send(self, command: Send) -> Sent | Refused | Awaitable[Sent | Refused]:
-        """Store a message once."""
-        if self._room is None:
-            return NOT_FOUND
-        if command.files or (
-            command.client_id is not None and (self.ctx.is_redo or rules.may_have_forgotten(self._room, command))
-        ):
-            return self._look_and_send(command)
-        return self._send(self._room, command)
-
-    async def _look_and_send(self, command: Send) -> Sent | Refused:
-        """Ask storage first: whether it was sent before, or what its files are once all others' are known there."""
-        found = list[Upload]()
-        if command.client_id is not None:
-            before = await self._conversations.sent_before(self._id, command.sender_id, command.client_id)
-            if before is not None and self._room is not None and command.sender_id in self._room.members:
-                rules.note_repeated(self._room, command)
-                return rules.answer_again(before, rules.content_digest(command.content, command.files))
-        if command.files:
-            await self.ctx.flushed()
-            found = await self._uploads.to_send(command.files, command.sender_id, self.ctx.now_ms())
-        if self._room is None:
-            return NOT_FOUND
-        answer = self._send(self._room, command, found)
-        if isinstance(answer, Sent) and not answer.is_duplicate:
-            self._room.repeaters.discard(command.sender_id)
-        return answer
-
-    def _send(self, room: RoomState, command: Send, found: Sequence[Upload] = ()) -> Sent | Refused:
-        decision = rules.decide_send(room, command, self._ids.take_nowait(), self.ctx.now_ms())
-        if not isinstance(decision, InsertMessage):
-            return decision
-        attachments = ""
-        if command.files:
-            files = files_of(command, decision, found)
-            if isinstance(files, Refused):
-                return files
-            self.ctx.write(files)
-            attachments = files.told
-        self.ctx.write(decision)
-        members = room.members
-        event = MessageCommitted(
-            room.id,
-            decision.id,
-            decision.seq,
-            command.sender_id,
-            command.sender_name,
-            command.client_id,
-            command.content,
-            decision.created_at_ms,
-            command.is_from_rest,
-            attachments,
-        )
-        self.ctx.after_commit(lambda: self._tell(event, members))
-        rules.apply_send(room, decision, command.sender_name, attachments)
-        if command.sender_id in room.typists:
-            self._stop_typing(room, command.sender_id)
-        return Sent(decision.id, decision.seq, decision.created_at_ms, is_duplicate=False, attachments=attachments)
-
-    def _tell(self, event: MessageCommitted, members: Mapping[int, object]) -> None:
-        self._told_seq = event.seq
-        self._audience.publish(event, members)
-
     @handles(Enter)
     def enter(self, command: Enter) -> RoomView | Refused:
         """Show the room to a member."""
@@ -227,6 +152,7 @@ class RoomActor(ChangesMessages):
             member_count=len(room.members),
             members=frozenset(room.members) if is_small else frozenset(),
             unread=rules.unread(room, command.user_id, command.hides),
+            mentions=details.mentions_unread(room, command.user_id, command.hides),
             last=rules.last_message(room),
             recent=tuple(room.ring) if command.wants_recent else (),
         )
@@ -425,4 +351,5 @@ def _event_of(room_id: int, entry: StoredMessage) -> MessageCommitted | MessageC
         entry.created_at_ms,
         is_from_rest=False,
         attachments=entry.attachments,
+        details=entry.details,
     )

@@ -69,7 +69,7 @@ def decide_delete(room: RoomState, command: Delete, target: Target, now_ms: int)
         return Refused.because(RefusalCode.NOT_SENDER)
     if message.deleted_at_ms is not None:
         return message
-    return message._replace(content="", attachments="", deleted_at_ms=now_ms, message_seq=message.seq)
+    return message._replace(content="", attachments="", details="", deleted_at_ms=now_ms, message_seq=message.seq)
 
 
 def done_before(target: Target) -> Changed:
@@ -105,6 +105,7 @@ def retold(entry: StoredMessage, now: StoredMessage) -> StoredMessage:
     return entry._replace(
         content=now.content,
         attachments=now.attachments,
+        details=now.details,
         edited_at_ms=now.edited_at_ms,
         deleted_at_ms=now.deleted_at_ms,
         message_seq=now.message_seq,

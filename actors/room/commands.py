@@ -9,18 +9,22 @@ from greenroom.storage.postgres.conversations import StoredMessage
 
 
 class Sent(NamedTuple):
-    """The message is stored. is_duplicate: it was stored before, under the same client id. attachments: as JSON."""
+    """The message is stored. is_duplicate: it was stored before, under the same client id. Both texts are JSON."""
 
     message_id: int
     seq: int
     at_ms: int
     is_duplicate: bool
     attachments: str = ""
+    details: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RoomView:
-    """The room as a member finds it on joining. members: only of rooms small enough to show presence in."""
+    """The room as a member finds it on joining. members: only of rooms small enough to show presence in.
+
+    mentions: how many of the unread messages name the member, as far as the room's memory reaches back.
+    """
 
     room_id: int
     epoch: int
@@ -29,6 +33,7 @@ class RoomView:
     member_count: int
     members: frozenset[int]
     unread: int = 0
+    mentions: int = 0
     last: StoredMessage | None = None
     recent: tuple[StoredMessage, ...] = ()
 
@@ -56,6 +61,16 @@ class MembersChanged:
     user_ids: tuple[int, ...]
 
 
+class Details(NamedTuple):
+    """What is said of a message besides its words; "" and 0: nothing. thread_id: the message that began its thread."""
+
+    kind: str = ""
+    format: str = ""
+    reply_to_id: int = 0
+    thread_id: int = 0
+    mentioned_ids: tuple[int, ...] = ()
+
+
 @dataclass(slots=True)  # to be frozen would cost 1 µs of the 55 that a message takes
 class Send(Command["Sent | Refused"]):
     """Say something. The same client id from the same sender is the same message, for ever. Nobody changes it.
@@ -70,6 +85,7 @@ class Send(Command["Sent | Refused"]):
     is_from_rest: bool = False
     is_over_limit: bool = False
     files: tuple[str, ...] = ()
+    details: Details | None = None
 
 
 @dataclass(frozen=True, slots=True)

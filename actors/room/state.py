@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from greenroom.actors.errors import RefusalCode, Refused
-from greenroom.actors.room.commands import Send, Sent
+from greenroom.actors.room.commands import Details, Send, Sent
 from greenroom.storage.postgres.conversations import (
     CLIENT_IDS_MAX,
     RING_MESSAGES,
@@ -99,10 +99,17 @@ def content_fault(content: str) -> str | None:
     return None
 
 
-def content_digest(content: str, files: tuple[str, ...] = ()) -> bytes:
-    """What two messages are compared by: 16 bytes of BLAKE2b over their UTF-8, and the keys of their files."""
+def content_digest(content: str, files: tuple[str, ...] = (), details: Details | None = None) -> bytes:
+    """What two messages are compared by: 16 bytes of BLAKE2b over their UTF-8, the keys of files, details."""
     text = "\0".join((content, *files)) if files else content
+    if details is not None:
+        text += f"\0\0{tuple(details)}"
     return blake2b(text.encode(), digest_size=16).digest()
+
+
+def digest_of(command: Send) -> bytes:
+    """What a message is compared by with another of the same client id."""
+    return content_digest(command.content, command.files, command.details)
 
 
 def decide_send(room: RoomState, command: Send, message_id: int, now_ms: int) -> InsertMessage | Sent | Refused:
@@ -112,7 +119,7 @@ def decide_send(room: RoomState, command: Send, message_id: int, now_ms: int) ->
     fault = content_fault(command.content)
     if fault is not None:
         return Refused(RefusalCode.INVALID_CONTENT, fault)
-    digest = content_digest(command.content, command.files)
+    digest = digest_of(command)
     if command.client_id is not None:
         before = room.client_ids.get((command.sender_id, command.client_id))
         if before is not None:
@@ -153,8 +160,10 @@ def answer_again(before: SentBefore, digest: bytes) -> Sent | Refused:
     return Sent(before.id, before.seq, before.created_at_ms, is_duplicate=True)
 
 
-def apply_send(room: RoomState, insert: InsertMessage, sender_name: str, attachments: str = "") -> None:
-    """Remember the message. attachments: as JSON."""
+def apply_send(
+    room: RoomState, insert: InsertMessage, sender_name: str, attachments: str = "", details: str = ""
+) -> None:
+    """Remember the message. attachments, details: as JSON."""
     room.top_seq = insert.seq
     room.ring.append(
         StoredMessage(
@@ -166,6 +175,7 @@ def apply_send(room: RoomState, insert: InsertMessage, sender_name: str, attachm
             insert.created_at_ms,
             sender_name,
             attachments=attachments,
+            details=details,
         )
     )
     if insert.client_id is not None:

@@ -14,7 +14,8 @@ import trio
 from pydantic import AfterValidator, AliasChoices, Field, StrictBool
 
 from greenroom.actors.errors import RefusalCode, Refused
-from greenroom.actors.room.commands import Send, Sent
+from greenroom.actors.room.commands import Details, Send, Sent
+from greenroom.actors.room.details import KIND_PATTERN, MENTIONS_MAX, checked_kind, details_of
 from greenroom.actors.room.files import FILES_MAX, KEY_CHARACTERS_MAX, files_fault
 from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX, content_fault
 from greenroom.http.decode import INTEGER_MAX
@@ -62,6 +63,7 @@ def _not_encrypted(value: bool) -> bool:
     return value
 
 
+Kind = Annotated[str, Field(pattern=KIND_PATTERN), AfterValidator(checked_kind)]
 ClientId = Annotated[str, AfterValidator(_client_id)]
 
 
@@ -87,7 +89,21 @@ class MessageWrite(Input):
     request_id: ClientId | None = Field(default=None, description="counts as clientId where there is none")
     sender_id: OwnId | None = Field(default=None, description="if given, who is signed in")
     conversation_id: Id | None = Field(default=None, description="where; beside an id in the path: the same")
-    message_type: Literal["text"] | None = None
+    message_type: Kind | None = Field(
+        default=None,
+        validation_alias=AliasChoices("messageType", "message_type", "kind"),
+        description="for clients: text if nothing is said",
+    )
+    format: Kind | None = Field(default=None, description="how clients are to read it: plain if nothing is said")
+    reply_to: Id | None = Field(
+        default=None,
+        validation_alias=AliasChoices("replyTo", "reply_to", "parentMessageId", "parent_message_id"),
+        description="the message of this conversation that it answers",
+    )
+    thread: Id | None = Field(default=None, description="the message that began the thread in which it stands")
+    mentions: Annotated[list[Id], Field(max_length=MENTIONS_MAX)] | None = Field(
+        default=None, description="users; of those, members are mentioned"
+    )
     priority: Literal["low", "normal", "high", "urgent"] | None = None
     is_encrypted: Annotated[StrictBool, AfterValidator(_not_encrypted)] | None = None
     attachments: Annotated[list[AttachedFile], Field(max_length=FILES_MAX), AfterValidator(_each_once)] | None = Field(
@@ -182,7 +198,8 @@ async def _send(
     services, user_id = call.services.room_services, call.user_id
     await require_self(call, write.sender_id, "senderId")
     files = tuple(file.key for file in write.attachments or ())
-    command = Send(user_id, call.principal.name, _key_of(call, write), write.content, is_from_rest=True, files=files)
+    key, details = _key_of(call, write), _details_of(write)
+    command = Send(user_id, call.principal.name, key, write.content, is_from_rest=True, files=files, details=details)
     retry_after = services.messages.take(user_id, trio.current_time())
     is_charged = True
     try:
@@ -200,6 +217,11 @@ async def _send(
         if retry_after is None and not is_charged:
             services.messages.give_back(user_id)
     return await _sent(call, command, room_id, sent, status)
+
+
+def _details_of(write: MessageWrite) -> Details | None:
+    given = {"kind": write.message_type, "format": write.format, "replyTo": write.reply_to}
+    return details_of({**given, "thread": write.thread, "mentions": write.mentions})
 
 
 def _key_of(call: Call, write: MessageWrite) -> str | None:
@@ -257,6 +279,7 @@ async def _sent(call: Call, command: Send, room_id: int, sent: Sent, status: int
             room_id,
             await _role_of(call),
             attachments=sent.attachments,
+            details=sent.details,
         )
     row = message_row(message, room_id, command.sender_id, _UNREAD)
     headers = {"Idempotency-Replay": "true"} if sent.is_duplicate else {}

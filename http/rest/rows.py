@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from greenroom.actors.room.details import told
 from greenroom.http.ws.events import iso
 from greenroom.storage.postgres.conversations import ReadMarks, StoredMessage
 
@@ -70,6 +71,15 @@ class AttachmentRow(BaseModel):
     mimeType: str = Field(description="as its bytes say")  # noqa: N815
 
 
+class PlacedRow(BaseModel):
+    """A message that another one names."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    seq: int
+
+
 class MessageRow(_RowModel):
     """A message; names of several words come in camelCase as well."""
 
@@ -81,7 +91,11 @@ class MessageRow(_RowModel):
     sender_type: str
     sender_avatar: str | None
     content: str
-    message_type: str
+    message_type: str = Field(description="`kind` of greenroom.v1")
+    format: str = Field(description="how clients read it: plain, or what its sender said")
+    reply_to: PlacedRow | None = Field(description="what it answers")
+    thread: PlacedRow | None = Field(description="the message that began the thread in which it stands")
+    mentions: list[int] = Field(description="members whom it mentions")
     attachments: list[AttachmentRow]
     is_read: bool = Field(description="one's own: somebody else has read it; else: one has read it oneself")
     is_edited: bool
@@ -147,7 +161,7 @@ def open_conversation_row(row: Any) -> Row:
 
 def message_row(message: StoredMessage, conversation_id: int, reader_id: int, marks: ReadMarks) -> Row:
     """A message as one member is shown it, as `MessageRow` says."""
-    is_own = message.sender_id == reader_id
+    is_own, details = message.sender_id == reader_id, told(message.details)
     at, changed_at_ms = iso(message.created_at_ms), message.deleted_at_ms or message.edited_at_ms
     row: Row = {
         "id": message.id,
@@ -158,7 +172,11 @@ def message_row(message: StoredMessage, conversation_id: int, reader_id: int, ma
         "sender_type": message.sender_role,
         "sender_avatar": None,
         "content": message.content,
-        "message_type": "text",
+        "message_type": details.get("kind", "text"),
+        "format": details.get("format", "plain"),
+        "reply_to": details.get("replyTo"),
+        "thread": details.get("thread"),
+        "mentions": details.get("mentions", []),
         "attachments": json.loads(message.attachments) if message.attachments else [],
         "is_read": message.seq <= (marks.read_seq_of_others if is_own else marks.read_seq),
         "is_edited": message.edited_at_ms is not None,

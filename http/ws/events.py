@@ -58,6 +58,8 @@ def v1_message(event: MessageCommitted) -> tuple[bytes, bytes]:
     )
     if event.attachments:
         body += f',"attachments":{event.attachments}'
+    if event.details:
+        body += f",{event.details[1:-1]}"
     frame = text_frame(f"{head}{body}}}}}".encode())
     if event.client_id is None:
         return frame, frame
@@ -95,6 +97,7 @@ def committed(room_id: int, message: StoredMessage) -> MessageCommitted:
         message.created_at_ms,
         is_from_rest=False,
         attachments=message.attachments,
+        details=message.details,
     )
 
 
@@ -123,6 +126,8 @@ def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
         item["clientId"] = message.client_id
     if message.attachments:
         item["attachments"] = json.loads(message.attachments)
+    if message.details:
+        item |= json.loads(message.details)
     if message.edited_at_ms is not None:
         item["edited"] = message.edited_at_ms
     if message.deleted_at_ms is not None:
@@ -232,6 +237,8 @@ def compat_message(event: MessageCommitted) -> bytes:
     }
     if event.attachments:
         fields["attachments"] = json.loads(event.attachments)
+    if event.details:
+        fields |= json.loads(event.details)
     return compat("new_message", fields, event.at_ms)
 
 

@@ -17,6 +17,7 @@ import trio
 
 from greenroom.actors.events import MarkerMoved, MemberChanged, MessageChanged, MessageCommitted, RoomEvent
 from greenroom.actors.room.commands import RoomView
+from greenroom.actors.room.details import mentioned_in
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
@@ -31,22 +32,26 @@ Json = dict[str, Any]
 
 @dataclass(slots=True, eq=False)
 class Follower:
-    """A socket that follows a room. unread: of others, up to *seq*. is_due: something changed that it was not told."""
+    """A socket that follows a room. unread: of others, up to *seq*; mentions: those of them that name the user.
+
+    is_due: something changed that it was not told.
+    """
 
     user_id: int
     seq: int
     unread: int
+    mentions: int
     is_due: bool
 
 
 @dataclass(slots=True, eq=False)
 class Followed:
-    """A room that is followed. news: (seq, sender) of what was said since it was told last."""
+    """A room that is followed. news: (seq, sender, whom it mentions) of what was said since it was told last."""
 
     top_seq: int
     last: Json | None
     followers: dict[Connection, Follower] = field(default_factory=dict)
-    news: list[tuple[int, int]] = field(default_factory=list)
+    news: list[tuple[int, int, list[int]]] = field(default_factory=list)
 
 
 class Summaries:
@@ -76,7 +81,7 @@ class Summaries:
             last = view.last
             room.top_seq = view.top_seq
             room.last = _last(last.id, last.sender_id, last.sender_name, last.content, last.created_at_ms)
-        room.followers[connection] = Follower(user_id, view.top_seq, view.unread, is_due=True)
+        room.followers[connection] = Follower(user_id, view.top_seq, view.unread, view.mentions, is_due=True)
         self._of.setdefault(connection, set()).add(view.room_id)
         self._tell_soon(view.room_id)
 
@@ -116,7 +121,7 @@ class Summaries:
         if isinstance(event, MessageCommitted):
             room.top_seq = event.seq
             room.last = _last(event.id, event.sender_id, event.sender_name, event.content, event.at_ms)
-            room.news.append((event.seq, event.sender_id))
+            room.news.append((event.seq, event.sender_id, mentioned_in(event.details)))
             self._tell_soon(event.room_id)
         elif isinstance(event, MessageChanged):
             self._note_change(room, event)
@@ -135,7 +140,7 @@ class Summaries:
         if room.last is not None and room.last["id"] == entry.id:
             room.last = room.last | {"body": entry.content[:PREVIEW_CODE_POINTS_MAX]}
         if entry.change == "deleted":
-            room.news = [(seq, sender) for seq, sender in room.news if seq != entry.message_seq]
+            room.news = [news for news in room.news if news[0] != entry.message_seq]
             for user_id in list({follower.user_id for follower in room.followers.values()})[:RECOUNTS_MAX]:
                 self.ask(event.room_id, user_id, partial(self._count_again, user_id))
         for follower in room.followers.values():
@@ -149,6 +154,7 @@ class Summaries:
         for follower in room.followers.values():
             if follower.user_id == user_id and follower.seq <= view.top_seq:
                 follower.seq, follower.unread, follower.is_due = view.top_seq, view.unread, True
+                follower.mentions = view.mentions
         self._tell_soon(view.room_id)
 
     def _tell_soon(self, room_id: int) -> None:
@@ -182,7 +188,12 @@ class Summaries:
                 follower.is_due = False
                 hides = self._blocks.hides(follower.user_id)
                 last = None if room.last is None or room.last["sender"] in hides else room.last
-                data = {"top": room.top_seq, "unread": follower.unread, "last": last}
+                data = {
+                    "top": room.top_seq,
+                    "unread": follower.unread,
+                    "mention": follower.mentions,
+                    "last": last,
+                }
                 connection.write(events.v1("room_summary", data, room=room_id))
             if count % FOLLOWERS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
@@ -193,13 +204,18 @@ class Summaries:
         if not room.news:
             return
         news, room.news = room.news, []
-        first, by_sender = news[0][0], Counter(sender for _, sender in news)
+        first, by_sender = news[0][0], Counter(sender for _, sender, _ in news)
+        mentions = [item for item in news if item[2]]
         for follower in room.followers.values():
             uncounted = {follower.user_id, *self._blocks.hides(follower.user_id)}
             if follower.seq < first:
                 follower.unread += len(news) - sum(by_sender[sender] for sender in uncounted)
             else:  # it was counted in the midst of them
-                follower.unread += sum(seq > follower.seq and sender not in uncounted for seq, sender in news)
+                follower.unread += sum(seq > follower.seq and sender not in uncounted for seq, sender, _ in news)
+            follower.mentions += sum(
+                seq > follower.seq and sender not in uncounted and follower.user_id in mentioned
+                for seq, sender, mentioned in mentions
+            )
             follower.seq, follower.is_due = max(follower.seq, news[-1][0]), True
 
 

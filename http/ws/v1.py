@@ -17,6 +17,7 @@ import trio
 
 from greenroom.actors.errors import Refused
 from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
+from greenroom.actors.room.details import details_of
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
 from greenroom.http.ws import events, v1_presence
@@ -61,6 +62,7 @@ from greenroom.runtime import Command
 
 _PING: Final = events.v1("ping")
 _FREE: Final = frozenset(("ping", "pong", "start"))
+_PLAIN: Final = frozenset(("body", "clientId", "attachments"))
 _INPUT: Final = frozenset(  # and send: a person did that
     ("join", "leave", "typing", "read", "history", "block", "unblock", "edit", "delete")
 )
@@ -188,7 +190,14 @@ class V1Session(SocketSession):
         assert user_id is not None
         self.begin()
         reply_id = command_id if command_id is not None else client_id
-        command = Send(user_id, self.name, client_id, content, files=tuple(data.get("attachments") or ()))
+        command = Send(
+            user_id,
+            self.name,
+            client_id,
+            content,
+            files=tuple(data.get("attachments") or ()),
+            details=None if _PLAIN.issuperset(data) else details_of(data),
+        )
         retry_after = self.services.take_message(user_id)
         if retry_after is not None:
             command = send_over_limit(command)

@@ -145,6 +145,7 @@ def room_item(view: RoomView, mode: str = "full") -> dict[str, Any]:
         "top": view.top_seq,
         "read": view.read_seq,
         "unread": view.unread,
+        "mention": view.mentions,
         "members": view.member_count,
         "mode": mode,
     }

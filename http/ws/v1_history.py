@@ -19,12 +19,15 @@ _DIRECTIONS: Final = ("before", "after", "around")
 class WantedPage:
     """What `history` asks for. Raises BadCommand when it cannot be understood."""
 
-    __slots__ = ("count", "direction", "seq")
+    __slots__ = ("count", "direction", "seq", "thread_id")
 
     def __init__(self, data: dict[str, Any]) -> None:
         given = [key for key in _DIRECTIONS if data.get(key) is not None]
         if len(given) > 1:
             raise BadCommand("history takes one of before, after and around")
+        self.thread_id: int | None = data.get("thread")
+        if self.thread_id is not None and given == ["around"]:
+            raise BadCommand("a page of a thread is before or after a seq: leave around out")
         self.count: int = data.get("limit", 50)
         self.direction = given[0] if given else "before"
         self.seq: int = data[given[0]] if given else LARGEST_ID
@@ -76,6 +79,9 @@ async def _stored(
     conversations: Conversations, room_id: int, reader_id: int, wanted: WantedPage
 ) -> list[StoredMessage]:
     seq, count = wanted.seq, wanted.count
+    if wanted.thread_id is not None:
+        is_after = wanted.direction == "after"
+        return await conversations.thread(room_id, reader_id, wanted.thread_id, seq, count, is_after=is_after)
     if wanted.direction == "after":  # as who missed them wants them: with the changes of older messages too
         return await conversations.log_after(room_id, reader_id, seq, count)
     if wanted.direction == "before":

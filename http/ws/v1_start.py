@@ -235,6 +235,7 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
                 "summary",
                 "blocks",
                 "changes",
+                "details",
             ],
             "conn": "CONN",
             "now": "NOW",

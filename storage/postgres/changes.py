@@ -5,7 +5,7 @@ from typing import Any
 
 from greenroom.runtime.ports import Address, CommitUnit
 from greenroom.storage.postgres.queries import query
-from greenroom.storage.writes import AttachFiles, ChangeMessage
+from greenroom.storage.writes import AttachFiles, ChangeMessage, DescribeMessage
 
 
 async def without_files(connection: Any, by_actor: Mapping[Address, Sequence[CommitUnit]]) -> set[Address]:
@@ -42,6 +42,17 @@ async def write_files(connection: Any, messages: list[AttachFiles]) -> None:
             [message.conversation_id for _, message in files],
             [message.message_id for _, message in files],
             [message.message_id for message in messages],
+            [message.told for message in messages],
+        )
+
+
+async def write_details(connection: Any, messages: list[DescribeMessage]) -> None:
+    """Note what is said of messages besides their words. An asyncio coroutine."""
+    if messages:
+        await connection.execute(
+            query("commit_details"),
+            [message.message_id for message in messages],
+            [message.thread_id for message in messages],
             [message.told for message in messages],
         )
 

@@ -32,13 +32,20 @@ from greenroom.runtime.ports import (
 from greenroom.storage.postgres.actor_state import write_state
 from greenroom.storage.postgres.addresses import columns_of
 from greenroom.storage.postgres.alarms import write_alarms
-from greenroom.storage.postgres.changes import without_files, write_changes, write_files
+from greenroom.storage.postgres.changes import without_files, write_changes, write_details, write_files
 from greenroom.storage.postgres.ownership import PostgresOwnership
 from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.postgres.user_streams import write_users
 from greenroom.storage.user_writes import UserWrite
-from greenroom.storage.writes import AdvanceMarker, AttachFiles, ChangeMessage, InsertMessage, PutParticipant
+from greenroom.storage.writes import (
+    AdvanceMarker,
+    AttachFiles,
+    ChangeMessage,
+    DescribeMessage,
+    InsertMessage,
+    PutParticipant,
+)
 
 BATCH_UNITS_MAX = 4096
 BATCH_BYTES_MAX = 16 * 1024 * 1024
@@ -249,7 +256,7 @@ def _text_bytes(write: object) -> int:
         return len(write.content)
     if isinstance(write, StoredAlarm):
         return len(write.command)
-    if isinstance(write, UserWrite | ChangeMessage | AttachFiles):
+    if isinstance(write, UserWrite | ChangeMessage | AttachFiles | DescribeMessage):
         return write.check()
     return len(write.json) if isinstance(write, StoredValue) else 0
 
@@ -270,7 +277,7 @@ def _check(write: object) -> int:
         numbers = (write.conversation_id, write.user_id, write.at_ms, write.removed_by_id or 0, 0)
     elif isinstance(write, AdvanceMarker):
         numbers = (write.conversation_id, write.user_id, write.read_seq, write.at_ms, 0)
-    elif isinstance(write, UserWrite | ChangeMessage | AttachFiles):
+    elif isinstance(write, UserWrite | ChangeMessage | AttachFiles | DescribeMessage):
         return write.check()
     elif isinstance(write, KeptWrite):
         write.check()
@@ -305,6 +312,7 @@ async def _write(connection: Any, batch: Batch) -> dict[Address, CommitOutcome] 
             units = [unit for unit in units if outcomes[unit.address] is CommitOutcome.COMMITTED]
         accepted = [write for unit in units for write in unit.writes]
         await write_files(connection, [write for write in accepted if isinstance(write, AttachFiles)])
+        await write_details(connection, [write for write in accepted if isinstance(write, DescribeMessage)])
         await write_changes(connection, [write for write in accepted if isinstance(write, ChangeMessage)])
         await _write_participants(connection, [write for write in accepted if isinstance(write, PutParticipant)])
         await _write_markers(connection, [write for write in accepted if isinstance(write, AdvanceMarker)])

@@ -32,6 +32,7 @@ class StoredMessage(NamedTuple):
     content: what the message says now; empty when it was deleted. change: "" of a message; "edited" or "deleted" of a
     change, whose seq, changed_by_id and changed_at_ms are its own, and all else the message's. message_seq: where the
     message stands; 0 in memory of a message that nothing has happened to. attachments: a JSON list, "" for no files.
+    details: a JSON object, what else is said of the message; "" for nothing.
     """
 
     id: int
@@ -51,6 +52,7 @@ class StoredMessage(NamedTuple):
     changed_by_id: int = 0
     changed_at_ms: int = 0
     attachments: str = ""
+    details: str = ""
 
 
 class SentBefore(NamedTuple):
@@ -223,6 +225,13 @@ class Conversations:
     async def messages_before(self, conversation_id: int, reader_id: int, seq: int, count: int) -> list[StoredMessage]:
         """The last *count* messages before *seq*, oldest first; none for who is not a member."""
         return _messages(await self._postgres.fetch("select_messages_before", conversation_id, reader_id, seq, count))
+
+    async def thread(
+        self, conversation_id: int, reader_id: int, thread_id: int, seq: int, count: int, *, is_after: bool
+    ) -> list[StoredMessage]:
+        """*count* messages of a thread after, or before, *seq*, oldest first; none for who is not a member."""
+        name = "select_thread_after" if is_after else "select_thread_before"
+        return _messages(await self._postgres.fetch(name, conversation_id, reader_id, seq, count, thread_id))
 
     async def messages_page(self, conversation_id: int, reader_id: int, limit: int, offset: int) -> list[StoredMessage]:
         """*limit* messages, *offset* from the newest, oldest first; none for who is not a member."""

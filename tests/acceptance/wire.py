@@ -359,7 +359,7 @@ class Socket:
         self.seen.sent(value)
         await self.send_bytes(frame(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
-    async def ask(self, kind: str, room: int | None = None, seconds: float = 10.0, **data: Any) -> dict[str, Any]:
+    async def ask(self, kind: str, /, room: int | None = None, seconds: float = 10.0, **data: Any) -> dict[str, Any]:
         """A v1 command; its reply, whatever it is."""
         command_id = await self.command(kind, room, **data)
         await wait_until(
@@ -372,7 +372,7 @@ class Socket:
         )
         return self.replies[command_id]
 
-    async def command(self, kind: str, room: int | None = None, **data: Any) -> str:
+    async def command(self, kind: str, /, room: int | None = None, **data: Any) -> str:
         """A v1 command; its id."""
         self._serial += 1
         command_id = f"c{self._serial}"

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from greenroom.http.ws.schemas.frames import Frame
 from greenroom.http.ws.schemas.v1_answers import ErrorCategory, ErrorNumber
-from greenroom.http.ws.schemas.values import AnyObject, Attachment, Count, Id, Iso, Place, Seconds, says
+from greenroom.http.ws.schemas.values import AnyObject, Attachment, Count, Described, Id, Iso, Place, Seconds, says
 
 Shown = Literal["info", "success", "warning", "error"]
 Priority = Literal["low", "normal", "high", "urgent"]
@@ -125,7 +125,7 @@ class MessageSent(TypedDict):
     clientId: NotRequired[str]
 
 
-class NewMessage(TypedDict):
+class NewMessage(Described, TypedDict):
     """Somebody said something, in any conversation of the user."""
 
     messageId: Id

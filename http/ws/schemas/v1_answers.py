@@ -12,6 +12,7 @@ from greenroom.http.ws.schemas.values import (
     Attachment,
     CommandId,
     Count,
+    Described,
     Id,
     Milliseconds,
     Place,
@@ -57,6 +58,7 @@ class RoomItem(TypedDict):
     top: Annotated[Place, says("Its last `seq`.")]
     read: Annotated[Place, says("Where the user's marker stands.")]
     unread: Annotated[Count, says("Messages of others after it.")]
+    mention: Annotated[Count, says("Of the newest 256 entries of the log, those of them that mention the user.")]
     members: Annotated[Count, says("How many.")]
     mode: Annotated[Literal["full", "summary"], says("How it is heard.")]
 
@@ -136,7 +138,7 @@ class SentData(TypedDict):
     duplicate: NotRequired[Annotated[Literal[True], says("It was stored before.")]]
 
 
-class StoredMessage(TypedDict):
+class StoredMessage(Described, TypedDict):
     """A message of a page."""
 
     id: Id

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, AliasChoices, Field
 from typing_extensions import TypedDict
 
 from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX
+from greenroom.actors.room.details import KIND_PATTERN, MENTIONS_MAX, checked_kind
 from greenroom.actors.room.files import FILES_MAX, KEY_CHARACTERS_MAX, files_fault
 from greenroom.http.ws.cursor import ROOMS_MAX
 from greenroom.http.ws.schemas import v1_answers as answers
@@ -30,13 +31,16 @@ HISTORY_MESSAGES_MAX: Final = 200
 WATCHED_MAX: Final = 200  # users that one connection watches
 DEVICE_CHARACTERS_MAX: Final = 64
 REASON_CHARACTERS_MAX: Final = 500
-_ALONE: Final = "messages answer no other message yet: leave it out"
 _LISTED_MAX: Final = ROOMS_MAX + SUMMARIES_MAX
 
 Room = Annotated[
     GivenId, Else("the id of a conversation is needed, as a number or its digits"), says("The conversation.")
 ]
 User = Annotated[GivenId, Else("the id of a user is needed, as a number or its digits")]
+Kind = Annotated[
+    Annotated[str, Field(pattern=KIND_PATTERN), AfterValidator(checked_kind)],
+    Else("1 to 32 of a-z, 0-9, dot, hyphen and underscore are needed, a letter first; not `system`"),
+]
 Mode = Annotated[Literal["full", "summary"], says("`full` if nothing is said.")]
 
 
@@ -238,7 +242,21 @@ class SendData(TypedDict):
             ),
         ]
     ]
-    replyTo: NotRequired[Annotated[None, Else(_ALONE), says("Not yet.")]]
+    kind: NotRequired[Annotated[Kind | None, says("Of what kind it is, for clients: `text` if nothing is said.")]]
+    format: NotRequired[
+        Annotated[Kind | None, says("How its body is to be read, for clients: `plain` if nothing is said.")]
+    ]
+    replyTo: NotRequired[Annotated[GivenId | None, says("The `id` of the message of this room that it answers.")]]
+    thread: NotRequired[
+        Annotated[GivenId | None, says("The `id` of the message that began the thread in which it stands.")]
+    ]
+    mentions: NotRequired[
+        Annotated[
+            Annotated[list[GivenId], Field(max_length=MENTIONS_MAX)] | None,
+            Else("the ids of at most 50 users are needed"),
+            says("Ids of at most 50 users; of those, members are mentioned."),
+        ]
+    ]
 
 
 class Send(Named):
@@ -293,6 +311,11 @@ class HistoryData(TypedDict):
     before: NotRequired[Annotated[GivenPlace | None, says("Those before this `seq`.")]]
     after: NotRequired[Annotated[GivenPlace | None, says("Those after it, and what was changed there.")]]
     around: NotRequired[Annotated[GivenPlace | None, says("Those around it.")]]
+    thread: NotRequired[
+        Annotated[
+            GivenId | None, says("With `before` or `after`: only messages of the thread that this message began.")
+        ]
+    ]
     limit: NotRequired[Annotated[int, Field(strict=True, ge=1, le=HISTORY_MESSAGES_MAX), says("1 to 200, else 50.")]]
 
 

@@ -11,6 +11,7 @@ from greenroom.http.ws.schemas.values import (
     AnyObject,
     Attachment,
     Count,
+    Described,
     DigitsKey,
     Id,
     Milliseconds,
@@ -173,7 +174,7 @@ class Reconnect(TypedDict):
 # -- rooms ------------------------------------------------------------------------------------------------------------
 
 
-class MessageData(TypedDict):
+class MessageData(Described, TypedDict):
     """What was said, and who said it."""
 
     id: Id
@@ -296,6 +297,7 @@ class SummaryData(TypedDict):
 
     top: Place
     unread: Annotated[Count, says("Messages of others after the user's marker.")]
+    mention: Annotated[Count, says("Those of them that mention the user, as in `ready`.")]
     last: Annotated[LastMessage | None, says("Null: none that the receiver is shown.")]
 
 

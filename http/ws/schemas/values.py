@@ -115,3 +115,20 @@ class Attachment(TypedDict):
     originalName: str
     fileSize: Annotated[Count, says("In bytes.")]
     mimeType: Annotated[str, says("As its bytes say.")]
+
+
+class Placed(TypedDict):
+    """A message that is named."""
+
+    id: Id
+    seq: Annotated[Place, says("Where it stands.")]
+
+
+class Described(TypedDict):
+    """What may be said of a message besides its words."""
+
+    kind: NotRequired[Annotated[str, says("`text` where there is none.")]]
+    format: NotRequired[Annotated[str, says("`plain` where there is none.")]]
+    replyTo: NotRequired[Annotated[Placed, says("What it answers.")]]
+    thread: NotRequired[Annotated[Placed, says("The message that began the thread in which it stands.")]]
+    mentions: NotRequired[Annotated[list[Id], says("Members whom it mentions.")]]

@@ -1,3 +1,10 @@
+-- name: commit_details
+-- What is said of messages besides their words. Runs in the transaction that stored them, before what changes them.
+update messages m
+set thread_id = d.thread_id, details = nullif(d.details, '')
+from unnest($1::bigint[], $2::bigint[], $3::text[]) as d (message_id, thread_id, details)
+where m.id = d.message_id;
+
 -- name: commit_changes
 -- Messages say something else from here on, or nothing: note each change at its seq, and let the last one of each message
 -- stand in its row. What was said before is overwritten, its digest too. Runs in the transaction that bumped their rooms,
@@ -18,6 +25,7 @@ changed as (
     update messages m
     set content = l.content, content_digest = '', changed_seq = l.seq,
         attachments = case when l.kind = 'edited' then m.attachments end,
+        details = case when l.kind = 'edited' then m.details end,
         edited_at = case when l.kind = 'edited' then to_timestamp(l.at_ms / 1000.0) else m.edited_at end,
         deleted_at = case when l.kind = 'deleted' then to_timestamp(l.at_ms / 1000.0) end
     from last l
@@ -42,7 +50,7 @@ from (
             (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
             (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
             (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-            m.seq as message_seq, coalesce(m.attachments, '') as attachments, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms
+            m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms
         from messages m where m.conversation_id = $1 and m.seq > $3 order by m.seq limit $4
     )
     union all
@@ -51,7 +59,7 @@ from (
             (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
             (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
             (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-            m.seq as message_seq, coalesce(m.attachments, '') as attachments, c.kind as change, c.by_id as changed_by_id,
+            m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, c.kind as change, c.by_id as changed_by_id,
             (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms
         from message_changes c join messages m on m.id = c.message_id
         where c.conversation_id = $1 and c.seq > $3 order by c.seq limit $4
@@ -69,14 +77,14 @@ from (
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-        m.seq as message_seq, coalesce(m.attachments, '') as attachments, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms
+        m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms
     from messages m where m.conversation_id = $1 and m.seq > $2
     union all
     select m.id, c.seq, m.sender_id, m.client_id, m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-        m.seq as message_seq, coalesce(m.attachments, '') as attachments, c.kind as change, c.by_id as changed_by_id,
+        m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, c.kind as change, c.by_id as changed_by_id,
         (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms
     from message_changes c join messages m on m.id = c.message_id
     where c.conversation_id = $1 and c.seq > $2
@@ -90,7 +98,7 @@ select m.id, m.seq, m.sender_id, m.client_id, m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
     (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-    m.seq as message_seq, coalesce(m.attachments, '') as attachments, u.name as sender_name, coalesce(m.changed_seq, 0) as changed_seq
+    m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, u.name as sender_name, coalesce(m.changed_seq, 0) as changed_seq
 from messages m join users u on u.id = m.sender_id
 where m.conversation_id = $1 and m.id = $2;
 

@@ -51,7 +51,7 @@ from messages where conversation_id = $1 and sender_id = $2 and client_id = $3;
 select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments,
+    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
 exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
 from messages m join users u on u.id = m.sender_id
 where m.conversation_id = $1 and m.seq > $3
@@ -65,10 +65,39 @@ select * from (
     select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments,
+        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
     exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1 and m.seq < $3
+        and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
+    order by m.seq desc limit $4
+) newest
+order by seq;
+
+-- name: select_thread_after
+-- A page of a thread forwards, for an active member only. is_hidden: who said it is
+-- blocked by the reader, who is not shown what it says.
+select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
+    (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
+    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
+exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
+from messages m join users u on u.id = m.sender_id
+where m.conversation_id = $1 and m.thread_id = $5 and m.seq > $3
+    and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
+order by m.seq limit $4;
+
+-- name: select_thread_before
+-- A page of a thread backwards from a seq, oldest first, for an active member only. is_hidden: who said it is
+-- blocked by the reader, who is not shown what it says.
+select * from (
+    select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
+        (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+        (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
+        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
+    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
+    from messages m join users u on u.id = m.sender_id
+    where m.conversation_id = $1 and m.thread_id = $5 and m.seq < $3
         and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
     order by m.seq desc limit $4
 ) newest
@@ -81,7 +110,7 @@ select * from (
     select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments,
+        (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
     exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
     from messages m join users u on u.id = m.sender_id
     where m.conversation_id = $1
@@ -99,7 +128,7 @@ select newest.id, newest.conversation_id, newest.seq, newest.sender_id, u.name a
     (extract(epoch from newest.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from newest.edited_at) * 1000)::bigint as edited_at_ms,
     (extract(epoch from newest.deleted_at) * 1000)::bigint as deleted_at_ms, newest.seq as message_seq,
-    coalesce(newest.attachments, '') as attachments
+    coalesce(newest.attachments, '') as attachments, coalesce(newest.details, '') as details
 from (
     select m.*
     from participants me
@@ -126,7 +155,7 @@ select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.rol
     m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments
+    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details
 from messages m join users u on u.id = m.sender_id
 where m.id = $1
     and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
