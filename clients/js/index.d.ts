@@ -9,6 +9,31 @@ export interface Line {
   body: string;
   /** The keys of its files. */
   attachments: string[];
+  details: GivenDetails;
+}
+
+/** What else is said of a line. What is left out is usual. replyTo, thread: ids of messages; mentions: of users. */
+export interface GivenDetails {
+  kind?: string;
+  format?: string;
+  replyTo?: GivenId;
+  thread?: GivenId;
+  mentions?: GivenId[];
+}
+
+/** What else is said of a message, where it is not usual. */
+export interface Details {
+  kind?: string;
+  format?: string;
+  replyTo?: Placed;
+  thread?: Placed;
+  mentions?: number[];
+}
+
+/** A message that another one names. */
+export interface Placed {
+  id: number;
+  seq: number;
 }
 
 /** status: online, away, busy, dnd; of who went: offline. lastSeenMs: of who is offline, where the server tells it. */
@@ -38,6 +63,7 @@ export interface Said {
   isDeleted: boolean;
   attachments: Attachment[];
   editedAtMs: number | null;
+  details: Details;
 }
 
 /** A file of a message. url: relative to the server. */
@@ -84,7 +110,8 @@ export type Event =
   /** The server asks to wait with a line of ours; it is sent again in so many seconds. */
   | { type: "delayed"; roomId: number; clientId: string; retrySeconds: number; why: string }
   /** The server refuses a line of ours for good. attachments: the keys of its files. */
-  | { type: "undelivered"; roomId: number; clientId: string; body: string; code: number; why: string; attachments: string[] }
+  | { type: "undelivered"; roomId: number; clientId: string; body: string; code: number; why: string; attachments: string[];
+      details: GivenDetails }
   /** The log of the room is another one: throw away what was told of it; seqs begin anew. */
   | { type: "replaced"; roomId: number }
   /** Who types now; it replaces what was told before. One's own typing is left out. */
@@ -152,9 +179,9 @@ export declare class Client {
   /**
    * Say something, now or when the server is back; its client id. clientId: of a line that an earlier client was given,
    * and that may be stored or not; 1 to 255 characters. attachments: the keys of its files, which were uploaded over HTTP.
-   * Throws: OutboxFull, ClientRefused; Refused, of a clientId under which another line of the room is pending.
+   * details: what else is said of it, as docs/wire-protocol.md says. Throws: OutboxFull, ClientRefused; Refused, of a clientId under which another line of the room is pending.
    */
-  send(roomId: GivenId, body: string, options?: { clientId?: string | null; attachments?: Iterable<string> }): string;
+  send(roomId: GivenId, body: string, options?: { clientId?: string | null; attachments?: Iterable<string>; details?: GivenDetails }): string;
   /** Until every line is confirmed or undelivered. Rejects: ClientRefused. */
   waitSent(): Promise<void>;
   /** Lines of the room that are neither, as they were said. */

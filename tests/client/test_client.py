@@ -63,7 +63,7 @@ HELLO = {
     "authWithin": 10000,
 }
 FOURTH = {"id": 4, "seq": 4, "ts": 1, "sender": 8, "senderName": "Ben", "body": "m4"}
-PLACE = {"read": 0, "unread": 0, "members": 2, "mode": "full"}
+PLACE = {"read": 0, "unread": 0, "mention": 0, "members": 2, "mode": "full"}
 ERRORS = {code.number: code for code in vars(codes).values() if isinstance(code, codes.ErrorCode)}
 IN_ROOM = ("join", "history", "members")  # commands whose acks say where
 
@@ -515,7 +515,7 @@ async def test_on_each_connection_it_is_told_how_a_room_stands():
     async with entered() as (server, client, first):
         assert await told(client, Entered) == Entered(ROOM, 0, 0, 0, 2)
         await first.socket.aclose(4200)
-        item = {"r": ROOM, "epoch": 1, "top": 9, "read": 7, "unread": 2, "members": 3, "mode": "full"}
+        item = {"r": ROOM, "epoch": 1, "top": 9, "read": 7, "unread": 2, "mention": 0, "members": 3, "mode": "full"}
         await (await server.line()).ready_with(item)
         assert await told(client, Entered) == Entered(ROOM, 9, 7, 2, 3)
 
@@ -933,7 +933,7 @@ async def test_what_is_no_list_of_people_or_too_long_a_one_is_refused_at_the_doo
 
 async def test_what_the_client_does_not_fold_is_told_as_it_came():
     async with entered() as (_, client, line):
-        summary: dict[str, Any] = {"top": 4, "unread": 2, "last": None}
+        summary: dict[str, Any] = {"top": 4, "unread": 2, "mention": 0, "last": None}
         await line.say({"type": "room_summary", "room": 43, "data": summary})
         assert await told(client, Other) == Other("room_summary", 43, summary, None)
         await line.say({"type": "of tomorrow", "room": ROOM, "ts": 9})
@@ -1184,20 +1184,31 @@ async def test_it_is_told_when_a_room_is_caught_up_on_each_connection_behind_wha
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
-async def test_files_go_with_their_line_again_and_again_until_it_is_stored():
+async def test_files_and_details_go_with_their_line_again_and_again_until_it_is_stored():
     async with entered() as (server, client, first):
         wrongs: list[Any] = ["key", [1], [None]]
         for wrong in wrongs:
             with pytest.raises(ValueError, match="no keys of files"):
                 client.send(ROOM, "look", attachments=wrong)
-        client_id = client.send(ROOM, "look", attachments=["k1", "k2"])
-        assert [line.attachments for line in client.pending(ROOM)] == [("k1", "k2")]
-        assert (await first.heard("send"))["data"]["attachments"] == ["k1", "k2"]
+        wrongs = ["kind", ["kind"], {"knid": "poll"}, {"kind": object()}, {"thread": float("nan")}, 7]
+        for wrong in wrongs:
+            with pytest.raises(ValueError, match="details"):
+                client.send(ROOM, "look", details=wrong)
+        details: dict[str, Any] = {"replyTo": "4", "mentions": [2]}
+        client_id = client.send(ROOM, "look", attachments=["k1", "k2"], details=details)
+        details["mentions"].append(3)  # too late
+        details = {"replyTo": "4", "mentions": [2]}
+        assert client.send(ROOM, "look", client_id=client_id, attachments=["k1", "k2"], details=details) == client_id
+        with pytest.raises(Refused):
+            client.send(ROOM, "look", client_id=client_id, attachments=["k1", "k2"])
+        assert [(line.attachments, line.details) for line in client.pending(ROOM)] == [(("k1", "k2"), details)]
+        expected = {"body": "look", "clientId": client_id, "attachments": ["k1", "k2"], **details}
+        assert (await first.heard("send"))["data"] == expected
         await first.socket.aclose(4200)
         second = await server.line()
         await second.ready((ROOM, 0, 1))
         again = await second.heard("send")
-        assert again["data"] == {"body": "look", "clientId": client_id, "attachments": ["k1", "k2"]}
+        assert again["data"] == expected
         await second.error(again, 3014)
         refused = await told(client, Undelivered)
-        assert (refused.code, refused.attachments) == (3014, ("k1", "k2"))
+        assert (refused.code, refused.attachments, refused.details) == (3014, ("k1", "k2"), details)

@@ -35,12 +35,13 @@ def test_a_page_of_history_is_entries_too():
     assert page == [(2, None), (3, Said(7, 3, 2, "Ben", "hello", 9, "c", is_own=False, message_id=1)), (4, None)]
 
 
-def test_the_files_of_a_message_are_told_with_it():
+def test_the_files_and_details_of_a_message_are_told_with_it():
     file = {"key": "k", "url": "/u", "originalName": "a.png", "fileSize": 1, "mimeType": "image/png"}
-    data = {"id": 1, "sender": 2, "senderName": "Ben", "body": "look", "attachments": [file]}
+    details = {"kind": "poll", "replyTo": {"id": 9, "seq": 2}, "mentions": [1]}
+    data = {"id": 1, "sender": 2, "senderName": "Ben", "body": "look", "attachments": [file], "of later": 1, **details}
     _, told = entry(7, {"type": "message", "room": 7, "seq": 3, "ts": 9, "data": data}, 1)
     assert isinstance(told, Said)
-    assert told.attachments == (file,)
+    assert (told.attachments, told.details) == ((file,), details)
 
 
 def test_how_a_message_stands_is_told_live_and_of_history_alike():

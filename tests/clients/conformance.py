@@ -185,12 +185,11 @@ class World:
     async def wait_stands(self, room: int, *people: Person) -> None:
         """Wait until every client shows the files of the messages, and what became of them, as it is stored."""
         rows = await self.server.query(
-            "select seq, attachments, edited_at, deleted_at from messages where conversation_id = $1 order by seq", room
+            "select seq, attachments, details, edited_at, deleted_at from messages where conversation_id = $1"
+            " order by seq",
+            room,
         )
-        stands = [
-            [row["seq"], _names(row), row["edited_at"] is not None and not row["deleted_at"], bool(row["deleted_at"])]
-            for row in rows
-        ]
+        stands = [[row["seq"], *_state(row)] for row in rows]
         expected = [stand for stand in stands if any(stand[1:])]
         for person in people:
             report = await self._report_with(person, room, lambda report: len(report["states"]) >= len(expected))
@@ -341,18 +340,22 @@ async def edited_and_deleted(world: World) -> None:
 
 
 async def files_and_what_becomes_of_them(world: World) -> None:
-    """Files go with their lines through every cut, once; each client shows them, and what was edited or deleted since,
-    whether it was there, came back, or comes later and has it from history."""
+    """Files and details go with their lines through every cut, once; each client shows them, and what was edited or
+    deleted since, whether it was there, came back, or comes later and has it from history."""
     (away,) = await world.people(1)
     (busy,) = await world.people(1, direct=True)
     (later,) = await world.people(1, direct=True)
     room = await world.server.make_room(next(_ids), [away.user_id, busy.user_id, later.user_id])
     await away.join(room)
     await busy.join(room)
+    await away.send(room, ["who comes?"])
+    await world.settled(room, away, busy)
+    root = (await world.server.log_of(room))[0]["id"]
+    details = {"replyTo": str(root), "thread": root, "mentions": [busy.user_id], "kind": "poll"}
     for moment in (Moment.SEND_UNSENT, Moment.SEND_HALF, Moment.BEFORE_ACK, Moment.AFTER_COMMIT):
         keys = [await world.upload(away, f"{moment.name} {at}.pdf") for at in range(2)]
         world.proxy.cut_at(moment)
-        await away.send_files(room, f"{moment.name}", keys)
+        await away.send_files(room, f"{moment.name}", keys, **details)
         await away.send(room, ["and on"])
         await _wait_cut(world)
         await world.settled(room, away, busy)
@@ -364,8 +367,8 @@ async def files_and_what_becomes_of_them(world: World) -> None:
     rows = await world.server.log_of(room)
     await _repeat(busy, "edit", room, message=rows[-1]["id"], body="edited while away")
     world.proxy.open()
-    await _repeat(away, "delete", room, message=rows[0]["id"])
-    await _repeat(away, "edit", room, message=rows[2]["id"], body="edited")
+    await _repeat(away, "delete", room, message=rows[1]["id"])
+    await _repeat(away, "edit", room, message=rows[3]["id"], body="edited")
     await later.join(room, recent=50)
     await world.wait_stands(room, away, busy, later)
     told = await world.wait_report(later, lambda report: len(report["caughtUp"]) > 0)
@@ -799,6 +802,17 @@ async def _repeat(person: Person, kind: str, room: int | None, **data: Any) -> N
         else:
             return
     raise AssertionError(f"{person.name} has no answer to {kind}")
+
+
+def _state(row: Any) -> list[Any]:
+    """Of a stored message, as clients report it."""
+    is_deleted = row["deleted_at"] is not None
+    return [
+        _names(row),
+        row["edited_at"] is not None and not is_deleted,
+        is_deleted,
+        json.loads(row["details"] or "{}"),
+    ]
 
 
 def _names(row: Any) -> list[str]:

@@ -47,9 +47,9 @@ class Person:
         answer = await self.ask("send", room=room, bodies=bodies, **given)
         self.said.setdefault(room, []).extend(zip(answer["clientIds"], bodies, strict=True))
 
-    async def send_files(self, room: int, body: str, keys: list[str]) -> None:
-        """Say one thing, with files."""
-        answer = await self.ask("send", room=room, bodies=[body], attachments=keys)
+    async def send_files(self, room: int, body: str, keys: list[str], **details: Any) -> None:
+        """Say one thing, with files, and with what else is to be said of it."""
+        answer = await self.ask("send", room=room, bodies=[body], attachments=keys, details=details)
         self.said.setdefault(room, []).append((answer["clientIds"][0], body))
 
     async def watch(self, *people: int) -> list[int] | None:

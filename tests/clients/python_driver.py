@@ -37,7 +37,7 @@ class Driver:
     def __init__(self) -> None:
         self.asked_for: list[tuple[trio.Event, list[str]]] = []
         self.logs: dict[int, list[list[Any]]] = {}
-        self.states: dict[int, dict[int, list[Any]]] = {}  # room: seq: [names of files, is edited, is deleted]
+        self.states: dict[int, dict[int, list[Any]]] = {}  # room: seq: [names of files, is edited, is deleted, details]
         self.report: dict[str, Any] = {
             "confirmed": {},
             "undelivered": {},
@@ -92,6 +92,7 @@ class Driver:
                 self.logs.setdefault(event.room_id, []).append(entry)
                 files = [file["originalName"] for file in event.attachments]
                 state = [files, event.edited_at_ms is not None and not event.is_deleted, event.is_deleted]
+                state.append(dict(event.details))
                 self.states.setdefault(event.room_id, {})[event.seq] = state
             case Changed():
                 self.report["changes"].append([event.room_id, event.seq, event.of])
@@ -107,9 +108,9 @@ class Driver:
                 self.states.pop(event.room_id, None)
 
     def _stand(self, event: Changed) -> None:
-        """How the message stands from here on: what is deleted has no files."""
+        """How the message stands from here on: what is deleted has no files, and no details."""
         state = self.states[event.room_id][event.of]
-        state[:] = [[], False, True] if event.body is None else [state[0], True, False]
+        state[:] = [[], False, True, {}] if event.body is None else [state[0], True, False, state[3]]
 
     async def act(self, client: Client | None, command: dict[str, Any]) -> None:
         what, answer = command["do"], dict[str, Any]()
@@ -136,11 +137,11 @@ class Driver:
             say({"id": command["id"], "did": what, **answer})
 
     def _send(self, client: Client, room: int, bodies: list[str], **given: Any) -> list[str]:
-        """Files are of the first. Of no bodies nothing is sent."""
-        files = [given.get("attachments", ()), *(() for _ in bodies[1:])][: len(bodies)]
+        """Files and details are of the first. Of no bodies nothing is sent."""
         client_ids = given.get("clientIds", [None] * len(bodies))
-        lines = zip(bodies, client_ids, files, strict=True)
-        return [client.send(room, body, client_id=id_, attachments=keys) for body, id_, keys in lines]
+        first = {"attachments": given.get("attachments", ()), "details": given.get("details")}
+        lines = enumerate(zip(bodies, client_ids, strict=True))
+        return [client.send(room, body, client_id=id_, **({} if at else first)) for at, (body, id_) in lines]
 
     def _report(self, client: Client | None, room_id: int | None) -> dict[str, Any]:
         here = client.here(room_id) if client is not None and room_id is not None else None

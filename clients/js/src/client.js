@@ -4,7 +4,7 @@
 
 import { Asking } from "./asking.js";
 import { Connection } from "./connection.js";
-import { addressOf, bodyOf, countOf, deviceOf, lineOf, peopleOf, roomIdOf, tokenOf } from "./door.js";
+import { addressOf, bodyOf, countOf, DETAILS, deviceOf, lineOf, peopleOf, roomIdOf, tokenOf } from "./door.js";
 import { ClientRefused, isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
 import { Pace } from "./pace.js";
 import { Room } from "./room.js";
@@ -413,7 +413,7 @@ export class Client {
   _said(roomId, { seq, ts }, { id = 0, sender, senderName, body, clientId = null, ...more }) {
     const { attachments = [], edited = null, deleted } = more;
     const said = { type: "said", roomId, seq, senderId: sender, sender: senderName || `user ${sender}`, body, atMs: ts, clientId };
-    return { ...said, isOwn: sender === this.userId, messageId: id, isDeleted: deleted !== undefined, attachments, editedAtMs: edited };
+    return { ...said, isOwn: sender === this.userId, messageId: id, isDeleted: deleted !== undefined, attachments, editedAtMs: edited, details: detailsIn(more) };
   }
 
   // Whoever is told may leave the room, or close the client: then the rest is not told.
@@ -450,6 +450,10 @@ export class Client {
 // What was deleted since says nothing already.
 function changed(roomId, { seq, ts }, { id, of, body = null, deleted }) {
   return { type: "changed", roomId, seq, of, messageId: id, body: deleted === undefined ? body : null, atMs: ts };
+}
+
+function detailsIn(data) {
+  return Object.fromEntries(DETAILS.filter((key) => key in data).map((key) => [key, data[key]]));
 }
 
 function namesById(names = {}) {

@@ -4,6 +4,7 @@
 
 const CLIENT_ID_CHARACTERS_MAX = 255;
 const DEVICE_CHARACTERS_MAX = 64;
+export const DETAILS = ["kind", "format", "replyTo", "thread", "mentions"];
 
 // The number. Throws TypeError.
 export function roomIdOf(given) {
@@ -18,9 +19,9 @@ export function peopleOf(given) {
 
 // Something said; without a clientId it gets one. Throws TypeError.
 export function lineOf(roomId, body, options) {
-  if (typeof options !== "object" || options === null) throw new TypeError("options are an object: { clientId, attachments }");
-  const { clientId, attachments = [] } = options;
-  const what = { body: bodyOf(body), attachments: keysOf(attachments) };
+  if (typeof options !== "object" || options === null) throw new TypeError("options are an object: { clientId, attachments, details }");
+  const { clientId, attachments = [], details } = options;
+  const what = { body: bodyOf(body), attachments: keysOf(attachments), details: detailsOf(details ?? {}) };
   return { roomId: roomIdOf(roomId), clientId: clientIdOf(clientId ?? newClientId()), ...what };
 }
 
@@ -80,6 +81,13 @@ function keysOf(given) {
   const keys = isList(given) ? [...given] : [null];
   if (keys.every((key) => typeof key === "string")) return keys;
   throw new TypeError(`${shown(given)} are no keys of files: give a list of texts, each the \`key\` of an upload`);
+}
+
+// What else is said of a line, as it is now. What is right in it is for the server to say.
+function detailsOf(given) {
+  const isOne = typeof given === "object" && !Array.isArray(given) && Object.keys(given).every((key) => DETAILS.includes(key));
+  if (isOne) return JSON.parse(JSON.stringify(given));
+  throw new TypeError(`${shown(given)} cannot be \`details\`: give an object with some of ${DETAILS.join(", ")}`);
 }
 
 function numberOf(given, whose) {

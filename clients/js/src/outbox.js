@@ -110,5 +110,6 @@ function keyOf(roomId, clientId) {
 }
 
 function saysTheSame(one, other) {
-  return one.body === other.body && JSON.stringify(one.attachments) === JSON.stringify(other.attachments);
+  const all = ({ body, attachments, details }) => JSON.stringify([body, attachments, details]);
+  return all(one) === all(other);
 }

@@ -93,7 +93,7 @@ export class Sending {
     for (const [id, line] of this.outbox.start()) {
       const { roomId: room, clientId, body } = line;
       const attachments = line.attachments.length > 0 ? line.attachments : undefined;
-      const text = JSON.stringify({ type: "send", id, room, data: { body, clientId, attachments } });
+      const text = JSON.stringify({ type: "send", id, room, data: { body, clientId, attachments, ...line.details } });
       if (isLonger(text, this.frameBytesMax)) this._undelivered(line, FRAME_TOO_BIG, "too long for one frame");
       else this._write(text);
     }

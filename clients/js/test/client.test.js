@@ -925,24 +925,35 @@ test("it is told when a room is caught up, on each connection, behind what was t
   assert.equal(of("caughtUp").length, 2);
 });
 
-test("files go with their line, again and again until it is stored; how a message stands is told live and of history", async (context) => {
+test("files and details go with their line, again and again until it is stored; how a message stands is told live and of history", async (context) => {
   const { server, client, next } = await opened(context);
   const first = await server.ready([ROOM, 0]);
   await next("connected");
   for (const wrong of ["key", [1], null, {}]) assert.throws(() => client.send(ROOM, "look", { attachments: wrong }), TypeError);
-  const clientId = client.send(ROOM, "look", { attachments: ["k1", "k2"] });
-  assert.deepEqual(client.pending(ROOM), [{ roomId: ROOM, clientId, body: "look", attachments: ["k1", "k2"] }]);
-  assert.deepEqual((await first.heard("send")).data, { clientId, body: "look", attachments: ["k1", "k2"] });
+  for (const details of ["kind", ["kind"], { knid: "poll" }, 7]) {
+    assert.throws(() => client.send(ROOM, "look", { details }), TypeError);
+  }
+  const details = { replyTo: "4", mentions: [2] };
+  const clientId = client.send(ROOM, "look", { attachments: ["k1", "k2"], details });
+  const line = { body: "look", attachments: ["k1", "k2"], details: { replyTo: "4", mentions: [2] } };
+  assert.equal(client.send(ROOM, "look", { ...line, clientId }), clientId);
+  assert.throws(() => client.send(ROOM, "look", { attachments: ["k1", "k2"], clientId }), Refused);
+  details.mentions.push(3); // too late
+  assert.deepEqual(client.pending(ROOM), [{ roomId: ROOM, clientId, ...line }]);
+  const sent = { clientId, body: "look", attachments: ["k1", "k2"], ...line.details };
+  assert.deepEqual((await first.heard("send")).data, sent);
   first.socket.close(4200);
   const second = await server.ready([ROOM, 0]);
   const again = await second.heard("send");
-  assert.deepEqual(again.data, { clientId, body: "look", attachments: ["k1", "k2"] });
+  assert.deepEqual(again.data, sent);
   second.error(again, 3014, { recoverable: false });
-  assert.deepEqual((await next("undelivered")).attachments, ["k1", "k2"]);
+  const refused = await next("undelivered");
+  assert.deepEqual([refused.attachments, refused.details], [["k1", "k2"], line.details]);
   const file = { key: "k3", url: "/u", originalName: "a.png", fileSize: 1, mimeType: "image/png" };
   const stands = ({ attachments, editedAtMs, isDeleted }) => [attachments, editedAtMs, isDeleted];
-  second.message(ROOM, 1, { attachments: [file], edited: 9 });
-  assert.deepEqual(stands(await next("said")), [[file], 9, false]);
+  second.message(ROOM, 1, { attachments: [file], edited: 9, kind: "poll", thread: { id: 4, seq: 1 } });
+  const said = await next("said");
+  assert.deepEqual([...stands(said), said.details], [[file], 9, false, { kind: "poll", thread: { id: 4, seq: 1 } }]);
   second.message(ROOM, 2, { body: "", deleted: 10 });
   assert.deepEqual(stands(await next("said")), [[], null, true]);
   const asked = client.history(ROOM, 5);

@@ -7,7 +7,7 @@ import { Client } from "../index.js";
 const say = (object) => process.stdout.write(`${JSON.stringify(object)}\n`);
 const askedFor = [];
 const rooms = new Map();
-const states = new Map(); // room: Map of seq: [names of files, is edited, is deleted]
+const states = new Map(); // room: Map of seq: [names of files, is edited, is deleted, details]
 const report = {
   confirmed: {},
   undelivered: {},
@@ -39,16 +39,17 @@ const HANDLERS = {
     report.expected.push(isExpected);
   },
   ended: ({ code }) => (report.ended = code),
-  said({ roomId, seq, senderId, clientId, body, attachments, editedAtMs, isDeleted }) {
+  said({ roomId, seq, senderId, clientId, body, attachments, editedAtMs, isDeleted, details }) {
     logOf(roomId).push([seq, senderId, clientId, body]);
-    statesOf(roomId).set(seq, [attachments.map((file) => file.originalName), editedAtMs !== null && !isDeleted, isDeleted]);
+    const isEdited = editedAtMs !== null && !isDeleted;
+    statesOf(roomId).set(seq, [attachments.map((file) => file.originalName), isEdited, isDeleted, details]);
   },
   changed({ roomId, seq, of, body }) {
     report.changes.push([roomId, seq, of]);
     for (const entry of logOf(roomId).filter(([at]) => at === of)) {
       entry[3] = body ?? "";
-      const [files] = statesOf(roomId).get(of); // what is deleted has none
-      statesOf(roomId).set(of, body === null ? [[], false, true] : [files, true, false]);
+      const [files, , , details] = statesOf(roomId).get(of); // what is deleted has none
+      statesOf(roomId).set(of, body === null ? [[], false, true, {}] : [files, true, false, details]);
     }
   },
   confirmed: ({ clientId, seq }) => (report.confirmed[clientId] = seq),
@@ -78,8 +79,8 @@ const COMMANDS = {
     await client.join(room, { recent });
     return {};
   },
-  send({ room, bodies, clientIds = [], attachments = [] }) {
-    const given = (at) => ({ clientId: clientIds[at], attachments: at === 0 ? attachments : [] }); // files are of the first
+  send({ room, bodies, clientIds = [], attachments = [], details }) {
+    const given = (at) => ({ clientId: clientIds[at], ...(at === 0 ? { attachments, details } : {}) }); // files are of the first
     return { clientIds: bodies.map((body, at) => client.send(room, body, given(at))) };
   },
   async watch({ people }) {
@@ -100,7 +101,8 @@ const COMMANDS = {
     const here = room === undefined ? null : client.here(room);
     const people = here && [...here.keys()].sort((a, b) => a - b);
     const found = room === undefined ? [] : [...statesOf(room)].sort(([a], [b]) => a - b);
-    const isAny = ([, [files, ...flags]]) => files.length > 0 || flags.includes(true);
+    const isAny = ([, [files, isEdited, isDeleted, details]]) =>
+      files.length > 0 || isEdited || isDeleted || Object.keys(details).length > 0;
     const stand = found.filter(isAny).map(([seq, state]) => [seq, ...state]);
     const told = { ...report, log: room === undefined ? [] : logOf(room), states: stand, here: people };
     return { ...told, unsent: client.unsent, isConnected: client.isConnected };

@@ -19,7 +19,7 @@ new Client({ url: "http://127.0.0.1:8787", token: () => 42 });
 function show(event: Event): string {
   switch (event.type) {
     case "said":
-      return `${event.sender}: ${event.body} (${event.seq}, ${event.clientId ?? "of another"}, ${event.attachments[0]?.url})`;
+      return `${event.sender}: ${event.body} (${event.seq}, ${event.clientId ?? "of another"}, ${event.attachments[0]?.url}, ${event.details.replyTo?.seq})`;
     case "changed":
       return `${event.of}: ${event.body ?? "deleted"} (${event.messageId})`;
     case "presence":
@@ -62,7 +62,7 @@ export async function talk(): Promise<void> {
     if (fault instanceof Refused || fault instanceof ClientRefused) console.log(fault.code, fault.message);
     if (fault instanceof ServerAway || fault instanceof OutboxFull) console.log(fault.message);
   }
-  const clientId: string = client.send(42, "hello", { attachments: ["a key"] });
+  const clientId: string = client.send(42, "hello", { attachments: ["a key"], details: { replyTo: "4", mentions: [7] } });
   client.send(42, "hello", { clientId });
   const waiting: Line | undefined = client.pending(42).find((line) => line.clientId === clientId);
   console.log(waiting?.body, client.unsent, client.userId, client.isConnected, client.here(42)?.size);

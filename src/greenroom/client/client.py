@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import trio
 
@@ -178,16 +178,14 @@ class Client:
             room.refuse(Refused(_NOT_MEMBER, "the room was left"))
         self._asking.leave(room_id)
 
-    def send(
-        self, room_id: GivenId, body: str, *, client_id: str | None = None, attachments: Iterable[str] = ()
-    ) -> str:
+    def send(self, room_id: GivenId, body: str, **given: Unpack[door.GivenLine]) -> str:
         """Say *body* in the room, now or when the server is back; its client id.
 
         client_id: of a line that an earlier client was given, and that may be stored or not. attachments: the keys of
-        its files, which were uploaded over HTTP. Raises: OutboxFull; Refused, of a client id under which another line
-        of the room is pending.
+        its files, which were uploaded over HTTP. details: of docs/wire-protocol.md. Raises: OutboxFull; Refused, of a
+        client id under which another line of the room is pending.
         """
-        line = door.line_of(room_id, body, client_id, attachments)
+        line = door.line_of(room_id, body, **given)
         self._sending.say(line)
         return line.client_id
 

@@ -3,11 +3,13 @@
 Rooms and people are numbers, or their digits, as URLs and forms have them; files have keys; lines may have client ids.
 """
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit
 
+from greenroom.client.events import DETAILS
 from greenroom.client.outbox import Line
 
 SAFE_MAX: Final = 2**53 - 1  # beyond it JSON numbers lose digits: RFC 8259 section 6
@@ -32,10 +34,40 @@ def people_of(given: Iterable[GivenId]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(_number_of(one, "a user") for one in given))
 
 
-def line_of(room_id: GivenId, body: str, client_id: str | None, attachments: Iterable[str]) -> Line:
+class GivenLine(TypedDict, total=False):
+    """What a line may have beside its room and its words."""
+
+    client_id: str | None
+    attachments: Iterable[str]
+    details: Mapping[str, Any] | None
+
+
+def line_of(
+    room_id: GivenId,
+    body: str,
+    *,
+    client_id: str | None = None,
+    attachments: Iterable[str] = (),
+    details: Mapping[str, Any] | None = None,
+) -> Line:
     """Something said; without a client id it gets one. Raises: ValueError."""
     given_id = {} if client_id is None else {"client_id": _client_id_of(client_id)}
-    return Line(room_id_of(room_id), body_of(body), **given_id, attachments=_keys_of(attachments))
+    return Line(
+        room_id_of(room_id), body_of(body), **given_id, attachments=_keys_of(attachments), details=_details_of(details)
+    )
+
+
+def _details_of(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What else is said of a line, as it is now. What is right in it is for the server to say. Raises: ValueError."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not DETAILS.issuperset(given):
+        raise ValueError(f"{given!r:.40} cannot be `details`: give a dict with some of {', '.join(sorted(DETAILS))}")
+    try:
+        details: dict[str, Any] = json.loads(json.dumps(dict(given), allow_nan=False))
+    except (TypeError, ValueError) as fault:
+        raise ValueError(f"`details` cannot be JSON: {fault}") from None
+    return details
 
 
 def body_of(given: str) -> str:

@@ -1,7 +1,10 @@
 """What the client tells. The JavaScript client tells the same under the same names (docs/clients.md)."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+DETAILS: Final = frozenset(("kind", "format", "replyTo", "thread", "mentions"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Entered:
 class Said:
     """A message, as it stands when it is told. is_own: by this user, from whatever device. is_deleted: it is empty.
 
-    attachments: its files, as docs/wire-protocol.md says. edited_at_ms: when it was edited last, None: never.
+    attachments: its files. details: what else is said of it, some of DETAILS. Both as docs/wire-protocol.md says.
+    edited_at_ms: when it was edited last, None: never.
     """
 
     room_id: int
@@ -56,6 +60,7 @@ class Said:
     is_deleted: bool = False
     attachments: tuple[dict[str, Any], ...] = ()
     edited_at_ms: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ class Undelivered:
     code: int
     why: str
     attachments: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

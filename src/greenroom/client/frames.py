@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from greenroom.client.events import Changed, Entered, Event, Member, Other, Personal, Receipts, Said, Typing
+from greenroom.client.events import DETAILS, Changed, Entered, Event, Member, Other, Personal, Receipts, Said, Typing
 from greenroom.client.room_log import Entry, RoomLog
 
 Frame = dict[str, Any]
@@ -78,6 +78,7 @@ def said(room_id: int, head: Frame, body: Frame, user_id: int) -> Said:
         "deleted" in body,
         tuple(body.get("attachments", ())),
         body.get("edited"),
+        {key: body[key] for key in DETAILS if key in body},
     )
 
 

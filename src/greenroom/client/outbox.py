@@ -10,9 +10,9 @@ its answer is known: a client id is for the room alone to know, may be longer, a
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from greenroom.client.errors import OutboxFull, Refused
 
@@ -22,12 +22,13 @@ _CLIENT_ID_CONFLICT: Final = 3010
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Something said in a room. attachments: the keys of its files."""
+    """Something said in a room. attachments: the keys of its files. details: what else is said of it."""
 
     room_id: int
     body: str
     client_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     attachments: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Outbox:

@@ -107,7 +107,7 @@ class Sending:
             return
         for command_id, line in self.outbox.start():
             files = {"attachments": list(line.attachments)} if line.attachments else {}
-            data = {"body": line.body, "clientId": line.client_id, **files}
+            data = {"body": line.body, "clientId": line.client_id, **files, **line.details}
             text = text_of({"type": "send", "id": command_id, "room": line.room_id, "data": data})
             if len(text.encode()) > self.frame_bytes_max:
                 self._nursery.start_soon(self.too_big, line)
@@ -122,7 +122,9 @@ class Sending:
     async def _undelivered(self, line: Line, code: int, why: str) -> None:
         if self.outbox.find(line.room_id, line.client_id) is line:
             self.finish(line)
-            await self._tell(Undelivered(line.room_id, line.client_id, line.body, code, why, line.attachments))
+            await self._tell(
+                Undelivered(line.room_id, line.client_id, line.body, code, why, line.attachments, line.details)
+            )
 
     async def _release_later(self, room_id: int, seconds: float) -> None:
         await trio.sleep(seconds)
