@@ -25,6 +25,7 @@ from greenroom.http.answer_headers import SECURITY_HEADERS, answer_headers
 from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
 from greenroom.http.errors import CODE_OF, ApiError, success
 from greenroom.http.handshake import HandshakeOnly
+from greenroom.http.matching import MatchedRule
 from greenroom.http.openapi import describe
 from greenroom.http.origins import cookie_attributes
 from greenroom.http.rest import (
@@ -79,6 +80,7 @@ def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) 
     """The application over *services*, with all *operations*."""
     app = QuartTrio("greenroom", static_folder=None, template_folder=None)
     app.asgi_websocket_class = HandshakeOnly
+    app.url_rule_class = MatchedRule
     app.config["MAX_CONTENT_LENGTH"] = max(JSON_BYTES_MAX, services.settings.max_file_size) + MULTIPART_OVERHEAD_BYTES
     app.config["SERVICES"] = services
     app.config["DEVELOPMENT_ENDPOINTS"] = set()

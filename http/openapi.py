@@ -5,6 +5,7 @@ answers and of request errors before ours.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Final, cast
 
 from pydantic import BaseModel
@@ -102,9 +103,13 @@ class _Provider(OpenAPIProvider):
 
 
 def _answer_model(operation: Operation) -> type[BaseModel]:
-    if operation.whole is not None:
-        return operation.whole
-    return cast("type[BaseModel]", Success.__class_getitem__(operation.answer or Any))
+    return _success_of(operation.answer or Any) if operation.whole is None else operation.whole
+
+
+@cache
+def _success_of(answer: Any) -> type[BaseModel]:
+    """The envelope around an answer. Pydantic forgets what it has made when nobody holds it."""
+    return cast("type[BaseModel]", Success.__class_getitem__(answer))
 
 
 def _failures(operation: Operation, path: str) -> Iterable[int]:

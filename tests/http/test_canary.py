@@ -8,6 +8,7 @@ import inspect
 import re
 import textwrap
 from importlib.metadata import version
+from unittest.mock import patch
 
 import h11
 import hypercorn.events
@@ -23,11 +24,13 @@ from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 from werkzeug.datastructures import Headers
+from werkzeug.routing import Map, Rule
 
 from greenroom.http.application_tasks import ApplicationTasks
 from greenroom.http.connection import FrontProtocol
 from greenroom.http.handshake import HandshakeOnly
 from greenroom.http.heads import asks_for_websocket
+from greenroom.http.matching import MatchedRule
 
 
 def calls_in(function):
@@ -165,3 +168,13 @@ def test_lifespan_and_context_have_the_parts_that_the_server_uses():
 def test_frontprotocol_overrides_only_what_exists():
     ours = {name for name in vars(FrontProtocol) if inspect.iscoroutinefunction(getattr(FrontProtocol, name))}
     assert ours - set(dir(H11Protocol)) == {"refuse", "_send_response", "_answer_upgrade"}
+
+
+def test_rules_are_matched_at_once_and_build_addresses_when_they_are_asked():
+    """Werkzeug compiles them while it makes a rule, which is most of what the application costs: ours wait."""
+    made = Map([MatchedRule("/a/<name>", endpoint="a", methods=["GET"])], strict_slashes=False).bind("here")
+    assert made.match("/a/b/", method="GET") == ("a", {"name": "b"})
+    with patch.object(Rule, "_compile_builder", side_effect=AssertionError("compiled before it was asked")):
+        MatchedRule("/b", endpoint="b").bind(Map())
+    for _ in range(2):
+        assert made.build("a", {"name": "b c", "more": 1}) == "/a/b%20c?more=1"
