@@ -27,6 +27,7 @@ from greenroom.http.ws.deflate import SharedDeflater
 from greenroom.http.ws.drain import Drain
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.outboxes import Outboxes
+from greenroom.http.ws.put_aside import AsideBudget
 from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
 from greenroom.http.ws.unfinished import Unfinished
 
@@ -65,6 +66,7 @@ class SocketEngine:
         self.deflater = SharedDeflater()
         self.unfinished = Unfinished()
         self.outboxes = Outboxes(self)
+        self.aside = AsideBudget()
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._wheel: list[set[Connection]] = [set() for _ in range(WHEEL_SLOTS)]

@@ -1,7 +1,7 @@
 """What both protocols share: who is at the other end, backpressure, limits, the end.
 
-A session never waits. A command whose room is full pauses the reading of this one connection, keeps what was read
-already in order, and goes on when there is room: backpressure reaches TCP and nobody else.
+A session never waits. What is said while a room that was asked is full is put aside in order (`put_aside.py`), and goes
+on when there is room; when that is too much, this one connection is not read: backpressure reaches TCP and nobody else.
 """
 
 import json
@@ -17,6 +17,7 @@ from greenroom.actors.room.commands import Enter, Type
 from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED
 from greenroom.http.ws.connection import Connection
+from greenroom.http.ws.put_aside import Aside, is_sign_of_life
 from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices, ask_with_backpressure
 from greenroom.http.ws.turns import Turns
@@ -48,7 +49,7 @@ class SocketSession:
     """Base of `V1Session` and `CompatSession`."""
 
     __slots__ = (
-        "_backlog",
+        "_aside",
         "_faults",
         "_held",
         "_joining",
@@ -86,7 +87,7 @@ class SocketSession:
         self._word: SetStatus | None = None  # how the user wants to appear, while it is not stored
         self._joining: dict[int, int] | None = None  # rooms that are asked to let it in, and how often
         self._types_in: set[int] | None = None  # rooms where others believe that the user types here
-        self._backlog: deque[str] | None = None
+        self._aside: Aside | None = None  # what is said while a command waits for its room
         self._held: deque[tuple[Ref, Command[Any], ReplyTo]] | None = None
         self._faults = 0
         self._refused: tuple[float, int] | None = None  # since when, and how many commands over the limit
@@ -95,10 +96,22 @@ class SocketSession:
 
     def receive(self, text: str) -> None:
         """A text message came."""
-        if self._backlog is not None:
-            self._backlog.append(text)
+        if self._aside is not None:
+            self._put_aside(self._aside, text)
         else:
             self.handle(text)
+
+    def _put_aside(self, aside: Aside, text: str) -> None:
+        if is_sign_of_life(text):
+            self.handle(text)
+        else:
+            aside.put(text)
+            self._read_on(aside)
+
+    def _read_on(self, aside: Aside) -> None:
+        """While commands wait for their room: whatever there is space for is read, or no ping would be heard."""
+        if not aside.has_room:
+            self.services.engine.pause(self.connection)
 
     def handle(self, text: str) -> None:
         """Act on one message."""
@@ -113,6 +126,8 @@ class SocketSession:
 
     def closed(self) -> None:
         """The connection is over."""
+        if self._aside is not None:
+            self._aside.drop()
         self.stop_typing_anywhere()
         self.services.watches.end(self.connection)
         if self.is_present and self.user_id is not None:
@@ -225,7 +240,7 @@ class SocketSession:
         self.ask(self.services.room(room_id), Enter(self.user_id), lambda value, error: do())
 
     def ask(self, ref: Ref, command: Command[Any], reply_to: ReplyTo) -> None:
-        """Have *reply_to* called with the room's answer; pauses this connection while the room is full."""
+        """Have *reply_to* called with the room's answer; what is said while the room is full is put aside."""
 
         def answered(value: object, error: BaseException | None) -> None:
             if not self.connection.is_closing:
@@ -235,8 +250,8 @@ class SocketSession:
             self._held.append((ref, command, answered))
         elif not ask_with_backpressure(self.services, ref, command, answered):
             self._held = deque([(ref, command, answered)])
-            self._backlog = deque() if self._backlog is None else self._backlog
-            self.services.engine.pause(self.connection)
+            self._aside = Aside(self.services.engine.aside) if self._aside is None else self._aside
+            self._read_on(self._aside)
             self.services.engine.spawn(self._ask_held)
 
     def in_turn(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
@@ -277,7 +292,7 @@ class SocketSession:
             if is_queued:
                 self._held.popleft()
         self._held = None
-        self.catch_up_backlog()
+        self._catch_up()
 
     def floods(self) -> bool:
         """Count a command over the limit. True when it goes on, however often it is refused."""
@@ -299,19 +314,22 @@ class SocketSession:
 
     async def _resume_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
-        if self._backlog is None:  # else a full mailbox keeps it paused, and goes on by itself
+        if self._aside is None or self._aside.has_room:  # else it is read when a room takes what it said
             self.services.engine.resume(self.connection)
 
-    def catch_up_backlog(self) -> None:
-        """Act on what was read before the pause; pause again if need be."""
-        if self._held is not None:  # its end calls again
-            return
-        backlog, self._backlog = self._backlog, None
-        while backlog and not self.connection.is_closing:
-            self.handle(backlog.popleft())
-            if self._backlog is not None:  # paused again: the rest keeps its place
-                self._backlog.extend(backlog)
-                return
+    def _catch_up(self) -> None:
+        """Act on what was put aside, and read again; if a room is full again the rest keeps its place."""
+        aside, self._aside = self._aside, None
+        try:
+            while aside and not self.connection.is_closing:
+                self.handle(aside.take())
+                if self._held is not None and not self.connection.is_closing:
+                    self._aside = aside
+                    self._read_on(aside)
+                    return
+        finally:
+            if aside is not None and self._aside is not aside:
+                aside.drop()
         self.services.engine.resume(self.connection)
 
     def charge_fault(self) -> bool:

@@ -1,10 +1,17 @@
-"""A room whose mailbox is full: commands of one connection keep their order, whoever else floods it."""
+"""A room whose mailbox is full: commands of one connection keep their order, whoever else floods it.
+
+Pings are answered meanwhile, for as long as what is said behind the command that waits can be put aside.
+"""
 
 import json
+from contextlib import asynccontextmanager
 
 import trio
 from wire import Socket, frame, open_sockets, wait_until
 
+from greenroom.http.ws import put_aside
+from greenroom.http.ws.put_aside import ASIDE_BYTES_MAX
+from greenroom.http.ws.v1 import V1Session
 from greenroom.runtime.passivation import passivate_if_idle
 
 SENDERS = 8
@@ -46,6 +53,111 @@ async def test_arrays_of_commands_keep_their_order_when_the_mailbox_is_full(live
         for user in users:
             numbers = [int(m.content.split(":")[1]) for m in stored if m.sender_id == user]
             assert numbers == list(range(FRAMES * COMMANDS)), f"user {user}: {numbers[:40]}"
+
+
+async def test_pings_are_answered_while_a_command_waits_for_its_room(live_house):
+    async with full_mailbox(live_house) as (socks, sessions, room, held):
+        waiting = [sock for sock, session in zip(socks, sessions, strict=True) if session._held is not None]
+        assert waiting, "somebody waits for the room"
+        for sock in waiting:
+            await sock.command("read", room, seq=0)
+            assert (await sock.ask("ping"))["type"] == "pong"
+            at = len(sock.events)
+            await sock.send({"type": "ping"})
+            await sock.expect("pong", after=at)
+            await sock.send_bytes(frame(b"are you there", 9))
+            await sock.expect("(pong frame)")
+        assert all(session._held is not None for sock, session in zip(socks, sessions, strict=True) if sock in waiting)
+        assert live_house.house.engine.aside.bytes > 0
+        held.set()
+        await wait_until(lambda: [sock for sock in waiting if last_of(sock) not in sock.replies], 60)
+    assert live_house.house.engine.aside.bytes == 0
+
+
+async def test_more_than_fits_aside_waits_in_tcp_and_the_heartbeat_ends_nobody_for_it(live_house):
+    async with full_mailbox(live_house) as (socks, sessions, room, held):
+        sock, session = next(
+            (sock, session) for sock, session in zip(socks, sessions, strict=True) if session._held is not None
+        )
+        connection = connection_of(live_house, sock)
+        for _ in range(6):
+            await sock.command("send", room, body="x" * 4_000)
+        budget = live_house.house.engine.aside
+        await wait_until(lambda: budget.bytes < ASIDE_BYTES_MAX and f"{budget.bytes} bytes aside")
+        assert budget.bytes < 2 * ASIDE_BYTES_MAX + 100_000
+        assert connection.is_paused
+        sent = frame(json.dumps({"type": "ping", "id": "unread"}))
+        await sock.send_bytes(sent)
+        for hour in range(1, 4):
+            assert session.beat(connection.heard_at + 3600 * hour) is not None, "it is we who do not listen"
+        assert "unread" not in sock.replies
+        held.set()
+        await wait_until(lambda: None if "unread" in sock.replies else "the pong", 60)
+        assert not connection.is_paused
+        assert sock.close_code is None
+
+
+async def test_all_share_what_may_be_put_aside(live_house, monkeypatch):
+    monkeypatch.setattr(put_aside, "ASIDE_TOGETHER_BYTES_MAX", 1)
+    async with full_mailbox(live_house) as (socks, sessions, room, held):
+        waiting = [sock for sock, session in zip(socks, sessions, strict=True) if session._held is not None]
+        for sock in waiting:
+            await sock.command("typing", room, on=True)
+        await wait_until(lambda: [sock for sock in waiting if not connection_of(live_house, sock).is_paused])
+        held.set()
+        await wait_until(lambda: [sock for sock in waiting if last_of(sock) not in sock.replies], 60)
+
+
+async def test_what_was_put_aside_is_forgotten_with_its_connection(live_house):
+    async with full_mailbox(live_house) as (socks, _, room, held):
+        for sock in socks:
+            await sock.command("read", room, seq=0)
+        await wait_until(lambda: not live_house.house.engine.aside.bytes and "what is put aside")
+        for sock in socks:
+            sock.cut()
+        await wait_until(lambda: live_house.house.engine.aside.bytes)
+        held.set()
+
+
+def connection_of(live_house, sock):
+    (connection,) = [one for one in live_house.house.engine.open_connections() if one.session.device == sock.device]
+    return connection
+
+
+def last_of(sock):
+    """The id of its last command."""
+    return f"c{sock._serial}"
+
+
+@asynccontextmanager
+async def full_mailbox(live_house):
+    """Sockets of which some wait for a room that is full: (they, their sessions, the room, set: it goes on)."""
+    users = list(range(1, SENDERS + 1))
+    await live_house.people(*users)
+    room = await live_house.conversation(*users)
+    async with open_sockets() as nursery:
+        socks = []
+        for user in users:
+            sock = await Socket.open(nursery, live_house, user)
+            sock.device = str(user)
+            await sock.start(device=sock.device)
+            socks.append(sock)
+        sessions = [connection_of(live_house, sock).session for sock in socks]
+        assert all(isinstance(session, V1Session) for session in sessions)
+        held = trio.Event()
+        system = live_house.house.system
+        nursery.start_soon(hold_storage, system, held)
+        await wait_until(lambda: not system.storage.is_away and "the pause")
+        for turn in range(FRAMES):
+            for sock in socks:
+                if all(session._held is None for session in sessions):
+                    commands = [
+                        {"type": "send", "id": f"{turn}-{number}", "room": room, "data": {"body": "x"}}
+                        for number in range(COMMANDS)
+                    ]
+                    await sock.send_bytes(frame(json.dumps(commands)))
+                    await sock.ask("ping")
+        yield socks, sessions, room, held
 
 
 async def hold_storage(system, until):

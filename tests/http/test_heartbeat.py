@@ -83,6 +83,14 @@ def test_who_is_silent_ends_after_35_seconds_whatever_it_is_told(is_told_things)
     assert 35 <= ended_at <= 37
 
 
+def test_who_is_not_read_by_us_is_pinged_and_never_ended():
+    peer = Peer(answers=False)
+    peer.connection.is_paused = True
+    assert peer.live(600) is None
+    assert set(gaps(peer)) <= {25, 26}
+    assert len(peer.pings) > 20
+
+
 STORM = 300
 PING = b'{"type":"ping"}'
 
