@@ -8,7 +8,8 @@
 
 `write` collects what one pass of the loop has for the socket, so that an ack and the messages of one commit are one
 send. Classes: CONTROL and DURABLE are never dropped from an open connection; EPHEMERAL is dropped first, as soon as
-the queue is half full. Pings and pongs go ahead of whole frames that wait. Nothing here waits.
+the queue is half full; its newest state is told later by whoever wrote it (`overdue.py`, `presence_news.py`). Pings
+and pongs go ahead of whole frames that wait. Nothing here waits.
 """
 
 import secrets

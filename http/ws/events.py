@@ -161,9 +161,10 @@ def v1_typing(event: TypingChanged, apart_from: Collection[int] = ()) -> bytes:
     return v1("typing", {"users": users, "names": names}, room=event.room_id)
 
 
-def v1_receipts(event: MarkerMoved) -> bytes:
-    """How far a member has read."""
-    return v1("receipts", {"marks": {str(event.user_id): event.seq}}, room=event.room_id, ts=event.at_ms)
+def v1_receipts(*moves: MarkerMoved) -> bytes:
+    """How far members of a room have read; at least one."""
+    marks = {str(event.user_id): event.seq for event in moves}
+    return v1("receipts", {"marks": marks}, room=moves[0].room_id, ts=max(event.at_ms for event in moves))
 
 
 def v1_member(event: MemberChanged) -> bytes:

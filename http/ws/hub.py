@@ -31,6 +31,7 @@ from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
 from greenroom.http.ws.coming_pages import ComingPages
 from greenroom.http.ws.connection import CONTROL, DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.overdue import Overdue
 from greenroom.http.ws.small_rooms import SmallRooms
 from greenroom.http.ws.summaries import Summaries
 from greenroom.http.ws.walk import WALK_SOCKETS_MIN, Walker
@@ -43,7 +44,7 @@ class Hub(Audience):
 
     def __init__(self, engine: SocketEngine, clock: Clock) -> None:
         self._engine = engine
-        self._clock = clock
+        self.clock = clock
         self.channels: dict[int, Channel] = {}
         self.compat: dict[int, list[Connection]] = {}
         self.coming = ComingPages()
@@ -53,10 +54,11 @@ class Hub(Audience):
         self.changed = changes.Changed()  # of rooms: messages
         self.changed_for = changes.Changed()  # of users: what they may see, have read, or are told
         self.summaries = Summaries(self.blocks)
+        self.overdue = Overdue(self)
         self._walker = Walker(engine, self.blocks, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
-        self._typists: dict[int, Mapping[int, str]] = {}  # by room, where somebody types
+        self.typists: dict[int, Mapping[int, str]] = {}  # by room, where somebody types
         self.on_news: Callable[[Iterable[int]], None] = _nobody_folds  # notes were stored for these users
         # Presence: who came or went, with the members of a small room as they are now; a room that became small.
         self.on_member_changed: Callable[[MemberChanged, set[int] | None], None] = lambda event, members: None
@@ -126,8 +128,8 @@ class Hub(Audience):
         listener_id = None if channel is None else channel.compat_typing.pop(connection, None)
         if channel is None or listener_id is None:
             return
-        now_ms, apart = self._clock.wall_milliseconds(), self.blocks.apart_from(listener_id)
-        for user_id, name in self._typists.get(room_id, {}).items():
+        now_ms, apart = self.clock.wall_milliseconds(), self.blocks.apart_from(listener_id)
+        for user_id, name in self.typists.get(room_id, {}).items():
             if not connection.is_closing and user_id != listener_id and user_id not in apart:
                 frame = events.compat_typing(room_id, user_id, name, now_ms, is_typing=False)
                 connection.write(frame, CONTROL)
@@ -283,35 +285,44 @@ class Hub(Audience):
 
     def _publish_typing(self, event: TypingChanged, channel: Channel | None) -> None:
         if channel is None or not event.users:
-            self._typists.pop(event.room_id, None)
+            self.typists.pop(event.room_id, None)
         else:
-            self._typists[event.room_id] = event.users
+            self.typists[event.room_id] = event.users
         if channel is None:
             return
         self._tell_typing(channel, event)
-        now_ms = self._clock.wall_milliseconds()
+        now_ms, dropped = self.clock.wall_milliseconds(), self._engine.dropped_ephemeral
         for user_id, (name, is_typing) in event.changed.items():
             frame = events.compat_typing(event.room_id, user_id, name, now_ms, is_typing=is_typing)
             for connection, listener_id in tuple(channel.compat_typing.items()):
                 is_coming = self.coming.holds(connection, listener_id)
                 if listener_id != user_id and not is_coming and not self.blocks.are_apart(listener_id, user_id):
                     connection.write(frame, EPHEMERAL if is_typing else CONTROL)
+        if self._engine.dropped_ephemeral != dropped:
+            self.overdue.note_typing(channel)
 
     def _tell_typing(self, channel: Channel, event: TypingChanged) -> None:
         """Who has blocked one of them, or was blocked by one, is told of the others, and only when these changed."""
         frame = events.v1_typing(event)
         has_ended = any(not is_typing for _, is_typing in event.changed.values())  # nothing would make that good
         kind = CONTROL if has_ended else EPHEMERAL
+        dropped, is_overdue = self._engine.dropped_ephemeral, bool(self.overdue)
         for connection, attachment in tuple(channel.attachments.items()):  # a copy: it may close a slow reader
             apart = self.blocks.apart_from(attachment.user_id)
             if not apart or apart.isdisjoint({*event.users, *event.changed}):
                 connection.write(frame, kind)
             elif not apart.issuperset(event.changed):
                 connection.write(events.v1_typing(event, apart), kind)
+            else:
+                continue
+            if is_overdue and has_ended:
+                self.overdue.told_typing(connection, channel.id)
+        if self._engine.dropped_ephemeral != dropped:
+            self.overdue.note_typing(channel)
 
     def sight_changed(self, user_id: int, other_id: int) -> None:
         """A block of two began or ended: who of them types is taken from the other's sight, or shown again."""
-        for room_id, typists in tuple(self._typists.items()):
+        for room_id, typists in tuple(self.typists.items()):
             channel = self.channels.get(room_id)
             for viewer_id, typist_id in ((user_id, other_id), (other_id, user_id)):
                 if channel is not None and typist_id in typists:
@@ -324,7 +335,7 @@ class Hub(Audience):
             if connection in channel.attachments:
                 connection.write(frame, CONTROL)
             elif connection in channel.compat_typing and not self.coming.holds(connection, viewer_id):
-                now_ms, is_typing = self._clock.wall_milliseconds(), typist_id not in apart
+                now_ms, is_typing = self.clock.wall_milliseconds(), typist_id not in apart
                 name = typists[typist_id]
                 page_frame = events.compat_typing(channel.id, typist_id, name, now_ms, is_typing=is_typing)
                 connection.write(page_frame, CONTROL)
@@ -353,10 +364,15 @@ class Hub(Audience):
     def _tell_receipts(self, channel: Channel, event: MarkerMoved) -> None:
         """Every v1 socket of the room, replaying or not; not those of whom a block parts from who has read."""
         frame, has_blocks = events.v1_receipts(event), self.blocks.are_any()
+        dropped = self._engine.dropped_ephemeral
+        if self.overdue:
+            self.overdue.note_mark(event)
         # A copy: it may be what closes a slow reader.
         for connection, attachment in tuple(channel.attachments.items()):
             if not has_blocks or not self.blocks.are_apart(attachment.user_id, event.user_id):
                 connection.write(frame, EPHEMERAL)
+        if self._engine.dropped_ephemeral != dropped:
+            self.overdue.note_receipt(channel, event)
 
     def _fell_behind(self, channel: Channel, attachment: Attachment) -> None:
         attachment.fall_out()

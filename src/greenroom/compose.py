@@ -170,6 +170,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     engine.run,
                     presence_task,
                     hub.summaries.run,
+                    hub.overdue.run,
                     revocations.run,
                     ends.run,
                     post_office.run,

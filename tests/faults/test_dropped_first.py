@@ -1,6 +1,7 @@
 """What is dropped first: above half an outbox nobody is told who types and who has read; each such frame is counted.
 
-DESIGN section 5, class C. Below half of it they come; messages, and that somebody types no more, always come.
+DESIGN section 5, class C. Below half of it they come, and the newest state of what did not: nothing stays wrong.
+Messages, and that somebody types no more, always come.
 """
 
 import pytest
@@ -76,7 +77,7 @@ async def test_typing_and_receipts_are_dropped_and_counted_above_half_an_outbox_
         await slow.settle()
         assert len(messages(slow)) == last
         if protocol == V1:
-            assert marks(slow) == {str(EARLY): first}
+            await wait_until(lambda: marks(slow) != {str(EARLY): first, str(LATE): last} and marks(slow))
             assert [event["data"]["users"] for event in slow.of("typing")] == [[EARLY], [], []]
         else:
             told = [(event["userId"], event["isTyping"]) for event in slow.of("user_typing")]
@@ -85,6 +86,70 @@ async def test_typing_and_receipts_are_dropped_and_counted_above_half_an_outbox_
         await late.ask("typing", room, on=True)
         await wait_until(lambda: not shown_typing(slow, at, LATE) and "who types, as there is room again")
         assert engine.dropped_ephemeral == dropped
+
+
+@pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+async def test_what_was_dropped_is_told_once_in_its_newest_state(live_house, protocol):
+    await live_house.people(*range(1, 6))
+    room = await live_house.conversation(*range(1, 6))
+    engine, overdue = live_house.house.engine, live_house.house.hub.overdue
+    async with open_sockets() as nursery:
+        author, witness, early, late = [
+            await come(nursery, live_house, user, room) for user in (AUTHOR, WITNESS, EARLY, LATE)
+        ]
+        slow = await come(nursery, live_house, SLOW, room, protocol, receive_buffer=4096)
+        (connection,) = engine.connections_of(SLOW)
+        slow.stop_reading()
+        assert not overdue
+        last = await fill(author, room, connection, OUTBOX_BYTES_MAX // 2 + 20_000)
+        for person in (early, late):
+            for seq in (1, 2, last):
+                await person.ask("read", room, seq=seq)
+        await early.ask("typing", room, on=True)
+        await wait_until(lambda: not shown_typing(witness, 0, EARLY) and "who types")
+        at = len(witness.events)
+        await late.ask("typing", room, on=True)
+        await wait_until(lambda: not shown_typing(witness, at, LATE) and "who types with them")
+        assert engine.dropped_ephemeral
+        assert overdue
+        slow.read_again()
+        await wait_until(lambda: not all(shown_typing(slow, 0, user) for user in (EARLY, LATE)) and "who types")
+        await wait_until(lambda: overdue and "what is overdue")
+        await slow.settle()
+        if protocol == V1:
+            assert [event["data"]["users"] for event in slow.of("typing")] == [[EARLY, LATE]]
+            assert [event["data"]["marks"] for event in slow.of("receipts")] == [{str(EARLY): last, str(LATE): last}]
+        else:
+            told = [(event["userId"], event["isTyping"]) for event in slow.of("user_typing")]
+            assert told == [(EARLY, True), (LATE, True)]
+        assert not overdue.marks
+
+
+async def test_what_is_overdue_is_hidden_by_blocks_and_forgotten_with_the_socket(live_house):
+    await live_house.people(*range(1, 6))
+    room = await live_house.conversation(*range(1, 6))
+    engine, overdue = live_house.house.engine, live_house.house.hub.overdue
+    async with open_sockets() as nursery:
+        author, early, late = [await come(nursery, live_house, user, room) for user in (AUTHOR, EARLY, LATE)]
+        slow = await come(nursery, live_house, SLOW, room, receive_buffer=4096)
+        gone = await come(nursery, live_house, WITNESS, room, receive_buffer=4096)
+        slow.stop_reading()
+        gone.stop_reading()
+        (connection,), (other,) = engine.connections_of(SLOW), engine.connections_of(WITNESS)
+        last = await fill(author, room, connection, OUTBOX_BYTES_MAX // 2 + 20_000)
+        await wait_until(lambda: other.takes_ephemeral and "the other is behind too")
+        for person in (early, late):
+            await person.ask("read", room, seq=last)
+            await person.ask("typing", room, on=True)
+        assert (await live_house.post(f"/api/users/{SLOW}/block", EARLY, {})).status == 200
+        gone.cut()
+        slow.read_again()
+        await wait_until(lambda: not shown_typing(slow, 0, LATE) and "who types")
+        await wait_until(lambda: overdue and "what is overdue")
+        await slow.settle()
+        assert not shown_typing(slow, 0, EARLY)
+        assert marks(slow) == {str(LATE): last}
+        assert not overdue.marks
 
 
 def messages(sock):
@@ -103,7 +168,7 @@ def marks(sock):
 def shown_typing(sock, at, user):
     """Whether it was told since *at* that the user types."""
     for event in sock.events[at:]:
-        if event["type"] == "typing" and str(user) in map(str, event["data"]["users"]):
+        if event["type"] == "typing" and str(user) in map(str, event["data"].get("users", ())):
             return True
         if event["type"] == "user_typing" and event["userId"] == user and event["isTyping"]:
             return True
