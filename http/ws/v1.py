@@ -56,7 +56,7 @@ from greenroom.http.ws.v1_commands import (
 from greenroom.http.ws.v1_history import history
 from greenroom.http.ws.v1_limits import may_command, slow_down
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
-from greenroom.http.ws.v1_summary import join_summary
+from greenroom.http.ws.v1_summary import join_none, join_summary
 from greenroom.http.ws.v1_user import GRACE_SECONDS, members, refresh, seconds_to_look, sync, warn_of_end
 from greenroom.runtime import Command
 
@@ -246,8 +246,8 @@ class V1Session(SocketSession):
         room_id, data = room_of(frame), data_of(frame)
         after_seq, epoch = data.get("after"), data.get("epoch")
         assert self.rooms is not None
-        if mode_in(data) == "summary":
-            join_summary(self, command_id, room_id)
+        if (mode := mode_in(data)) != "full":
+            (join_summary if mode == "summary" else join_none)(self, command_id, room_id)
             return
         what = f"a connection joins at most {ROOMS_MAX} rooms"
         if self._is_full_for(room_id):

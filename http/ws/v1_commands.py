@@ -43,13 +43,14 @@ def read(kind: str, frame: dict[str, Any]) -> dict[str, Any]:
 class WantedRooms:
     """The rooms of a `start`: after[r] is the last seq the client has, None for a room that it joins afresh."""
 
-    __slots__ = ("after", "epochs", "is_resume", "summaries", "user")
+    __slots__ = ("after", "epochs", "is_resume", "summaries", "unheard", "user")
 
     def __init__(self) -> None:
         self.after: dict[int, int | None] = {}
         self.epochs: dict[int, int] = {}
         self.is_resume = False
         self.summaries: set[int] = set()  # of the rooms: those that are wanted as summaries only
+        self.unheard: set[int] = set()  # of the rooms: those of which nothing is to be heard
         self.user: UserCursor | None = None
 
     def is_lost(self, view: RoomView) -> bool:
@@ -63,12 +64,12 @@ def wanted_rooms(data: dict[str, Any]) -> WantedRooms:
     for item in data.get("rooms", ()):
         room = item if isinstance(item, dict) else {"r": item}
         wanted.after[room["r"]] = None
-        if mode_in(room) == "summary":
-            wanted.summaries.add(room["r"])
+        for mode, rooms in (("summary", wanted.summaries), ("none", wanted.unheard)):
+            (rooms.add if mode_in(room) == mode else rooms.discard)(room["r"])
     resume = data.get("resume")
     if resume is not None:
         _want_resume(wanted, resume)
-    if len(wanted.after) - len(wanted.summaries) > ROOMS_MAX:
+    if len(wanted.after) - len(wanted.summaries) - len(wanted.unheard) > ROOMS_MAX:
         raise BadCommand(f"a connection joins at most {ROOMS_MAX} rooms", TOO_MANY_ROOMS)
     if len(wanted.summaries) > SUMMARIES_MAX:
         raise BadCommand(f"a connection has summaries of at most {SUMMARIES_MAX} rooms", TOO_MANY_ROOMS)
@@ -85,6 +86,7 @@ def _want_resume(wanted: WantedRooms, resume: dict[str, Any]) -> None:
         room_epoch = at.get("epoch")
         wanted.after[room_id] = at["seq"]
         wanted.summaries.discard(room_id)  # who has a place in it wants it whole
+        wanted.unheard.discard(room_id)
         if room_epoch is not None or epoch is not None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
 
@@ -133,7 +135,7 @@ def gap_in(view: RoomView, after_seq: int | None, epoch: int | None) -> dict[str
 
 
 def mode_in(data: dict[str, Any]) -> str:
-    """How a room is wanted: whole, or as a summary now and then."""
+    """How a room is wanted: whole, as a summary now and then, or not to be heard of."""
     return str(data.get("mode", "full"))
 
 

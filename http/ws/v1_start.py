@@ -154,7 +154,7 @@ class Start:
                 session = self._session
                 assert session.user_id is not None
                 session.services.summaries.watch(session.connection, session.user_id, value)
-            else:
+            elif room_id not in self._wanted.unheard:
                 self.attachments[room_id] = self._attach(value)
         else:
             failure = failure_of(value, error)
@@ -202,7 +202,9 @@ class Start:
         session.replay(list(self.attachments.items()))
 
     def _mode_of(self, room_id: int) -> str:
-        return "summary" if room_id in self._wanted.summaries else "full"
+        if room_id in self._wanted.summaries:
+            return "summary"
+        return "none" if room_id in self._wanted.unheard else "full"
 
 
 def hello(services: SocketServices, connection_id: int) -> bytes:

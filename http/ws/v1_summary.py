@@ -1,4 +1,4 @@
-"""`join` with `mode: summary`: a room that is followed without hearing it."""
+"""`join` with another `mode` than `full`: a room that is followed without hearing it, or not heard of at all."""
 
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,24 @@ def join_summary(session: "V1Session", command_id: str | None, room_id: int) -> 
         session.leave(room_id)
         summaries.watch(session.connection, user_id, value)
         session.ack(command_id, room_item(value, "summary"), room_id)
+
+    session.begin()
+    session.ask_to_join(room_id, Enter(user_id, hides=session.services.hub.blocks.hides(user_id)), entered)
+
+
+def join_none(session: "V1Session", command_id: str | None, room_id: int) -> None:
+    """Hear nothing of a room, neither messages nor summaries, and be told how it stands. Raises: BadCommand."""
+    user_id = session.user_id
+    assert user_id is not None
+
+    def entered(value: object, error: BaseException | None) -> None:
+        session.inflight -= 1
+        if not isinstance(value, RoomView):
+            session.failed(command_id, value, error)
+            return
+        session.leave(room_id)
+        session.services.summaries.unwatch(session.connection, room_id)
+        session.ack(command_id, room_item(value, "none"), room_id)
 
     session.begin()
     session.ask_to_join(room_id, Enter(user_id, hides=session.services.hub.blocks.hides(user_id)), entered)

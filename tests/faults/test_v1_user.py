@@ -307,3 +307,61 @@ async def test_typing_that_goes_on_for_three_times_what_a_minute_allows_is_flood
             for _ in range(25):
                 await sock.send({"type": "typing", "room": room, "data": {"on": True}})
         assert await sock.wait_closed() == 4102
+
+
+async def test_a_room_in_no_mode_is_not_heard_of_and_may_be_spoken_to(live_house):
+    await live_house.people(1, 2)
+    room, other = [await live_house.conversation(1, 2) for _ in range(2)]
+    async with open_sockets() as nursery:
+        quiet, phone, friend = [await Socket.open(nursery, live_house, user) for user in (1, 1, 2)]
+        came = await quiet.ask("start", rooms=[{"r": room, "mode": "none"}, {"r": other}])
+        assert {item["r"]: item["mode"] for item in came["data"]["rooms"]} == {room: "none", other: "full"}
+        assert (await quiet.expect("live"))["data"]["rooms"] == [other]
+        await phone.start(room, other)
+        await friend.start(room, other)
+        await friend.ask("send", room, body="one")
+        await friend.ask("send", other, body="two")
+        await quiet.expect("message", room=other)
+        assert (await quiet.ask("send", room, body="three"))["data"]["seq"] == 2
+        assert (await quiet.ask("read", room, seq=1))["data"]["seq"] == 1
+        assert (await quiet.expect("read_sync"))["room"] == room
+        page = await quiet.ask("history", room)
+        assert [message["body"] for message in page["data"]["messages"]] == ["one", "three"]
+        assert (await quiet.ask("sync", rooms={str(room): 0}))["type"] == "error"
+        whole = (await quiet.ask("join", other, mode="none"))["data"]
+        assert (whole["r"], whole["mode"], whole["top"]) == (other, "none", 1)
+        await phone.ask("join", room, mode="summary")
+        await phone.expect("room_summary", room=room)
+        assert (await phone.ask("join", room, mode="none"))["data"]["unread"] == 0
+        at = await quiet.settle(), await phone.settle()
+        await friend.ask("typing", other, on=True)
+        await friend.ask("send", other, body="four")
+        await friend.ask("send", room, body="five")
+        await phone.expect("message", room=other, seq=2)
+        await trio.sleep(1.2)  # a summary would have come
+        await quiet.settle()
+        await phone.settle()
+        heard = [e for e in quiet.events[at[0] :] + phone.events[at[1] :] if e.get("room") == room]
+        assert not heard
+        assert not [event for event in quiet.events[at[0] :] if event.get("room") == other]
+        assert (await quiet.ask("join", other, after=1))["data"]["mode"] == "full"
+        await quiet.expect("message", room=other, seq=2)
+
+
+async def test_rooms_in_no_mode_have_no_part_in_the_limits(live_house, monkeypatch):
+    monkeypatch.setattr("greenroom.http.ws.v1_commands.ROOMS_MAX", 1)
+    monkeypatch.setattr("greenroom.http.ws.v1.ROOMS_MAX", 1)
+    await live_house.people(1, 2)
+    rooms = [await live_house.conversation(1) for _ in range(3)]
+    strange = await live_house.conversation(2)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        none = [{"r": room, "mode": "none"} for room in [*rooms, strange]]
+        ready = await sock.ask("start", rooms=[*none, {"r": rooms[0], "mode": "full"}])
+        modes = {item["r"]: item["mode"] for item in ready["data"]["rooms"]}
+        assert modes == {rooms[0]: "full", rooms[1]: "none", rooms[2]: "none"}
+        assert ready["data"]["refused"][0] == {"r": strange, "code": 3004, "error": "NOT_MEMBER"}
+        assert (await sock.ask("join", rooms[1]))["data"]["error"] == "TOO_MANY_ROOMS"
+        assert (await sock.ask("join", rooms[0], mode="none"))["data"]["mode"] == "none"
+        assert (await sock.ask("join", rooms[1]))["data"]["mode"] == "full"
+        assert (await sock.ask("join", strange, mode="none"))["data"]["error"] == "NOT_MEMBER"

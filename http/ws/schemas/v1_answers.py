@@ -60,7 +60,7 @@ class RoomItem(TypedDict):
     unread: Annotated[Count, says("Messages of others after it.")]
     mention: Annotated[Count, says("Of the newest 256 entries of the log, those of them that mention the user.")]
     members: Annotated[Count, says("How many.")]
-    mode: Annotated[Literal["full", "summary"], says("How it is heard.")]
+    mode: Annotated[Literal["full", "summary", "none"], says("How it is heard.")]
 
 
 class RefusedRoom(TypedDict):

@@ -41,7 +41,7 @@ Kind = Annotated[
     Annotated[str, Field(pattern=KIND_PATTERN), AfterValidator(checked_kind)],
     Else("1 to 32 of a-z, 0-9, dot, hyphen and underscore are needed, a letter first; not `system`"),
 ]
-Mode = Annotated[Literal["full", "summary"], says("`full` if nothing is said.")]
+Mode = Annotated[Literal["full", "summary", "none"], says("`full` if nothing is said.")]
 
 
 class WantedRoom(TypedDict):
@@ -98,7 +98,7 @@ class StartData(TypedDict):
         Annotated[
             list[Annotated[WantedRoom | GivenId, Else('{"r": room} is needed')]],
             Field(max_length=_LISTED_MAX, fail_fast=True),
-            says("Rooms that are joined afresh: at most 200, and 500 with `mode` `summary`."),
+            says("Rooms that are joined afresh: at most 200, and 500 with another `mode`."),
         ]
     ]
     resume: NotRequired[Annotated[Resume | None, says("What is to be gone on with.")]]
