@@ -1,4 +1,8 @@
-"""History in greenroom.v1: a page of a room, before, after or around a seq, bounded in messages and in bytes."""
+"""History in greenroom.v1: a page of a room, before, after or around a seq or a moment, bounded in messages and bytes.
+
+Clocks order nothing, and a room's may have gone back: the place of a moment is one where what was said before it is
+earlier, and the message there is not. Where the clock only went forward there is one such place.
+"""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,21 +17,21 @@ if TYPE_CHECKING:
 
 HISTORY_BYTES_MAX: Final = 128 * 1024  # of content in one answer: it must fit well into the outbox
 TRIES: Final = 20
-_DIRECTIONS: Final = ("before", "after", "around")
+_DIRECTIONS: Final = ("before", "after", "around", "at")
 
 
 class WantedPage:
-    """What `history` asks for. Raises BadCommand when it cannot be understood."""
+    """What `history` asks for. seq: for `at`, milliseconds. Raises BadCommand when it cannot be understood."""
 
     __slots__ = ("count", "direction", "seq", "thread_id")
 
     def __init__(self, data: dict[str, Any]) -> None:
         given = [key for key in _DIRECTIONS if data.get(key) is not None]
         if len(given) > 1:
-            raise BadCommand("history takes one of before, after and around")
+            raise BadCommand("history takes one of before, after, around and at")
         self.thread_id: int | None = data.get("thread")
-        if self.thread_id is not None and given == ["around"]:
-            raise BadCommand("a page of a thread is before or after a seq: leave around out")
+        if self.thread_id is not None and given in (["around"], ["at"]):
+            raise BadCommand("a page of a thread is before or after a seq: leave around and at out")
         self.count: int = data.get("limit", 50)
         self.direction = given[0] if given else "before"
         self.seq: int = data[given[0]] if given else LARGEST_ID
@@ -62,7 +66,10 @@ async def _answer(session: "V1Session", command_id: str | None, room_id: int, wa
 
 async def read_page(conversations: Conversations, view: RoomView, reader_id: int, wanted: WantedPage) -> dict[str, Any]:
     """The data of the answer. `more`: the page was cut to its size in bytes. Raises: StorageUnavailable."""
-    page, is_cut = bounded(await _stored(conversations, view.room_id, reader_id, wanted), wanted.seq)
+    seq = wanted.seq
+    if wanted.direction == "at":
+        seq = await conversations.seq_at(view.room_id, wanted.seq)
+    page, is_cut = bounded(await _stored(conversations, view.room_id, reader_id, wanted, seq), seq)
     shown = [entry for entry in page if not entry.is_hidden]
     items = [events.v1_history_item(entry, reader_id) for entry in shown if not entry.change]
     data: dict[str, Any] = {"messages": items, "top": view.top_seq, "epoch": view.epoch}
@@ -76,9 +83,9 @@ async def read_page(conversations: Conversations, view: RoomView, reader_id: int
 
 
 async def _stored(
-    conversations: Conversations, room_id: int, reader_id: int, wanted: WantedPage
+    conversations: Conversations, room_id: int, reader_id: int, wanted: WantedPage, seq: int
 ) -> list[StoredMessage]:
-    seq, count = wanted.seq, wanted.count
+    count = wanted.count
     if wanted.thread_id is not None:
         is_after = wanted.direction == "after"
         return await conversations.thread(room_id, reader_id, wanted.thread_id, seq, count, is_after=is_after)

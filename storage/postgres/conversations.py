@@ -233,6 +233,13 @@ class Conversations:
         name = "select_thread_after" if is_after else "select_thread_before"
         return _messages(await self._postgres.fetch(name, conversation_id, reader_id, seq, count, thread_id))
 
+    async def seq_at(self, conversation_id: int, at_ms: int) -> int:
+        """The seq of the first message that was said at a time or after it; one more than the newest if there is none.
+
+        The caller checks membership.
+        """
+        return int(await self._postgres.fetch_value("select_seq_at", conversation_id, at_ms) or 1)
+
     async def messages_page(self, conversation_id: int, reader_id: int, limit: int, offset: int) -> list[StoredMessage]:
         """*limit* messages, *offset* from the newest, oldest first; none for who is not a member."""
         return _messages(

@@ -126,6 +126,41 @@ async def test_a_page_around_a_message_is_full_also_near_the_ends(live_house):
         assert await around(5, 50) == list(range(1, 11))
 
 
+async def test_a_page_around_a_moment_has_its_first_message_in_the_middle(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, isGroup=True)
+    async with open_sockets() as nursery:
+        sock, stranger = [await Socket.open(nursery, live_house, user) for user in (1, 2)]
+        await sock.start(room)
+        await stranger.start()
+
+        async def at(moment, limit):
+            page = await sock.ask("history", room, at=moment, limit=limit)
+            return [message["seq"] for message in page["data"]["messages"]]
+
+        assert await at(0, 4) == await at(2**53 - 1, 4) == []
+        times = []
+        for number in range(10):
+            times.append((await sock.ask("send", room, body=str(number)))["data"]["ts"])
+            if number == 4:
+                changed = await sock.ask(
+                    "edit", room, message=sock.replies[f"c{sock._serial}"]["data"]["messageId"], body="x"
+                )
+                assert changed["data"]["seq"] == 6
+            await trio.sleep(0.002)
+        seqs = [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+        assert times == sorted(set(times))
+        for seq, moment in zip(seqs, times, strict=True):
+            assert await at(moment, 1) == [seq]
+            assert await at(moment - 1, 1) == [seq]
+        assert await at(times[3] + 1, 1) == [5]
+        assert await at(times[4], 4) == [3, 4, 5, 7]
+        assert await at(0, 4) == [1, 2, 3, 4]
+        assert await at(times[-1] + 1, 4) == await at(2**53 - 1, 4) == [8, 9, 10, 11]
+        assert (await sock.ask("history", room, at=1, around=1))["data"]["error"] == "BAD_FRAME"
+        assert (await stranger.ask("history", room, at=1))["data"]["error"] == "NOT_MEMBER"
+
+
 async def test_presence_comes_once_a_second_however_many_rooms_are_shared(live_house):
     await live_house.people(1, 2)
     rooms = [await live_house.conversation(1, 2, isGroup=True) for _ in range(12)]

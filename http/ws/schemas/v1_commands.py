@@ -306,7 +306,7 @@ class Delete(Named):
 
 
 class HistoryData(TypedDict):
-    """Which page: one of the three places, else the newest."""
+    """Which page: one of the four places, else the newest."""
 
     before: NotRequired[Annotated[GivenPlace | None, says("Those before this `seq`.")]]
     after: NotRequired[Annotated[GivenPlace | None, says("Those after it, and what was changed there.")]]
@@ -315,6 +315,9 @@ class HistoryData(TypedDict):
         Annotated[
             GivenId | None, says("With `before` or `after`: only messages of the thread that this message began.")
         ]
+    ]
+    at: NotRequired[
+        Annotated[GivenPlace | None, says("Those around the first that was said at this time, in ms, or after it.")]
     ]
     limit: NotRequired[Annotated[int, Field(strict=True, ge=1, le=HISTORY_MESSAGES_MAX), says("1 to 200, else 50.")]]
 

@@ -103,6 +103,25 @@ select * from (
 ) newest
 order by seq;
 
+-- name: select_seq_at
+-- Where the messages begin that were said at a time or later, one after the newest seq if none was: halving, about two
+-- rows of the log for each doubling of its length. `low` is 0 or a message that is earlier; the first message from `high`
+-- on, if there is one, is not. Of a log whose clock went back it is one of the places where that is so.
+with recursive halves (low, high) as (
+    select 0::bigint, top_seq + 1 from conversations where id = $1
+    union all
+    select case when middle.is_earlier then middle.seq else h.low end,
+        case when middle.is_earlier then h.high else (h.low + h.high) / 2 end
+    from halves h
+    left join lateral (
+        select m.seq, m.created_at < to_timestamp($2::bigint / 1000.0) as is_earlier from messages m
+        where m.conversation_id = $1 and m.seq >= (h.low + h.high) / 2 and m.seq < h.high
+        order by m.seq limit 1
+    ) middle on true
+    where h.high - h.low > 1
+)
+select high from halves where high - low <= 1;
+
 -- name: select_messages_offset
 -- A page by limit and offset from the newest, oldest first, for an active member only. is_hidden: who said it is
 -- blocked by the reader, who is not shown what it says.
