@@ -39,7 +39,9 @@ class MessageChanged:
 
 @dataclass(frozen=True, slots=True)
 class MarkerMoved:
-    """A member has read up to *seq*. messages: (message id, author id) of what became read, newest last."""
+    """A member has read up to *seq*, as far as others may know. messages: (message id, author id) of what became read,
+    newest last. is_private: only they themselves have read on, and nobody else is told.
+    """
 
     room_id: int
     user_id: int
@@ -47,6 +49,7 @@ class MarkerMoved:
     seq: int
     at_ms: int
     messages: tuple[tuple[int, int], ...]
+    is_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

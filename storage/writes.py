@@ -43,12 +43,13 @@ class PutParticipant:
 
 @dataclass(frozen=True, slots=True)
 class AdvanceMarker:
-    """A read marker; storage keeps the larger."""
+    """A read marker; storage keeps the larger. shown_seq: what others are told of it; None: as far as it stands."""
 
     conversation_id: int
     user_id: int
     read_seq: int
     at_ms: int
+    shown_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

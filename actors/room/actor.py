@@ -159,24 +159,28 @@ class RoomActor(SendsMessages, ChangesMessages):
 
     @handles(Read)
     def read(self, command: Read) -> Moved | Refused:
-        """Move a read marker forwards; never past the newest message."""
+        """Move a read marker forwards, or what others are told of it; never past the newest message."""
         room = self._room
         if room is None:
             return NOT_FOUND
         member = room.members.get(command.user_id)
         if member is None:
             return NOT_MEMBER
-        seq = min(command.seq, room.top_seq)
-        if seq <= member.read_seq:
-            return Moved(member.read_seq)
+        seq, user_id = min(command.seq, room.top_seq), command.user_id
+        read_seq, before = max(seq, member.read_seq), member.shown_seq
+        shown_seq = before if command.is_private else max(seq, before)
+        if (read_seq, shown_seq) == (member.read_seq, before):
+            return Moved(read_seq)
         now_ms = self.ctx.now_ms()
-        self.ctx.write(AdvanceMarker(room.id, command.user_id, seq, now_ms))
-        self.ctx.write(marker_note(room.id, command.user_id, seq, now_ms))
-        messages = rules.became_read(room, command.user_id, member.read_seq, seq)
-        self._publish(MarkerMoved(room.id, command.user_id, command.user_name, seq, now_ms, messages), room)
-        self.ctx.after_commit(lambda: self._audience.news_for((command.user_id,)))
-        member.read_seq = seq
-        return Moved(seq)
+        self.ctx.write(AdvanceMarker(room.id, user_id, read_seq, now_ms, shown_seq))
+        if read_seq > member.read_seq:
+            self.ctx.write(marker_note(room.id, user_id, read_seq, now_ms))
+        messages, is_private = rules.became_read(room, user_id, before, shown_seq), shown_seq == before
+        event = MarkerMoved(room.id, user_id, command.user_name, shown_seq, now_ms, messages, is_private)
+        self._publish(event, room)
+        self.ctx.after_commit(lambda: self._audience.news_for((user_id,)))
+        member.read_seq, member.shown_seq = read_seq, shown_seq
+        return Moved(read_seq)
 
     @handles(LookAtBlocks)
     async def look_at_blocks(self, command: LookAtBlocks) -> None:

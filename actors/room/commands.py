@@ -128,11 +128,12 @@ class Type(Command[Refused | None]):
 
 @dataclass(frozen=True, slots=True)
 class Read(Command["Moved | Refused"]):
-    """A member has read up to *seq*."""
+    """A member has read up to *seq*. is_private: others are not told."""
 
     user_id: int
     user_name: str
     seq: int
+    is_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

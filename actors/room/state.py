@@ -30,10 +30,11 @@ TYPING_SECONDS = 6.0
 
 @dataclass(slots=True)
 class Member:
-    """An active member. read_seq only grows."""
+    """An active member. read_seq only grows; so does shown_seq, what others are told of it, which is never more."""
 
     role: Role
     read_seq: int
+    shown_seq: int = 0
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ def from_stored(stored: StoredRoom) -> RoomState:
         is_open=stored.is_open,
         epoch=stored.epoch,
         top_seq=stored.top_seq,
-        members={member.user_id: Member(member.role, member.read_seq) for member in stored.members},
+        members={member.user_id: Member(member.role, member.read_seq, member.shown_seq) for member in stored.members},
         ring=deque(stored.ring, maxlen=RING_MESSAGES),
         client_ids=OrderedDict(stored.client_ids),
         removed=set(stored.removed_ids),
@@ -239,7 +240,8 @@ def roles_of_new(room: RoomState, user_ids: tuple[int, ...]) -> dict[int, Role]:
 
 def apply_add(room: RoomState, roles: Mapping[int, Role]) -> None:
     """They are in. What was said before they came is no news to them."""
-    room.members = {**room.members, **{user_id: Member(role, room.top_seq) for user_id, role in roles.items()}}
+    top_seq = room.top_seq
+    room.members = {**room.members, **{user_id: Member(role, top_seq, top_seq) for user_id, role in roles.items()}}
     if len(room.removed) <= REMOVED_MAX:  # else it is a part of them, and says no more than that there are too many
         room.removed.difference_update(roles)
 

@@ -6,7 +6,7 @@ seq. The room moves it, and tells the authors. Also here: whether messaging work
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from greenroom.actors.room.commands import Read
 from greenroom.http.decode import INTEGER_MAX
@@ -24,6 +24,7 @@ class MessageRead(Input):
     """Nothing is needed. `userId`, which guide B's handler trusted, may only be one's own."""
 
     user_id: OwnId | None = None
+    private: StrictBool = Field(default=False, description="nobody else is told")
 
 
 class ConversationRead(Input):
@@ -31,6 +32,7 @@ class ConversationRead(Input):
 
     seq: Annotated[WholeNumber, Field(ge=0, le=INTEGER_MAX)] | None = None
     message_ids: Annotated[list[Id], Field(min_length=1, max_length=MESSAGES_MAX)] | None = None
+    private: StrictBool = Field(default=False, description="nobody else is told")
 
 
 class ReadAnswer(Output):
@@ -65,7 +67,7 @@ async def read_message(call: Call) -> Answer:
         message = await call.services.room_services.conversations.message(message_id, call.user_id)
         if message is None:
             raise ApiError("MESSAGE_NOT_FOUND", "there is no such message, or not for you")
-        return await _move(call, message.conversation_id, message.seq)
+        return await _move(call, message.conversation_id, message.seq, is_private=body.private)
 
     return await once(call, f"POST /api/messages/{message_id}/read", body, work)
 
@@ -81,7 +83,7 @@ async def read_conversation(call: Call) -> Answer:
         seq = INTEGER_MAX if body.seq is None else body.seq
         if body.message_ids is not None:
             seq = await _newest(call, room_id, body.message_ids)
-        return await _move(call, room_id, seq)
+        return await _move(call, room_id, seq, is_private=body.private)
 
     return await once(call, f"POST /api/conversations/{room_id}/read", body, work)
 
@@ -97,8 +99,8 @@ async def _newest(call: Call, room_id: int, message_ids: list[int]) -> int:
     return max(seqs)
 
 
-async def _move(call: Call, room_id: int, seq: int) -> Answer:
-    moved = await ask_room(call, room_id, Read(call.user_id, call.principal.name, seq))
+async def _move(call: Call, room_id: int, seq: int, *, is_private: bool) -> Answer:
+    moved = await ask_room(call, room_id, Read(call.user_id, call.principal.name, seq, is_private))
     return Answer({"read": True, "message": "Message marked as read", "conversationId": room_id, "seq": moved.seq})
 
 

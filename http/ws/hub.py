@@ -273,6 +273,8 @@ class Hub(Audience):
 
     def _publish_marker(self, event: MarkerMoved, channel: Channel | None) -> None:
         self.changed_for.note(event.user_id)
+        if event.is_private:
+            return
         if channel is not None:
             self._tell_receipts(channel, event)
         for message_id, author_id in event.messages:

@@ -354,8 +354,10 @@ class V1Session(SocketSession):
         self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_on), noted)
 
     def _read(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, seq = room_of(frame), data_of(frame)["seq"]
+        room_id, data = room_of(frame), data_of(frame)
         assert self.user_id is not None
+
+        command = Read(self.user_id, self.name, data["seq"], is_private=bool(data.get("private")))
 
         def moved(value: object, error: BaseException | None) -> None:
             self.inflight -= 1
@@ -364,7 +366,7 @@ class V1Session(SocketSession):
             else:
                 self.failed(command_id, value, error)
 
-        self.ask_room(command_id, room_id, Read(self.user_id, self.name, seq), moved)
+        self.ask_room(command_id, room_id, command, moved)
 
     def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
         now_ms = self.services.clock.wall_milliseconds()

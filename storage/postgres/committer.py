@@ -276,7 +276,7 @@ def _check(write: object) -> int:
     elif isinstance(write, PutParticipant):
         numbers = (write.conversation_id, write.user_id, write.at_ms, write.removed_by_id or 0, 0)
     elif isinstance(write, AdvanceMarker):
-        numbers = (write.conversation_id, write.user_id, write.read_seq, write.at_ms, 0)
+        numbers = (write.conversation_id, write.user_id, write.read_seq, write.at_ms, write.shown_seq or 0)
     elif isinstance(write, UserWrite | ChangeMessage | AttachFiles | DescribeMessage):
         return write.check()
     elif isinstance(write, KeptWrite):
@@ -367,12 +367,15 @@ async def _write_participants(connection: Any, puts: list[PutParticipant]) -> No
 
 
 async def _write_markers(connection: Any, markers: list[AdvanceMarker]) -> None:
-    """Several moves of one marker in one batch: the farthest stands."""
+    """Several moves of one marker in one batch: the farthest stands, and the farthest that others are told."""
     farthest: dict[tuple[int, int], AdvanceMarker] = {}
+    shown: dict[tuple[int, int], int] = {}
     for marker in markers:
-        held = farthest.get((marker.conversation_id, marker.user_id))
-        if held is None or held.read_seq < marker.read_seq:
-            farthest[marker.conversation_id, marker.user_id] = marker
+        key = marker.conversation_id, marker.user_id
+        if key not in farthest or farthest[key].read_seq < marker.read_seq:
+            farthest[key] = marker
+        shown_seq = marker.read_seq if marker.shown_seq is None else marker.shown_seq
+        shown[key] = max(shown_seq, shown.get(key, 0))
     if farthest:
         await connection.execute(
             query("commit_markers"),
@@ -380,4 +383,5 @@ async def _write_markers(connection: Any, markers: list[AdvanceMarker]) -> None:
             [marker.user_id for marker in farthest.values()],
             [marker.read_seq for marker in farthest.values()],
             [marker.at_ms for marker in farthest.values()],
+            [shown[key] for key in farthest],
         )

@@ -66,11 +66,12 @@ class SentBefore(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredMember:
-    """An active member."""
+    """An active member. shown_seq: how far others believe that they have read."""
 
     user_id: int
     role: Role
     read_seq: int
+    shown_seq: int
 
 
 @dataclass(frozen=True, slots=True)

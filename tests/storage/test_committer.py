@@ -259,6 +259,30 @@ async def test_writes_of_one_turn_are_stored_together_and_a_marker_never_moves_b
         assert await shop.value("select read_seq from participants where conversation_id = 1 and user_id = 2") == 9
 
 
+async def test_what_others_are_told_of_a_marker_is_kept_apart_and_never_moves_back(database):
+    async with open_shop(database) as shop:
+
+        async def stored():
+            return await shop.value(
+                "select array[read_seq, shown_read_seq] from participants where conversation_id = 1 and user_id = 2"
+            )
+
+        for marker, stands in (
+            (AdvanceMarker(1, 2, 3, 1, 3), [3, None]),
+            (AdvanceMarker(1, 2, 5, 1, 3), [5, 3]),
+            (AdvanceMarker(1, 2, 4, 1, 3), [5, 3]),
+            (AdvanceMarker(1, 2, 5, 1, 4), [5, 4]),
+            (AdvanceMarker(1, 2, 5, 1, 5), [5, None]),
+            (AdvanceMarker(1, 2, 7, 1, 5), [7, 5]),
+            (AdvanceMarker(1, 2, 8, 1), [8, None]),
+        ):
+            assert await shop.commit(shop.unit(1, marker)) == [COMMITTED]
+            assert await stored() == stands
+        turn = shop.unit(1, AdvanceMarker(1, 2, 9, 1, 8), AdvanceMarker(1, 2, 10, 1, 8), AdvanceMarker(1, 2, 10, 1, 9))
+        assert await shop.commit(turn) == [COMMITTED]
+        assert await stored() == [10, 9]
+
+
 async def test_a_membership_keeps_when_it_began_and_who_ended_it(database):
     async with open_shop(database) as shop:
         row = (

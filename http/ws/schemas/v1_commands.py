@@ -334,6 +334,7 @@ class ReadData(TypedDict):
     """How far."""
 
     seq: Annotated[GivenPlace, says("The newest message that was read.")]
+    private: NotRequired[Annotated[Truth | None, says("Nobody else is told.")]]
 
 
 class Read(Named):

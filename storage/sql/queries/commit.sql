@@ -76,11 +76,18 @@ set role = excluded.role, is_active = excluded.is_active,
     left_at = excluded.left_at, removed_by_id = excluded.removed_by_id;
 
 -- name: commit_markers
--- Move read markers; they never move back. Runs in the transaction that bumped their rooms.
+-- Move read markers, and what others are told of them; neither moves back. Runs in the transaction that bumped their
+-- rooms.
 update participants p
-set read_seq = m.read_seq, read_at = to_timestamp(m.at_ms / 1000.0)
-from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) as m (conversation_id, user_id, read_seq, at_ms)
-where p.conversation_id = m.conversation_id and p.user_id = m.user_id and p.read_seq < m.read_seq;
+set read_seq = greatest(p.read_seq, m.read_seq),
+    shown_read_seq = nullif(
+        greatest(coalesce(p.shown_read_seq, p.read_seq), m.shown_seq), greatest(p.read_seq, m.read_seq)
+    ),
+    read_at = case when p.read_seq < m.read_seq then to_timestamp(m.at_ms / 1000.0) else p.read_at end
+from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+    as m (conversation_id, user_id, read_seq, at_ms, shown_seq)
+where p.conversation_id = m.conversation_id and p.user_id = m.user_id
+    and (p.read_seq < m.read_seq or coalesce(p.shown_read_seq, p.read_seq) < m.shown_seq);
 
 -- name: claim_existing
 -- Become the owner of addresses that have a row: the newest token fences every older owner.

@@ -27,8 +27,8 @@ select id, is_group, is_open, title, created_by_id, epoch, top_seq,
 from conversations where id = $1;
 
 -- name: select_room_members
--- The active members of a room and where they have read to.
-select user_id, role, read_seq from participants where conversation_id = $1 and is_active;
+-- The active members of a room, where they have read to, and what others are told of that.
+select user_id, role, read_seq, coalesce(shown_read_seq, read_seq) as shown_seq from participants where conversation_id = $1 and is_active;
 
 -- name: select_removed
 -- Who was removed from a room by somebody else and is not in it: they do not come back by themselves.
@@ -227,9 +227,13 @@ limit $2 offset $3;
 
 -- name: select_participants
 -- The active members of a conversation with their names, for an active member only. How far somebody has read is not
--- shown when one of the two has blocked the other: 0, as of who has read nothing.
+-- shown when one of the two has blocked the other: 0, as of who has read nothing; nor is it where they read privately.
 select p.user_id, coalesce(nullif(u.name, ''), u.external_id, 'user ' || u.id) as name, u.role as user_type,
-    p.role, case when apart.is_so then 0 else p.read_seq end as read_seq, (extract(epoch from p.joined_at) * 1000)::bigint as joined_at_ms
+    p.role, case
+        when apart.is_so then 0
+        when p.user_id = $2 then p.read_seq
+        else coalesce(p.shown_read_seq, p.read_seq)
+    end as read_seq, (extract(epoch from p.joined_at) * 1000)::bigint as joined_at_ms
 from participants p join users u on u.id = p.user_id
 cross join lateral (
     select exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = p.user_id)
@@ -245,10 +249,10 @@ select exists (select 1 from participants where conversation_id = $1 and user_id
 
 -- name: select_read_marks
 -- How far an active member and the others have read, and the newest seq; no row for who is not a member. Those whom a
--- block parts from the member do not count.
+-- block parts from the member do not count, nor what was read privately.
 select c.top_seq, me.read_seq,
     coalesce((
-        select max(p.read_seq) from participants p
+        select max(coalesce(p.shown_read_seq, p.read_seq)) from participants p
         where p.conversation_id = c.id and p.user_id <> $2 and p.is_active
             and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = p.user_id)
             and not exists (select from user_blocks b where b.blocker_id = p.user_id and b.blocked_id = $2)
