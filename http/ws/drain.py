@@ -20,7 +20,7 @@ once, and is stuck when that fails, as it is when a socket ends within 2 s of it
 import heapq
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import trio
 
@@ -30,6 +30,8 @@ from greenroom.http.ws.connection import CONTROL, Connection
 
 if TYPE_CHECKING:
     from greenroom.http.ws.engine import SocketEngine
+
+Reason = Literal["drain", "rebalance", "upgrade"]
 
 GRACE_SECONDS: Final = 5.0  # of a drain: between `after` and `deadline`
 YOUNG_SECONDS: Final = 2.1
@@ -82,15 +84,18 @@ class Drain:
         """Whether whoever sends clients here should send them elsewhere."""
         return self.state is not DrainState.SERVING
 
-    def begin(self, window_seconds: float) -> None:
-        """Move every socket that is open now. Raises: ValueError when a drain, or the end, is under way."""
+    def begin(self, window_seconds: float, reason: Reason = "drain") -> None:
+        """Move every socket that is open now. Raises: ValueError when a drain, or the end, is under way.
+
+        reason: as v1 clients are told.
+        """
         if self.state in (DrainState.DRAINING, DrainState.STOPPING):
             raise ValueError(f"this greenroom is {self.state} already")
         self.state, self._scope = DrainState.DRAINING, trio.CancelScope()
         connections = self._engine.open_connections()
         self._total, self._moved = len(connections), 0
         self._ends_at = trio.current_time() + window_seconds
-        self._engine.spawn(self._drain, connections, window_seconds)
+        self._engine.spawn(self._drain, connections, window_seconds, reason)
 
     def give_up(self) -> None:
         """End a drain that is under way: who was moved is, the others stay. Nothing, when none is."""
@@ -124,13 +129,15 @@ class Drain:
                 connection.end(DRAINING)
                 connection.abort()
 
-    async def _drain(self, connections: list[Connection], window_seconds: float) -> None:
+    async def _drain(self, connections: list[Connection], window_seconds: float, reason: Reason) -> None:
         with self._scope:
-            await self._move(connections, window_seconds, GRACE_SECONDS)
+            await self._move(connections, window_seconds, GRACE_SECONDS, reason)
             if self.state is DrainState.DRAINING:
                 self.state = DrainState.DRAINED
 
-    async def _move(self, connections: list[Connection], window_seconds: float, grace_seconds: float) -> None:
+    async def _move(
+        self, connections: list[Connection], window_seconds: float, grace_seconds: float, reason: Reason = "drain"
+    ) -> None:
         """Tell all and close each in its slot; returns when the last was closed."""
         began = trio.current_time()
         spacing = window_seconds / len(connections) if connections else 0.0
@@ -138,7 +145,7 @@ class Drain:
         for index, connection in enumerate(connections):
             slot = began + index * spacing
             if connection.session.is_v1 and connection.can_be_told:
-                _advise(connection, slot, slot + grace_seconds)
+                _advise(connection, slot, slot + grace_seconds, reason)
                 slot += grace_seconds
             due.append((slot, index))
             if index % TOLD_AT_ONCE == TOLD_AT_ONCE - 1:
@@ -161,13 +168,13 @@ class Drain:
                     self._moved += 1
 
 
-def _advise(connection: Connection, after: float, deadline: float) -> None:
+def _advise(connection: Connection, after: float, deadline: float, reason: Reason) -> None:
     """Tell a v1 socket when to go, in whole milliseconds from now."""
     now = trio.current_time()
     data = {
         "after": max(0, round((after - now) * 1000)),
         "deadline": max(0, round((deadline - now) * 1000)),
-        "reason": "drain",
+        "reason": reason,
         "resume": True,
     }
     connection.write(events.v1("reconnect", data), CONTROL)

@@ -11,6 +11,8 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.auth import Principal
 from greenroom.http.errors import ApiError
@@ -41,6 +43,8 @@ from greenroom.storage.postgres.user_streams import Standing
 if TYPE_CHECKING:
     from greenroom.http.ws.v1 import V1Session
 
+log = structlog.get_logger()
+
 PING_SECONDS: Final = 25.0
 SILENCE_SECONDS: Final = 35.0
 START_SECONDS_MAX: Final = 10.0
@@ -50,6 +54,7 @@ class Start:
     """One `start` command under way. Raises BadCommand when it cannot be understood."""
 
     __slots__ = (
+        "_client",
         "_command_id",
         "_left",
         "_refused",
@@ -67,6 +72,7 @@ class Start:
         self._session = session
         self._command_id = command_id
         self._token: str | None = data.get("token")
+        self._client: dict[str, str | None] = data.get("client") or {}
         self._views: dict[int, RoomView] = {}
         self._refused: dict[int, Failure] = {}
         self._left = len(self._wanted.after)
@@ -199,6 +205,9 @@ class Start:
             session.tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
         session.services.streams.attach(session.connection, session.user_id, standing, wanted.user)
         session.appear()
+        if self._client:
+            name, version = self._client["name"], self._client.get("ver")
+            log.debug("session.started", user=session.user_id, device=session.device, client=name, version=version)
         session.replay(list(self.attachments.items()))
 
     def _mode_of(self, room_id: int) -> str:

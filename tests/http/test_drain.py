@@ -105,6 +105,14 @@ async def test_the_ith_of_n_is_closed_at_i_nths_of_the_window_in_its_own_words(e
     assert (engine.drain.statistics().moved, engine.drain.statistics().total) == (20, 20)
 
 
+@pytest.mark.parametrize("reason", ["rebalance", "upgrade"])
+async def test_what_it_is_for_is_told(engine, autojump_clock, reason):
+    (peer,) = await settled(engine, ["v1"])
+    engine.drain.begin(1, reason)
+    await trio.sleep(0.1)
+    assert peer.heard()[0]["data"]["reason"] == reason
+
+
 async def test_who_is_told_to_go_and_goes_is_not_closed_and_counts_as_moved(engine, autojump_clock):
     stays, goes = await settled(engine, ["v1", "v1"])
     engine.drain.begin(10)

@@ -30,7 +30,10 @@ MEMBERS_MAX: Final = 1000  # in one answer
 HISTORY_MESSAGES_MAX: Final = 200
 WATCHED_MAX: Final = 200  # users that one connection watches
 DEVICE_CHARACTERS_MAX: Final = 64
+CLIENT_CHARACTERS_MAX: Final = 64
+CAPS_MAX: Final = 32
 REASON_CHARACTERS_MAX: Final = 500
+_UNPRINTABLE: Final = "1 to 64 printable characters are needed"
 _LISTED_MAX: Final = ROOMS_MAX + SUMMARIES_MAX
 
 Room = Annotated[
@@ -85,6 +88,25 @@ class Resume(TypedDict):
     ]
 
 
+def _one_word(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(_UNPRINTABLE)
+    return text
+
+
+ClientWord = Annotated[
+    Annotated[str, Field(min_length=1, max_length=CLIENT_CHARACTERS_MAX), AfterValidator(_one_word)],
+    Else(_UNPRINTABLE),
+]
+
+
+class ClientProgram(TypedDict):
+    """What speaks here."""
+
+    name: ClientWord
+    ver: NotRequired[ClientWord | None]
+
+
 class StartData(TypedDict):
     """What a session begins with."""
 
@@ -93,6 +115,15 @@ class StartData(TypedDict):
     ]
     device: NotRequired[
         Annotated[str, Field(max_length=DEVICE_CHARACTERS_MAX), says("Its name: at most 64 characters.")]
+    ]
+    client: NotRequired[
+        Annotated[ClientProgram | None, says("The program that speaks, for the log: texts of at most 64 characters.")]
+    ]
+    caps: NotRequired[
+        Annotated[
+            Annotated[list[ClientWord], Field(max_length=CAPS_MAX)] | None,
+            says("What it can do, at most 32 words. None is known yet; unknown ones are ignored."),
+        ]
     ]
     rooms: NotRequired[
         Annotated[

@@ -160,7 +160,10 @@ class ReconnectData(TypedDict):
 
     after: Annotated[Milliseconds, says("Leave then, and come back: the slot of this connection among all.")]
     deadline: Annotated[Milliseconds, says("The server closes with 4200.")]
-    reason: Literal["drain"]
+    reason: Annotated[
+        Literal["drain", "rebalance", "upgrade"],
+        says("What for, for people: the server ends or is emptied, its load is spread, or a newer one takes over."),
+    ]
     resume: Annotated[Literal[True], says("With a cursor nothing is missed.")]
 
 

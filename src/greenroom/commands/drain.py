@@ -1,5 +1,6 @@
 """`greenroom drain`: move every socket of the running server away, in even slots, and show how far it is."""
 
+import enum
 import json
 import sys
 from typing import Annotated, Any
@@ -13,10 +14,19 @@ BAR_CHARACTERS = 30
 REST_OF_LINE = "\x1b[K"
 
 
+class Reason(enum.StrEnum):
+    """What clients are told."""
+
+    DRAIN = "drain"
+    REBALANCE = "rebalance"
+    UPGRADE = "upgrade"
+
+
 def drain(
     window: Annotated[
         float, typer.Option("--window", min=0, max=3600, help="Seconds over which the sockets are moved.")
     ] = 30.0,
+    reason: Annotated[Reason, typer.Option("--reason", help="What v1 clients are told it is for.")] = Reason.DRAIN,
     serves_again: Annotated[bool, typer.Option("--undo", help="Serve as before a drain that is over.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print how far it is as lines of JSON.")] = False,
 ) -> None:
@@ -30,7 +40,7 @@ def drain(
             _show(running.ask("serve"), as_json=as_json)
             return
         try:
-            for state in running.follow("drain", window_seconds=window):
+            for state in running.follow("drain", window_seconds=window, reason=reason.value):
                 _show(state, as_json=as_json)
         except KeyboardInterrupt:
             running.cancel()

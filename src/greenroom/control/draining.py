@@ -1,12 +1,12 @@
 """`drain` over the control socket: the one thing here that changes something. What moves the sockets is the front's.
 
-drain  {window_seconds}   how far it is as it goes, and last when the last socket was moved. Cancelled, or the client
-                          gone: who was moved is, the others stay, and it serves as before
-serve                     serve as before a drain that is over
+drain  {window_seconds, reason}   how far it is as it goes, and last when the last socket was moved. Cancelled, or the
+                                  client gone: who was moved is, the others stay, and it serves as before
+serve                             serve as before a drain that is over
 """
 
 from dataclasses import asdict
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import trio
 from annotated_types import Ge, Le
@@ -17,6 +17,8 @@ from greenroom.control.server import Operation, OperationRefused, SendItem
 TOLD_EVERY_SECONDS: Final = 0.1
 WINDOW_SECONDS_MAX: Final = 3600
 
+Reason = Literal["drain", "rebalance", "upgrade"]
+
 
 class Drainable(Protocol):
     """What can move its sockets away."""
@@ -25,7 +27,7 @@ class Drainable(Protocol):
         """How far it is: a dataclass of plain values, whose `state` is serving, draining, drained or stopping."""
         ...
 
-    def begin(self, window_seconds: float) -> None:
+    def begin(self, window_seconds: float, reason: Reason) -> None:
         """Raises: ValueError when it cannot begin now."""
         ...
 
@@ -39,11 +41,12 @@ class Drainable(Protocol):
 
 
 class DrainQuestion(BaseModel):
-    """window_seconds: over which the slots are spread."""
+    """window_seconds: over which the slots are spread. reason: as clients are told."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     window_seconds: Annotated[float, Ge(0), Le(WINDOW_SECONDS_MAX)]
+    reason: Reason = "drain"
 
 
 def drain_operations(front: Drainable) -> dict[str, Operation]:
@@ -52,7 +55,7 @@ def drain_operations(front: Drainable) -> dict[str, Operation]:
     async def drain(arguments: dict[str, Any], send: SendItem) -> Any:
         question = DrainQuestion.model_validate(arguments)
         try:
-            front.begin(question.window_seconds)
+            front.begin(question.window_seconds, question.reason)
         except ValueError as fault:
             raise OperationRefused(str(fault)) from None
         try:
