@@ -42,6 +42,7 @@ from greenroom.http.rest import (
     participants,
     preferences,
     reading,
+    reports,
     tickets,
     users,
 )
@@ -64,6 +65,7 @@ OPERATIONS: Final[tuple[Operations, ...]] = (
     notifications.operations,
     preferences.operations,
     reading.operations,
+    reports.operations,
     tickets.operations,
     demo.operations,
     console.operations,

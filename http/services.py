@@ -25,6 +25,7 @@ from greenroom.storage.postgres.ids import Ids
 from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.preferences import StoredPreferences
+from greenroom.storage.postgres.reports import Reports
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.users import User, Users
 
@@ -41,7 +42,8 @@ async def _nobody_waits(_: object) -> None:
 class RoomServices:
     """What operations on conversations, messages and mail need.
 
-    messages: the limit per user, shared with the sockets. mail_directory: where the folder provider keeps its files.
+    messages, commands: the limits per user, shared with the sockets. mail_directory: where the folder provider keeps
+    its files.
     """
 
     system: ActorSystem
@@ -52,7 +54,9 @@ class RoomServices:
     preferences: StoredPreferences
     ids: Ids
     hub: Hub
+    reports: Reports
     messages: SlidingWindow
+    commands: SlidingWindow
     engine: SocketEngine
     committer: PostgresCommitter
     postgres: Postgres

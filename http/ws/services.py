@@ -48,6 +48,7 @@ from greenroom.runtime import (
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.last_seen import LastSeen
 from greenroom.storage.postgres.notifications import Notifications
+from greenroom.storage.postgres.reports import Reports
 from greenroom.storage.postgres.users import Users
 
 COMMAND_SECONDS_MAX = 10.0
@@ -86,6 +87,7 @@ class SocketServices:
     replayer: Replayer
     streams: SocketStreams
     notifications: Notifications
+    reports: Reports
     users: Users
     summaries: Summaries
     presence: SocketPresence

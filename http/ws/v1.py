@@ -55,6 +55,7 @@ from greenroom.http.ws.v1_commands import (
 )
 from greenroom.http.ws.v1_history import history
 from greenroom.http.ws.v1_limits import may_command, slow_down
+from greenroom.http.ws.v1_report import report
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
 from greenroom.http.ws.v1_summary import join_none, join_summary
 from greenroom.http.ws.v1_user import GRACE_SECONDS, members, refresh, seconds_to_look, sync, warn_of_end
@@ -64,7 +65,7 @@ _PING: Final = events.v1("ping")
 _FREE: Final = frozenset(("ping", "pong", "start"))
 _PLAIN: Final = frozenset(("body", "clientId", "attachments"))
 _INPUT: Final = frozenset(  # and send: a person did that
-    ("join", "leave", "typing", "read", "history", "block", "unblock", "edit", "delete")
+    ("join", "leave", "typing", "read", "history", "block", "unblock", "report", "edit", "delete")
 )
 
 
@@ -438,6 +439,7 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "members": members,
     "block": block,
     "unblock": unblock,
+    "report": report,
     "edit": edit,
     "delete": delete,
     "ping": V1Session._ping,

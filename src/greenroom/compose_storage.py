@@ -26,6 +26,7 @@ from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.outbox import Outbox
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.preferences import StoredPreferences
+from greenroom.storage.postgres.reports import Reports
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.uploads import Uploads
 from greenroom.storage.postgres.user_streams import UserStreams
@@ -47,6 +48,7 @@ class Storage:
     conversations: Conversations
     notifications: Notifications
     blocks: Blocks
+    reports: Reports
     preferences: StoredPreferences
     user_streams: UserStreams
     users: Users
@@ -107,6 +109,7 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
             Conversations(postgres),
             Notifications(postgres),
             Blocks(postgres),
+            Reports(postgres),
             StoredPreferences(postgres),
             UserStreams(postgres),
             Users(postgres, people),

@@ -15,7 +15,7 @@ from typing import Any, Final
 from greenroom.storage.postgres.pool import Postgres
 
 KEY_PREFIX: Final = "grk_"
-KNOWN_SCOPES: Final = ("act_as", "email:send", "notifications:send", "users:write")
+KNOWN_SCOPES: Final = ("act_as", "email:send", "notifications:send", "reports:read", "users:write")
 KEY_ROLES: Final = ("service", "admin")
 
 

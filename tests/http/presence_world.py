@@ -366,6 +366,7 @@ async def open_world(clock, rooms):
                 replayer=Replayer(world.engine, world.hub, nothing),
                 streams=world.streams,
                 notifications=world.kept,
+                reports=nothing,
                 users=nothing,
                 summaries=world.hub.summaries,
                 presence=world.presence,

@@ -116,6 +116,14 @@ class MembersPage(TypedDict):
     more: NotRequired[Annotated[Literal[True], says("There are others.")]]
 
 
+class ReportedData(TypedDict):
+    """What was reported."""
+
+    message: NotRequired[Id]
+    user: NotRequired[Id]
+    duplicate: NotRequired[Annotated[Literal[True], says("It was before: the first reason stands.")]]
+
+
 class BlockedData(TypedDict):
     """What holds now."""
 
@@ -259,6 +267,7 @@ JOINED: Final = Frame("ack", "ack_join", AckInRoom[RoomItem])
 SYNCED: Final = Frame("ack", "ack_sync", Ack[SyncedData])
 MEMBERS: Final = Frame("ack", "ack_members", AckInRoom[MembersPage])
 BLOCKED: Final = Frame("ack", "ack_block", Ack[BlockedData])
+REPORTED: Final = Frame("ack", "ack_report", Ack[ReportedData])
 REFRESHED: Final = Frame("ack", "ack_refresh", Ack[RefreshedData])
 DONE: Final = Frame("ack", "ack_done", AckInRoom[DoneData])
 SENT: Final = Frame("ack", "ack_send", Ack[SentData])
@@ -277,6 +286,7 @@ ANSWERS: Final = (
     SYNCED,
     MEMBERS,
     BLOCKED,
+    REPORTED,
     REFRESHED,
     DONE,
     SENT,

@@ -1,0 +1,126 @@
+"""Reports over HTTP: somebody tells the administrators of a message or of a person, and these read it.
+
+A report is stored once for who reports: again is answered as the first, which stands. Neither who is reported nor
+anybody else is told. What a message says is not copied: the list shows what it says when it is read.
+"""
+
+from typing import Annotated, Any, Final
+
+import trio
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from greenroom.http.decode import INTEGER_MAX
+from greenroom.http.errors import ApiError
+from greenroom.http.models import Input, Output, WholeNumber
+from greenroom.http.rest.rooms import no_user
+from greenroom.http.rest.rows import both_spellings
+from greenroom.http.route import Answer, Call, Operations
+from greenroom.http.ws.events import iso
+from greenroom.http.ws.schemas.v1_commands import REASON_CHARACTERS_MAX
+from greenroom.storage.postgres.reports import Reported
+
+operations = Operations("reports")
+
+READ_SCOPE: Final = "reports:read"
+PAGE_MAX: Final = 200
+PAGE_DEFAULT: Final = 50
+
+
+class ReportWrite(Input):
+    """Why."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=REASON_CHARACTERS_MAX)]
+
+
+class ReportAnswer(Output):
+    """It is stored. duplicate: it was before, and the first reason stands."""
+
+    reported: bool
+    duplicate: bool
+
+
+class ReportPage(Input):
+    """Which part of the list: those before a report."""
+
+    limit: Annotated[WholeNumber, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+    before: Annotated[WholeNumber, Field(ge=1, le=INTEGER_MAX)] | None = None
+
+
+class ReportRow(BaseModel):
+    """A report; names of several words come in camelCase as well."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    reporter_id: int
+    message_id: int | None = Field(description="null: a person is reported")
+    conversation_id: int | None
+    user_id: int = Field(description="who is reported: of a message, its sender")
+    reason: str
+    content: str | None = Field(description="what the message says now, its first 1,000 characters")
+    is_deleted: bool
+    created_at: str
+
+
+class ReportList(Output):
+    """Reports, the newest first."""
+
+    reports: list[ReportRow]
+    has_more: bool
+
+
+@operations.post("/api/messages/{id}/report", body=ReportWrite, answer=ReportAnswer, or_status=201)
+async def report_message(call: Call) -> Answer:
+    """Tell the administrators of a message. 201 when it is new."""
+    message_id, reason = call.id(), call.body(ReportWrite).reason
+    _charge(call)
+    services = call.services.room_services
+    reported = await services.reports.put_message(call.user_id, message_id, reason, _now_ms(call))
+    if reported.user_id is None:
+        raise ApiError("MESSAGE_NOT_FOUND", "there is no such message, or not for you")
+    return _answer(call, reported)
+
+
+@operations.post("/api/users/{id}/report", body=ReportWrite, answer=ReportAnswer, or_status=201)
+async def report_user(call: Call) -> Answer:
+    """Tell the administrators of somebody with whom one shares a conversation. 201 when it is new."""
+    user_id, reason = call.id(), call.body(ReportWrite).reason
+    _charge(call)
+    services = call.services.room_services
+    reported = await services.reports.put_user(call.user_id, user_id, reason, _now_ms(call))
+    if reported.user_id is None and user_id != call.user_id:
+        raise no_user(user_id)
+    return _answer(call, Reported(user_id, reported.is_new))
+
+
+@operations.get("/api/reports", auth="principal", query=ReportPage, answer=ReportList)
+async def list_reports(call: Call) -> Answer:
+    """What was reported; for administrators, and keys with scope reports:read."""
+    if not call.principal.has_scope(READ_SCOPE):
+        raise ApiError("FORBIDDEN", f"only an administrator, or a key with scope {READ_SCOPE}, may do this")
+    page = call.query(ReportPage)
+    before_id = page.before if page.before is not None else INTEGER_MAX
+    rows = await call.services.room_services.reports.page(before_id, page.limit + 1)
+    return Answer({"reports": [_row(row) for row in rows[: page.limit]], "hasMore": len(rows) > page.limit})
+
+
+def _charge(call: Call) -> None:
+    """Count it as a command of the user. Raises: ApiError 429."""
+    retry_after = call.services.room_services.commands.take(call.user_id, trio.current_time())
+    if retry_after is not None:
+        raise ApiError("RATE_LIMIT_EXCEEDED", "too many commands in a minute", retry_after=retry_after)
+
+
+def _now_ms(call: Call) -> int:
+    return call.services.room_services.system.clock.wall_milliseconds()
+
+
+def _answer(call: Call, reported: Reported) -> Answer:
+    if reported.user_id == call.user_id:
+        raise ApiError("VALIDATION", "nobody reports oneself")
+    return Answer({"reported": True, "duplicate": not reported.is_new}, status=201 if reported.is_new else 200)
+
+
+def _row(row: Any) -> dict[str, Any]:
+    fields = dict(row)
+    return both_spellings({**fields, "created_at": iso(fields.pop("created_at_ms"))})
