@@ -247,6 +247,8 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
                 "blocks",
                 "changes",
                 "details",
+                "private",
+                "reports",
             ],
             "conn": "CONN",
             "now": "NOW",

@@ -74,6 +74,23 @@ async def test_pings_are_answered_while_a_command_waits_for_its_room(live_house)
     assert live_house.house.engine.aside.bytes == 0
 
 
+async def test_a_page_is_answered_its_pings_too(live_house):
+    async with full_mailbox(live_house) as (socks, _, room, held):
+        async with open_sockets() as nursery:
+            page = await Socket.open(nursery, live_house, 1, protocol=None)
+            await page.expect("connected")
+            for content in ("one", "two"):
+                await page.send({"type": "send_message", "conversationId": room, "content": content})
+            await page.send({"type": "ping"})
+            await page.expect("pong")
+            assert not page.of("message_sent")
+            held.set()
+            await wait_until(lambda: 2 - len(page.of("message_sent")), 60)
+            told = [event["seq"] for event in page.of("message_sent")]
+            assert told == sorted(told)
+        assert all(sock.close_code is None for sock in socks)
+
+
 async def test_more_than_fits_aside_waits_in_tcp_and_the_heartbeat_ends_nobody_for_it(live_house):
     async with full_mailbox(live_house) as (socks, sessions, room, held):
         sock, session = next(
