@@ -16,7 +16,7 @@ from typing import Any, Final
 import trio
 
 from greenroom.actors.errors import Refused
-from greenroom.actors.room.commands import Enter, Moved, Read, RoomView, Send, Sent, Type
+from greenroom.actors.room.commands import Enter, RoomView, Send, Sent
 from greenroom.actors.room.details import details_of
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
@@ -56,6 +56,7 @@ from greenroom.http.ws.v1_commands import (
 from greenroom.http.ws.v1_history import history
 from greenroom.http.ws.v1_limits import may_command, slow_down
 from greenroom.http.ws.v1_report import report
+from greenroom.http.ws.v1_signs import mark_read, typing
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
 from greenroom.http.ws.v1_summary import join_none, join_summary
 from greenroom.http.ws.v1_user import GRACE_SECONDS, members, refresh, seconds_to_look, sync, warn_of_end
@@ -338,37 +339,6 @@ class V1Session(SocketSession):
         self.services.hub.detach(self.connection, room_id)
         self.stop_typing(room_id)
 
-    def _typing(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        assert self.user_id is not None
-        room_id, is_on = room_of(frame), data_of(frame)["on"] and not self.is_hiding()
-
-        def noted(value: object, error: BaseException | None) -> None:
-            self.inflight -= 1
-            if failure_of(value, error) is not None:
-                self.note_typing(room_id, is_on=False)
-                self.failed(command_id, value, error)
-                return
-            self.ack(command_id, {}, room_id)
-
-        self.begin()
-        self.note_typing(room_id, is_on=is_on)
-        self.ask(self.services.room(room_id), Type(self.user_id, self.name, is_on), noted)
-
-    def _read(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = room_of(frame), data_of(frame)
-        assert self.user_id is not None
-
-        command = Read(self.user_id, self.name, data["seq"], is_private=bool(data.get("private")))
-
-        def moved(value: object, error: BaseException | None) -> None:
-            self.inflight -= 1
-            if isinstance(value, Moved):
-                self.ack(command_id, {"seq": value.seq}, room_id)
-            else:
-                self.failed(command_id, value, error)
-
-        self.ask_room(command_id, room_id, command, moved)
-
     def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
         now_ms = self.services.clock.wall_milliseconds()
         subject: dict[str, Any] = {"ts": now_ms} if command_id is None else {"id": command_id, "ts": now_ms}
@@ -429,8 +399,8 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "send": V1Session._send,
     "join": V1Session._join,
     "leave": V1Session._leave,
-    "typing": V1Session._typing,
-    "read": V1Session._read,
+    "typing": typing,
+    "read": mark_read,
     "history": history,
     "presence": v1_presence.presence,
     "watch": v1_presence.watch,

@@ -158,6 +158,8 @@ async def test_a_page_around_a_moment_has_its_first_message_in_the_middle(live_h
         assert await at(0, 4) == [1, 2, 3, 4]
         assert await at(times[-1] + 1, 4) == await at(2**53 - 1, 4) == [8, 9, 10, 11]
         assert (await sock.ask("history", room, at=1, around=1))["data"]["error"] == "BAD_FRAME"
+        first = (await sock.ask("history", room, after=0, limit=1))["data"]["messages"][0]["id"]
+        assert (await sock.ask("history", room, at=1, thread=first))["data"]["error"] == "BAD_FRAME"
         assert (await stranger.ask("history", room, at=1))["data"]["error"] == "NOT_MEMBER"
 
 
