@@ -7,12 +7,11 @@ greenroom has no passwords. It accepts, and nothing else:
     Cookie: pitchey-session=…        a row in `sessions`; also better-auth-session; signed values are verified
 
 An Authorization header counts before a cookie, and a wrong one is not made good by a right cookie. Of the two cookies
-the first that is good counts; when none is, the first is refused. What the claims of a
-JWT change is said in `storage/postgres/users.py`: the token issued last decides, and a PUT stands until a later one
-says something new. A JWT that was seen costs no query (about 30 µs); sessions and keys are asked of PostgreSQL at most
-once a second each, so a deleted session or a revoked key is refused everywhere within CACHE_SECONDS, here at once.
-A JWT cannot be taken back by itself; those issued before their user signed out everywhere are refused, and so is one
-without iat then.
+the first that is good counts; when none is, the first is refused. What the claims of a JWT change is said in
+`storage/postgres/users.py`: the token issued last decides, and a PUT stands until a later one says something new. A JWT
+that was seen costs no query (about 30 µs); sessions and keys are asked of PostgreSQL at most once a second each, so a
+deleted session or a revoked key is refused everywhere within CACHE_SECONDS, here at once. A JWT cannot be taken back by
+itself; those issued before their user signed out everywhere are refused, and so is one without iat then.
 
 No secret, token or session id is ever part of a message.
 """
@@ -248,8 +247,12 @@ class Authenticator:
 
     def forget_user(self, user_id: int) -> None:
         """A user was changed, or has signed out everywhere: names, roles, sessions and that are read again."""
+        self.forget_users((user_id,))
+
+    def forget_users(self, user_ids: Container[int]) -> None:
+        """As `forget_user`, of many at once: this looks at all who are known."""
         self.changes += 1
-        for subject in [subject for subject, known in self._known.items() if known.user_id == user_id]:
+        for subject in [subject for subject, known in self._known.items() if known.user_id in user_ids]:
             del self._known[subject]
         self._recent_sessions.clear()
 

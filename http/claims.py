@@ -59,9 +59,14 @@ def time_claim(claims: Mapping[str, object], name: str) -> float | None:
     return float(value)
 
 
+def is_signed_out(issued_at: float | None, signed_out_at: float) -> bool:
+    """Whether a JWT was issued before its user signed out everywhere, or may have been."""
+    return issued_at is None or issued_at < signed_out_at
+
+
 def check_signed_out(issued_at: float | None, signed_out_at: float | None) -> None:
-    """Raises: ApiError 401 for a JWT that was issued before its user signed out everywhere, or may have been."""
-    if signed_out_at is not None and (issued_at is None or issued_at < signed_out_at):
+    """Raises: ApiError 401 for such a JWT. signed_out_at: None of a user who never did."""
+    if signed_out_at is not None and is_signed_out(issued_at, signed_out_at):
         raise _invalid("the user has signed out everywhere since this token was issued: get a new one")
 
 

@@ -2,14 +2,16 @@
 
     NOTIFY ──▶ the users, each once ──▶ what is remembered of them is dropped ──▶ their sockets are looked at
        while that is under way, who is told of next is gathered; after it a rest of REST_SECONDS
+       storage is away ──▶ those who are here are looked at again, AWAY_REST_SECONDS later
+    listening begins, again too ──▶ all who are here: what was told before was not heard
 
 So the load is bounded whatever is told, what is told of users without a socket costs hardly anything, and where nothing
-ends nothing is done. What is not heard, behind a transaction pooler or while the connection is away, the rounds of
-`Revocations` find, but for JWTs: who signs out everywhere through one process then keeps what is open in another, which
-takes their tokens for as long as it remembers the user.
+ends nothing is done. What is not heard behind a transaction pooler, the rounds of `Revocations` find, but for JWTs: who
+signs out everywhere through one process then keeps what is open in another, which takes their tokens for as long as it
+remembers the user.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,28 +19,38 @@ import structlog
 import trio
 
 from greenroom.http.auth import Authenticator
-from greenroom.http.errors import ApiError
+from greenroom.http.claims import is_signed_out
 from greenroom.http.ws.codes import FORBIDDEN
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
-from greenroom.http.ws.revocation import Revocations
+from greenroom.http.ws.revocation import CLOSES_WITHOUT_REST, Revocations
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.listening import listen
 from greenroom.storage.postgres.pool import Postgres
+from greenroom.storage.postgres.users import Users
 
 log = structlog.get_logger()
 
 CHANNEL: Final = "greenroom_ends"  # of the triggers in storage/sql/migrations/0015_ends_told.sql
 REST_SECONDS: Final = 0.1
+AWAY_REST_SECONDS: Final = 1.0
+PAGE_USERS: Final = 1000
+EVERYBODY: Final = range(2**63)
 
 
 class Ends:
     """One per process. Run `run` in a nursery."""
 
     def __init__(
-        self, postgres: Postgres, engine: SocketEngine, authenticator: Authenticator, revocations: Revocations
+        self,
+        postgres: Postgres,
+        users: Users,
+        engine: SocketEngine,
+        authenticator: Authenticator,
+        revocations: Revocations,
     ) -> None:
         self._postgres = postgres
+        self._users = users
         self._engine = engine
         self._authenticator = authenticator
         self._revocations = revocations
@@ -49,17 +61,24 @@ class Ends:
     async def run(self) -> None:
         """Hear, and look, for ever."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(listen, self._postgres, CHANNEL, self.heard))
+            nursery.start_soon(partial(listen, self._postgres, CHANNEL, self.heard, self.listening))
             while True:
                 await self._is_told.wait()
                 self._is_told = trio.Event()
+                rest_seconds = REST_SECONDS
                 try:
                     await self._look()
-                except StorageUnavailable:
-                    pass  # the rounds of `Revocations` tell of it, and find what ended
+                except StorageUnavailable:  # the rounds of `Revocations` tell of it
+                    rest_seconds = AWAY_REST_SECONDS
                 except Exception:  # a fault here must not end every room; nor may it go unseen
                     log.exception("ends.failed")
-                await trio.sleep(REST_SECONDS)
+                await trio.sleep(rest_seconds)
+
+    def listening(self) -> None:
+        """From now on is heard what is told; before, somebody may have signed out."""
+        self._authenticator.forget_users(EVERYBODY)
+        self._signed_out.update(self._engine.users())
+        self._is_told.set()
 
     def heard(self, payload: str) -> None:
         """Take what was told: 'session <user>', 'session *', 'user <user>'. Others may write to the channel too."""
@@ -75,23 +94,36 @@ class Ends:
     async def _look(self) -> None:
         of_sessions, self._of_sessions = self._of_sessions, set()
         signed_out, self._signed_out = self._signed_out, set()
-        for user_id in signed_out:
-            self._authenticator.forget_user(user_id)
-            for connection in tuple(self._engine.connections_of(user_id)):
-                await self._look_at_token(connection)
+        if signed_out:  # of all at once: it is a pass over all who are known
+            self._authenticator.forget_users(signed_out)
         if of_sessions:
             self._authenticator.forget_sessions_of(of_sessions)
+        try:
+            await self._look_at_tokens([user_id for user_id in signed_out if self._engine.connections_of(user_id)])
             await self._revocations.look_at(self._connections_of(of_sessions))
+        except StorageUnavailable:
+            self._of_sessions.update(user_id for user_id in of_sessions if self._engine.connections_of(user_id))
+            self._signed_out.update(user_id for user_id in signed_out if self._engine.connections_of(user_id))
+            self._is_told.set()
+            raise
 
-    async def _look_at_token(self, connection: Connection) -> None:
+    async def _look_at_tokens(self, user_ids: Sequence[int]) -> None:
+        """Close what hangs on a JWT of before. Its natural end is told of, and has its grace."""
+        for start in range(0, len(user_ids), PAGE_USERS):
+            moments = await self._users.signed_out(user_ids[start : start + PAGE_USERS])
+            for count, (user_id, moment) in enumerate(moments.items(), 1):
+                for connection in tuple(self._engine.connections_of(user_id)):
+                    self._look_at_token(connection, moment)
+                if count % CLOSES_WITHOUT_REST == 0:
+                    await trio.lowlevel.checkpoint()
+
+    @staticmethod
+    def _look_at_token(connection: Connection, signed_out_at: float) -> None:
         principal = connection.session.principal
         if principal is None or principal.kind != "jwt" or connection.is_closing:
             return
-        try:
-            await self._authenticator.renew(principal)
-        except ApiError as refusal:
-            if refusal.code != "TOKEN_EXPIRED":  # its own end is told of, and has its grace
-                connection.close(FORBIDDEN)
+        if is_signed_out(principal.issued_at, signed_out_at):
+            connection.close(FORBIDDEN)
 
     def _connections_of(self, user_ids: Iterable[int]) -> list[Connection]:
         return [connection for user_id in user_ids for connection in self._engine.connections_of(user_id)]

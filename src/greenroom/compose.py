@@ -161,7 +161,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 revocations = Revocations(
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
-                ends = Ends(storage.postgres, engine, authenticator, revocations)
+                ends = Ends(storage.postgres, storage.users, engine, authenticator, revocations)
                 post_office = PostOffice(storage.outbox, system, policy)
                 presence_task = partial(run_presence, sockets, settings.presence_idle_seconds)
                 sweep = partial(sweep_files, storage.uploads, clock)

@@ -2,7 +2,9 @@
 
     connect ──▶ LISTEN ──▶ payloads, as they come ──▶ the connection is lost ──▶ a rest ──▶ connect …
 
-What is told while nobody listens is lost, so this makes faster what is found by looking as well, and replaces no look.
+What is told while nobody listens is lost, so this makes faster what is found by looking as well, and replaces no look;
+whoever has no other look is told each time that listening begins. PostgreSQL may also refuse the connection, or to
+listen: a password that was changed, a database that takes nobody now, a standby. That passes, like an outage.
 Costs nothing while nothing is told but a probe every PROBE_SECONDS, without which a line that died in silence would
 never be missed. A transaction pooler gives no connection of one's own: behind one nothing is heard.
 """
@@ -10,6 +12,7 @@ never be missed. A transaction pooler gives no connection of one's own: behind o
 from collections.abc import Callable
 from typing import Any, Final
 
+import asyncpg
 import structlog
 import trio
 
@@ -23,25 +26,29 @@ PROBE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 1.0
 
 
-async def listen(postgres: Postgres, channel: str, heard: Callable[[str], None]) -> None:
-    """Have *heard* called with each payload on *channel*, for ever. It must not raise, and takes no time.
+async def listen(
+    postgres: Postgres, channel: str, heard: Callable[[str], None], begun: Callable[[], None] = lambda: None
+) -> None:
+    """Have *heard* called with each payload on *channel*, for ever; *begun* each time that they come from now on.
 
-    Returns at once behind a transaction pooler.
+    Neither may raise, nor take time. Returns at once behind a transaction pooler.
     """
     await trio.lowlevel.checkpoint()
     is_told = False
     while not postgres.is_pooled:
         try:
-            await _listen_once(postgres, channel, heard)
-        except StorageUnavailable as error:
+            await _listen_once(postgres, channel, heard, begun)
+        except (StorageUnavailable, asyncpg.PostgresError) as error:
             if not is_told:  # others tell of an outage: this is for what only the listener cannot do
                 log.info("storage.not_listening", channel=channel, why=str(error))
             is_told = True
         await trio.sleep(RETRY_SECONDS)
 
 
-async def _listen_once(postgres: Postgres, channel: str, heard: Callable[[str], None]) -> None:
-    """Until the connection is over. Raises: StorageUnavailable."""
+async def _listen_once(
+    postgres: Postgres, channel: str, heard: Callable[[str], None], begun: Callable[[], None]
+) -> None:
+    """Until the connection is over. Raises: StorageUnavailable, and what PostgreSQL refuses."""
     is_over = trio.Event()
 
     def told(connection: Any, pid: int, channel: str, payload: str) -> None:
@@ -55,6 +62,7 @@ async def _listen_once(postgres: Postgres, channel: str, heard: Callable[[str], 
         connection.add_termination_listener(lambda _: is_over.set())
         with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
             await postgres.bridge.run(begin, connection)
+        begun()
         while not is_over.is_set():
             with trio.move_on_after(PROBE_SECONDS):
                 await is_over.wait()

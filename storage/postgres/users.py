@@ -145,6 +145,11 @@ class Users:
         """End all sessions of a user, and all tokens that were issued until now; False when there is no such user."""
         return await self._postgres.execute("sign_out_user", user_id, self._now()) > 0
 
+    async def signed_out(self, user_ids: Collection[int]) -> dict[int, float]:
+        """When these signed out everywhere last, in Unix seconds; those who never did are absent."""
+        rows = await self._postgres.fetch("users_signed_out", list(user_ids)) if user_ids else []
+        return {row["id"]: row["signed_out_at"].timestamp() for row in rows}
+
     async def names(self, user_ids: Collection[int]) -> dict[int, str]:
         """What to call these users where others see them; those who do not exist are absent."""
         rows = await self._postgres.fetch("user_names", list(user_ids)) if user_ids else []

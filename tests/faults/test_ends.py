@@ -1,10 +1,12 @@
 """What PostgreSQL tells of: sessions that end by whatever hand take their sockets with them within a second."""
 
+import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import pytest
 import trio
 from credential_crowd import Crowd
@@ -16,10 +18,12 @@ from wire import Socket, open_sockets, wait_until
 from greenroom.http.auth import Principal
 from greenroom.http.ws.ends import CHANNEL, Ends
 from greenroom.http.ws.revocation import Revocations
-from greenroom.runtime import SystemClock
+from greenroom.runtime import StorageUnavailable, SystemClock
+from greenroom.storage.postgres.users import UserChange
 
 WITHIN_SECONDS = 1.0
 SESSIONS = 5000
+KNOWN_USERS = 20_000
 
 
 async def sql(house, statement, *arguments):
@@ -29,6 +33,23 @@ async def sql(house, statement, *arguments):
         await connection.execute(statement, *arguments)
 
     await house.house.storage.postgres.transaction(run)
+
+
+async def past_the_house(address, statement, *arguments):
+    """On a connection of its own, which no pool and no proxy of the house stands before."""
+
+    async def run():
+        connection = await asyncpg.connect(**address.connect_arguments())
+        try:
+            await connection.execute(statement, *arguments)
+        finally:
+            await connection.close()
+
+    await trio.to_thread.run_sync(asyncio.run, run())
+
+
+def shown_by(house, user):
+    return [("Authorization", f"Bearer {house.token(user)}")]
 
 
 async def listens(house):
@@ -72,7 +93,7 @@ async def crowd_of_sessions(house, user_of):
     )  # which does not run
     given: Any = engine
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Ends(storage.postgres, given, authenticator, revocations).run)
+        nursery.start_soon(Ends(storage.postgres, storage.users, given, authenticator, revocations).run)
         await trio.sleep(0.5)
         yield crowd, names, revocations
         nursery.cancel_scope.cancel()
@@ -141,7 +162,8 @@ async def test_a_session_that_lasts_longer_is_no_news_and_strange_words_are_not_
     house, heard = live_house, []
     await house.people(1)
     await house.house.storage.sessions.create(1)
-    ends = Ends(house.house.storage.postgres, house.house.engine, house.house.authenticator, house.house.revocations)
+    storage, whole = house.house.storage, house.house
+    ends = Ends(storage.postgres, storage.users, whole.engine, whole.authenticator, whole.revocations)
     for payload in ("", "session", "session x", "session -1", "user *", "session " + "9" * 5000, "user \u00b2"):
         ends.heard(payload)
         assert not ends._is_told.is_set()
@@ -181,3 +203,105 @@ async def test_a_connection_that_is_lost_is_made_again(database, tmp_path):
             await sock.start()
             await sql(house, "delete from sessions")
             assert await sock.wait_closed(WITHIN_SECONDS) == 4003
+
+
+async def test_who_signed_out_while_nobody_listened_is_out_when_somebody_does(database, tmp_path):
+    async with (
+        open_proxy(database.host) as proxy,
+        open_house_under_test(replace(database, host=str(proxy.folder)), tmp_path, listens=True) as house,
+    ):
+        await house.people(1, 2)
+        await listens(house)
+        old, other = shown_by(house, 1), shown_by(house, 2)
+        async with open_sockets() as nursery:
+            sock, stays = [await Socket.open(nursery, house, headers=shown) for shown in (old, other)]
+            await sock.start()
+            await stays.start()
+            stream = await Stream.open(nursery, house, headers=old)
+            await stream.expect("ready")
+            await proxy.cut_all()
+            await past_the_house(database, "update users set signed_out_at = now() where id = 1")
+            proxy.open_again()
+            assert await sock.wait_closed(5) == 4003
+            assert await stream.wait_closed(5) == 4003
+            await stays.settle()
+            assert stays.close_code is None
+        for path in ("/api/auth/session", "/poll"):
+            assert (await house.get(path, headers=dict(old))).status == 401
+
+
+async def test_who_signed_out_when_storage_could_not_be_asked_is_looked_at_again(live_house, monkeypatch):
+    house, asked = live_house, []
+    await house.people(1)
+    await listens(house)
+    users = house.house.storage.users
+    honest = users.signed_out
+
+    async def away_at_first(user_ids):
+        asked.append(user_ids)
+        if len(asked) == 1:
+            raise StorageUnavailable("it is away")
+        return await honest(user_ids)
+
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, house, headers=shown_by(house, 1))
+        await sock.start()
+        monkeypatch.setattr(users, "signed_out", away_at_first)
+        await sql(house, "update users set signed_out_at = now() where id = 1")
+        assert await sock.wait_closed(5) == 4003
+    assert asked == [[1], [1]]
+
+
+async def test_a_database_that_takes_nobody_for_a_while_ends_nothing_but_listening(postgres_server, database, tmp_path):
+    """What PostgreSQL refuses is no outage: the process ended with it."""
+    async with open_house_under_test(database, tmp_path, listens=True) as house:
+        await house.people(1)
+        await listens(house)
+        name = database.database
+        await past_the_house(postgres_server, f"alter database {name} allow_connections false")
+        listeners = "from pg_stat_activity where datname = $1 and query like 'LISTEN%'"
+        await past_the_house(postgres_server, f"select pg_terminate_backend(pid) {listeners}", name)
+        await trio.sleep(1.5)  # it tries once a second
+        assert (await house.get("/api/auth/session", 1)).status == 200
+        await past_the_house(postgres_server, f"alter database {name} allow_connections true")
+        await listens(house)
+        async with open_sockets() as nursery:
+            sock = await Socket.open(nursery, house, headers=shown_by(house, 1))
+            await sock.start()
+            await sql(house, "update users set signed_out_at = now()")
+            assert await sock.wait_closed(5) == 4003
+
+
+async def test_thousands_who_sign_out_at_once_hold_nobody_up(live_house, monkeypatch):
+    """All who are known were looked at for each of them: 5,000 of 100,000 took 37 s in one pass of the loop."""
+    house, passes = live_house, []
+    await sql(
+        house,
+        "insert into users (id, name, created_at, updated_at) select id, 'x', now(), now() "
+        "from generate_series(1, $1::int) as id",
+        KNOWN_USERS,
+    )
+    await house.house.storage.users.change(1, UserChange(name="user-1"))
+    await listens(house)
+    authenticator = house.house.authenticator
+    async with open_sockets() as nursery:
+        socks = [await Socket.open(nursery, house, headers=shown_by(house, user)) for user in (1, 2)]
+        for sock in socks:
+            await sock.start()
+        known = next(iter(authenticator._known.values()))
+        for user in range(3, KNOWN_USERS):
+            authenticator._remember(user, replace(known, user_id=user))
+        honest = authenticator.forget_users
+
+        def forget(user_ids):
+            passes.append(len(user_ids))
+            honest(user_ids)
+
+        monkeypatch.setattr(authenticator, "forget_users", forget)
+        await sql(house, "update users set signed_out_at = now() where id <> 2")
+        assert await socks[0].wait_closed(5) == 4003
+        await socks[1].settle()
+        assert socks[1].close_code is None
+    await wait_until(lambda: sum(passes) < KNOWN_USERS - 1 and "all of them")
+    assert len(passes) < 100
+    assert set(authenticator._known) == {2}

@@ -101,3 +101,7 @@ select id from users where id = any($1::bigint[]);
 -- moment never goes back. No row when there is no such user.
 with ended as (delete from sessions where user_id = $1)
 update users set signed_out_at = greatest(signed_out_at, $2) where id = $1 returning id;
+
+-- name: users_signed_out
+-- When these users signed out everywhere last; no row of one who never did.
+select id, signed_out_at from users where id = any($1::bigint[]) and signed_out_at is not null;
