@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.actors.room.commands import Enter, RoomView
+from greenroom.http.auth import CREDENTIAL_CHARACTERS_MAX
+from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
 from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID
@@ -59,7 +61,8 @@ def warn_of_end(session: "V1Session") -> None:
 def refresh(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
     """Another token of the same user. A wrong one changes nothing: the one before stays good until its end."""
     session.begin()
-    session.in_turn(_refresh, session, command_id, data_of(frame)["token"])
+    token: str = data_of(frame)["token"]
+    session.in_turn(_refresh, session, command_id, token[: CREDENTIAL_CHARACTERS_MAX + 1])  # too long stays too long
 
 
 async def _refresh(session: "V1Session", command_id: str | None, token: str) -> None:
@@ -81,8 +84,8 @@ async def _refresh(session: "V1Session", command_id: str | None, token: str) -> 
         session.error(command_id, TOKEN_INVALID, "the token is not one of the user who opened the connection")
         return
     await session.go_on_as(principal, changes)
-    at = None if principal.expires_at is None else math.floor(principal.expires_at * 1000)
-    session.ack(command_id, {"expires": at}, None)
+    ends_ms = math.inf if principal.expires_at is None else principal.expires_at * 1000
+    session.ack(command_id, {"expires": math.floor(ends_ms) if ends_ms <= INTEGER_MAX else None}, None)
 
 
 # -- sync -------------------------------------------------------------------------------------------------------------

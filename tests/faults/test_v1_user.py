@@ -52,6 +52,17 @@ async def test_a_token_that_ends_is_told_of_and_another_one_keeps_the_connection
         assert (await sock.ask("presence", status="busy"))["type"] == "ack"
 
 
+@pytest.mark.parametrize("end", [2**53 - 1, 1e18, 1e300, 1.7e308])
+async def test_a_token_that_ends_when_no_number_says_it_is_taken_like_one_without_an_end(live_house, end):
+    """Its milliseconds are no integer of JSON, or infinite: then nothing was answered."""
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1)
+        reply = await sock.ask("refresh", token=live_house.token(1, exp=end))
+        assert reply["data"] == {"expires": None}
+        assert live_house.house.engine.statistics().faults == 0
+
+
 async def test_after_its_end_a_token_has_its_grace_and_then_the_connection_is_closed(live_house, monkeypatch):
     monkeypatch.setattr("greenroom.http.ws.v1.V1Session.grace_seconds", 3.0)
     await live_house.people(1)
