@@ -166,26 +166,25 @@ def mark_conversation_read(session: "CompatSession", fields: Json) -> None:
 
 
 def mark_read(session: "CompatSession", fields: Json) -> None:
-    """These messages, and what was said before them."""
+    """These messages, and what was said before them. In turn: hundreds at once would have all of storage."""
     ids = [fields["messageId"]] if "messageId" in fields else fields.get("messageIds")
-    if ids is not None:
-        session.services.engine.spawn(_mark_all_read, session, ids)
+    if ids:
+        session.in_turn(_mark_all_read, session, ids)
 
 
 async def _mark_all_read(session: "CompatSession", message_ids: list[int]) -> None:
     """Move the marker of each conversation to the newest of these messages that the user may see."""
     assert session.user_id is not None
+    try:
+        places = await session.services.conversations.places_of(message_ids, session.user_id)
+    except StorageUnavailable as error:
+        session.failed(None, error)
+        return
     newest: dict[int, int] = {}
-    for message_id in message_ids:
-        try:
-            message = await session.services.conversations.message(message_id, session.user_id)
-        except StorageUnavailable as error:
-            session.failed(None, error)
-            return
-        if message is None:
-            session.error(MESSAGE_NOT_FOUND, "there is no such message")
-            continue
-        newest[message.conversation_id] = max(message.seq, newest.get(message.conversation_id, 0))
+    for room_id, seq in places.values():
+        newest[room_id] = max(seq, newest.get(room_id, 0))
+    for _ in set(message_ids) - places.keys():
+        session.error(MESSAGE_NOT_FOUND, "there is no such message")
 
     def marked(value: object, error: BaseException | None) -> None:
         if not isinstance(value, Moved):

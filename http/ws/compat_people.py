@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from greenroom.actors.notifier.commands import Block
+from greenroom.http.auth import CREDENTIAL_CHARACTERS_MAX
 from greenroom.http.errors import ApiError
 from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID, USER_NOT_FOUND, ErrorCode
 from greenroom.http.ws.compat_messages import request_id_of
@@ -109,7 +110,7 @@ def auth(session: "CompatSession", fields: Json) -> None:
     if token is None:
         _not_authenticated(session, TOKEN_INVALID, "auth needs a token")
     else:
-        session.in_turn(_auth, session, token)
+        session.in_turn(_auth, session, token[: CREDENTIAL_CHARACTERS_MAX + 1])  # what is too long stays too long
 
 
 async def _auth(session: "CompatSession", token: str) -> None:

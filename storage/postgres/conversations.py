@@ -256,6 +256,11 @@ class Conversations:
         row = await self._postgres.fetch_row("select_message", message_id, reader_id)
         return None if row is None else _message(row)
 
+    async def places_of(self, message_ids: Sequence[int], reader_id: int) -> dict[int, tuple[int, int]]:
+        """(Conversation, seq) of those of these messages that the reader may see, by id."""
+        rows = await self._postgres.fetch("select_places_of_messages", message_ids, reader_id)
+        return {row["id"]: (row["conversation_id"], row["seq"]) for row in rows}
+
     async def conversation_of(self, conversation_id: int, reader_id: int) -> Any | None:
         """One conversation as a member sees it (row of `select_conversation_of`), or None."""
         return await self._postgres.fetch_row("select_conversation_of", conversation_id, reader_id)

@@ -182,6 +182,15 @@ where m.id = $1
         select 1 from participants p where p.conversation_id = m.conversation_id and p.user_id = $2 and p.is_active
     );
 
+-- name: select_places_of_messages
+-- Where these messages stand, of those that select_message would show.
+select m.id, m.conversation_id, m.seq from messages m
+where m.id = any($1::bigint[])
+    and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
+    and exists (
+        select 1 from participants p where p.conversation_id = m.conversation_id and p.user_id = $2 and p.is_active
+    );
+
 -- name: select_conversation_of
 -- One conversation as one of its active members is shown it.
 select id, is_group, is_open, title, created_by_id, epoch, top_seq, read_seq,
