@@ -43,6 +43,7 @@ from greenroom.client import (
 from greenroom.client.client import EVENTS_MAX
 from greenroom.client.connection import _End
 from greenroom.client.frames import entries as entries_of
+from greenroom.client.frames import frames_of
 from greenroom.client.outbox import LINES_MAX
 from greenroom.client.requests import ask
 from greenroom.http.ws import codes
@@ -348,6 +349,50 @@ async def test_an_error_that_may_pass_is_waited_out_and_one_for_good_is_told():
         await line.error(again, 1005, recoverable=False)
         assert await told(client, Undelivered) == Undelivered(ROOM, client_id, "too fast", 1005, "error 1005")
         assert (await line.heard("send"))["data"]["body"] == "next"
+
+
+UNREADABLE = [
+    {"type": "ack", "data": {}},
+    {"type": "ack", "data": {"seq": "1"}},
+    {"type": "error", "data": {"error": "X", "recoverable": False}},
+    {"type": "error", "data": {"code": {}, "error": "X", "recoverable": True}},
+    {"type": "error", "data": {"code": 4291, "error": "X", "recoverable": True, "retryAfter": {}}},
+    {"type": "error", "data": {"code": 4291, "error": "X", "recoverable": True, "retryAfter": 10**400}},
+]
+
+
+@pytest.mark.parametrize("answer", UNREADABLE, ids=[f"{one['type']} {number}" for number, one in enumerate(UNREADABLE)])
+async def test_of_an_answer_that_cannot_be_read_the_line_is_said_again(answer: dict[str, Any]):
+    """It was forgotten, or its room held for ever; a number beyond all floats ended the client."""
+    async with scripted_server() as server, open_client(f"{server.url}/elsewhere", "t") as client:
+        first = await server.line()
+        await first.ready()
+        client_id = client.send(ROOM, "hello")
+        await first.say({**answer, "id": (await first.heard("send"))["id"]})
+        assert "no greenroom" in (await told(client, Disconnected)).why
+        second = await server.line()
+        await second.ready()
+        again = await second.heard("send")
+        assert again["data"]["clientId"] == client_id
+        await second.ack(again, messageId=1, seq=1, ts=1)
+        assert await told(client, Confirmed) == Confirmed(ROOM, client_id, 1)
+
+
+@pytest.mark.parametrize("answer", [{"code": {}, "error": "X"}, {"code": None, "error": "X"}, {"error": "X"}], ids=str)
+async def test_an_error_without_a_number_costs_a_try_and_not_the_client(answer: dict[str, Any]):
+    async with (
+        scripted_server() as server,
+        open_client(f"{server.url}/elsewhere", "t") as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(client.watch, [8])
+        first = await server.line()
+        await first.ready()
+        await first.say({"type": "error", "id": (await first.heard("watch"))["id"], "data": answer})
+        assert "no greenroom" in (await told(client, Disconnected)).why
+        second = await server.line()
+        await second.ready()
+        await second.ack(await second.heard("watch"), watching=[8], refused=[])
 
 
 async def test_a_line_that_an_earlier_client_was_given_is_said_again_under_its_id():
@@ -1109,7 +1154,17 @@ async def test_something_else_that_answers_costs_a_try_and_not_the_client(answer
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
-@pytest.mark.parametrize("said", ['{"type":"hello"}', '{"type":"reconnect","data":3}', '{"type":"ack","id":["c1"]}'])
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"type":"hello"}',
+        f'{{"type":"hello","data":{{"hb":{"9" * 400},"hbGrace":1}}}}',
+        '{"type":"hello","data":{"hb":1,"hbGrace":1,"limits":{"frame":"x"}}}',
+        '{"type":"reconnect","data":3}',
+        f'{{"type":"reconnect","data":{{"after":{"9" * 400}}}}}',
+        '{"type":"ack","id":["c1"]}',
+    ],
+)
 @pytest.mark.parametrize("subprotocol", [None, "greenroom.v1"])
 async def test_a_socket_that_is_no_greenroom_costs_a_try_and_not_the_client(said: str, subprotocol: str | None):
     async def serve(request: WebSocketRequest) -> None:
@@ -1161,6 +1216,12 @@ async def test_an_error_that_is_cut_in_the_middle_of_its_words_is_one_still():
             with pytest.raises(Refused, match="answers 503"):
                 await client.http("GET", "/api/conversations")
         nursery.cancel_scope.cancel(reason="the test is over")
+
+
+def test_a_frame_with_a_number_that_json_has_not_is_nothing_of_ours():
+    """Of a wait without an end, or of a room that is no number, everything would hang, or end."""
+    for number in ("NaN", "Infinity", "-Infinity", "1e400"):
+        assert frames_of(f'{{"type":"slow_down","data":{{"class":"cmds","retryAfter":{number}}}}}') == []
 
 
 async def test_it_is_told_when_a_room_is_caught_up_on_each_connection_behind_what_was_there():

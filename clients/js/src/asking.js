@@ -3,6 +3,7 @@
 // While the server asks to slow down they wait here. A connection that is lost takes all of them with it.
 
 import { Refused, ServerAway } from "./errors.js";
+import { timerMs } from "./pace.js";
 
 export class Asking {
   // nextId(): of a command; none of them comes twice. write(command): whether there was a connection to write to
@@ -64,7 +65,7 @@ export class Asking {
   // What waits has been said before: nothing overtakes it, also when its time has come and its timer has not.
   _mustWait() {
     const seconds = this._pace.waitSeconds("cmds", performance.now() / 1000);
-    if (seconds > 0) this._timer ??= setTimeout(() => this._goOn(), seconds * 1000 + 1);
+    if (seconds > 0) this._timer ??= setTimeout(() => this._goOn(), timerMs(seconds + 0.001));
     return this._timer !== undefined;
   }
 

@@ -10,6 +10,7 @@
 import { moveSeconds, retrySeconds } from "./backoff.js";
 import { isShowable } from "./door.js";
 import { ClientRefused } from "./errors.js";
+import { timerMs } from "./pace.js";
 
 export const SUBPROTOCOL = "greenroom.v1";
 export const CONNECT_SECONDS_MAX = 10;
@@ -178,11 +179,10 @@ export class Connection {
 
   // The server gave everybody a moment of their own, and some time after it.
   _moveAfter({ after, deadline }) {
-    const seconds = moveSeconds(after, deadline, Math.random());
-    if (!Number.isFinite(seconds)) throw new TypeError("no time to go at");
+    const ms = timerMs(moveSeconds(after, deadline, Math.random()));
     clearTimeout(this._timer);
     const move = () => this._lost(MOVED, "the server asks to connect again", 0);
-    this._timer = setTimeout(move, seconds * 1000);
+    this._timer = setTimeout(move, ms);
   }
 
   _probe() {

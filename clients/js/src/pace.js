@@ -4,14 +4,22 @@
 // user, so they outlast a connection.
 
 const CLASSES = ["send", "cmds", "typing"];
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+// As setTimeout takes them: what is longer it would not wait for at all. Throws TypeError for what is no time.
+export function timerMs(seconds) {
+  if (!Number.isFinite(seconds)) throw new TypeError("no time to wait");
+  return Math.min(Math.ceil(seconds * 1000), TIMER_MS_MAX);
+}
 
 export class Pace {
   constructor() {
     this._until = new Map(); // class: seconds, of the caller's clock
   }
 
-  // The server has said `slow_down`. A shorter wait does not end a longer one.
+  // The server has said `slow_down`. A shorter wait does not end a longer one. Throws TypeError for what is no time.
   slowDown(kind, seconds, now) {
+    if (!Number.isFinite(seconds)) throw new TypeError("no time to wait");
     if (CLASSES.includes(kind)) this._until.set(kind, Math.max(this._until.get(kind) ?? 0, now + seconds));
   }
 

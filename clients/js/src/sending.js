@@ -3,6 +3,7 @@
 // What is decided stands in outbox.js. While the server asks to slow down, lines wait there.
 
 import { Outbox } from "./outbox.js";
+import { timerMs } from "./pace.js";
 
 const AGAIN_SECONDS = 1;
 const FRAME_BYTES_MAX = 131072;
@@ -51,10 +52,12 @@ export class Sending {
     for (const { reject } of this._whenSent.splice(0)) reject(fault);
   }
 
-  // An `ack` or an `error` has come: whether it is about one of these.
+  // An `ack` or an `error` has come: whether it is about one of these. Throws TypeError for one that cannot be read, and
+  // changes nothing then: the line is said again.
   answered(id, data, isError) {
     const line = this.outbox.sent(id);
     if (line === undefined) return false;
+    if (!Number.isInteger(isError ? data.code : data.seq)) throw new TypeError("it has no number");
     if (!isError) this.confirmed(line, data.seq);
     else if (data.recoverable) this._hold(line, data.retryAfter, data.message || data.error);
     else this._undelivered(line, data.code, data.message || data.error);
@@ -87,7 +90,7 @@ export class Sending {
       this._paceTimer ??= setTimeout(() => {
         this._paceTimer = undefined;
         this._next();
-      }, seconds * 1000 + 1);
+      }, timerMs(seconds + 0.001));
       return;
     }
     for (const [id, line] of this.outbox.start()) {
@@ -112,13 +115,14 @@ export class Sending {
 
   _hold(line, seconds = AGAIN_SECONDS, why) {
     const retrySeconds = Math.max(AGAIN_SECONDS, seconds);
+    const ms = timerMs(retrySeconds);
     this.outbox.hold(line);
     this._tell({ type: "delayed", roomId: line.roomId, clientId: line.clientId, retrySeconds, why });
     const timer = setTimeout(() => {
       this._timers.delete(timer);
       this.outbox.release(line.roomId);
       this._next();
-    }, retrySeconds * 1000);
+    }, ms);
     this._timers.add(timer);
   }
 }

@@ -268,6 +268,45 @@ test("an error that may pass is waited out, one for good is told, and the next l
   assert.equal((await line.heard("send")).data.body, "next");
 });
 
+const UNREADABLE = [
+  ["ack", {}],
+  ["ack", { seq: "1" }],
+  ["error", { error: "X", recoverable: false }],
+  ["error", { code: {}, error: "X", recoverable: true }],
+  ["error", { code: 4291, error: "X", recoverable: true, retryAfter: {} }],
+];
+for (const [type, data] of UNREADABLE) {
+  const name = `${type} ${JSON.stringify(data)}`;
+  test(`of an answer that cannot be read the line is said again: ${name}`, async (context) => {
+    const { server, client, next } = await opened(context);
+    const first = await server.ready([ROOM, 0]);
+    await next("connected");
+    const clientId = client.send(ROOM, "hello");
+    first.say({ type, id: (await first.heard("send")).id, data });
+    assert.match((await next("disconnected")).why, /no greenroom/);
+    const second = await server.ready([ROOM, 0]);
+    const again = await second.heard("send");
+    assert.equal(again.data.clientId, clientId);
+    second.ack(again, { messageId: 1, seq: 1 });
+    assert.deepEqual(await next("confirmed"), { type: "confirmed", roomId: ROOM, clientId, seq: 1 });
+  });
+}
+
+test("a wait that is longer than a timer takes is long, and not none", async (context) => {
+  const { server, client, next, of } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.send(ROOM, "later");
+  line.error(await line.heard("send"), 4291, { recoverable: true, retryAfter: 3_000_000 });
+  await next("delayed");
+  line.say({ type: "reconnect", data: { after: 3e9 } }, { type: "slow_down", data: { class: "cmds", retryAfter: 3_000_000 } });
+  line.say({ type: "of_tomorrow" });
+  await next("other");
+  client.request("ping").catch(() => {}); // waits too
+  await soon(100);
+  assert.deepEqual([of("disconnected").length, line.frames.isEmpty], [0, true]);
+});
+
 test("a line that no frame can carry is told, and never sent", async (context) => {
   const { server, client, next } = await opened(context, { hello: { ...HELLO, limits: { frame: 400 } } });
   const line = await server.ready([ROOM, 0]);

@@ -48,6 +48,7 @@ from greenroom.client.frames import (
     entered_of,
     entries,
     entry,
+    error_of,
     event_of,
     other,
     rooms_of,
@@ -269,10 +270,10 @@ class Client:
 
     def _hello(self, data: dict[str, Any]) -> None:
         self._connection.silence_seconds = (data["hb"] + data["hbGrace"]) / 1000
-        self._sending.frame_bytes_max = data.get("limits", {}).get("frame", self._sending.frame_bytes_max)
+        self._sending.heed(data.get("limits", {}))
         logs = {room.id: room.log for room in self._rooms.values()}
-        start = start_of(self._device, logs, self._user_stream.log.cursor)
-        self._connection.write(text_of({"type": "start", "id": "start", "data": start}))
+        start = {"type": "start", "id": "start", "data": start_of(self._device, logs, self._user_stream.log.cursor)}
+        self._connection.write(text_of(start))
 
     # -- what the server says -----------------------------------------------------------------------------------
 
@@ -444,5 +445,4 @@ class Client:
 
     async def _answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> None:
         if not await self._sending.answered(command_id, data, is_error=is_error):
-            error = Refused(data["code"], data.get("message") or data["error"]) if is_error else None
-            await self._asking.answered(command_id, data, error)
+            await self._asking.answered(command_id, data, Refused(*error_of(data)) if is_error else None)

@@ -284,7 +284,7 @@ class Connection:
                 nursery.start_soon(self._move_after, seconds)
             else:
                 await self._on_frame(frame)
-        except (LookupError, TypeError, ValueError, AttributeError) as fault:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as fault:
             what = f"its {frame.get('type')!r:.40} cannot be read ({fault!r:.80})"
             self._over(_End(_ABNORMAL, f"what answers at {self._url} is no greenroom: {what}"))
 

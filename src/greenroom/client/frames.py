@@ -1,6 +1,7 @@
 """Frames of greenroom.v1 as events, and commands as text. Pure."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,10 +24,29 @@ def text_of(command: Frame) -> str:
 def frames_of(text: str | bytes) -> list[Frame]:
     """What has come, one frame or an array of them; what is none is nothing of ours, and passed over."""
     try:
-        heard = json.loads(text)
+        heard = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         return []
     return [frame for frame in (heard if isinstance(heard, list) else [heard]) if isinstance(frame, dict)]
+
+
+def _finite(digits: str) -> float:
+    """RFC 8259 has no NaN and no Infinity, and what is beyond a float is none. Raises: ValueError."""
+    if math.isfinite(number := float(digits)):
+        return number
+    raise ValueError(f"{digits:.40} is no number of JSON")
+
+
+def whole(value: Any) -> int:
+    """What must be a whole number. Raises: TypeError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{value!r:.40} is no whole number")
+
+
+def error_of(data: Frame) -> tuple[int, str]:
+    """(Number, why) of an error. Raises: LookupError, TypeError."""
+    return whole(data["code"]), str(data.get("message") or data["error"])
 
 
 def start_of(device: str, logs: dict[int, RoomLog], user: Frame | None = None) -> Frame:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import trio
 
 from greenroom.client.events import Confirmed, Delayed, Event, Said, Undelivered
-from greenroom.client.frames import text_of
+from greenroom.client.frames import error_of, text_of, whole
 from greenroom.client.outbox import Line, Outbox
 from greenroom.client.pace import Pace
 
@@ -38,6 +38,10 @@ class Sending:
         self._is_ready = False  # the server has let us in
         self._is_waiting = False  # because it asks to slow down
         self._emptied = trio.Event()
+
+    def heed(self, limits: dict[str, Any]) -> None:
+        """As the server tells them in its `hello`."""
+        self.frame_bytes_max = whole(limits.get("frame", self.frame_bytes_max))
 
     def say(self, line: Line) -> None:
         """Keep a line until it is settled. Raises: OutboxFull, Refused."""
@@ -68,16 +72,18 @@ class Sending:
         if line is None:
             return False
         if not is_error:
-            self.finish(line)
-            await self._tell(Confirmed(line.room_id, line.client_id, data["seq"]))
-        elif data.get("recoverable"):
-            self.outbox.hold(line)
+            confirmed = Confirmed(line.room_id, line.client_id, whole(data["seq"]))
+            self.finish(line)  # not before its answer is read: of what cannot be read the line is said again
+            await self._tell(confirmed)
+            return True
+        code, why = error_of(data)
+        if data.get("recoverable"):
             seconds = max(_AGAIN_SECONDS, float(data.get("retryAfter", 0)))
+            self.outbox.hold(line)
             self._nursery.start_soon(self._release_later, line.room_id, seconds)
-            why = data.get("message") or data["error"]
             await self._tell(Delayed(line.room_id, line.client_id, seconds, why))
         else:
-            await self._undelivered(line, data["code"], data.get("message") or data["error"])
+            await self._undelivered(line, code, why)
         return True
 
     def copied(self, said: Said) -> Line | None:
