@@ -191,6 +191,10 @@ class CompatSession(SocketSession):
         self.ask_to_join(room_id, Enter(user_id), entered)
 
     def _is_full_for(self, room_id: int) -> bool:
+        """Rooms that the user was removed from make room."""
+        if len(self._typing_in) >= CHANNELS_MAX:
+            is_in = self.services.hub.is_listening_to_typing
+            self._typing_in = {joined for joined in self._typing_in if is_in(self.connection, joined)}
         return len(self._typing_in) >= CHANNELS_MAX and room_id not in self._typing_in
 
     def _leave_conversation(self, fields: dict[str, Any]) -> None:

@@ -122,6 +122,11 @@ class Hub(Audience):
         """A compat socket looks at a room: it hears typing there, besides all that it hears anyway."""
         self._channel(room_id, top_seq).compat_typing[connection] = user_id
 
+    def is_listening_to_typing(self, connection: Connection, room_id: int) -> bool:
+        """Whether a compat socket looks at a room now."""
+        channel = self.channels.get(room_id)
+        return channel is not None and connection in channel.compat_typing
+
     def stop_listening_to_typing(self, connection: Connection, room_id: int) -> None:
         """A compat socket looks elsewhere, and whom it believes to type there it would believe so for ever."""
         channel = self.channels.get(room_id)

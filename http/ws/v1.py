@@ -272,7 +272,11 @@ class V1Session(SocketSession):
         self.ask_to_join(room_id, self.enter(room_id), entered)
 
     def _is_full_for(self, room_id: int) -> bool:
+        """Rooms that the user was removed from make room."""
         assert self.rooms is not None
+        if len(self.rooms) >= ROOMS_MAX:
+            is_in = self.services.hub.is_attached
+            self.rooms = tuple(joined for joined in self.rooms if joined == room_id or is_in(self.connection, joined))
         return len(self.rooms) >= ROOMS_MAX and room_id not in self.rooms
 
     def enter(self, room_id: int) -> Enter:
