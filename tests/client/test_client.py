@@ -1218,6 +1218,25 @@ async def test_an_error_that_is_cut_in_the_middle_of_its_words_is_one_still():
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
+DEEP = b"[" * 200_000  # in which the decoder of Python loses itself
+
+
+@pytest.mark.parametrize("body", [DEEP, b'{"data":' + DEEP, b'{"data":[1]}', b'{"data":"text"}', b"[]", b"null", b""])
+@pytest.mark.parametrize("status", [200, 409])
+async def test_an_http_answer_that_is_none_of_greenroom_is_told_as_one(body: bytes, status: int):
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(b"HTTP/1.1 %d Odd\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+
+    async with trio.open_nursery() as nursery:
+        serving = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        url = f"http://127.0.0.1:{serving[0].socket.getsockname()[1]}"
+        with pytest.raises(ServerAway if status == 200 else Refused, match=r"no greenroom|answers 409"):
+            await trio.to_thread.run_sync(ask, url, "t", "GET", "/api/conversations", None)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
 def test_a_frame_with_a_number_that_json_has_not_is_nothing_of_ours():
     """Of a wait without an end, or of a room that is no number, everything would hang, or end."""
     for number in ("NaN", "Infinity", "-Infinity", "1e400"):

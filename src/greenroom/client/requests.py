@@ -29,13 +29,15 @@ def ask(url: str, token: str, method: str, path: str, body: dict[str, Any] | Non
     request = urllib.request.Request(url + path, content, headers, method=method)
     try:
         with _DIRECT.open(request, timeout=SECONDS_MAX) as response:
-            data: dict[str, Any] | None = json.load(response)["data"]
+            data = json.load(response)["data"]
+            if not isinstance(data, dict | None):
+                raise TypeError("data is an object")
             return data or {}
     except urllib.error.HTTPError as error:
         raise Refused(error.code, why_rejected(error.code, _body_of(error))) from None
     except OSError as error:
         raise ServerAway(f"{url} does not answer: {getattr(error, 'reason', error)}") from None
-    except (ValueError, KeyError, TypeError, HTTPException):
+    except (ValueError, KeyError, TypeError, HTTPException, RecursionError):
         raise ServerAway(f"what answers at {url} is no greenroom") from None
 
 
@@ -51,5 +53,5 @@ def why_rejected(status: int, body: bytes | None) -> str:
     """The sentence of an answer that is an error."""
     try:
         return str(json.loads(body or b"")["error"]["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"the server answers {status}"
