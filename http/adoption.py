@@ -20,6 +20,7 @@ head of a stream: it goes out with the first frames, and nobody has it from a se
 After ADOPTED Hypercorn's side is deaf and dumb: its close frame goes nowhere and its close closes nothing.
 """
 
+import select
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -123,6 +124,12 @@ def offered_extensions(websocket: Websocket) -> str:
     return _hand_of(websocket).offers
 
 
+def is_gone(shown: Websocket | Request) -> bool:
+    """Whether the peer of a request that was held has gone; False where that cannot be known."""
+    hand = (shown.scope or {}).get("state", {}).get(HAND_KEY)
+    return isinstance(hand, Hand) and hand.is_gone()
+
+
 def _hand_in(scope: Any) -> "Hand":
     hand = (scope or {}).get("state", {}).get(HAND_KEY)
     if not isinstance(hand, Hand):
@@ -222,6 +229,14 @@ class Hand:
         self._early = early
         self.stage = Stage.HELD
         self.progressed_at = trio.current_time()
+
+    def is_gone(self) -> bool:
+        """Whether the peer has closed or reset the connection, with nothing read; False where that cannot be known."""
+        if self.stage is not Stage.HELD or not hasattr(select, "POLLRDHUP"):
+            return False
+        ends = select.poll()
+        ends.register(self._sock.fileno(), select.POLLRDHUP)  # of an error and a reset it tells anyway: poll(2)
+        return bool(ends.poll(0))
 
     def arm(self) -> None:
         """Allow the 101. Raises NotAdoptable unless an upgrade is waiting for its answer."""

@@ -10,12 +10,14 @@ WAIT_SECONDS_MAX at most, and is then let in whatever the rate: for it the caps 
 wait, as each holds its handshake; beyond that the line costs more than those in it, and they come in at once. When the
 process stops nobody is left in line: what was taken from the listener is upgraded, and moved like every other socket.
 Who is in line is counted by user: nobody has more there than they may have sockets, or one would be the line of all.
+Who has gone meanwhile leaves it within LOOK_SECONDS: whoever loads their page again and again is not refused for it.
 
 `Bucket` is the arithmetic, a generic cell rate algorithm (ITU-T I.371); time is its argument.
 """
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +27,7 @@ from greenroom.http.errors import ApiError
 
 WAIT_SECONDS_MAX: Final = 20.0
 WAITING_MAX: Final = 4096
+LOOK_SECONDS: Final = 1.0
 RETRY_SECONDS_MAX: Final = 30
 BURST_SECONDS: Final = 1.0
 
@@ -112,8 +115,13 @@ class Door:
         if self._bucket is not None and place is not None:
             self._bucket.give_back(place, trio.current_time())
 
-    async def enter(self, *, is_v1: bool, user_id: int | None = None) -> bool:
-        """Take a place and wait for it; v1 has its own. True when it waited: what was true before may not be now."""
+    async def enter(
+        self, *, is_v1: bool, user_id: int | None = None, is_gone: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Take a place and wait for it; v1 has its own. True when it waited: what was true before may not be now.
+
+        is_gone: whether nobody waits any more. Raises: ApiError 503 then, which nobody hears.
+        """
         bucket, now = self._bucket, trio.current_time()
         self._let_in += 1
         if is_v1:  # it has its place
@@ -127,13 +135,26 @@ class Door:
         self._waiting += 1
         self._waited += 1
         self._count_in_line(user_id, 1)
+        place = None if bucket is None else bucket.paid_at
         try:
             with trio.move_on_after(wait_seconds):
-                await self._is_closing.wait()
+                await self._wait_here(is_gone)
+        except ApiError:
+            self._let_in -= 1
+            if wait_seconds < WAIT_SECONDS_MAX:  # else it took none
+                self.turn_away(place)
+            raise
         finally:
             self._waiting -= 1
             self._count_in_line(user_id, -1)
         return True
+
+    async def _wait_here(self, is_gone: Callable[[], bool]) -> None:
+        while not self._is_closing.is_set():
+            with trio.move_on_after(LOOK_SECONDS):
+                await self._is_closing.wait()
+            if is_gone():
+                raise ApiError("SERVICE_UNAVAILABLE", "whoever asked has gone")
 
     def _count_in_line(self, user_id: int | None, more: int) -> None:
         if user_id is not None:

@@ -16,7 +16,7 @@ it by itself, however old it is. The existing client gets its 401 in the form it
 (existing-system.md section 2.1): fallback addresses to poll. Everybody else gets the usual envelope.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -141,6 +141,7 @@ async def admit(
     caps: SocketCaps,
     door: Door,
     request_id: str = "",
+    is_gone: Callable[[], bool] = lambda: False,
 ) -> Admitted | UpgradeRefused:
     """Decide. Counts no sockets: between this and the adoption a few more may slip in, never many. Never raises."""
     try:
@@ -157,7 +158,8 @@ async def admit(
         finally:
             if not is_in:
                 door.turn_away(place)
-        if await door.enter(is_v1=request.is_v1, user_id=None if principal is None else principal.user_id):
+        user_id = None if principal is None else principal.user_id
+        if await door.enter(is_v1=request.is_v1, user_id=user_id, is_gone=is_gone):
             assert principal is not None, "only the existing client waits, and it is never let in without one"
             principal = await authenticator.renew(principal)
             check_room(request.address, counts, caps)

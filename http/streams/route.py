@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from greenroom.http.adoption import NotAdoptable, take_over
+from greenroom.http.adoption import NotAdoptable, is_gone, take_over
 from greenroom.http.answer_headers import answer_headers
 from greenroom.http.app import request_id
 from greenroom.http.door import Door
@@ -69,7 +69,7 @@ def stream_operations(sockets: SocketServices, caps: SocketCaps, door: Door) -> 
         _check(call, sockets, caps)
         # A browser's EventSource does not come back after a refusal. Polls do not queue: each would, several a second.
         check_user(call.principal, sockets.engine, caps, door)
-        if await door.enter(is_v1=False, user_id=call.user_id):
+        if await door.enter(is_v1=False, user_id=call.user_id, is_gone=partial(is_gone, call.request)):
             await call.look_again()
         return await _hand_over(call, sockets, caps, begins_at, EventStream)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from quart import Quart, Response, Websocket, websocket
 
-from greenroom.http.adoption import adopt, offered_extensions
+from greenroom.http.adoption import adopt, is_gone, offered_extensions
 from greenroom.http.app import refuse_upgrade, request_id
 from greenroom.http.auth import Principal
 from greenroom.http.door import Door
@@ -63,6 +63,7 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
             caps=admission.caps,
             door=admission.door,
             request_id=request_id(),
+            is_gone=partial(is_gone, shown),
         )
         if isinstance(decision, UpgradeRefused):
             return refuse_upgrade(decision)

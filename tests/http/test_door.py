@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import trio
+import trio.testing
 
 from greenroom.http import door as module
 from greenroom.http.door import RETRY_SECONDS_MAX, WAIT_SECONDS_MAX, Bucket, Door
@@ -134,6 +135,32 @@ async def test_a_place_that_the_time_has_paid_for_is_not_given_back(autojump_clo
     door.check(is_v1=True)
     with pytest.raises(ApiError):
         door.check(is_v1=True)
+
+
+async def test_whoever_has_gone_leaves_the_line_and_gives_their_place_back(autojump_clock):
+    door, gone = Door(10, trio.Event()), set()
+    refused = []
+
+    async def come(number):
+        try:
+            await door.enter(is_v1=False, user_id=number % 2, is_gone=lambda: number in gone)
+        except ApiError as refusal:
+            refused.append((number, refusal.status))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(60):
+            nursery.start_soon(come, number)
+        await trio.testing.wait_all_tasks_blocked()
+        gone.update(range(60))
+        waiting = door.statistics().waiting
+        assert waiting == 50
+        await trio.sleep(module.LOOK_SECONDS + 0.01)
+        assert (door.statistics().waiting, door.in_line_of(0), door.in_line_of(1)) == (0, 0, 0)
+        assert len(refused) + door.statistics().let_in == 60
+        assert len(refused) >= 40, "but for those whose turn came before anybody looked"
+        began = trio.current_time()
+        await door.enter(is_v1=False)
+        assert trio.current_time() == began, "there is room at once"
 
 
 async def test_one_who_gives_up_waiting_leaves_the_line(autojump_clock):
