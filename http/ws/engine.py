@@ -158,7 +158,7 @@ class SocketEngine:
             session = connection.session
             self.beat_within(connection, min(session.first_beat_seconds, session.seconds_left()))
             if adopted.early:
-                self._feed(connection, adopted.early)
+                self._feed_apart(connection, adopted.early)
             if self.drain.is_over:
                 connection.close(DRAINING)
         except BaseException:
@@ -257,7 +257,7 @@ class SocketEngine:
             if events & READABLE and connection.is_open:
                 self._receive(connection)
         except Exception as error:
-            self._session_failed(connection, error)
+            self.session_failed(connection, error)
 
     def _receive(self, connection: Connection) -> None:
         try:
@@ -306,7 +306,8 @@ class SocketEngine:
         if replies:
             connection.signal(replies)
 
-    def _session_failed(self, connection: Connection, error: Exception) -> None:
+    def session_failed(self, connection: Connection, error: Exception) -> None:
+        """A fault of ours ends the session in which it came up, and it alone: nobody knows what it has left undone."""
         self._faults += 1
         log.error("session.failed", user=connection.session.user_id, exc_info=error)
         try:
@@ -327,13 +328,14 @@ class SocketEngine:
             connection.heard_at = trio.current_time()
             self._watch(connection)
             if connection.reader.is_sated and not connection.is_closing:
-                self._feed_rest(connection)
+                self._feed_apart(connection, b"")
 
-    def _feed_rest(self, connection: Connection) -> None:
+    def _feed_apart(self, connection: Connection, data: bytes) -> None:
+        """Not from a read: a fault of the session is not the caller's."""
         try:
-            self._feed(connection, b"")
+            self._feed(connection, data)
         except Exception as error:
-            self._session_failed(connection, error)
+            self.session_failed(connection, error)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -412,7 +414,7 @@ class SocketEngine:
         try:
             wait_seconds = connection.session.beat(now)
         except Exception as error:
-            self._session_failed(connection, error)
+            self.session_failed(connection, error)
             return
         if wait_seconds is None:
             connection.close(HEARTBEAT_TIMEOUT)

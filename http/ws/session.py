@@ -252,7 +252,7 @@ class SocketSession:
             self._held = deque([(ref, command, answered)])
             self._aside = Aside(self.services.engine.aside) if self._aside is None else self._aside
             self._read_on(self._aside)
-            self.services.engine.spawn(self._ask_held)
+            self.services.engine.spawn(self._go_on)
 
     def in_turn(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
         """Have *do* called after whatever was given here before it: what is said last is to hold.
@@ -279,8 +279,16 @@ class SocketSession:
         await ref.wait_room()
         return await ref.ask(Enter(self.user_id), deadline=trio.current_time() + COMMAND_SECONDS_MAX)
 
+    async def _go_on(self) -> None:
+        """Ask what found its room full, then act on what was put aside. A fault ends the session: it is paused."""
+        try:
+            await self._ask_held()
+            self._catch_up()
+        except Exception as error:
+            self.services.engine.session_failed(self.connection, error)
+
     async def _ask_held(self) -> None:
-        """Ask what found its room full, one after the other: the commands of a connection keep their order."""
+        """One after the other: the commands of a connection keep their order."""
         while self._held and not self.connection.is_closing:
             ref, command, reply_to = self._held[0]
             await ref.wait_room()
@@ -292,7 +300,6 @@ class SocketSession:
             if is_queued:
                 self._held.popleft()
         self._held = None
-        self._catch_up()
 
     def floods(self) -> bool:
         """Count a command over the limit. True when it goes on, however often it is refused."""

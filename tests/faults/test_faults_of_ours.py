@@ -3,8 +3,18 @@
 4100 for greenroom.v1: wait, and come back. 1011 for a page (RFC 6455 section 7.4.1: an unexpected condition).
 """
 
+import json
+import zlib
+
 import pytest
-from wire import V1, Socket, frame, open_sockets, wait_until
+import trio
+from wire import DEFLATE_TAIL, V1, Socket, frame, open_sockets, wait_until
+
+from greenroom.http.ws import session
+from greenroom.http.ws.compat import CompatSession
+from greenroom.http.ws.services import ask_with_backpressure
+from greenroom.http.ws.v1 import V1Session
+from greenroom.runtime import Ref
 
 CODES = pytest.mark.parametrize(("protocol", "code"), [(V1, 4100), (None, 1011)], ids=["v1", "compat"])
 
@@ -67,3 +77,123 @@ async def test_one_whose_end_fails_too_is_cut_and_forgotten(live_house, monkeypa
         await wait_until(lambda: engine.total != 1 and engine.connections_of(1))
         await other.settle()
         assert other.close_code is None
+
+
+@CODES
+async def test_of_a_command_that_fails_behind_others_of_one_read_is_told_by_the_close_and_nothing_after_it(
+    live_house, monkeypatch, protocol, code
+):
+    """What came before it in the same read is answered; nobody waits for an answer that never comes."""
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        victim = await come(nursery, live_house, 1, protocol)
+        handled = fail_at(monkeypatch, live_house, 1, "fail")
+        await victim.send_bytes(b"".join(frame(named(word)) for word in ("before", "fail", "after")))
+        assert await victim.wait_closed() == code
+        assert handled == ["before", "fail"]
+        assert victim.of("pong")
+
+
+@CODES
+@pytest.mark.parametrize("house_settings", [{"ws_compression": True}])
+async def test_the_rest_of_a_read_that_inflates_far_fails_as_its_beginning_does(
+    live_house, monkeypatch, protocol, code
+):
+    """It is acted on later, by a timer: the fault ends the session all the same, and the timer ends nobody else."""
+    house = live_house
+    await house.people(1, 2)
+    async with open_sockets() as nursery:
+        other = await come(nursery, house, 2, protocol)
+        victim = await Socket.open(nursery, house, 1, protocol=protocol, deflate=True)
+        await (victim.expect("connected") if protocol is None else victim.start())
+        handled = fail_at(monkeypatch, house, 1, "fail")
+        words = ["before", *["much"] * 3, "between", "fail", "after"]
+        await victim.send_bytes(b"".join(deflated(named(word, 100_000 * (word == "much"))) for word in words))
+        assert await victim.wait_closed() == code
+        assert handled == words[:-1]
+        await other.settle()
+        assert (other.close_code, house.house.engine.statistics().faults) == (None, 1)
+        await wait_until(lambda: house.house.engine.total != 1 and "the end of the one")
+
+
+@CODES
+async def test_what_was_said_with_the_upgrade_and_fails_is_told_by_the_close_and_leaves_nothing(
+    live_house, monkeypatch, protocol, code
+):
+    """The first frames may come in one piece with the request: it is answered with 101, and the code follows."""
+    await live_house.people(1, 2)
+    engine = live_house.house.engine
+    fail_at(monkeypatch, live_house, 1, "fail")
+    async with open_sockets() as nursery:
+        victim = await Socket.open(nursery, live_house, 1, protocol=protocol, early=frame(named("fail")))
+        assert await victim.wait_closed() == code
+        await wait_until(lambda: engine.total and "the end of it")
+        assert engine.statistics().faults == 1
+        assert engine.connections_of(1) == []
+
+
+@CODES
+async def test_what_waited_for_a_full_room_and_fails_is_told_by_the_close(live_house, monkeypatch, protocol, code):
+    """It is acted on when the room has room again, by a task; the session was paused, and must not stay so for ever."""
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    ref = live_house.house.system.ref("room", room)
+    has_room, wait = trio.Event(), Ref.wait_room
+    is_full = True
+
+    def ask(services, to, command, reply_to):
+        return not is_full and whole(services, to, command, reply_to)
+
+    async def wait_room(self):
+        await (has_room.wait() if self == ref else wait(self))
+
+    whole = ask_with_backpressure
+    async with open_sockets() as nursery:
+        victim, other = [await come(nursery, live_house, user, protocol) for user in (1, 2)]
+        monkeypatch.setattr(session, "ask_with_backpressure", ask)
+        monkeypatch.setattr(Ref, "wait_room", wait_room)
+        handled = fail_at(monkeypatch, live_house, 1, "fail")
+        send = (
+            {"type": "send", "id": "s", "room": room, "data": {"body": "waits"}}
+            if protocol
+            else {"type": "send_message", "conversationId": room, "content": "waits", "requestId": "s"}
+        )
+        frames = [json.dumps(send), named("before"), named("fail"), named("after")]
+        await victim.send_bytes(b"".join(frame(text) for text in frames))
+        (connection,) = live_house.house.engine.connections_of(1)
+        await wait_until(lambda: not connection.is_paused and "a pause")
+        is_full = False
+        has_room.set()
+        assert await victim.wait_closed() == code
+        assert handled[-2:] == ["before", "fail"]
+        await other.settle()
+        assert other.close_code is None
+
+
+def named(word, size=0):
+    """A frame of either protocol that is answered, and says *word*."""
+    return json.dumps({"type": "ping", "id": word, "fill": "x" * size})
+
+
+def deflated(text):
+    stream = zlib.compressobj(9, zlib.DEFLATED, -12)
+    data = stream.compress(text.encode()) + stream.flush(zlib.Z_SYNC_FLUSH)
+    first, *rest = frame(data.removesuffix(DEFLATE_TAIL))
+    return bytes([first | 0x40, *rest])
+
+
+def fail_at(monkeypatch, house, user, word):
+    """What sessions of *user* are told to act on raises where it says *word*. Returns the words that they acted on."""
+    handled = []
+    for kind in (V1Session, CompatSession):
+
+        def handle(self, text, whole=kind.handle):
+            said = json.loads(text).get("id")
+            if self.user_id == user:
+                handled.append(said)
+                if said == word:
+                    raise RuntimeError("a fault of ours")
+            whole(self, text)
+
+        monkeypatch.setattr(kind, "handle", handle)
+    return handled
