@@ -18,7 +18,7 @@ undoes it, nor gives back a right that a later token has taken; and people who h
 issuer says something new. Of two tokens issued in the same second the first shown counts.
 
 Many sign in at once after a restart, so callers of `know` share statements: while one batch is under way the next one
-gathers, up to BATCH_USERS_MAX.
+gathers, up to BATCH_USERS_MAX. So do those of `by_id`: of ten thousand who waited at the door each is looked at again.
 """
 
 import json
@@ -33,6 +33,7 @@ import trio
 from greenroom.runtime.ports import StorageUnavailable
 from greenroom.storage.postgres.ids import Ids
 from greenroom.storage.postgres.pool import Postgres
+from greenroom.storage.postgres.together import Together
 
 ISSUER_ID_LIMIT: Final = 2**40
 BATCH_USERS_MAX: Final = 500
@@ -88,6 +89,7 @@ class Users:
         self._clock = clock
         self._gathering = _Batch()
         self._lock = trio.Lock()
+        self._by_id = Together(self._users_of)
 
     async def know(self, subject: Subject, claims: Claims, issued_at: float | None = None) -> User:
         """The user of *subject*, made or brought up to date by *claims* (name, email, locale, timezone, role).
@@ -116,9 +118,8 @@ class Users:
         return batch.users[subject], subject in batch.renamed
 
     async def by_id(self, user_id: int) -> User | None:
-        """The user of *user_id*."""
-        row = await self._postgres.fetch_row("find_user", user_id)
-        return None if row is None else _user(row)
+        """The user of *user_id*, read after this was called. Raises: StorageUnavailable."""
+        return await self._by_id.get(user_id)
 
     async def by_email(self, email: str) -> User | None:
         """The longest known user with that address."""
@@ -159,6 +160,9 @@ class Users:
         """Those of *user_ids* that belong to somebody."""
         rows = await self._postgres.fetch("existing_users", list(user_ids)) if user_ids else []
         return {row["id"] for row in rows}
+
+    async def _users_of(self, user_ids: list[int]) -> dict[int, User]:
+        return {row["id"]: _user(row) for row in await self._postgres.fetch("find_users", user_ids)}
 
     async def _settle(self, batch: _Batch) -> None:
         if batch is self._gathering:

@@ -10,7 +10,14 @@ from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.embedded import ServerAddress
 from greenroom.storage.postgres.ids import user_ids
 from greenroom.storage.postgres.pool import Postgres, open_postgres
-from greenroom.storage.postgres.users import BATCH_USERS_MAX, CLOCK_SKEW_SECONDS, ISSUER_ID_LIMIT, UserChange, Users
+from greenroom.storage.postgres.users import (
+    BATCH_USERS_MAX,
+    User,
+    CLOCK_SKEW_SECONDS,
+    ISSUER_ID_LIMIT,
+    UserChange,
+    Users,
+)
 
 
 @pytest.fixture
@@ -140,6 +147,34 @@ async def test_a_thousand_who_arrive_at_once_share_a_few_statements(users: Users
     assert all(found[number] == number for number in range(1, 601))
     assert len(set(found.values())) == 1200
     assert len(fetches) <= 4 * (1200 // BATCH_USERS_MAX + 2)
+
+
+async def test_a_thousand_who_are_looked_at_at_once_share_a_few_statements_each_begun_after_they_asked(
+    users: Users, postgres: Postgres, monkeypatch
+):
+    for number in range(1, 41):
+        await users.know(number, {"name": f"{number}"})
+    fetches: list[list[int]] = []
+    fetch = postgres.fetch
+
+    async def counted(name: str, *args: object) -> list[object]:
+        assert name == "find_users"
+        fetches.append(list(args[0]))  # type: ignore[call-overload]
+        return await fetch(name, *args)
+
+    monkeypatch.setattr(postgres, "fetch", counted)
+    found: list[tuple[int, User | None]] = []
+
+    async def look_at(number: int) -> None:
+        asked = len(fetches)
+        found.append((number, await users.by_id(number)))
+        assert any(number in numbers for numbers in fetches[asked:]), "an answer of before the question"
+
+    async with trio.open_nursery() as nursery:
+        for number in range(1000):
+            nursery.start_soon(look_at, number % 50)
+    assert len(fetches) <= 4
+    assert all((user is not None and user.name == f"{number}") == (0 < number <= 40) for number, user in found)
 
 
 async def test_a_cancelled_leader_leaves_the_others_of_its_batch_unharmed(users: Users):

@@ -51,9 +51,9 @@ on conflict (external_id) do update set
     updated_at = excluded.updated_at
 returning id, external_id, name, email, locale, timezone, role, signed_out_at;
 
--- name: find_user
--- One user by id.
-select id, external_id, name, email, locale, timezone, role, signed_out_at from users where id = $1;
+-- name: find_users
+-- Users by their ids, for all who ask at once.
+select id, external_id, name, email, locale, timezone, role, signed_out_at from users where id = any($1::bigint[]);
 
 -- name: find_user_by_email
 -- The longest known user with this address.
