@@ -325,14 +325,19 @@ class Connection:
         """The same, frame by frame; not to be gone through while others run."""
         return self._queue or ()
 
+    def stuck_seconds(self, now: float) -> float:
+        """For how long the peer has taken nothing of what waits for it."""
+        return 0.0 if self._queue is None else now - self._blocked_at
+
     def is_stuck(self, now: float) -> bool:
-        """The peer has taken nothing for too long."""
-        return self._queue is not None and now - self._blocked_at > OUTBOX_SECONDS_MAX
+        """That is too long."""
+        return self.stuck_seconds(now) > OUTBOX_SECONDS_MAX
 
     # -- closing ------------------------------------------------------------------------------------------------
 
     def close(self, code: CloseCode) -> None:
         """Say why and end: the close frame goes ahead of everything whole that waits."""
+        self.engine.outboxes.closed += code is SLOW_CONSUMER and self.is_open and not self.is_closing
         self.close_with(code.code if self.session.is_v1 else code.compat, code.reason)
 
     def answer_close(self, code: int) -> None:

@@ -72,6 +72,36 @@ class Session(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """A peer that takes less than there is for it. user: None before it has said who it is.
+
+    connection: the number that clients are told, as they are; bytes: that wait for it; seconds: since it took some.
+    """
+
+    user: int | None
+    connection: str
+    address: str
+    protocol: str
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatistics:
+    """What waits for peers that take less than there is for them.
+
+    sockets: such peers, some may be closing; bytes: for all of them, a frame counted for each who waits for it; limit:
+    of those that exist; closed: as slow consumers, since the start; worst: those for whom most waits, most first.
+    """
+
+    sockets: int
+    bytes: int
+    limit: int
+    closed: int
+    worst: tuple[Behind, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatistics:
     """Connections now, and since the start: adopted, closed by code, frames in, ephemeral frames dropped."""
 
@@ -82,4 +112,5 @@ class EngineStatistics:
     frames_in: int
     dropped_ephemeral: int
     closed: dict[int, int]
+    outboxes: OutboxStatistics
     faults: int

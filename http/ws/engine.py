@@ -447,5 +447,6 @@ class SocketEngine:
             frames_in=self._frames_in,
             dropped_ephemeral=self.dropped_ephemeral,
             closed=dict(self._closed),
+            outboxes=self.outboxes.statistics(),
             faults=self._faults,
         )

@@ -14,12 +14,14 @@ look has found. Between two looks the part of the sum that exists is taken to be
 a replay goes on only where all is taken (`replay.wait_drained`), so that a storm of resumes fits in.
 """
 
+from heapq import nlargest
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from greenroom.http.ws.codes import SLOW_CONSUMER
+from greenroom.http.ws.contract import Behind, OutboxStatistics
 
 if TYPE_CHECKING:
     from greenroom.http.ws.connection import Connection
@@ -29,15 +31,19 @@ OUTBOXES_BYTES_MAX: Final = 256 * 1024 * 1024
 ENTRY_BYTES: Final = 16  # of its queue, for a frame that waits, whoever else waits for it
 LOOK_SECONDS: Final = 1.0
 LOOK_SLICE_SECONDS_MAX: Final = 0.0005
+WORST_MAX: Final = 10  # shown to whoever looks
 VAIN_REST: Final = 9.0  # times as long as it took, after a look for what was not spent: a tenth of the loop at most
 
 
 class Outboxes:
-    """Of the engine. Costs nothing while the kernel takes everything at once. bytes: the sum."""
+    """Of the engine. Costs nothing while the kernel takes everything at once. bytes: the sum.
+
+    closed: how many were as slow consumers, whatever it was that was too much.
+    """
 
     def __init__(self, engine: "SocketEngine") -> None:
         self._engine = engine
-        self.bytes = 0
+        self.bytes = self.closed = 0
         self._part = 1.0  # of it that exists
         self._waiting: dict[Connection, None] = {}  # who has taken nothing for longest first
         self._is_watched = False
@@ -70,6 +76,18 @@ class Outboxes:
                 self._engine.spawn(self._watch)
             elif self._is_spent:
                 self._seems_spent.set()
+
+    def statistics(self) -> OutboxStatistics:
+        """What waits now, and for whom most. For who looks: it goes through all who are behind."""
+        now = trio.current_time()
+        worst = nlargest(WORST_MAX, self._waiting, key=lambda connection: connection.queued_bytes)
+        return OutboxStatistics(
+            sockets=len(self._waiting),
+            bytes=self.bytes,
+            limit=OUTBOXES_BYTES_MAX,
+            closed=self.closed,
+            worst=tuple(_behind(connection, now) for connection in worst),
+        )
 
     async def _watch(self) -> None:
         """Look and make room, for as long as the sum says that there may be need of it."""
@@ -132,6 +150,18 @@ class Outboxes:
                 slice_ends = perf_counter() + LOOK_SLICE_SECONDS_MAX
         await trio.lowlevel.checkpoint()
         return has_made_room
+
+
+def _behind(connection: "Connection", now: float) -> Behind:
+    session = connection.session
+    return Behind(
+        user=session.user_id,
+        connection=f"{connection.number:x}",
+        address=connection.address,
+        protocol="greenroom.v1" if session.is_v1 else "compat",
+        bytes=connection.queued_bytes,
+        seconds=round(connection.stuck_seconds(now), 1),
+    )
 
 
 def _close(connection: "Connection") -> None:

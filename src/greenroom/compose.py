@@ -334,7 +334,8 @@ def control_of(house: House) -> Callable[[], Operations]:
     names = {"house": house, "system": system, "ref": system.ref, "service": system.service, "look": Inspection(system)}
     drain = house.engine.drain
     moving = drain_operations(drain)
-    return lambda: {**operations_of(system, drain), **moving, "attach": console_operation(dict(names), why_not)}
+    look = operations_of(system, drain, house.engine.outboxes)
+    return lambda: {**look, **moving, "attach": console_operation(dict(names), why_not)}
 
 
 @asynccontextmanager

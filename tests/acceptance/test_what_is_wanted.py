@@ -1,8 +1,13 @@
 """What users of such systems complain of elsewhere (realtime.md section 6), where no other file is the place for it."""
 
+import json
+import statistics
 from collections import Counter
 
-from wire import Socket, open_sockets, wait_until
+import trio
+from wire import Socket, http, open_sockets, wait_until
+
+PEOPLE = ("users", "joins", "leaves")
 
 
 async def rows_of_all_tables(server):
@@ -72,3 +77,108 @@ def last_known(sock, user_id):
                     if user["user"] == user_id:
                         status = user["status"]
     return status
+
+
+async def enter_and_see(nursery, server, room, users):
+    """Each comes into the room on a socket of their own. Sockets, and of each the bytes and seconds of its `join`."""
+    found = []
+    for user in users:
+        sock = await Socket.open(nursery, server, user)
+        await sock.start()
+        before, began = sock.bytes_received, trio.current_time()
+        assert (await sock.ask("join", room))["type"] == "ack"
+        took = trio.current_time() - began
+        await sock.settle()
+        found.append((sock, sock.bytes_received - before, took))
+    return tuple(zip(*found, strict=True))
+
+
+async def test_a_room_of_thousands_tells_no_list_of_who_is_there_and_is_entered_and_resumed_like_a_small_one(
+    server, fresh
+):
+    """6.19: rooms of 2,000 to 20,000 die of their lists, and who comes back late is thrown out of them."""
+    crowd = [fresh * 1000 + number for number in range(5000)]
+    large = await server.make_room(fresh, crowd)
+    small = await server.make_room(fresh + 1, crowd[:20])
+    async with open_sockets() as nursery:
+        author, watcher = [await Socket.open(nursery, server, user) for user in crowd[:2]]
+        await author.start(small, large)
+        await watcher.start(large)
+        _, small_bytes, small_seconds = await enter_and_see(nursery, server, small, crowd[2:20])
+        await watcher.settle()
+        heard = watcher.bytes_received
+        socks, large_bytes, large_seconds = await enter_and_see(nursery, server, large, crowd[1000:1018])
+        await trio.sleep(1.5)  # presence is told once a second
+        await watcher.settle()
+        heard = watcher.bytes_received - heard
+        medians = [statistics.median(seconds) * 1000 for seconds in (small_seconds, large_seconds)]
+        print(
+            f"joins of {max(large_bytes)} bytes beside {max(small_bytes)}; median {medians[1]:.1f} ms, {medians[0]:.1f}"
+        )
+        assert max(large_bytes) <= min(small_bytes) + 200
+        assert medians[1] <= 3 * medians[0] + 10
+        assert heard < 1000, "18 have come, of whom nobody is told"
+        for sock in socks:  # away for a while: nobody is thrown out, and nothing is missed
+            sock.cut()
+        for number in range(18):
+            await author.ask("send", large, body=f"{number}")
+        back = []
+        for sock, user in zip(socks, crowd[1000:1018], strict=True):
+            assert sock.close_code is not None or await sock.wait_closed()
+            again = await Socket.open(nursery, server, user)
+            ready = await again.start(resume={"rooms": {str(large): {"seq": 0}}})
+            assert ready["data"]["resumed"] is True
+            assert [room["members"] for room in ready["data"]["rooms"]] == [5000]
+            assert [event["seq"] for event in again.of("message")] == list(range(1, 19))
+            back.append(again)
+        await author.ask("send", large, body="to all who are back")
+        for sock in (watcher, *back):
+            await sock.expect("message", seq=19)
+        await trio.sleep(1.5)
+        for sock in (watcher, *socks, *back):
+            assert sock.of("member") == []
+            told = [event for event in sock.of("presence_state", "presence_diff") if str(large) in json.dumps(event)]
+            assert [user for event in told for kind in PEOPLE for user in event["data"].get(kind, ())] == []
+        inside = await server.query("select count(*) from participants where conversation_id = $1 and is_active", large)
+        assert inside[0]["count"] == 5000
+        answer = await http(server, "GET", f"/api/conversations/{large}", user=crowd[1017])
+        assert answer.status == 200
+
+
+async def top(server):
+    """What `greenroom top --json` says to an operator."""
+    process = server.command("top", "--json", "--seconds", "0.1")
+    text, _ = await trio.to_thread.run_sync(process.communicate)
+    assert process.returncode == 0, text
+    return json.loads(text)["outboxes"]
+
+
+async def test_an_operator_sees_how_much_waits_for_whom_and_how_many_were_closed_as_slow(server, fresh):
+    """6.11: a slow client that is cut off is a surprise where its queue cannot be seen."""
+    users = [fresh, fresh + 1]
+    room = await server.make_room(fresh, users)
+    async with open_sockets() as nursery:
+        author = await Socket.open(nursery, server, users[0])
+        await author.start(room)
+        before = await top(server)
+        slow = await Socket.open(nursery, server, users[1], receive_buffer=4096)
+        await slow.start(room)
+        slow.stop_reading()
+        for number in range(40):  # more than the kernel takes, and less than an outbox
+            await author.ask("send", room, body=f"{number} ".ljust(9_900, "x"))
+        found = await top(server)
+        assert found["sockets"] == before["sockets"] + 1
+        assert before["bytes"] + 100_000 < found["bytes"] < found["limit"]
+        (mine,) = [one for one in found["worst"] if one["user"] == users[1]]
+        assert mine["connection"] == slow.of("hello")[0]["data"]["conn"]
+        assert (mine["protocol"], mine["address"]) == ("greenroom.v1", "127.0.0.1")
+        assert 100_000 < mine["bytes"] < 1024 * 1024
+        assert 0 <= mine["seconds"] < 10
+        assert found["closed"] == before["closed"]
+        for number in range(100):
+            await author.ask("send", room, body=f"{number} ".ljust(9_900, "x"))
+        slow.read_again()
+        assert await slow.wait_closed() == 4201
+        after = await top(server)
+        assert after["closed"] == before["closed"] + 1
+        assert [one for one in after["worst"] if one["user"] == users[1]] == []

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from greenroom.commands import drain, top, tracing, tree
-from greenroom.commands.table import span, table
+from greenroom.commands.table import size, span, table
 
 
 def actor(address: str, **facts: Any) -> dict[str, Any]:
@@ -51,6 +51,14 @@ def test_columns_are_as_wide_as_they_must_be():
 )
 def test_spans_are_short(seconds: float | None, text: str):
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (2560, "2.5 KiB"), (1023 * 1024, "0.999 MiB"), (256 * 1024**2, "256 MiB")],
+)
+def test_sizes_are_short(octets: int, text: str):
+    assert size(octets) == text
 
 
 def test_the_tree_is_drawn():
@@ -109,6 +117,36 @@ def test_the_top_is_a_table():
     assert lines[1] == "9 alarms within a minute, 2 due, 1 at work, 3 postponed; 70 have fired, 4 tries failed"
     sockets = {"state": "draining", "sockets": 8, "moved": 3, "total": 12, "seconds_left": 4.0}
     assert top.lines_of({**found, "sockets": sockets})[1].endswith("3 of 12 moved, 4.0 s left, 8 sockets open")
+
+
+def test_the_top_says_whose_sockets_are_behind():
+    system = {"asks_pending": 0, "crashes": 0, "dead_letters": 0, "storage_is_away": False, "alarms": None}
+    one = {
+        "user": 7,
+        "connection": "3fa",
+        "address": "10.0.0.\x1b[2J",
+        "protocol": "compat",
+        "bytes": 2048,
+        "seconds": 4.0,
+    }
+    outboxes = {
+        "sockets": 5,
+        "bytes": 3_000_000,
+        "limit": 2**28,
+        "closed": 12,
+        "worst": [one, one | {"user": None}] * 2,
+    }
+    found = {"cells": 0, "system": system, "by": "busy", "seconds": 1.0, "lines": [], "outboxes": outboxes}
+    lines = top.lines_of(found)
+    assert lines[1] == "5 sockets behind, 2.86 MiB waiting of at most 256 MiB, 12 closed as slow"
+    assert lines[2].startswith("  user 7, connection 3fa of 10.0.0.")
+    assert lines[2].endswith(", compat: 2 KiB, none taken for 4.0 s")
+    assert lines[3].startswith("  nobody yet, connection")
+    assert lines[5].startswith("by busy"), "three of them"
+    assert "\x1b" not in "".join(lines)
+    nobody = {**found, "outboxes": outboxes | {"sockets": 0, "bytes": 0, "closed": 0, "worst": []}}
+    assert top.lines_of(nobody)[1] == "0 sockets behind, 0 B waiting of at most 256 MiB, 0 closed as slow"
+    assert top.lines_of(nobody)[2].startswith("by busy")
 
 
 def test_a_drain_is_a_line_with_a_bar_and_what_came_of_it():

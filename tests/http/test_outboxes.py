@@ -15,7 +15,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws import outboxes
+from greenroom.http.ws.codes import SLOW_CONSUMER
 from greenroom.http.ws.connection import CONTROL, DURABLE, EPHEMERAL
+from greenroom.http.ws.contract import OutboxStatistics
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.frames import text_frame
 from greenroom.http.ws.replay import UNSENT_BYTES_MAX, wait_drained
@@ -298,3 +300,27 @@ async def test_a_replay_waits_until_all_is_taken_while_much_waits_for_others(eng
     await reader.read_all()
     with trio.fail_after(1):
         await wait_drained(reader.connection)
+
+
+@pytest.mark.parametrize(("is_v1", "protocol"), [(True, "greenroom.v1"), (False, "compat")])
+async def test_it_is_told_for_whom_most_waits_and_how_many_were_too_slow(engine, autojump_clock, is_v1, protocol):
+    assert engine.statistics().outboxes == OutboxStatistics(0, 0, BUDGET, 0, ())
+    peers = [Peer(engine, is_v1=is_v1) for _ in range(outboxes.WORST_MAX + 2)]
+    for number, peer in enumerate(peers):
+        peer.waits(10_000 * (number + 1) // 4)
+    await wait_all_tasks_blocked()
+    await trio.sleep(3)
+    told = engine.statistics().outboxes
+    assert (told.sockets, told.bytes, told.closed) == (len(peers), held(peers), 0)
+    assert len(told.worst) == outboxes.WORST_MAX
+    assert [one.bytes for one in told.worst] == sorted((one.bytes for one in told.worst), reverse=True)
+    worst = max(peers, key=lambda peer: peer.connection.queued_bytes).connection
+    first = told.worst[0]
+    assert (first.user, first.address, first.protocol, first.seconds) == (1, "127.0.0.1", protocol, 3.0)
+    assert first.bytes == worst.queued_bytes
+    peers[0].connection.end(SLOW_CONSUMER)
+    peers[0].connection.end(SLOW_CONSUMER)
+    peers[1].connection.close_with(1000)
+    assert engine.statistics().outboxes.closed == 1, "once, and not who ends for another reason"
+    await trio.sleep(11)
+    assert engine.statistics().outboxes.closed == len(peers) - 1, "by time too"

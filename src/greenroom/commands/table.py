@@ -1,4 +1,4 @@
-"""Tables and spans of time as text."""
+"""Tables, sizes and spans of time as text."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 
 def counted(number: int, what: str) -> str:
     """A number of things that take an s: `1 actor`, `2 actors`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def size(octets: int) -> str:
+    """A number of bytes, as short as it can be read: `17 B`, `2.5 KiB`, `310 MiB`."""
+    if octets < 1024:
+        return f"{octets} B"
+    kibibytes = octets / 1024
+    return f"{kibibytes:.3g} KiB" if kibibytes < 999.5 else f"{kibibytes / 1024:.3g} MiB"
 
 
 def span(seconds: float | None) -> str:

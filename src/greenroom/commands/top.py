@@ -11,7 +11,7 @@ import typer
 from greenroom.commands.drain import line_of as line_of_drain
 from greenroom.commands.running import running_or_exit
 from greenroom.commands.screen import harmless
-from greenroom.commands.table import counted, span, table
+from greenroom.commands.table import counted, size, span, table
 from greenroom.control.client import ANSWER_SECONDS_MAX, Running
 
 OPEN_SCREEN = "\x1b[?1049h\x1b[?25l"  # another page of the terminal, without a cursor
@@ -19,7 +19,8 @@ CLOSE_SCREEN = "\x1b[?25h\x1b[?1049l"
 FROM_THE_TOP = "\x1b[H"
 REST_OF_LINE, REST_OF_SCREEN = "\x1b[K", "\x1b[J"
 HEADER = ("ACTOR", "PHASE", "BUSY", "TURNS/S", "WAIT", "DEPTH", "PEAK", "TURNS", "RESTARTS", "REFUSED", "LONGEST")
-LINES_ABOVE = 6
+LINES_ABOVE = 10
+BEHIND_MAX = 3  # shown as text
 
 
 class By(enum.StrEnum):
@@ -83,7 +84,7 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     """What was found, as text."""
     system = found["system"]
     away = "  STORAGE IS AWAY" if system["storage_is_away"] else ""
-    alarms, sockets = system["alarms"], found.get("sockets")
+    alarms, sockets, outboxes = system["alarms"], found.get("sockets"), found.get("outboxes")
     head = [
         f"{counted(found['cells'], 'actor')}, "
         f"{counted(system['asks_pending'], 'deadline')} and timers, "
@@ -91,6 +92,7 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         f"{counted(system['dead_letters'], 'dead letter')}{away}",
         *([] if alarms is None else [_line_of_alarms(alarms)]),
         *([] if sockets is None else [line_of_drain(sockets)]),
+        *([] if outboxes is None else _lines_of_outboxes(outboxes)),
         f"by {found['by']}, over {span(found['seconds'])}",
         "",
     ]
@@ -102,6 +104,20 @@ def lines_of(found: dict[str, Any]) -> list[str]:
 def _line_of_alarms(alarms: dict[str, Any]) -> str:
     now = f"{alarms['armed']} alarms within a minute, {alarms['due']} due, {alarms['asked']} at work"
     return f"{now}, {alarms['postponed']} postponed; {alarms['fired']} have fired, {alarms['failed']} tries failed"
+
+
+def _lines_of_outboxes(outboxes: dict[str, Any]) -> list[str]:
+    behind = f"{counted(outboxes['sockets'], 'socket')} behind, {size(outboxes['bytes'])} waiting"
+    return [
+        f"{behind} of at most {size(outboxes['limit'])}, {outboxes['closed']} closed as slow",
+        *map(_line_of_one_behind, outboxes["worst"][:BEHIND_MAX]),
+    ]
+
+
+def _line_of_one_behind(one: dict[str, Any]) -> str:
+    who = "nobody yet" if one["user"] is None else f"user {one['user']}"
+    where = f"connection {one['connection']} of {harmless(one['address'])}, {one['protocol']}"
+    return f"  {who}, {where}: {size(one['bytes'])}, none taken for {span(one['seconds'])}"
 
 
 def _row(line: dict[str, Any]) -> tuple[str, ...]:

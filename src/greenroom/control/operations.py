@@ -7,7 +7,7 @@ trace         what one actor is told: each entry as it comes, until the time is 
 dead_letters  the counts, and the newest of each reason
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +20,14 @@ Name = Annotated[str, MaxLen(256)]
 Seconds = Annotated[float, Gt(0), Le(60)]
 Count = Annotated[int, Ge(0), Le(1000)]
 Q = TypeVar("Q", bound="Question")
+
+
+class Outboxes(Protocol):
+    """What waits for peers that are slow."""
+
+    def statistics(self) -> Any:
+        """How much, and for whom most: a dataclass of plain values."""
+        ...
 
 
 class Question(BaseModel):
@@ -65,8 +73,10 @@ class DeadLettersQuestion(Question):
     limit: Count = 20
 
 
-def operations_of(system: ActorSystem, drain: Drainable | None = None) -> dict[str, Operation]:
-    """The operations that look at *system*, and say how the sockets of *drain* stand."""
+def operations_of(
+    system: ActorSystem, drain: Drainable | None = None, outboxes: Outboxes | None = None
+) -> dict[str, Operation]:
+    """The operations that look at *system*, and say how the sockets of *drain* stand and what waits for slow ones."""
     look = Inspection(system)
 
     async def tree(arguments: dict[str, Any], _: SendItem) -> Any:
@@ -83,7 +93,9 @@ def operations_of(system: ActorSystem, drain: Drainable | None = None) -> dict[s
         question = TopQuestion.model_validate(arguments)
         found = await look.top(by=question.by, limit=question.limit, seconds=question.seconds)
         sockets = None if drain is None else as_json(drain.statistics())
-        return {"at": system.clock.wall_milliseconds(), "system": about(system), "sockets": sockets, **as_json(found)}
+        waiting = None if outboxes is None else as_json(outboxes.statistics())
+        whole = {"system": about(system), "sockets": sockets, "outboxes": waiting}
+        return {"at": system.clock.wall_milliseconds(), **whole, **as_json(found)}
 
     async def trace(arguments: dict[str, Any], send: SendItem) -> Any:
         question = TraceQuestion.model_validate(arguments)
