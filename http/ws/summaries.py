@@ -2,13 +2,14 @@
 
     message ──▶ noted, once for the room ──each second──▶ top, unread and last, to whoever follows it
     marker of a follower ──▶ the room is asked how much is unread now
+    a deletion, a block ──▶ likewise for each whom it concerns, so many a second
 
 This is how a user of hundreds of rooms stays cheap: a message costs its followers nothing until the second is over, and
 then one frame each, however many messages there were. A peer that is slow is told later, what is true then.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -25,7 +26,7 @@ from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
 TOLD_SECONDS: Final = 1.0
 PREVIEW_CODE_POINTS_MAX: Final = 100
 FOLLOWERS_AT_ONCE: Final = 64
-RECOUNTS_MAX: Final = 200  # users for whom a deletion is counted; others with the next move of their marker
+RECOUNTS_MAX: Final = 200  # a second, for deletions and blocks: of a room for one user; the others wait
 
 Json = dict[str, Any]
 
@@ -66,6 +67,8 @@ class Summaries:
         self.ask: Callable[[int, int, Callable[[RoomView | None], None]], None] = _nobody_asks
         self._of: dict[Connection, set[int]] = {}
         self._due: set[int] = set()
+        self._recounts: dict[tuple[int, int], None] = {}  # rooms and users that wait to be counted
+        self._recounted = 0  # in this second
         self._wake = trio.Event()
 
     # -- who follows --------------------------------------------------------------------------------------------
@@ -141,11 +144,33 @@ class Summaries:
             room.last = room.last | {"body": entry.content[:PREVIEW_CODE_POINTS_MAX]}
         if entry.change == "deleted":
             room.news = [news for news in room.news if news[0] != entry.message_seq]
-            for user_id in list({follower.user_id for follower in room.followers.values()})[:RECOUNTS_MAX]:
-                self.ask(event.room_id, user_id, partial(self._count_again, user_id))
+            for user_id in {follower.user_id for follower in room.followers.values()}:
+                self._recount(event.room_id, user_id)
         for follower in room.followers.values():
             follower.is_due = True
         self._tell_soon(event.room_id)
+
+    def hides_changed(self, user_id: int, connections: Iterable[Connection]) -> None:
+        """The user has blocked somebody, or does no more: what is unread is another number where they have spoken."""
+        for room_id in {room_id for connection in connections for room_id in self._of.get(connection, ())}:
+            self._recount(room_id, user_id)
+
+    def _recount(self, room_id: int, user_id: int) -> None:
+        """Ask how much is unread: at once, or when this second's share is used up in the next."""
+        if self._recounted < RECOUNTS_MAX:
+            self._recounted += 1
+            self.ask(room_id, user_id, partial(self._count_again, user_id))
+        else:
+            self._recounts[room_id, user_id] = None
+        self._wake.set()
+
+    def _recount_some(self) -> None:
+        """The share of another second."""
+        self._recounted = 0
+        waiting, self._recounts = self._recounts, {}
+        for room_id, user_id in waiting:
+            if room_id in self.rooms:
+                self._recount(room_id, user_id)
 
     def _count_again(self, user_id: int, view: RoomView | None) -> None:
         room = None if view is None else self.rooms.get(view.room_id)
@@ -168,6 +193,7 @@ class Summaries:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
+            self._recount_some()
             due, self._due = self._due, set()
             for room_id in due:
                 await self._tell(room_id)

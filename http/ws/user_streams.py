@@ -54,6 +54,8 @@ class SocketStreams(Devices):
         self.on_notes: Callable[[int], None] = _nobody_folds
         # Called with two of whom neither may see the other any more, or each may again.
         self.on_sight_changed: Callable[[int, int], None] = lambda user_id, other_id: None
+        # Called with a user who sees from now on less, or more, of what others say.
+        self.on_hides_changed: Callable[[int], None] = lambda user_id: None
         # Called with a user of whom something was stored: what was read of them before is out of date.
         self.on_changed: Callable[[int], None] = lambda user_id: None
 
@@ -101,6 +103,7 @@ class SocketStreams(Devices):
         """From here on whoever is here is treated by it."""
         were_apart = self._are_apart(user_id, other_id)
         self._blocks.changed(user_id, other_id, is_blocked=is_blocked)
+        self.on_hides_changed(user_id)
         for one in (user_id, other_id):
             self.on_changed(one)
             if one not in self._known and not self._engine.of_user(one):

@@ -115,6 +115,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         presence = SocketPresence(engine, hub, storage.last_seen, storage.visibility, clock)
         streams = SocketStreams(engine, storage.user_streams, hub.blocks, hub.coming, clock)
         hub.on_news, streams.on_changed = streams.news_for, hub.changed_for.note
+        streams.on_hides_changed = lambda user: hub.summaries.hides_changed(user, engine.connections_of(user))
         email = email_settings(settings, storage.directory)
         async with open_providers(email, clock.wall_milliseconds) as providers:
             policy = queue_policy(email)
