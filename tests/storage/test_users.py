@@ -12,9 +12,9 @@ from greenroom.storage.postgres.ids import user_ids
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.users import (
     BATCH_USERS_MAX,
-    User,
     CLOCK_SKEW_SECONDS,
     ISSUER_ID_LIMIT,
+    User,
     UserChange,
     Users,
 )
