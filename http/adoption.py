@@ -177,6 +177,13 @@ class Hand:
         return self.stage is not Stage.SERVING
 
     @property
+    def has_input(self) -> bool:
+        """Whether something of the peer is here that was not read: it is not the peer who is late."""
+        poll = select.poll()
+        poll.register(self._sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    @property
     def is_secure(self) -> bool:
         """Whether it is TLS, which begins with `shake_hands`."""
         return type(self._sock) is TlsTransport  # isinstance() of a protocol costs 3 µs, and each upgrade asks thrice

@@ -145,7 +145,8 @@ class Connection:
             if self._head_since is not None:
                 return Overdue.HEAD if now - self._head_since > limits.head_seconds_max else None
             idle_seconds_max = LAST_REQUEST_SECONDS_MAX if self.draining else limits.idle_seconds_max
-            return Overdue.IDLE if now - self._idle_since > idle_seconds_max else None
+            is_late = now - self._idle_since > idle_seconds_max and not self.hand.has_input
+            return Overdue.IDLE if is_late else None
         if self._protocol.is_receiving_body and now - progressed > limits.stalled_seconds_max:
             return Overdue.STALLED
         return None

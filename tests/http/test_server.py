@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import struct
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -593,6 +594,19 @@ async def test_an_idle_connection_is_closed(quick, requests):
         assert await read_to_end(stream) == b""
         assert 0.15 < trio.current_time() - started < 0.5
     assert quick.server.statistics().swept == {Overdue.IDLE: 1}
+
+
+async def test_who_has_asked_is_not_idle_however_late_that_is_read(quick):
+    """A process that is busy reads late. Ten thousand who came together were reset for it, after 15 s."""
+    streams = [await quick.connect() for _ in range(20)]
+    await wait_all_tasks_blocked(0.02)
+    for stream in streams:
+        stream.socket._sock.send(GET)
+    time.sleep(0.5)  # noqa: ASYNC251 - that is the point
+    for stream in streams:
+        await read_until(stream, b'{"ok":true}\n')
+        await stream.aclose()
+    assert quick.server.statistics().swept == {}
 
 
 @pytest.mark.parametrize("begun", [b"", GET])
