@@ -158,10 +158,10 @@ async def test_what_waited_for_a_full_room_and_fails_is_told_by_the_close(live_h
             if protocol
             else {"type": "send_message", "conversationId": room, "content": "waits", "requestId": "s"}
         )
-        frames = [json.dumps(send), named("before"), named("fail"), named("after")]
+        frames = [json.dumps(send), *(named(word, kind="nothing") for word in ("before", "fail", "after"))]
         await victim.send_bytes(b"".join(frame(text) for text in frames))
         (connection,) = live_house.house.engine.connections_of(1)
-        await wait_until(lambda: not connection.is_paused and "a pause")
+        await wait_until(lambda: not connection.session._aside and "something put aside")
         is_full = False
         has_room.set()
         assert await victim.wait_closed() == code
@@ -170,9 +170,9 @@ async def test_what_waited_for_a_full_room_and_fails_is_told_by_the_close(live_h
         assert other.close_code is None
 
 
-def named(word, size=0):
-    """A frame of either protocol that is answered, and says *word*."""
-    return json.dumps({"type": "ping", "id": word, "fill": "x" * size})
+def named(word, size=0, kind="ping"):
+    """A frame of either protocol that says *word*; a ping is answered, and is never put aside."""
+    return json.dumps({"type": kind, "id": word, "fill": "x" * size})
 
 
 def deflated(text):
