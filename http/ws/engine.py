@@ -265,8 +265,7 @@ class SocketEngine:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            connection.abort()
-            return
+            data = b""
         if not data:
             connection.abort()
             return
