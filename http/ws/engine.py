@@ -71,8 +71,7 @@ class SocketEngine:
         self._flusher: trio.lowlevel.Task | None = None
         self._wheel: list[set[Connection]] = [set() for _ in range(WHEEL_SLOTS)]
         self._ticks = 0
-        self._lingering: set[Connection] = set()
-        self._blocked: set[Connection] = set()
+        self._lingering, self._blocked = set[Connection](), set[Connection]()
         self._adopted = self._frames_in = self._faults = 0
         self._closed: Counter[int] = Counter()
         self.dropped_ephemeral = 0
