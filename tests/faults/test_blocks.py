@@ -322,5 +322,5 @@ async def test_a_summary_neither_counts_nor_shows_what_is_hidden(live_house):
         await follower.expect("room_summary")
         await blocked.ask("send", room, body=HIDDEN)
         await wait_until(lambda: follower.of("room_summary")[-1]["data"]["top"] != 3 and "top 3")
-        assert follower.of("room_summary")[-1]["data"] == {"top": 3, "unread": 1, "last": None}
+        assert follower.of("room_summary")[-1]["data"] == {"top": 3, "unread": 1, "mention": 0, "last": None}
         assert HIDDEN not in str(follower.events)
