@@ -23,8 +23,7 @@ import hmac
 import json
 import re
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 from urllib.parse import unquote
@@ -36,6 +35,7 @@ from jwt.exceptions import InvalidTokenError
 from greenroom.http.claims import check_signed_out, profile_of, subject_of, time_claim
 from greenroom.http.decode import BadJson, decode_object
 from greenroom.http.errors import ApiError
+from greenroom.http.known_users import Known, KnownUsers
 from greenroom.http.recent import Recent
 from greenroom.storage.postgres.api_keys import KEY_PREFIX, ApiKey, ApiKeys, split_key
 from greenroom.storage.postgres.sessions import Session, Sessions
@@ -47,7 +47,6 @@ ACT_AS_SCOPE: Final = "act_as"
 CREDENTIAL_CHARACTERS_MAX: Final = 8192
 GOOD_HEADERS_MAX: Final = 64
 AT_ONCE_SECONDS: Final = 0.05  # what was looked up so lately is not looked up again, when nothing changed here since
-KNOWN_USERS_MAX: Final = 100_000
 KNOWN_DIGESTS_MAX: Final = 4
 
 Kind = Literal["session", "jwt", "api_key"]
@@ -94,17 +93,6 @@ class Moment:
     at: float
 
 
-@dataclass(slots=True)
-class _Known:
-    """A subject that was seen: which user, and the claims, with the time of issue, that bring nothing new any more."""
-
-    user_id: int
-    name: str
-    role: str
-    signed_out_at: float | None
-    digests: tuple[int, ...]
-
-
 class Authenticator:
     """Resolves credentials. `clock` is Unix time in seconds."""
 
@@ -124,7 +112,7 @@ class Authenticator:
         self._jwt_secret = jwt_secret
         self._cookie_secret = cookie_secret
         self._clock = clock
-        self._known: OrderedDict[Subject, _Known] = OrderedDict()
+        self._known = KnownUsers()
         self.changes = 0  # of users, sessions and keys: what was read before one does not hold after it
         # Called with a user as they are after a token that was not seen before, which may have changed them.
         self.on_user_read: Callable[[User], Awaitable[None]] = _nobody_listens
@@ -249,11 +237,16 @@ class Authenticator:
         """A user was changed, or has signed out everywhere: names, roles, sessions and that are read again."""
         self.forget_users((user_id,))
 
-    def forget_users(self, user_ids: Container[int]) -> None:
-        """As `forget_user`, of many at once: this looks at all who are known."""
+    def forget_users(self, user_ids: Collection[int]) -> None:
+        """As `forget_user`, of many at once."""
         self.changes += 1
-        for subject in [subject for subject, known in self._known.items() if known.user_id in user_ids]:
-            del self._known[subject]
+        self._known.forget(user_ids)
+        self._recent_sessions.clear()
+
+    def forget_everybody(self) -> None:
+        """Whoever may have been changed was not heard of."""
+        self.changes += 1
+        self._known.clear()
         self._recent_sessions.clear()
 
     # -- JWT --
@@ -314,31 +307,26 @@ class Authenticator:
                 raise _invalid(f"the token is not valid yet ({name})")
         return expires_at
 
-    async def _know(self, subject: Subject, profile: dict[str, str], issued_at: float | None) -> _Known:
+    async def _know(self, subject: Subject, profile: dict[str, str], issued_at: float | None) -> Known:
         digest = hash((issued_at, *profile.items()))
         known = self._known.get(subject)
         if known is not None and digest in known.digests:
-            self._known.move_to_end(subject)
+            self._known.seen(subject)
             return known
         changes = self.changes
         user, is_news = await self._users.hear(subject, profile, issued_at)
         known = self._known.get(subject)
         digests = (digest, *known.digests)[:KNOWN_DIGESTS_MAX] if known is not None else (digest,)
-        fresh = _Known(user.id, user.name, user.role, user.signed_out_at, digests)
+        fresh = Known(user.id, user.name, user.role, user.signed_out_at, digests)
         if self.changes == changes:
-            self._remember(subject, fresh)
+            self._known.put(subject, fresh)
         else:  # neither what was just read holds, nor what was known before it
-            self._known.pop(subject, None)
+            self._known.drop(subject)
         if is_news:
             self.changes += 1
             self._recent_sessions.clear()
         await self.on_user_read(user)
         return fresh
-
-    def _remember(self, subject: Subject, known: _Known) -> None:
-        self._known[subject] = known
-        if len(self._known) > KNOWN_USERS_MAX:
-            self._known.popitem(last=False)
 
     # -- sessions --
 

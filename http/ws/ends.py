@@ -35,7 +35,6 @@ CHANNEL: Final = "greenroom_ends"  # of the triggers in storage/sql/migrations/0
 REST_SECONDS: Final = 0.1
 AWAY_REST_SECONDS: Final = 1.0
 PAGE_USERS: Final = 1000
-EVERYBODY: Final = range(2**63)
 
 
 class Ends:
@@ -76,7 +75,7 @@ class Ends:
 
     def listening(self) -> None:
         """From now on is heard what is told; before, somebody may have signed out."""
-        self._authenticator.forget_users(EVERYBODY)
+        self._authenticator.forget_everybody()
         self._signed_out.update(self._engine.users())
         self._is_told.set()
 
@@ -94,7 +93,7 @@ class Ends:
     async def _look(self) -> None:
         of_sessions, self._of_sessions = self._of_sessions, set()
         signed_out, self._signed_out = self._signed_out, set()
-        if signed_out:  # of all at once: it is a pass over all who are known
+        if signed_out:
             self._authenticator.forget_users(signed_out)
         if of_sessions:
             self._authenticator.forget_sessions_of(of_sessions)

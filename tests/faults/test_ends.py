@@ -288,9 +288,9 @@ async def test_thousands_who_sign_out_at_once_hold_nobody_up(live_house, monkeyp
         socks = [await Socket.open(nursery, house, headers=shown_by(house, user)) for user in (1, 2)]
         for sock in socks:
             await sock.start()
-        known = next(iter(authenticator._known.values()))
+        known = authenticator._known.get(1)
         for user in range(3, KNOWN_USERS):
-            authenticator._remember(user, replace(known, user_id=user))
+            authenticator._known.put(user, replace(known, user_id=user))
         honest = authenticator.forget_users
 
         def forget(user_ids):
