@@ -17,7 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from greenroom.http.connection import FrontProtocol, HttpLimits
 from greenroom.http.listener import close_listeners, open_listeners
-from greenroom.http.server import serve
+from greenroom.http.server import ACCEPTS_AT_ONCE, serve
 from greenroom.http.tls import TlsTransport, tls_context
 from greenroom.http.turnstile import PLACES, Turnstile
 
@@ -120,9 +120,11 @@ async def test_a_crowd_of_handshakes_takes_as_many_steps_in_a_pass_as_there_are_
         return is_done
 
     monkeypatch.setattr(TlsTransport, "shake_hands", counted)
-    async with https(tmp_path) as (_, shake_hands), trio.open_nursery() as nursery:
-        for _ in range(60):
-            nursery.start_soon(shake_hands)
+    async with https(tmp_path) as (_, shake_hands):
+        async with trio.open_nursery() as nursery:
+            for _ in range(60):
+                nursery.start_soon(shake_hands)
+        await wait_all_tasks_blocked(0.05)  # a client is done a step before the server
     trio.lowlevel.remove_instrument(passes)
     assert steps.total() >= 120
     assert 1 < max(steps.values()) <= PLACES
@@ -152,6 +154,23 @@ async def test_of_a_crowd_of_requests_as_many_heads_are_read_in_a_pass_as_there_
     trio.lowlevel.remove_instrument(passes)
     assert heads.total() == 60
     assert 1 < max(heads.values()) <= PLACES
+
+
+async def test_of_a_crowd_many_are_accepted_in_a_pass():
+    """Those whom the backlog has no place for are reset by the kernel after some seconds: it must not stay full."""
+    passes, listeners = Passes(), await open_listeners("127.0.0.1", 0)
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve, QuartTrio("http"), listeners)
+        peers = [socket.create_connection(listeners[0].socket.getsockname()) for _ in range(ACCEPTS_AT_ONCE * 5)]
+        trio.lowlevel.add_instrument(passes)
+        await wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(passes)
+        assert server.statistics().connections_open == len(peers)
+        assert passes.count < len(peers) / 2
+        for peer in peers:
+            peer.close()
+        await server.aclose()
+    close_listeners(listeners)
 
 
 async def test_no_peer_is_blamed_for_the_time_that_it_queued(tmp_path):
