@@ -6,6 +6,7 @@ existing client: what it hears live and reads over REST. Both come back by thems
 note in `faults` whatever a server must never do, at the moment it does.
 """
 
+import contextlib
 import random
 from collections import Counter
 from typing import Any, Protocol
@@ -60,6 +61,8 @@ class Log:
 class Holder:
     """What Device and Page have in common: a life of connections, as long as `transport` says so."""
 
+    slow_code = 4201
+
     def __init__(self, truth: Truth, user: int, seed: int) -> None:
         self.truth, self.user = truth, user
         self.transport: str | None = None
@@ -67,6 +70,9 @@ class Holder:
         self.connected_in = 0  # the step
         self.faults: list[str] = []
         self.closes: Counter[int] = Counter()
+        self.lives: Counter[str] = Counter()  # connections that came so far, by transport
+        self.was_slow = False  # the connection before was closed as a slow consumer
+        self.returns = 0  # after such an end
         self.link: Any = None
         self.change = trio.Event()
         self.random = random.Random(seed * 1_000_003 + user)
@@ -132,6 +138,55 @@ class Holder:
         self.link = link
         await link.is_over.wait()
         self.closes[link.close_code] += 1
+        self.was_slow = link.close_code == self.slow_code
+
+    def came_live(self) -> None:
+        """Everything is as it was before the connection was lost, or soon will be."""
+        self.is_live = True
+        self.lives[self.transport or ""] += 1
+        self.returns += self.was_slow
+        self.was_slow = False
+
+
+class OwnStream:
+    """The stream of the device's user, as far as it was told: `useq` has no hole that was not told, and no repeat."""
+
+    def __init__(self) -> None:
+        self.heard: int | None = None  # where it stands; None before the first `ready`
+        self.epoch = 1
+        self.kinds: dict[int, str] = {}
+        self.is_resumed = False  # on this connection
+
+    def written(self) -> str:
+        """Its part of a cursor."""
+        return "" if self.heard is None else f"~u{self.heard}.{self.epoch}"
+
+    def begin(self, cursor: str | None) -> None:
+        """A connection begins with *cursor*: from there on it is told."""
+        own = [part for part in (cursor or "").split("~") if part.startswith("u")]
+        self.is_resumed = bool(own)
+        if own:
+            self.heard = int(own[0][1:].partition(".")[0])
+
+    def ready(self, data: Json) -> None:
+        """Where it is by the server."""
+        self.epoch = data["userEpoch"]
+        if not self.is_resumed:
+            self.heard = data["useq"]
+            self.kinds = {}
+
+    def fault_in(self, event: Json) -> str | None:
+        """Take an event in; what is wrong with its place, if anything is."""
+        assert self.heard is not None, "an event before `ready`"
+        before, self.heard = self.heard, event["useq"]
+        self.kinds[event["useq"]] = event["type"]
+        return None if event["useq"] == before + 1 else f"useq {event['useq']} comes after {before}"
+
+    def gap(self, data: Json) -> str | None:
+        """What will not be told; what is wrong with that."""
+        before, self.heard = self.heard, data["to"]
+        is_right = not data.get("reset") and data["from"] == (before or 0) + 1
+        return None if is_right else f"a gap of the user's stream, {data}, at {before}"
 
 
 class Device(Holder):
@@ -143,7 +198,8 @@ class Device(Holder):
         self.epochs = dict.fromkeys(rooms, 1)
         self.cursor: str | None = None
         self.filled = trio.Event()
-        self.deflated = self.gaps = self.histories = 0
+        self.deflated = self.gaps = self.histories = self.leaves = 0
+        self.own = OwnStream()
         self._is_ready = False
         self._early: dict[int, bool] = {}  # came or went before `ready`
 
@@ -173,7 +229,12 @@ class Device(Holder):
         sock.on_event = self._hear
         self.link = sock
         places = {str(room): {"seq": log.heard, "epoch": self.epochs[room]} for room, log in self.logs.items()}
-        resume = {"cursor": self._written()} if self.random.random() < 0.5 else {"rooms": places}
+        self.own.begin(self._written())
+        resume: Json = {"cursor": self._written()}
+        if self.random.random() < 0.5:
+            resume = {"rooms": places}
+            if self.own.heard is not None:
+                resume["user"] = {"useq": self.own.heard, "epoch": self.own.epoch}
         try:
             await sock.send({"type": "start", "id": "start", "data": {"resume": resume}})
             await self.stay(sock)
@@ -182,9 +243,12 @@ class Device(Holder):
             self.cursor = self._written()
 
     def _written(self) -> str:
-        return "1" + "".join(f"~{room}.{log.heard}.{self.epochs[room]}" for room, log in self.logs.items())
+        return f"1{self.own.written()}" + "".join(
+            f"~{room}.{log.heard}.{self.epochs[room]}" for room, log in self.logs.items()
+        )
 
     def _begin(self) -> None:
+        self.own.begin(self.cursor)
         named = {part.partition(".")[0] for part in (self.cursor or "").split("~")}
         for room, log in self.logs.items():
             log.is_fresh = str(room) not in named
@@ -213,7 +277,9 @@ class Device(Holder):
         if cursor:
             self.cursor = cursor
             for part in cursor.split("~")[1:]:
-                if part.startswith("u"):  # where the user's stream is: not played here
+                if part.startswith("u"):
+                    if int(part[1:].partition(".")[0]) != self.own.heard:
+                        self.fault(f"the cursor says {part} of the user's stream at {self.own.heard}")
                     continue
                 room, seq, _ = map(int, part.split("."))
                 self._stands(room, seq)
@@ -234,14 +300,18 @@ class Device(Holder):
             self._message(room, event["seq"], event["data"] if kind == "message" else None)
         elif kind == "gap" and room is not None:
             self._gap(self.logs[room], event["data"])
+        elif kind == "gap":
+            self._told(self.own.gap(event["data"]))
         elif kind == "ready":
             self._ready(event["data"])
-        elif kind == "live":
-            self.is_live = True
+        elif kind == "live" and not self.is_live:
+            self.came_live()
         elif kind == "member" and event["data"]["user"] == self.user:
             self._moved(room, event["data"]["change"] == "joined")
         elif kind == "ack" and str(event.get("id", "")).startswith("join "):
             self._joined(event)
+        elif kind == "ack" and str(event.get("id", "")).startswith("leave "):
+            self._left(event["room"])
         elif kind == "error" and str(event.get("id", "")).startswith("join ") and event["data"]["recoverable"]:
             trio.lowlevel.spawn_system_task(self._join, self.link, int(event["id"].removeprefix("join ")), 0.05)
         elif kind == "error" and event.get("id") == "start":
@@ -250,7 +320,28 @@ class Device(Holder):
             else:
                 self.fault(f"start was refused: {event}")
 
+        if "useq" in event:
+            self._told(self.own.fault_in(event))
+
+    def _told(self, fault: str | None) -> None:
+        if fault is not None:
+            self.fault(fault)
+
+    async def leave(self, room: int) -> None:
+        """Hear the room no more, and then again. Nothing where it is not heard over a WebSocket."""
+        link = self.link
+        if isinstance(link, Socket) and self.is_live and not self.is_stalled and self.logs[room].is_inside:
+            with contextlib.suppress(Gone, OSError):
+                await link.send({"type": "leave", "id": f"leave {room}", "room": room})
+
+    def _left(self, room: int) -> None:
+        """From here on nothing of it may come, until it is joined again."""
+        self.leaves += 1
+        self.logs[room].is_inside = False
+        trio.lowlevel.spawn_system_task(self._join, self.link, room, 0.02)
+
     def _ready(self, data: Json) -> None:
+        self.own.ready(data)
         for item in data["rooms"]:
             log, room = self.logs[item["r"]], item["r"]
             log.is_inside, self.epochs[room] = True, item["epoch"]
@@ -382,6 +473,8 @@ class Device(Holder):
 class Page(Holder):
     """The existing client. logs: by room, text by seq; live: those that this connection was told."""
 
+    slow_code = 1012
+
     def __init__(self, truth: Truth, user: int, rooms: list[int], seed: int) -> None:
         super().__init__(truth, user, seed)
         self.logs: dict[int, dict[int, str]] = {room: {} for room in rooms}
@@ -405,7 +498,7 @@ class Page(Holder):
     def _hear(self, event: Json) -> None:
         if event["type"] == "connected":
             self.connected_in = self.truth.now()
-            self.is_live = True
+            self.came_live()
         if event["type"] == "new_message":
             room, seq = event["conversationId"], event["seq"]
             if self.live[room] and seq <= self.live[room][-1]:

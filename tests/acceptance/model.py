@@ -7,6 +7,7 @@ is there and reads has everything. What must never be is noticed by the devices 
 
     no one is shown what was said while they were out, or by whom they have blocked, but in the place of `skip`
     every log is in the order of seq, without a hole that was not told, nothing twice
+    so is the stream of a user on each of their devices, which is what is stored of it
     what was acknowledged stands once, where the answer said; sent again it is answered with the same place
 """
 
@@ -18,7 +19,24 @@ from typing import Any, Protocol
 
 import trio
 from devices import Device, Holder, Page
-from plays import DIRECT, USERS, Again, Block, Come, Go, Lose, Member, Say, Script, Settle, Shake, Stall, Together, Wake
+from plays import (
+    DIRECT,
+    USERS,
+    Again,
+    Block,
+    Come,
+    Go,
+    Leave,
+    Lose,
+    Member,
+    Say,
+    Script,
+    Settle,
+    Shake,
+    Stall,
+    Together,
+    Wake,
+)
 from truth import Hiding, Said, Span, Truth
 from wire import Answer, Gone, Refused, Socket, connect, cut, http, open_sockets, send_all, wait_until
 
@@ -36,6 +54,9 @@ class Stage(Protocol):
 
     async def log_of(self, room: int) -> list[Any]:
         """seq, id, sender_id, client_id, content by seq."""
+
+    async def stream_of(self, user: int) -> list[Any]:
+        """useq, kind of what is stored in the stream of a user, by useq, when no note waits for it any more."""
 
     async def shake(self, kind: int, rooms: list[int]) -> str:
         """Hurt it, in a way that loses nothing; what that was."""
@@ -56,6 +77,7 @@ class World(Truth):
         self.seed = seed
         self.devices: list[Device] = []
         self.pages: list[Page] = []
+        self.fresh: list[Device] = []  # those that came at the end to see what one who has nothing is given
         self.entering: list[tuple[int, int]] = []
         self.left: list[tuple[int, int]] = []
 
@@ -248,6 +270,7 @@ class World(Truth):
             self.ceilings.pop((user, room), None)
             await self._surely("POST", path, {"userIds": [user]}, self.users[0])
             spans.append(Span(self.step))
+            self.counts["added"] += 1
             self.entry_tops[user, room] = self.tops[room]
             self.entering.append((user, room))
         elif self.is_in(user, room):
@@ -256,7 +279,7 @@ class World(Truth):
             await self._surely("DELETE", f"{path}/{user}", None, user if step.change == "leave" else self.users[0])
             spans[-1].end = self.step
             self.left.append((user, room))
-            self.counts["left"] += 1
+            self.counts["left" if step.change == "leave" else "removed"] += 1
 
     async def _block(self, step: Block) -> None:
         user, other = self.users[step.user], self.users[step.other]
@@ -309,6 +332,11 @@ class World(Truth):
         transport = step.transport if isinstance(device, Device) else "page"
         self.counts[transport] += 1
         device.want(transport, deflates=step.deflates, cuts=step.cuts)
+
+    async def _leave(self, step: Leave) -> None:
+        device = self._device(step.device)
+        assert isinstance(device, Device)
+        await device.leave(self.rooms[step.room])
 
     async def _go(self, step: Go) -> None:
         self._device(step.device).want(None, cuts=step.cuts)
@@ -470,10 +498,16 @@ class World(Truth):
         for user in self.users:
             await self._compare_anew(user)
         await self._compare_rows()
+        await self._compare_streams()
         for holder in (*self.devices, *self.pages):
             self.counts["deflated"] += holder.deflated
             for code, count in holder.closes.items():
                 self.counts[f"closed {code}"] += count
+            for transport, count in holder.lives.items():
+                self.counts[f"over {transport}"] += count
+            self.counts["slow and back"] += holder.returns
+        self.counts["leaves"] += sum(device.leaves for device in self.devices)
+        self.counts["own events"] += sum(len(device.own.kinds) for device in self.devices)
         self.counts["gaps"] += sum(device.gaps for device in self.devices)
         self.counts["history"] += sum(device.histories for device in self.devices)
         if self._failed():
@@ -491,6 +525,7 @@ class World(Truth):
         """A device that has nothing yet is given what its user may see, and nothing else."""
         device = Device(self, user, self.rooms, self.seed)
         self.devices.append(device)
+        self.fresh.append(device)
         async with open_sockets() as nursery:
             nursery.start_soon(device.run)
             device.want(self.random.choice(("socket", "stream", "poll")))
@@ -506,6 +541,18 @@ class World(Truth):
             assert device.logs[room].entries == visible, (
                 f"{user} in {room} from the beginning: {device.logs[room].entries}"
             )
+
+    async def _compare_streams(self) -> None:
+        """Each device has the stream of its user from where it came in first, in place and kind, to the end."""
+        for user in self.users:
+            stored = {row["useq"]: row["kind"] for row in await self.stage.stream_of(user)}
+            mine = [device for device in self.devices if device.user == user and device not in self.fresh]
+            top = len(stored)
+            await wait_until(lambda mine=mine, top=top: [one.own.heard for one in mine if one.own.heard != top], 5)
+            assert sorted(stored) == list(range(1, len(stored) + 1)), f"the stream of {user} has holes: {stored}"
+            for device in mine:
+                kinds = {useq: stored.get(useq) for useq in device.own.kinds}
+                assert device.own.kinds == kinds, f"{user} was told {device.own.kinds}, and {stored} is stored"
 
     async def _compare_rows(self) -> None:
         self.judge_skips()

@@ -55,6 +55,14 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Leave:
+    """A device that hears a room over a WebSocket leaves it, stays its member, and joins it again."""
+
+    device: int
+    room: int
+
+
+@dataclass(frozen=True)
 class Come:
     """A device connects, over this transport; what it had ends first."""
 
@@ -123,6 +131,7 @@ _quick = st.one_of(
     st.builds(Member, st.integers(1, USERS - 1), _groups, st.sampled_from(("add", "remove", "leave"))),
     st.builds(Come, _devices, TRANSPORTS, st.booleans(), st.booleans()),
     st.builds(Go, _devices, st.booleans()),
+    st.builds(Leave, st.integers(0, 4), _anywhere),
     st.builds(Again, st.integers(0, 1000), ROADS),
     st.builds(Lose, _users, _anywhere, st.sampled_from(("rest", "socket")), st.integers(0, 20)),
     st.builds(
@@ -138,6 +147,30 @@ _crowd = st.builds(
     _groups,
     st.lists(ROADS, min_size=4, max_size=8),
 )
+
+
+def everything(*, stalls: bool, shakes: int) -> Script:
+    """What every run must meet, whatever is drawn. Device 0 is of user 0, 1 and 2 of 1; pages are 5 of 2, 6 of 3"""
+    says = [Say(0, 0, "socket", None), Say(1, 0, "rest", None), Say(2, 0, "page", None), Say(3, 1, "socket", "rest")]
+    moves = [
+        *[Member(3, 0, "add"), *says, Say(3, 0, "page", None), Settle()],
+        *[Member(2, 0, "remove"), Say(2, 0, "page", None), *says[:2], Settle()],
+        *[Member(1, 1, "add"), Say(1, 1, "socket", None), Member(1, 1, "leave"), Say(0, 1, "socket", None), Settle()],
+    ]
+    blocks = [
+        *[Block(3, 1, True, "socket"), *says, Say(1, 0, "socket", None), Settle(), Block(3, 1, False, "socket")],
+        *[Block(1, 2, True, "socket"), Say(2, ROOMS, "rest", None), Say(1, ROOMS, "socket", None), *says, Settle()],
+        *[Block(1, 2, False, "rest"), Say(2, ROOMS, "page", None), *says, Settle()],
+    ]
+    leaves = [Leave(0, 0), Leave(2, 0), *says[:2] * 3, Settle(), Leave(0, 1), Leave(0, 1), *says, Settle()]
+    drops = [Go(device, device % 2 == 0) for device in range(6)] + says * 2
+    back = [Come(device, how, True, False) for device, how in enumerate(("poll", "socket", "stream", "socket", "poll"))]
+    again = [Come(5, "page", True, True), Settle(), Lose(0, 0, "socket", 1), Lose(1, 0, "rest", 1), Again(3, "rest")]
+    stalled = [Stall(1, 0), Wake(1), Settle(), Stall(2, 0), Wake(2), Settle(), Stall(6, 0), Wake(6), Settle()]
+    shaken = [step for kind in range(shakes) for step in (Shake(kind), *says[:3], Settle())]
+    steps = [*says, Settle(), *moves, *blocks, *leaves, *drops, *back, *again, *(stalled if stalls else ()), *shaken]
+    inside = ((True, True, False), (False, False, True))
+    return Script(inside, ("socket", "stream", "socket", "poll", "socket"), tuple(steps), is_near=True, walks=False)
 
 
 def scripts(steps_max: int, *, stalls: bool = True, shakes: int = 2) -> st.SearchStrategy[Script]:
