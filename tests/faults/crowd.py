@@ -7,6 +7,7 @@ crowd.leave()                   # with a reset each
 """
 
 import errno
+import re
 import select
 import socket
 import struct
@@ -32,6 +33,8 @@ class Crowd:
         self.requests = requests
         self.statuses: Counter[int | str] = Counter()
         self.seconds: list[float] = []  # from the beginning to the answer of each
+        self.retry_after: list[int | None] = []  # of each that was refused with 503: what it was told, if anything
+        self.refusal = b""  # the first of them
         self.sockets: dict[int, socket.socket] = {}
         self._receive_buffer = receive_buffer
         _all.append(self)
@@ -56,11 +59,29 @@ class Crowd:
                 continue
 
     def ended(self) -> int:
-        """How many the server has ended, as far as can be seen without reading."""
+        """How many the server has ended, as far as can be seen without reading: behind what is not read nothing is."""
         poll = select.poll()
         for fd in self.sockets:
             poll.register(fd, select.POLLRDHUP)
         return len(poll.poll(0))
+
+    def read_to_the_end(self, seconds_max: float) -> Counter[int | str]:
+        """Read all that there is of each, which the server has ended: how many ended with which code, or how else."""
+        codes: Counter[int | str] = Counter()
+        deadline = time.monotonic() + seconds_max
+        for sock in self.sockets.values():
+            sock.settimeout(max(0.1, deadline - time.monotonic()))
+            data = b""
+            try:
+                while more := sock.recv(1 << 20):
+                    data = (data + more)[-200:]
+            except OSError as error:
+                codes[errno.errorcode.get(error.errno or 0, repr(error))] += 1
+                continue
+            at = data.rfind(b"\x88")  # the last frame: its head, its length, its code
+            is_last = at >= 0 and data[at + 1] == len(data) - at - 2
+            codes[int.from_bytes(data[at + 2 : at + 4]) if is_last else "no code"] += 1
+        return codes
 
     def _arrive(self, deadline: float) -> None:
         began = time.monotonic()
@@ -81,7 +102,8 @@ class Crowd:
                     epoll.unregister(fd)
                     del waiting[fd]
                     self._answered(sock, time.monotonic() - began)
-        self.statuses["no answer"] += len(waiting)
+        if waiting:
+            self.statuses["no answer"] = len(waiting)
 
     def _connect(self) -> socket.socket:
         sock = socket.socket()
@@ -97,8 +119,14 @@ class Crowd:
     def _answered(self, sock: socket.socket, seconds: float) -> None:
         try:
             head = sock.recv(12)
+            status = int(head[9:12]) if head else "closed"
+            if status == 503:
+                rest = sock.recv(4096)
+                self.refusal = self.refusal or head + rest
+                found = re.search(rb"(?i)\r\nretry-after: (\d+)\r\n", rest)
+                self.retry_after.append(int(found[1]) if found else None)
         except OSError as error:
             self.statuses[errno.errorcode.get(error.errno or 0, "?")] += 1
             return
-        self.statuses[int(head[9:12]) if head else "closed"] += 1
+        self.statuses[status] += 1
         self.seconds.append(seconds)

@@ -10,6 +10,7 @@ import itertools
 import resource
 import struct
 import zlib
+from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
@@ -29,7 +30,10 @@ from wire import (  # type: ignore[import-not-found]
 )
 
 from greenroom.commands.spare_memory import LOOK_SECONDS, WORTH_BYTES
+from greenroom.http.door import RETRY_SECONDS_MAX, WAIT_SECONDS_MAX, WAITING_MAX
+from greenroom.http.ws.connection import LINGER_SECONDS, OUTBOX_SECONDS_MAX
 from greenroom.http.ws.unfinished import UNFINISHED_BYTES_MAX
+from greenroom.settings import Settings
 
 MIB = 1024 * 1024
 PEOPLE = 200
@@ -38,6 +42,8 @@ MANY = 1000  # of whom a crowd leaves enough behind to be given back
 AGAIN_MIB = 8  # of what a second crowd adds: an arena of the allocator more or less is chance
 SPARE_MIB = WORTH_BYTES / MIB + 16  # that is not worth giving back, and what moves by itself
 UNFINISHED_MIB = 2 * UNFINISHED_BYTES_MAX // MIB  # twice: they grow as they come
+PER_SECOND = 500
+STUCK_ROUNDS = 30  # 220 KB, of which the kernel takes 130
 _rooms = itertools.count(1_000_001)
 
 
@@ -73,11 +79,12 @@ def nobody_stays():
 
 
 @asynccontextmanager
-async def undisturbed(server, *, memory_mib, rest_mib, slowest=2.0, returns_within=RETURN_SECONDS_MAX):
+async def undisturbed(server, *, memory_mib, rest_mib, slowest=2.0, usual=None, returns_within=RETURN_SECONDS_MAX):
     """Two people talk while the block lasts and until all has returned. memory_mib: that may be held more, at any time.
 
     rest_mib: that may be held more in the end, when there was time to give back what is spare.
     slowest: seconds that an ack and its copy to the other may take. Generous: the machine does much else besides.
+    usual: seconds that half of them may take at most.
     """
     await server.make_people(*range(1, PEOPLE + 1))
     room = next(_rooms)
@@ -113,9 +120,12 @@ async def undisturbed(server, *, memory_mib, rest_mib, slowest=2.0, returns_with
             is_over = True
         after = server.usage()
         held = (max(peak, after.memory_bytes) - before.memory_bytes) / MIB
-        print(f"slowest {max(waits):.2f} s of {len(waits)}, held at most {held:.1f} MiB, {before} then {after}")
+        half = sorted(waits)[len(waits) // 2]
+        print(f"slowest {max(waits):.2f} s of {len(waits)}, half {half * 1000:.0f} ms, held at most {held:.1f} MiB")
+        print(f"{before} then {after}")
         assert [sock.close_code for sock in talkers] == [None, None]
         assert max(waits) < slowest, f"a message took {max(waits):.2f} s"
+        assert usual is None or half < usual, f"half of the messages took {half:.3f} s"
         assert held < memory_mib, f"{held:.1f} MiB more were held"
 
         def kept():
@@ -127,13 +137,16 @@ async def undisturbed(server, *, memory_mib, rest_mib, slowest=2.0, returns_with
     assert not server.faults(), server.faults()[0]
 
 
-async def withstands(server, come, count, *, memory_mib, each_bytes=0, **options):
-    """*come* brings a crowd of so many, and takes it away. each_bytes: on their way at once, or not, as it happens."""
-    again_mib = AGAIN_MIB + count * each_bytes / MIB
-    if count < MANY:
+async def withstands(server, come, count, *, memory_mib, each_bytes=0, is_kept=False, **options):
+    """*come* brings a crowd of so many, and takes it away. each_bytes: on their way at once, or not, as it happens.
+
+    is_kept: what it leaves free lies between things that stay, so that it serves the next crowd, and is not given back.
+    """
+    again_mib = AGAIN_MIB + count * each_bytes / MIB if count < MANY or is_kept else SPARE_MIB
+    if count < MANY or is_kept:
         async with undisturbed(server, memory_mib=memory_mib, rest_mib=memory_mib, **options):
             await come()
-    async with undisturbed(server, memory_mib=memory_mib, rest_mib=again_mib if count < MANY else SPARE_MIB, **options):
+    async with undisturbed(server, memory_mib=memory_mib, rest_mib=again_mib, **options):
         await come()
 
 
@@ -151,7 +164,7 @@ def upgrades(server, count, protocol=V1, extensions=""):
 async def arrive(server, count, protocol=V1, extensions=""):
     crowd = Crowd(server.port, upgrades(server, count, protocol, extensions))
     await crowd.arrive(120)
-    assert crowd.statuses[101] == count, crowd.statuses
+    assert crowd.statuses[101] == count, (crowd.statuses, crowd.refusal)
     return crowd
 
 
@@ -170,6 +183,62 @@ async def test_all_who_connect_at_once_come_in_and_nobody_else_waits_for_it(hard
     warm = await arrive(hard_server, 200, protocol)
     warm.leave()
     await withstands(hard_server, come, count, memory_mib=20 + count * 12 / 1024)
+
+
+@pytest.fixture(scope="module")
+def door_server():
+    """Its door is as the settings have it where nothing is set."""
+    per_second = Settings.model_fields["ws_connects_per_second"].default
+    assert per_second == PER_SECOND
+    with server_for_crowds(WS_CONNECTS_PER_SECOND=per_second) as server:
+        yield server
+
+
+@pytest.mark.slow(seconds=90)
+async def test_ten_thousand_pages_at_once_wait_at_the_door_and_all_come_in(door_server):
+    """Nobody is refused, nobody waits longer than the door says, and those in line disturb nobody."""
+    count, seconds = 10_000, []
+
+    async def come():
+        crowd = await arrive(door_server, count, None)
+        assert crowd.statuses == {101: count}
+        seconds.append(max(crowd.seconds))
+        in_line = sum(1 for one in crowd.seconds if one > 1)
+        print(f"the last was in after {seconds[-1]:.1f} s, {in_line} waited for more than a second")
+        assert in_line >= WAITING_MAX / 2  # of the door: it had a line
+        await trio.sleep(1)
+        assert crowd.ended() == 0
+        crowd.leave()
+
+    await withstands(door_server, come, count, memory_mib=40 + count * 16 / 1024, usual=0.25, is_kept=True)
+    assert max(seconds) < WAIT_SECONDS_MAX + 5
+
+
+@pytest.mark.slow(seconds=90)
+async def test_ten_thousand_v1_clients_at_once_come_in_or_are_told_when_to_come_back(door_server):
+    """Who is refused learns when to come, each a little later than the one before; who comes then is let in."""
+    count = 10_000
+
+    async def come():
+        crowd = Crowd(door_server.port, upgrades(door_server, count))
+        await crowd.arrive(60)
+        assert set(crowd.statuses) == {101, 503}, crowd.statuses
+        assert PER_SECOND <= crowd.statuses[101] <= PER_SECOND * (2 + max(crowd.seconds))
+        told = crowd.retry_after
+        print(f"{crowd.statuses}, the last after {max(crowd.seconds):.1f} s; told to wait {min(told)} to {max(told)} s")
+        assert len(told) == crowd.statuses[503]
+        assert None not in told
+        assert min(told) >= 1
+        assert max(told) <= RETRY_SECONDS_MAX
+        assert max(Counter(told).values()) <= PER_SECOND * (1 + max(crowd.seconds)), "more than may come in a second"
+        crowd.leave()
+        back = Crowd(door_server.port, upgrades(door_server, PER_SECOND // 2))
+        await trio.sleep(2)
+        await back.arrive(20)
+        assert back.statuses == {101: PER_SECOND // 2}
+        back.leave()
+
+    await withstands(door_server, come, count, memory_mib=40 + count * 12 / 1024, usual=0.25)
 
 
 @pytest.mark.parametrize("count", scaled(100, 2000, 40))
@@ -210,6 +279,36 @@ async def test_who_never_reads_costs_an_outbox_at_most(hard_server, count):
         crowd.leave()
 
     await withstands(hard_server, come, count, memory_mib=10 + count * 1.3, returns_within=60)
+
+
+@pytest.mark.slow(seconds=90)
+async def test_sends_that_are_stuck_end_with_4201_cost_little_and_disturb_nobody(hard_server):
+    """A thousand whose kernels take nothing more, with far less waiting than an outbox holds, and who stay.
+
+    Time alone ends each, and what it held returns though its peer is still there; who reads later learns why.
+    """
+    count, silence = 1000, OUTBOX_SECONDS_MAX + LINGER_SECONDS + 5
+    pings = frame(b"x" * 120, 9) * 60
+
+    async def come():
+        crowd = Crowd(hard_server.port, upgrades(hard_server, count), receive_buffer=2048)
+        await crowd.arrive(120)
+        assert crowd.statuses[101] == count
+        crowd.send(frame('{"type":"start"}'))
+        await trio.sleep(1)
+        connections = hard_server.usage().connections
+        for _ in range(STUCK_ROUNDS):
+            crowd.send(pings)
+            await trio.sleep(0.02)
+        await trio.sleep(OUTBOX_SECONDS_MAX / 2)
+        assert hard_server.usage().connections >= connections, "they have not waited too long yet"
+        await wait_until(lambda: hard_server.usage().connections > connections - count, silence)
+        codes = await trio.to_thread.run_sync(crowd.read_to_the_end, 30)
+        print(codes)
+        assert codes == {4201: count}
+        crowd.leave()
+
+    await withstands(hard_server, come, count, memory_mib=40 + count * 0.3)
 
 
 OVERSIZED = {
