@@ -47,7 +47,8 @@ export interface Person {
 
 /**
  * A message, as it stands when it is told. isOwn: by this user, from whatever device; only then there is a clientId.
- * isDeleted: it says nothing. editedAtMs: when it was edited last, null: never.
+ * isDeleted: it says nothing. editedAtMs: when it was edited last, null: never. reactions, pinnedAtMs: only of what
+ * `history` answers; of what is told they are told by `reacted` and `pinned`.
  */
 export interface Said {
   type: "said";
@@ -64,6 +65,15 @@ export interface Said {
   attachments: Attachment[];
   editedAtMs: number | null;
   details: Details;
+  reactions: Reaction[];
+  pinnedAtMs: number | null;
+}
+
+/** A reaction to a message. count: of users; mine: whether we are one of them. */
+export interface Reaction {
+  reaction: string;
+  count: number;
+  mine: boolean;
 }
 
 /** A file of a message. url: relative to the server. */
@@ -89,6 +99,31 @@ export interface Changed {
   atMs: number;
 }
 
+/** Somebody reacts to the message at seq `of`, or does so no more (not isOn). reaction: "" of one deleted since. */
+export interface Reacted {
+  type: "reacted";
+  roomId: number;
+  seq: number;
+  of: number;
+  messageId: number;
+  userId: number;
+  reaction: string;
+  isOn: boolean;
+  atMs: number;
+}
+
+/** The message at seq `of` was pinned in its room, or let go (not isOn). */
+export interface Pinned {
+  type: "pinned";
+  roomId: number;
+  seq: number;
+  of: number;
+  messageId: number;
+  byId: number;
+  isOn: boolean;
+  atMs: number;
+}
+
 export type Event =
   /** The server has said `ready`. isAgain: after a loss. */
   | { type: "connected"; userId: number; name: string; isAgain: boolean }
@@ -105,6 +140,8 @@ export type Event =
   | { type: "caughtUp"; roomId: number }
   | Said
   | Changed
+  | Reacted
+  | Pinned
   /** A line of ours is stored, at this seq. */
   | { type: "confirmed"; roomId: number; clientId: string; seq: number }
   /** The server asks to wait with a line of ours; it is sent again in so many seconds. */
@@ -198,6 +235,10 @@ export declare class Client {
   edit(roomId: GivenId, messageId: number, body: string): Promise<void>;
   /** Erase what we have said, or as an admin others. Rejects: as `edit`. */
   delete(roomId: GivenId, messageId: number): Promise<void>;
+  /** React to a message with an emoji or a short text, or take that off. Rejects: as `edit`. */
+  react(roomId: GivenId, messageId: number, reaction: string, isOn?: boolean): Promise<void>;
+  /** Pin a message, as one of two or an admin of the group, or let it go. Rejects: as `edit`. */
+  pin(roomId: GivenId, messageId: number, isOn?: boolean): Promise<void>;
   /**
    * Be told how these are, wherever they are, and nobody else by name; nobody at all where there are none. At most 200.
    * Waits for the server, and is asked again on each connection. What is told are `watched` events. The ids that the

@@ -27,7 +27,7 @@ def declared(body: str) -> set[str]:
 
 def test_the_events_have_the_same_names_and_fields():
     of_js = {name: declared(rest) for name, rest in re.findall(r'\{ type: "(\w+)"; ?([^}]*)\}', TYPES)}
-    for name in ("Said", "Changed"):  # which have a type of their own
+    for name in ("Said", "Changed", "Reacted", "Pinned"):  # which have a type of their own
         (body,) = re.findall(rf"interface {name} \{{([^}}]*)\}}", TYPES)
         of_js[name.lower()] = declared(body) - {"type"}
     assert of_js.pop("ended") == {"code", "why"}  # which is ClientRefused in Python
@@ -39,7 +39,8 @@ def test_the_events_have_the_same_names_and_fields():
 def test_the_clients_are_asked_the_same():
     (body,) = re.findall(r"class Client \{(.*?)\n\}", TYPES, re.DOTALL)
     of_js = set(re.findall(r"^  (?:readonly )?(\w+)[(:]", body, re.MULTILINE)) - {"constructor"}
-    of_python = {camel(name) for name in vars(Client) if not name.startswith("_")} | {"userId", "isConnected"}
+    named = {name for part in Client.__mro__[:-1] for name in vars(part) if not name.startswith("_")}
+    of_python = {camel(name) for name in named} | {"userId", "isConnected"}
     assert of_js - of_python == {"open", "close"}  # a block in Python: open_client
     assert of_python - of_js == {"http"}
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from greenroom.client.events import Changed, Member, Other, Receipts, Said, Typing
+from greenroom.client.events import Changed, Member, Other, Pinned, Reacted, Receipts, Said, Typing
 from greenroom.client.frames import entries, entry, event_of, frames_of, rooms_of, start_of, text_of
 from greenroom.client.room_log import RoomLog
 
@@ -117,3 +117,26 @@ def test_what_is_no_frame_is_passed_over():
     for nothing in ("hello", "null", "17", '["x",1]', "[" * 200_000, b"\xff\xfe\xfd", b"\x00"):
         assert frames_of(nothing) == []
     assert frames_of('[{"type":"ping"},1]') == frames_of('{"type":"ping"}') == [{"type": "ping"}]
+
+
+def test_reactions_and_pins_are_entries_and_a_change_that_is_not_known_is_a_place_and_no_deletion():
+    of = {"id": 1, "of": 3, "sender": 2}
+    reaction = {**of, "user": 4, "reaction": "like", "on": True}
+    pin = {**of, "by": 5, "on": False}
+    reacted, pinned = Reacted(7, 5, 3, 1, 4, "like", True, 9), Pinned(7, 6, 3, 1, 5, False, 10)
+    assert entry(7, {"type": "reaction", "room": 7, "seq": 5, "ts": 9, "data": reaction}, 2) == (5, reacted)
+    assert entry(7, {"type": "pin", "room": 7, "seq": 6, "ts": 10, "data": pin}, 2) == (6, pinned)
+    changes = [
+        {"seq": 5, "ts": 9, "change": "reaction", **reaction},
+        {"seq": 6, "ts": 10, "change": "pin", **pin},
+        {"seq": 7, "ts": 11, "change": "of tomorrow", **of},
+    ]
+    assert entries(7, {"messages": [], "changes": changes}, 1) == [(5, reacted), (6, pinned), (7, None)]
+
+
+def test_a_page_says_which_reactions_stand_on_a_message_and_since_when_it_is_pinned():
+    reactions = [{"reaction": "like", "count": 2, "mine": True}]
+    item = {"seq": 3, "ts": 9, "id": 1, "sender": 2, "body": "hello", "reactions": reactions, "pinned": 12}
+    ((_, said),) = entries(7, {"messages": [item]}, 1)
+    assert isinstance(said, Said)
+    assert (said.reactions, said.pinned_at_ms) == (tuple(reactions), 12)

@@ -4,8 +4,9 @@
 
 import { Asking } from "./asking.js";
 import { Connection } from "./connection.js";
-import { addressOf, bodyOf, countOf, DETAILS, deviceOf, lineOf, peopleOf, roomIdOf, tokenOf } from "./door.js";
+import { addressOf, bodyOf, countOf, deviceOf, lineOf, peopleOf, roomIdOf, tokenOf } from "./door.js";
 import { ClientRefused, isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
+import { entryOf, pageOf, said } from "./log_entries.js";
 import { Pace } from "./pace.js";
 import { Room } from "./room.js";
 import { Sending } from "./sending.js";
@@ -138,7 +139,7 @@ export class Client {
 
   async history(roomId, count, before) {
     const answer = await this.request("history", roomId, { limit: Math.min(count, HISTORY_PAGE), before });
-    return answer.messages.map((item) => this._said(roomIdOf(roomId), item, item));
+    return answer.messages.map((item) => said(roomIdOf(roomId), item, item, this.userId));
   }
 
   async edit(roomId, messageId, body) {
@@ -147,6 +148,14 @@ export class Client {
 
   async delete(roomId, messageId) {
     await this.request("delete", roomId, { message: messageId });
+  }
+
+  async react(roomId, messageId, reaction, isOn = true) {
+    await this.request(isOn ? "react" : "unreact", roomId, { message: messageId, reaction: bodyOf(reaction) });
+  }
+
+  async pin(roomId, messageId, isOn = true) {
+    await this.request(isOn ? "pin" : "unpin", roomId, { message: messageId });
   }
 
   watch(people) {
@@ -241,14 +250,10 @@ export class Client {
   }
 
   _heardIn(room, frame, data) {
-    const { type, seq, ts } = frame;
+    const { type, seq } = frame;
     const roomId = room.id;
     if (seq !== undefined) {
-      // Whatever has a seq has a place in the log, also what is not known here.
-      let said = null;
-      if (type === "message") said = this._said(roomId, { seq, ts }, data);
-      else if (type === "message_edited" || type === "message_deleted") said = changed(roomId, { seq, ts }, data);
-      this._tellSaid(room, room.log.take(seq, said));
+      this._tellSaid(room, room.log.take(seq, entryOf(frame, this.userId)));
       this._tellCaughtUp(room);
       if (room.log.isMissing) setTimeout(() => this._fetch(room), HOLE_SECONDS * 1000);
     } else if (type === "gap") this._gap(room, data);
@@ -396,32 +401,19 @@ export class Client {
   // Null where what answers is no greenroom: then the line is given up.
   _readPage(roomId, answer) {
     try {
-      return this._pageOf(roomId, answer);
+      return pageOf(roomId, answer, this.userId);
     } catch (fault) {
       this._connection.isNone("history", fault);
       return null;
     }
   }
 
-  // What stands at each seq of an answer to `history`: what is hidden from us is named apart.
-  _pageOf(roomId, { messages, changes = [], skip = [] }) {
-    const shown = messages.map((item) => ({ seq: item.seq, said: this._said(roomId, item, item) }));
-    const after = changes.map((item) => ({ seq: item.seq, said: changed(roomId, item, item) }));
-    return [...shown, ...after, ...skip.map((seq) => ({ seq, said: null }))].sort((a, b) => a.seq - b.seq);
-  }
-
-  _said(roomId, { seq, ts }, { id = 0, sender, senderName, body, clientId = null, ...more }) {
-    const { attachments = [], edited = null, deleted } = more;
-    const said = { type: "said", roomId, seq, senderId: sender, sender: senderName || `user ${sender}`, body, atMs: ts, clientId };
-    return { ...said, isOwn: sender === this.userId, messageId: id, isDeleted: deleted !== undefined, attachments, editedAtMs: edited, details: detailsIn(more) };
-  }
-
   // Whoever is told may leave the room, or close the client: then the rest is not told.
   _tellSaid(room, told) {
-    for (const said of told) {
+    for (const event of told) {
       if (!this._isJoined(room)) return;
-      if (said.isOwn) this._sending.copied(said);
-      this._tell(said);
+      if (event.isOwn) this._sending.copied(event);
+      this._tell(event);
     }
   }
 
@@ -445,15 +437,6 @@ export class Client {
       queueMicrotask(() => { throw fault; }); // theirs: it must be seen, and must not hold up what follows
     }
   }
-}
-
-// What was deleted since says nothing already.
-function changed(roomId, { seq, ts }, { id, of, body = null, deleted }) {
-  return { type: "changed", roomId, seq, of, messageId: id, body: deleted === undefined ? body : null, atMs: ts };
-}
-
-function detailsIn(data) {
-  return Object.fromEntries(DETAILS.filter((key) => key in data).map((key) => [key, data[key]]));
 }
 
 function namesById(names = {}) {

@@ -22,6 +22,10 @@ function show(event: Event): string {
       return `${event.sender}: ${event.body} (${event.seq}, ${event.clientId ?? "of another"}, ${event.attachments[0]?.url}, ${event.details.replyTo?.seq})`;
     case "changed":
       return `${event.of}: ${event.body ?? "deleted"} (${event.messageId})`;
+    case "reacted":
+      return `${event.of}: ${event.userId} ${event.isOn ? "+" : "-"}${event.reaction} (${event.messageId})`;
+    case "pinned":
+      return `${event.of}: ${event.byId} ${event.isOn} (${event.messageId})`;
     case "presence":
       return event.here.map((person: Person) => person.name).join();
     case "typing":

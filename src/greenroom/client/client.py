@@ -55,6 +55,7 @@ from greenroom.client.frames import (
     start_of,
     text_of,
 )
+from greenroom.client.message_commands import MessageCommands
 from greenroom.client.outbox import Line
 from greenroom.client.pace import Pace
 from greenroom.client.presence import Changed
@@ -111,7 +112,7 @@ async def open_client(url: str, token: Token, *, device: str = "") -> AsyncItera
         raise failure
 
 
-class Client:
+class Client(MessageCommands):
     """See the top of this file. Made by `open_client`."""
 
     def __init__(self, url: str, token: Token, device: str, nursery: trio.Nursery) -> None:
@@ -232,14 +233,6 @@ class Client:
         data = {"limit": min(count, HISTORY_PAGE), **({} if before is None else {"before": before})}
         answer = await self.request("history", room_id, data)
         return [message for _, message in entries(room_id, answer, self.user_id) if isinstance(message, Said)]
-
-    async def edit(self, room_id: GivenId, message_id: int, body: str) -> None:
-        """Say something else in the place of what we have said; again is harmless. Raises: Refused, ServerAway."""
-        await self.request("edit", room_id, {"message": message_id, "body": door.body_of(body)})
-
-    async def delete(self, room_id: GivenId, message_id: int) -> None:
-        """Erase what we have said, or as an admin others. Raises: as `edit`."""
-        await self.request("delete", room_id, {"message": message_id})
 
     async def http(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """`data` of the answer to an HTTP request. Raises: Refused with the status, ServerAway."""

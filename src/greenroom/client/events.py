@@ -46,6 +46,7 @@ class Said:
 
     attachments: its files. details: what else is said of it, some of DETAILS. Both as docs/wire-protocol.md says.
     edited_at_ms: when it was edited last, None: never.
+    reactions, pinned_at_ms: only of what `Client.history` answers; of what is told `Reacted` and `Pinned` tell.
     """
 
     room_id: int
@@ -61,6 +62,8 @@ class Said:
     attachments: tuple[dict[str, Any], ...] = ()
     edited_at_ms: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    reactions: tuple[dict[str, Any], ...] = ()
+    pinned_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,33 @@ class Changed:
     of: int
     message_id: int
     body: str | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reacted:
+    """Somebody reacts to the message at seq *of*, or does so no more (not is_on). reaction: "" of one deleted since."""
+
+    room_id: int
+    seq: int
+    of: int
+    message_id: int
+    user_id: int
+    reaction: str
+    is_on: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """The message at seq *of* was pinned in its room, or let go (not is_on)."""
+
+    room_id: int
+    seq: int
+    of: int
+    message_id: int
+    by_id: int
+    is_on: bool
     at_ms: int
 
 
@@ -235,6 +265,8 @@ Event = (
     | CaughtUp
     | Said
     | Changed
+    | Reacted
+    | Pinned
     | Confirmed
     | Delayed
     | Undelivered

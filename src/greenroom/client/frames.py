@@ -5,8 +5,21 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from greenroom.client.events import DETAILS, Changed, Entered, Event, Member, Other, Personal, Receipts, Said, Typing
-from greenroom.client.room_log import Entry, RoomLog
+from greenroom.client.events import (
+    DETAILS,
+    Changed,
+    Entered,
+    Event,
+    Member,
+    Other,
+    Personal,
+    Pinned,
+    Reacted,
+    Receipts,
+    Said,
+    Typing,
+)
+from greenroom.client.room_log import Entry, RoomLog, Told
 
 Frame = dict[str, Any]
 
@@ -61,14 +74,15 @@ def entry(room_id: int, frame: Frame, user_id: int) -> Entry:
     """What stands at the seq of a frame: whatever has a seq has a place in the log, also what is not known here."""
     if frame["type"] == "message":
         return frame["seq"], said(room_id, frame, frame["data"], user_id)
-    is_change = frame["type"] in ("message_edited", "message_deleted")
-    return frame["seq"], changed(room_id, frame, frame["data"]) if is_change else None
+    return frame["seq"], _change(frame["type"].removeprefix("message_"), room_id, frame, frame.get("data", {}))
 
 
 def entries(room_id: int, answer: Frame, user_id: int) -> list[Entry]:
     """The same of the data of an answer to `history`, by seq: what is hidden from us is named apart."""
     shown: list[Entry] = [(item["seq"], said(room_id, item, item, user_id)) for item in answer["messages"]]
-    changes: list[Entry] = [(item["seq"], changed(room_id, item, item)) for item in answer.get("changes", ())]
+    changes: list[Entry] = [
+        (item["seq"], _change(item["change"], room_id, item, item)) for item in answer.get("changes", ())
+    ]
     hidden: list[Entry] = [(seq, None) for seq in answer.get("skip", ())]
     return sorted(shown + changes + hidden, key=lambda item: item[0])
 
@@ -99,6 +113,8 @@ def said(room_id: int, head: Frame, body: Frame, user_id: int) -> Said:
         tuple(body.get("attachments", ())),
         body.get("edited"),
         {key: body[key] for key in DETAILS if key in body},
+        tuple(body.get("reactions", ())),
+        body.get("pinned"),
     )
 
 
@@ -106,6 +122,20 @@ def changed(room_id: int, head: Frame, body: Frame) -> Changed:
     """A change of a message, out of a frame or of `history` as above. What was deleted since says nothing already."""
     words = None if "deleted" in body else body.get("body")
     return Changed(room_id, head["seq"], body["of"], body["id"], words, head["ts"])
+
+
+def _reacted(room_id: int, head: Frame, body: Frame) -> Reacted:
+    who, what = body["user"], body["reaction"]
+    return Reacted(room_id, head["seq"], body["of"], body["id"], who, what, body["on"], head["ts"])
+
+
+def _pinned(room_id: int, head: Frame, body: Frame) -> Pinned:
+    return Pinned(room_id, head["seq"], body["of"], body["id"], body["by"], body["on"], head["ts"])
+
+
+def _change(kind: str, room_id: int, head: Frame, body: Frame) -> Told | None:
+    maker = _CHANGES.get(kind)
+    return None if maker is None else maker(room_id, head, body)
 
 
 def rooms_of(frame: Frame) -> list[int]:
@@ -138,6 +168,12 @@ def _member(room_id: int, data: Frame, own_id: int) -> Event:
     return Member(room_id, data["user"], is_active=data["change"] == "joined")
 
 
+_CHANGES: Final[dict[str, Callable[[int, Frame, Frame], Told]]] = {
+    "edited": changed,
+    "deleted": changed,
+    "reaction": _reacted,
+    "pin": _pinned,
+}
 _MAKERS: Final[dict[str, Callable[[int, Frame, int], Event]]] = {
     "typing": _typing,
     "receipts": _receipts,

@@ -11,11 +11,11 @@ seq is for us (`skip`). A seq that the server leaves out, in the middle of what 
 from collections.abc import Sequence
 from typing import Final
 
-from greenroom.client.events import Changed, Said
+from greenroom.client.events import Changed, Pinned, Reacted, Said
 
 AHEAD_MAX: Final = 1000  # messages that wait for earlier ones; more are fetched again
 
-Told = Said | Changed
+Told = Said | Changed | Reacted | Pinned
 Entry = tuple[int, Told | None]  # (seq, what is there for us)
 
 
