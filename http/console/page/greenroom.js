@@ -313,6 +313,11 @@ export class Client extends EventTarget {
     if (room.log.isLoaded && frame.seq === room.log.last + 1) this._gained(room, room.log.reach(frame.seq));
   }
 
+  _passed(frame, room) {
+    this._skip(frame, room);
+    this._fillSoon(room);
+  }
+
   // A place in the log, as a skip is; what it changes is changed at once, for the latest change counts.
   _changed(frame, room) {
     this._skip(frame, room);
@@ -374,7 +379,8 @@ export class Client extends EventTarget {
         }
         if (!page.more && entries.length < BACKFILL_MESSAGES) gained.push(...room.log.reach(page.top));
         this._gained(room, gained);
-        for (const change of changes) this._change(room, { ...change, deleted: change.change === "deleted" || change.deleted });
+        const ofWords = changes.filter(({ change }) => change === "edited" || change === "deleted");
+        for (const change of ofWords) this._change(room, { ...change, deleted: change.change === "deleted" || change.deleted });
         if (room.log.last === after) break; // no progress: the next event or reconnect tries again
       }
     } catch (fault) {
@@ -499,6 +505,8 @@ const HANDLERS = {
   message: Client.prototype._message,
   message_edited: Client.prototype._changed,
   message_deleted: Client.prototype._changed,
+  reaction: Client.prototype._passed, // the page shows neither
+  pin: Client.prototype._passed,
   skip: Client.prototype._skip,
   typing: Client.prototype._typing,
   receipts: Client.prototype._receipts,
