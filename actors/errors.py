@@ -22,6 +22,7 @@ class RefusalCode(enum.Enum):
     FILE_NOT_FOUND = "one of the files is not yours, is not there any more, or was sent before"
     EDIT_WINDOW_CLOSED = "the message is too old to be edited"
     RATE_LIMITED = "too many messages"
+    TOO_MANY_MARKS = "there are as many reactions or pins as there may be"
     ROOM_FULL = "the conversation has as many members as it may"
 
 

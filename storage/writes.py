@@ -11,6 +11,7 @@ from greenroom.storage.user_writes import WRITE_BYTES, NoteToUser, check_numbers
 
 Role = Literal["admin", "member"]
 ChangeKind = Literal["edited", "deleted"]
+MarkKind = Literal["reacted", "unreacted", "pinned", "unpinned"]
 
 
 class InsertMessage(NamedTuple):
@@ -71,6 +72,27 @@ class ChangeMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkMessage:
+    """A reaction or a pin is put on a message, or taken off. Its seq is the room's last plus one.
+
+    reaction: of a pin "".
+    """
+
+    conversation_id: int
+    seq: int
+    message_id: int
+    kind: MarkKind
+    reaction: str
+    by_id: int
+    at_ms: int
+
+    def check(self) -> int:
+        """About the bytes that it takes. Raises: ValueError when PostgreSQL could not take it."""
+        check_numbers(self.conversation_id, self.seq, self.message_id, self.by_id, self.at_ms)
+        return WRITE_BYTES + check_text(self.reaction)
+
+
+@dataclass(frozen=True, slots=True)
 class AttachFiles:
     """Of a message that the same turn stores: it has these uploads. told: what clients are told of them, as JSON."""
 
@@ -100,7 +122,16 @@ class DescribeMessage:
         return WRITE_BYTES + check_text(self.told)
 
 
-RoomWrite = InsertMessage | PutParticipant | AdvanceMarker | ChangeMessage | AttachFiles | DescribeMessage | NoteToUser
+RoomWrite = (
+    InsertMessage
+    | PutParticipant
+    | AdvanceMarker
+    | ChangeMessage
+    | MarkMessage
+    | AttachFiles
+    | DescribeMessage
+    | NoteToUser
+)
 
 
 def membership_note(room_id: int, user_id: int, role: str, at_ms: int, *, is_active: bool) -> NoteToUser:

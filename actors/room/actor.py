@@ -23,7 +23,6 @@ from greenroom.actors.events import (
 )
 from greenroom.actors.room import details
 from greenroom.actors.room import state as rules
-from greenroom.actors.room.changing import ChangesMessages
 from greenroom.actors.room.commands import (
     AddMembers,
     Enter,
@@ -38,6 +37,7 @@ from greenroom.actors.room.commands import (
     Type,
     TypingExpired,
 )
+from greenroom.actors.room.marking import MarksMessages
 from greenroom.actors.room.sending import NOT_FOUND, MessageIds, SendsMessages
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
 from greenroom.runtime import CommitOutcome, StopReason, StorageUnavailable, handles
@@ -62,7 +62,7 @@ Doubts = dict[int, Doubt]  # by room; ended by its next activation
 NOT_MEMBER = Refused.because(RefusalCode.NOT_MEMBER)
 
 
-class RoomActor(SendsMessages, ChangesMessages):
+class RoomActor(SendsMessages, MarksMessages):
     """One conversation. edit_window_ms: for how long a message may be edited; 0: for ever."""
 
     def __init__(
@@ -153,7 +153,7 @@ class RoomActor(SendsMessages, ChangesMessages):
             members=frozenset(room.members) if is_small else frozenset(),
             unread=rules.unread(room, command.user_id, command.hides),
             mentions=details.mentions_unread(room, command.user_id, command.hides),
-            last=rules.last_message(room),
+            last=room.last,
             recent=tuple(room.ring) if command.wants_recent else (),
         )
 

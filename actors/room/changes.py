@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Changed, Delete, Edit
-from greenroom.actors.room.state import RoomState, content_fault
+from greenroom.actors.room.state import RoomState, append_change, content_fault
 from greenroom.storage.postgres.conversations import SentBefore, StoredMessage
 from greenroom.storage.writes import ChangeKind, ChangeMessage
 
@@ -30,7 +30,7 @@ def target_in(room: RoomState, message_id: int) -> Target | None:
     message, changed_seq = None, 0
     for entry in room.ring:
         if entry.id == message_id and entry.change:
-            changed_seq = entry.seq
+            changed_seq = entry.seq if entry.change in ("edited", "deleted") else changed_seq
         elif entry.id == message_id:
             message = entry
     return None if message is None else Target(message, changed_seq)
@@ -87,12 +87,14 @@ def write_of(room: RoomState, message: StoredMessage, by_id: int, now_ms: int) -
 
 def apply_change(room: RoomState, change: ChangeMessage, message: StoredMessage) -> StoredMessage:
     """Remember the change; its entry in the log. Nothing that the room holds says any more what the message said."""
-    room.top_seq = change.seq
     entry = message._replace(seq=change.seq, change=change.kind, changed_by_id=change.by_id, changed_at_ms=change.at_ms)
+    room.marks.changed(message)
     for index, held in enumerate(room.ring):
         if held.id == message.id:
             room.ring[index] = retold(held, message)
-    room.ring.append(entry)
+    if room.last is not None and room.last.id == message.id:
+        room.last = retold(room.last, message)
+    append_change(room, entry)
     key = message.sender_id, message.client_id or ""
     before = room.client_ids.get(key)
     if before is not None and before.id == message.id:
@@ -109,4 +111,5 @@ def retold(entry: StoredMessage, now: StoredMessage) -> StoredMessage:
         edited_at_ms=now.edited_at_ms,
         deleted_at_ms=now.deleted_at_ms,
         message_seq=now.message_seq,
+        reaction=entry.reaction if now.deleted_at_ms is None else "",
     )

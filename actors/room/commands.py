@@ -39,7 +39,7 @@ class RoomView:
 
 
 class Changed(NamedTuple):
-    """The message is edited or deleted, at this seq. is_duplicate: it was so before. message: as it stands now."""
+    """The message is changed, or marked, at this seq. is_duplicate: it was so before. message: as it stands now."""
 
     seq: int
     at_ms: int
@@ -103,6 +103,25 @@ class Delete(Command["Changed | Refused"]):
 
     user_id: int
     message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class React(Command["Changed | Refused"]):
+    """A member reacts to a message, or does so no more (not is_on). What holds already changes nothing."""
+
+    user_id: int
+    message_id: int
+    reaction: str
+    is_on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pin(Command["Changed | Refused"]):
+    """One of two, or an admin of a group, pins a message, or lets it go (not is_on). What holds changes nothing."""
+
+    user_id: int
+    message_id: int
+    is_on: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@
 nothing. Order is `seq = last + 1`; clocks order nothing.
 """
 
+from array import array
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +13,9 @@ from hashlib import blake2b
 
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Details, Send, Sent
+from greenroom.actors.room.mark_memory import MarkMemory
 from greenroom.storage.postgres.conversations import (
+    CHANGED_SEQS_MAX,
     CLIENT_IDS_MAX,
     RING_MESSAGES,
     SentBefore,
@@ -51,7 +55,8 @@ class RoomState:
 
     members: replaced when somebody comes or goes, never changed in place: outputs that still wait for storage hold the
     members of their own turn. removed: of an open group, who was sent away and not brought back, at most one more than
-    REMOVED_MAX. repeaters: who said last what client_ids does not reach back to.
+    REMOVED_MAX. repeaters: who said last what client_ids does not reach back to. last: the newest message.
+    changed_seqs: where changes stand in the log, of its newest CHANGED_SEQS_MAX places at least.
     """
 
     id: int
@@ -66,6 +71,9 @@ class RoomState:
     removed: set[int] = field(default_factory=set)
     repeaters: set[int] = field(default_factory=set)
     is_apart: bool = False  # of a direct conversation: one of the two blocks the other
+    marks: MarkMemory = field(default_factory=MarkMemory)
+    last: StoredMessage | None = None
+    changed_seqs: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 def from_stored(stored: StoredRoom) -> RoomState:
@@ -81,6 +89,8 @@ def from_stored(stored: StoredRoom) -> RoomState:
         client_ids=OrderedDict(stored.client_ids),
         removed=set(stored.removed_ids),
         is_apart=stored.is_apart,
+        last=next((entry for entry in reversed(stored.ring) if not entry.change), stored.last),
+        changed_seqs=array("q", stored.changed_seqs),
     )
 
 
@@ -166,19 +176,18 @@ def apply_send(
 ) -> None:
     """Remember the message. attachments, details: as JSON."""
     room.top_seq = insert.seq
-    room.ring.append(
-        StoredMessage(
-            insert.id,
-            insert.seq,
-            insert.sender_id,
-            insert.client_id,
-            insert.content,
-            insert.created_at_ms,
-            sender_name,
-            attachments=attachments,
-            details=details,
-        )
+    room.last = StoredMessage(
+        insert.id,
+        insert.seq,
+        insert.sender_id,
+        insert.client_id,
+        insert.content,
+        insert.created_at_ms,
+        sender_name,
+        attachments=attachments,
+        details=details,
     )
+    room.ring.append(room.last)
     if insert.client_id is not None:
         room.client_ids[insert.sender_id, insert.client_id] = SentBefore(
             insert.id, insert.seq, insert.digest, insert.created_at_ms
@@ -187,9 +196,13 @@ def apply_send(
             room.client_ids.popitem(last=False)
 
 
-def last_message(room: RoomState) -> StoredMessage | None:
-    """The newest message that memory reaches back to, deleted or not."""
-    return next((entry for entry in reversed(room.ring) if not entry.change), None)
+def append_change(room: RoomState, entry: StoredMessage) -> None:
+    """Remember a change of a message, which is the next of the log."""
+    room.top_seq = entry.seq
+    room.ring.append(entry)
+    room.changed_seqs.append(entry.seq)
+    if len(room.changed_seqs) > 2 * CHANGED_SEQS_MAX:
+        del room.changed_seqs[:CHANGED_SEQS_MAX]
 
 
 def became_read(room: RoomState, reader_id: int, after_seq: int, up_to_seq: int) -> tuple[tuple[int, int], ...]:
@@ -262,7 +275,8 @@ def heir(room: RoomState, leaver_id: int) -> int | None:
 
 
 def unread(room: RoomState, user_id: int, hides: frozenset[int] = frozenset()) -> int:
-    """Messages of others after the member's marker, but for deleted ones. Beyond the ring each seq counts for one.
+    """Messages of others after the member's marker, but for deleted ones. Beyond the ring each seq counts for one, but
+    where it is known that a change stands.
 
     hides: whose messages the member is not shown; those count for nothing.
     """
@@ -278,7 +292,9 @@ def unread(room: RoomState, user_id: int, hides: frozenset[int] = frozenset()) -
         and message.deleted_at_ms is None
         for message in room.ring
     )
-    return recent + max(oldest - 1 - read_seq, 0)
+    changed = room.changed_seqs
+    changes = bisect_left(changed, oldest) - bisect_right(changed, read_seq)
+    return recent + max(oldest - 1 - read_seq - max(changes, 0), 0)
 
 
 def decide_join_open(room: RoomState, user_id: int) -> tuple[int, ...] | Refused:

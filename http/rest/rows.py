@@ -80,6 +80,16 @@ class PlacedRow(BaseModel):
     seq: int
 
 
+class ReactionRow(BaseModel):
+    """A reaction to a message. count: of users; not those whom the reader blocks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reaction: str
+    count: int
+    mine: bool
+
+
 class MessageRow(_RowModel):
     """A message; names of several words come in camelCase as well."""
 
@@ -102,6 +112,8 @@ class MessageRow(_RowModel):
     edited_at: str | None
     is_deleted: bool = Field(description="what it said is erased")
     deleted_at: str | None
+    reactions: list[ReactionRow] = Field(description="in the order of their first use")
+    pinned_at: str | None = Field(description="since when it is pinned")
     created_at: str
     updated_at: str
     client_id: str | None = Field(default=None, description="for the sender only")
@@ -183,6 +195,8 @@ def message_row(message: StoredMessage, conversation_id: int, reader_id: int, ma
         "edited_at": _iso(message.edited_at_ms),
         "is_deleted": message.deleted_at_ms is not None,
         "deleted_at": _iso(message.deleted_at_ms),
+        "reactions": json.loads(message.reactions) if message.reactions else [],
+        "pinned_at": _iso(message.pinned_at_ms),
         "created_at": at,
         "updated_at": at if changed_at_ms is None else iso(changed_at_ms),
     }

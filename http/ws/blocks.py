@@ -50,6 +50,11 @@ class SocketBlocks:
             return set()
         return {user_id for sender_id in senders for user_id in self.hiders.get(sender_id, ())}
 
+    def hiders_of(self, sender_id: int, other_id: int = 0) -> Collection[int]:
+        """Users here that are not shown what one of the two says; 0: nobody."""
+        hiders = self.hiders.get(sender_id, NOBODY)
+        return hiders | self.hiders[other_id] if other_id in self.hiders else hiders
+
     def put(self, user_id: int, hides: Collection[int], blocked_by: Collection[int]) -> None:
         """What storage says of a user who is here."""
         self._put_hides(user_id, frozenset(hides))

@@ -41,14 +41,24 @@ class Changed:
 
 
 def publish(hub: "Hub", event: MessageChanged, channel: Channel | None, members: Mapping[int, object]) -> None:
-    """Tell that a message was changed, and let nobody be told any more what it said before."""
+    """Tell that a message was changed, and let nobody be told any more what it said before.
+
+    A reaction or a pin takes nothing back of what was told, so that nothing is told or read again because of it.
+    """
     entry = event.entry
-    hub.changed.note(event.room_id)
+    is_mark = entry.change not in ("edited", "deleted")
+    if not is_mark:
+        hub.changed.note(event.room_id)
     if channel is not None:
-        _retell(channel, entry)
+        if not is_mark:
+            _retell(channel, entry)
         hub.tell(channel, recent_of(event.room_id, entry))
-    if hub.compat or hub.coming:
+    if not hub.compat and not hub.coming:
+        return
+    if not is_mark:
         _publish_to_pages(hub, event, members)
+    elif entry.change in ("reacted", "unreacted"):
+        _publish_reaction_to_pages(hub, event, members)
 
 
 def _retell(channel: Channel, now: StoredMessage) -> None:
@@ -62,13 +72,13 @@ def _retell(channel: Channel, now: StoredMessage) -> None:
 
 def message_of(change: StoredMessage) -> StoredMessage:
     """The message of a change, as it stands now."""
-    return change._replace(seq=change.message_seq, change="", changed_by_id=0, changed_at_ms=0)
+    return change._replace(seq=change.message_seq, change="", changed_by_id=0, changed_at_ms=0, reaction="")
 
 
 def told_now(entry: StoredMessage, now: StoredMessage) -> StoredMessage:
     """An earlier change, with what its message says now."""
     own = {name: getattr(entry, name) for name in ("seq", "change", "changed_by_id", "changed_at_ms")}
-    return now._replace(**own)
+    return now._replace(**own, reaction=entry.reaction if now.deleted_at_ms is None else "")
 
 
 def _publish_to_pages(hub: "Hub", event: MessageChanged, members: Mapping[int, object]) -> None:
@@ -82,5 +92,22 @@ def _publish_to_pages(hub: "Hub", event: MessageChanged, members: Mapping[int, o
         if user_id not in hiders:
             hub.tell_compat(user_id, frame)
     for user_id in coming:
+        if entry.change == "deleted":
+            hub.coming.forget_reactions(user_id, (room_id, entry.message_seq))
         hub.coming.retell(user_id, (room_id, entry.message_seq), events.compat_message_now(room_id, message_of(entry)))
         hub.coming.keep(user_id, entry.sender_id, frame, (room_id, entry.message_seq))
+
+
+def _publish_reaction_to_pages(hub: "Hub", event: MessageChanged, members: Mapping[int, object]) -> None:
+    """All pages of all members, those of who reacts too: it is their answer. Pages know no pins."""
+    entry, room_id = event.entry, event.room_id
+    hiders = hub.blocks.hiders_of(entry.sender_id, entry.changed_by_id)
+    here, coming = hub.compat_members(members), hub.coming.among(members)
+    if not here and not coming:
+        return
+    frame = events.compat_reaction(room_id, entry)
+    for user_id in here:
+        if user_id not in hiders:
+            hub.tell_compat(user_id, frame)
+    for user_id in coming:
+        hub.coming.keep_reaction(user_id, (entry.sender_id, entry.changed_by_id), frame, (room_id, entry.message_seq))

@@ -44,13 +44,15 @@ class Attachment:
 class Recent:
     """A message, or a change of one, that was published lately, with its frames.
 
-    sender_id: of the message. entry, of a change only: what it is. change_of: the seq of its message.
+    sender_id: of the message. entry, of a change only: what it is. change_of: the seq of its message. by_id: of a
+    reaction, who reacts; like the sender, they are hidden from whoever blocks them.
     """
 
     __slots__ = ("_skip_frame", "frame", "own_frame", "sender_id", "seq")
 
     entry: StoredMessage | None = None
     change_of = 0
+    by_id = 0
 
     def __init__(self, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
         self.seq = seq
@@ -69,12 +71,13 @@ class Recent:
 class RecentChange(Recent):
     """A change."""
 
-    __slots__ = ("change_of", "entry")
+    __slots__ = ("by_id", "change_of", "entry")
 
     def __init__(self, entry: StoredMessage, frame: bytes) -> None:
         super().__init__(entry.seq, entry.sender_id, frame, frame)
         self.entry = entry
         self.change_of = entry.message_seq
+        self.by_id = entry.changed_by_id if entry.change in ("reacted", "unreacted") else 0
 
 
 class Channel:
@@ -110,7 +113,7 @@ class Channel:
         for index in range(start, end):
             item = recent[index]
             frame = item.own_frame if item.sender_id == user_id else item.frame
-            if hides and item.sender_id in hides:
+            if hides and (item.sender_id in hides or item.by_id in hides):
                 frame = item.skip_frame(self.id)
             if parts and size + len(frame) > bytes_max:
                 break

@@ -61,6 +61,7 @@ NOT_MEMBER: Final = ErrorCode(3004, "NOT_MEMBER", "room")
 ROOM_FULL: Final = ErrorCode(3005, "ROOM_FULL", "room")
 EDIT_WINDOW_CLOSED: Final = ErrorCode(3007, "EDIT_WINDOW_CLOSED", "room")
 FILE_NOT_FOUND: Final = ErrorCode(3014, "FILE_NOT_FOUND", "content")
+TOO_MANY_MARKS: Final = ErrorCode(3015, "TOO_MANY_MARKS", "room")
 CLIENT_ID_CONFLICT: Final = ErrorCode(3010, "CLIENT_ID_CONFLICT", "room")
 USER_NOT_FOUND: Final = ErrorCode(3013, "USER_NOT_FOUND", "user")
 RATE_LIMITED: Final = ErrorCode(4291, "RATE_LIMITED", "limit", is_recoverable=True)
@@ -82,6 +83,7 @@ BY_REFUSAL: Final[dict[RefusalCode, ErrorCode]] = {
     RefusalCode.MESSAGE_NOT_FOUND: MESSAGE_NOT_FOUND,
     RefusalCode.FILE_NOT_FOUND: FILE_NOT_FOUND,
     RefusalCode.EDIT_WINDOW_CLOSED: EDIT_WINDOW_CLOSED,
+    RefusalCode.TOO_MANY_MARKS: TOO_MANY_MARKS,
     RefusalCode.RATE_LIMITED: RATE_LIMITED,
     RefusalCode.ROOM_FULL: ROOM_FULL,
 }

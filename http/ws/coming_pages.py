@@ -7,7 +7,7 @@ what is committed after that, and before storage has said whom its user blocks, 
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.codes import SLOW_CONSUMER
@@ -19,11 +19,18 @@ Message = tuple[int, int]
 """A room, and the seq of a message there."""
 
 
+class ReactionTo(NamedTuple):
+    """That somebody reacts to a message, and who said that message."""
+
+    message: Message
+    sender_id: int
+
+
 @dataclass(slots=True)
 class Kept:
-    """For one page: (sender, frame, room and seq of the message), oldest first; size in bytes."""
+    """For one page: (because of whom, frame, what it is about), oldest first; size in bytes."""
 
-    frames: list[tuple[int, bytes, Message | None]] = field(default_factory=list)
+    frames: list[tuple[int, bytes, Message | ReactionTo | None]] = field(default_factory=list)
     size: int = 0
 
 
@@ -61,6 +68,20 @@ class ComingPages:
         for connection in tuple(self._kept.get(user_id, ())):
             self._keep(connection, user_id, (sender_id, frame, about))
 
+    def keep_reaction(self, user_id: int, people: tuple[int, int], frame: bytes, message: Message) -> None:
+        """Alike, of a reaction. people: who said the message, and who reacts to it."""
+        sender_id, by_id = people
+        for connection in tuple(self._kept.get(user_id, ())):
+            self._keep(connection, user_id, (by_id, frame, ReactionTo(message, sender_id)))
+
+    def forget_reactions(self, user_id: int, message: Message) -> None:
+        """The message was deleted: which reactions there were is told to nobody any more."""
+        for kept in self._kept.get(user_id, {}).values():
+            kept.frames = [
+                held for held in kept.frames if not isinstance(held[2], ReactionTo) or held[2].message != message
+            ]
+            kept.size = sum(len(held[1]) for held in kept.frames)
+
     def keep_own(self, connection: Connection, user_id: int, frame: bytes) -> bool:
         """A frame of the user's own stream, for one page. False when the page has come: it is to be told."""
         if not self.holds(connection, user_id):
@@ -68,7 +89,7 @@ class ComingPages:
         self._keep(connection, user_id, (user_id, frame, None))
         return True
 
-    def _keep(self, connection: Connection, user_id: int, held: tuple[int, bytes, Message | None]) -> None:
+    def _keep(self, connection: Connection, user_id: int, held: tuple[int, bytes, Message | ReactionTo | None]) -> None:
         kept = self._kept[user_id][connection]
         kept.frames.append(held)
         kept.size += len(held[1])
@@ -98,5 +119,8 @@ class ComingPages:
             return []
         hides, apart = blocks.hides(user_id), blocks.apart_from(user_id)
         return [
-            frame for sender_id, frame, about in kept.frames if sender_id not in (apart if about is None else hides)
+            frame
+            for by_id, frame, about in kept.frames
+            if by_id not in (apart if about is None else hides)
+            and not (isinstance(about, ReactionTo) and about.sender_id in hides)
         ]

@@ -305,6 +305,7 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "message": compat_messages.send_message,
     "edit_message": compat_messages.edit_message,
     "delete_message": compat_messages.delete_message,
+    "reaction": compat_messages.react,
     "typing_start": CompatSession._typing_start,
     "typing_stop": CompatSession._typing_stop,
     "typing": CompatSession._typing,

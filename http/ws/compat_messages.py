@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from greenroom.actors.room.commands import Changed, Delete, Edit, Moved, Read, Send, Sent
+from greenroom.actors.room.commands import Changed, Delete, Edit, Moved, React, Read, Send, Sent
+from greenroom.actors.room.marks import reaction_fault
 from greenroom.actors.room.state import content_fault
 from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.ws import events
@@ -121,8 +122,22 @@ def delete_message(session: "CompatSession", fields: Json) -> None:
     session.in_turn(_change, session, Delete(session.user_id, message_id), request_id_of(fields))
 
 
-async def _change(session: "CompatSession", command: Edit | Delete, request_id: str | None) -> None:
-    """Success is the `message` that every socket of every member hears; what changes nothing is told to nobody."""
+def react(session: "CompatSession", fields: Json) -> None:
+    """React to a message, or do so no more."""
+    message_id, reaction = fields.get("messageId"), fields.get("reactionType", fields.get("emoji"))
+    if message_id is None or reaction is None:
+        return
+    fault = reaction_fault(reaction)
+    if fault is not None:  # nothing longer than a reaction waits for its turn
+        session.error(INVALID_CONTENT, fault, request_id_of(fields))
+        return
+    assert session.user_id is not None
+    command = React(session.user_id, message_id, reaction, fields.get("action") != "remove")
+    session.in_turn(_change, session, command, request_id_of(fields))
+
+
+async def _change(session: "CompatSession", command: Edit | Delete | React, request_id: str | None) -> None:
+    """Success is what every socket of every member hears, `message` or `reaction`; of nothing nobody hears."""
     services = session.services
     try:
         room_id = await services.conversations.room_of_message(command.message_id, command.user_id)

@@ -25,6 +25,15 @@ _BOOT: Final = str(uuid.uuid4())[:24]  # of every id of this run: the client dro
 
 Json = dict[str, Any]
 
+V1_TYPE_OF_CHANGE: Final[Mapping[str, str]] = {
+    "edited": "message_edited",
+    "deleted": "message_deleted",
+    "reacted": "reaction",
+    "unreacted": "reaction",
+    "pinned": "pin",
+    "unpinned": "pin",
+}
+
 
 def frame_of(value: Json) -> bytes:
     """The frame of any JSON object."""
@@ -76,7 +85,7 @@ def v1_stored(room_id: int, message: StoredMessage, reader_id: int) -> bytes:
     if message.is_hidden:
         return v1_skip(room_id, message.seq)
     if message.change:
-        kind = f"message_{message.change}"
+        kind = V1_TYPE_OF_CHANGE[message.change]
         return v1(kind, v1_change(message), room=room_id, seq=message.seq, ts=message.changed_at_ms)
     if message.edited_at_ms is not None or message.deleted_at_ms is not None:
         item = v1_history_item(message, reader_id)
@@ -102,14 +111,18 @@ def committed(room_id: int, message: StoredMessage) -> MessageCommitted:
 
 
 def v1_change(change: StoredMessage) -> Json:
-    """The data of a change. An edit of what was deleted since has no body; of a deletion it is said who did it."""
+    """The data of a change. An edit of, or reaction to, what was deleted since says nothing; of the rest it is said who
+    did it."""
     data: Json = {"id": change.id, "of": change.message_seq, "sender": change.sender_id}
     if change.change == "deleted":
         return data | {"by": change.changed_by_id}
-    return data | {
-        "body": change.content,
-        **({} if change.deleted_at_ms is None else {"deleted": change.deleted_at_ms}),
-    }
+    if change.change in ("pinned", "unpinned"):
+        return data | {"by": change.changed_by_id, "on": change.change == "pinned"}
+    deleted = {} if change.deleted_at_ms is None else {"deleted": change.deleted_at_ms}
+    if change.change in ("reacted", "unreacted"):
+        is_on = change.change == "reacted"
+        return data | {"user": change.changed_by_id, "reaction": change.reaction, "on": is_on, **deleted}
+    return data | {"body": change.content, **deleted}
 
 
 def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
@@ -132,12 +145,17 @@ def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
         item["edited"] = message.edited_at_ms
     if message.deleted_at_ms is not None:
         item["deleted"] = message.deleted_at_ms
+    if message.reactions:
+        item["reactions"] = json.loads(message.reactions)
+    if message.pinned_at_ms is not None:
+        item["pinned"] = message.pinned_at_ms
     return item
 
 
 def v1_history_change(change: StoredMessage) -> Json:
     """A change inside the answer to `history`."""
-    return {"seq": change.seq, "ts": change.changed_at_ms, "change": change.change, **v1_change(change)}
+    kind = V1_TYPE_OF_CHANGE[change.change].removeprefix("message_")
+    return {"seq": change.seq, "ts": change.changed_at_ms, "change": kind, **v1_change(change)}
 
 
 def v1_error(command_id: str | None, code: ErrorCode, message: str, retry_after_seconds: int | None = None) -> bytes:
@@ -261,6 +279,20 @@ def compat_change(room_id: int, change: StoredMessage) -> bytes:
         "seq": change.seq,
     }
     return compat("message", fields, change.changed_at_ms)
+
+
+def compat_reaction(room_id: int, change: StoredMessage) -> bytes:
+    """`reaction`: somebody reacts to a message, or does so no more. timestamp: when."""
+    fields: Json = {
+        "messageId": change.id,
+        "conversationId": room_id,
+        "userId": change.changed_by_id,
+        "reactionType": change.reaction,
+        "action": "add" if change.change == "reacted" else "remove",
+        "timestamp": iso(change.changed_at_ms),
+        "seq": change.seq,
+    }
+    return compat("reaction", fields, change.changed_at_ms)
 
 
 def compat_message_sent(

@@ -217,9 +217,9 @@ class Hub(Audience):
         if channel.is_walking or len(channel.attachments) > WALK_SOCKETS_MIN:
             self._walker.walk_soon(channel)
         else:
-            hiders = self.blocks.hiders.get(recent.sender_id)
+            hiders = self.blocks.hiders_of(recent.sender_id, recent.by_id) if self.blocks.hiders else NOBODY
             skip = recent.skip_frame(channel.id) if hiders else recent.frame
-            self._tell_live(channel, recent, skip, hiders or NOBODY)
+            self._tell_live(channel, recent, skip, hiders)
         for attachment in behind:
             self.on_fallen_behind(channel, attachment)
 

@@ -55,6 +55,7 @@ from greenroom.http.ws.v1_commands import (
 )
 from greenroom.http.ws.v1_history import history
 from greenroom.http.ws.v1_limits import may_command, slow_down
+from greenroom.http.ws.v1_marks import mark
 from greenroom.http.ws.v1_report import report
 from greenroom.http.ws.v1_signs import mark_read, typing
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
@@ -66,7 +67,10 @@ _PING: Final = events.v1("ping")
 _FREE: Final = frozenset(("ping", "pong", "start"))
 _PLAIN: Final = frozenset(("body", "clientId", "attachments"))
 _INPUT: Final = frozenset(  # and send: a person did that
-    ("join", "leave", "typing", "read", "history", "block", "unblock", "report", "edit", "delete")
+    (
+        *("join", "leave", "typing", "read", "history", "block", "unblock", "report"),
+        *("edit", "delete", "react", "unreact", "pin", "unpin"),
+    )
 )
 
 
@@ -416,6 +420,10 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "report": report,
     "edit": edit,
     "delete": delete,
+    "react": mark,
+    "unreact": mark,
+    "pin": mark,
+    "unpin": mark,
     "ping": V1Session._ping,
     "pong": V1Session._pong,
 }

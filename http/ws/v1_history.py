@@ -65,14 +65,18 @@ async def _answer(session: "V1Session", command_id: str | None, room_id: int, wa
 
 
 async def read_page(conversations: Conversations, view: RoomView, reader_id: int, wanted: WantedPage) -> dict[str, Any]:
-    """The data of the answer. `more`: the page was cut to its size in bytes. Raises: StorageUnavailable."""
+    """The data of the answer. `more`: the page was cut to its size in bytes. Raises: StorageUnavailable.
+
+    Reactions and pins are as of its `top`, out of one snapshot: who hears of others later counts none of them twice.
+    """
     seq = wanted.seq
     if wanted.direction == "at":
         seq = await conversations.seq_at(view.room_id, wanted.seq)
     page, is_cut = bounded(await _stored(conversations, view.room_id, reader_id, wanted, seq), seq)
     shown = [entry for entry in page if not entry.is_hidden]
     items = [events.v1_history_item(entry, reader_id) for entry in shown if not entry.change]
-    data: dict[str, Any] = {"messages": items, "top": view.top_seq, "epoch": view.epoch}
+    top_seq = max([view.top_seq, *[entry.room_top_seq for entry in page[:1]]])
+    data: dict[str, Any] = {"messages": items, "top": top_seq, "epoch": view.epoch}
     changes = [events.v1_history_change(entry) for entry in shown if entry.change]
     if changes:
         data["changes"] = changes
@@ -93,8 +97,7 @@ async def _stored(
         return await conversations.log_after(room_id, reader_id, seq, count)
     if wanted.direction == "before":
         return await conversations.messages_before(room_id, reader_id, seq, count)
-    before = await conversations.messages_before(room_id, reader_id, seq, count)
-    after = await conversations.messages_after(room_id, reader_id, seq - 1, count)
+    before, after = await conversations.messages_around(room_id, reader_id, seq, count)
     before_count = max(count // 2, count - len(after))  # near either end the other side fills the page
     kept = before[-before_count:] if before_count else []
     return kept + after[: count - len(kept)]

@@ -249,6 +249,8 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
                 "details",
                 "private",
                 "reports",
+                "reactions",
+                "pins",
             ],
             "conn": "CONN",
             "now": "NOW",

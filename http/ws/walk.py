@@ -158,9 +158,10 @@ class Walker:
             return b"", 0, frozenset()
         frames, reached = found
         start = len(channel.recent) - (channel.top_seq - seq)
-        senders = frozenset(channel.recent[index].sender_id for index in range(start, start + reached - seq))
+        told = [channel.recent[index] for index in range(start, start + reached - seq)]
+        senders = frozenset(recent.sender_id for recent in told)
         if self._blocks.hiders:
-            senders |= self._blocks.not_shown(senders)
+            senders |= self._blocks.not_shown({*senders, *[recent.by_id for recent in told]})
         return frames, reached, senders
 
     def _bring_up(

@@ -5,7 +5,9 @@ from typing import Any
 
 from greenroom.runtime.ports import Address, CommitUnit
 from greenroom.storage.postgres.queries import query
-from greenroom.storage.writes import AttachFiles, ChangeMessage, DescribeMessage
+from greenroom.storage.writes import AttachFiles, ChangeMessage, DescribeMessage, MarkMessage
+
+ERASED_AT_ONCE = 10_000  # changes of reactions of one deleted message: a batch may not take long
 
 
 async def without_files(connection: Any, by_actor: Mapping[Address, Sequence[CommitUnit]]) -> set[Address]:
@@ -57,6 +59,21 @@ async def write_details(connection: Any, messages: list[DescribeMessage]) -> Non
         )
 
 
+async def write_marks(connection: Any, marks: list[MarkMessage]) -> None:
+    """Note each reaction and pin, and let the last of each stand. An asyncio coroutine."""
+    if marks:
+        await connection.execute(
+            query("commit_marks"),
+            [mark.conversation_id for mark in marks],
+            [mark.seq for mark in marks],
+            [mark.message_id for mark in marks],
+            [mark.kind for mark in marks],
+            [mark.reaction for mark in marks],
+            [mark.by_id for mark in marks],
+            [mark.at_ms for mark in marks],
+        )
+
+
 async def write_changes(connection: Any, changes: list[ChangeMessage]) -> None:
     """Note each change, and let the last one of each message stand. An asyncio coroutine."""
     if not changes:
@@ -78,3 +95,4 @@ async def write_changes(connection: Any, changes: list[ChangeMessage]) -> None:
             [change.message_id for change in erased],
             [change.at_ms for change in erased],
         )
+        await connection.execute(query("commit_erased_marks"), [change.message_id for change in erased], ERASED_AT_ONCE)

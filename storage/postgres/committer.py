@@ -32,7 +32,7 @@ from greenroom.runtime.ports import (
 from greenroom.storage.postgres.actor_state import write_state
 from greenroom.storage.postgres.addresses import columns_of
 from greenroom.storage.postgres.alarms import write_alarms
-from greenroom.storage.postgres.changes import without_files, write_changes, write_details, write_files
+from greenroom.storage.postgres.changes import without_files, write_changes, write_details, write_files, write_marks
 from greenroom.storage.postgres.ownership import PostgresOwnership
 from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
 from greenroom.storage.postgres.queries import query
@@ -44,6 +44,7 @@ from greenroom.storage.writes import (
     ChangeMessage,
     DescribeMessage,
     InsertMessage,
+    MarkMessage,
     PutParticipant,
 )
 
@@ -256,7 +257,7 @@ def _text_bytes(write: object) -> int:
         return len(write.content)
     if isinstance(write, StoredAlarm):
         return len(write.command)
-    if isinstance(write, UserWrite | ChangeMessage | AttachFiles | DescribeMessage):
+    if isinstance(write, UserWrite | ChangeMessage | MarkMessage | AttachFiles | DescribeMessage):
         return write.check()
     return len(write.json) if isinstance(write, StoredValue) else 0
 
@@ -277,7 +278,7 @@ def _check(write: object) -> int:
         numbers = (write.conversation_id, write.user_id, write.at_ms, write.removed_by_id or 0, 0)
     elif isinstance(write, AdvanceMarker):
         numbers = (write.conversation_id, write.user_id, write.read_seq, write.at_ms, write.shown_seq or 0)
-    elif isinstance(write, UserWrite | ChangeMessage | AttachFiles | DescribeMessage):
+    elif isinstance(write, UserWrite | ChangeMessage | MarkMessage | AttachFiles | DescribeMessage):
         return write.check()
     elif isinstance(write, KeptWrite):
         write.check()
@@ -313,6 +314,7 @@ async def _write(connection: Any, batch: Batch) -> dict[Address, CommitOutcome] 
         accepted = [write for unit in units for write in unit.writes]
         await write_files(connection, [write for write in accepted if isinstance(write, AttachFiles)])
         await write_details(connection, [write for write in accepted if isinstance(write, DescribeMessage)])
+        await write_marks(connection, [write for write in accepted if isinstance(write, MarkMessage)])
         await write_changes(connection, [write for write in accepted if isinstance(write, ChangeMessage)])
         await _write_participants(connection, [write for write in accepted if isinstance(write, PutParticipant)])
         await _write_markers(connection, [write for write in accepted if isinstance(write, AdvanceMarker)])

@@ -23,16 +23,18 @@ from greenroom.storage.postgres.user_streams import put_notes
 from greenroom.storage.writes import Role, membership_note
 
 RING_MESSAGES = 256
+CHANGED_SEQS_MAX = 4096  # so far back a room knows where its changes stand
 CLIENT_IDS_MAX = 4096
 
 
 class StoredMessage(NamedTuple):
     """A message, or a change of one, as it stands in the log of its room. Times are milliseconds since 1970.
 
-    content: what the message says now; empty when it was deleted. change: "" of a message; "edited" or "deleted" of a
-    change, whose seq, changed_by_id and changed_at_ms are its own, and all else the message's. message_seq: where the
-    message stands; 0 in memory of a message that nothing has happened to. attachments: a JSON list, "" for no files.
-    details: a JSON object, what else is said of the message; "" for nothing.
+    content: what the message says now; empty when it was deleted. change: "" of a message; of a change what was done
+    (ChangeKind, MarkKind), and seq, changed_by_id, changed_at_ms and reaction are its own, all else the message's.
+    message_seq: where the message stands; 0 in memory of a message that nothing has happened to. attachments: a JSON
+    list, "" for no files. details: a JSON object, what else is said of the message; "" for nothing. reactions, a JSON
+    list, and pinned_at_ms: of a page, as its reader is shown them as of room_top_seq.
     """
 
     id: int
@@ -53,6 +55,10 @@ class StoredMessage(NamedTuple):
     changed_at_ms: int = 0
     attachments: str = ""
     details: str = ""
+    reaction: str = ""
+    reactions: str = ""
+    pinned_at_ms: int | None = None
+    room_top_seq: int = 0
 
 
 class SentBefore(NamedTuple):
@@ -62,6 +68,23 @@ class SentBefore(NamedTuple):
     seq: int
     digest: bytes
     created_at_ms: int
+
+
+class StoredReaction(NamedTuple):
+    """Somebody's reaction to a message. seq: of the change that made it."""
+
+    user_id: int
+    reaction: str
+    seq: int
+    created_at_ms: int
+
+
+class StoredPin(NamedTuple):
+    """A message that is pinned. seq: of the change that made it."""
+
+    message_id: int
+    seq: int
+    pinned_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +101,8 @@ class StoredMember:
 class StoredRoom:
     """All that a room loads when it wakes. removed_ids: of an open group, who was removed by another, up to a limit.
 
-    is_apart: of a direct conversation, one of the two blocks the other.
+    is_apart: of a direct conversation, one of the two blocks the other. last: the newest message, if it is older than
+    the ring. changed_seqs: where changes stand in the log, of its newest CHANGED_SEQS_MAX places.
     """
 
     id: int
@@ -92,6 +116,8 @@ class StoredRoom:
     client_ids: dict[tuple[int, str], SentBefore]
     removed_ids: list[int]
     is_apart: bool
+    last: StoredMessage | None
+    changed_seqs: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +190,7 @@ class Conversations:
         """
 
         async def run(connection: Any) -> StoredRoom | None:
-            room = await connection.fetchrow(query("select_room"), conversation_id)
+            room = await connection.fetchrow(query("select_room"), conversation_id, CHANGED_SEQS_MAX)
             if room is None:
                 return None
             members = await connection.fetch(query("select_room_members"), conversation_id)
@@ -176,6 +202,11 @@ class Conversations:
                 await connection.fetch(query("select_removed"), conversation_id, removed_max) if room["is_open"] else []
             )
             is_apart = not room["is_group"] and await connection.fetchval(query("is_room_apart"), conversation_id)
+            last = None
+            if room["last_message_id"] is not None and all(row["change"] for row in ring):
+                last = await connection.fetchrow(
+                    query("select_message_to_change"), conversation_id, room["last_message_id"]
+                )
             return StoredRoom(
                 id=room["id"],
                 is_group=room["is_group"],
@@ -193,6 +224,8 @@ class Conversations:
                 },
                 removed_ids=[row["user_id"] for row in removed],
                 is_apart=bool(is_apart),
+                last=None if last is None else _to_change(last)[0],
+                changed_seqs=room["changed_seqs"],
             )
 
         return await self._postgres.transaction(run)
@@ -205,11 +238,27 @@ class Conversations:
     async def message_to_change(self, conversation_id: int, message_id: int) -> tuple[StoredMessage, int] | None:
         """(A message of a room, the seq of its last change or 0), whoever asks; None when it is of another, or none."""
         row = await self._postgres.fetch_row("select_message_to_change", conversation_id, message_id)
-        if row is None:
-            return None
-        fields = dict(row)
-        changed_seq = fields.pop("changed_seq")
-        return StoredMessage(**fields), changed_seq
+        return None if row is None else _to_change(row)
+
+    async def reactions_on(self, message_id: int, count_max: int) -> list[StoredReaction]:
+        """What users react to a message with, at most so many of them."""
+        return [
+            StoredReaction(*row) for row in await self._postgres.fetch("select_reactions_on", message_id, count_max)
+        ]
+
+    async def reactions_about(self, message_id: int, user_id: int) -> list[StoredReaction]:
+        """What one user reacts to a message with, and of each other reaction somebody's."""
+        return [
+            StoredReaction(*row) for row in await self._postgres.fetch("select_reactions_about", message_id, user_id)
+        ]
+
+    async def pins_of(self, conversation_id: int) -> list[StoredPin]:
+        """The messages that are pinned in a conversation."""
+        return [StoredPin(*row) for row in await self._postgres.fetch("select_pins_of_room", conversation_id)]
+
+    async def pinned_messages(self, conversation_id: int, reader_id: int) -> list[StoredMessage]:
+        """Those messages, the one that was pinned last first; none for who is not a member."""
+        return _messages(await self._postgres.fetch("select_pinned_messages", conversation_id, reader_id))
 
     async def room_of_message(self, message_id: int, reader_id: int) -> int | None:
         """The conversation of a message, or None when the reader is not in it."""
@@ -240,6 +289,19 @@ class Conversations:
         The caller checks membership.
         """
         return int(await self._postgres.fetch_value("select_seq_at", conversation_id, at_ms) or 1)
+
+    async def messages_around(
+        self, conversation_id: int, reader_id: int, seq: int, count: int
+    ) -> tuple[list[StoredMessage], list[StoredMessage]]:
+        """(the last before *seq*, the next from it on), each *count* messages, from one snapshot."""
+
+        async def run(connection: Any) -> tuple[list[StoredMessage], list[StoredMessage]]:
+            await connection.execute(query("see_one_snapshot"))
+            before = await connection.fetch(query("select_messages_before"), conversation_id, reader_id, seq, count)
+            after = await connection.fetch(query("select_messages_after"), conversation_id, reader_id, seq - 1, count)
+            return _messages(before), _messages(after)
+
+        return await self._postgres.transaction(run)
 
     async def messages_page(self, conversation_id: int, reader_id: int, limit: int, offset: int) -> list[StoredMessage]:
         """*limit* messages, *offset* from the newest, oldest first; none for who is not a member."""
@@ -326,6 +388,12 @@ async def _create(connection: Any, new: NewConversation) -> tuple[int, bool]:
     notes = [membership_note(new.id, user_id, role, new.at_ms, is_active=True) for user_id, role in roles.items()]
     await put_notes(connection, notes)
     return new.id, True
+
+
+def _to_change(row: Any) -> tuple[StoredMessage, int]:
+    fields = dict(row)
+    changed_seq = fields.pop("changed_seq")
+    return StoredMessage(**fields), changed_seq
 
 
 def _messages(rows: list[Any]) -> list[StoredMessage]:

@@ -1,4 +1,4 @@
-"""Kill -9 while messages are sent, edited and deleted: what was acknowledged is there, in one gapless order for all."""
+"""Kill -9 while messages are sent, changed and marked: what was acknowledged is there, in one gapless order for all."""
 
 import random
 
@@ -7,18 +7,22 @@ from server_process import ServerProcess
 from streams import Stream, polled
 from wire import Gone, Refused, Socket, open_sockets, wait_until
 
-LOG = ("message", "message_edited", "message_deleted")
+LOG = ("message", "message_edited", "message_deleted", "reaction", "pin")
 SPEAKERS = (71, 72, 73)
 LISTENER = 74
 ROOM = 7700
 
 
 class Speaker:
-    """Says, edits and deletes for ever, what nobody has answered again; acked: seq by (what, message)."""
+    """Says, edits, deletes, reacts and pins for ever, what nobody has answered again; acked: seq by (what, message).
+
+    marked: by (kind, message) whether that reaction or pin stands; None while nobody knows.
+    """
 
     def __init__(self, server, user, seed):
         self.server, self.user, self.chance = server, user, random.Random(seed * 1000 + user)
         self.acked, self.messages, self.deleted = {}, {}, set()
+        self.marked, self.marks = {}, {}
         self.count = self.connects = 0
 
     async def run(self):
@@ -34,7 +38,7 @@ class Speaker:
                 await trio.sleep(0.02)
 
     async def _say(self, sock):
-        step = self.chance.choice("ssed")
+        step = self.chance.choice("ssedrrrrpp")
         mine = [message for message in self.messages if message not in self.deleted]
         if step == "s" or not mine:
             self.count += 1
@@ -46,7 +50,9 @@ class Speaker:
                 self.acked["message", reply["messageId"]] = reply["seq"]
             return
         message = self.chance.choice(mine)
-        if step == "e":
+        if step in "rp":
+            await self._mark(sock, "react" if step == "r" else "pin", message)
+        elif step == "e":
             words = f"edit {self.user}-{self.count}-{self.chance.random()}"
             self.messages[message] = None  # either of the two, until the answer is there
             reply = await self._ask(sock, "edit", message=message, body=words)
@@ -58,6 +64,19 @@ class Speaker:
             reply = await self._ask(sock, "delete", message=message)
             if reply is not None:
                 self.acked["deleted", message] = reply["seq"]
+
+    async def _mark(self, sock, kind, message):
+        """What may have been stored unheard is asked for again."""
+        was, key = self.marked.get((kind, message), False), (kind, message)
+        is_on = self.chance.random() < 0.5 if was is None else not was
+        self.marked[key] = None
+        what = {"reaction": "like"} if kind == "react" else {}
+        reply = await self._ask(sock, kind if is_on else f"un{kind}", message=message, **what)
+        if reply is not None:
+            self.marked[key] = is_on
+            assert was is None or "duplicate" not in reply
+            if "duplicate" not in reply:
+                self.marks[reply["seq"]] = (f"{kind}ed" if kind == "react" else "pinned", is_on, message)
 
     async def _ask(self, sock, kind, **data):
         command = await sock.command(kind, ROOM, **data)
@@ -100,6 +119,16 @@ def of_log(events):
     return [event for event in events if event["type"] in LOG]
 
 
+def kind_of(event):
+    """What the log calls it."""
+    on = {"message": "message", "message_edited": "edited", "message_deleted": "deleted"} | {
+        "reaction": "reacted",
+        "pin": "pinned",
+    }
+    kind = on[event["type"]]
+    return kind if event["data"].get("on", True) else f"un{kind}"
+
+
 async def stored_log(server):
     return await server.query(
         """select seq, id, 'message' as what from messages where conversation_id = $1
@@ -133,11 +162,24 @@ async def test_acknowledged_edits_and_deletions_survive_kill_9_and_everybody_hea
                     await trio.sleep(0.1)
             clients.cancel_scope.cancel(reason="all is heard")
         assert [row["seq"] for row in log] == list(range(1, len(log) + 1))
-        kinds = {"message": "message", "message_edited": "edited", "message_deleted": "deleted"}
-        told = [(event["seq"], event["data"]["id"], kinds[event["type"]]) for event in heard]
+        told = [(event["seq"], event["data"]["id"], kind_of(event)) for event in heard]
         assert told == [(row["seq"], row["id"], row["what"]) for row in log]
         by_seq = {row["seq"]: (row["what"], row["id"]) for row in log}
         rows = {row["id"]: row for row in await server.query("select * from messages where conversation_id = $1", ROOM)}
+        reactions = await server.query("select message_id, user_id from message_reactions where reaction = 'like'")
+        pins = await server.query("select message_id from message_pins where conversation_id = $1", ROOM)
+        standing = {("react", row["message_id"], row["user_id"]) for row in reactions}
+        standing |= {("pin", row["message_id"], None) for row in pins}
+        for speaker in speakers:
+            for seq, (kind, is_on, message) in speaker.marks.items():
+                assert by_seq[seq] == (kind if is_on else f"un{kind}", message)
+            for (kind, message), is_on in speaker.marked.items():
+                if is_on is not None and message not in speaker.deleted:
+                    assert ((kind, message, speaker.user if kind == "react" else None) in standing) == is_on
+        gone = {row["id"] for row in rows.values() if row["deleted_at"] is not None}
+        assert not {message for _, message, _ in standing} & gone
+        assert sum(what == "reacted" for what, _ in by_seq.values()) > 30
+        assert sum(what == "pinned" for what, _ in by_seq.values()) > 10
         for speaker in speakers:
             assert all(by_seq[seq] == acked for acked, seq in speaker.acked.items())
             for message, words in speaker.messages.items():

@@ -36,3 +36,19 @@ def test_who_is_kept_apart_by_a_block_is_kept_out_of_what_was_kept_too() -> None
     expected = [b"said by 2", b"said by 3", b"read by 3", b"one's own"]
     assert pages.take(PAGE, 7, blocks) == expected
     assert not pages.keep_own(PAGE, 7, b"the page is there")
+
+
+def test_a_reaction_is_kept_until_its_message_is_deleted_and_hidden_from_who_blocks_one_of_both() -> None:
+    for blocked, expected in (([], [1, 2, 3, 4]), ([1], [2, 3]), ([2], [1, 3, 4])):
+        pages, blocks = ComingPages(), SocketBlocks()
+        pages.expect(PAGE, 7)
+        pages.keep_reaction(7, (1, 3), b"1", (42, 5))
+        pages.keep_reaction(7, (3, 2), b"2", (42, 6))
+        pages.keep_reaction(7, (3, 4), b"3", (42, 6))
+        pages.keep_reaction(7, (4, 1), b"4", (42, 7))
+        pages.keep_reaction(7, (4, 4), b"SECRET", (42, 8))
+        pages.retell(7, (42, 5), b"an edit leaves reactions alone")
+        pages.forget_reactions(7, (42, 8))
+        pages.forget_reactions(8, (42, 5))
+        blocks.put(7, blocked, [])
+        assert pages.take(PAGE, 7, blocks) == [b"%d" % number for number in expected]

@@ -85,6 +85,16 @@ class DeleteMessage(Request):
     messageId: NotRequired[Annotated[GivenId, OrNothing(), says("The message.")]]
 
 
+class Reaction(Request):
+    """Reacts to a message, or does so no more; to all members `reaction`."""
+
+    messageId: NotRequired[Annotated[GivenId, OrNothing(), says("The message.")]]
+    conversationId: NotRequired[Annotated[GivenId, OrNothing(), says("Not looked at: the message says where.")]]
+    reactionType: NotRequired[Annotated[str, OrNothing(), says("An emoji or a short text: 1 to 32 code points.")]]
+    emoji: NotRequired[Annotated[str, OrNothing(), says("Alike, when there is no `reactionType`.")]]
+    action: NotRequired[Annotated[Literal["add", "remove"], OrNothing(), says("Else `add`.")]]
+
+
 class Other(Request):
     """Another user."""
 
@@ -167,6 +177,7 @@ COMMANDS: Final = (
     Command("typing_start", InConversation, (), "The user types; to the others who look at it `user_typing`."),
     Command("typing_stop", InConversation, (), "And stopped."),
     Command("typing", Typing, (), "Either."),
+    Command("reaction", Reaction),
     Command(
         "edit_message",
         EditMessage,

@@ -151,6 +151,18 @@ class MessageChanged(TypedDict):
     seq: Place
 
 
+class ReactionChanged(TypedDict):
+    """Somebody reacts to a message, or does so no more, in any conversation of the user."""
+
+    messageId: Id
+    conversationId: Id
+    userId: Annotated[Id, says("Who reacts.")]
+    reactionType: str
+    action: Literal["add", "remove"]
+    timestamp: Annotated[Iso, says("When.")]
+    seq: Place
+
+
 class UserTyping(TypedDict):
     """Somebody types, or stopped; to who looks at the conversation."""
 
@@ -260,6 +272,7 @@ FRAMES: Final = (
     _flat("new_message", NewMessage),
     MESSAGE_SENT,
     _flat("message", MessageChanged),
+    _flat("reaction", ReactionChanged),
     _flat("message_read", MessageRead),
     CONVERSATION_JOINED,
     CONVERSATION_LEFT,

@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 from greenroom.http.ws import codes
 from greenroom.http.ws.schemas.frames import Frame
 from greenroom.http.ws.schemas.v1_changes import ChangedData, StoredChange
+from greenroom.http.ws.schemas.v1_marks import ReactionsOfMessage
 from greenroom.http.ws.schemas.values import (
     Attachment,
     CommandId,
@@ -159,6 +160,12 @@ class StoredMessage(Described, TypedDict):
     attachments: NotRequired[list[Attachment]]
     edited: NotRequired[Annotated[Milliseconds, says("When it was edited last.")]]
     deleted: NotRequired[Annotated[Milliseconds, says("When it was deleted: the body is empty.")]]
+    reactions: NotRequired[
+        Annotated[
+            list[ReactionsOfMessage], says("As of `top`, in the order of their first use; not with `after` alone.")
+        ]
+    ]
+    pinned: NotRequired[Annotated[Milliseconds, says("Since when it is pinned, as of `top`; not with `after` alone.")]]
 
 
 class PageData(TypedDict):
@@ -167,7 +174,9 @@ class PageData(TypedDict):
     messages: list[StoredMessage]
     top: Annotated[Place, says("The last `seq` of the room.")]
     epoch: Place
-    changes: NotRequired[Annotated[list[StoredChange], says("Only with `after`: edits and deletions there.")]]
+    changes: NotRequired[
+        Annotated[list[StoredChange], says("Only with `after`: edits, deletions, reactions and pins there.")]
+    ]
     skip: NotRequired[Annotated[list[Place], says("Seqs of the page that the reader is not shown.")]]
     more: NotRequired[Annotated[Literal[True], says("It was cut to its size, nearest first.")]]
 

@@ -1,4 +1,4 @@
-"""What greenroom.v1 says of messages that were edited or deleted: as they happen, in answers, and in pages."""
+"""What greenroom.v1 says of messages that were edited or deleted, and of changes in answers and in pages."""
 
 from typing import Annotated, Literal, NotRequired
 
@@ -21,13 +21,16 @@ class StoredChange(TypedDict):
 
     seq: Place
     ts: Milliseconds
-    change: Literal["edited", "deleted"]
+    change: Literal["edited", "deleted", "reaction", "pin"]
     id: Annotated[Id, says("Of the message.")]
     of: Annotated[Place, says("Where the message stands.")]
     sender: Id
     body: NotRequired[str]
     deleted: NotRequired[Milliseconds]
     by: NotRequired[Id]
+    user: NotRequired[Id]
+    reaction: NotRequired[str]
+    on: NotRequired[bool]
 
 
 class EditedData(TypedDict):

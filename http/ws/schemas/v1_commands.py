@@ -10,6 +10,7 @@ from greenroom.actors.room.details import KIND_PATTERN, MENTIONS_MAX, checked_ki
 from greenroom.actors.room.files import FILES_MAX, KEY_CHARACTERS_MAX, files_fault
 from greenroom.http.ws.schemas import v1_answers as answers
 from greenroom.http.ws.schemas.frames import Command
+from greenroom.http.ws.schemas.v1_marks import Pin, React, Unpin, Unreact
 from greenroom.http.ws.schemas.v1_start import SUMMARIES_MAX as SUMMARIES_MAX
 from greenroom.http.ws.schemas.v1_start import Mode, RoomCursors, Start, UserCursor
 from greenroom.http.ws.schemas.values import (
@@ -18,7 +19,9 @@ from greenroom.http.ws.schemas.values import (
     Empty,
     GivenId,
     GivenIdOrZero,
+    GivenMessage,
     GivenPlace,
+    GivenRoom,
     Named,
     Truth,
     says,
@@ -29,9 +32,7 @@ HISTORY_MESSAGES_MAX: Final = 200
 WATCHED_MAX: Final = 200  # users that one connection watches
 REASON_CHARACTERS_MAX: Final = 500
 
-Room = Annotated[
-    GivenId, Else("the id of a conversation is needed, as a number or its digits"), says("The conversation.")
-]
+Room = GivenRoom
 User = Annotated[GivenId, Else("the id of a user is needed, as a number or its digits")]
 Kind = Annotated[
     Annotated[str, Field(pattern=KIND_PATTERN), AfterValidator(checked_kind)],
@@ -223,15 +224,10 @@ class Send(Named):
     data: SendData
 
 
-Message = Annotated[
-    GivenId, Else("the id of a message is needed, as a number or its digits"), says("The `id` of the message.")
-]
-
-
 class EditData(TypedDict):
     """What it is to say."""
 
-    message: Message
+    message: GivenMessage
     body: Annotated[
         str,
         Field(validation_alias=AliasChoices("body", "content")),
@@ -250,7 +246,7 @@ class Edit(Named):
 class DeleteData(TypedDict):
     """Which."""
 
-    message: Message
+    message: GivenMessage
 
 
 class Delete(Named):
@@ -376,6 +372,10 @@ COMMANDS: Final = (
     Command("send", Send, (answers.SENT,)),
     Command("edit", Edit, (answers.CHANGED,)),
     Command("delete", Delete, (answers.CHANGED,)),
+    Command("react", React, (answers.CHANGED,)),
+    Command("unreact", Unreact, (answers.CHANGED,)),
+    Command("pin", Pin, (answers.CHANGED,)),
+    Command("unpin", Unpin, (answers.CHANGED,)),
     Command("history", History, (answers.PAGE,)),
     Command("read", Read, (answers.MARKER,)),
     Command("typing", Typing, (answers.DONE,)),

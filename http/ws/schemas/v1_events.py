@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 from greenroom.http.ws.schemas.frames import Frame
 from greenroom.http.ws.schemas.v1_answers import ANSWERS, Away, Present
 from greenroom.http.ws.schemas.v1_changes import MessageDeleted, MessageEdited
+from greenroom.http.ws.schemas.v1_marks import PinEvent, ReactionEvent
 from greenroom.http.ws.schemas.values import (
     AnyObject,
     Attachment,
@@ -417,6 +418,8 @@ EVENTS: Final = (
     Frame("message", "message", Message, "durable"),
     Frame("message_edited", "message_edited", MessageEdited, "durable"),
     Frame("message_deleted", "message_deleted", MessageDeleted, "durable"),
+    Frame("reaction", "reaction", ReactionEvent, "durable"),
+    Frame("pin", "pin", PinEvent, "durable"),
     Frame("skip", "skip", Skip, "durable"),
     Frame("typing", "typing", TypingNow, "may be dropped"),
     Frame("receipts", "receipts", Receipts, "may be dropped"),

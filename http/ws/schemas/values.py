@@ -79,6 +79,12 @@ GivenId = Annotated[Number | _FromDigits, Else("an id is needed: a number, or it
 GivenIdOrZero = Annotated[
     GivenPlace | _FromDigits, Else("an id is needed: a number, or its digits; 0 is before the first")
 ]
+GivenRoom = Annotated[
+    GivenId, Else("the id of a conversation is needed, as a number or its digits"), says("The conversation.")
+]
+GivenMessage = Annotated[
+    GivenId, Else("the id of a message is needed, as a number or its digits"), says("The `id` of the message.")
+]
 RoomKey = Annotated[_FromDigits, Else("the id of a conversation is needed here")]
 Truth = Annotated[bool, Field(strict=True)]
 CommandId = Annotated[str, Field(min_length=1, max_length=64)]

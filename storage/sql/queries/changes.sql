@@ -41,16 +41,25 @@ where c.id = t.conversation_id;
 
 -- name: select_log_after
 -- The log of a room forwards, messages and changes, for an active member only; a change with what its message says now.
--- message_seq: of the message. is_hidden: who said the message is blocked by the reader, who is not shown what it says.
+-- message_seq: of the message. is_hidden: who said the message is blocked by the reader, who is not shown what it says; or
+-- who reacts to it.
 select entry.*, u.name as sender_name, u.role as sender_role,
-    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = entry.sender_id) as is_hidden
+    exists (
+        select from user_blocks b
+        where b.blocker_id = $2
+            and (
+                b.blocked_id = entry.sender_id
+                or (entry.change in ('reacted', 'unreacted') and b.blocked_id = entry.changed_by_id)
+            )
+    ) as is_hidden
 from (
     (
         select m.id, m.seq, m.sender_id, m.client_id, m.content,
             (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
             (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
             (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-            m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms
+            m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms,
+            '' as reaction
         from messages m where m.conversation_id = $1 and m.seq > $3 order by m.seq limit $4
     )
     union all
@@ -60,7 +69,8 @@ from (
             (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
             (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
             m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, c.kind as change, c.by_id as changed_by_id,
-            (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms
+            (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms,
+            case when m.deleted_at is null then coalesce(c.reaction, '') else '' end as reaction
         from message_changes c join messages m on m.id = c.message_id
         where c.conversation_id = $1 and c.seq > $3 order by c.seq limit $4
     )
@@ -77,7 +87,8 @@ from (
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-        m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms
+        m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms,
+        '' as reaction
     from messages m where m.conversation_id = $1 and m.seq > $2
     union all
     select m.id, c.seq, m.sender_id, m.client_id, m.content,
@@ -85,7 +96,8 @@ from (
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
         m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, c.kind as change, c.by_id as changed_by_id,
-        (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms
+        (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms,
+        case when m.deleted_at is null then coalesce(c.reaction, '') else '' end as reaction
     from message_changes c join messages m on m.id = c.message_id
     where c.conversation_id = $1 and c.seq > $2
 ) entry

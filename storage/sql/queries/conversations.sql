@@ -21,10 +21,13 @@ from unnest($2::bigint[], $3::text[]) as p (user_id, role);
 select id from conversations where pair_low = $1 and pair_high = $2 and not is_group;
 
 -- name: select_room
--- What a room knows of itself when it wakes.
-select id, is_group, is_open, title, created_by_id, epoch, top_seq,
-    (extract(epoch from created_at) * 1000)::bigint as created_at_ms
-from conversations where id = $1;
+-- What a room knows of itself when it wakes. changed_seqs: at which of its newest places changes stand, and no messages.
+select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, c.last_message_id,
+    (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
+    array(
+        select m.seq from message_changes m where m.conversation_id = c.id and m.seq > c.top_seq - $2::bigint order by m.seq
+    ) as changed_seqs
+from conversations c where c.id = $1;
 
 -- name: select_room_members
 -- The active members of a room, where they have read to, and what others are told of that.
@@ -45,6 +48,10 @@ order by seq;
 select id, seq, content_digest, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
 from messages where conversation_id = $1 and sender_id = $2 and client_id = $3;
 
+-- name: see_one_snapshot
+-- What several statements of this transaction read is as of its first one.
+set transaction isolation level repeatable read;
+
 -- name: select_messages_after
 -- A page of history forwards, for an active member only. is_hidden: who said it is
 -- blocked by the reader, who is not shown what it says.
@@ -52,8 +59,11 @@ select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
     (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
-exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
+exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden,
+    marks.reactions, marks.pinned_at_ms,
+    (select top_seq from conversations where id = $1) as room_top_seq
 from messages m join users u on u.id = m.sender_id
+cross join lateral marks_shown_to($2, m.id) marks
 where m.conversation_id = $1 and m.seq > $3
     and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
 order by m.seq limit $4;
@@ -66,8 +76,11 @@ select * from (
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
-    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
+    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden,
+        marks.reactions, marks.pinned_at_ms,
+        (select top_seq from conversations where id = $1) as room_top_seq
     from messages m join users u on u.id = m.sender_id
+    cross join lateral marks_shown_to($2, m.id) marks
     where m.conversation_id = $1 and m.seq < $3
         and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
     order by m.seq desc limit $4
@@ -81,8 +94,11 @@ select m.id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
     (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
-exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
+exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden,
+    marks.reactions, marks.pinned_at_ms,
+    (select top_seq from conversations where id = $1) as room_top_seq
 from messages m join users u on u.id = m.sender_id
+cross join lateral marks_shown_to($2, m.id) marks
 where m.conversation_id = $1 and m.thread_id = $5 and m.seq > $3
     and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
 order by m.seq limit $4;
@@ -95,8 +111,11 @@ select * from (
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
-    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
+    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden,
+        marks.reactions, marks.pinned_at_ms,
+        (select top_seq from conversations where id = $1) as room_top_seq
     from messages m join users u on u.id = m.sender_id
+    cross join lateral marks_shown_to($2, m.id) marks
     where m.conversation_id = $1 and m.thread_id = $5 and m.seq < $3
         and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
     order by m.seq desc limit $4
@@ -130,8 +149,10 @@ select * from (
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
-    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden
+    exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id) as is_hidden,
+        marks.reactions, marks.pinned_at_ms
     from messages m join users u on u.id = m.sender_id
+    cross join lateral marks_shown_to($2, m.id) marks
     where m.conversation_id = $1
         and exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
     order by m.seq desc limit $3 offset $4
@@ -147,7 +168,8 @@ select newest.id, newest.conversation_id, newest.seq, newest.sender_id, u.name a
     (extract(epoch from newest.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from newest.edited_at) * 1000)::bigint as edited_at_ms,
     (extract(epoch from newest.deleted_at) * 1000)::bigint as deleted_at_ms, newest.seq as message_seq,
-    coalesce(newest.attachments, '') as attachments, coalesce(newest.details, '') as details
+    coalesce(newest.attachments, '') as attachments, coalesce(newest.details, '') as details,
+    marks.reactions, marks.pinned_at_ms
 from (
     select m.*
     from participants me
@@ -166,6 +188,7 @@ from (
     order by m.said_at desc, m.conversation_id desc, m.seq desc limit $2
 ) newest
 join users u on u.id = newest.sender_id
+cross join lateral marks_shown_to($1, newest.id) marks
 order by newest.said_at, newest.conversation_id, newest.seq;
 
 -- name: select_message
@@ -174,8 +197,10 @@ select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.rol
     m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
-    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details
+    (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details,
+    marks.reactions, marks.pinned_at_ms
 from messages m join users u on u.id = m.sender_id
+cross join lateral marks_shown_to($2, m.id) marks
 where m.id = $1
     and not exists (select from user_blocks b where b.blocker_id = $2 and b.blocked_id = m.sender_id)
     and exists (
