@@ -101,10 +101,11 @@ class Storm:
         self._by_fd[sock.fileno()] = listener
         poller.register(sock, select.EPOLLOUT)
         if sock.connect_ex(("127.0.0.1", self.port)) not in (0, errno.EINPROGRESS):
-            self._lost(listener)
+            self._lost(listener, poller)
 
-    def _lost(self, listener: Listener) -> None:
+    def _lost(self, listener: Listener, poller: select.epoll) -> None:
         assert listener.sock is not None
+        poller.unregister(listener.sock)  # by close alone not, while a child that was forked has it too
         del self._by_fd[listener.sock.fileno()]
         listener.sock.close()
         listener.sock, listener.is_live = None, False
@@ -127,7 +128,7 @@ class Storm:
         except BlockingIOError:
             return
         except OSError:
-            self._lost(listener)
+            self._lost(listener, poller)
 
     @staticmethod
     def _take(listener: Listener, data: bytes) -> bool:

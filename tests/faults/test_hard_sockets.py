@@ -210,7 +210,7 @@ async def test_ten_thousand_pages_at_once_wait_at_the_door_and_all_come_in(door_
         assert crowd.ended() == 0
         crowd.leave()
 
-    await withstands(door_server, come, count, memory_mib=40 + count * 16 / 1024, usual=0.25, is_kept=True)
+    await withstands(door_server, come, count, memory_mib=40 + count * 20 / 1024, usual=0.25, is_kept=True)
     assert max(seconds) < WAIT_SECONDS_MAX + 5
 
 
