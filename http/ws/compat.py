@@ -1,6 +1,7 @@
 """Compat: the session of the existing web client, which asks for no subprotocol.
 
-It hears every conversation of its user without joining any; `join_conversation` adds typing. Frames come flat or
+It hears every conversation of its user without joining any; `join_conversation` adds typing. That client does not say it
+again after a reconnect, so a socket begins with what those before it looked at (`last_looked.py`). Frames come flat or
 nested under `data`, so both are read as one. What belongs to the product and not to us is answered with silence, as
 its own server did; a frame that is not JSON with an error. No close code keeps this client away and none scares it:
 over its limits the connection rests, and is not closed.
@@ -47,7 +48,7 @@ class CompatSession(SocketSession):
         assert self.user_id is not None
         self.device = "web"
         self._pinged_at = 0.0
-        self._typing_in: set[int] = set()
+        self._typing_in: dict[int, None] = {}  # the last that was selected at the end
         self._was_told_of_limit = 0.0
         self.initial_data_is_due = False  # it was asked for before it was known who is shown here
         self.online_is_due = False  # alike
@@ -63,6 +64,10 @@ class CompatSession(SocketSession):
         self.tell("connected", fields)
         for frame in hub.coming.take(self.connection, self.user_id, hub.blocks):
             self.connection.write(frame)
+        for room_id in self._typing_in:  # of whom it was told nothing yet
+            self.tell_typists(room_id)
+        for room_id in hub.last_looked.of(self.user_id, trio.current_time()):
+            self._look_at(room_id, is_asked=False)
         self.services.arrivals.add(self)
 
     def arrived(self) -> None:
@@ -136,6 +141,8 @@ class CompatSession(SocketSession):
         if not mine:
             self.services.hub.compat.pop(self.user_id, None)
         self.services.hub.unwatch_small_rooms(self.connection)
+        if self._typing_in:
+            self.services.hub.last_looked.note(self.user_id, next(reversed(self._typing_in)), trio.current_time())
         for room_id in self._typing_in:
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
         super().closed()
@@ -175,18 +182,25 @@ class CompatSession(SocketSession):
 
     def _join_conversation(self, fields: dict[str, Any]) -> None:
         room_id = fields.get("conversationId")
-        if room_id is None or self._is_full_for(room_id):
-            return
+        if room_id is not None and not self._is_full_for(room_id):
+            self._look_at(room_id, is_asked=True)
+
+    def _look_at(self, room_id: int, *, is_asked: bool) -> None:
+        """Hear typing in a room of the user. is_asked: the page did, and is answered."""
         assert self.user_id is not None
         user_id = self.user_id
 
         def entered(value: object, error: BaseException | None) -> None:
             if not isinstance(value, RoomView):
-                self.failed(value, error)
+                if is_asked:
+                    self.failed(value, error)
             elif not self._is_full_for(room_id):  # else others that were asked for with it came in first
-                self._typing_in.add(room_id)
+                if is_asked:
+                    self._typing_in.pop(room_id, None)
+                    self.tell("conversation_joined", {"conversationId": room_id})
+                self._typing_in.setdefault(room_id)
                 self.services.hub.listen_to_typing(self.connection, user_id, room_id, value.top_seq)
-                self.tell("conversation_joined", {"conversationId": room_id})
+                self.tell_typists(room_id)
 
         self.ask_to_join(room_id, Enter(user_id), entered)
 
@@ -208,7 +222,7 @@ class CompatSession(SocketSession):
 
     def _left(self, room_id: int) -> None:
         if room_id in self._typing_in:
-            self._typing_in.discard(room_id)
+            del self._typing_in[room_id]
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
             self.stop_typing(room_id)
             self.tell("conversation_left", {"conversationId": room_id})

@@ -31,6 +31,7 @@ from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
 from greenroom.http.ws.coming_pages import ComingPages
 from greenroom.http.ws.connection import CONTROL, DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.last_looked import LastLooked
 from greenroom.http.ws.overdue import Overdue
 from greenroom.http.ws.small_rooms import SmallRooms
 from greenroom.http.ws.summaries import Summaries
@@ -48,6 +49,7 @@ class Hub(Audience):
         self.channels: dict[int, Channel] = {}
         self.compat: dict[int, list[Connection]] = {}
         self.coming = ComingPages()
+        self.last_looked = LastLooked()
         self._compat_rooms: dict[Connection, set[int]] = {}
         self.small_rooms = SmallRooms()
         self.blocks = SocketBlocks()
@@ -58,7 +60,8 @@ class Hub(Audience):
         self._walker = Walker(engine, self.blocks, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
-        self.typists: dict[int, Mapping[int, str]] = {}  # by room, where somebody types
+        # By room, where somebody types, whether anybody here listens or not: who comes is told.
+        self.typists: dict[int, Mapping[int, str]] = {}
         self.on_news: Callable[[Iterable[int]], None] = _nobody_folds  # notes were stored for these users
         # Presence: who came or went, with the members of a small room as they are now; a room that became small.
         self.on_member_changed: Callable[[MemberChanged, set[int] | None], None] = lambda event, members: None
@@ -291,10 +294,10 @@ class Hub(Audience):
                 self.coming.keep(author_id, event.user_id, events.compat_read(event, message_id))
 
     def _publish_typing(self, event: TypingChanged, channel: Channel | None) -> None:
-        if channel is None or not event.users:
-            self.typists.pop(event.room_id, None)
-        else:
+        if event.users:
             self.typists[event.room_id] = event.users
+        else:
+            self.typists.pop(event.room_id, None)
         if channel is None:
             return
         self._tell_typing(channel, event)
@@ -326,6 +329,22 @@ class Hub(Audience):
                 self.overdue.told_typing(connection, channel.id)
         if self._engine.dropped_ephemeral != dropped:
             self.overdue.note_typing(channel)
+
+    def tell_typists(self, connection: Connection, room_id: int, is_hiding: Callable[[int], bool]) -> None:
+        """To a socket that has come into a room: who types there now. Nothing when it is nobody that it may see."""
+        channel, viewer_id = self.channels.get(room_id), connection.session.user_id
+        typists = self.typists.get(room_id)
+        if channel is None or not typists or viewer_id is None or self.coming.holds(connection, viewer_id):
+            return
+        apart = self.blocks.apart_from(viewer_id)
+        shown = {one: name for one, name in typists.items() if one not in apart and not is_hiding(one)}
+        if shown and connection in channel.attachments:
+            connection.write(events.v1_typing(TypingChanged(room_id, shown, {})), CONTROL)
+        elif connection in channel.compat_typing:
+            now_ms = self.clock.wall_milliseconds()
+            for user_id in shown.keys() - {viewer_id}:
+                frame = events.compat_typing(room_id, user_id, shown[user_id], now_ms, is_typing=True)
+                connection.write(frame, CONTROL)
 
     def sight_changed(self, user_id: int, other_id: int) -> None:
         """A block of two began or ended: who of them types is taken from the other's sight, or shown again."""

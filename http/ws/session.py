@@ -179,6 +179,10 @@ class SocketSession:
         """The user types in that room, on this device."""
         return self._types_in is not None and room_id in self._types_in
 
+    def tell_typists(self, room_id: int) -> None:
+        """Who types in a room that it has come into; what changes is told by the room."""
+        self.services.hub.tell_typists(self.connection, room_id, self.services.presence.is_hiding)
+
     def is_hiding(self) -> bool:
         """The user appears offline by their own word, or said so here just now: then typing is not told."""
         assert self.user_id is not None

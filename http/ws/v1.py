@@ -321,6 +321,7 @@ class V1Session(SocketSession):
         self.connection.write(events.v1("live", {"rooms": inside}))
         for room_id in inside:
             self.services.presence.tell_room(self.connection, room_id)
+            self.tell_typists(room_id)
 
     def _leave(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)

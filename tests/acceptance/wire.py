@@ -545,6 +545,20 @@ class Socket:
             self.sock.send(frame('{"type":"pong"}'))
 
 
+async def open_in(
+    nursery: trio.Nursery, server: Any, user: int, room: int, protocol: str | None = V1, **options: Any
+) -> Socket:
+    """A socket that looks at a room: ready there, or a page that has joined it. options: of `Socket.open`."""
+    sock = await Socket.open(nursery, server, user, protocol=protocol, **options)
+    if protocol is None:
+        await sock.expect("connected")
+        await sock.send({"type": "join_conversation", "conversationId": room})
+        await sock.expect("conversation_joined")
+    else:
+        await sock.start(room)
+    return sock
+
+
 @asynccontextmanager
 async def open_sockets() -> AsyncIterator[trio.Nursery]:
     """A nursery for the readers of sockets; all are cut at the end. An error of the block leaves it as it is."""

@@ -5,22 +5,11 @@ Messages, and that somebody types no more, always come.
 """
 
 import pytest
-from wire import V1, Socket, open_sockets, wait_until
+from wire import V1, open_in, open_sockets, wait_until
 
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
 
 AUTHOR, SLOW, WITNESS, EARLY, LATE = range(1, 6)
-
-
-async def come(nursery, house, user, room, protocol=V1, **options):
-    sock = await Socket.open(nursery, house, user, protocol=protocol, **options)
-    if protocol is None:
-        await sock.expect("connected")
-        await sock.send({"type": "join_conversation", "conversationId": room})
-        await sock.expect("conversation_joined")
-    else:
-        await sock.start(room)
-    return sock
 
 
 async def fill(author, room, connection, size):
@@ -41,9 +30,9 @@ async def test_typing_and_receipts_are_dropped_and_counted_above_half_an_outbox_
     engine = live_house.house.engine
     async with open_sockets() as nursery:
         author, witness, early, late = [
-            await come(nursery, live_house, user, room) for user in (AUTHOR, WITNESS, EARLY, LATE)
+            await open_in(nursery, live_house, user, room) for user in (AUTHOR, WITNESS, EARLY, LATE)
         ]
-        slow = await come(nursery, live_house, SLOW, room, protocol, receive_buffer=4096)
+        slow = await open_in(nursery, live_house, SLOW, room, protocol, receive_buffer=4096)
         (connection,) = engine.connections_of(SLOW)
         slow.stop_reading()
 

@@ -4,23 +4,12 @@ import itertools
 
 import pytest
 import trio
-from wire import V1, Socket, open_sockets, wait_until
+from wire import V1, Socket, open_in, open_sockets, wait_until
 
 from greenroom.actors.events import TypingChanged
 from greenroom.actors.room.actor import TYPING_TOLD_SECONDS
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS
 from greenroom.http.ws.hub import Hub
-
-
-async def open_as(nursery, house, user, room, protocol=V1):
-    sock = await Socket.open(nursery, house, user, protocol=protocol)
-    if protocol is None:
-        await sock.expect("connected")
-        await sock.send({"type": "join_conversation", "conversationId": room})
-        await sock.expect("conversation_joined")
-    else:
-        await sock.start(room)
-    return sock
 
 
 async def say(sock, room, protocol, *, is_on):
@@ -49,7 +38,7 @@ async def watched(live_house):
     await live_house.people(1, 2, 3, 4, 5)
     room = await live_house.conversation(1, 2, 3, 4, 5)
     async with open_sockets() as nursery:
-        watchers = await open_as(nursery, live_house, 2, room), await open_as(nursery, live_house, 3, room, None)
+        watchers = await open_in(nursery, live_house, 2, room), await open_in(nursery, live_house, 3, room, None)
         yield nursery, room, watchers
 
 
@@ -66,7 +55,7 @@ async def test_it_is_told_at_most_once_a_second_however_many_begin_and_stop(live
         publish(hub, event, members)
 
     monkeypatch.setattr(Hub, "publish", note)
-    typists = [await open_as(nursery, live_house, user, room) for user in (1, 4, 5)]
+    typists = [await open_in(nursery, live_house, user, room) for user in (1, 4, 5)]
     for number in range(120):
         await typists[number % 3].ask("typing", room, on=bool(number // 3 % 2))
         await trio.sleep(0.02)
@@ -95,7 +84,7 @@ async def test_it_stops_with_the_socket_that_ends_before_it_is_answered(live_hou
 @PROTOCOLS
 async def test_it_goes_on_while_another_device_types_and_stops_with_the_last(live_house, watched, protocol):
     nursery, room, watchers = watched
-    one, other = [await open_as(nursery, live_house, 1, room, protocol) for _ in range(2)]
+    one, other = [await open_in(nursery, live_house, 1, room, protocol) for _ in range(2)]
     for sock in (one, other):
         await say(sock, room, protocol, is_on=True)
     await believe(watchers, 1)
@@ -109,7 +98,7 @@ async def test_it_goes_on_while_another_device_types_and_stops_with_the_last(liv
 @PROTOCOLS
 async def test_it_goes_on_while_the_user_types_without_a_socket_and_the_socket_ends(live_house, watched, protocol):
     nursery, room, watchers = watched
-    sock = await open_as(nursery, live_house, 1, room, protocol)
+    sock = await open_in(nursery, live_house, 1, room, protocol)
     await say(sock, room, protocol, is_on=True)
     await believe(watchers, 1)
     typed = await live_house.post(f"/api/conversations/{room}/typing", 1, {"isTyping": True})
@@ -123,7 +112,7 @@ async def test_it_goes_on_while_the_user_types_without_a_socket_and_the_socket_e
 
 async def test_who_leaves_the_room_or_looks_elsewhere_types_there_no_more(live_house, watched):
     nursery, room, watchers = watched
-    v1, page = await open_as(nursery, live_house, 1, room), await open_as(nursery, live_house, 4, room, None)
+    v1, page = await open_in(nursery, live_house, 1, room), await open_in(nursery, live_house, 4, room, None)
     await say(v1, room, V1, is_on=True)
     await say(page, room, None, is_on=True)
     await believe(watchers, 1, 4)
@@ -141,7 +130,7 @@ async def test_who_is_no_member_types_for_nobody_and_who_is_removed_stops(live_h
     assert (await stranger.ask("typing", room, on=True))["data"]["code"] == 3004
     page = await Socket.open(nursery, live_house, 9, protocol=None)
     await say(page, room, None, is_on=True)
-    member = await open_as(nursery, live_house, 4, room)
+    member = await open_in(nursery, live_house, 4, room)
     await member.ask("typing", room, on=True)
     await believe(watchers, 4)
     assert (await live_house.delete(f"/api/conversations/{room}/participants/4", 1)).status == 200
@@ -153,7 +142,7 @@ async def test_who_is_no_member_types_for_nobody_and_who_is_removed_stops(live_h
 
 async def test_in_a_room_of_over_200_nothing_is_told_and_what_was_is_taken_back(live_house, watched):
     nursery, room, watchers = watched
-    typist = await open_as(nursery, live_house, 1, room)
+    typist = await open_in(nursery, live_house, 1, room)
     await typist.ask("typing", room, on=True)
     await believe(watchers, 1)
     crowd = list(range(1000, 1000 + PRESENCE_MEMBERS_MAX))
@@ -169,7 +158,7 @@ async def test_in_a_room_of_over_200_nothing_is_told_and_what_was_is_taken_back(
 
 async def test_a_room_that_forgets_who_types_says_so(live_house, watched):
     nursery, room, watchers = watched
-    typist = await open_as(nursery, live_house, 1, room)
+    typist = await open_in(nursery, live_house, 1, room)
     await typist.ask("typing", room, on=True)
     await believe(watchers, 1)
     live_house.house.system.kill(live_house.house.sockets.room(room))
@@ -179,7 +168,7 @@ async def test_a_room_that_forgets_who_types_says_so(live_house, watched):
 @PROTOCOLS
 async def test_of_who_is_invisible_nothing_is_told_and_what_they_began_ends(live_house, watched, protocol):
     nursery, room, watchers = watched
-    typist, other = [await open_as(nursery, live_house, user, room, protocol) for user in (4, 5)]
+    typist, other = [await open_in(nursery, live_house, user, room, protocol) for user in (4, 5)]
 
     async def appear(status):
         said = await live_house.post("/api/presence/update", 4, {"status": status})
@@ -217,3 +206,116 @@ async def test_what_was_begun_over_rest_ends_with_the_word_that_one_hides(live_h
     assert hidden.status == 200, hidden.json
     await believe(watchers, seconds=began_at + TYPING_SECONDS - 1 - trio.current_time())
     assert not len(live_house.house.presence.typists)
+
+
+def shown_to(sock, protocol):
+    """Who types as this one was told, by id."""
+    if protocol is None:
+        told = {event["userId"]: event["isTyping"] for event in sock.of("user_typing")}
+        return sorted(user for user, is_typing in told.items() if is_typing)
+    lists = [event["data"]["users"] for event in sock.of("typing")]
+    return sorted(lists[-1]) if lists else []
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("is_watched", [True, False], ids=["others look on", "nobody looks on"])
+async def test_who_comes_while_somebody_types_is_told_at_once_and_then_what_changes(live_house, protocol, is_watched):
+    await live_house.people(1, 2, 3, 4, 5)
+    room = await live_house.conversation(1, 2, 3, 4, 5)
+    assert (await live_house.post("/api/users/5/block", 3, {})).status == 200
+    async with open_sockets() as nursery:
+        if is_watched:
+            await open_in(nursery, live_house, 2, room)
+        typists = [await Socket.open(nursery, live_house, user) for user in (1, 4, 5)]
+        for typist in typists:  # who is in no room, so that nobody here listens to it
+            await typist.start()
+            await typist.ask("typing", room, on=True)
+        await wait_until(lambda: set(live_house.house.hub.typists.get(room, ())) != {1, 4, 5} and "who types")
+        came = await open_in(nursery, live_house, 3, room, protocol)
+        await came.settle()
+        assert shown_to(came, protocol) == [1, 4]
+        assert "user-5" not in str(came.of("typing", "user_typing")), "whom they have blocked"
+        await typists[0].ask("typing", room, on=False)
+        await wait_until(lambda: shown_to(came, protocol) != [4] and shown_to(came, protocol))
+        await typists[1].ask("typing", room, on=False)
+        await wait_until(lambda: shown_to(came, protocol) and "the end")
+
+
+@PROTOCOLS
+async def test_who_comes_is_told_of_nobody_who_hides_by_then_nor_of_nobody(live_house, watched, protocol):
+    nursery, room, watchers = watched
+    typist = await open_in(nursery, live_house, 4, room)
+    await typist.ask("typing", room, on=True)
+    await believe(watchers, 4)
+    live_house.house.hub.publish = lambda event, members: None  # what the room has to say of it is not told yet
+    hidden = await live_house.post("/api/presence/update", 4, {"status": "invisible"})
+    assert hidden.status == 200, hidden.json
+    came = await open_in(nursery, live_house, 5, room, protocol)
+    await came.settle()
+    assert not came.of("typing", "user_typing")
+
+
+async def test_a_page_that_comes_again_hears_typing_where_its_user_looked_last(live_house, watched):
+    nursery, room, watchers = watched
+    other = await live_house.conversation(4, 5)
+    typist = await open_in(nursery, live_house, 1, room)
+    page = await open_in(nursery, live_house, 4, other, None)
+    await page.send({"type": "join_conversation", "conversationId": room})
+    await page.expect("conversation_joined", conversationId=room)
+    page.cut()
+    await wait_until(lambda: live_house.house.engine.connections_of(4) and "its end")
+    await typist.ask("typing", room, on=True)
+    await believe(watchers, 1)
+    again = await Socket.open(nursery, live_house, 4, protocol=None)
+    await again.expect("user_typing", userId=1, conversationId=room, isTyping=True)
+    await typist.ask("typing", room, on=False)
+    await again.expect("user_typing", userId=1, conversationId=room, isTyping=False)
+    assert not again.of("conversation_joined", "error"), "it did not ask"
+    assert other not in live_house.house.hub.channels, "it looked there before"
+    # Once more, after a socket that said nothing of it.
+    again.cut()
+    await wait_until(lambda: live_house.house.engine.connections_of(4) and "its end")
+    third = await Socket.open(nursery, live_house, 4, protocol=None)
+    await wait_until(lambda: 4 not in live_house.house.hub.channels[room].compat_typing.values() and "it listens")
+    await third.send({"type": "leave_conversation", "conversationId": room})
+    await third.expect("conversation_left")
+
+
+async def test_a_page_that_comes_again_hears_nothing_of_a_room_that_it_was_removed_from(live_house, watched):
+    nursery, room, watchers = watched
+    typist = await open_in(nursery, live_house, 1, room)
+    page = await open_in(nursery, live_house, 4, room, None)
+    page.cut()
+    await wait_until(lambda: live_house.house.engine.connections_of(4) and "its end")
+    assert (await live_house.delete(f"/api/conversations/{room}/participants/4", 1)).status == 200
+    again = await Socket.open(nursery, live_house, 4, protocol=None)
+    await again.expect("connected")
+    await typist.ask("typing", room, on=True)
+    await believe(watchers, 1)
+    await again.settle()
+    assert {event["type"] for event in again.events} <= {"connected", "pong", "presence_update"}, again.events
+
+
+@pytest.mark.parametrize("was_known", [True, False])
+async def test_a_page_that_looks_before_its_blocks_are_known_is_told_who_types_once_they_are(
+    live_house, watched, monkeypatch, was_known
+):
+    nursery, room, watchers = watched
+    assert (await live_house.post("/api/users/5/block", 4, {})).status == 200
+    for user in (1, 5):
+        await (await open_in(nursery, live_house, user, room)).ask("typing", room, on=True)
+    await believe(watchers, 1, 5)
+    streams = live_house.house.sockets.streams
+    waiting, standing = [], streams.standing
+    if not was_known:
+        monkeypatch.setattr(streams, "standing", lambda *arguments: waiting.append(arguments))
+    page = await Socket.open(nursery, live_house, 4, protocol=None)
+    await page.send({"type": "join_conversation", "conversationId": room})
+    await page.expect("conversation_joined")
+    await page.settle()
+    assert bool(page.of("user_typing")) is was_known
+    for arguments in waiting:
+        standing(*arguments)
+    await page.expect("user_typing", userId=1)
+    await page.settle()
+    assert shown_to(page, None) == [1]
