@@ -49,7 +49,7 @@ from greenroom.http.rest import (
 )
 from greenroom.http.route import JSON_BYTES_MAX, Answer, Call, Operation, Operations
 from greenroom.http.services import Services
-from greenroom.http.upgrade import UpgradeRefused
+from greenroom.http.upgrade import V1, UpgradeRefused, refusal_of
 from greenroom.runtime import ActorGone, AskTimeout, CommitUnknown, MailboxFull, StorageUnavailable
 
 log = structlog.get_logger("greenroom.http")
@@ -264,7 +264,10 @@ _MESSAGES: Final = {
 
 
 async def _answer_fault(fault: Exception) -> Response:
-    return _answer_error(_error_of(fault))
+    error = _error_of(fault)
+    if has_websocket_context():
+        return refuse_upgrade(refusal_of(error, request_id(), is_v1=V1 in websocket.requested_subprotocols))
+    return _answer_error(error)
 
 
 def _error_of(fault: Exception) -> ApiError:

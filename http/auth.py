@@ -233,6 +233,11 @@ class Authenticator:
         self.changes += 1
         self._recent_keys.drop(key_id)
 
+    def forget_keys(self) -> None:
+        """Any of them may be otherwise."""
+        self.changes += 1
+        self._recent_keys.clear()
+
     def forget_user(self, user_id: int) -> None:
         """A user was changed, or has signed out everywhere: names, roles, sessions and that are read again."""
         self.forget_users((user_id,))

@@ -61,7 +61,7 @@ def time_claim(claims: Mapping[str, object], name: str) -> float | None:
 
 def is_signed_out(issued_at: float | None, signed_out_at: float) -> bool:
     """Whether a JWT was issued before its user signed out everywhere, or may have been."""
-    return issued_at is None or issued_at < signed_out_at
+    return issued_at is None or issued_at <= signed_out_at
 
 
 def check_signed_out(issued_at: float | None, signed_out_at: float | None) -> None:

@@ -12,7 +12,7 @@
 
 `?token=` takes only a ticket, and takes it away. An Authorization header beside it must be right, too, and of the same
 user; when it is wrong the ticket is still good. A cookie beside a ticket or a header is not looked at: a browser adds
-it by itself, however old it is. The existing client gets its 401 in the form it reads
+it by itself, however old it is. The existing client gets its 401, and every 5xx, in the form that it reads
 (existing-system.md section 2.1): fallback addresses to poll. Everybody else gets the usual envelope.
 """
 
@@ -38,6 +38,8 @@ FALLBACK_ENDPOINTS: Final = {
     "dashboard": "/api/poll/dashboard",
     "all": "/api/poll/all",
 }
+FALLBACK_HINT: Final = "poll these addresses until a WebSocket can be opened"
+FALLBACK_POLL_MILLISECONDS: Final = 30_000
 
 
 class SocketCounts(Protocol):
@@ -165,10 +167,10 @@ async def admit(
             check_room(request.address, counts, caps)
             check_user(principal, counts, caps)
     except ApiError as refusal:
-        return _refusal(refusal, request, request_id)
+        return refusal_of(refusal, request_id, is_v1=request.is_v1)
     except StorageUnavailable:
         away = ApiError("SERVICE_UNAVAILABLE", "storage does not answer: try again soon", retry_after=1)
-        return _refusal(away, request, request_id)
+        return refusal_of(away, request_id, is_v1=request.is_v1)
     return Admitted(principal, request.is_v1)
 
 
@@ -228,8 +230,11 @@ def check_user(principal: Principal, counts: SocketCounts, caps: SocketCaps, doo
         raise ApiError("RATE_LIMIT_EXCEEDED", f"{caps.per_user} sockets of this user wait already", retry_after=10)
 
 
-def _refusal(error: ApiError, request: UpgradeRequest, request_id: str) -> UpgradeRefused:
-    if error.status == 401 and not request.is_v1:
-        body: dict[str, object] = {"error": error.message, "fallback": True, "endpoints": FALLBACK_ENDPOINTS}
-        return UpgradeRefused(401, {**body, "code": error.code}, error.headers)
-    return UpgradeRefused(error.status, error.body(request_id), error.headers)
+def refusal_of(error: ApiError, request_id: str, *, is_v1: bool) -> UpgradeRefused:
+    """As an answer: the existing client is told where to poll, and of what is not its fault how often."""
+    if is_v1 or (error.status != 401 and error.status < 500):
+        return UpgradeRefused(error.status, error.body(request_id), error.headers)
+    body: dict[str, object] = {"error": error.message, "code": error.code, "fallback": True}
+    if error.status >= 500:
+        body |= {"alternative": FALLBACK_HINT, "pollInterval": FALLBACK_POLL_MILLISECONDS}
+    return UpgradeRefused(error.status, {**body, "endpoints": FALLBACK_ENDPOINTS}, error.headers)

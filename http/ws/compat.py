@@ -1,8 +1,8 @@
 """Compat: the session of the existing web client, which asks for no subprotocol.
 
-It hears every conversation of its user without joining any; `join_conversation` adds typing. That client does not say it
-again after a reconnect, so a socket begins with what those before it looked at (`last_looked.py`). Frames come flat or
-nested under `data`, so both are read as one. What belongs to the product and not to us is answered with silence, as
+It hears every conversation of its user without joining any; `join_conversation` adds typing. That client does not say
+it again after a reconnect, so a socket begins with what those before it looked at (`last_looked.py`). Frames come flat
+or nested under `data`, so both are read as one. What belongs to the product and not to us is answered with silence, as
 its own server did; a frame that is not JSON with an error. No close code keeps this client away and none scares it:
 over its limits the connection rests, and is not closed.
 """
@@ -17,7 +17,16 @@ from greenroom.actors.room.commands import Enter, RoomView, Type
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
 from greenroom.http.ws import compat_messages, compat_notifications, compat_people, events
-from greenroom.http.ws.codes import BAD_JSON, RATE_LIMITED, ErrorCode
+from greenroom.http.ws.codes import (
+    BAD_JSON,
+    FORBIDDEN,
+    RATE_LIMITED,
+    TOKEN_EXPIRED,
+    TOKEN_EXPIRED_ERROR,
+    TOKEN_INVALID,
+    CloseCode,
+    ErrorCode,
+)
 from greenroom.http.ws.compat_messages import request_id_of
 from greenroom.http.ws.connection import CONTROL, EPHEMERAL, Connection
 from greenroom.http.ws.schemas.compat_commands import CHANNELS_MAX
@@ -34,6 +43,12 @@ _DROPPED_OVER_LIMIT: Final = frozenset(
         *("request_initial_data", "get_unread_count", "get_online_users"),
     )
 )
+
+
+_ENDS: Final = {
+    FORBIDDEN: (TOKEN_INVALID, "you are signed out: sign in again"),
+    TOKEN_EXPIRED: (TOKEN_EXPIRED_ERROR, "the session has expired: sign in again"),
+}
 
 
 class CompatSession(SocketSession):
@@ -130,6 +145,12 @@ class CompatSession(SocketSession):
     def first_beat_seconds(self) -> float:
         """At once when a ping of ours would be due: the client pings at moments of its own."""
         return self.services.limits.compat_ping_seconds
+
+    def farewell(self, code: CloseCode) -> bytes:
+        """Whose credential is good no more is told so in the words that the page reads: 1008 stands for many things."""
+        if code not in _ENDS:
+            return b""
+        return events.compat_error(*_ENDS[code], self.services.clock.wall_milliseconds())
 
     def closed(self) -> None:
         """Hear and show nothing more."""

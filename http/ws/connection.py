@@ -338,7 +338,10 @@ class Connection:
     def close(self, code: CloseCode) -> None:
         """Say why and end: the close frame goes ahead of everything whole that waits."""
         self.engine.outboxes.closed += code is SLOW_CONSUMER and self.is_open and not self.is_closing
-        self.close_with(code.code if self.session.is_v1 else code.compat, code.reason)
+        if self.session.is_v1:
+            self.close_with(code.code, code.reason)
+        else:
+            self.close_with(code.compat, code.reason, self.session.farewell(code))
 
     def answer_close(self, code: int) -> None:
         """The peer has said close: say it too, and end at once, as a server must (RFC 6455 section 5.5.1).
@@ -355,8 +358,8 @@ class Connection:
         except OSError:
             return True
 
-    def close_with(self, code: int, reason: str = "") -> None:
-        """End with a code of RFC 6455 or of ours. A second call is nothing."""
+    def close_with(self, code: int, reason: str = "", farewell: bytes = b"") -> None:
+        """End with a code of RFC 6455 or of ours. A second call is nothing. farewell: frames before the last one."""
         if self.is_closing or not self.is_open:
             return
         self.flush_before_close()
@@ -365,7 +368,7 @@ class Connection:
         self.is_closing = True
         self._not_clear()
         self.engine.count_close(code)
-        frame = self.last_word(code, reason)  # of a session that is in its rooms still
+        frame = farewell + self.last_word(code, reason)  # of a session that is in its rooms still
         self.session.closed()
         self.engine.unfinished.forget(self)
         self.lingers_until = trio.current_time() + LINGER_SECONDS

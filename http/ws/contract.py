@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from greenroom.http.auth import Principal
+from greenroom.http.ws.codes import CloseCode
 
 
 class Ranked(Protocol):
@@ -64,6 +65,10 @@ class Session(Protocol):
 
     def stop_typing_anywhere(self) -> None:
         """The user, who hides from now on, types nowhere."""
+        ...
+
+    def farewell(self, code: CloseCode) -> bytes:
+        """Frames that go before the close frame. Of a page's alone: v1 has a code for everything."""
         ...
 
     def closed(self) -> None:

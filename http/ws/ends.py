@@ -1,6 +1,6 @@
-"""Ends that PostgreSQL tells of: a session row that ends, a user who signs out everywhere, whoever wrote it.
+"""Ends that PostgreSQL tells of: a session or an API key that ends, a user who signs out everywhere, whoever wrote it.
 
-    NOTIFY ──▶ the users, each once ──▶ what is remembered of them is dropped ──▶ their sockets are looked at
+    NOTIFY ──▶ the users and keys, each once ──▶ what is remembered of them is dropped ──▶ their sockets are looked at
        while that is under way, who is told of next is gathered; after it a rest of REST_SECONDS
        storage is away ──▶ those who are here are looked at again, AWAY_REST_SECONDS later
     listening begins, again too ──▶ all who are here: what was told before was not heard
@@ -31,7 +31,9 @@ from greenroom.storage.postgres.users import Users
 
 log = structlog.get_logger()
 
-CHANNEL: Final = "greenroom_ends"  # of the triggers in storage/sql/migrations/0015_ends_told.sql
+CHANNEL: Final = "greenroom_ends"  # of the triggers in storage/sql/migrations/: 0015_ends_told.sql, 0020_keys_told.sql
+KEYS_MAX: Final = 1000  # told of by name at once; more of them are all
+KEY_CHARACTERS_MAX: Final = 64
 REST_SECONDS: Final = 0.1
 AWAY_REST_SECONDS: Final = 1.0
 PAGE_USERS: Final = 1000
@@ -55,6 +57,7 @@ class Ends:
         self._revocations = revocations
         self._of_sessions: set[int] = set()
         self._signed_out: set[int] = set()
+        self._keys: set[str] = set()  # '*' among them: all
         self._is_told = trio.Event()
 
     async def run(self) -> None:
@@ -77,13 +80,16 @@ class Ends:
         """From now on is heard what is told; before, somebody may have signed out."""
         self._authenticator.forget_everybody()
         self._signed_out.update(self._engine.users())
+        self._keys.add("*")
         self._is_told.set()
 
     def heard(self, payload: str) -> None:
-        """Take what was told: 'session <user>', 'session *', 'user <user>'. Others may write to the channel too."""
+        """Take what was told: 'session <user>', 'user <user>', 'key <id>', '*' for all. Others may write to it too."""
         kind, _, name = payload.partition(" ")
         if kind == "session" and name == "*":
             self._of_sessions.update(self._engine.users())
+        elif kind == "key" and 0 < len(name) <= KEY_CHARACTERS_MAX:
+            self._keys.add(name if len(self._keys) < KEYS_MAX else "*")
         elif name.isascii() and name.isdigit() and len(name) < 20 and kind in ("session", "user"):
             (self._of_sessions if kind == "session" else self._signed_out).add(int(name))
         else:
@@ -93,6 +99,11 @@ class Ends:
     async def _look(self) -> None:
         of_sessions, self._of_sessions = self._of_sessions, set()
         signed_out, self._signed_out = self._signed_out, set()
+        keys, self._keys = self._keys, set()
+        if "*" in keys:
+            self._authenticator.forget_keys()
+        for key_id in keys:
+            self._authenticator.forget_key(key_id)
         if signed_out:
             self._authenticator.forget_users(signed_out)
         if of_sessions:
@@ -100,9 +111,12 @@ class Ends:
         try:
             await self._look_at_tokens([user_id for user_id in signed_out if self._engine.connections_of(user_id)])
             await self._revocations.look_at(self._connections_of(of_sessions))
+            if keys:
+                await self._revocations.look_at_keys(None if "*" in keys else keys)
         except StorageUnavailable:
             self._of_sessions.update(user_id for user_id in of_sessions if self._engine.connections_of(user_id))
             self._signed_out.update(user_id for user_id in signed_out if self._engine.connections_of(user_id))
+            self._keys |= keys
             self._is_told.set()
             raise
 

@@ -1,15 +1,15 @@
 """Revocation: a session or API key that ends takes its open sockets with it, whoever ended it.
 
-    told of (`ends.py`): the sessions of a user ────────────────────┐
+    told of (`ends.py`): the sessions of a user, keys ──────────────┐
     once a second: the sessions and keys that sockets hang on ──a page at a time──▶ PostgreSQL ──▶ what is otherwise now
         gone, revoked, another user's, without act_as ──▶ 4003 (compat 1008), and refused at every door from then on
         over ──▶ 4002 (compat 1008)                   another expiry ──▶ its sockets take it, sooner or later alike
         a socket that has shown a JWT since outlives the natural end of what opened it, and no other end
 
 Signing out through greenroom closes at once; this is for what others do to the rows: the application's auth service,
-`greenroom key revoke`, another node. PostgreSQL tells of sessions that end; their sockets are closed within a second.
-The rounds are for keys, for sessions that last longer or have come to their end, and for what was not heard: up to a
-few thousand credentials are looked at within one to two seconds.
+`greenroom key revoke`, another node. PostgreSQL tells of sessions and keys that end; their sockets are closed within a
+second. The rounds are for sessions that last longer or have come to their end, and for what was not heard: up to a few
+thousand credentials are looked at within one to two seconds.
 
 The load is bounded whatever the number of sockets: one question at a time, of at most PAGE_CREDENTIALS ids, with a rest
 of PAGE_REST_SECONDS after each, so at most ten questions and 10,000 index look-ups a second; 50,000 sockets of as many
@@ -20,7 +20,7 @@ When storage does not answer nobody is closed: not to know is no revocation. A s
 then closed by its heartbeat (`session.py`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -95,6 +95,12 @@ class Revocations:
         session_ids = {shown.session_id for shown in principals if shown is not None and shown.kind == "session"}
         for page in _pages(session_ids):
             await self._look_at_sessions(page)
+
+    async def look_at_keys(self, key_ids: Container[str] | None) -> None:
+        """Look at those of these keys that sockets hang on, now; None: at all. Raises: StorageUnavailable."""
+        hanging = [key_id for key_id in self._credentials.api_keys if key_ids is None or key_id in key_ids]
+        for page in _pages(hanging):
+            await self._look_at_keys(page)
 
     async def _look(self) -> None:
         """One round. Keys first: they are few, and each may act for many."""

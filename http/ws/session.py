@@ -15,7 +15,7 @@ import trio
 from greenroom.actors.presence.commands import HIDING, Look, SetStatus
 from greenroom.actors.room.commands import Enter, Type
 from greenroom.http.auth import Principal
-from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED
+from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.put_aside import Aside, is_sign_of_life
 from greenroom.http.ws.replay import wait_drained
@@ -123,6 +123,10 @@ class SocketSession:
     def user_stream_at(self, useq: int, *, is_live: bool) -> None:
         """So far its user's stream was told; while it is being brought up it is told nothing else."""
         self.useq = useq if is_live else None
+
+    def farewell(self, code: CloseCode) -> bytes:
+        """Frames that go before the close frame."""
+        return b""
 
     def closed(self) -> None:
         """The connection is over."""

@@ -1,4 +1,4 @@
-"""What PostgreSQL tells of: sessions that end by whatever hand take their sockets with them within a second."""
+"""What PostgreSQL tells of: sessions and keys that end, by whatever hand, take their sockets with them in a second."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from streams import Stream
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.http.auth import Principal
-from greenroom.http.ws.ends import CHANNEL, Ends
+from greenroom.http.ws.ends import CHANNEL, KEYS_MAX, Ends
 from greenroom.http.ws.revocation import Revocations
 from greenroom.runtime import StorageUnavailable, SystemClock
 from greenroom.storage.postgres.users import UserChange
@@ -127,17 +127,30 @@ ENDS = {
     "update sessions set user_id = 2": 4003,
     "update sessions set id = id || 'x'": 4003,
     "update users set signed_out_at = now() where id = 1": 4003,
+    "update api_keys set revoked_at = now()": 4003,
+    "update api_keys set scopes = '{email:send}'": 4003,
+    "update api_keys set id = id || 'x'": 4003,
+    "delete from api_keys": 4003,
+    "truncate api_keys": 4003,
 }
 
 
 @pytest.mark.parametrize("statement", ENDS)
-async def test_however_a_row_ends_its_sockets_and_streams_are_closed_within_a_second(live_house, statement):
+async def test_however_a_row_ends_its_sockets_and_streams_are_closed_within_a_second(
+    live_house, statement, monkeypatch
+):
     house = live_house
+    monkeypatch.setattr(house.house.revocations, "_look", trio.sleep_forever)  # no round finds it
+    await trio.sleep(1.1)
     await house.people(1, 2)
     session = (await house.house.storage.sessions.create(1))[0]
     shown = [("Cookie", f"pitchey-session={session}")]
     if "signed_out_at" in statement:
         shown = [("Authorization", f"Bearer {house.token(1)}")]
+    if "api_keys" in statement:
+        _, key = await house.house.storage.api_keys.create(name="backend", role="service", scopes=["act_as"])
+        shown = [("Authorization", f"Bearer {key}"), ("X-Act-As", "1")]
+        assert (await house.get("/api/auth/session", headers=dict(shown))).status == 200
     await listens(house)
     async with open_sockets() as nursery:
         sock, page = [await Socket.open(nursery, house, headers=shown, protocol=p) for p in ("greenroom.v1", None)]
@@ -151,11 +164,14 @@ async def test_however_a_row_ends_its_sockets_and_streams_are_closed_within_a_se
         assert await sock.wait_closed(WITHIN_SECONDS) == ENDS[statement]
         assert await stream.wait_closed(WITHIN_SECONDS) == ENDS[statement]
         assert await page.wait_closed(WITHIN_SECONDS) == 1008
+        assert page.events[-1]["type"] == "error"
+        assert page.events[-1]["code"] == {4003: 2001, 4002: 2002}[ENDS[statement]]
         assert trio.current_time() - began < WITHIN_SECONDS
         await other.settle()
         assert other.close_code is None
     answer = await house.get("/api/auth/session", headers=dict(shown))
-    assert (answer.status, "user_id = 2" in statement) in ((401, False), (200, True)), "what is remembered is dropped"
+    expected = 200 if "user_id = 2" in statement else 403 if "scopes" in statement else 401
+    assert answer.status == expected, "what is remembered is dropped"
 
 
 async def test_a_session_that_lasts_longer_is_no_news_and_strange_words_are_not_heard(live_house):
@@ -164,7 +180,8 @@ async def test_a_session_that_lasts_longer_is_no_news_and_strange_words_are_not_
     await house.house.storage.sessions.create(1)
     storage, whole = house.house.storage, house.house
     ends = Ends(storage.postgres, storage.users, whole.engine, whole.authenticator, whole.revocations)
-    for payload in ("", "session", "session x", "session -1", "user *", "session " + "9" * 5000, "user \u00b2"):
+    strange = "", "session", "session x", "session -1", "user *", "session " + "9" * 5000, "user \u00b2", "key", "key "
+    for payload in (*strange, "key " + "x" * 65):
         ends.heard(payload)
         assert not ends._is_told.is_set()
 
@@ -178,6 +195,8 @@ async def test_a_session_that_lasts_longer_is_no_news_and_strange_words_are_not_
     await sql(house, "update sessions set user_agent = 'another'")
     await sql(house, "delete from sessions where id = 'nobody'")
     await sql(house, "update users set name = 'another'")
+    await house.house.storage.api_keys.create(name="backend", role="service", scopes=["act_as"])
+    await sql(house, "update api_keys set name = 'another'")
     await sql(house, "update sessions set expires_at = expires_at - interval '1 s'")
     await wait_until(lambda: not heard and "the one that ends earlier")
     connection.terminate()
@@ -305,3 +324,34 @@ async def test_thousands_who_sign_out_at_once_hold_nobody_up(live_house, monkeyp
     await wait_until(lambda: sum(passes) < KNOWN_USERS - 1 and "all of them")
     assert len(passes) < 100
     assert set(authenticator._known) == {2}
+
+
+async def test_too_many_keys_to_name_or_one_that_is_too_long_are_all(live_house):
+    house, heard = live_house, []
+    await house.people(1)
+
+    async def listen(connection):
+        await connection.add_listener(CHANNEL, lambda *told: heard.append(told[-1]))
+
+    postgres = house.house.storage.postgres
+    connection = await postgres.connect()
+    await postgres.bridge.run(listen, connection)
+    made = "insert into api_keys (id, secret_sha256, scopes, created_at) select {}, '', '{{act_as}}', now() from {}"
+    await sql(house, made.format("repeat('x', 8000)", "generate_series(1, 1)"))
+    await sql(house, "delete from api_keys")
+    await wait_until(lambda: heard != ["key *"] and heard)
+    for count, told in ((1000, 1000), (1001, 1)):
+        heard.clear()
+        await sql(house, made.format("'key-' || n", f"generate_series(1, {count}) n"))
+        await sql(house, "update api_keys set revoked_at = now()")
+        await wait_until(lambda told=told: len(heard) != told and heard)
+        assert set(heard) == ({"key *"} if told == 1 else {f"key key-{n}" for n in range(1, told + 1)})
+        await sql(house, "truncate api_keys")
+        await wait_until(lambda told=told: len(heard) != told + 1 and heard)
+    connection.terminate()
+    whole = house.house
+    ends = Ends(postgres, whole.storage.users, whole.engine, whole.authenticator, whole.revocations)
+    for number in range(5000):
+        ends.heard(f"key {number}")
+    assert len(ends._keys) <= KEYS_MAX + 1
+    assert "*" in ends._keys

@@ -21,8 +21,8 @@ from greenroom.http.ws.v1_user import GRACE_SECONDS
 from greenroom.runtime import StorageUnavailable, SystemClock
 from greenroom.storage.postgres.sessions import Sessions
 
-AT_ONCE_SECONDS = 1.0  # sessions that end: PostgreSQL tells of them
-WITHIN_SECONDS = 3.0  # keys, and what comes to its end: promised are one to two on a machine that has time
+AT_ONCE_SECONDS = 1.0  # sessions and keys that end: PostgreSQL tells of them
+WITHIN_SECONDS = 3.0  # what comes to its end: promised are one to two on a machine that has time
 
 
 def with_both_protocols(scenario):
@@ -134,7 +134,7 @@ async def test_a_key_that_ends_takes_the_sockets_of_all_it_acts_for(live_house, 
         by_ticket = await Socket.open(nursery, live_house, protocol=protocol, path=f"/ws?token={ticket}")
         await sql(live_house, ENDS_OF_KEYS[end], gone_id)
         for sock in (*socks[:2], by_ticket):
-            await closes_with(sock, protocol, 4003)
+            await closes_with(sock, protocol, 4003, AT_ONCE_SECONDS)
         with pytest.raises(Refused) as refused:
             await Socket.open(nursery, live_house, protocol=protocol, headers=acting(gone, 1))
         assert refused.value.status == (403 if end == "may not act for a user any more" else 401)

@@ -228,3 +228,24 @@ async def test_what_is_no_truth_value_is_refused_and_ends_nothing(live_house, ev
     refused = await live_house.post("/api/auth/sign-out", 1, {"everywhere": everywhere})
     assert (refused.status, refused.code) == (400, "VALIDATION")
     assert (await live_house.get("/api/auth/session", headers=dict(bearer(token)))).status == 200
+
+
+async def test_a_token_of_the_same_whole_second_is_refused_whenever_in_it_the_user_signs_out(house):
+    """Issuers count whole seconds: whether it was issued before or after cannot be known."""
+    await house.people(1)
+
+    async def signed_out_at(moment):
+        async def run(connection):
+            await connection.execute("update users set signed_out_at = to_timestamp($1) where id = 1", moment)
+
+        await house.house.storage.postgres.transaction(run)
+        house.house.authenticator.forget_user(1)
+
+    second = int(time.time()) - 2
+    for part, iat, status in (
+        (0.0, second, 401), (0.5, second, 401), (0.999, second, 401),
+        (0.999, second - 1, 401), (0.999, second + 1, 200),
+    ):  # fmt: skip
+        await signed_out_at(second + part)
+        shown = dict(bearer(house.token(1, iat=iat)))
+        assert (await house.get("/api/auth/session", headers=shown)).status == status, (part, iat - second)

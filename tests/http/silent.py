@@ -19,5 +19,8 @@ class Silent:
     def pause_for(self, seconds):
         """It does not."""
 
+    def farewell(self, code):
+        return b""
+
     def closed(self):
         """Nobody has to be told."""

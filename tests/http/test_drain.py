@@ -33,6 +33,9 @@ class Session:
     def beat(self, now):
         return 60.0
 
+    def farewell(self, code):
+        return b""
+
     def closed(self):
         self.ended_at = trio.current_time()
         if self.fails:

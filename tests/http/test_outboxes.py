@@ -45,6 +45,9 @@ class Silent:
     def pause_for(self, seconds):
         pass
 
+    def farewell(self, code):
+        return b""
+
     def closed(self):
         if self.fails:
             raise RuntimeError("a session that fails at its end")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+from wire import Refused, Socket
 
 from greenroom.http.door import Door
 from greenroom.http.origins import Origins
@@ -239,7 +240,12 @@ async def test_when_storage_does_not_answer_it_is_503(front: Front, monkeypatch:
         raise StorageUnavailable("away")
 
     monkeypatch.setattr(front.services.sessions, "find", away)
-    assert (await refused(front, cookies={"pitchey-session": "some-session"}))[0] == 503
+    status, body = await refused(front, cookies={"pitchey-session": "some-session"})
+    assert status == 503
+    assert (body["fallback"], body["pollInterval"], type(body["alternative"])) == (True, 30_000, str)
+    assert body["endpoints"]["all"] == "/api/poll/all"
+    status, body = await refused(front, subprotocols=[V1], cookies={"pitchey-session": "some-session"})
+    assert (status, body["error"]["code"]) == (503, "SERVICE_UNAVAILABLE")
 
 
 def used_up(per_second: int, line_seconds: float = 0.0) -> Door:
@@ -350,3 +356,24 @@ async def test_nobody_is_left_in_line_when_the_process_stops(front: Front):
                 await trio.sleep(0.01)
             door._is_closing.set()
     assert door.statistics().waiting == 0
+
+
+@pytest.mark.parametrize("protocol", [None, V1], ids=["compat", "v1"])
+async def test_a_fault_of_ours_is_500_and_tells_the_existing_client_where_to_poll(
+    live_house: Any, protocol: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    async def fail(**shown: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(live_house.house.authenticator, "authenticate", fail)
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(Refused) as refused_:
+            await Socket.open(nursery, live_house, 1, protocol=protocol)
+    body = refused_.value.json()
+    assert refused_.value.status == 500
+    assert "a bug" not in str(body)
+    if protocol is None:
+        assert (body["code"], body["fallback"], body["pollInterval"]) == ("INTERNAL", True, 30_000)
+        assert set(body["endpoints"]) == {"notifications", "messages", "dashboard", "all"}
+    else:
+        assert body["error"]["code"] == "INTERNAL"
