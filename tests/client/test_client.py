@@ -40,11 +40,13 @@ from greenroom.client import (
     Watched,
     open_client,
 )
+from greenroom.client.asking import Asking, Reply
 from greenroom.client.client import EVENTS_MAX
 from greenroom.client.connection import _End
 from greenroom.client.frames import entries as entries_of
 from greenroom.client.frames import frames_of
 from greenroom.client.outbox import LINES_MAX
+from greenroom.client.pace import Pace
 from greenroom.client.requests import ask
 from greenroom.http.ws import codes
 
@@ -736,6 +738,63 @@ async def test_a_class_that_is_told_to_slow_down_waits_and_typing_is_dropped():
         with trio.fail_after(5), pytest.raises(ServerAway):  # not after half a minute
             await client.request("members", ROOM)
         nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_what_waits_goes_in_the_order_in_which_it_was_said_and_of_one_marker_the_newest(mock_clock):
+    pace, said, answers = Pace(), [], []
+    async with trio.open_nursery() as nursery:
+        asking = Asking(map("c{}".format, range(1, 9)), pace, said.append, nursery)
+
+        async def ask(kind):
+            answers.append(await asking.ask({"type": kind}, Reply()))
+
+        async def ask_soon(kind):
+            nursery.start_soon(ask, kind)
+            await trio.testing.wait_all_tasks_blocked()
+
+        asking.ready()
+        pace.slow_down("cmds", 1.0, trio.current_time())
+        for kind in ("members", "presence"):
+            await ask_soon(kind)
+        asking.say("read 1", {"type": "read 1", "data": 1})
+        with trio.CancelScope() as gone:
+            async with trio.open_nursery() as inner:
+                inner.start_soon(asking.ask, {"type": "nobody waits for it any more"}, Reply())
+                await trio.testing.wait_all_tasks_blocked()
+                gone.cancel(reason="enough")
+        await ask_soon("history")
+        asking.say("read 2", {"type": "read 2"})
+        asking.say("read 1", {"type": "read 1", "data": 2})
+        assert not said
+        mock_clock.jump(1.0)  # its time has come, and its task has not run
+        asking.say("leave", {"type": "leave"})
+        await ask_soon("sync")
+        kinds = ["members", "presence", "history", "read 2", "read 1", "leave", "sync"]
+        assert [command["type"] for command in said] == kinds
+        assert said[4]["data"] == 2
+        for command in said:
+            if "id" in command:
+                await asking.answered(command["id"], {}, None)
+    assert len(answers) == 4
+    assert len(asking) == 0
+
+
+async def test_a_start_that_is_refused_without_a_close_is_told_and_tried_again():
+    async def refused():
+        async with scripted_server() as server, open_client(server.url, "a token") as client:
+            first = await server.line()
+            await first.error({"id": "start"}, 5002, retryAfter=1)
+            lost = await told(client, Disconnected)
+            assert (lost.code, lost.why) == (1006, "start was refused with 5002: error 5002")
+            assert 1 <= lost.retry_seconds < 2
+            second = await server.line()
+            await second.error({"id": "start"}, 2001)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            assert client.events.statistics().current_buffer_used == 0, "the close that follows says more"
+            await second.socket.aclose(4001)
+            await trio.sleep_forever()
+
+    assert (await refusal_of(refused)).code == 4001
 
 
 async def test_a_room_that_is_left_and_joined_anew_while_all_must_wait_is_joined():

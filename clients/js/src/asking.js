@@ -1,6 +1,7 @@
 // Commands other than `send`, on their way: what has an answer gets one, or is told that none comes.
 //
-// While the server asks to slow down they wait here. A connection that is lost takes all of them with it.
+// While the server asks to slow down they wait here, and go in the order in which they were said. A connection that is
+// lost takes all of them with it.
 
 import { Refused, ServerAway } from "./errors.js";
 import { timerMs } from "./pace.js";
@@ -12,8 +13,7 @@ export class Asking {
     this._pace = pace;
     this._write = write;
     this._replies = new Map(); // id: reply, of those that were sent
-    this._waiting = []; // [command, reply]
-    this._unsaid = new Map(); // key: command
+    this._waiting = new Map(); // [command, reply] by its reply, or [command] by its key; as they were said
     this._timer = undefined;
   }
 
@@ -25,7 +25,7 @@ export class Asking {
   // reply.resolve is called before anything that comes after the answer is looked at.
   ask(command, reply) {
     if (this._mustWait()) {
-      this._waiting.push([command, reply]);
+      this._waiting.set(reply, [command, reply]);
       return;
     }
     const id = this._nextId();
@@ -39,8 +39,12 @@ export class Asking {
 
   // Nobody waits for an answer. Of those with one key that have to wait the newest is said.
   say(key, command) {
-    if (this._mustWait()) this._unsaid.set(key, command);
-    else this._write(command);
+    if (!this._mustWait()) {
+      this._write(command);
+      return;
+    }
+    this._waiting.delete(key);
+    this._waiting.set(key, [command]);
   }
 
   // An `ack`, an `error`, or the `pong` of a `ping` has come.
@@ -55,10 +59,10 @@ export class Asking {
   lose(fault) {
     clearTimeout(this._timer);
     this._timer = undefined;
-    const replies = [...this._replies.values(), ...this._waiting.map(([, reply]) => reply)];
+    const waiting = [...this._waiting.values()].flatMap(([, reply]) => reply ?? []);
+    const replies = [...this._replies.values(), ...waiting];
     this._replies.clear();
-    this._waiting = [];
-    this._unsaid.clear();
+    this._waiting.clear();
     for (const { reject } of replies) reject(fault);
   }
 
@@ -71,10 +75,11 @@ export class Asking {
 
   _goOn() {
     this._timer = undefined;
-    const [unsaid, waiting] = [[...this._unsaid], this._waiting];
-    this._unsaid.clear();
-    this._waiting = [];
-    for (const [key, command] of unsaid) this.say(key, command);
-    for (const [command, reply] of waiting) this.ask(command, reply);
+    const waiting = [...this._waiting];
+    this._waiting.clear();
+    for (const [key, [command, reply]] of waiting) {
+      if (reply === undefined) this.say(key, command);
+      else this.ask(command, reply);
+    }
   }
 }

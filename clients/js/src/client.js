@@ -226,6 +226,7 @@ export class Client {
     else if (type === "live") this._live(data);
     else if (type === "token_expiring") this._refresh();
     else if (type === "slow_down") this._pace.slowDown(data.class, data.retryAfter ?? AGAIN_SECONDS, performance.now() / 1000);
+    else if (type === "error" && id === "start") this._startRefused(data);
     else if (id !== undefined && (type === "ack" || type === "error" || type === "pong")) {
       if (!this._sending.answered(id, data, type === "error")) this._asking.answered(id, data, type === "error");
     } else if (frame.useq !== undefined) this._userStream.heard(frame);
@@ -284,6 +285,11 @@ export class Client {
     const resume = user !== undefined || Object.keys(known).length > 0 ? { user, rooms: known } : undefined;
     const start = { token: this._connection.token, device: this._device, rooms, resume };
     this._connection.send(JSON.stringify({ type: "start", id: "start", data: start }));
+  }
+
+  // What is wrong with the token the close that follows says; after anything else nothing would follow.
+  _startRefused({ code, category, message, error, retryAfter }) {
+    if (category !== "auth") this._connection.giveUp(`start was refused with ${code}: ${message || error}`, retryAfter);
   }
 
   _ready(data) {

@@ -177,6 +177,11 @@ export class Connection {
     this._lost(ABNORMAL, `what answers is no greenroom: its ${type} cannot be read (${fault.message})`);
   }
 
+  // The server does not want this connection, and does not close it. waitSeconds: that it has named.
+  giveUp(why, waitSeconds = 0) {
+    this._lost(ABNORMAL, why, waitSeconds + this._wait(ABNORMAL, why));
+  }
+
   // The server gave everybody a moment of their own, and some time after it.
   _moveAfter({ after, deadline }) {
     const ms = timerMs(moveSeconds(after, deadline, Math.random()));

@@ -521,6 +521,45 @@ test("a class that is told to slow down waits: lines, questions and markers; typ
   await waiting; // not for half a minute
 });
 
+test("what waits goes in the order in which it was said, and of one marker the newest", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 0.2 } });
+  await soon(50);
+  const asked = ["members", "presence"].map((type) => client.request(type, ROOM));
+  client.read(ROOM, 1);
+  asked.push(client.request("history", ROOM));
+  client.read(43, 7);
+  client.read(ROOM, 2);
+  const busy = Date.now() + 250; // its time comes, and its timer has to wait
+  while (Date.now() < busy);
+  asked.push(client.request("sync", undefined));
+  const heard = [];
+  for (let count = 0; count < 6; count += 1) heard.push(await line.frames.next("a command"));
+  assert.deepEqual(heard.map(({ type, room, data }) => [type, room, data.seq]), [
+    ["members", ROOM, undefined], ["presence", ROOM, undefined], ["history", ROOM, undefined],
+    ["read", 43, 7], ["read", ROOM, 2], ["sync", undefined, undefined],
+  ]);
+  for (const command of heard) line.ack(command);
+  await Promise.all(asked);
+});
+
+test("a start that is refused without a close is told, and tried again", async (context) => {
+  const { server, next, of } = await opened(context);
+  const first = await server.line();
+  first.error({ id: "start" }, 5002, { category: "server", message: "storage does not answer", retryAfter: 0.1 });
+  const lost = await next("disconnected");
+  assert.deepEqual([lost.code, lost.why], [1006, "start was refused with 5002: storage does not answer"]);
+  assert.ok(lost.retrySeconds >= 0.1 && lost.retrySeconds < 1);
+  const second = await server.line();
+  second.error({ id: "start" }, 2001, { category: "auth" });
+  await soon(100);
+  assert.equal(of("disconnected").length, 1, "the close that follows says more");
+  second.socket.close(4001);
+  assert.equal((await next("ended")).code, 4001);
+});
+
 test("a page of nothing but what is hidden is passed over, and what lies beyond it is fetched", async (context) => {
   const { server, next, of } = await opened(context);
   const line = await server.ready([ROOM, 0]);

@@ -1,6 +1,6 @@
 """A client of greenroom.v1 for programs: see client.py. These are its public names."""
 
-from greenroom.client.client import Client, open_client
+from greenroom.client.client import Client
 from greenroom.client.errors import ClientRefused, OutboxFull, Refused, ServerAway
 from greenroom.client.events import (
     CaughtUp,
@@ -27,6 +27,7 @@ from greenroom.client.events import (
     Undelivered,
     Watched,
 )
+from greenroom.client.opening import open_client
 
 __all__ = [
     "CaughtUp",

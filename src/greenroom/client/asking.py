@@ -1,6 +1,7 @@
 """Commands other than `send`, on their way: what has an answer gets one, or is told that none comes.
 
-While the server asks to slow down they wait here. A connection that is lost takes all of them with it.
+While the server asks to slow down they wait here, and go in the order in which they were said. A connection that is
+lost takes all of them with it.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,12 +18,13 @@ Command = dict[str, Any]
 
 @dataclass(slots=True)
 class Reply:
-    """on_answer: awaited before anything that comes after the answer is looked at."""
+    """on_answer: awaited before anything that comes after the answer is looked at. command_id: once it is sent."""
 
     on_answer: Callable[[dict[str, Any]], Awaitable[None]] | None = None
     arrived: trio.Event = field(default_factory=trio.Event)
     data: dict[str, Any] = field(default_factory=dict)
     error: Exception | None = None
+    command_id: str = ""
 
 
 class Asking:
@@ -33,8 +35,9 @@ class Asking:
         self._pace = pace
         self._write = write
         self._nursery = nursery
-        self._replies: dict[str, Reply] = {}
-        self._unsaid: dict[str, Command] = {}
+        self._replies: dict[str, Reply] = {}  # of those that were sent
+        self._waiting: dict[object, tuple[Command, Reply | None]] = {}  # by key, or reply; as they were said
+        self._is_waiting = False  # because the server asks to slow down
         self._cut: trio.Event | None = None  # set when this connection is lost; None while there is none
 
     def __len__(self) -> int:
@@ -43,15 +46,16 @@ class Asking:
 
     async def ask(self, command: Command, reply: Reply) -> dict[str, Any]:
         """The data of the answer. Raises: Refused, ServerAway, and what no JSON can hold TypeError or ValueError."""
-        await self._wait_turn()
-        self._say_unsaid()  # it was said before: a `leave` must not follow the `join` that came after it
-        command_id = next(self._ids)
-        self._replies[command_id] = reply
+        if self._cut is None:
+            raise ServerAway("there is no connection")
+        if self._must_wait(self._cut):
+            self._waiting[id(reply)] = command, reply
+        else:
+            self._send(command, reply)
         try:
-            self._write({**command, "id": command_id})
             await reply.arrived.wait()
         finally:
-            self._replies.pop(command_id, None)
+            self._forget(reply)
         if reply.error is not None:
             raise reply.error
         return reply.data
@@ -60,10 +64,9 @@ class Asking:
         """Nobody waits for an answer. Of those with one *key* that have to wait the newest is said."""
         if self._cut is None:
             return
-        if self._unsaid or self._pace.wait_seconds("cmds", trio.current_time()) > 0:
-            if not self._unsaid:
-                self._nursery.start_soon(self._say_later)
-            self._unsaid[key] = command
+        if self._must_wait(self._cut):
+            self._waiting.pop(key, None)
+            self._waiting[key] = command, None
         else:
             self._write(command)
 
@@ -88,31 +91,44 @@ class Asking:
         """The connection is lost: no answer comes."""
         if self._cut is not None:
             self._cut.set()
-        self._cut = None
-        self._unsaid.clear()
-        for reply in self._replies.values():
-            reply.error = ServerAway("the connection was lost")
-            reply.arrived.set()
+        self._cut, self._is_waiting = None, False
+        waiting, self._waiting = self._waiting, {}
+        for reply in (*self._replies.values(), *(reply for _, reply in waiting.values())):
+            if reply is not None:
+                reply.error = ServerAway("the connection was lost")
+                reply.arrived.set()
 
-    async def _wait_turn(self) -> None:
-        cut = self._cut
-        if cut is None:
-            raise ServerAway("there is no connection")
-        while (seconds := self._pace.wait_seconds("cmds", trio.current_time())) > 0:
+    def _must_wait(self, cut: trio.Event) -> bool:
+        """What waits was said before: nothing overtakes it, also when its time has come and its task has not run."""
+        if not self._is_waiting and self._pace.wait_seconds("cmds", trio.current_time()) > 0:
+            self._is_waiting = True
+            self._nursery.start_soon(self._go_on_later, cut)
+        return self._is_waiting
+
+    async def _go_on_later(self, cut: trio.Event) -> None:
+        while (seconds := self._pace.wait_seconds("cmds", trio.current_time())) > 0 and not cut.is_set():
             with trio.move_on_after(seconds):
                 await cut.wait()
-            if cut.is_set():
-                raise ServerAway("the connection was lost")
+        if cut.is_set():
+            return  # with all that waited
+        self._is_waiting = False
+        waiting, self._waiting = self._waiting, {}
+        for command, reply in waiting.values():
+            if reply is None:
+                self._write(command)
+            else:
+                self._send(command, reply)
 
-    async def _say_later(self) -> None:
+    def _send(self, command: Command, reply: Reply) -> None:
+        reply.command_id = next(self._ids)
+        self._replies[reply.command_id] = reply
         try:
-            await self._wait_turn()
-        except ServerAway:
-            return  # with what was to be said
-        self._say_unsaid()
+            self._write({**command, "id": reply.command_id})
+        except (TypeError, ValueError) as fault:  # of one who may have waited behind others
+            reply.error = fault
+            reply.arrived.set()
 
-    def _say_unsaid(self) -> None:
-        commands = list(self._unsaid.values())
-        self._unsaid.clear()
-        for command in commands:
-            self._write(command)
+    def _forget(self, reply: Reply) -> None:
+        """It has its answer, or nobody waits for one any more."""
+        self._replies.pop(reply.command_id, None)
+        self._waiting.pop(id(reply), None)

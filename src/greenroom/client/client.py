@@ -17,8 +17,7 @@
 Read `events` in a task of its own: when EVENTS_MAX are unread, nothing more is taken. `http` (lists) does not retry.
 """
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from functools import partial
 from itertools import count
 from typing import Any, Final, Unpack
@@ -27,9 +26,9 @@ import trio
 
 from greenroom.client import door
 from greenroom.client.asking import Asking, Reply
-from greenroom.client.connection import CLOSE_SECONDS_MAX, Connection
+from greenroom.client.connection import Connection
 from greenroom.client.door import GivenId, Token
-from greenroom.client.errors import ClientRefused, Refused, ServerAway, is_worth_another_try
+from greenroom.client.errors import Refused, ServerAway, is_worth_another_try
 from greenroom.client.events import (
     CaughtUp,
     Confirmed,
@@ -76,44 +75,8 @@ _TOO_MANY_ROOMS: Final = 4293
 _CLOSED_TOO_BIG: Final = 1009
 
 
-@asynccontextmanager
-async def open_client(url: str, token: Token, *, device: str = "") -> AsyncIterator["Client"]:
-    """Keep a client connected to the server at *url* while the block lasts, and close the connection at its end.
-
-    token: a credential, or an async function that is asked for one before each connection, and when one expires.
-    Raises: ClientRefused, ValueError for what is no address, token or device, and what the block raises.
-    """
-    url, token, device = door.address_of(url), door.token_of(token), door.device_of(device)
-    failure: Exception | None = None
-    has_left = trio.Event()
-
-    async def keep() -> None:
-        nonlocal failure
-        try:
-            await client._connection.keep()
-        except ClientRefused as refused:
-            failure = refused
-            nursery.cancel_scope.cancel(reason="the server refuses the client")
-        has_left.set()
-
-    async with trio.open_nursery() as nursery:
-        client = Client(url, token, device, nursery)
-        nursery.start_soon(keep)
-        try:
-            yield client
-        except Exception as error:  # raised below, where the nursery does not wrap it
-            failure = error
-        finally:
-            client._connection.leave()
-            with trio.move_on_after(CLOSE_SECONDS_MAX, shield=True):
-                await has_left.wait()
-            nursery.cancel_scope.cancel(reason="the client leaves")
-    if failure is not None:
-        raise failure
-
-
 class Client(MessageCommands):
-    """See the top of this file. Made by `open_client`."""
+    """See the top of this file. Made by `open_client` (opening.py)."""
 
     def __init__(self, url: str, token: Token, device: str, nursery: trio.Nursery) -> None:
         self.url = url
@@ -267,6 +230,12 @@ class Client(MessageCommands):
         logs = {room.id: room.log for room in self._rooms.values()}
         start = {"type": "start", "id": "start", "data": start_of(self._device, logs, self._user_stream.log.cursor)}
         self._connection.write(text_of(start))
+
+    def _start_refused(self, data: dict[str, Any]) -> None:
+        """What is wrong with the token the close that follows says; after anything else nothing would follow."""
+        if data.get("category") != "auth":
+            why = data.get("message") or data["error"]
+            self._connection.give_up(f"start was refused with {data['code']}: {why}", data.get("retryAfter"))
 
     # -- what the server says -----------------------------------------------------------------------------------
 
@@ -437,5 +406,7 @@ class Client(MessageCommands):
             await self._tell(*room.log.take_page(entries(room.id, answer, self.user_id), goal))
 
     async def _answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> None:
-        if not await self._sending.answered(command_id, data, is_error=is_error):
+        if is_error and command_id == "start":
+            self._start_refused(data)
+        elif not await self._sending.answered(command_id, data, is_error=is_error):
             await self._asking.answered(command_id, data, Refused(*error_of(data)) if is_error else None)

@@ -133,6 +133,10 @@ class Connection:
         elif self._probed_at is None and trio.current_time() - self._heard_at > PROBE_SECONDS:
             self._probe()
 
+    def give_up(self, why: str, wait_seconds: float | None = None) -> None:
+        """The server does not want this connection, and does not close it. wait_seconds: that it has named."""
+        self._over(_End(_ABNORMAL, why, wait=wait_seconds))
+
     def leave(self) -> None:
         """Close in order, and end `keep`."""
         self._is_leaving = True
