@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from http.client import HTTPConnection
 from urllib.parse import quote
 
@@ -138,6 +139,30 @@ def test_ctrl_c_leaves_in_order(greenroom):
     assert bob.ended() == 0
     assert "Traceback" not in bob.text
     alice.wait_for("bob: last word")
+
+
+@pytest.mark.parametrize("is_unsent", [True, False], ids=["with a line to say", "with nothing to say"])
+def test_the_second_ctrl_c_does_not_wait_for_a_server_that_is_stopped(greenroom, is_unsent):
+    server = greenroom.serve()
+    alice = greenroom.start_typed("chat", "--user", "alice", "--new", "Lobby")
+    alice.wait_for("in Lobby")
+    server.signal(signal.SIGSTOP)
+    try:
+        if is_unsent:
+            alice.type("to nobody")
+        time.sleep(0.3)  # it is read, and nobody tells
+        alice.signal(signal.SIGINT)
+        time.sleep(0.3)  # it leaves in order, and waits
+        assert alice.popen.poll() is None
+        began = time.monotonic()
+        alice.signal(signal.SIGINT)
+        assert alice.ended() == (1 if is_unsent else 130), alice.text
+        took = time.monotonic() - began
+        print(f"it ended {took:.2f} s after the second Ctrl-C")
+        assert took < 1.0  # 0.1 s on a machine that has time; an answer to the close is waited for 2 s
+        assert "Traceback" not in alice.text
+    finally:
+        server.signal(signal.SIGCONT)
 
 
 def test_who_comes_later_is_shown_what_was_said_before(greenroom):

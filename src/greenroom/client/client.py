@@ -104,6 +104,10 @@ class Client(MessageCommands):
         """Do not wait for the next try: the network is back, or somebody is."""
         self._connection.retry_now()
 
+    def end_now(self) -> None:
+        """At the end of the block do not wait until the server has answered the close: somebody does not want to."""
+        self._connection.leave_now()
+
     @property
     def unsent(self) -> int:
         """Lines that are neither confirmed nor undelivered."""

@@ -92,6 +92,8 @@ class Connection:
         self._end: _End | None = None  # of the conversation, when it is we who end it
         self._is_leaving = False
         self._scope = trio.CancelScope()  # around what need not end in order
+        self._closing = trio.CancelScope()  # around what ends it in order
+        self._close_seconds_max = CLOSE_SECONDS_MAX
 
     @property
     def is_token_renewable(self) -> bool:
@@ -141,6 +143,12 @@ class Connection:
         """Close in order, and end `keep`."""
         self._is_leaving = True
         self._scope.cancel(reason="the client leaves")
+
+    def leave_now(self) -> None:
+        """As `leave`, and the server has no time to answer the close."""
+        self._close_seconds_max = 0.0
+        self._closing.cancel(reason="nobody waits for an answer")
+        self.leave()
 
     async def keep(self) -> None:
         """Keep the connection until `leave`. Raises: ClientRefused."""
@@ -214,7 +222,7 @@ class Connection:
                 with trio.CancelScope() as self._scope:
                     end = await self._converse(socket)
                 if self._end is None or self._end.code != _ABNORMAL:  # else nobody is there to say goodbye to
-                    with trio.move_on_after(CLOSE_SECONDS_MAX, shield=True):
+                    with trio.move_on_after(self._close_seconds_max, shield=True) as self._closing:
                         await socket.aclose()
         except (OSError, trio.BrokenResourceError):
             return end

@@ -41,8 +41,11 @@ async def open_client(url: str, token: Token, *, device: str = "") -> AsyncItera
             failure = error
         finally:
             client._connection.leave()
-            with trio.move_on_after(CLOSE_SECONDS_MAX, shield=True):
-                await has_left.wait()
-            nursery.cancel_scope.cancel(reason="the client leaves")
+            try:
+                with trio.move_on_after(CLOSE_SECONDS_MAX, shield=True):
+                    await has_left.wait()
+            finally:  # also when Ctrl-C ends the wait
+                client._connection.leave_now()
+                nursery.cancel_scope.cancel(reason="the client leaves")
     if failure is not None:
         raise failure

@@ -212,6 +212,8 @@ class Chat:
 
     async def _leave_on_signal(self, signals: Any, scope: trio.CancelScope) -> None:
         async for _ in signals:
+            if self._is_told_to_leave:
+                self._client.end_now()
             self._is_told_to_leave = True
             scope.cancel(reason="told to leave")
 
