@@ -26,6 +26,16 @@ class PostgresProxy:
         self._marker = b""
         self.lost = trio.Event()
         self.is_open = True
+        self._passes = trio.Event()
+        self._passes.set()
+
+    def hold(self) -> None:
+        """Let nothing through, and end nothing: a server that hangs. Until `release`."""
+        self._passes = trio.Event()
+
+    def release(self) -> None:
+        """Let it through, with what was held."""
+        self._passes.set()
 
     def lose_answer_to(self, marker: bytes) -> None:
         """Of the next question that contains *marker*: the server does it, its answer is lost and the link with it."""
@@ -83,6 +93,7 @@ class PostgresProxy:
                         self.lost.set()
                         break
                     swallows.set()
+                await self._passes.wait()
                 await server.send_all(data)
         scope.cancel()
 

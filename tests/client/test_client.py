@@ -1112,7 +1112,9 @@ async def test_a_page_that_cannot_be_read_costs_a_try_and_not_the_client(monkeyp
         assert [(await told(client, Said)).seq for _ in range(3)] == [1, 2, 3]
 
 
-async def test_a_room_that_was_left_while_it_was_asked_for_is_left_again_when_the_server_lets_us_in():
+@asynccontextmanager
+async def left_while_joining() -> AsyncIterator[tuple[Client, Line, dict[str, Any], trio.Nursery]]:
+    """A client that has left ROOM before its `join` was answered: it, its connection, that `join`."""
     async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
         line = await server.line()
         await line.ready()
@@ -1126,6 +1128,11 @@ async def test_a_room_that_was_left_while_it_was_asked_for_is_left_again_when_th
         asked = await line.heard("join")
         client.leave(ROOM)
         await line.heard("leave")
+        yield client, line, asked, nursery
+
+
+async def test_a_room_that_was_left_while_it_was_asked_for_is_left_again_when_the_server_lets_us_in():
+    async with left_while_joining() as (client, line, asked, _):
         await line.ack(asked, r=ROOM, epoch=1, top=3, **PLACE)  # as where it waited, and came behind `leave`
         assert (await line.heard("leave"))["room"] == ROOM
         await line.personal(1)
@@ -1135,19 +1142,7 @@ async def test_a_room_that_was_left_while_it_was_asked_for_is_left_again_when_th
 async def test_what_was_live_of_a_room_that_was_left_says_nothing_of_the_one_that_is_joined_anew():
     page = [{**FOURTH, "id": seq, "seq": seq, "body": f"m{seq}"} for seq in (1, 2)]
     live = {"type": "live", "data": {"rooms": [ROOM]}}
-    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
-        line = await server.line()
-        await line.ready()
-        await told(client, Connected)
-
-        async def join_and_leave() -> None:
-            with pytest.raises(Refused, match="left"):
-                await client.join(ROOM)
-
-        nursery.start_soon(join_and_leave)
-        first = await line.heard("join")
-        client.leave(ROOM)
-        await line.heard("leave")
+    async with left_while_joining() as (client, line, first, nursery):
         nursery.start_soon(partial(client.join, ROOM, recent=2))
         second = await line.heard("join")
         await line.ack(first, r=ROOM, epoch=1, top=2, **PLACE)
