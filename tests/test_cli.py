@@ -94,6 +94,12 @@ def test_ctrl_c_while_python_still_reads_modules_ends_with_130_and_no_traceback(
     assert out == ""
 
 
+def test_garbage_is_collected_again_when_the_modules_are_read(shell: Run):
+    asks = "import gc, sys; sys.argv[1:] = ['--version']; from greenroom.cli import main\n"
+    asks += "try: main()\nexcept SystemExit: print(gc.isenabled(), gc.get_freeze_count() > 0, flush=True)"
+    assert shell('exec "$PYTHON" -c "$1"', asks).out.split("\n")[-1] == "True True"
+
+
 def test_the_version_is_told(run: Run):
     assert run("--version").out == "greenroom 0.1.0"
 

@@ -229,7 +229,7 @@ class CompatSession(SocketSession):
         """Rooms that the user was removed from make room."""
         if len(self._typing_in) >= CHANNELS_MAX:
             is_in = self.services.hub.is_listening_to_typing
-            self._typing_in = {joined for joined in self._typing_in if is_in(self.connection, joined)}
+            self._typing_in = {joined: None for joined in self._typing_in if is_in(self.connection, joined)}
         return len(self._typing_in) >= CHANNELS_MAX and room_id not in self._typing_in
 
     def _leave_conversation(self, fields: dict[str, Any]) -> None:

@@ -338,10 +338,8 @@ class Connection:
     def close(self, code: CloseCode) -> None:
         """Say why and end: the close frame goes ahead of everything whole that waits."""
         self.engine.outboxes.closed += code is SLOW_CONSUMER and self.is_open and not self.is_closing
-        if self.session.is_v1:
-            self.close_with(code.code, code.reason)
-        else:
-            self.close_with(code.compat, code.reason, self.session.farewell(code))
+        number, farewell = (code.code, b"") if self.session.is_v1 else (code.compat, self.session.farewell(code))
+        self.close_with(number, code.reason, farewell)
 
     def answer_close(self, code: int) -> None:
         """The peer has said close: say it too, and end at once, as a server must (RFC 6455 section 5.5.1).

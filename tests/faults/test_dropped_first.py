@@ -84,9 +84,9 @@ async def test_what_was_dropped_is_told_once_in_its_newest_state(live_house, pro
     engine, overdue = live_house.house.engine, live_house.house.hub.overdue
     async with open_sockets() as nursery:
         author, witness, early, late = [
-            await come(nursery, live_house, user, room) for user in (AUTHOR, WITNESS, EARLY, LATE)
+            await open_in(nursery, live_house, user, room) for user in (AUTHOR, WITNESS, EARLY, LATE)
         ]
-        slow = await come(nursery, live_house, SLOW, room, protocol, receive_buffer=4096)
+        slow = await open_in(nursery, live_house, SLOW, room, protocol, receive_buffer=4096)
         (connection,) = engine.connections_of(SLOW)
         slow.stop_reading()
         assert not overdue
@@ -119,9 +119,9 @@ async def test_what_is_overdue_is_hidden_by_blocks_and_forgotten_with_the_socket
     room = await live_house.conversation(*range(1, 6))
     engine, overdue = live_house.house.engine, live_house.house.hub.overdue
     async with open_sockets() as nursery:
-        author, early, late = [await come(nursery, live_house, user, room) for user in (AUTHOR, EARLY, LATE)]
-        slow = await come(nursery, live_house, SLOW, room, receive_buffer=4096)
-        gone = await come(nursery, live_house, WITNESS, room, receive_buffer=4096)
+        author, early, late = [await open_in(nursery, live_house, user, room) for user in (AUTHOR, EARLY, LATE)]
+        slow = await open_in(nursery, live_house, SLOW, room, receive_buffer=4096)
+        gone = await open_in(nursery, live_house, WITNESS, room, receive_buffer=4096)
         slow.stop_reading()
         gone.stop_reading()
         (connection,), (other,) = engine.connections_of(SLOW), engine.connections_of(WITNESS)
