@@ -339,15 +339,15 @@ async def test_too_many_keys_to_name_or_one_that_is_too_long_are_all(live_house)
     made = "insert into api_keys (id, secret_sha256, scopes, created_at) select {}, '', '{{act_as}}', now() from {}"
     await sql(house, made.format("repeat('x', 8000)", "generate_series(1, 1)"))
     await sql(house, "delete from api_keys")
-    await wait_until(lambda: heard != ["key *"] and heard)
+    await wait_until(lambda: heard != ["key *"] and f"one, not {heard[:3]}")
     for count, told in ((1000, 1000), (1001, 1)):
         heard.clear()
         await sql(house, made.format("'key-' || n", f"generate_series(1, {count}) n"))
         await sql(house, "update api_keys set revoked_at = now()")
-        await wait_until(lambda told=told: len(heard) != told and heard)
+        await wait_until(lambda told=told: len(heard) != told and f"{told}, not {len(heard)}")
         assert set(heard) == ({"key *"} if told == 1 else {f"key key-{n}" for n in range(1, told + 1)})
         await sql(house, "truncate api_keys")
-        await wait_until(lambda told=told: len(heard) != told + 1 and heard)
+        await wait_until(lambda told=told: len(heard) != told + 1 and f"{told + 1}, not {len(heard)}")
     connection.terminate()
     whole = house.house
     ends = Ends(postgres, whole.storage.users, whole.engine, whole.authenticator, whole.revocations)
