@@ -206,7 +206,7 @@ async def test_a_room_in_summary_is_told_once_a_second_as_it_stands(live_house):
         follower = await Socket.open(nursery, live_house, 2)
         came = await follower.start(rooms=[{"r": room, "mode": "summary"}])
         assert came["data"]["rooms"][0]["mode"] == "summary"
-        assert (await follower.expect("room_summary"))["data"] == {"top": 0, "unread": 0, "last": None}
+        assert (await follower.expect("room_summary"))["data"] == {"top": 0, "unread": 0, "mention": 0, "last": None}
         started = trio.current_time()
         for number in range(40):
             await author.ask("send", room, body=f"{number} " + "x" * 200)

@@ -36,6 +36,9 @@ class Session:
     def pause_for(self, seconds):
         """The machine was busy: it is read on all the same."""
 
+    def farewell(self, code):
+        return b""
+
     def seconds_left(self):
         return math.inf
 
