@@ -54,7 +54,7 @@ def named_by(details: Details) -> set[int]:
 def places_of(messages: Iterable[StoredMessage]) -> Places:
     """Of messages that may be named; changes are none."""
     own = [message for message in messages if not message.change]
-    threaded = frozenset(message.id for message in own if "thread" in told(message.details))
+    threaded = frozenset(message.id for message in own if message.thread_id)
     return Places({message.id: message.seq for message in own}, threaded)
 
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from greenroom.storage.postgres.conversations import StoredMessage, StoredReaction
 
 REACTIONS_KEPT: Final = 20_000  # of a room; of a message with more of them none are
+CHARACTERS_PER_REACTION: Final = 100  # the message is kept with them: about what one takes
 
 
 class Standing(NamedTuple):
@@ -24,10 +25,11 @@ class Standing(NamedTuple):
 class Reactions:
     """What users react to one message with. by_user: user → reaction; users: how many have that reaction."""
 
-    __slots__ = ("by_user", "count", "message", "users")
+    __slots__ = ("by_user", "count", "message", "users", "weight")
 
     def __init__(self, message: StoredMessage, stored: Iterable[StoredReaction] = ()) -> None:
         self.message = message
+        self.weight = 1 + len(message.content) // CHARACTERS_PER_REACTION
         self.by_user: dict[int, dict[str, Standing]] = {}
         self.users: dict[str, int] = {}
         self.count = 0
@@ -77,7 +79,7 @@ class MarkMemory:
         """Remember what storage has of a message: all of it."""
         self.forget(reactions.message.id)
         self._reactions[reactions.message.id] = reactions
-        self._hold(reactions.count + 1)
+        self._hold(reactions.count + reactions.weight)
 
     def changed(self, message: StoredMessage) -> None:
         """The message was edited or deleted: deleted, it has neither reactions nor a pin any more."""
@@ -92,7 +94,7 @@ class MarkMemory:
         """Know nothing of its reactions."""
         forgotten = self._reactions.pop(message_id, None)
         if forgotten is not None:
-            self._held -= forgotten.count + 1
+            self._held -= forgotten.count + forgotten.weight
 
     def put(self, message_id: int, user_id: int, reaction: str, standing: Standing) -> None:
         """A reaction that there was not."""

@@ -39,15 +39,6 @@ class Found:
     named: list[StoredMessage] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Companions:
-    """What is stored with a message, in the same turn; attachments, details: as clients are told them."""
-
-    writes: list[AttachFiles | DescribeMessage] = field(default_factory=list)
-    attachments: str = ""
-    details: str = ""
-
-
 class SendsMessages(Actor):
     """Mixed into the room's actor."""
 
@@ -65,6 +56,8 @@ class SendsMessages(Actor):
         room = self._room
         if room is None:
             return NOT_FOUND
+        if command.sender_id not in room.members:  # before anything is asked for them
+            return Refused.because(RefusalCode.NOT_MEMBER)
         if (
             command.files
             or (command.details is not None and not details.are_remembered(room, command.details))
@@ -80,7 +73,7 @@ class SendsMessages(Actor):
             if before is not None and self._room is not None and command.sender_id in self._room.members:
                 rules.note_repeated(self._room, command)
                 return rules.answer_again(before, rules.digest_of(command))
-        found = await self._look_for_companions(command)
+        found = Found() if command.is_over_limit else await self._look_for_companions(command)
         if self._room is None:
             return NOT_FOUND
         answer = self._send(self._room, command, found)
@@ -106,14 +99,14 @@ class SendsMessages(Actor):
         decision = rules.decide_send(room, command, self._ids.take_nowait(), self.ctx.now_ms())
         if not isinstance(decision, InsertMessage):
             return decision
-        attachments = told = ""
+        companions = rules.NONE
         if command.files or command.details is not None:
-            companions = _companions_of(room, command, decision, found)
-            if isinstance(companions, Refused):
-                return companions
+            with_it = _companions_of(room, command, decision, found)
+            if isinstance(with_it, Refused):
+                return with_it
+            companions = with_it
             for write in companions.writes:
                 self.ctx.write(write)
-            attachments, told = companions.attachments, companions.details
         self.ctx.write(decision)
         members = room.members
         event = MessageCommitted(
@@ -126,14 +119,16 @@ class SendsMessages(Actor):
             command.content,
             decision.created_at_ms,
             command.is_from_rest,
-            attachments,
-            told,
+            companions.attachments,
+            companions.details,
         )
         self.ctx.after_commit(lambda: self._tell(event, members))
-        rules.apply_send(room, decision, command.sender_name, attachments, told)
+        rules.apply_send(room, decision, command.sender_name, companions)
         if command.sender_id in room.typists:
             self._stop_typing(room, command.sender_id)
-        return Sent(decision.id, decision.seq, decision.created_at_ms, False, attachments, told)
+        return Sent(
+            decision.id, decision.seq, decision.created_at_ms, False, companions.attachments, companions.details
+        )
 
     def _tell(self, event: MessageCommitted, members: Mapping[int, object]) -> None:
         self._told_seq = event.seq
@@ -143,19 +138,21 @@ class SendsMessages(Actor):
         raise NotImplementedError
 
 
-def _companions_of(room: RoomState, command: Send, insert: InsertMessage, found: Found | None) -> Companions | Refused:
-    companions = Companions()
+def _companions_of(
+    room: RoomState, command: Send, insert: InsertMessage, found: Found | None
+) -> rules.Companions | Refused:
+    writes, attachments, told, thread_id = list[AttachFiles | DescribeMessage](), "", "", 0
     if command.files:
         files = files_of(command, insert, () if found is None else found.files)
         if isinstance(files, Refused):
             return files
-        companions.writes.append(files)
-        companions.attachments = files.told
+        writes.append(files)
+        attachments = files.told
     if command.details is not None:
         named = details.remembered(room, command.details) if found is None else found.named
         description = details.description_of(room, command, insert, named)
         if isinstance(description, Refused):
             return description
-        companions.writes.append(description)
-        companions.details = description.told
-    return companions
+        writes.append(description)
+        told, thread_id = description.told, description.thread_id or 0
+    return rules.Companions(tuple(writes), attachments, told, thread_id)

@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import NamedTuple
 
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Details, Send, Sent
@@ -22,7 +23,7 @@ from greenroom.storage.postgres.conversations import (
     StoredMessage,
     StoredRoom,
 )
-from greenroom.storage.writes import InsertMessage, Role
+from greenroom.storage.writes import AttachFiles, DescribeMessage, InsertMessage, Role
 
 CONTENT_CODE_POINTS_MAX = 10_000
 CLIENT_ID_CHARACTERS_MAX = 255
@@ -30,6 +31,18 @@ MEMBERS_MAX = 20_000
 REMOVED_MAX = 20_000  # that an open group remembers; beyond it nobody comes in without an admin
 PRESENCE_MEMBERS_MAX = 200  # in larger rooms presence is told on request and typing not at all
 TYPING_SECONDS = 6.0
+
+
+class Companions(NamedTuple):
+    """What is stored with a message, in the same turn; attachments, details: as clients are told them."""
+
+    writes: tuple[AttachFiles | DescribeMessage, ...] = ()
+    attachments: str = ""
+    details: str = ""
+    thread_id: int = 0
+
+
+NONE = Companions()
 
 
 @dataclass(slots=True)
@@ -171,10 +184,8 @@ def answer_again(before: SentBefore, digest: bytes) -> Sent | Refused:
     return Sent(before.id, before.seq, before.created_at_ms, is_duplicate=True)
 
 
-def apply_send(
-    room: RoomState, insert: InsertMessage, sender_name: str, attachments: str = "", details: str = ""
-) -> None:
-    """Remember the message. attachments, details: as JSON."""
+def apply_send(room: RoomState, insert: InsertMessage, sender_name: str, companions: Companions = NONE) -> None:
+    """Remember the message."""
     room.top_seq = insert.seq
     room.last = StoredMessage(
         insert.id,
@@ -184,8 +195,9 @@ def apply_send(
         insert.content,
         insert.created_at_ms,
         sender_name,
-        attachments=attachments,
-        details=details,
+        attachments=companions.attachments,
+        details=companions.details,
+        thread_id=companions.thread_id,
     )
     room.ring.append(room.last)
     if insert.client_id is not None:

@@ -7,18 +7,15 @@ again: the message in an answer is as it stands now.
 from dataclasses import replace
 from typing import Annotated, Literal
 
-import trio
 from pydantic import AfterValidator, Field
 
-from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Changed, Delete, Edit
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output
 from greenroom.http.rest.messages import MessageData, checked_content
-from greenroom.http.rest.rooms import ask_room, once, refusal
+from greenroom.http.rest.rooms import ask_room, charge_change, once
 from greenroom.http.rest.rows import message_row
 from greenroom.http.route import Answer, Call, Operations
-from greenroom.runtime import AskTimeout, CommitUnknown
 
 operations = Operations("messages")
 
@@ -85,23 +82,10 @@ def _no_message() -> ApiError:
 
 
 async def _charged(call: Call, room_id: int, command: Edit) -> Changed:
-    """Ask the room; what changes nothing is not charged. Raises: ApiError, 400 for another's message or one too old."""
-    messages, user_id = call.services.room_services.messages, call.user_id
-    retry_after = messages.take(user_id, trio.current_time())
-    if retry_after is not None:
-        raise refusal(Refused.because(RefusalCode.RATE_LIMITED), retry_after)
-    is_charged = False
+    """Ask the room. Raises: as `charge_change`, and ApiError 400 for another's message or one too old."""
     try:
-        changed = await ask_room(call, room_id, command)
-        is_charged = not changed.is_duplicate
-    except (AskTimeout, CommitUnknown, trio.Cancelled):
-        is_charged = True  # it may be stored
-        raise
+        return await charge_change(call, room_id, command)
     except ApiError as fault:
         if fault.code == "FORBIDDEN":  # the status that the replaced system has for it
             raise ApiError("BAD_REQUEST", fault.message) from None
         raise
-    finally:
-        if not is_charged:
-            messages.give_back(user_id)
-    return changed

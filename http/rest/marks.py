@@ -12,7 +12,7 @@ from greenroom.actors.room.commands import Changed, Pin, React
 from greenroom.actors.room.marks import reaction_fault
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output
-from greenroom.http.rest.rooms import ask_room, no_conversation, once
+from greenroom.http.rest.rooms import charge_change, no_conversation, once
 from greenroom.http.rest.rows import MessageRow, message_row
 from greenroom.http.route import Answer, Call, Operations
 
@@ -79,7 +79,7 @@ async def _react(call: Call, method: Literal["POST", "DELETE"], *, is_on: bool) 
     room_id = await _room_of(call, message_id)
 
     async def work() -> Answer:
-        changed = await ask_room(call, room_id, React(call.user_id, message_id, write.reaction, is_on))
+        changed = await charge_change(call, room_id, React(call.user_id, message_id, write.reaction, is_on))
         return Answer(_told(message_id, room_id, changed))
 
     kept = await once(call, f"{method} /api/messages/{message_id}/reactions", write, work)
@@ -104,7 +104,7 @@ async def _pin(call: Call, method: Literal["PUT", "DELETE"], *, is_on: bool) -> 
     room_id = await _room_of(call, message_id)
 
     async def work() -> Answer:
-        changed = await ask_room(call, room_id, Pin(call.user_id, message_id, is_on))
+        changed = await charge_change(call, room_id, Pin(call.user_id, message_id, is_on))
         return Answer({"pinned": is_on, **_told(message_id, room_id, changed)})
 
     return await once(call, f"{method} /api/messages/{message_id}/pin", None, work)

@@ -16,10 +16,11 @@ import trio
 from pydantic import BaseModel
 
 from greenroom.actors.errors import RefusalCode, Refused
+from greenroom.actors.room.commands import Changed, Edit, Pin, React
 from greenroom.http.errors import ApiError
 from greenroom.http.route import Answer, Call
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX
-from greenroom.runtime import Command, StorageUnavailable
+from greenroom.runtime import AskTimeout, Command, CommitUnknown, StorageUnavailable
 from greenroom.storage.postgres.idempotency import Earlier, IdempotencyClaim, KeptAnswer, KeyConflict
 
 R = TypeVar("R")
@@ -51,6 +52,28 @@ async def ask_room(call: Call, room_id: int, command: Command[R | Refused]) -> R
     if isinstance(answer, Refused):
         raise refusal(answer)
     return answer
+
+
+async def charge_change(call: Call, room_id: int, command: Edit | React | Pin) -> Changed:
+    """The room's answer, as to a message: it stands in the log as one does. What changes nothing is not charged.
+
+    Raises: ApiError for a refusal, and 429; and as `Ref.ask`.
+    """
+    messages, user_id = call.services.room_services.messages, call.user_id
+    retry_after = messages.take(user_id, trio.current_time())
+    if retry_after is not None:
+        raise refusal(Refused.because(RefusalCode.RATE_LIMITED), retry_after)
+    is_charged = False
+    try:
+        changed = await ask_room(call, room_id, command)
+        is_charged = not changed.is_duplicate
+    except (AskTimeout, CommitUnknown, trio.Cancelled):
+        is_charged = True  # it may be stored
+        raise
+    finally:
+        if not is_charged:
+            messages.give_back(user_id)
+    return changed
 
 
 def refusal(refused: Refused, retry_after: int | None = None) -> ApiError:

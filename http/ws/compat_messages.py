@@ -147,7 +147,7 @@ async def _change(session: "CompatSession", command: Edit | Delete | React, requ
     if room_id is None:
         session.error(MESSAGE_NOT_FOUND, "there is no such message, or not for you", request_id)
         return
-    is_edit = isinstance(command, Edit)
+    is_edit = isinstance(command, Edit | React)  # both stand in the log, as a message does
     retry_after = services.take_message(command.user_id) if is_edit else None
     if retry_after is not None:
         session.error(RATE_LIMITED, "too many messages", request_id, retry_after)

@@ -136,7 +136,7 @@ class Ends:
         if principal is None or principal.kind != "jwt" or connection.is_closing:
             return
         if is_signed_out(principal.issued_at, signed_out_at):
-            connection.close(FORBIDDEN)
+            connection.end(FORBIDDEN)
 
     def _connections_of(self, user_ids: Iterable[int]) -> list[Connection]:
         return [connection for user_id in user_ids for connection in self._engine.connections_of(user_id)]

@@ -33,6 +33,7 @@ from greenroom.http.ws.connection import CONTROL, DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.last_looked import LastLooked
 from greenroom.http.ws.overdue import Overdue
+from greenroom.http.ws.receipts import Receipts
 from greenroom.http.ws.small_rooms import SmallRooms
 from greenroom.http.ws.summaries import Summaries
 from greenroom.http.ws.walk import WALK_SOCKETS_MIN, Walker
@@ -57,6 +58,7 @@ class Hub(Audience):
         self.changed_for = changes.Changed()  # of users: what they may see, have read, or are told
         self.summaries = Summaries(self.blocks)
         self.overdue = Overdue(self)
+        self.receipts = Receipts(self, engine)
         self._walker = Walker(engine, self.blocks, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
@@ -195,7 +197,7 @@ class Hub(Audience):
         elif isinstance(event, MessageChanged):
             changes.publish(self, event, channel, members)
         elif isinstance(event, MarkerMoved):
-            self._publish_marker(event, channel)
+            self._publish_marker(event, channel, members)
         elif isinstance(event, TypingChanged):
             self._publish_typing(event, channel)
         elif isinstance(event, MemberChanged):
@@ -246,10 +248,10 @@ class Hub(Audience):
         for connection, attachment in list(channel.attachments.items()):
             if attachment.is_live:
                 attachment.seq = seq
-                if attachment.user_id == sender_id:
-                    connection.write(own_frame)
+                if hiders and attachment.user_id in hiders:  # also of a reaction to what they have said themselves
+                    connection.write(skip)
                 else:
-                    connection.write(skip if hiders and attachment.user_id in hiders else frame)
+                    connection.write(own_frame if attachment.user_id == sender_id else frame)
 
     def _publish_compat_message(self, event: MessageCommitted, members: Mapping[int, object]) -> None:
         hiders = self.blocks.hiders.get(event.sender_id, NOBODY)
@@ -279,12 +281,12 @@ class Hub(Audience):
         for connection in list(self.compat.get(user_id, ())):
             connection.write(frame, kind)
 
-    def _publish_marker(self, event: MarkerMoved, channel: Channel | None) -> None:
+    def _publish_marker(self, event: MarkerMoved, channel: Channel | None, members: Mapping[int, object]) -> None:
         self.changed_for.note(event.user_id)
         if event.is_private:
             return
         if channel is not None:
-            self._tell_receipts(channel, event)
+            self.receipts.note(channel, event, members)
         for message_id, author_id in event.messages:
             if self.blocks.are_apart(author_id, event.user_id):
                 continue
@@ -386,19 +388,6 @@ class Hub(Audience):
         if event.is_active:
             self.room_made(event.room_id, members)
         self.on_member_changed(event, known or self.small_rooms.members.get(event.room_id))
-
-    def _tell_receipts(self, channel: Channel, event: MarkerMoved) -> None:
-        """Every v1 socket of the room, replaying or not; not those of whom a block parts from who has read."""
-        frame, has_blocks = events.v1_receipts(event), self.blocks.are_any()
-        dropped = self._engine.dropped_ephemeral
-        if self.overdue:
-            self.overdue.note_mark(event)
-        # A copy: it may be what closes a slow reader.
-        for connection, attachment in tuple(channel.attachments.items()):
-            if not has_blocks or not self.blocks.are_apart(attachment.user_id, event.user_id):
-                connection.write(frame, EPHEMERAL)
-        if self._engine.dropped_ephemeral != dropped:
-            self.overdue.note_receipt(channel, event)
 
     def _fell_behind(self, channel: Channel, attachment: Attachment) -> None:
         attachment.fall_out()

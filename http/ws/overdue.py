@@ -8,6 +8,7 @@ room the marks that moved while somebody was behind, once for all of them. While
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -47,11 +48,12 @@ class Overdue:
         for connection in (*channel.attachments, *channel.compat_typing):
             self._note(connection, channel.id, TYPING)
 
-    def note_receipt(self, channel: Channel, event: MarkerMoved) -> None:
-        """Some in the room were not told how far somebody has read."""
+    def note_receipts(self, channel: Channel, moved: Iterable[MarkerMoved]) -> None:
+        """Some in the room were not told how far others have read."""
         for connection in channel.attachments:
             self._note(connection, channel.id, RECEIPTS)
-        self.note_mark(event)
+        for event in moved:
+            self.note_mark(event)
 
     def note_mark(self, event: MarkerMoved) -> None:
         """A marker moved; it is kept where somebody is behind."""

@@ -181,7 +181,7 @@ class Revocations:
 
     async def _close(self, connection: Connection, code: CloseCode) -> None:
         if not connection.is_closing:
-            connection.close(code)
+            connection.end(code)
             self._closed += 1
             if self._closed % CLOSES_WITHOUT_REST == 0:
                 await trio.lowlevel.checkpoint()

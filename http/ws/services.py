@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import trio
@@ -198,12 +198,4 @@ def ask_for_view(
 
 def send_over_limit(command: Send) -> Send:
     """The same send, to be answered only if it is a duplicate: those are never charged."""
-    return Send(
-        command.sender_id,
-        command.sender_name,
-        command.client_id,
-        command.content,
-        command.is_from_rest,
-        is_over_limit=True,
-        files=command.files,
-    )
+    return replace(command, is_over_limit=True)

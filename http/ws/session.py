@@ -52,6 +52,7 @@ class SocketSession:
         "_aside",
         "_faults",
         "_held",
+        "_is_resting",
         "_joining",
         "_reads",
         "_refused",
@@ -90,6 +91,7 @@ class SocketSession:
         self._aside: Aside | None = None  # what is said while a command waits for its room
         self._held: deque[tuple[Ref, Command[Any], ReplyTo]] | None = None
         self._faults = 0
+        self._is_resting = False  # it is not read for a while, whatever there is space for
         self._refused: tuple[float, int] | None = None  # since when, and how many commands over the limit
 
     # -- the engine's side --------------------------------------------------------------------------------------
@@ -112,6 +114,8 @@ class SocketSession:
         """While commands wait for their room: whatever there is space for is read, or no ping would be heard."""
         if not aside.has_room:
             self.services.engine.pause(self.connection)
+        elif not self._is_resting:
+            self.services.engine.resume(self.connection)
 
     def handle(self, text: str) -> None:
         """Act on one message."""
@@ -325,10 +329,12 @@ class SocketSession:
         """
         if not self.connection.is_paused:
             self.services.engine.pause(self.connection)
+            self._is_resting = True
             self.services.engine.spawn(self._resume_after, seconds)
 
     async def _resume_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
+        self._is_resting = False
         if self._aside is None or self._aside.has_room:  # else it is read when a room takes what it said
             self.services.engine.resume(self.connection)
 

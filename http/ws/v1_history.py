@@ -103,11 +103,21 @@ async def _stored(
     return kept + after[: count - len(kept)]
 
 
+def _bytes_of(entry: StoredMessage) -> int:
+    """About what it takes in the answer, of text."""
+    if entry.is_hidden:
+        return 0
+    if entry.change and entry.change != "edited":
+        return len(entry.reaction.encode())
+    beside = "" if entry.change else entry.attachments + entry.details + entry.reactions
+    return len(entry.content.encode()) + len(beside.encode())
+
+
 def bounded(page: list[StoredMessage], seq: int) -> tuple[list[StoredMessage], bool]:
     """(What fits into one answer, whether something was cut): what lies nearest to *seq* stays, and at least one."""
     size, kept = 0, list[StoredMessage]()
     for message in sorted(page, key=lambda message: abs(message.seq - seq)):
-        size += len(message.content.encode())
+        size += _bytes_of(message)
         if kept and size > HISTORY_BYTES_MAX:
             break
         kept.append(message)

@@ -172,6 +172,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     presence_task,
                     hub.summaries.run,
                     hub.overdue.run,
+                    hub.receipts.run,
                     revocations.run,
                     ends.run,
                     post_office.run,

@@ -55,6 +55,7 @@ class StoredMessage(NamedTuple):
     changed_at_ms: int = 0
     attachments: str = ""
     details: str = ""
+    thread_id: int = 0
     reaction: str = ""
     reactions: str = ""
     pinned_at_ms: int | None = None

@@ -197,3 +197,15 @@ def test_between_two_who_are_apart_nothing_new_is_put_on_a_message_or_taken_off(
     again = mark(state, React(2, message, "like", is_on=True))
     assert isinstance(again, Changed)
     assert again.is_duplicate
+
+
+def test_the_reactions_that_a_room_remembers_are_bounded_by_the_words_of_their_messages_too() -> None:
+    for words, kept_max in ("x" * 10_000, 200), ("", mark_memory.REACTIONS_KEPT):
+        memory = MarkMemory()
+        for number in range(mark_memory.REACTIONS_KEPT + 100):
+            memory.keep(Reactions(StoredMessage(number, number, 1, None, words, 1000)))
+            memory.put(number, 2, "like", Standing(1, 1))
+            memory.take(number, 2, "like")
+        kept = sum(memory.reactions_on(number) is not None for number in range(mark_memory.REACTIONS_KEPT + 100))
+        assert 0 < kept <= kept_max
+        assert memory.reactions_on(mark_memory.REACTIONS_KEPT + 99) is not None

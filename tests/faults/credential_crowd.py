@@ -39,7 +39,7 @@ class Person:
     def __init__(self, crowd: Crowd, principal: Principal) -> None:
         self.session, self.crowd, self.is_closing = SimpleNamespace(principal=principal), crowd, False
 
-    def close(self, code: CloseCode) -> None:
+    def end(self, code: CloseCode) -> None:
         """As of a connection."""
         self.is_closing = True
         self.crowd.closed[self.session.principal.session_id] = (code.code, trio.current_time())

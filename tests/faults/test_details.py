@@ -253,3 +253,47 @@ async def test_summaries_and_ready_count_those_that_mention_the_user(live_house)
         await one.ask("delete", room, message=last)
         await follower.ask("block", user=1)
         assert (await late.ask("join", room))["data"]["mention"] == 0
+
+
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 2}])
+@pytest.mark.parametrize("forget", [False, True])
+async def test_what_was_stored_is_answered_again_over_the_limit_with_its_details(live_house, forget):
+    async with two_in_a_room(live_house) as (_, room, one, _):
+        root = await say(one, room, "root")
+        given = {"replyTo": root, "thread": root, "mentions": [2], "kind": "poll", "clientId": "c"}
+        first = await say(one, room, "x", **given)
+        assert await refused(one, room, clientId="d", replyTo=root) == (4291, True)
+        if forget:
+            await kill_room(live_house, room)
+        assert await say(one, room, "x", **given) == first
+        body = {"content": "x", "messageType": "poll"} | given
+        again = await live_house.post(f"/api/conversations/{room}/messages", 1, body)
+        assert (again.status, again.data["messageId"]) == (201, first)
+
+
+async def test_who_is_not_a_member_is_refused_before_anything_is_asked_for_them(live_house, monkeypatch):
+    async with two_in_a_room(live_house, 3) as (_, room, one, _):
+        root = await say(one, room, "root")
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/3", 1)).status == 200
+
+        async def asked(*_):
+            raise AssertionError("storage was asked for a stranger")
+
+        for name in ("sent_before", "message_to_change"):
+            monkeypatch.setattr(live_house.house.storage.conversations, name, asked)
+        for details in ({"replyTo": 999}, {"replyTo": 999, "thread": 998, "clientId": "c"}, {"replyTo": root}):
+            answer = await live_house.post(f"/api/conversations/{room}/messages", 3, {"content": "x"} | details)
+            assert (answer.status, answer.code) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("forget", [False, True])
+async def test_a_message_of_a_thread_begins_none_also_when_it_is_deleted(live_house, forget):
+    async with two_in_a_room(live_house) as (_, room, one, two):
+        root = await say(one, room, "root")
+        inside = await say(one, room, "inside", thread=root)
+        await one.ask("delete", room, message=inside)
+        if forget:
+            await kill_room(live_house, room)
+        assert await refused(two, room, thread=inside) == (1005, False)
+        await one.ask("delete", room, message=root)  # what goes on in its thread may
+        assert await say(two, room, "on we go", thread=root)

@@ -427,3 +427,46 @@ async def test_a_page_and_what_is_told_after_it_make_what_stands(live_house):
             assert {reaction for reaction, count in standing.items() if count} == {
                 one["reaction"] for one in last["messages"][0].get("reactions", ())
             }
+
+
+async def test_a_reaction_of_who_is_blocked_to_ones_own_message_is_not_told_live_either(live_house):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        blocker, blocked, third = [await ready(nursery, live_house, user, room) for user in (1, 2, 3)]
+        own = await say(blocker, room, "mine")
+        await blocker.ask("block", user=2)
+        await blocked.ask("react", room, message=own, reaction="NOT FOR ONE")
+        await blocked.ask("unreact", room, message=own, reaction="NOT FOR ONE")
+        await third.ask("react", room, message=own, reaction="nice")
+        await blocker.expect("reaction", seq=4)
+        assert [line[:2] for line in log_of(blocker)[1:]] == [(2, "skip"), (3, "skip"), (4, "reaction")]
+        assert [line[1] for line in log_of(third)[1:]] == ["reaction"] * 3
+        assert "NOT FOR ONE" not in str([blocker.events, blocker.replies])
+
+
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 4}])
+async def test_what_changes_something_counts_as_a_message_on_every_road_and_what_changes_nothing_is_free(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        one, page = await ready(nursery, live_house, 1, room), await page_of(nursery, live_house, 1)
+        message = await say(one, room, "x")
+        address = f"/api/messages/{message}/reactions"
+        assert (await one.ask("react", room, message=message, reaction="like"))["type"] == "ack"
+        for _ in range(6):
+            assert (await one.ask("react", room, message=message, reaction="like"))["data"]["duplicate"] is True
+            assert (await live_house.post(address, 1, {"reaction": "like"})).data["duplicate"] is True
+            assert (await one.ask("react", room, message=999, reaction="like"))["data"]["code"] == 3002
+        assert (await live_house.post(address, 1, {"reaction": "wow"})).status == 200
+        await page.send({"type": "reaction", "messageId": message, "reactionType": "sad"})
+        await page.expect("reaction", reactionType="sad")
+        refused = await live_house.post(address, 1, {"reaction": "angry"})
+        assert (refused.status, refused.code) == (429, "RATE_LIMIT_EXCEEDED")
+        assert int(refused.headers["Retry-After"]) > 0
+        refused = (await one.ask("react", room, message=message, reaction="angry"))["data"]
+        assert refused["code"] == 4291
+        await one.expect("slow_down")
+        await page.send({"type": "reaction", "messageId": message, "reactionType": "angry", "requestId": "r"})
+        assert (await page.expect("error", requestId="r"))["code"] == 4291
+        assert (await one.ask("history", room))["data"]["top"] == 4

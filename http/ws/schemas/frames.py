@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kept = Literal["", "durable", "durable, of the user", "may be dropped", "as it stands", "newest state", "control"]
+Kept = Literal[
+    "",
+    "durable",
+    "durable, of the user",
+    "while connected",
+    "may be dropped",
+    "as it stands",
+    "newest state",
+    "control",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,7 +231,7 @@ class ReceiptsData(TypedDict):
 
 
 class Receipts(TypedDict):
-    """How far members have read."""
+    """How far members have read: at once, then once a second; not with over 200 members, where `members` says it."""
 
     type: Literal["receipts"]
     room: Id
@@ -248,7 +248,7 @@ class MemberChangeData(TypedDict):
 
 
 class MemberChange(TypedDict):
-    """Somebody came or went. Whoever left hears this last."""
+    """Somebody came or went. Whoever left hears this last. Who comes back asks with `members`."""
 
     type: Literal["member"]
     room: Id
@@ -423,7 +423,7 @@ EVENTS: Final = (
     Frame("skip", "skip", Skip, "durable"),
     Frame("typing", "typing", TypingNow, "may be dropped"),
     Frame("receipts", "receipts", Receipts, "may be dropped"),
-    Frame("member", "member", MemberChange, "durable"),
+    Frame("member", "member", MemberChange, "while connected"),
     Frame("presence_state", "presence_state", PresenceState, "newest state"),
     Frame("presence_diff", "presence_diff", PresenceDiff, "newest state"),
     Frame("room_summary", "room_summary", Summary, "as it stands"),

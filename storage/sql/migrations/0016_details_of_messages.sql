@@ -4,4 +4,3 @@ alter table messages
     add column details   text,
     -- The message that began the thread in which it stands; it stays there when it is deleted.
     add column thread_id bigint;
-create index messages_by_thread on messages (thread_id, seq) where thread_id is not null;

@@ -7,7 +7,6 @@ alter table message_changes
     add constraint message_changes_kind_check
         check (kind in ('edited', 'deleted', 'reacted', 'unreacted', 'pinned', 'unpinned')) not valid;
 comment on column message_changes.reaction is 'Of a reaction; empty once the message was deleted.';
-create index message_changes_with_reaction on message_changes (message_id) where reaction <> '';
 
 create table message_reactions (
     message_id bigint not null,

@@ -87,7 +87,7 @@ from (
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-        m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms,
+        m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, coalesce(m.thread_id, 0) as thread_id, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms,
         '' as reaction
     from messages m where m.conversation_id = $1 and m.seq > $2
     union all
@@ -95,7 +95,7 @@ from (
         (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-        m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, c.kind as change, c.by_id as changed_by_id,
+        m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, coalesce(m.thread_id, 0) as thread_id, c.kind as change, c.by_id as changed_by_id,
         (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms,
         case when m.deleted_at is null then coalesce(c.reaction, '') else '' end as reaction
     from message_changes c join messages m on m.id = c.message_id
@@ -110,7 +110,7 @@ select m.id, m.seq, m.sender_id, m.client_id, m.content,
     (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
     (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
     (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
-    m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, u.name as sender_name, coalesce(m.changed_seq, 0) as changed_seq
+    m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, coalesce(m.thread_id, 0) as thread_id, u.name as sender_name, coalesce(m.changed_seq, 0) as changed_seq
 from messages m join users u on u.id = m.sender_id
 where m.conversation_id = $1 and m.id = $2;
 

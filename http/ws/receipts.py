@@ -1,0 +1,82 @@
+"""How far members have read, for who hears their room: at once, and then once a second what moved meanwhile, together.
+
+    a marker moves ──▶ told; the room rests for a second
+    others move ─────▶ the newest of each member is kept ──▶ told in one frame at the end of the second
+
+In a room of two hundred who all read the same message that is one frame for each socket and not two hundred. Larger
+rooms are told nothing: `members` says how far each has read. The marks of who is too slow are in `overdue.py`.
+"""
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from greenroom.actors.events import MarkerMoved
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
+from greenroom.http.ws import events
+from greenroom.http.ws.channel import Channel
+from greenroom.http.ws.connection import EPHEMERAL
+from greenroom.http.ws.engine import SocketEngine
+
+if TYPE_CHECKING:
+    from greenroom.http.ws.hub import Hub
+
+TOLD_SECONDS: Final = 1.0
+
+
+class Receipts:
+    """Of a hub. Run `run` in a nursery."""
+
+    def __init__(self, hub: "Hub", engine: SocketEngine) -> None:
+        self._hub = hub
+        self._engine = engine
+        self._moved: dict[int, dict[int, MarkerMoved]] = {}  # by room that rests, and user
+        self._rests: deque[tuple[float, int]] = deque()  # until when (trio time), and the room; the first at the left
+        self._wake = trio.Event()
+
+    def note(self, channel: Channel, event: MarkerMoved, members: Collection[int]) -> None:
+        """A marker moved, and not in private."""
+        if self._hub.overdue:
+            self._hub.overdue.note_mark(event)
+        if len(members) > PRESENCE_MEMBERS_MAX:
+            return
+        moved = self._moved.get(channel.id)
+        if moved is not None:
+            moved[event.user_id] = replace(event, messages=())
+            return
+        self._rest(channel.id)
+        self._tell(channel, (event,))
+
+    def _rest(self, room_id: int) -> None:
+        self._moved[room_id] = {}
+        self._rests.append((trio.current_time() + TOLD_SECONDS, room_id))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tell what moved while a room rested, at the end of its second."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._rests:
+                await trio.sleep_until(self._rests[0][0])
+                _, room_id = self._rests.popleft()
+                moved = self._moved.pop(room_id)
+                channel = self._hub.channels.get(room_id)
+                if moved and channel is not None:
+                    self._rest(room_id)
+                    self._tell(channel, tuple(moved.values()))
+
+    def _tell(self, channel: Channel, moved: tuple[MarkerMoved, ...]) -> None:
+        """Every v1 socket of the room, replaying or not; not of those from whom a block parts its user."""
+        hub, dropped = self._hub, self._engine.dropped_ephemeral
+        frame, has_blocks = events.v1_receipts(*moved), hub.blocks.are_any()
+        for connection, attachment in tuple(channel.attachments.items()):  # a copy: it may be what closes a slow reader
+            apart = hub.blocks.apart_from(attachment.user_id) if has_blocks else ()
+            shown = tuple(event for event in moved if event.user_id not in apart) if apart else moved
+            if shown:
+                connection.write(frame if len(shown) == len(moved) else events.v1_receipts(*shown), EPHEMERAL)
+        if self._engine.dropped_ephemeral != dropped:
+            hub.overdue.note_receipts(channel, moved)
