@@ -381,6 +381,7 @@ class Hub(Audience):
                 if attachment.user_id != event.user_id:
                     attachment.connection.write(frame)
         if not event.is_active:
+            self.receipts.forget(event.room_id, event.user_id)
             for connection in list(self._engine.connections_of(event.user_id)):
                 self.detach(connection, event.room_id)
                 self.stop_listening_to_typing(connection, event.room_id)

@@ -50,6 +50,11 @@ class Receipts:
         self._rest(channel.id)
         self._tell(channel, (event,))
 
+    def forget(self, room_id: int, user_id: int) -> None:
+        """The user is out of the room: nobody there is told of them any more."""
+        for waiting in (self._moved, self._hub.overdue.marks):
+            waiting.get(room_id, {}).pop(user_id, None)
+
     def _rest(self, room_id: int) -> None:
         self._moved[room_id] = {}
         self._rests.append((trio.current_time() + TOLD_SECONDS, room_id))

@@ -77,3 +77,18 @@ async def test_what_waits_is_told_as_things_are_at_the_end_of_the_second(live_ho
         assert not [event for event in blocker.of("receipts") if event["data"]["marks"].get("2") == 2]
         await leaver.settle()
         assert marks_of(leaver)[0] == {2: 1}
+
+
+async def test_of_who_is_out_nobody_is_told_what_they_read_before(live_house):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        author, guest, third = [await open_in(nursery, live_house, user, room) for user in (1, 2, 3)]
+        for number in range(3):
+            await author.ask("send", room, body=str(number))
+        for seq in (1, 2, 3):  # the first is told, and the others wait
+            await guest.ask("read", room, seq=seq)
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/2", 1)).status == 200
+        await third.ask("read", room, seq=3)
+        await author.expect("receipts", marks={"3": 3})
+        assert marks_of(author)[0] == {2: 1, 3: 3}
