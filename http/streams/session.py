@@ -203,9 +203,8 @@ class StreamSession(V1Session):
 
     def beat(self, now: float) -> float | None:
         """The peer says nothing, so silence is no sign; it is gone when TCP says so."""
-        if self.is_expired():
-            return PING_SECONDS
-        return self.stream.beat(now)
+        seconds_left = self.look_at_credential()
+        return PING_SECONDS if seconds_left <= 0 else min(self.stream.beat(now), seconds_left)
 
     @property
     def first_beat_seconds(self) -> float:

@@ -8,11 +8,13 @@ client that polled and does so no more, stands for one round at most. Of a proce
 another: people are shown by the process that holds their sockets.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
 import trio
 
+from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.runtime import sleep_to_tick
@@ -49,13 +51,19 @@ class Attendance:
                 await trio.lowlevel.checkpoint()
 
     def _see(self, user_id: int) -> None:
-        if self._idle_seconds:
-            self._find_idle(user_id, trio.current_time() - self._idle_seconds)
+        connections = self._engine.connections_of(user_id)
+        before = trio.current_time() - self._idle_seconds if self._idle_seconds else -math.inf
+        if len(connections) == 1 and not connections[0].is_closing:
+            session = connections[0].session
+            is_in_use = session.is_present and not session.is_idle and session.input_at > before
+            if is_in_use and self._presence.is_plainly_online(user_id):
+                return
+        self._find_idle(connections, before)
         if self._presence.is_shown_wrongly(user_id):
             self._look(user_id)
 
-    def _find_idle(self, user_id: int, before: float) -> None:
-        for connection in self._engine.connections_of(user_id):
+    def _find_idle(self, connections: list[Connection], before: float) -> None:
+        for connection in connections:
             session = connection.session
             if session.is_present and not session.is_idle and session.input_at <= before:
                 session.is_idle = True

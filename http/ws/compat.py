@@ -128,7 +128,8 @@ class CompatSession(SocketSession):
     def beat(self, now: float) -> float | None:
         """The client pings by itself; a ping of ours is only for one that was not heard for long."""
         limits = self.services.limits
-        if self.is_expired():
+        seconds_left = self.look_at_credential()
+        if seconds_left <= 0:
             return limits.compat_ping_seconds
         silent = 0.0 if self.connection.is_paused else now - self.connection.heard_at  # paused: we do not listen
         was_pinged = self._pinged_at > now - silent
@@ -138,8 +139,9 @@ class CompatSession(SocketSession):
             self._pinged_at = now
             now_ms = self.services.clock.wall_milliseconds()
             self.connection.write_ahead(events.compat("ping", {"timestamp": events.iso(now_ms)}, now_ms))
-            return max(1.0, limits.compat_silence_seconds - max(silent, limits.compat_ping_seconds))
-        return max(1.0, (limits.compat_silence_seconds if was_pinged else limits.compat_ping_seconds) - silent)
+            return min(limits.compat_silence_seconds - max(silent, limits.compat_ping_seconds), seconds_left)
+        until = limits.compat_silence_seconds if was_pinged else limits.compat_ping_seconds
+        return min(until - silent, seconds_left)
 
     @property
     def first_beat_seconds(self) -> float:

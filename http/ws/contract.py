@@ -39,7 +39,10 @@ class Session(Protocol):
         ...
 
     def beat(self, now: float) -> float | None:
-        """The wheel came round: ping if it is time. Seconds until the next turn, or None when the peer is gone."""
+        """The wheel came round: ping if it is time. Seconds until the next turn, or None when the peer is gone.
+
+        The end of the credential is a turn too.
+        """
         ...
 
     @property

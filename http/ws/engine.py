@@ -11,7 +11,7 @@ connection, against 150 µs, five tasks and 40 KB of the stock path. A fault of 
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Final
 
 import structlog
@@ -34,15 +34,14 @@ from greenroom.http.ws.unfinished import Unfinished
 log = structlog.get_logger()
 
 READ_BYTES: Final = 8 * 1024  # so few, because a byte can cost a microsecond: empty frames are 6 bytes long
-# Where a crowd is ready, so few of each that its round is short: of a thousand that flood, each with a millisecond, the
-# one who says something would have its turn after four seconds.
+# Where a crowd is ready, so few of each: of a thousand that flood one who says something would wait four seconds.
 CROWD: Final = 64
 READ_CROWD_BYTES: Final = 1024
 READ_REST_BYTES: Final = 64 * 1024  # of a frame whose beginning is here
 # Of reading and of sending, before everything else gets its turn. Four passes of the loop lie between PostgreSQL's word
 # that a batch is stored and the acks: with 2 ms each instead, one busy room stored a tenth less (15 thousand a second).
 SLICE_SECONDS_MAX: Final = 0.0005
-# A connection that kept the loop for so long rests this many times as long: it has at most a tenth of it, whatever it
+# A connection that used the processor for so long rests this many times as long: it has at most a tenth, whatever it
 # says, also where nothing is counted (pings, frames that carry nothing, a client that has not said who it is).
 TURN_SECONDS_MAX: Final = 0.001
 REST: Final = 9.0
@@ -151,7 +150,7 @@ class SocketEngine:
             if connection.session.user_id is None:
                 self._unauthenticated[address] += 1
             else:
-                self._index(connection, connection.session.user_id)
+                self._by_user.setdefault(connection.session.user_id, []).append(connection)
             self.credentials.add(connection, connection.session.principal)
             self._readiness.register(connection.fd, READABLE)
             session = connection.session
@@ -172,9 +171,6 @@ class SocketEngine:
         """A connection that came without a credential has shown one."""
         self._unauthenticated[connection.address] -= 1
         self._unauthenticated += Counter()
-        self._index(connection, user_id)
-
-    def _index(self, connection: Connection, user_id: int) -> None:
         self._by_user.setdefault(user_id, []).append(connection)
 
     def forget(self, connection: Connection) -> None:
@@ -228,7 +224,7 @@ class SocketEngine:
             while True:
                 await trio.lowlevel.wait_readable(descriptor)
                 self.now = trio.current_time()
-                began = perf_counter()
+                began, cpu_began = perf_counter(), thread_time()
                 slice_ends = began + SLICE_SECONDS_MAX
                 ready = self._readiness.poll()
                 self._read_bytes = READ_BYTES if len(ready) < CROWD else READ_CROWD_BYTES
@@ -238,16 +234,20 @@ class SocketEngine:
                         self._serve(connection, events)
                     ended = perf_counter()
                     if ended - began > TURN_SECONDS_MAX and connection is not None and not connection.is_closing:
-                        connection.session.pause_for(min(REST * (ended - began), REST_SECONDS_MAX))
+                        self._let_rest(connection, min(ended - began, thread_time() - cpu_began))
                     if ended > slice_ends:
                         await trio.lowlevel.checkpoint()
                         self.now = trio.current_time()
-                        ended = perf_counter()
+                        ended, cpu_began = perf_counter(), thread_time()
                         slice_ends = ended + SLICE_SECONDS_MAX
                     began = ended
         finally:
             trio.lowlevel.notify_closing(descriptor)
             self._readiness.close()
+
+    def _let_rest(self, connection: Connection, took: float) -> None:
+        if took > TURN_SECONDS_MAX:
+            connection.session.pause_for(min(REST * took, REST_SECONDS_MAX))
 
     def _serve(self, connection: Connection, events: int) -> None:
         try:
@@ -418,7 +418,7 @@ class SocketEngine:
             connection.close(HEARTBEAT_TIMEOUT)
         else:
             connection.beats_at = NEVER
-            self.beat_within(connection, min(wait_seconds, connection.session.seconds_left()))
+            self.beat_within(connection, wait_seconds)
 
     def beat_within(self, connection: Connection, wait_seconds: float) -> None:
         """Have the session's `beat` called in so many seconds, unless its turn comes earlier anyway."""

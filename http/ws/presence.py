@@ -157,6 +157,17 @@ class SocketPresence(PresenceBoard):
 
     # -- for who goes round -------------------------------------------------------------------------------------
 
+    def is_plainly_online(self, user_id: int) -> bool:
+        """Shown as who has a device in use and has not said how to appear, which is so: nearly everybody, and cheap."""
+        shown = self._shown.get(user_id)
+        return (
+            shown is not None
+            and shown.status == "online"
+            and not shown.activity
+            and user_id not in self._wished
+            and user_id not in self._visibility.invisible
+        )
+
     def is_shown_wrongly(self, user_id: int) -> bool:
         """The user does not appear as their devices and their word say: somebody was not told of something."""
         return fold(self.devices_of(user_id), self.wished_by(user_id)) != self.status_of(user_id)

@@ -371,16 +371,23 @@ class SocketSession:
         self.services.engine.beat_within(self.connection, self.seconds_left())
         await self.services.catch_up(self.connection, changes)
 
-    def is_expired(self) -> bool:
-        """Close the connection when its credential is over. True when it was.
+    def look_at_credential(self) -> float:
+        """Close the connection when its credential is over: then it is good for 0 seconds or less. Else `seconds_left`.
 
         The end of a session stands in its row, and may have moved since: `revocation.py` looks, and closes in time.
         Here it ends only what could not be looked at.
         """
-        if self.good_seconds() > 0:
-            return False
-        self.connection.close(TOKEN_EXPIRED)
-        return True
+        seconds = self.seconds_left()
+        if seconds <= 0:
+            seconds = self.good_seconds()
+            if seconds <= 0:
+                self.connection.close(TOKEN_EXPIRED)
+            else:
+                self.warn_of_end()
+        return seconds
+
+    def warn_of_end(self) -> None:
+        """Tell that the credential ends, where the protocol has a word for it."""
 
     def seconds_left(self) -> float:
         """As `good_seconds`, or less when there is something to be said of the credential before."""

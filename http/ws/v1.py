@@ -126,10 +126,10 @@ class V1Session(SocketSession):
         if self.rooms is None:
             if now - self._opened_at >= START_SECONDS_MAX:
                 self.connection.close(AUTH_TIMEOUT)
-            return max(START_SECONDS_MAX - (now - self._opened_at), 0) + 1
-        if self.is_expired():
+            return min(max(START_SECONDS_MAX - (now - self._opened_at), 0) + 1, self.seconds_left())
+        seconds_left = self.look_at_credential()
+        if seconds_left <= 0:
             return PING_SECONDS
-        warn_of_end(self)
         heard_ago, spoken_ago = now - self.connection.heard_at, now - self.connection.spoken_at
         if self.connection.is_paused:  # it is we who do not listen
             heard_ago = 0.0
@@ -138,12 +138,17 @@ class V1Session(SocketSession):
         if now >= self._first_ping_at or heard_ago >= PING_SECONDS or spoken_ago >= PING_SECONDS:
             self._first_ping_at, self.connection.spoken_at = math.inf, now
             self.connection.signal(_PING)
-            return min(PING_SECONDS, SILENCE_SECONDS - heard_ago + 1)
-        return min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago, self._first_ping_at - now) + 1
+            return min(PING_SECONDS, SILENCE_SECONDS - heard_ago + 1, seconds_left)
+        until_ping = min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago, self._first_ping_at - now)
+        return min(until_ping + 1, seconds_left)
 
     def seconds_left(self) -> float:
         """How long the credential is good for, or, before the client was told of its end, until it is to be."""
         return seconds_to_look(self)
+
+    def warn_of_end(self) -> None:
+        """Once for each token."""
+        warn_of_end(self)
 
     @property
     def first_beat_seconds(self) -> float:

@@ -37,22 +37,19 @@ MEMBERS_DEFAULT: Final = 200
 
 
 def seconds_to_look(session: "V1Session") -> float:
-    """Until the credential is over, or until the client is to be told of its end."""
-    good_seconds, principal = session.good_seconds(), session.principal
+    """Until the credential is over, or until the client is to be told of its end: not above 0 when it is time."""
+    principal = session.principal
     if principal is None or principal.expires_at is None or session.warned_of == principal.expires_at:
-        return good_seconds
-    end_seconds = principal.expires_at - session.services.clock.wall_milliseconds() / 1000
-    return max(end_seconds - WARNING_SECONDS, 0)
+        return session.good_seconds()
+    return principal.expires_at - session.services.clock.wall_milliseconds() / 1000 - WARNING_SECONDS
 
 
 def warn_of_end(session: "V1Session") -> None:
-    """Tell once, when it is time, that the credential ends."""
-    principal = session.principal
-    if principal is None or principal.expires_at is None or seconds_to_look(session) > 0:
-        return
-    if session.warned_of != principal.expires_at:
-        session.warned_of = principal.expires_at
-        session.connection.write(events.v1("token_expiring", {"at": math.floor(principal.expires_at * 1000)}), CONTROL)
+    """It is time to tell that the credential ends."""
+    assert session.principal is not None
+    assert session.principal.expires_at is not None
+    session.warned_of = session.principal.expires_at
+    session.connection.write(events.v1("token_expiring", {"at": math.floor(session.warned_of * 1000)}), CONTROL)
 
 
 # -- refresh ----------------------------------------------------------------------------------------------------------

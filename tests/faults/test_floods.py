@@ -1,6 +1,7 @@
 """One connection that says more than its share: it rests, it loses nothing, and nobody else is kept waiting by it."""
 
 import json
+import time
 
 import pytest
 from wire import Socket, frame, open_sockets, wait_until
@@ -57,6 +58,30 @@ async def test_others_are_read_while_one_rests(live_house, everybody_takes_too_l
         await other.expect("ready")
         assert connection_of(live_house, 1).is_paused
         assert flood.of("pong") == []
+
+
+@pytest.mark.parametrize(("works", "rests"), [(False, False), (True, True)], ids=["who is interrupted", "who works"])
+async def test_only_the_processor_time_of_a_connection_counts(live_house, monkeypatch, works, rests):
+    """What the system took meanwhile for other programs is not its share, however long that was."""
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        session, paused = connection_of(live_house, 1).session, []
+
+        def long(text):
+            ends = time.perf_counter() + 0.05
+            while works and time.perf_counter() < ends:
+                pass
+            if not works:
+                time.sleep(0.05)
+
+        monkeypatch.setattr(type(session), "receive", lambda self, text: long(text))
+        monkeypatch.setattr(type(session), "pause_for", lambda self, seconds: paused.append(seconds))
+        before = live_house.house.engine.statistics().frames_in
+        await sock.send_bytes(frame("{}"))
+        await wait_until(lambda: live_house.house.engine.statistics().frames_in == before and "the frame")
+        assert bool(paused) is rests
 
 
 async def test_fragments_without_end_are_closed_and_leave_nothing(live_house):
