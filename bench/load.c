@@ -19,9 +19,10 @@
  *   idle     opens all sockets, holds them in silence for --seconds. A first few are opened and closed before.
  *   hold     opens all sockets, lets --warm seconds pass, and holds them for --seconds, answering pings.
  *   connect  socket 0 stays; the others connect, start, get ready and close, --count times, --concurrency at once.
- *   presence every second socket is opened; then --rate times a second one at random comes or goes, for --seconds. The
- *            sockets of a room are --members in a row, user number i + 1 at socket i. With --watch nobody joins a room:
- *            each asks by name for all who share it. Counts who is told of whom, and who should be.
+ *   presence all sockets are opened and every second one is closed: everybody was here before. Then --rate times a
+ *            second one at random comes or goes, for --seconds. The sockets of a room are --members in a row, user number
+ *            i + 1 at socket i. With --watch nobody joins a room: each asks by name for all who share it. Counts who is
+ *            told of whom, and who should be.
  *
  * With --deflate 1 the client offers permessage-deflate and says something like prose, of which compression has work. It
  * inflates nothing: a compressed frame is one message of the room, and has no latency.
@@ -668,13 +669,15 @@ static void come_and_go(double seconds) {
     quiet(1.2);                                     /* told once a second */
 }
 
-static void open_every_second(void) {
+static void close_every_second(void) {
     uint64_t deadline = now_ns() + STEP_SECONDS_MAX * SECOND;
-    for (uint32_t next = 0; next < conn_count || opening > 0;) {
-        for (; next < conn_count && opening < OPENING_MAX; next += 2) open_conn(&conns[next]);
-        turn(now_ns() + 100 * MILLISECOND);
-        if (now_ns() > deadline) fail("after %d s %u sockets are open", STEP_SECONDS_MAX, open_conns);
-    }
+    for (uint32_t i = 1; i < conn_count; i += 2) close_conn(&conns[i]);
+    for (uint32_t i = 1; i < conn_count; i += 2)
+        while (conns[i].state != CLOSED) {
+            turn(now_ns() + 100 * MILLISECOND);
+            if (now_ns() > deadline) fail("after %d s %u sockets are open", STEP_SECONDS_MAX, open_conns);
+        }
+    quiet(1.2);                                     /* told once a second */
 }
 
 /* What a server allocates once, for its first connections, is not the price of a connection. These are the first
@@ -729,7 +732,8 @@ static void run(void) {
         quiet(1.2);                 /* and count what the measured connects set off */
         break;
     case PRESENCE:
-        open_every_second();
+        open_all();
+        close_every_second();
         come_and_go(option.warm_seconds);
         mark("begin");
         come_and_go(option.seconds);

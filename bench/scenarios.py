@@ -168,6 +168,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="presence",
+        # Everybody was here before: what is done once for a new user belongs to their making, not to their coming.
         title="Presence: 5,000 users, each comes or goes once a minute, before 50 who share a room and are there",
         mode="presence",
         rooms=50,
