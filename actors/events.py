@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from greenroom.actors.room.readers import Readers
 from greenroom.storage.postgres.conversations import StoredMessage
 
 
@@ -40,7 +41,8 @@ class MessageChanged:
 @dataclass(frozen=True, slots=True)
 class MarkerMoved:
     """A member has read up to *seq*, as far as others may know. messages: (message id, author id) of what became read,
-    newest last. is_private: only they themselves have read on, and nobody else is told.
+    newest last. is_private: only they themselves have read on, and nobody else is told. readers, of a room that is told
+    counts: how many have read up to where, now and later on.
     """
 
     room_id: int
@@ -50,6 +52,7 @@ class MarkerMoved:
     at_ms: int
     messages: tuple[tuple[int, int], ...]
     is_private: bool = False
+    readers: Readers | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from greenroom.actors.events import (
     MemberChanged,
     MessageChanged,
     MessageCommitted,
-    RoomEvent,
     TypingChanged,
 )
 from greenroom.actors.room import details
@@ -176,9 +175,16 @@ class RoomActor(SendsMessages, MarksMessages):
         if read_seq > member.read_seq:
             self.ctx.write(marker_note(room.id, user_id, read_seq, now_ms))
         messages, is_private = rules.became_read(room, user_id, before, shown_seq), shown_seq == before
-        event = MarkerMoved(room.id, user_id, command.user_name, shown_seq, now_ms, messages, is_private)
-        self._publish(event, room)
-        self.ctx.after_commit(lambda: self._audience.news_for((user_id,)))
+        members, readers = room.members, rules.readers_of(room)
+        event = MarkerMoved(room.id, user_id, command.user_name, shown_seq, now_ms, messages, is_private, readers)
+
+        def tell() -> None:
+            if readers is not None:
+                readers.moved(user_id, shown_seq)
+            self._audience.publish(event, members)
+            self._audience.news_for((user_id,))
+
+        self.ctx.after_commit(tell)
         member.read_seq, member.shown_seq = read_seq, shown_seq
         return Moved(read_seq)
 
@@ -260,9 +266,12 @@ class RoomActor(SendsMessages, MarksMessages):
             self._stop_typing(room, user_id)
 
     def _publish_member(self, event: MemberChanged, room: RoomState) -> None:
-        members = room.members
+        members, readers = room.members, room.readers
+        shown_seq = members[event.user_id].shown_seq if event.is_active else 0
 
         def tell() -> None:
+            if readers is not None:
+                readers.moved(event.user_id, shown_seq)
             self._told_members = members
             self._audience.publish(event, members)
             self._audience.news_for((event.user_id,))
@@ -334,10 +343,6 @@ class RoomActor(SendsMessages, MarksMessages):
             self._audience.publish(event, members)
 
         self.ctx.after_commit(tell)
-
-    def _publish(self, event: RoomEvent, room: RoomState) -> None:
-        members = room.members
-        self.ctx.after_commit(lambda: self._audience.publish(event, members))
 
 
 def _event_of(room_id: int, entry: StoredMessage) -> MessageCommitted | MessageChanged:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Details, Send, Sent
 from greenroom.actors.room.mark_memory import MarkMemory
+from greenroom.actors.room.readers import Readers
 from greenroom.storage.postgres.conversations import (
     CHANGED_SEQS_MAX,
     CLIENT_IDS_MAX,
@@ -29,7 +30,7 @@ CONTENT_CODE_POINTS_MAX = 10_000
 CLIENT_ID_CHARACTERS_MAX = 255
 MEMBERS_MAX = 20_000
 REMOVED_MAX = 20_000  # that an open group remembers; beyond it nobody comes in without an admin
-PRESENCE_MEMBERS_MAX = 200  # in larger rooms presence is told on request and typing not at all
+PRESENCE_MEMBERS_MAX = 200  # in larger rooms presence is told on request, typing not at all, of readers how many
 TYPING_SECONDS = 6.0
 
 
@@ -69,7 +70,8 @@ class RoomState:
     members: replaced when somebody comes or goes, never changed in place: outputs that still wait for storage hold the
     members of their own turn. removed: of an open group, who was sent away and not brought back, at most one more than
     REMOVED_MAX. repeaters: who said last what client_ids does not reach back to. last: the newest message.
-    changed_seqs: where changes stand in the log, of its newest CHANGED_SEQS_MAX places at least.
+    changed_seqs: where changes stand in the log, of its newest CHANGED_SEQS_MAX places at least. readers: of a large
+    room in which somebody has read on; unlike the rest of it never ahead of storage.
     """
 
     id: int
@@ -87,6 +89,7 @@ class RoomState:
     marks: MarkMemory = field(default_factory=MarkMemory)
     last: StoredMessage | None = None
     changed_seqs: "array[int]" = field(default_factory=lambda: array("q"))
+    readers: Readers | None = None
 
 
 def from_stored(stored: StoredRoom) -> RoomState:
@@ -227,6 +230,15 @@ def became_read(room: RoomState, reader_id: int, after_seq: int, up_to_seq: int)
         and message.sender_id != reader_id
         and message.sender_id in room.members
     )
+
+
+def readers_of(room: RoomState) -> Readers | None:
+    """How many have read up to where, of a room that is too large to be told who. The first look is at all markers."""
+    if len(room.members) <= PRESENCE_MEMBERS_MAX:
+        room.readers = None
+    elif room.readers is None:
+        room.readers = Readers((user_id, member.shown_seq) for user_id, member in room.members.items())
+    return room.readers
 
 
 def decide_add(room: RoomState, by_id: int | None, user_ids: Iterable[int]) -> tuple[int, ...] | Refused:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from greenroom.actors.room.readers import Counts, Readers
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.connection import Connection
@@ -81,9 +82,23 @@ class RecentChange(Recent):
 
 
 class Channel:
-    """One room that somebody on this process listens to. top_seq: the newest message published."""
+    """One room that somebody on this process listens to. top_seq: the newest message published.
 
-    __slots__ = ("attachments", "compat_typing", "id", "is_walking", "ranks", "recent", "rests_until", "top_seq")
+    readers: of a room of over 200 members, how many have read up to where; told_counts: what was told of it last.
+    """
+
+    __slots__ = (
+        "attachments",
+        "compat_typing",
+        "id",
+        "is_walking",
+        "ranks",
+        "readers",
+        "recent",
+        "rests_until",
+        "told_counts",
+        "top_seq",
+    )
 
     def __init__(self, room_id: int, top_seq: int) -> None:
         self.id = room_id
@@ -94,6 +109,8 @@ class Channel:
         self.ranks = Ranks()
         self.is_walking = False
         self.rests_until = 0.0
+        self.readers: Readers | None = None
+        self.told_counts: Counts = ()
 
     def frames_after(
         self, seq: int, user_id: int, bytes_max: int, up_to: int | None = None, hides: frozenset[int] = NOBODY

@@ -13,6 +13,7 @@ from json.encoder import encode_basestring
 from typing import Any, Final
 
 from greenroom.actors.events import MarkerMoved, MemberChanged, MessageCommitted, TypingChanged
+from greenroom.actors.room.readers import Counts
 from greenroom.http.ws.codes import ErrorCode
 from greenroom.http.ws.frames import text_frame
 from greenroom.storage.postgres.conversations import StoredMessage
@@ -183,6 +184,11 @@ def v1_receipts(*moves: MarkerMoved) -> bytes:
     """How far members of a room have read; at least one."""
     marks = {str(event.user_id): event.seq for event in moves}
     return v1("receipts", {"marks": marks}, room=moves[0].room_id, ts=max(event.at_ms for event in moves))
+
+
+def v1_counts(room_id: int, counts: Counts, at_ms: int) -> bytes:
+    """How many members of a large room have read up to where."""
+    return v1("receipts", {"counts": counts}, room=room_id, ts=at_ms)
 
 
 def v1_member(event: MemberChanged) -> bytes:

@@ -197,7 +197,7 @@ class Hub(Audience):
         elif isinstance(event, MessageChanged):
             changes.publish(self, event, channel, members)
         elif isinstance(event, MarkerMoved):
-            self._publish_marker(event, channel, members)
+            self._publish_marker(event, channel)
         elif isinstance(event, TypingChanged):
             self._publish_typing(event, channel)
         elif isinstance(event, MemberChanged):
@@ -281,12 +281,12 @@ class Hub(Audience):
         for connection in list(self.compat.get(user_id, ())):
             connection.write(frame, kind)
 
-    def _publish_marker(self, event: MarkerMoved, channel: Channel | None, members: Mapping[int, object]) -> None:
+    def _publish_marker(self, event: MarkerMoved, channel: Channel | None) -> None:
         self.changed_for.note(event.user_id)
         if event.is_private:
             return
         if channel is not None:
-            self.receipts.note(channel, event, members)
+            self.receipts.note(channel, event)
         for message_id, author_id in event.messages:
             if self.blocks.are_apart(author_id, event.user_id):
                 continue

@@ -1,7 +1,8 @@
 """Who types and how far others have read, for sockets that take too little to be told now: told later, as it is then.
 
-    a frame is dropped (the outbox is half full) ──▶ noted: this socket, this room, typing or receipts
-    once a second, of who takes such frames again ──▶ who types now; the marks that moved, merged, the newest of each
+    a frame is dropped (the outbox is half full) ──▶ noted: this socket, this room, typing, receipts or counts
+    once a second, of who takes such frames again ──▶ who types now; the marks that moved, merged, the newest of each;
+                                                      of a large room how many have read
 
 Nothing stays wrong after pressure, and little is kept for it: for a socket one entry for each of its rooms, and for a
 room the marks that moved while somebody was behind, once for all of them. While nobody is, there is nothing here.
@@ -28,6 +29,7 @@ TOLD_SECONDS: Final = 1.0
 MARKS_IN_FRAME_MAX: Final = 500
 TYPING: Final = 1
 RECEIPTS: Final = 2
+COUNTS: Final = 4
 
 
 class Overdue:
@@ -54,6 +56,10 @@ class Overdue:
             self._note(connection, channel.id, RECEIPTS)
         for event in moved:
             self.note_mark(event)
+
+    def note_counts(self, connection: Connection, room_id: int) -> None:
+        """The socket is not told how many have read in a large room."""
+        self._note(connection, room_id, COUNTS)
 
     def note_mark(self, event: MarkerMoved) -> None:
         """A marker moved; it is kept where somebody is behind."""
@@ -114,7 +120,7 @@ class Overdue:
     def _tell(self, connection: Connection, room_id: int, kinds: int) -> None:
         """One room; whoever has left it meanwhile is told nothing."""
         marks = tuple(self.marks[room_id].values()) if kinds & RECEIPTS else ()
-        for kind in (TYPING, RECEIPTS):
+        for kind in (TYPING, RECEIPTS, COUNTS):
             self._settle(connection, room_id, kind)
         channel = self._hub.channels.get(room_id)
         if channel is None or connection.is_closing:
@@ -127,6 +133,9 @@ class Overdue:
             shown = [event for event in marks if event.user_id not in apart]
             for start in range(0, len(shown), MARKS_IN_FRAME_MAX):
                 connection.write(events.v1_receipts(*shown[start : start + MARKS_IN_FRAME_MAX]), CONTROL)
+            if kinds & COUNTS and channel.readers is not None:
+                counts = channel.readers.newest(apart)
+                connection.write(events.v1_counts(room_id, counts, self._hub.clock.wall_milliseconds()), CONTROL)
 
     def _tell_typing(self, connection: Connection, channel: Channel) -> None:
         typists = self._hub.typists.get(channel.id, {})

@@ -4,22 +4,22 @@
     others move ─────▶ the newest of each member is kept ──▶ told in one frame at the end of the second
 
 In a room of two hundred who all read the same message that is one frame for each socket and not two hundred. Larger
-rooms are told nothing: `members` says how far each has read. The marks of who is too slow are in `overdue.py`.
+rooms are told how many have read, at the end of a second in which that changed, and not who: `members` says that. The
+marks and counts of who is too slow are in `overdue.py`.
 """
 
 from collections import deque
-from collections.abc import Collection
 from dataclasses import replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from greenroom.actors.events import MarkerMoved
-from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 from greenroom.http.ws import events
 from greenroom.http.ws.channel import Channel
 from greenroom.http.ws.connection import EPHEMERAL
-from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.engine import SLICE_SECONDS_MAX, SocketEngine
 
 if TYPE_CHECKING:
     from greenroom.http.ws.hub import Hub
@@ -34,21 +34,24 @@ class Receipts:
         self._hub = hub
         self._engine = engine
         self._moved: dict[int, dict[int, MarkerMoved]] = {}  # by room that rests, and user
+        self._recounted: set[int] = set()  # rooms that rest and are told counts
         self._rests: deque[tuple[float, int]] = deque()  # until when (trio time), and the room; the first at the left
         self._wake = trio.Event()
 
-    def note(self, channel: Channel, event: MarkerMoved, members: Collection[int]) -> None:
+    def note(self, channel: Channel, event: MarkerMoved) -> None:
         """A marker moved, and not in private."""
-        if self._hub.overdue:
+        channel.readers = event.readers
+        moved, is_counted = self._moved.get(channel.id), event.readers is not None
+        if is_counted:
+            self._recounted.add(channel.id)
+        elif self._hub.overdue:
             self._hub.overdue.note_mark(event)
-        if len(members) > PRESENCE_MEMBERS_MAX:
-            return
-        moved = self._moved.get(channel.id)
-        if moved is not None:
+        if moved is None:
+            self._rest(channel.id)
+            if not is_counted:
+                self._tell(channel, (event,))
+        elif not is_counted:
             moved[event.user_id] = replace(event, messages=())
-            return
-        self._rest(channel.id)
-        self._tell(channel, (event,))
 
     def forget(self, room_id: int, user_id: int) -> None:
         """The user is out of the room: nobody there is told of them any more."""
@@ -68,11 +71,21 @@ class Receipts:
             while self._rests:
                 await trio.sleep_until(self._rests[0][0])
                 _, room_id = self._rests.popleft()
-                moved = self._moved.pop(room_id)
-                channel = self._hub.channels.get(room_id)
-                if moved and channel is not None:
-                    self._rest(room_id)
-                    self._tell(channel, tuple(moved.values()))
+                channel = self._end_rest(room_id)
+                if channel is not None:
+                    await self._tell_counts(channel)
+
+    def _end_rest(self, room_id: int) -> Channel | None:
+        """The room when its counts are to be told."""
+        moved, is_recounted = self._moved.pop(room_id), room_id in self._recounted
+        self._recounted.discard(room_id)
+        channel = self._hub.channels.get(room_id)
+        if channel is None or not (moved or is_recounted):
+            return None
+        self._rest(room_id)
+        if moved:
+            self._tell(channel, tuple(moved.values()))
+        return channel if is_recounted else None
 
     def _tell(self, channel: Channel, moved: tuple[MarkerMoved, ...]) -> None:
         """Every v1 socket of the room, replaying or not; not of those from whom a block parts its user."""
@@ -85,3 +98,24 @@ class Receipts:
                 connection.write(frame if len(shown) == len(moved) else events.v1_receipts(*shown), EPHEMERAL)
         if self._engine.dropped_ephemeral != dropped:
             hub.overdue.note_receipts(channel, moved)
+
+    async def _tell_counts(self, channel: Channel) -> None:
+        """Every v1 socket of a large room, a few at a time; those from whom a block parts its user are not counted."""
+        await trio.lowlevel.checkpoint()
+        hub, readers = self._hub, channel.readers
+        counts = () if readers is None else readers.newest()
+        if readers is None or counts == channel.told_counts:
+            return
+        channel.told_counts, now_ms = counts, hub.clock.wall_milliseconds()
+        frame, slice_ends = events.v1_counts(channel.id, counts, now_ms), perf_counter() + SLICE_SECONDS_MAX
+        for connection, attachment in tuple(channel.attachments.items()):
+            if perf_counter() > slice_ends:
+                await trio.lowlevel.checkpoint()
+                slice_ends = perf_counter() + SLICE_SECONDS_MAX
+            if connection not in channel.attachments:  # it has left meanwhile
+                continue
+            if not connection.takes_ephemeral:
+                hub.overdue.note_counts(connection, channel.id)
+            apart = hub.blocks.apart_from(attachment.user_id)
+            own = readers.newest(apart) if apart else counts
+            connection.write(frame if own == counts else events.v1_counts(channel.id, own, now_ms), EPHEMERAL)

@@ -88,6 +88,11 @@ def test_receipts_are_told_by_user():
     assert event_of(frame, 7, 1) == Receipts(7, {2: 40})
 
 
+def test_receipts_of_a_large_room_say_how_many():
+    frame = {"type": "receipts", "room": 7, "ts": 1, "data": {"counts": [[40, 1], [38, 300]]}}
+    assert event_of(frame, 7, 1) == Receipts(7, {}, ((40, 1), (38, 300)))
+
+
 def test_who_came_or_went_is_told_and_what_is_not_known_as_it_came():
     frame = {"type": "member", "room": 7, "data": {"user": 2, "role": "member", "change": "left"}}
     assert event_of(frame, 7, 1) == Member(7, 2, is_active=False)

@@ -260,7 +260,7 @@ export class Client {
     } else if (type === "gap") this._gap(room, data);
     else if (type === "presence_state") this._tellPresence(room, room.presence.state(data.users));
     else if (type === "presence_diff") this._tellPresence(room, room.presence.diff(data.joins, data.leaves));
-    else if (type === "receipts") this._tell({ type: "receipts", roomId, marks: namesById(data.marks) });
+    else if (type === "receipts") this._tell({ type: "receipts", roomId, marks: namesById(data.marks), counts: data.counts ?? [] });
     else if (type === "typing") {
       const names = namesById(data.names);
       names.delete(this.userId);

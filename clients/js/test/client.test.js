@@ -656,7 +656,9 @@ test("typing, receipts and members are told as the contract says", async (contex
   line.say({ type: "typing", room: ROOM, data: { users: [7, 8], names: { 7: "Ann", 8: "Ben" } } });
   assert.deepEqual((await next("typing")).names, new Map([[8, "Ben"]]));
   line.say({ type: "receipts", room: ROOM, ts: 1, data: { marks: { 8: 3 } } });
-  assert.deepEqual((await next("receipts")).marks, new Map([[8, 3]]));
+  assert.deepEqual(await next("receipts"), { type: "receipts", roomId: ROOM, marks: new Map([[8, 3]]), counts: [] });
+  line.say({ type: "receipts", room: ROOM, ts: 1, data: { counts: [[3, 1], [2, 300]] } });
+  assert.deepEqual(await next("receipts"), { type: "receipts", roomId: ROOM, marks: new Map(), counts: [[3, 1], [2, 300]] });
   line.say({ type: "member", room: ROOM, data: { user: 9, role: "member", change: "joined" } });
   assert.deepEqual(await next("member"), { type: "member", roomId: ROOM, userId: 9, isActive: true });
   client.typing(ROOM, true);

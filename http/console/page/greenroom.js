@@ -448,7 +448,7 @@ export class Client extends EventTarget {
   }
 
   _receipts(frame, room) {
-    for (const [user, seq] of Object.entries(frame.data.marks)) {
+    for (const [user, seq] of Object.entries(frame.data.marks || {})) {
       this.mark(room.id, Number(user), seq);
     }
   }

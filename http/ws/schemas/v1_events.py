@@ -2,11 +2,14 @@
 
 from typing import Annotated, Final, Literal, NotRequired
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
+from greenroom.actors.room.readers import STEPS_MAX
 from greenroom.http.ws.schemas.frames import Frame
 from greenroom.http.ws.schemas.v1_answers import ANSWERS, Away, Present
 from greenroom.http.ws.schemas.v1_changes import MessageDeleted, MessageEdited
+from greenroom.http.ws.schemas.v1_hello import Hello
 from greenroom.http.ws.schemas.v1_marks import PinEvent, ReactionEvent
 from greenroom.http.ws.schemas.values import (
     AnyObject,
@@ -26,40 +29,6 @@ Change = Literal["joined", "left"]
 
 
 # -- the session ------------------------------------------------------------------------------------------------------
-
-
-class Limits(TypedDict):
-    """What a connection may do; a limit that is off is absent."""
-
-    frame: Annotated[Count, says("Bytes of a frame.")]
-    inflight: Annotated[Count, says("Commands of a connection that may wait for answers; more are error 4292.")]
-    rooms: Annotated[Count, says("Rooms that a connection joins.")]
-    summaries: Annotated[Count, says("Rooms that it follows by summaries.")]
-    commands: Annotated[Count, says("Commands in one frame.")]
-    send: NotRequired[Annotated[str, says("Messages of a user in any 60 seconds, as `50/60s`.")]]
-    cmds: NotRequired[Annotated[str, says("Commands, alike.")]]
-    typing: NotRequired[Annotated[str, says("Of these `typing`, alike.")]]
-
-
-class HelloData(TypedDict):
-    """What the server is, and what it takes."""
-
-    v: Annotated[Literal[1], says("The version.")]
-    node: str
-    hb: Annotated[Milliseconds, says("A ping comes after so long a silence.")]
-    hbGrace: Annotated[Milliseconds, says("And the end so much later.")]
-    authWithin: Annotated[Milliseconds, says("`start` must follow within this time.")]
-    limits: Limits
-    features: list[str]
-    conn: Annotated[str, says("Of this connection.")]
-    now: Milliseconds
-
-
-class Hello(TypedDict):
-    """The first frame."""
-
-    type: Literal["hello"]
-    data: HelloData
 
 
 class LiveData(TypedDict):
@@ -225,13 +194,20 @@ class TypingNow(TypedDict):
 
 
 class ReceiptsData(TypedDict):
-    """How far."""
+    """How far. One of the two."""
 
-    marks: Annotated[dict[DigitsKey, Place], says("User → seq.")]
+    marks: NotRequired[Annotated[dict[DigitsKey, Place], says("User → seq.")]]
+    counts: NotRequired[
+        Annotated[
+            list[tuple[Place, Annotated[int, Field(ge=1)]]],
+            Field(max_length=STEPS_MAX),
+            says("`[[seq, members who have read up to there or further]]`, the newest 16; replaces the one before."),
+        ]
+    ]
 
 
 class Receipts(TypedDict):
-    """How far members have read: at once, then once a second; not with over 200 members, where `members` says it."""
+    """How far members have read: at once, then once a second; with over 200 members how many (`members`: who)."""
 
     type: Literal["receipts"]
     room: Id

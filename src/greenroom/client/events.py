@@ -164,10 +164,14 @@ class Typing:
 
 @dataclass(frozen=True, slots=True)
 class Receipts:
-    """Up to which seq some people have read, by id."""
+    """Up to which seq some people have read, by id.
+
+    counts: of a large room in their place, how many members have read up to which seq or further, the newest first.
+    """
 
     room_id: int
     marks: dict[int, int]
+    counts: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

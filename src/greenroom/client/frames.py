@@ -161,7 +161,8 @@ def _typing(room_id: int, data: Frame, own_id: int) -> Event:
 
 
 def _receipts(room_id: int, data: Frame, own_id: int) -> Event:
-    return Receipts(room_id, {int(user_id): seq for user_id, seq in data["marks"].items()})
+    counts = tuple((int(seq), int(readers)) for seq, readers in data.get("counts", ()))
+    return Receipts(room_id, {int(user_id): seq for user_id, seq in data.get("marks", {}).items()}, counts)
 
 
 def _member(room_id: int, data: Frame, own_id: int) -> Event:
