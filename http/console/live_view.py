@@ -54,6 +54,7 @@ class LiveView(Output):
     system: dict[str, Any]
     engine: dict[str, Any]
     hub: dict[str, int]
+    delivery: dict[str, Any]
     committer: dict[str, Any]
     pool: dict[str, Any]
     rooms: list[RoomLine]
@@ -70,6 +71,7 @@ def live_view(services: RoomServices) -> LiveView:
         system=_section(system.statistics()),
         engine=_section(services.engine.statistics()),
         hub=_hub_section(hub),
+        delivery=_section(hub.delivery.statistics()),
         committer=_section(services.committer.statistics()),
         pool=_section(services.postgres.statistics()),
         rooms=_rooms(system, hub),

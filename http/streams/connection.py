@@ -29,6 +29,7 @@ from greenroom.http.streams.framing import (
 from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import PROTOCOL_VIOLATION
 from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
+from greenroom.http.ws.delivery import Via
 from greenroom.http.ws.frames import Fault, FrameReader, InboundFrame
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class ReadOnlyConnection(Connection):
     __slots__ = ("_headers", "request_id")
 
     session: "StreamSession"
+    via: Via
     can_be_told = False  # a stream is opened again when it ends, and a poll would be answered at once, with all others
 
     def __init__(
@@ -114,6 +116,8 @@ class EventStream(ReadOnlyConnection):
     """Server-Sent Events: the response to `GET /events`, which ends when the connection does."""
 
     __slots__ = ("_collected_bytes", "_has_moved", "_head")
+
+    via: Via = "events"
 
     def __init__(
         self, engine: "SocketEngine", sock: Transport, address: str, headers: Mapping[str, str], request_id: str
@@ -172,6 +176,8 @@ class Poll(ReadOnlyConnection):
     """Long-poll: the response to `GET /poll`, which is answered once."""
 
     __slots__ = ("_bytes", "_earliest", "_events", "_has_news", "_is_live", "_is_timed", "_starts_until", "_until")
+
+    via: Via = "poll"
 
     def __init__(
         self,

@@ -76,6 +76,7 @@ class StreamSession(V1Session):
         "_user_at",
         "_user_epoch",
         "stream",
+        "via",
     )
 
     grace_seconds = 0.0  # it cannot refresh its token here: it comes back with another
@@ -92,6 +93,7 @@ class StreamSession(V1Session):
         self._entered: dict[int, tuple[Attachment, int]] = {}
         self._entering: set[int] = set()
         super().__init__(services, connection, principal)
+        self.via = connection.via
 
     def enter_all(self, room_ids: list[int]) -> None:
         """Enter the rooms that the cursor names, and *room_ids*."""
@@ -165,6 +167,8 @@ class StreamSession(V1Session):
                 self._begin_room(value)
                 return
             self._entering.discard(room_id)
+            if room_id in self._places:
+                self.resumed("refused")
             failure = failure_of(value, error)
             if failure is not None and failure.code.is_recoverable:
                 self._enter_later(room_id)

@@ -85,6 +85,7 @@ class Channel:
     """One room that somebody on this process listens to. top_seq: the newest message published.
 
     readers: of a room of over 200 members, how many have read up to where; told_counts: what was told of it last.
+    untold_since: of a room that is walked, when the first message was committed that the next walk tells.
     """
 
     __slots__ = (
@@ -98,6 +99,7 @@ class Channel:
         "rests_until",
         "told_counts",
         "top_seq",
+        "untold_since",
     )
 
     def __init__(self, room_id: int, top_seq: int) -> None:
@@ -109,6 +111,7 @@ class Channel:
         self.ranks = Ranks()
         self.is_walking = False
         self.rests_until = 0.0
+        self.untold_since: float | None = None
         self.readers: Readers | None = None
         self.told_counts: Counts = ()
 

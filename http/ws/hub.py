@@ -30,6 +30,7 @@ from greenroom.http.ws.blocks import NOBODY, SocketBlocks
 from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
 from greenroom.http.ws.coming_pages import ComingPages
 from greenroom.http.ws.connection import CONTROL, DURABLE, EPHEMERAL, Connection
+from greenroom.http.ws.delivery import Delivery
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.last_looked import LastLooked
 from greenroom.http.ws.overdue import Overdue
@@ -59,7 +60,8 @@ class Hub(Audience):
         self.summaries = Summaries(self.blocks)
         self.overdue = Overdue(self)
         self.receipts = Receipts(self, engine)
-        self._walker = Walker(engine, self.blocks, self._fell_behind)
+        self.delivery = Delivery()
+        self._walker = Walker(engine, self.blocks, self.delivery, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
         # By room, where somebody types, whether anybody here listens or not: who comes is told.
@@ -194,14 +196,21 @@ class Hub(Audience):
             self.summaries.note(event)
         if type(event) is MessageCommitted:
             self._publish_message(event, channel, members)
+            self._told(channel)
         elif isinstance(event, MessageChanged):
             changes.publish(self, event, channel, members)
+            self._told(channel)
         elif isinstance(event, MarkerMoved):
             self._publish_marker(event, channel)
         elif isinstance(event, TypingChanged):
             self._publish_typing(event, channel)
         elif isinstance(event, MemberChanged):
             self._publish_member(event, channel, members)
+
+    def _told(self, channel: Channel | None) -> None:
+        """Of a channel that is walked the end of the walk says it."""
+        if channel is None or not channel.is_walking:
+            self.delivery.told(self.delivery.committed_at())
 
     def news_for(self, user_ids: Iterable[int]) -> None:
         """Their notifiers have something to fold in."""
@@ -220,7 +229,7 @@ class Hub(Audience):
         channel.recent.append(recent)
         channel.top_seq = recent.seq
         if channel.is_walking or len(channel.attachments) > WALK_SOCKETS_MIN:
-            self._walker.walk_soon(channel)
+            self._walker.walk_soon(channel, self.delivery.committed_at())
         else:
             hiders = self.blocks.hiders_of(recent.sender_id, recent.by_id) if self.blocks.hiders else NOBODY
             skip = recent.skip_frame(channel.id) if hiders else recent.frame

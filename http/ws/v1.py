@@ -33,6 +33,7 @@ from greenroom.http.ws.codes import (
     ErrorCode,
 )
 from greenroom.http.ws.connection import CONTROL, Connection
+from greenroom.http.ws.delivery import Outcome, Via, outcome_of
 from greenroom.http.ws.schemas.reading import id_of
 from greenroom.http.ws.services import SocketServices, failure_of, send_over_limit
 from greenroom.http.ws.session import SocketSession, commands_in
@@ -80,6 +81,7 @@ class V1Session(SocketSession):
     __slots__ = ("_first_ping_at", "_opened_at", "inflight", "rooms", "slowed_at", "starting", "warned_of")
 
     is_v1 = True
+    via: Via = "websocket"
     grace_seconds = GRACE_SECONDS
 
     def __init__(self, services: SocketServices, connection: Connection, principal: Principal | None) -> None:
@@ -267,6 +269,8 @@ class V1Session(SocketSession):
         def entered(value: object, error: BaseException | None) -> None:
             self.inflight -= 1
             if not isinstance(value, RoomView):
+                if after_seq is not None:
+                    self.resumed("refused")
                 self.failed(command_id, value, error)
                 return
             if self._is_full_for(room_id):  # others that were asked for with it came in first
@@ -307,8 +311,14 @@ class V1Session(SocketSession):
     def tell_gap(self, view: RoomView, after_seq: int | None, epoch: int | None) -> None:
         """Say honestly that what lies between will not be replayed; `history` has it."""
         gap = gap_in(view, after_seq, epoch)
+        if after_seq is not None:
+            self.resumed(outcome_of(gap))
         if gap is not None:
             self.connection.write(events.v1("gap", gap, room=view.room_id))
+
+    def resumed(self, outcome: Outcome) -> None:
+        """For statistics: of what follows a place of the client's."""
+        self.services.hub.delivery.resumed(self.via, outcome)
 
     def replay(self, rooms: list[tuple[int, Attachment]]) -> None:
         """Tell what was missed in these rooms, then `live`."""

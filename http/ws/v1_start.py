@@ -25,6 +25,7 @@ from greenroom.http.ws.codes import (
     TOO_MANY_CONNECTIONS,
     UNAUTHENTICATED,
 )
+from greenroom.http.ws.delivery import outcome_of
 from greenroom.http.ws.frames import FRAME_BYTES_MAX, text_frame
 from greenroom.http.ws.services import Failure, SocketServices, failure_of
 from greenroom.http.ws.user_streams import gap_in
@@ -181,7 +182,7 @@ class Start:
         assert session.user_id is not None
         assert standing is not None
         is_whole = not self._refused and not any(wanted.is_lost(view) for view in views.values())
-        is_whole = is_whole and gap_in(standing, wanted.user) is None
+        gap = gap_in(standing, wanted.user)
         data: dict[str, Any] = {
             "user": session.user_id,
             "name": session.name,
@@ -189,7 +190,7 @@ class Start:
             "session": f"{session.connection.number:x}",
             "userEpoch": standing.epoch,
             "useq": standing.useq,
-            "resumed": wanted.is_resume and is_whole,
+            "resumed": wanted.is_resume and is_whole and gap is None,
             "rooms": [room_item(view, self._mode_of(view.room_id)) for view in views.values()],
         }
         if self._refused:
@@ -201,6 +202,11 @@ class Start:
         session.ready(tuple(room_id for room_id, attachment in self.attachments.items() if attachment.is_attached))
         subject = {} if self._command_id is None else {"id": self._command_id}
         session.connection.write(events.v1("ready", data, **subject))
+        if wanted.user is not None:
+            session.resumed(outcome_of(gap))
+        for room_id in self._refused:
+            if wanted.after[room_id] is not None:
+                session.resumed("refused")
         for view in views.values():
             session.tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
         session.services.streams.attach(session.connection, session.user_id, standing, wanted.user)

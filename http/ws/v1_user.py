@@ -15,8 +15,9 @@ from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
 from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID
 from greenroom.http.ws.connection import CONTROL
+from greenroom.http.ws.delivery import outcome_of
 from greenroom.http.ws.services import Failure, failure_of
-from greenroom.http.ws.user_streams import UserCursor
+from greenroom.http.ws.user_streams import UserCursor, gap_in
 from greenroom.http.ws.v1_commands import (
     BadCommand,
     data_of,
@@ -115,12 +116,15 @@ class _Sync:
             failure = failure_of(value, error)
             assert isinstance(failure, Failure)
             self._refused.append({"r": room_id, "code": failure.code.number, "error": failure.code.name})
+        if not isinstance(value, RoomView):
+            session.resumed("refused")
         self._one_less()
 
     def stream(self, cursor: UserCursor, standing: Standing) -> None:
         """How far the user's stream is, is known. While it is being told, that goes on, from the lesser place."""
         session = self._session
         session.inflight -= 1
+        session.resumed(outcome_of(gap_in(standing, cursor)))
         assert session.user_id is not None
         if session.useq is None:
             session.services.streams.begin_again(session.connection, standing, cursor)

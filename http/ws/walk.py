@@ -16,6 +16,7 @@ import trio
 
 from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.channel import Attachment, Channel
+from greenroom.http.ws.delivery import Delivery
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.ranks import Ranks
 
@@ -35,14 +36,21 @@ class Walker:
     """Walks over the large rooms of the process. fell_behind(channel, attachment): it must be replayed from storage."""
 
     def __init__(
-        self, engine: SocketEngine, blocks: SocketBlocks, fell_behind: Callable[[Channel, Attachment], None]
+        self,
+        engine: SocketEngine,
+        blocks: SocketBlocks,
+        delivery: Delivery,
+        fell_behind: Callable[[Channel, Attachment], None],
     ) -> None:
+        self._delivery = delivery
         self._engine = engine
         self._blocks = blocks
         self._fell_behind = fell_behind
 
-    def walk_soon(self, channel: Channel) -> None:
-        """Start a walk over *channel* unless one is under way."""
+    def walk_soon(self, channel: Channel, committed_at: float | None = None) -> None:
+        """Start a walk over *channel* unless one is under way. committed_at: of what is to be told, for statistics."""
+        if channel.untold_since is None:
+            channel.untold_since = committed_at
         if not channel.is_walking:
             channel.is_walking = True
             self._engine.spawn(self._walk, channel)
@@ -59,10 +67,12 @@ class Walker:
                 if trio.current_time() < channel.rests_until:
                     await trio.sleep_until(channel.rests_until)
                 told_seq = channel.top_seq
+                committed_at, channel.untold_since = channel.untold_since, None
                 started = trio.current_time()
                 await self._walk_ranks(channel)
                 is_behind = await self._walk_strays(channel)
                 ended = trio.current_time()
+                self._delivery.told(committed_at)
                 channel.rests_until = ended + min(WALK_REST * (ended - started), WALK_REST_SECONDS_MAX)
         finally:
             channel.is_walking = False

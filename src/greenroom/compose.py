@@ -114,6 +114,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         hub = Hub(engine, clock)
         presence = SocketPresence(engine, hub, storage.last_seen, storage.visibility, clock)
         streams = SocketStreams(engine, storage.user_streams, hub.blocks, hub.coming, clock)
+        hub.delivery.committed_at = lambda: storage.committer.committed_at
         hub.on_news, streams.on_changed = streams.news_for, hub.changed_for.note
         streams.on_hides_changed = lambda user: hub.summaries.hides_changed(user, engine.connections_of(user))
         email = email_settings(settings, storage.directory)
@@ -336,7 +337,7 @@ def control_of(house: House) -> Callable[[], Operations]:
     names = {"house": house, "system": system, "ref": system.ref, "service": system.service, "look": Inspection(system)}
     drain = house.engine.drain
     moving = drain_operations(drain)
-    look = operations_of(system, drain, house.engine.outboxes)
+    look = operations_of(system, drain, house.engine.outboxes, house.hub.delivery)
     return lambda: {**look, **moving, "attach": console_operation(dict(names), why_not)}
 
 

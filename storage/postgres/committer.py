@@ -14,6 +14,7 @@ explicit one.
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 import asyncpg
@@ -101,9 +102,14 @@ class Batch:
 
 
 class PostgresCommitter(Committer):
-    """One per process. Run `run` in a nursery that outlives the actors'."""
+    """One per process. Run `run` in a nursery that outlives the actors'.
+
+    committed_at: while the outputs of a batch leave, when storage said that it is committed (perf_counter).
+    """
 
     def __init__(self, postgres: Postgres) -> None:
+        self.committed_at: float | None = None
+        self._answered_at = 0.0
         self.ownership = PostgresOwnership(postgres)
         self._postgres = postgres
         self._queue: deque[CommitUnit] = deque()
@@ -176,7 +182,7 @@ class PostgresCommitter(Committer):
             return
         try:
             with trio.fail_after(COMMIT_SECONDS_MAX):
-                outcomes = await self._postgres.bridge.run(_write, self._connection, batch)
+                outcomes = await self._postgres.bridge.run(self._write, self._connection, batch)
         except REFUSALS:
             await self._bisect(batch)
         except asyncpg.QueryCanceledError:  # by a timeout of the server's: it has rolled back, and says so
@@ -188,7 +194,17 @@ class PostgresCommitter(Committer):
             self._settle_all(batch, CommitOutcome.UNAVAILABLE)
         else:
             self._batches += 1
-            self._settle_by_actor(batch, outcomes)
+            self.committed_at = self._answered_at
+            try:
+                self._settle_by_actor(batch, outcomes)
+            finally:
+                self.committed_at = None
+
+    async def _write(self, connection: Any, batch: Batch) -> dict[Address, CommitOutcome] | None:
+        """As the function, and when. An asyncio coroutine."""
+        outcomes = await _write(connection, batch)
+        self._answered_at = perf_counter()
+        return outcomes
 
     async def _open_connection(self) -> Any:
         connection = await self._postgres.connect()

@@ -119,6 +119,16 @@ def test_the_top_is_a_table():
     assert top.lines_of({**found, "sockets": sockets})[1].endswith("3 of 12 moved, 4.0 s left, 8 sockets open")
 
 
+def test_the_top_says_how_soon_messages_are_told_and_how_resumes_went():
+    system = {"asks_pending": 0, "crashes": 0, "dead_letters": 0, "storage_is_away": False, "alarms": None}
+    delivery = {"told": 5, "lag_seconds_mean": 0.0012, "lag_seconds_max": 0.25, "lag_within": {"1": 4}, "resumes": {}}
+    found = {"cells": 7, "system": system, "by": "busy", "seconds": 1.0, "lines": [], "delivery": delivery}
+    assert top.lines_of(found)[1] == "told 5 times, on average 1.2 ms, at most 250 ms after the commit"
+    resumes = {"poll": {"replayed": 7}, "websocket": {"gap": 1, "replayed": 2}}
+    lines = top.lines_of({**found, "delivery": {**delivery, "resumes": resumes}})
+    assert lines[2] == "resumes: poll 7 replayed; websocket 1 gap, 2 replayed"
+
+
 def test_the_top_says_whose_sockets_are_behind():
     system = {"asks_pending": 0, "crashes": 0, "dead_letters": 0, "storage_is_away": False, "alarms": None}
     one = {

@@ -158,6 +158,8 @@ async def test_the_live_view_shows_rooms_sockets_and_storage(live_house):
     assert (view["engine"]["connections"], view["engine"]["users"]) == (2, 2)
     assert view["hub"] == {"channels": 1, "attachments": 2, "compatUsers": 0}
     assert view["committer"]["committed"] >= 1
+    assert (view["delivery"]["told"], view["delivery"]["resumes"]) == (1, {})
+    assert view["delivery"]["lagWithin"]["1000"] == 1
     assert view["pool"]["connectionsMax"] >= view["pool"]["size"] >= view["pool"]["idle"]
     [line] = view["rooms"]
     assert (line["room"], line["phase"], line["depth"], line["sockets"], line["restarts"]) == (room, "ready", 0, 2, 0)

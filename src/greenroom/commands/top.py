@@ -19,7 +19,7 @@ CLOSE_SCREEN = "\x1b[?25h\x1b[?1049l"
 FROM_THE_TOP = "\x1b[H"
 REST_OF_LINE, REST_OF_SCREEN = "\x1b[K", "\x1b[J"
 HEADER = ("ACTOR", "PHASE", "BUSY", "TURNS/S", "WAIT", "DEPTH", "PEAK", "TURNS", "RESTARTS", "REFUSED", "LONGEST")
-LINES_ABOVE = 10
+LINES_ABOVE = 12
 BEHIND_MAX = 3  # shown as text
 
 
@@ -85,6 +85,7 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     system = found["system"]
     away = "  STORAGE IS AWAY" if system["storage_is_away"] else ""
     alarms, sockets, outboxes = system["alarms"], found.get("sockets"), found.get("outboxes")
+    delivery = found.get("delivery")
     head = [
         f"{counted(found['cells'], 'actor')}, "
         f"{counted(system['asks_pending'], 'deadline')} and timers, "
@@ -93,6 +94,7 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         *([] if alarms is None else [_line_of_alarms(alarms)]),
         *([] if sockets is None else [line_of_drain(sockets)]),
         *([] if outboxes is None else _lines_of_outboxes(outboxes)),
+        *([] if delivery is None else _lines_of_delivery(delivery)),
         f"by {found['by']}, over {span(found['seconds'])}",
         "",
     ]
@@ -111,6 +113,19 @@ def _lines_of_outboxes(outboxes: dict[str, Any]) -> list[str]:
     return [
         f"{behind} of at most {size(outboxes['limit'])}, {outboxes['closed']} closed as slow",
         *map(_line_of_one_behind, outboxes["worst"][:BEHIND_MAX]),
+    ]
+
+
+def _lines_of_delivery(delivery: dict[str, Any]) -> list[str]:
+    """Of resumes there is a line when there were any."""
+    ways = [
+        f"{harmless(way)} {', '.join(f'{count} {harmless(outcome)}' for outcome, count in outcomes.items())}"
+        for way, outcomes in delivery["resumes"].items()
+    ]
+    lag = f"on average {span(delivery['lag_seconds_mean'])}, at most {span(delivery['lag_seconds_max'])}"
+    return [
+        f"told {delivery['told']} times, {lag} after the commit",
+        *([f"resumes: {'; '.join(ways)}"] if ways else []),
     ]
 
 

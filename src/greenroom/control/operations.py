@@ -30,6 +30,14 @@ class Outboxes(Protocol):
         ...
 
 
+class Delivery(Protocol):
+    """How resumes went, and how soon messages are told."""
+
+    def statistics(self) -> Any:
+        """Counts: a dataclass of plain values."""
+        ...
+
+
 class Question(BaseModel):
     """The arguments of one operation, which has no others."""
 
@@ -74,9 +82,13 @@ class DeadLettersQuestion(Question):
 
 
 def operations_of(
-    system: ActorSystem, drain: Drainable | None = None, outboxes: Outboxes | None = None
+    system: ActorSystem,
+    drain: Drainable | None = None,
+    outboxes: Outboxes | None = None,
+    delivery: Delivery | None = None,
 ) -> dict[str, Operation]:
-    """The operations that look at *system*, and say how the sockets of *drain* stand and what waits for slow ones."""
+    """The operations that look at *system*, and say how the sockets of *drain* stand, what waits for slow ones and how
+    soon they are told."""
     look = Inspection(system)
 
     async def tree(arguments: dict[str, Any], _: SendItem) -> Any:
@@ -94,7 +106,8 @@ def operations_of(
         found = await look.top(by=question.by, limit=question.limit, seconds=question.seconds)
         sockets = None if drain is None else as_json(drain.statistics())
         waiting = None if outboxes is None else as_json(outboxes.statistics())
-        whole = {"system": about(system), "sockets": sockets, "outboxes": waiting}
+        told = None if delivery is None else as_json(delivery.statistics())
+        whole = {"system": about(system), "sockets": sockets, "outboxes": waiting, "delivery": told}
         return {"at": system.clock.wall_milliseconds(), **whole, **as_json(found)}
 
     async def trace(arguments: dict[str, Any], send: SendItem) -> Any:
