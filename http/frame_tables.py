@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from greenroom.http.asyncapi import SCHEMAS, document
+from greenroom.http.ws.limits_told import limits_told
 from greenroom.http.ws.schemas import compat_commands, compat_frames, v1_answers, v1_commands, v1_events
 from greenroom.http.ws.schemas.frames import Command, Frame
+from greenroom.http.ws.services import SettingLimits
 
 Json = dict[str, Any]
 
 ENUM_SHOWN_MAX: Final = 8
+_FIXED: Final = limits_told(SettingLimits())
 _MARKED: Final = re.compile(r"(<!-- frames: ([a-z0-9 ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -34,6 +37,10 @@ def tables() -> Mapping[str, str]:
         ),
         "v1 answers": _table(
             ("`type`", "of", "what it says", "`data`"), (_answer(schemas, one) for one in v1_answers.ANSWERS)
+        ),
+        "v1 limits": _table(
+            ("limit", "in `hello`", "of what"),
+            (_limit(*field) for field in schemas["Limits"]["properties"].items()),
         ),
         "v1 events": _table(("`type`", "kept?", "what it says", "`data`"), (_event(schemas, one) for one in events)),
         "compat commands": _table(
@@ -79,6 +86,11 @@ def _answer(schemas: Json, frame: Frame) -> tuple[str, ...]:
     asked = [f"`{one.kind}`" for one in v1_commands.COMMANDS if frame in one.answers] or ["any"]
     said = data.get("description", schema["description"]) if frame.kind == "ack" else schema["description"]
     return _head(frame.kind, schema), " ".join(asked), said, _list(schemas, data)
+
+
+def _limit(name: str, schema: Json) -> tuple[str, ...]:
+    value = _FIXED.get(name)
+    return f"`{name}`", "a setting" if value is None else f"{value:,}", schema["description"].removesuffix(".")
 
 
 def _event(schemas: Json, frame: Frame) -> tuple[str, ...]:

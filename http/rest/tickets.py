@@ -6,8 +6,7 @@ from greenroom.http.models import Meta, Output
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.tickets import TICKET_SECONDS
 from greenroom.http.upgrade import V1
-from greenroom.http.ws.services import typing_per_minute
-from greenroom.http.ws.v1_start import limits_told
+from greenroom.http.ws.limits_told import limits_of, limits_told
 
 operations = Operations("websocket")
 
@@ -59,17 +58,12 @@ async def get_ticket(call: Call) -> Answer:
 @operations.get("/ws", auth="nobody", answer=SocketInfo, also=["/ws/info"])
 async def get_socket_info(call: Call) -> Answer:
     """What a plain GET at the address of the WebSocket is told: its address, versions and limits."""
-    settings = call.services.settings
     return Answer(
         SocketInfo(
             url=socket_url(call),
             protocols=[V1],
             versions=[1],
-            limits=limits_told(
-                settings.messages_per_minute,
-                settings.ws_commands_per_minute,
-                typing_per_minute(settings.ws_commands_per_minute),
-            ),
+            limits=limits_told(limits_of(call.services.settings)),
             transports=TRANSPORTS,
             ticket_url="/api/ws/token",
             message="this is a WebSocket: connect with an upgrade",

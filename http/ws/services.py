@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import trio
 
@@ -78,6 +78,17 @@ class SocketLimits:
         return {"send": self.messages, "cmds": self.commands, "typing": self.typing}[kind]
 
 
+class SettingLimits(NamedTuple):
+    """Those of the limits that `hello` tells which an operator sets; 0: off."""
+
+    messages_per_minute: int = 0
+    commands_per_minute: int = 0
+    edit_seconds: int = 0
+    sockets: int = 0
+    file_bytes: int = 0
+    uploads_per_minute: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SocketServices:
     """Shared by all sessions."""
@@ -103,6 +114,7 @@ class SocketServices:
     clock: Clock
     node: str
     connections_per_user_max: int
+    setting_limits: SettingLimits = field(default_factory=SettingLimits)
 
     def room(self, room_id: int) -> Ref:
         """The room of a conversation."""

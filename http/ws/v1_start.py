@@ -26,14 +26,11 @@ from greenroom.http.ws.codes import (
     UNAUTHENTICATED,
 )
 from greenroom.http.ws.delivery import outcome_of
-from greenroom.http.ws.frames import FRAME_BYTES_MAX, text_frame
-from greenroom.http.ws.services import Failure, SocketServices, failure_of
+from greenroom.http.ws.frames import text_frame
+from greenroom.http.ws.limits_told import limits_told
+from greenroom.http.ws.services import Failure, SettingLimits, SocketServices, failure_of
 from greenroom.http.ws.user_streams import gap_in
 from greenroom.http.ws.v1_commands import (
-    COMMANDS_MAX,
-    INFLIGHT_MAX,
-    ROOMS_MAX,
-    SUMMARIES_MAX,
     cursor_in,
     room_item,
     wanted_rooms,
@@ -224,14 +221,12 @@ class Start:
 
 def hello(services: SocketServices, connection_id: int) -> bytes:
     """The first frame. Only two values differ from one connection to the next: the rest is encoded once."""
-    limits = services.limits
-    rates = (limits.messages.per_minute, limits.commands.per_minute, limits.typing.per_minute)
-    template = _hello_template(services.node, *rates)
+    template = _hello_template(services.node, services.setting_limits)
     return text_frame((template % (connection_id, services.clock.wall_milliseconds())).encode())
 
 
 @cache
-def _hello_template(node: str, messages_per_minute: int, commands_per_minute: int, typing_per_minute: int) -> str:
+def _hello_template(node: str, limits: SettingLimits) -> str:
     hello = {
         "type": "hello",
         "data": {
@@ -240,7 +235,7 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
             "hb": int(PING_SECONDS * 1000),
             "hbGrace": int((SILENCE_SECONDS - PING_SECONDS) * 1000),
             "authWithin": int(START_SECONDS_MAX * 1000),
-            "limits": limits_told(messages_per_minute, commands_per_minute, typing_per_minute),
+            "limits": limits_told(limits),
             "features": [
                 "rooms",
                 "resume",
@@ -264,22 +259,3 @@ def _hello_template(node: str, messages_per_minute: int, commands_per_minute: in
     }
     text = json.dumps(hello, separators=(",", ":")).replace("%", "%%")
     return text.replace('"CONN"', '"%x"').replace('"NOW"', "%d")
-
-
-def limits_told(messages_per_minute: int, commands_per_minute: int, typing_per_minute: int) -> dict[str, Any]:
-    """The limits of a connection, as `hello` and `GET /ws/info` tell them."""
-    return {
-        "frame": FRAME_BYTES_MAX,
-        "inflight": INFLIGHT_MAX,
-        "rooms": ROOMS_MAX,
-        "commands": COMMANDS_MAX,
-        **_rate("send", messages_per_minute),
-        **_rate("cmds", commands_per_minute),
-        **_rate("typing", typing_per_minute),
-        "summaries": SUMMARIES_MAX,
-    }
-
-
-def _rate(name: str, per_minute: int) -> dict[str, str]:
-    """A limit as it is told; one that is off is left out."""
-    return {name: f"{per_minute}/60s"} if per_minute else {}

@@ -51,6 +51,7 @@ from greenroom.http.ws.codes import FORBIDDEN
 from greenroom.http.ws.ends import Ends
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.limits_told import limits_of
 from greenroom.http.ws.people import People
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.presence_run import run_presence
@@ -228,6 +229,7 @@ def _socket_services(
         clock=system.clock,
         node=socket.gethostname(),
         connections_per_user_max=settings.ws_max_per_user,
+        setting_limits=limits_of(settings),
     )
 
 

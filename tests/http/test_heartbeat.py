@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.services import SettingLimits
 from greenroom.http.ws.v1 import V1Session
 
 
@@ -101,6 +102,7 @@ def session_of(engine, connection):
     services = SimpleNamespace(
         engine=engine,
         node="here",
+        setting_limits=SettingLimits(),
         clock=SimpleNamespace(wall_milliseconds=lambda: 0),
         limits=SimpleNamespace(messages=limits, commands=limits, typing=limits),
         summaries=SimpleNamespace(drop=lambda connection: None),

@@ -16,6 +16,7 @@ from greenroom.actors.room.state import CLIENT_ID_CHARACTERS_MAX
 from greenroom.http.decode import INTEGER_MAX
 
 T = TypeVar("T")
+COMMAND_ID_CHARACTERS_MAX: Final = 64
 _DIGITS: Final = r"^[0-9]*[1-9][0-9]*$"
 
 
@@ -87,7 +88,7 @@ GivenMessage = Annotated[
 ]
 RoomKey = Annotated[_FromDigits, Else("the id of a conversation is needed here")]
 Truth = Annotated[bool, Field(strict=True)]
-CommandId = Annotated[str, Field(min_length=1, max_length=64)]
+CommandId = Annotated[str, Field(min_length=1, max_length=COMMAND_ID_CHARACTERS_MAX)]
 ClientId = Annotated[str, Field(min_length=1, max_length=CLIENT_ID_CHARACTERS_MAX)]
 
 
