@@ -1,17 +1,20 @@
-"""The reactions and pins that a room remembers: whole for each message that it knows of, and bounded. Pure.
+"""The reactions and pins that a room remembers: bounded, and of each message how many have which. Pure.
 
-    message ──▶ unknown: storage is asked ──▶ user → reaction → since when ──▶ forgotten, the longest unused first
+    message ──▶ unknown: storage is asked ──▶ reaction → users; user → reaction → since when
+                few reactions: all of them      │ many: of each user when they are asked about for the first time
+                                                └──▶ forgotten with the message, the longest unused first
 
 What is remembered may be ahead of storage, like all that a room decides, and is dropped with the rest of its memory.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from greenroom.storage.postgres.conversations import StoredMessage, StoredReaction
 
-REACTIONS_KEPT: Final = 20_000  # of a room; of a message with more of them none are
+REACTIONS_KEPT: Final = 20_000  # of a room
+REACTIONS_READ_MAX: Final = 1_000  # at once; of a message with more, those of one user
 CHARACTERS_PER_REACTION: Final = 100  # the message is kept with them: about what one takes
 
 
@@ -23,18 +26,37 @@ class Standing(NamedTuple):
 
 
 class Reactions:
-    """What users react to one message with. by_user: user → reaction; users: how many have that reaction."""
+    """What users react to one message with. by_user: user → reaction; users: how many have that reaction.
 
-    __slots__ = ("by_user", "count", "message", "users", "weight")
+    users: given for a message of which not all is known, but only of those users who were learned.
+    """
 
-    def __init__(self, message: StoredMessage, stored: Iterable[StoredReaction] = ()) -> None:
+    __slots__ = ("by_user", "count", "is_whole", "message", "users", "weight")
+
+    def __init__(
+        self, message: StoredMessage, stored: Iterable[StoredReaction] = (), users: Mapping[str, int] | None = None
+    ) -> None:
         self.message = message
         self.weight = 1 + len(message.content) // CHARACTERS_PER_REACTION
         self.by_user: dict[int, dict[str, Standing]] = {}
-        self.users: dict[str, int] = {}
-        self.count = 0
-        for row in stored:
-            self.put(row.user_id, row.reaction, Standing(row.seq, row.created_at_ms))
+        self.is_whole = users is None
+        self.users: dict[str, int] = dict(users or {})
+        self.count = len(self.users)
+        if self.is_whole:
+            for row in stored:
+                self.put(row.user_id, row.reaction, Standing(row.seq, row.created_at_ms))
+
+    def knows(self, user_id: int) -> bool:
+        """Whether it is known what the user reacts with, if anything."""
+        return self.is_whole or user_id in self.by_user
+
+    def learn(self, user_id: int, stored: Iterable[StoredReaction]) -> int:
+        """What storage has of one user who was not known; how much more is remembered."""
+        assert not self.knows(user_id), user_id
+        mine = {row.reaction: Standing(row.seq, row.created_at_ms) for row in stored}
+        self.by_user[user_id] = mine
+        self.count += 1 + len(mine)
+        return 1 + len(mine)
 
     def of(self, user_id: int, reaction: str) -> Standing | None:
         """Since when the user reacts so; None: they do not."""
@@ -50,7 +72,7 @@ class Reactions:
         """One that there is."""
         mine = self.by_user[user_id]
         del mine[reaction]
-        if not mine:
+        if not mine and self.is_whole:
             del self.by_user[user_id]
         self.users[reaction] -= 1
         if not self.users[reaction]:
@@ -69,17 +91,21 @@ class MarkMemory:
         self._held = 0
 
     def reactions_on(self, message_id: int) -> Reactions | None:
-        """All reactions to the message; None: storage must be asked."""
+        """The reactions to the message; None: storage must be asked."""
         found = self._reactions.get(message_id)
         if found is not None:
             self._reactions.move_to_end(message_id)
         return found
 
     def keep(self, reactions: Reactions) -> None:
-        """Remember what storage has of a message: all of it."""
+        """Remember what storage has of a message."""
         self.forget(reactions.message.id)
         self._reactions[reactions.message.id] = reactions
         self._hold(reactions.count + reactions.weight)
+
+    def learn(self, reactions: Reactions, user_id: int, stored: Iterable[StoredReaction]) -> None:
+        """Remember of one message that is remembered what storage has of one user more."""
+        self._hold(reactions.learn(user_id, stored))
 
     def changed(self, message: StoredMessage) -> None:
         """The message was edited or deleted: deleted, it has neither reactions nor a pin any more."""

@@ -11,7 +11,7 @@ from greenroom.actors.events import MessageChanged
 from greenroom.actors.room import changes, marks
 from greenroom.actors.room.changing import Answer, ChangesMessages
 from greenroom.actors.room.commands import Changed, Pin, React
-from greenroom.actors.room.mark_memory import REACTIONS_KEPT, Reactions, Standing
+from greenroom.actors.room.mark_memory import REACTIONS_READ_MAX, Reactions, Standing
 from greenroom.actors.room.state import RoomState
 from greenroom.runtime import handles
 from greenroom.storage.postgres.conversations import StoredMessage
@@ -30,7 +30,9 @@ class MarksMessages(ChangesMessages):
         if refused is not None:
             return refused
         known = room.marks.reactions_on(command.message_id)
-        return self._read_and_react(command) if known is None else self._react_to(room, command, known)
+        if known is None or not known.knows(command.user_id):
+            return self._read_and_react(command, known)
+        return self._react_to(room, command, known)
 
     @handles(Pin)
     def pin(self, command: Pin) -> Answer | Awaitable[Answer]:
@@ -46,19 +48,29 @@ class MarksMessages(ChangesMessages):
             return self._read_and_pin(command)
         return self._pin_to(room, command, target.message, pins)
 
-    async def _read_and_react(self, command: React) -> Answer:
-        await self.ctx.flushed()
-        message = await self._message(command.message_id)
-        if message is None or self._room is None:
-            return changes.NO_MESSAGE
-        stored = await self._conversations.reactions_on(message.id, REACTIONS_KEPT)
-        is_all = len(stored) < REACTIONS_KEPT
-        if not is_all:  # what of all these concerns the user is enough, and not remembered
-            stored = await self._conversations.reactions_about(message.id, command.user_id)
-        known = Reactions(message, stored)
-        if is_all and message.deleted_at_ms is None:
-            self._room.marks.keep(known)
-        return self._react_to(self._room, command, known)
+    async def _read_and_react(self, command: React, known: Reactions | None) -> Answer:
+        """known: of the message, but not of the user. Nothing of theirs waits for storage: they would be known."""
+        if known is not None:
+            stored = await self._conversations.reactions_of(command.message_id, command.user_id)
+            if self._room is not None:
+                self._room.marks.learn(known, command.user_id, stored)
+        else:
+            await self.ctx.flushed()
+            message = await self._message(command.message_id)
+            if message is None:
+                return changes.NO_MESSAGE
+            known = await self._reactions_to(message, command.user_id)
+            if self._room is not None and message.deleted_at_ms is None:
+                self._room.marks.keep(known)
+        return changes.NO_MESSAGE if self._room is None else self._react_to(self._room, command, known)
+
+    async def _reactions_to(self, message: StoredMessage, user_id: int) -> Reactions:
+        users = await self._conversations.reaction_counts(message.id)
+        if sum(users.values()) <= REACTIONS_READ_MAX:
+            return Reactions(message, await self._conversations.reactions_on(message.id))
+        known = Reactions(message, users=users)
+        known.learn(user_id, await self._conversations.reactions_of(message.id, user_id))
+        return known
 
     async def _read_and_pin(self, command: Pin) -> Answer:
         await self.ctx.flushed()

@@ -241,17 +241,19 @@ class Conversations:
         row = await self._postgres.fetch_row("select_message_to_change", conversation_id, message_id)
         return None if row is None else _to_change(row)
 
-    async def reactions_on(self, message_id: int, count_max: int) -> list[StoredReaction]:
-        """What users react to a message with, at most so many of them."""
-        return [
-            StoredReaction(*row) for row in await self._postgres.fetch("select_reactions_on", message_id, count_max)
-        ]
+    async def reaction_counts(self, message_id: int) -> dict[str, int]:
+        """How many users have each reaction on a message."""
+        return {
+            row["reaction"]: row["users"] for row in await self._postgres.fetch("select_reaction_counts", message_id)
+        }
 
-    async def reactions_about(self, message_id: int, user_id: int) -> list[StoredReaction]:
-        """What one user reacts to a message with, and of each other reaction somebody's."""
-        return [
-            StoredReaction(*row) for row in await self._postgres.fetch("select_reactions_about", message_id, user_id)
-        ]
+    async def reactions_on(self, message_id: int) -> list[StoredReaction]:
+        """What users react to a message with: all of it, for a message that has few."""
+        return [StoredReaction(*row) for row in await self._postgres.fetch("select_reactions_on", message_id)]
+
+    async def reactions_of(self, message_id: int, user_id: int) -> list[StoredReaction]:
+        """What one user reacts to a message with."""
+        return [StoredReaction(*row) for row in await self._postgres.fetch("select_reactions_of", message_id, user_id)]
 
     async def pins_of(self, conversation_id: int) -> list[StoredPin]:
         """The messages that are pinned in a conversation."""

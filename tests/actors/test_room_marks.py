@@ -169,6 +169,37 @@ def test_memory_is_bounded_and_forgets_whole_messages_the_longest_unused_first(m
     assert (found.of(3, "like"), found.users) == (None, {"like": 8})
 
 
+def test_of_a_message_with_many_reactions_users_are_learned_and_the_counts_are_of_all() -> None:
+    memory = MarkMemory()
+    known = Reactions(StoredMessage(1, 1, 1, None, "", NOW_MS), users={"like": 20_000, "wow": 1})
+    known.learn(5, [StoredReaction(5, "wow", 3, NOW_MS)])
+    memory.keep(known)
+    assert (known.knows(5), known.knows(6)) == (True, False)
+    memory.learn(known, 6, [])
+    assert (known.knows(6), known.of(6, "like"), known.of(5, "wow")) == (True, None, Standing(3, NOW_MS))
+    memory.put(1, 6, "like", Standing(4, NOW_MS))
+    memory.take(1, 5, "wow")
+    assert known.users == {"like": 20_001}
+    assert known.knows(5), "that they have none is known"
+    memory.take(1, 6, "like")
+    assert known.users == {"like": 20_000}
+
+
+def test_users_who_were_learned_are_bounded_with_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mark_memory, "REACTIONS_KEPT", 10)
+    memory = MarkMemory()
+    known = Reactions(StoredMessage(1, 1, 1, None, "", NOW_MS), users={"like": 20_000})
+    memory.keep(known)
+    for user in range(8):
+        assert memory.reactions_on(1) is known
+        memory.learn(known, user, [])
+    memory.learn(known, 8, [])
+    assert memory.reactions_on(1) is None
+    for number in range(2, 6):  # nothing is held any more of what was forgotten
+        memory.keep(Reactions(StoredMessage(number, 1, 1, None, "", NOW_MS)))
+    assert memory.reactions_on(2) is not None
+
+
 @pytest.mark.parametrize("reaction", ["", " \t", "a\0", "\x7f", "\ud83d", "a\u2029", "x" * 33, "🎭" * 33])
 def test_what_is_no_reaction(reaction: str) -> None:
     state = room(1)

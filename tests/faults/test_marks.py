@@ -1,6 +1,7 @@
 """Reactions and pins: in the order of seq, without a hole, on every path; and gone with their message."""
 
 import json
+from collections import Counter
 
 import pytest
 from streams import Stream, polled
@@ -245,8 +246,12 @@ async def test_there_is_an_end_to_reactions_and_to_pins(live_house, monkeypatch)
 
 
 @pytest.mark.parametrize("kept", [20_000, 0])  # remembered, and asked of storage each time
-async def test_many_commands_in_one_frame_are_decided_each_on_top_of_the_one_before(live_house, monkeypatch, kept):
-    monkeypatch.setattr("greenroom.actors.room.marking.REACTIONS_KEPT", kept)
+@pytest.mark.parametrize("read", [1000, -1])  # of all users, and of one at a time
+async def test_many_commands_in_one_frame_are_decided_each_on_top_of_the_one_before(
+    live_house, monkeypatch, kept, read
+):
+    monkeypatch.setattr("greenroom.actors.room.mark_memory.REACTIONS_KEPT", kept)
+    monkeypatch.setattr("greenroom.actors.room.marking.REACTIONS_READ_MAX", read)
     await live_house.people(1, 2)
     room = await live_house.conversation(1, 2)
     async with open_sockets() as nursery:
@@ -279,6 +284,52 @@ async def test_many_commands_in_one_frame_are_decided_each_on_top_of_the_one_bef
         assert [line[0] for line in log_of(two)] == list(range(1, 312))
         assert await reactions_of(two, room, 1) == ([("like", 1, False)], True)
         assert await reactions_of(two, room, 2) == ([], False)
+
+
+async def test_to_react_to_a_message_of_20_000_reactions_reads_no_more_than_what_is_ones_own(live_house, monkeypatch):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    postgres = live_house.house.storage.postgres
+    asked, fetch = Counter(), postgres.fetch
+
+    async def counted_fetch(name, *arguments):
+        rows = await fetch(name, *arguments)
+        if "reaction" in name:
+            asked[name] += len(rows)
+        return rows
+
+    async with open_sockets() as nursery:
+        one, two, three = [await ready(nursery, live_house, user, room) for user in (1, 2, 3)]
+        message = await say(one, room, "read by all")
+        await postgres.transaction(
+            lambda connection: connection.execute(
+                "insert into message_reactions (message_id, user_id, reaction, seq, created_at)"
+                " select $1, 100000 + number, 'r' || number % 98, 1, now() from generate_series(1, 20000) number",
+                message,
+            )
+        )
+        monkeypatch.setattr(postgres, "fetch", counted_fetch)
+        assert await told(one, "react", room, message=message, reaction="like") == (2, False)
+        assert asked == {"select_reaction_counts": 98, "select_reactions_of": 0}
+        assert await told(one, "react", room, message=message, reaction="r1") == (3, False)
+        assert await told(two, "react", room, message=message, reaction="wow") == (4, False)
+        assert await error_of(three, "react", room, message=message, reaction="sad") == "TOO_MANY_MARKS"
+        assert await told(two, "unreact", room, message=message, reaction="wow") == (5, False)
+        assert await told(three, "react", room, message=message, reaction="sad") == (6, False)
+        assert await told(two, "unreact", room, message=message, reaction="wow") == (1, True)
+        assert asked == {"select_reaction_counts": 98, "select_reactions_of": 0}
+        forget(live_house, room)
+        asked.clear()
+        assert await told(one, "react", room, message=message, reaction="like") == (2, True)
+        assert await error_of(two, "react", room, message=message, reaction="angry") == "TOO_MANY_MARKS"
+        assert asked == {"select_reaction_counts": 100, "select_reactions_of": 2}
+        assert (await one.ask("delete", room, message=message))["type"] == "ack"
+        left = await postgres.transaction(
+            lambda connection: connection.fetchval(
+                "select (select count(*) from message_reaction_counts) + (select count(*) from message_reactions)"
+            )
+        )
+        assert left == 0
 
 
 async def test_who_blocks_the_one_who_reacts_or_the_author_is_told_that_there_is_something_and_not_what(live_house):

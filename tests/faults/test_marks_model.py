@@ -5,6 +5,7 @@ told, live and replayed. Scripts are drawn by hypothesis, so that what fails shr
 """
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -25,7 +26,7 @@ SHORT = {
     "greenroom.actors.room.state.RING_MESSAGES": 3,
     "greenroom.storage.postgres.conversations.RING_MESSAGES": 3,
     "greenroom.actors.room.mark_memory.REACTIONS_KEPT": 4,
-    "greenroom.actors.room.marking.REACTIONS_KEPT": 4,
+    "greenroom.actors.room.marking.REACTIONS_READ_MAX": 1,
     "greenroom.runtime.storage_watch.PROBE_SECONDS_MAX": 0.1,
 }
 KINDS = ("react", "react", "unreact", "react", "pin", "unpin", "edit", "delete")
@@ -100,6 +101,12 @@ class Play:
         stored = {(row["message_id"], row["user_id"], row["reaction"]): row["seq"] for row in reactions}
         stored |= {(row["message_id"], None, "pin"): row["seq"] for row in pins}
         assert stored == standing
+        counts = await rows(
+            "select message_id, reaction, users from message_reaction_counts where message_id = any($1)",
+            [entry["id"] for entry in log if entry["kind"] == "message"],
+        )
+        counted = {(row["message_id"], row["reaction"]): row["users"] for row in counts}
+        assert counted == Counter((row["message_id"], row["reaction"]) for row in reactions)
         for user, sock in zip(USERS, self.socks, strict=True):
             await self._check_page(user, sock, standing)
             live = [event for event in sock.events if event.get("room") == self.room and "seq" in event]

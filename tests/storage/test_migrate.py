@@ -89,6 +89,33 @@ async def test_line_endings_are_not_a_change(connection, files):
     assert await aio_as_trio(migrate)(connection, files) == []
 
 
+async def test_reactions_that_there_are_are_counted(connection, tmp_path):
+    given = resources.files("greenroom.storage") / "sql" / "migrations"
+    ours = sorted((file.name, file.read_text()) for file in given.iterdir() if file.name.endswith(".sql"))
+    at = next(place for place, (name, _) in enumerate(ours) if name.endswith("_reactions_counted.sql"))
+    for name, text in ours[:at]:
+        (tmp_path / name).write_text(text)
+    await aio_as_trio(migrate)(connection, tmp_path)
+    react = (
+        "insert into message_reactions (message_id, user_id, reaction, seq, created_at) values ($1, $2, $3, 1, now())"
+    )
+    for row in ((1, 1, "like"), (1, 2, "like"), (1, 2, "wow"), (2, 1, "like")):
+        await aio_as_trio(connection.execute)(react, *row)
+    for name, text in ours[at:]:
+        (tmp_path / name).write_text(text)
+    await aio_as_trio(migrate)(connection, tmp_path)
+
+    async def counts():
+        rows = await aio_as_trio(connection.fetch)("select * from message_reaction_counts order by 1, 2")
+        return [tuple(row) for row in rows]
+
+    assert await counts() == [(1, "like", 2), (1, "wow", 1), (2, "like", 1)]
+    await aio_as_trio(connection.execute)(f"{react} on conflict do nothing", 1, 1, "like")
+    await aio_as_trio(connection.execute)(react, 2, 3, "like")
+    await aio_as_trio(connection.execute)("delete from message_reactions where message_id = 1 and user_id = 2")
+    assert await counts() == [(1, "like", 1), (2, "like", 2)]
+
+
 async def test_refuses_a_database_that_a_newer_greenroom_has_migrated(connection, files):
     await aio_as_trio(migrate)(connection, files)
     (files / "0002_topics.sql").unlink()

@@ -59,21 +59,19 @@ pins as (
 )
 delete from message_reactions where message_id = any($1::bigint[]);
 
--- name: select_reactions_on
--- What stands on a message, at most so many: what its room must know to decide.
-select user_id, reaction, seq, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
-from message_reactions where message_id = $1 limit $2;
+-- name: select_reaction_counts
+-- How many users have each reaction on a message.
+select reaction, users from message_reaction_counts where message_id = $1;
 
--- name: select_reactions_about
--- Of a message with too many reactions to hold: those of one user, and of each different one somebody's.
+-- name: select_reactions_on
+-- What stands on a message that has few reactions: all that its room must know to decide.
 select user_id, reaction, seq, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
-from message_reactions where message_id = $1 and user_id = $2
-union all
-(
-    select distinct on (reaction) user_id, reaction, seq, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
-    from message_reactions where message_id = $1 and user_id <> $2
-    order by reaction
-);
+from message_reactions where message_id = $1;
+
+-- name: select_reactions_of
+-- Of a message that has many, those of one user.
+select user_id, reaction, seq, (extract(epoch from created_at) * 1000)::bigint as created_at_ms
+from message_reactions where message_id = $1 and user_id = $2;
 
 -- name: select_pins_of_room
 -- The pins of a room: what it must know to decide.
