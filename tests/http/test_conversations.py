@@ -346,6 +346,29 @@ async def test_no_more_than_a_hundred_unread_messages_are_counted_for_each_conve
     assert listed["unreadCount"] == 200
 
 
+async def test_what_was_said_last_and_is_unread_is_found_behind_any_number_of_changes(house):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    message = (await house.post(f"/api/conversations/{room}/messages", 1, {"content": "said last"})).data["message"][
+        "id"
+    ]
+
+    async def react(connection):
+        await connection.execute(
+            "insert into message_changes (conversation_id, seq, message_id, kind, reaction, by_id, changed_at)"
+            " select $1, 1 + number, $2, 'reacted', 'r' || number, 1, now() from generate_series(1, 12000) number",
+            room,
+            message,
+        )
+        await connection.execute("update conversations set top_seq = 12001 where id = $1", room)
+
+    await house.house.storage.postgres.transaction(react)
+    (conversation,) = (await house.get("/api/conversations", 2)).data["conversations"]
+    assert (conversation["unread_count"], conversation["last_message"]) == (1, "said last")
+    polled = (await house.get("/api/poll/messages", 2)).data
+    assert (polled["unreadCount"], [one["content"] for one in polled["messages"]]) == (1, ["said last"])
+
+
 async def test_a_conversation_comes_with_its_newest_fifty_messages_oldest_first(house):
     await house.people(1, 2)
     room = await house.conversation(1, 2)

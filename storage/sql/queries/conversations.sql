@@ -177,9 +177,10 @@ from (
     cross join lateral (
         select last.*, max(last.created_at) over (order by last.seq) as said_at
         from (
-            select * from messages said
-            where conversation_id = c.id and seq > greatest(me.read_seq, c.top_seq - 10000) and sender_id <> $1
-                and deleted_at is null
+            select * from (
+                select * from messages where conversation_id = c.id and seq > me.read_seq order by seq desc limit 10000
+            ) said
+            where sender_id <> $1 and deleted_at is null
                 and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = said.sender_id)
             order by seq desc limit $2
         ) last
@@ -301,10 +302,12 @@ select count(*) from (
     select from participants me
     join conversations c on c.id = me.conversation_id and c.top_seq > me.read_seq
     cross join lateral (
-        select from messages m
-        where m.conversation_id = c.id and m.seq > greatest(me.read_seq, c.top_seq - 10000) and m.sender_id <> $1
-                and m.deleted_at is null
-                and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
+        select from (
+            select sender_id, deleted_at from messages where conversation_id = c.id and seq > me.read_seq
+            order by seq desc limit 10000
+        ) m
+        where m.sender_id <> $1 and m.deleted_at is null
+            and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
         limit 100
     ) unread
     where me.user_id = $1 and me.is_active
