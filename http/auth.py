@@ -56,7 +56,7 @@ Kind = Literal["session", "jwt", "api_key"]
 class Principal:
     """Who is asking. `user_id` is None for an API key that acts for nobody.
 
-    expires_at, issued_at (of a JWT, when it says so): Unix seconds.
+    expires_at, issued_at (of a JWT, when it says so; of a key, when it was shown): Unix seconds.
     """
 
     user_id: int | None
@@ -376,7 +376,13 @@ class Authenticator:
         if parts is None or key is None or key.revoked_at is not None or not key.matches(parts[1]):
             raise _invalid("the API key is not valid")
         principal = Principal(
-            user_id=None, role=key.role, name=key.name, kind="api_key", scopes=key.scopes, key_id=key.id
+            user_id=None,
+            role=key.role,
+            name=key.name,
+            kind="api_key",
+            scopes=key.scopes,
+            key_id=key.id,
+            issued_at=self._clock(),
         )
         return principal if act_as is None else await self._acting(principal, act_as)
 

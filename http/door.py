@@ -75,9 +75,13 @@ class Bucket:
             self._empty_at -= self._spacing
 
     def promise(self, now: float) -> int:
-        """When one who is refused may come back, in whole seconds: each a little later than the one before."""
-        self._promised_at = max(self._promised_at, now + self.wait_seconds(now)) + self._spacing
-        return min(max(1, math.ceil(self._promised_at - now)), RETRY_SECONDS_MAX)
+        """When one who is refused may come back, in whole seconds: each a little later than the one before.
+
+        What nobody is told is not promised: who comes after a crowd that was told the last moment need not wait for it.
+        """
+        promised_at = max(self._promised_at, now + self.wait_seconds(now)) + self._spacing
+        self._promised_at = min(promised_at, now + RETRY_SECONDS_MAX)
+        return max(1, math.ceil(self._promised_at - now))
 
 
 class Door:

@@ -154,7 +154,7 @@ export type Event =
   /** Who types now; it replaces what was told before. One's own typing is left out. */
   | { type: "typing"; roomId: number; names: Map<number, string> }
   /** Up to which seq some people have read. */
-  | { type: "receipts"; roomId: number; marks: Map<number, number>; counts: [seq: number, readers: number][] }
+  | { type: "receipts"; roomId: number; marks: Map<number, number>; counts: [number, number][] }
   /** Who came or appears otherwise now, and who went. `Client.here` has everybody. */
   | { type: "presence"; roomId: number; here: Person[]; gone: Person[] }
   /**

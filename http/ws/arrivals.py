@@ -82,7 +82,10 @@ class Arrivals:
                 self._hub.watch_small_rooms(session.connection, rooms.get(session.user_id, {}))
                 for change in changes:
                     small_rooms.member_changed(change)
-                session.arrived()
+                try:
+                    session.arrived()
+                except Exception as error:  # of one page: those who wait with it are to arrive
+                    self._engine.session_failed(session.connection, error)
         return is_away
 
 

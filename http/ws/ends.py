@@ -6,9 +6,9 @@
     listening begins, again too ──▶ all who are here: what was told before was not heard
 
 So the load is bounded whatever is told, what is told of users without a socket costs hardly anything, and where nothing
-ends nothing is done. What is not heard behind a transaction pooler, the rounds of `Revocations` find, but for JWTs: who
-signs out everywhere through one process then keeps what is open in another, which takes their tokens for as long as it
-remembers the user.
+ends nothing is done. What is not heard behind a transaction pooler, the rounds of `Revocations` find, but for JWTs, and
+for what keys have opened for a user: who signs out everywhere through one process then keeps what is open in another,
+which takes their tokens for as long as it remembers the user. What a key opens after that stays: it is not the user's.
 """
 
 from collections.abc import Iterable, Sequence
@@ -121,7 +121,10 @@ class Ends:
             raise
 
     async def _look_at_tokens(self, user_ids: Sequence[int]) -> None:
-        """Close what hangs on a JWT of before. Its natural end is told of, and has its grace."""
+        """Close what hangs on a JWT of before, or was opened before by a key that acts for the user.
+
+        The natural end of a JWT is told of, and has its grace.
+        """
         for start in range(0, len(user_ids), PAGE_USERS):
             moments = await self._users.signed_out(user_ids[start : start + PAGE_USERS])
             for count, (user_id, moment) in enumerate(moments.items(), 1):
@@ -133,7 +136,7 @@ class Ends:
     @staticmethod
     def _look_at_token(connection: Connection, signed_out_at: float) -> None:
         principal = connection.session.principal
-        if principal is None or principal.kind != "jwt" or connection.is_closing:
+        if principal is None or principal.kind == "session" or connection.is_closing:  # those end with their rows
             return
         if is_signed_out(principal.issued_at, signed_out_at):
             connection.end(FORBIDDEN)

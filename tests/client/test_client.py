@@ -41,6 +41,7 @@ from greenroom.client import (
     open_client,
 )
 from greenroom.client.asking import Asking, Reply
+from greenroom.client.backoff import HEEDED_SECONDS_MAX
 from greenroom.client.client import EVENTS_MAX
 from greenroom.client.connection import _End
 from greenroom.client.frames import entries as entries_of
@@ -49,11 +50,13 @@ from greenroom.client.outbox import LINES_MAX
 from greenroom.client.pace import Pace
 from greenroom.client.requests import ask
 from greenroom.http.ws import codes
+from greenroom.http.ws.limits_told import limits_told
+from greenroom.http.ws.services import SettingLimits
 
 ROOM = 42
 WAIT_SECONDS_MAX = 10.0
 T = TypeVar("T", bound=Event)
-LIMITS = {"frame": 131072, "inflight": 64, "rooms": 100, "summaries": 1000, "commands": 100}
+LIMITS = limits_told(SettingLimits()) | {"inflight": 64, "rooms": 100, "summaries": 1000, "commands": 100}
 HELLO = {
     "v": 1,
     "node": "here",
@@ -265,6 +268,52 @@ async def test_token_expiring_is_answered_with_refresh_on_the_same_connection():
         await line.message(1)
         assert (await told(client, Said)).seq == 1
         assert client.is_connected
+
+
+async def test_the_token_is_renewed_once_at_a_time_however_often_the_server_says_that_it_expires():
+    asked, may_go = 0, trio.Event()
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await may_go.wait()
+        return f"token {asked}"
+
+    async with entered(token) as (_, client, line):
+        for _ in range(50):
+            await line.say({"type": "token_expiring", "data": {"at": 1}})
+        await line.message(1)
+        assert (await told(client, Said)).seq == 1
+        assert asked == 2
+        may_go.set()
+        first = await line.heard("refresh")
+        await line.say({"type": "token_expiring", "data": {"at": 2}})  # of the new one, maybe
+        await line.message(2)
+        assert (await told(client, Said)).seq == 2
+        assert asked == 2
+        await line.ack(first, expires=None)
+        second = await line.heard("refresh")
+        assert second["data"] == {"token": "token 3"}
+        await line.ack(second, expires=None)
+        await line.say({"type": "token_expiring", "data": {"at": 3}})
+        assert (await line.heard("refresh"))["data"] == {"token": "token 4"}
+
+
+async def test_no_wait_that_a_server_names_is_heeded_for_longer_than_five_minutes():
+    async with entered() as (_, client, line):
+        client.send(ROOM, "later")
+        await line.error(await line.heard("send"), 4291, recoverable=True, retryAfter=86_400)
+        assert (await told(client, Delayed)).retry_seconds == HEEDED_SECONDS_MAX == 300
+        await line.say({"type": "slow_down", "data": {"class": "cmds", "retryAfter": 86_400}})
+        await line.message(1)
+        await told(client, Said)
+        assert 299 < client._pace.wait_seconds("cmds", trio.current_time()) <= 300
+
+    async with scripted_server() as server, open_client(server.url, "a token") as client:
+        line = await server.line()
+        await line.error({"id": "start"}, 5002, retryAfter=86_400)
+        assert 300 <= (await told(client, Disconnected)).retry_seconds < 301
 
 
 async def test_a_message_right_behind_the_answer_to_a_join_is_not_lost():

@@ -13,7 +13,7 @@ from credential_crowd import Crowd
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
 from streams import Stream
-from wire import Socket, open_sockets, wait_until
+from wire import V1, Socket, open_sockets, wait_until
 
 from greenroom.http.auth import Principal
 from greenroom.http.ws.ends import CHANNEL, KEYS_MAX, Ends
@@ -247,6 +247,34 @@ async def test_who_signed_out_while_nobody_listened_is_out_when_somebody_does(da
             assert stays.close_code is None
         for path in ("/api/auth/session", "/poll"):
             assert (await house.get(path, headers=dict(old))).status == 401
+
+
+async def test_who_signs_out_elsewhere_ends_what_a_key_had_opened_for_them_and_nothing_of_after(live_house):
+    house = live_house
+    await house.people(1, 2)
+    await listens(house)
+    _, key = await house.house.storage.api_keys.create(name="backend", role="service", scopes=["act_as"])
+
+    async def acting(nursery, user, protocol=V1):
+        headers = [("Authorization", f"Bearer {key}"), ("X-Act-As", str(user))]
+        sock = await Socket.open(nursery, house, headers=headers, protocol=protocol)
+        await (sock.start() if protocol else sock.expect("connected"))
+        return sock
+
+    async with open_sockets() as nursery:
+        mine, page, stays = await acting(nursery, 1), await acting(nursery, 1, None), await acting(nursery, 2)
+        began = trio.current_time()
+        await sql(house, "update users set signed_out_at = now() where id = 1")
+        assert (await mine.wait_closed(), await page.wait_closed()) == (4003, 1008)
+        assert trio.current_time() - began < WITHIN_SECONDS + 1
+        again, old = await acting(nursery, 1), await Socket.open(nursery, house, headers=shown_by(house, 2))
+        await old.start()
+        await sql(house, f"notify {CHANNEL}, 'user 1'")
+        await sql(house, "update users set signed_out_at = now() + interval '1 s' where id = 2")
+        assert await old.wait_closed() == 4003
+        assert await stays.wait_closed() == 4003
+        await again.settle()
+        assert again.close_code is None
 
 
 async def test_who_signed_out_when_storage_could_not_be_asked_is_looked_at_again(live_house, monkeypatch):

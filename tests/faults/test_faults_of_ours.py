@@ -197,3 +197,31 @@ def fail_at(monkeypatch, house, user, word):
 
         monkeypatch.setattr(kind, "handle", handle)
     return handled
+
+
+async def test_a_page_that_fails_as_it_arrives_holds_up_nobody_who_came_with_it(live_house, monkeypatch):
+    await live_house.people(1, 2, 3, 4)
+    await live_house.conversation(1, 2, 3, 4)
+    last_seen, arrived, may_read = live_house.house.storage.last_seen, CompatSession.arrived, trio.Event()
+    whole = last_seen.small_rooms_of
+
+    async def held_up(users):
+        await may_read.wait()
+        return await whole(users)
+
+    def broken(self):
+        if self.user_id == 3:
+            raise RuntimeError("a fault of ours")
+        arrived(self)
+
+    monkeypatch.setattr(last_seen, "small_rooms_of", held_up)
+    monkeypatch.setattr(CompatSession, "arrived", broken)
+    async with open_sockets() as nursery:
+        pages = {user: await Socket.open(nursery, live_house, user, protocol=None) for user in (1, 2, 3, 4)}
+        for page in pages.values():
+            await page.expect("connected")
+        may_read.set()
+        assert await pages[3].wait_closed() == 1011
+        await pages[4].expect("user_online", userId=2)
+        await pages[2].expect("user_online", userId=4)
+        assert live_house.house.engine.statistics().faults == 1

@@ -49,6 +49,15 @@ def test_promises_that_are_over_weigh_on_nobody():
     assert bucket.promise(1000.0) == 1
 
 
+def test_behind_a_crowd_larger_than_the_last_moment_nobody_is_told_to_wait_for_it_once_it_has_passed():
+    bucket = Bucket(100)
+    for now in (0.0, 40.0):
+        while not bucket.wait_seconds(now):
+            bucket.take(now)
+        promised = [bucket.promise(now) for _ in range(100_000)]
+        assert (promised[0], promised[-1]) == (1, RETRY_SECONDS_MAX)
+
+
 async def test_without_a_limit_nobody_waits_or_is_refused(autojump_clock):
     door, began = Door(0, trio.Event()), trio.current_time()
     for is_v1 in (True, False) * 5000:

@@ -6,6 +6,7 @@
 
 export const RETRY_SECONDS_FIRST = 0.5;
 export const RETRY_SECONDS_MAX = 30;
+export const HEEDED_SECONDS_MAX = 300; // of a wait that the server names: a longer one is a fault of somebody's
 export const MOVE_SECONDS_MAX = 1; // of jitter behind the moment that the server names
 const DOUBLINGS_MAX = 8;
 const OURS_TO_MEND = [1002, 1007, 1009]; // what we said was wrong: not at once again
@@ -21,9 +22,15 @@ export function retrySeconds(code, reason, failures, chance) {
   if (isToldToResume && failures === 0) return chance;
   const grown = chance * Math.min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2 ** Math.min(failures, DOUBLINGS_MAX));
   const told = /;\s*retry=(\d{1,4})$/.exec(reason);
-  if (told !== null) return Number(told[1]) + grown;
+  if (told !== null) return heeded(Number(told[1])) + grown;
   const least = (code >= 4100 && code < 4200) || OURS_TO_MEND.includes(code) ? 1 : 0;
   return Math.min(RETRY_SECONDS_MAX, least + grown);
+}
+
+// How long is waited when the server names so many seconds. Throws TypeError for what is no time.
+export function heeded(seconds) {
+  if (!Number.isFinite(seconds)) throw new TypeError("no time to wait");
+  return Math.min(seconds, HEEDED_SECONDS_MAX);
 }
 
 // Seconds until the connection is to be left and made anew, of `reconnect`. The moments that the server names are spread

@@ -46,6 +46,8 @@ export class Client {
     });
     this._watching = new Watching((type, roomId, data, reply) => this._ask(type, roomId, data, reply));
     this._wasReady = false;
+    this._isRefreshDue = false;
+    this._isRefreshing = () => false; // on the connection that there is
     this._fault = null; // why it has ended
     this._isClosed = false; // by its user, who is told nothing more
     this._connection = new Connection({
@@ -365,19 +367,25 @@ export class Client {
     this._fetch(room);
   }
 
-  // What fails is tried again while the connection lasts; the server closes with 4002 when the old token is over.
+  // What fails is tried again while the connection lasts; the server closes with 4002 when the old token is over. One at a
+  // time for each connection, however often the server says that the token expires: before the new one is shown that is
+  // about the old one, and after that it may be about the new one.
   async _refresh() {
-    if (!this._connection.isTokenRenewable) return;
-    const isSame = this._connection.sameOne();
-    for (let failures = 0; this.isConnected && isSame(); failures += 1) {
+    this._isRefreshDue = true;
+    if (this._isRefreshing()) return;
+    const isSame = (this._isRefreshing = this._connection.sameOne());
+    while (this._connection.isTokenRenewable && this.isConnected && isSame() && this._isRefreshDue) {
       try {
-        await this.request("refresh", undefined, { token: await this._connection.freshToken() });
-        return;
+        const token = await this._connection.freshToken();
+        this._isRefreshDue = false;
+        await this.request("refresh", undefined, { token });
       } catch (fault) {
-        if (fault instanceof ClientRefused) return;
+        if (fault instanceof ClientRefused) break;
+        this._isRefreshDue = true;
         await new Promise((resolve) => setTimeout(resolve, REFRESH_SECONDS * 1000).unref?.());
       }
     }
+    if (this._isRefreshing === isSame) this._isRefreshing = () => false;
   }
 
   // -- every message once, in order ------------------------------------------------------------------------------

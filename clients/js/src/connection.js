@@ -7,7 +7,7 @@
 // Knows frames only as far as they are about the line: ping, pong and reconnect end here, but for a pong with an id, which
 // answers what was asked.
 
-import { moveSeconds, retrySeconds } from "./backoff.js";
+import { heeded, moveSeconds, retrySeconds } from "./backoff.js";
 import { isShowable } from "./door.js";
 import { ClientRefused } from "./errors.js";
 import { timerMs } from "./pace.js";
@@ -179,7 +179,7 @@ export class Connection {
 
   // The server does not want this connection, and does not close it. waitSeconds: that it has named.
   giveUp(why, waitSeconds = 0) {
-    this._lost(ABNORMAL, why, waitSeconds + this._wait(ABNORMAL, why));
+    this._lost(ABNORMAL, why, heeded(waitSeconds) + this._wait(ABNORMAL, why));
   }
 
   // The server gave everybody a moment of their own, and some time after it.

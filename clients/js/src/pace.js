@@ -3,6 +3,8 @@
 // A send counts as a command, too, and so does typing: while `cmds` waits, all of them do. The limits are those of the
 // user, so they outlast a connection.
 
+import { heeded } from "./backoff.js";
+
 const CLASSES = ["send", "cmds", "typing"];
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
@@ -19,8 +21,8 @@ export class Pace {
 
   // The server has said `slow_down`. A shorter wait does not end a longer one. Throws TypeError for what is no time.
   slowDown(kind, seconds, now) {
-    if (!Number.isFinite(seconds)) throw new TypeError("no time to wait");
-    if (CLASSES.includes(kind)) this._until.set(kind, Math.max(this._until.get(kind) ?? 0, now + seconds));
+    const until = now + heeded(seconds);
+    if (CLASSES.includes(kind)) this._until.set(kind, Math.max(this._until.get(kind) ?? 0, until));
   }
 
   // Seconds until one more of the class may go.

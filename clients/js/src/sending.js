@@ -2,6 +2,7 @@
 //
 // What is decided stands in outbox.js. While the server asks to slow down, lines wait there.
 
+import { heeded } from "./backoff.js";
 import { Outbox } from "./outbox.js";
 import { timerMs } from "./pace.js";
 
@@ -114,7 +115,7 @@ export class Sending {
   }
 
   _hold(line, seconds = AGAIN_SECONDS, why) {
-    const retrySeconds = Math.max(AGAIN_SECONDS, seconds);
+    const retrySeconds = Math.max(AGAIN_SECONDS, heeded(seconds));
     const ms = timerMs(retrySeconds);
     this.outbox.hold(line);
     this._tell({ type: "delayed", roomId: line.roomId, clientId: line.clientId, retrySeconds, why });

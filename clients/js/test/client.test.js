@@ -378,6 +378,50 @@ test("token_expiring is answered with refresh on the same connection", async (co
   assert.equal(of("disconnected").length, 0);
 });
 
+test("the token is renewed once at a time, however often the server says that it expires", async (context) => {
+  let asked = 0;
+  let letGo;
+  const mayGo = new Promise((resolve) => (letGo = resolve));
+  const token = async () => {
+    asked += 1;
+    if (asked > 1) await mayGo;
+    return `token ${asked}`;
+  };
+  const { server, next } = await opened(context, { token });
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  for (let count = 0; count < 50; count += 1) line.say({ type: "token_expiring", data: { at: 1 } });
+  line.message(ROOM, 1);
+  await next("said");
+  assert.equal(asked, 2);
+  letGo();
+  const first = await line.heard("refresh");
+  line.say({ type: "token_expiring", data: { at: 2 } }); // of the new one, maybe
+  line.message(ROOM, 2);
+  await next("said");
+  assert.equal(asked, 2);
+  line.ack(first);
+  const second = await line.heard("refresh");
+  assert.deepEqual(second.data, { token: "token 3" });
+  line.ack(second);
+  line.say({ type: "token_expiring", data: { at: 3 } });
+  assert.deepEqual((await line.heard("refresh")).data, { token: "token 4" });
+});
+
+test("no wait that a server names is heeded for longer than five minutes", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.send(ROOM, "later");
+  line.error(await line.heard("send"), 4291, { recoverable: true, retryAfter: 86400 });
+  assert.equal((await next("delayed")).retrySeconds, 300);
+  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 86400 } });
+  line.message(ROOM, 1);
+  await next("said");
+  const seconds = client._pace.waitSeconds("cmds", performance.now() / 1000);
+  assert.ok(seconds > 299 && seconds <= 300, `${seconds} s`);
+});
+
 test("40xx ends it: who waits is told, and nothing is tried again", async (context) => {
   const { server, client, next } = await opened(context);
   const line = await server.ready([ROOM, 0]);

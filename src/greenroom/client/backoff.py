@@ -10,6 +10,7 @@ from typing import Final
 
 RETRY_SECONDS_FIRST: Final = 0.5
 RETRY_SECONDS_MAX: Final = 30.0
+HEEDED_SECONDS_MAX: Final = 300.0  # of a wait that the server names: a longer one is a fault of somebody's
 MOVE_SECONDS_MAX: Final = 1.0  # of jitter behind the moment that the server names
 _DOUBLINGS_MAX: Final = 8
 _OURS_TO_MEND: Final = (1002, 1007, 1009)  # what we said was wrong: not at once again
@@ -29,9 +30,14 @@ def retry_seconds(code: int, reason: str, failures: int, chance: float) -> float
         return chance
     grown: float = chance * min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2 ** min(failures, _DOUBLINGS_MAX))
     if (told := _TOLD.search(reason)) is not None:
-        return int(told[1]) + grown
+        return heeded(int(told[1])) + grown
     least = 1.0 if 4100 <= code < 4200 or code in _OURS_TO_MEND else 0.0
     return min(RETRY_SECONDS_MAX, least + grown)
+
+
+def heeded(seconds: float) -> float:
+    """How long is waited when the server names so many seconds."""
+    return min(seconds, HEEDED_SECONDS_MAX)
 
 
 def move_seconds(after_ms: float, deadline_ms: float | None, chance: float) -> float:

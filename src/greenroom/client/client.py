@@ -58,7 +58,7 @@ from greenroom.client.message_commands import MessageCommands
 from greenroom.client.outbox import Line
 from greenroom.client.pace import Pace
 from greenroom.client.presence import Changed
-from greenroom.client.refreshing import refresh
+from greenroom.client.refreshing import Refreshing
 from greenroom.client.requests import ask
 from greenroom.client.room import Room
 from greenroom.client.room_log import RoomLog
@@ -97,6 +97,7 @@ class Client(MessageCommands):
         self._sending = Sending(ids, self._pace, self._connection.write, self._tell, nursery)
         self._user_stream = UserStream(self.request, self._tell, nursery)
         self._watching = Watching(self._ask, nursery)
+        self._refreshing = Refreshing(self._connection, self.request)
 
     # -- for the user -------------------------------------------------------------------------------------------
 
@@ -263,7 +264,7 @@ class Client(MessageCommands):
         elif kind == "slow_down":
             self._pace.slow_down(data["class"], float(data.get("retryAfter", _AGAIN_SECONDS)), trio.current_time())
         elif kind == "token_expiring":
-            self._nursery.start_soon(refresh, self._connection, self.request)
+            self._refreshing.begin(self._nursery)
         elif rooms := rooms_of(frame):
             await self._heard_in_rooms(rooms, frame, data)
         elif kind in ("presence_state", "presence_diff"):

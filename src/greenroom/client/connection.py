@@ -20,7 +20,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 from wsproto.utilities import ProtocolError
 
-from greenroom.client.backoff import move_seconds, retry_seconds
+from greenroom.client.backoff import heeded, move_seconds, retry_seconds
 from greenroom.client.door import Token, is_showable
 from greenroom.client.errors import ClientRefused
 from greenroom.client.frames import frames_of
@@ -178,7 +178,7 @@ class Connection:
         if end.code == _DRAINING and end.wait is not None:  # a moment of our own: no jitter on top
             return 0.0
         seconds = retry_seconds(end.code, end.reason, self._failures, random.random())
-        return seconds if seconds is None or end.wait is None else end.wait + seconds
+        return seconds if seconds is None or end.wait is None else heeded(end.wait) + seconds
 
     # -- one connection -----------------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ user, so they outlast a connection.
 
 from typing import Final
 
+from greenroom.client.backoff import heeded
+
 CLASSES: Final = ("send", "cmds", "typing")
 
 
@@ -20,7 +22,7 @@ class Pace:
     def slow_down(self, kind: str, seconds: float, now: float) -> None:
         """The server has said so. A shorter wait does not end a longer one; a class of tomorrow changes nothing."""
         if kind in self._until:
-            self._until[kind] = max(self._until[kind], now + seconds)
+            self._until[kind] = max(self._until[kind], now + heeded(seconds))
 
     def wait_seconds(self, kind: str, now: float) -> float:
         """Until one more of the class may go."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import trio
 
+from greenroom.client.backoff import heeded
 from greenroom.client.events import Confirmed, Delayed, Event, Said, Undelivered
 from greenroom.client.frames import error_of, text_of, whole
 from greenroom.client.outbox import Line, Outbox
@@ -78,7 +79,7 @@ class Sending:
             return True
         code, why = error_of(data)
         if data.get("recoverable"):
-            seconds = max(_AGAIN_SECONDS, float(data.get("retryAfter", 0)))
+            seconds = max(_AGAIN_SECONDS, heeded(float(data.get("retryAfter", 0))))
             self.outbox.hold(line)
             self._nursery.start_soon(self._release_later, line.room_id, seconds)
             await self._tell(Delayed(line.room_id, line.client_id, seconds, why))
