@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from greenroom import runtime
-from greenroom.http.ws import codes
 from greenroom.runtime import testing
 from greenroom.runtime.context import Context
 from greenroom.settings import Settings
@@ -24,15 +23,6 @@ OTHERS = {"MockClock", "RoomActor"}
 def test_the_table_of_settings_is_the_one_that_the_command_prints() -> None:
     written = (DOCS / "operating.md").read_text().partition("<!-- settings -->")[2].strip()
     assert written == as_markdown(table(Settings(), {})).strip(), "run: greenroom config --markdown"
-
-
-def test_every_close_code_and_error_number_is_in_the_protocol_page() -> None:
-    page = (DOCS / "wire-protocol.md").read_text()
-    for value in vars(codes).values():
-        if isinstance(value, codes.CloseCode):
-            assert re.search(rf"\b{value.code}\b", page), value
-        elif isinstance(value, codes.ErrorCode):
-            assert re.search(rf"\b{value.number} \| {value.name}\b", page), value
 
 
 def test_no_page_links_to_a_file_that_is_not_there() -> None:
