@@ -1,5 +1,5 @@
-"""The upgrade as RFC 6455 section 4.2 has it, over TCP: what is right gets its 101, what is not its status and nothing
-more. Afterwards nothing is left: no task, no descriptor, no connection that is counted.
+"""The upgrade as RFC 6455 section 4.2 has it, over TCP and over TLS: what is right gets its 101, what is not its status
+and nothing more. Afterwards nothing is left: no task, no descriptor, no connection that is counted.
 """
 
 import base64
@@ -15,12 +15,14 @@ import trio
 import trio.testing
 from quart import Response, abort, g, websocket
 from quart_trio import QuartTrio
+from tls_files import make_tls_files
 
 from greenroom.http.adoption import adopt
 from greenroom.http.connection import HttpLimits
 from greenroom.http.handshake import HandshakeOnly, switching_protocols
 from greenroom.http.listener import close_listeners, open_listeners
 from greenroom.http.server import serve
+from greenroom.http.tls import tls_context
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455 section 1.3, and so is the next
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -111,11 +113,17 @@ def add_views_that_adopt_nothing(app):
 
 
 class Front:
-    def __init__(self, port, server, engine, seen):
-        self.port, self.server, self.engine, self.seen = port, server, engine, seen
+    """tls: the context of a client that trusts the server; None where TCP is all there is."""
+
+    def __init__(self, port, server, engine, seen, tls):
+        self.port, self.server, self.engine, self.seen, self.tls = port, server, engine, seen, tls
 
     async def connect(self):
-        return await trio.open_tcp_stream("127.0.0.1", self.port)
+        if self.tls is None:
+            return await trio.open_tcp_stream("127.0.0.1", self.port)
+        stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", self.port, ssl_context=self.tls)
+        await stream.do_handshake()
+        return stream
 
     async def exchange(self, *parts):
         """Send the parts and return what comes until the server's end."""
@@ -160,13 +168,15 @@ def tasks_below(nursery):
 
 
 @asynccontextmanager
-async def open_front(limits=None):
+async def open_front(limits=None, tls=None):
     send, receive = trio.open_memory_channel(1000)
     seen = []
     listeners = await open_listeners("127.0.0.1", 0)
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve, build_app(send, seen), listeners, limits=limits))
-        front = Front(listeners[0].socket.getsockname()[1], server, receive, seen)
+        context = tls_context(tls.certificate, tls.key) if tls is not None else None
+        server = await nursery.start(partial(serve, build_app(send, seen), listeners, limits=limits, tls=context))
+        port = listeners[0].socket.getsockname()[1]
+        front = Front(port, server, receive, seen, tls.client if tls is not None else None)
         await trio.testing.wait_all_tasks_blocked()
         before = tasks_below(nursery), len(os.listdir("/proc/self/fd"))
         yield front
@@ -179,9 +189,21 @@ async def open_front(limits=None):
     close_listeners(listeners)
 
 
+@pytest.fixture(scope="module")
+def tls_files(tmp_path_factory):
+    files = make_tls_files(tmp_path_factory.mktemp("tls"))
+    files.client.set_alpn_protocols(["http/1.1"])  # as browsers offer for a WebSocket
+    return files
+
+
+@pytest.fixture(params=["tcp", "tls"])
+def tls(request, tls_files):
+    return tls_files if request.param == "tls" else None
+
+
 @pytest.fixture
-async def front():
-    async with open_front() as front:
+async def front(tls):
+    async with open_front(tls=tls) as front:
         yield front
 
 
@@ -267,7 +289,7 @@ async def test_headers_of_the_view_are_in_the_answer(front):
 async def test_a_route_has_its_variables_and_the_request_its_address(front):
     answer = await front.exchange(request(b"/rooms/17"))
     assert answer.startswith(b"HTTP/1.1 409 ")
-    assert front.seen == [(17, "ws", "localhost", "127.0.0.1")]
+    assert front.seen == [(17, "ws" if front.tls is None else "wss", "localhost", "127.0.0.1")]
 
 
 # -- how it arrives ---------------------------------------------------------------------------------------------------
@@ -300,8 +322,8 @@ async def test_a_second_request_behind_an_upgrade_is_no_request(front):
     assert len(front.seen) == 1
 
 
-async def test_a_head_that_does_not_end_is_408():
-    async with open_front(HttpLimits(head_seconds_max=0.2)) as front:
+async def test_a_head_that_does_not_end_is_408(tls):
+    async with open_front(HttpLimits(head_seconds_max=0.2), tls) as front:
         assert (await front.exchange(request()[:-2])).startswith(b"HTTP/1.1 408 ")
 
 
@@ -394,7 +416,7 @@ async def test_what_asks_for_no_websocket_is_a_request_like_others(front, sent):
     assert not front.seen
 
 
-async def test_a_hello_of_tls_on_a_plain_port_is_400(front):
+async def test_a_hello_of_tls_where_a_request_is_due_is_400(front):
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
     with pytest.raises(ssl.SSLWantReadError):
