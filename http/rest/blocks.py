@@ -52,13 +52,16 @@ async def block_user(call: Call) -> Answer:
     """Hear nothing more of somebody."""
     other_id = _other(call)
     await require_users(call, (other_id,))
-    return await _ask(call, Block(other_id, True, call.body(BlockWrite).reason or None))
+    await change_block(call, Block(other_id, True, call.body(BlockWrite).reason or None))
+    return Answer({"blocked": True, "userId": other_id})
 
 
 @operations.delete("/api/users/{id}/block", answer=BlockAnswer, also=["POST /api/users/{id}/unblock"])
 async def unblock_user(call: Call) -> Answer:
     """Hear of them again."""
-    return await _ask(call, Block(_other(call), False))
+    other_id = _other(call)
+    await change_block(call, Block(other_id, False))
+    return Answer({"blocked": False, "userId": other_id})
 
 
 @operations.get("/api/users/blocked", query=Page, answer=BlockedList)
@@ -71,17 +74,17 @@ async def list_blocked(call: Call) -> Answer:
     return Answer({"blockedUsers": users, "users": users, "total": total, "hasMore": len(rows) > page.limit})
 
 
+async def change_block(call: Call, command: Block) -> None:
+    """Have it stored and told. Raises: what an ask does."""
+    notifier = call.services.room_services.system.ref("notifier", call.user_id)
+    await notifier.ask(command, deadline=trio.current_time() + COMMAND_SECONDS_MAX)
+
+
 def _other(call: Call) -> int:
     other_id = call.id(NAME)
     if other_id == call.user_id:
         raise ApiError("VALIDATION", "nobody blocks oneself")
     return other_id
-
-
-async def _ask(call: Call, command: Block) -> Answer:
-    notifier = call.services.room_services.system.ref("notifier", call.user_id)
-    await notifier.ask(command, deadline=trio.current_time() + COMMAND_SECONDS_MAX)
-    return Answer({"blocked": command.is_blocked, "userId": command.user_id})
 
 
 def _row(row: Any) -> dict[str, Any]:

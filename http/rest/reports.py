@@ -1,23 +1,25 @@
 """Reports over HTTP: somebody tells the administrators of a message or of a person, and these read it.
 
 A report is stored once for who reports: again is answered as the first, which stands. Neither who is reported nor
-anybody else is told. What a message says is not copied: the list shows what it says when it is read.
+anybody else is told. What a message says is not copied: the list shows what it says when it is read. With `block` who
+is reported is blocked as well; when that fails, the same request again does what is left to do.
 """
 
 from typing import Annotated, Any, Final
 
 import trio
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
+from greenroom.actors.notifier.commands import Block
 from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output, WholeNumber
+from greenroom.http.rest.blocks import change_block
 from greenroom.http.rest.rooms import no_user
 from greenroom.http.rest.rows import both_spellings
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
 from greenroom.http.ws.schemas.v1_commands import REASON_CHARACTERS_MAX
-from greenroom.storage.postgres.reports import Reported
 
 operations = Operations("reports")
 
@@ -30,6 +32,7 @@ class ReportWrite(Input):
     """Why."""
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=REASON_CHARACTERS_MAX)]
+    block: StrictBool = Field(default=False, description="and hear nothing more of who is reported")
 
 
 class ReportAnswer(Output):
@@ -37,6 +40,7 @@ class ReportAnswer(Output):
 
     reported: bool
     duplicate: bool
+    blocked: bool = Field(description="who is reported was blocked with it, as was asked for")
 
 
 class ReportPage(Input):
@@ -72,25 +76,25 @@ class ReportList(Output):
 @operations.post("/api/messages/{id}/report", body=ReportWrite, answer=ReportAnswer, or_status=201)
 async def report_message(call: Call) -> Answer:
     """Tell the administrators of a message. 201 when it is new."""
-    message_id, reason = call.id(), call.body(ReportWrite).reason
+    message_id, written = call.id(), call.body(ReportWrite)
     _charge(call)
     services = call.services.room_services
-    reported = await services.reports.put_message(call.user_id, message_id, reason, _now_ms(call))
+    reported = await services.reports.put_message(call.user_id, message_id, written.reason, _now_ms(call))
     if reported.user_id is None:
         raise ApiError("MESSAGE_NOT_FOUND", "there is no such message, or not for you")
-    return _answer(call, reported)
+    return await _answer(call, reported.user_id, reported.is_new)
 
 
 @operations.post("/api/users/{id}/report", body=ReportWrite, answer=ReportAnswer, or_status=201)
 async def report_user(call: Call) -> Answer:
     """Tell the administrators of somebody with whom one shares a conversation. 201 when it is new."""
-    user_id, reason = call.id(), call.body(ReportWrite).reason
+    user_id, written = call.id(), call.body(ReportWrite)
     _charge(call)
     services = call.services.room_services
-    reported = await services.reports.put_user(call.user_id, user_id, reason, _now_ms(call))
+    reported = await services.reports.put_user(call.user_id, user_id, written.reason, _now_ms(call))
     if reported.user_id is None and user_id != call.user_id:
         raise no_user(user_id)
-    return _answer(call, Reported(user_id, reported.is_new))
+    return await _answer(call, user_id, reported.is_new)
 
 
 @operations.get("/api/reports", auth="principal", query=ReportPage, answer=ReportList)
@@ -115,10 +119,14 @@ def _now_ms(call: Call) -> int:
     return call.services.room_services.system.clock.wall_milliseconds()
 
 
-def _answer(call: Call, reported: Reported) -> Answer:
-    if reported.user_id == call.user_id:
+async def _answer(call: Call, user_id: int, is_new: bool) -> Answer:
+    if user_id == call.user_id:
         raise ApiError("VALIDATION", "nobody reports oneself")
-    return Answer({"reported": True, "duplicate": not reported.is_new}, status=201 if reported.is_new else 200)
+    blocks = call.body(ReportWrite).block
+    if blocks:
+        await change_block(call, Block(user_id, True))
+    answer = {"reported": True, "duplicate": not is_new, "blocked": blocks}
+    return Answer(answer, status=201 if is_new else 200)
 
 
 def _row(row: Any) -> dict[str, Any]:

@@ -123,6 +123,7 @@ class ReportedData(TypedDict):
     message: NotRequired[Id]
     user: NotRequired[Id]
     duplicate: NotRequired[Annotated[Literal[True], says("It was before: the first reason stands.")]]
+    blocked: NotRequired[Annotated[Literal[True], says("And who is reported is blocked, as was asked for.")]]
 
 
 class BlockedData(TypedDict):

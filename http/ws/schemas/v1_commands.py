@@ -146,6 +146,7 @@ class ReportData(TypedDict):
         Else("a reason of 1 to 500 characters is needed"),
         says("For those who look at it: 1 to 500 characters."),
     ]
+    block: NotRequired[Annotated[Truth | None, says("And hears nothing more of who is reported, as by `block`.")]]
 
 
 class Report(Named):
