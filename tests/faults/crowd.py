@@ -10,6 +10,7 @@ import errno
 import re
 import select
 import socket
+import ssl
 import struct
 import time
 from collections import Counter
@@ -26,9 +27,19 @@ def leave_all() -> None:
 
 
 class Crowd:
-    """Sockets that say one thing each and keep quiet. receive_buffer: of each, in bytes, when it matters."""
+    """Sockets that say one thing each and keep quiet. receive_buffer: of each, in bytes, when it matters.
 
-    def __init__(self, port: int, requests: list[bytes], *, receive_buffer: int | None = None) -> None:
+    tls: they speak it, and trust what it trusts; None: they are plain.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        requests: list[bytes],
+        *,
+        receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.port = port
         self.requests = requests
         self.statuses: Counter[int | str] = Counter()
@@ -37,6 +48,7 @@ class Crowd:
         self.refusal = b""  # the first of them
         self.sockets: dict[int, socket.socket] = {}
         self._receive_buffer = receive_buffer
+        self._tls = tls
         _all.append(self)
 
     async def arrive(self, seconds_max: float) -> None:
@@ -94,16 +106,30 @@ class Crowd:
                 epoll.register(sock, select.EPOLLOUT)
             while waiting and time.monotonic() < deadline:
                 for fd, events in epoll.poll(0.1):
-                    sock = self.sockets[fd]
-                    if events & select.EPOLLOUT and not events & (select.EPOLLERR | select.EPOLLHUP):
-                        sock.send(waiting[fd])
+                    sock, is_whole = self.sockets[fd], not events & (select.EPOLLERR | select.EPOLLHUP)
+                    if is_whole and waiting[fd]:
+                        if self._is_secure(sock):
+                            sock.send(waiting[fd])
+                            waiting[fd] = b""
                         epoll.modify(fd, select.EPOLLIN)
+                        continue
+                    try:
+                        self._answered(sock, time.monotonic() - began)
+                    except ssl.SSLWantReadError:  # what came is TLS's own
                         continue
                     epoll.unregister(fd)
                     del waiting[fd]
-                    self._answered(sock, time.monotonic() - began)
         if waiting:
             self.statuses["no answer"] = len(waiting)
+
+    def _is_secure(self, sock: socket.socket) -> bool:
+        """The handshake is done, if there is one; else it has made a step, and waits for the server's."""
+        if isinstance(sock, ssl.SSLSocket):
+            try:
+                sock.do_handshake()
+            except ssl.SSLWantReadError:
+                return False
+        return True
 
     def _connect(self) -> socket.socket:
         sock = socket.socket()
@@ -114,7 +140,9 @@ class Crowd:
         if code not in (0, errno.EINPROGRESS):
             sock.close()
             raise OSError(code, "the crowd cannot connect")
-        return sock
+        if self._tls is None:
+            return sock
+        return self._tls.wrap_socket(sock, server_hostname="127.0.0.1", do_handshake_on_connect=False)
 
     def _answered(self, sock: socket.socket, seconds: float) -> None:
         try:
@@ -125,6 +153,8 @@ class Crowd:
                 self.refusal = self.refusal or head + rest
                 found = re.search(rb"(?i)\r\nretry-after: (\d+)\r\n", rest)
                 self.retry_after.append(int(found[1]) if found else None)
+        except ssl.SSLWantReadError:
+            raise
         except OSError as error:
             self.statuses[errno.errorcode.get(error.errno or 0, "?")] += 1
             return

@@ -17,6 +17,7 @@ import pytest
 import trio
 from crowd import Crowd, leave_all  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
+from tls_files import make_tls_files  # type: ignore[import-not-found]
 from wire import (  # type: ignore[import-not-found]
     DEFLATE_TAIL,
     OFFER,
@@ -69,6 +70,22 @@ def deflating_server():
     """It compresses for who offers it."""
     with server_for_crowds(WS_COMPRESSION="true") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def secure_server(tmp_path_factory):
+    """Over TLS. tls: the context of its clients."""
+    files = make_tls_files(tmp_path_factory.mktemp("tls"))
+    with server_for_crowds(TLS_CERT=files.certificate, TLS_KEY=files.key) as server:
+        server.tls = files.client
+        yield server
+
+
+@pytest.fixture(params=["tcp", "tls"])
+def server_of_either(request):
+    """A plain one, and one that speaks TLS, with the context of its clients, or None."""
+    server = request.getfixturevalue("hard_server" if request.param == "tcp" else "secure_server")
+    return server, getattr(server, "tls", None)
 
 
 @pytest.fixture(autouse=True)
@@ -265,12 +282,13 @@ async def test_v1_peers_that_fall_silent_without_a_word_are_ended_by_the_heartbe
 
 
 @pytest.mark.parametrize("count", scaled(50, 1000, 60))
-async def test_who_never_reads_costs_an_outbox_at_most(hard_server, count):
+async def test_who_never_reads_costs_an_outbox_at_most(server_of_either, count):
     """Each asks for more than an outbox holds, from the first moment on, and takes not a byte."""
+    server, tls = server_of_either
     pings = frame(b"x" * 120, 9) * 60 + frame('{"type":"ping","id":"' + "x" * 60 + '"}') * 60
 
     async def come():
-        crowd = Crowd(hard_server.port, [one + pings for one in upgrades(hard_server, count)], receive_buffer=2048)
+        crowd = Crowd(server.port, [one + pings for one in upgrades(server, count)], receive_buffer=2048, tls=tls)
         await crowd.arrive(120)
         assert crowd.statuses[101] == count
         for _ in range(60):
@@ -278,37 +296,38 @@ async def test_who_never_reads_costs_an_outbox_at_most(hard_server, count):
             await trio.sleep(0.02)
         crowd.leave()
 
-    await withstands(hard_server, come, count, memory_mib=10 + count * 1.3, returns_within=60)
+    await withstands(server, come, count, memory_mib=10 + count * 1.3, returns_within=60)
 
 
-@pytest.mark.slow(seconds=90)
-async def test_sends_that_are_stuck_end_with_4201_cost_little_and_disturb_nobody(hard_server):
+@pytest.mark.slow(seconds=120)
+async def test_sends_that_are_stuck_end_with_4201_cost_little_and_disturb_nobody(server_of_either):
     """A thousand whose kernels take nothing more, with far less waiting than an outbox holds, and who stay.
 
     Time alone ends each, and what it held returns though its peer is still there; who reads later learns why.
     """
+    server, tls = server_of_either
     count, silence = 1000, OUTBOX_SECONDS_MAX + LINGER_SECONDS + 5
     pings = frame(b"x" * 120, 9) * 60
 
     async def come():
-        crowd = Crowd(hard_server.port, upgrades(hard_server, count), receive_buffer=2048)
+        crowd = Crowd(server.port, upgrades(server, count), receive_buffer=2048, tls=tls)
         await crowd.arrive(120)
         assert crowd.statuses[101] == count
         crowd.send(frame('{"type":"start"}'))
         await trio.sleep(1)
-        connections = hard_server.usage().connections
+        connections = server.usage().connections
         for _ in range(STUCK_ROUNDS):
             crowd.send(pings)
             await trio.sleep(0.02)
         await trio.sleep(OUTBOX_SECONDS_MAX / 2)
-        assert hard_server.usage().connections >= connections, "they have not waited too long yet"
-        await wait_until(lambda: hard_server.usage().connections > connections - count, silence)
+        assert server.usage().connections >= connections, "they have not waited too long yet"
+        await wait_until(lambda: server.usage().connections > connections - count, silence)
         codes = await trio.to_thread.run_sync(crowd.read_to_the_end, 30)
         print(codes)
         assert codes == {4201: count}
         crowd.leave()
 
-    await withstands(hard_server, come, count, memory_mib=40 + count * 0.3)
+    await withstands(server, come, count, memory_mib=40 + count * 0.3)
 
 
 OVERSIZED = {
