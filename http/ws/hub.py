@@ -13,6 +13,7 @@ somebody left, their sockets hear nothing more from it, replaying or live.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 from greenroom.actors.events import (
     Audience,
@@ -66,6 +67,7 @@ class Hub(Audience):
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
         # By room, where somebody types, whether anybody here listens or not: who comes is told.
         self.typists: dict[int, Mapping[int, str]] = {}
+        self.is_hiding: Callable[[int], bool] = lambda user_id: False  # by their own word: then typing is not told
         self.on_news: Callable[[Iterable[int]], None] = _nobody_folds  # notes were stored for these users
         # Presence: who came or went, with the members of a small room as they are now; a room that became small.
         self.on_member_changed: Callable[[MemberChanged, set[int] | None], None] = lambda event, members: None
@@ -305,6 +307,11 @@ class Hub(Audience):
                 self.coming.keep(author_id, event.user_id, events.compat_read(event, message_id))
 
     def _publish_typing(self, event: TypingChanged, channel: Channel | None) -> None:
+        hiding = {user_id for user_id in event.users if self.is_hiding(user_id)}
+        if hiding:  # since they said it, or since the room did: it has not heard yet that they stopped
+            users = {user_id: name for user_id, name in event.users.items() if user_id not in hiding}
+            changed = {user_id: change for user_id, change in event.changed.items() if user_id not in hiding}
+            event = replace(event, users=users, changed=changed)
         if event.users:
             self.typists[event.room_id] = event.users
         else:
@@ -341,14 +348,17 @@ class Hub(Audience):
         if self._engine.dropped_ephemeral != dropped:
             self.overdue.note_typing(channel)
 
-    def tell_typists(self, connection: Connection, room_id: int, is_hiding: Callable[[int], bool]) -> None:
+    def typists_shown(self, room_id: int, viewer_id: int) -> dict[int, str]:
+        """Who types there, for one viewer. Who has hidden is out at once, whenever the room says that they stopped."""
+        typists, apart = self.typists.get(room_id, {}), self.blocks.apart_from(viewer_id)
+        return {one: name for one, name in typists.items() if one not in apart and not self.is_hiding(one)}
+
+    def tell_typists(self, connection: Connection, room_id: int) -> None:
         """To a socket that has come into a room: who types there now. Nothing when it is nobody that it may see."""
         channel, viewer_id = self.channels.get(room_id), connection.session.user_id
-        typists = self.typists.get(room_id)
-        if channel is None or not typists or viewer_id is None or self.coming.holds(connection, viewer_id):
+        if channel is None or viewer_id is None or self.coming.holds(connection, viewer_id):
             return
-        apart = self.blocks.apart_from(viewer_id)
-        shown = {one: name for one, name in typists.items() if one not in apart and not is_hiding(one)}
+        shown = self.typists_shown(room_id, viewer_id)
         if shown and connection in channel.attachments:
             connection.write(events.v1_typing(TypingChanged(room_id, shown, {})), CONTROL)
         elif connection in channel.compat_typing:
@@ -363,17 +373,16 @@ class Hub(Audience):
             channel = self.channels.get(room_id)
             for viewer_id, typist_id in ((user_id, other_id), (other_id, user_id)):
                 if channel is not None and typist_id in typists:
-                    self._tell_typing_to(viewer_id, channel, typists, typist_id)
+                    self._tell_typing_to(viewer_id, channel, typist_id, typists[typist_id])
 
-    def _tell_typing_to(self, viewer_id: int, channel: Channel, typists: Mapping[int, str], typist_id: int) -> None:
-        apart = self.blocks.apart_from(viewer_id)
-        frame = events.v1_typing(TypingChanged(channel.id, typists, {}), apart)
+    def _tell_typing_to(self, viewer_id: int, channel: Channel, typist_id: int, name: str) -> None:
+        shown = self.typists_shown(channel.id, viewer_id)
+        frame = events.v1_typing(TypingChanged(channel.id, shown, {}))
         for connection in tuple(self._engine.connections_of(viewer_id)):
             if connection in channel.attachments:
                 connection.write(frame, CONTROL)
             elif connection in channel.compat_typing and not self.coming.holds(connection, viewer_id):
-                now_ms, is_typing = self.clock.wall_milliseconds(), typist_id not in apart
-                name = typists[typist_id]
+                now_ms, is_typing = self.clock.wall_milliseconds(), typist_id in shown
                 page_frame = events.compat_typing(channel.id, typist_id, name, now_ms, is_typing=is_typing)
                 connection.write(page_frame, CONTROL)
 

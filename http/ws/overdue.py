@@ -138,15 +138,15 @@ class Overdue:
                 connection.write(events.v1_counts(room_id, counts, self._hub.clock.wall_milliseconds()), CONTROL)
 
     def _tell_typing(self, connection: Connection, channel: Channel) -> None:
-        typists = self._hub.typists.get(channel.id, {})
         attachment = channel.attachments.get(connection)
         if attachment is not None:
-            apart = self._hub.blocks.apart_from(attachment.user_id)
-            connection.write(events.v1_typing(TypingChanged(channel.id, typists, {}), apart), CONTROL)
+            shown = self._hub.typists_shown(channel.id, attachment.user_id)
+            connection.write(events.v1_typing(TypingChanged(channel.id, shown, {})), CONTROL)
         listener_id = channel.compat_typing.get(connection)
         if listener_id is None or self._hub.coming.holds(connection, listener_id):
             return
-        for user_id, name in typists.items():  # of who has stopped it was told: that is never dropped
-            if user_id != listener_id and not self._hub.blocks.are_apart(listener_id, user_id):
+        # Of who has stopped it was told: that is never dropped.
+        for user_id, name in self._hub.typists_shown(channel.id, listener_id).items():
+            if user_id != listener_id:
                 now_ms = self._hub.clock.wall_milliseconds()
                 connection.write(events.compat_typing(channel.id, user_id, name, now_ms, is_typing=True), CONTROL)

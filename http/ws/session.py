@@ -189,7 +189,7 @@ class SocketSession:
 
     def tell_typists(self, room_id: int) -> None:
         """Who types in a room that it has come into; what changes is told by the room."""
-        self.services.hub.tell_typists(self.connection, room_id, self.services.presence.is_hiding)
+        self.services.hub.tell_typists(self.connection, room_id)
 
     def is_hiding(self) -> bool:
         """The user appears offline by their own word, or said so here just now: then typing is not told."""

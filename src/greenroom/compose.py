@@ -116,6 +116,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         presence = SocketPresence(engine, hub, storage.last_seen, storage.visibility, clock)
         streams = SocketStreams(engine, storage.user_streams, hub.blocks, hub.coming, clock)
         hub.delivery.committed_at = lambda: storage.committer.committed_at
+        hub.is_hiding = presence.is_hiding
         hub.on_news, streams.on_changed = streams.news_for, hub.changed_for.note
         streams.on_hides_changed = lambda user: hub.summaries.hides_changed(user, engine.connections_of(user))
         email = email_settings(settings, storage.directory)

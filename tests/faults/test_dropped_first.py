@@ -7,6 +7,7 @@ Messages, and that somebody types no more, always come.
 import pytest
 from wire import V1, open_in, open_sockets, wait_until
 
+from greenroom.actors.events import TypingChanged
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
 
 AUTHOR, SLOW, WITNESS, EARLY, LATE = range(1, 6)
@@ -139,6 +140,35 @@ async def test_what_is_overdue_is_hidden_by_blocks_and_forgotten_with_the_socket
         assert not shown_typing(slow, 0, EARLY)
         assert marks(slow) == {str(LATE): last}
         assert not overdue.marks
+
+
+@pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+async def test_of_who_has_hidden_meanwhile_it_is_not_told_later_that_they_type(live_house, protocol):
+    await live_house.people(*range(1, 6))
+    room = await live_house.conversation(*range(1, 6))
+    engine, hub = live_house.house.engine, live_house.house.hub
+    async with open_sockets() as nursery:
+        author, witness, early, late = [
+            await open_in(nursery, live_house, user, room) for user in (AUTHOR, WITNESS, EARLY, LATE)
+        ]
+        slow = await open_in(nursery, live_house, SLOW, room, protocol, receive_buffer=4096)
+        slow.stop_reading()
+        (connection,) = engine.connections_of(SLOW)
+        await fill(author, room, connection, OUTBOX_BYTES_MAX // 2 + 20_000)
+        for person, user in ((early, EARLY), (late, LATE)):
+            at = len(witness.events)
+            await person.ask("typing", room, on=True)
+            await wait_until(lambda at=at, user=user: not shown_typing(witness, at, user) and "who types")
+        publish = hub.publish
+        hub.publish = lambda event, members: None if isinstance(event, TypingChanged) else publish(event, members)
+        hidden = await live_house.post("/api/presence/update", EARLY, {"status": "invisible"})
+        assert hidden.status == 200, hidden.json
+        assert set(hub.typists[room]) == {EARLY, LATE}, "the room's word of it is not told yet"
+        slow.read_again()
+        await wait_until(lambda: not shown_typing(slow, 0, LATE) and "who types")
+        await wait_until(lambda: hub.overdue and "what is overdue")
+        await slow.settle()
+        assert not shown_typing(slow, 0, EARLY)
 
 
 def messages(sock):

@@ -255,6 +255,31 @@ async def test_who_comes_is_told_of_nobody_who_hides_by_then_nor_of_nobody(live_
     assert not came.of("typing", "user_typing")
 
 
+async def test_what_a_room_says_of_who_has_hidden_since_is_not_told(live_house, watched):
+    nursery, room, watchers = watched
+    hub = live_house.house.hub
+    typist, other = [await open_in(nursery, live_house, user, room) for user in (4, 5)]
+    publish, late = hub.publish, []
+    hub.publish = lambda event, members: late.append((event, members))
+    await typist.ask("typing", room, on=True)
+    await wait_until(lambda: not late and "the room's word")
+    hidden = await live_house.post("/api/presence/update", 4, {"status": "invisible"})
+    assert hidden.status == 200, hidden.json
+    hub.publish = publish
+    publish(*late[0])
+    await other.ask("typing", room, on=True)
+    await believe(watchers, 5)
+    for sock in watchers:
+        await sock.settle()
+        assert not any(4 in told for told in said_to_type(sock))
+
+
+def said_to_type(sock):
+    """Everybody of whom the socket was told that they type, by event."""
+    typing = [event["data"].get("users", ()) for event in sock.of("typing")]  # of a page it has none
+    return [*typing, *([event["userId"]] for event in sock.of("user_typing") if event["isTyping"])]
+
+
 async def test_a_page_that_comes_again_hears_typing_where_its_user_looked_last(live_house, watched):
     nursery, room, watchers = watched
     other = await live_house.conversation(4, 5)
