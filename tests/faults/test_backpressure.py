@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 import trio
 from wire import Socket, frame, open_sockets, wait_until
 
-from greenroom.http.ws import put_aside
+from greenroom.http.ws import put_aside, session
 from greenroom.http.ws.put_aside import ASIDE_BYTES_MAX
+from greenroom.http.ws.services import ask_with_backpressure
 from greenroom.http.ws.v1 import V1Session
+from greenroom.runtime import Ref
 from greenroom.runtime.passivation import passivate_if_idle
 
 SENDERS = 8
@@ -135,6 +137,48 @@ async def test_what_was_put_aside_is_forgotten_with_its_connection(live_house):
             sock.cut()
         await wait_until(lambda: live_house.house.engine.aside.bytes)
         held.set()
+
+
+async def test_who_was_paused_is_read_again_when_there_is_space_though_another_room_is_full_by_then(
+    live_house, monkeypatch
+):
+    await live_house.people(1, 2)
+    rooms = one, other = [await live_house.conversation(1, 2) for _ in range(2)]
+    full = {room: trio.Event() for room in rooms}
+    wait_room = Ref.wait_room
+
+    async def wait_until_let(ref):
+        if ref.address.kind == "room":
+            await full[ref.address.key].wait()
+        await wait_room(ref)
+
+    def ask_if_let(services, ref, command, reply_to):
+        if ref.address.kind == "room" and not full[ref.address.key].is_set():
+            return False
+        return ask_with_backpressure(services, ref, command, reply_to)
+
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(*rooms)
+        (connection,) = live_house.house.engine.connections_of(1)
+        monkeypatch.setattr(Ref, "wait_room", wait_until_let)
+        monkeypatch.setattr(session, "ask_with_backpressure", ask_if_let)
+        await sock.command("send", one, body="it waits for the first room")
+        await wait_until(lambda: connection.session._held is None and "somebody who waits")
+        for behind in ([(one, "x" * 9_000)], [(one, "x" * 9_000), (other, "it waits for the second")]):
+            budget, said = live_house.house.engine.aside.bytes, []
+            for room, body in behind:
+                said.append(frame(json.dumps({"type": "send", "id": body[:9], "room": room, "data": {"body": body}})))
+            await sock.send_bytes(b"".join(said))
+            await wait_until(lambda budget=budget: live_house.house.engine.aside.bytes == budget and "what is aside")
+        assert connection.is_paused
+        assert len(connection.session._aside._texts) == 3
+        full[one].set()
+        assert (await sock.ask("ping", seconds=3))["type"] == "pong"
+        assert connection.session._held[0][0].address.key == other, "the second room is waited for now"
+        assert "it waits " not in sock.replies
+        full[other].set()
+        await wait_until(lambda: None if "it waits " in sock.replies else "the second room's answer")
 
 
 def connection_of(live_house, sock):

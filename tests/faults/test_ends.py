@@ -18,6 +18,7 @@ from wire import V1, Socket, open_sockets, wait_until
 from greenroom.http.auth import Principal
 from greenroom.http.ws.ends import CHANNEL, KEYS_MAX, Ends
 from greenroom.http.ws.revocation import Revocations
+from greenroom.http.ws.session import SocketSession
 from greenroom.runtime import StorageUnavailable, SystemClock
 from greenroom.storage.postgres.users import UserChange
 
@@ -172,6 +173,39 @@ async def test_however_a_row_ends_its_sockets_and_streams_are_closed_within_a_se
     answer = await house.get("/api/auth/session", headers=dict(shown))
     expected = 200 if "user_id = 2" in statement else 403 if "scopes" in statement else 401
     assert answer.status == expected, "what is remembered is dropped"
+
+
+@pytest.mark.parametrize("shown", ["tokens", "sessions"])
+async def test_a_socket_that_fails_at_its_end_is_ended_all_the_same_and_nobody_else_stays_for_it(
+    live_house, shown, monkeypatch
+):
+    house, users, fails = live_house, (1, 2, 3), {1, 3}
+    monkeypatch.setattr(house.house.revocations, "_look", trio.sleep_forever)  # no round finds it
+    await house.people(*users)
+    headers = {user: shown_by(house, user) for user in users}
+    if shown == "sessions":
+        for user in users:
+            session = (await house.house.storage.sessions.create(user))[0]
+            headers[user] = [("Cookie", f"pitchey-session={session}")]
+    await listens(house)
+    async with open_sockets() as nursery:
+        socks = {}
+        for user in users:
+            socks[user] = await Socket.open(nursery, house, headers=headers[user])
+            await socks[user].start()
+        honest = SocketSession.closed
+
+        def closed(session):
+            honest(session)
+            if session.user_id in fails:
+                raise RuntimeError("a test says so")
+
+        monkeypatch.setattr(SocketSession, "closed", closed)
+        await sql(house, "delete from sessions" if shown == "sessions" else "update users set signed_out_at = now()")
+        assert await socks[2].wait_closed(5) == 4003
+        for user in fails:
+            await wait_until(lambda user=user: not socks[user].is_over.is_set() and f"the end of {user}", 5)
+        assert house.house.engine.open_connections() == []
 
 
 async def test_a_session_that_lasts_longer_is_no_news_and_strange_words_are_not_heard(live_house):
