@@ -34,6 +34,7 @@ class LastSeen:
         self._postgres = postgres
         self._run_id = uuid.uuid4()
         self._changes: dict[int, tuple[bool, int]] = {}
+        self._written: dict[int, tuple[bool, int]] = {}  # just now: who reads may read what was before
 
     def put(self, user_id: int, *, is_online: bool, at_ms: int) -> None:
         """Remember that the user came or went; the last word of a batch counts."""
@@ -41,11 +42,12 @@ class LastSeen:
 
     async def of(self, user_ids: list[int]) -> dict[int, Seen]:
         """By user; who was never seen is missing."""
+        before = self._written | self._changes
         rows = await self._postgres.fetch("select_last_seen", user_ids)
         seen = {row["user_id"]: Seen(row["name"], row["last_seen_ms"]) for row in rows}
-        for user_id in seen:
-            if user_id in self._changes:
-                seen[user_id] = seen[user_id]._replace(at_ms=self._changes[user_id][1])
+        waiting = before | self._written | self._changes
+        for user_id in seen.keys() & waiting.keys():
+            seen[user_id] = seen[user_id]._replace(at_ms=waiting[user_id][1])
         return {user_id: found for user_id, found in seen.items() if found.at_ms is not None}
 
     async def small_rooms_of(self, user_ids: Iterable[int]) -> dict[int, dict[int, list[int]]]:
@@ -73,6 +75,7 @@ class LastSeen:
     async def flush(self) -> None:
         """Write what waits. Raises: StorageUnavailable; nothing is lost then."""
         changes, self._changes = self._changes, {}
+        self._written = changes
         if not changes:
             await trio.lowlevel.checkpoint()
             return
@@ -87,6 +90,8 @@ class LastSeen:
         except BaseException:
             self._changes = changes | self._changes
             raise
+        finally:
+            self._written = {}
 
     async def stop(self) -> None:
         """Everybody who is still here goes now; the run is over. Raises: StorageUnavailable."""
