@@ -39,7 +39,8 @@ from greenroom.http.known_users import Known, KnownUsers
 from greenroom.http.recent import Recent
 from greenroom.storage.postgres.api_keys import KEY_PREFIX, ApiKey, ApiKeys, split_key
 from greenroom.storage.postgres.sessions import Session, Sessions
-from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, Subject, User, Users
+from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, User, Users
+from greenroom.storage.subjects import Subject
 
 SESSION_COOKIES: Final = ("pitchey-session", "better-auth-session")
 ACT_AS_HEADER: Final = "X-Act-As"

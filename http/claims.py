@@ -10,7 +10,7 @@ from typing import Final
 
 from greenroom.http.errors import ApiError
 from greenroom.http.models import NOT_IN_A_LINE
-from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, Subject
+from greenroom.storage.subjects import ISSUER_ID_LIMIT, Subject
 
 SUBJECT_CHARACTERS_MAX: Final = 255
 CLAIM_CHARACTERS_MAX: Final = 255

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from greenroom.storage.postgres.users import Subject
+from greenroom.storage.subjects import Subject
 
 KNOWN_USERS_MAX: Final = 100_000
 

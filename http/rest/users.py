@@ -14,7 +14,8 @@ from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, one_line
 from greenroom.http.rest.rooms import once
 from greenroom.http.route import Answer, Call, Operations
-from greenroom.storage.postgres.users import ISSUER_ID_LIMIT, User, UserChange
+from greenroom.storage.postgres.users import User, UserChange
+from greenroom.storage.subjects import ISSUER_ID_LIMIT
 
 operations = Operations("users")
 

@@ -24,7 +24,7 @@ from greenroom.actors.notifier.commands import FoldNotes
 from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.actors.providers.accounts import open_providers
-from greenroom.compose_storage import Storage, open_storage, signing_secret
+from greenroom.compose_storage import Storage, open_storage
 from greenroom.control.console import console_operation, why_not_attach
 from greenroom.control.draining import drain_operations
 from greenroom.control.operations import operations_of
@@ -67,6 +67,7 @@ from greenroom.settings import Settings
 from greenroom.storage.postgres.actor_state import PostgresStateStore
 from greenroom.storage.postgres.alarms import PostgresAlarmStore
 from greenroom.storage.sweep import sweep_files
+from greenroom.this_machine import signing_secret
 
 log = structlog.get_logger()
 

@@ -10,14 +10,12 @@ import structlog
 import trio
 
 from greenroom.attachments import blobs_of
-from greenroom.secret_file import jwt_secret
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import AsyncioBridge, open_asyncio_bridge
 from greenroom.storage.postgres.api_keys import ApiKeys
 from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.committer import PostgresCommitter
 from greenroom.storage.postgres.conversations import Conversations
-from greenroom.storage.postgres.data_directory import choose_data_directory, make_data_directory
 from greenroom.storage.postgres.embedded import EmbeddedServer, open_embedded
 from greenroom.storage.postgres.ids import Ids, object_ids, user_ids
 from greenroom.storage.postgres.last_seen import LastSeen
@@ -32,6 +30,7 @@ from greenroom.storage.postgres.uploads import Uploads
 from greenroom.storage.postgres.user_streams import UserStreams
 from greenroom.storage.postgres.users import Users
 from greenroom.storage.postgres.visibility import Visibility
+from greenroom.this_machine import data_directory
 
 log = structlog.get_logger()
 
@@ -60,11 +59,6 @@ class Storage:
     committer: PostgresCommitter
     ids: Ids
     uploads: Uploads
-
-
-def data_directory(settings: Settings) -> Path:
-    """Where this machine's data is; made if it is missing. Raises: StorageError."""
-    return make_data_directory(choose_data_directory(settings.greenroom_data_dir, Path.cwd()))
 
 
 @asynccontextmanager
@@ -140,10 +134,3 @@ async def _stop_last_seen(last_seen: LastSeen) -> None:
         await last_seen.stop()
     except Exception as error:  # the end of a process: the run's row says when it last lived
         log.warning("last_seen.not_written", why=str(error))
-
-
-def signing_secret(settings: Settings, directory: Path) -> bytes:
-    """The secret of JWT_SECRET, or one that was made once for this data directory. Raises: SecretUnusable."""
-    if settings.jwt_secret is not None:
-        return settings.jwt_secret.get_secret_value().encode()
-    return jwt_secret(directory)

@@ -34,13 +34,12 @@ from greenroom.runtime.ports import StorageUnavailable
 from greenroom.storage.postgres.ids import Ids
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.together import Together
+from greenroom.storage.subjects import ISSUER_ID_LIMIT, Subject
 
-ISSUER_ID_LIMIT: Final = 2**40
 BATCH_USERS_MAX: Final = 500
 CLOCK_SKEW_SECONDS: Final = 3.0  # how far the issuer's clock may be ahead of ours
 _FIELDS: Final = ("name", "email", "locale", "timezone", "role")
 
-Subject = int | str
 Claims = Mapping[str, str]
 _Told = dict[str, tuple[str, float]]  # by field: what was said, and when
 

@@ -28,6 +28,22 @@ def test_what_runs_no_command_imports_none(arguments: list[str]):
     assert "greenroom.settings" not in imported
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_no_command_uses_is_not_read(name: str):
+    """It is installed here, and libraries read it where they find it. What does use it, as help does rich, still can."""
+    source = f"""
+import sys
+from greenroom.commands.app import UNUSED, greenroom, load
+load(["{name}"])
+greenroom()
+print({{module.partition(".")[0] for module in sys.modules}} & {{*UNUSED, "structlog", "typer"}})
+import cryptography, rich
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+    assert done.stdout in ("{'structlog', 'typer'}\n", "{'typer', 'structlog'}\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_is_no_command_is_told_with_the_one_that_is_like_it():
     done = subprocess.run([sys.executable, "-m", "greenroom", "serv"], capture_output=True, text=True, check=False)
     assert done.returncode == 2

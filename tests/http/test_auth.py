@@ -15,7 +15,8 @@ import pytest
 from greenroom.http.auth import KNOWN_DIGESTS_MAX, Authenticator, Principal
 from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
-from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, ISSUER_ID_LIMIT, User, UserChange
+from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, User, UserChange
+from greenroom.storage.subjects import ISSUER_ID_LIMIT
 
 Front = Any  # tests/http/conftest.py, which cannot be imported
 SECRET = "a secret of this test session that has at least sixty-four bytes in it"

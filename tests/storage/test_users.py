@@ -13,11 +13,11 @@ from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.users import (
     BATCH_USERS_MAX,
     CLOCK_SKEW_SECONDS,
-    ISSUER_ID_LIMIT,
     User,
     UserChange,
     Users,
 )
+from greenroom.storage.subjects import ISSUER_ID_LIMIT
 
 
 @pytest.fixture

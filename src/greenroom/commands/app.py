@@ -4,7 +4,9 @@ Of them only the one that is asked for is imported: all take 0.7 s, `drain` or `
 version and a typo need none of them.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Final
@@ -12,7 +14,6 @@ from typing import Annotated, Final
 import typer
 
 from greenroom import __version__
-from greenroom.log import set_up_logging
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ COMMANDS: Final = {
     "asyncapi": _Command("asyncapi", "Print the WebSocket protocol as AsyncAPI 3.0: every frame of both sides."),
 }
 
+# What libraries read if it is there, structlog for tracebacks and jwt for algorithms that are refused here anyway: a
+# tenth of what a start takes.
+UNUSED: Final = ("rich", "cryptography")
+
 app = typer.Typer(
     name="greenroom",
     help="An actor runtime on trio, and the messaging, e-mail and notification system that runs on it.",
@@ -81,6 +86,8 @@ def greenroom(
     ] = False,
 ) -> None:
     """An actor runtime on trio, and the messaging, e-mail and notification system that runs on it."""
+    with _unused_unread():
+        from greenroom.log import set_up_logging  # not above: help and the version need none of it
     # Standard output belongs to the answer: `TOKEN=$(greenroom token 17)`. `serve` sets this up again, by its settings.
     set_up_logging("warning", is_development=True)
 
@@ -96,11 +103,24 @@ def load(arguments: Sequence[str]) -> None:
 
 
 def _load(name: str) -> None:
-    module = import_module(f"greenroom.commands.{COMMANDS[name].module}")
+    with _unused_unread():
+        module = import_module(f"greenroom.commands.{COMMANDS[name].module}")
     if hasattr(module, "app"):
         app.add_typer(module.app, name=name)
     else:
         app.command(name)(getattr(module, name))
+
+
+@contextmanager
+def _unused_unread() -> Iterator[None]:
+    """What is imported here finds none of UNUSED, which is as if they were not installed."""
+    unread = [name for name in UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(unread))  # type: ignore[arg-type]  # None makes an import fail as it should
+    try:
+        yield
+    finally:
+        for name in unread:
+            del sys.modules[name]
 
 
 def _shown() -> None:

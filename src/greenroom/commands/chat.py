@@ -48,12 +48,12 @@ from greenroom.commands.piped_lines import BadLine
 from greenroom.commands.room_choice import choose_room, title_of
 from greenroom.commands.screen import Screen, open_screen
 from greenroom.commands.standard_output import OutputLost
-from greenroom.compose_storage import data_directory, signing_secret
 from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
 from greenroom.secret_file import SecretUnusable
 from greenroom.settings import Settings
 from greenroom.storage.errors import StorageError
+from greenroom.this_machine import data_directory, signing_secret
 
 RECENT_MESSAGES = 20
 HISTORY_MESSAGES = 50

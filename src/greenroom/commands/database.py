@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from greenroom.commands.failure import CommandFailed
-from greenroom.compose_storage import data_directory, open_database
+from greenroom.compose_storage import open_database
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.errors import DataDirectoryHeld
@@ -20,6 +20,7 @@ from greenroom.storage.postgres.embedded import ServerAddress
 from greenroom.storage.postgres.left_behind import postmaster_file
 from greenroom.storage.postgres.migrate import apply_migrations, require_migrated
 from greenroom.storage.postgres.pool import Postgres, open_postgres
+from greenroom.this_machine import data_directory
 
 START_SECONDS_MAX = 20.0
 _POLL_SECONDS = 0.05

@@ -10,7 +10,6 @@ import trio
 import typer
 
 from greenroom.commands.standard_output import OutputLost
-from greenroom.runtime import StorageUnavailable
 from greenroom.secret_file import SecretUnusable
 from greenroom.settings import Settings, SettingsError, load_settings
 from greenroom.settings_table import shown
@@ -76,6 +75,8 @@ def _sentence(fault: BaseException, settings: Settings | None) -> str | None:
     """What to tell the user. None: nothing that the user can do something about."""
     if isinstance(fault, StorageError | SecretUnusable | SettingsError):
         return str(fault)
+    from greenroom.runtime import StorageUnavailable  # not above: most commands read nothing of the runtime
+
     address = settings.database_url if settings is not None else None
     where = f" (DATABASE_URL is {shown('database_url', address)})" if address is not None else ""
     if isinstance(fault, StorageUnavailable):

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from greenroom.commands.failure import run_or_exit, settings_or_exit
-from greenroom.compose_storage import data_directory, open_database
+from greenroom.compose_storage import open_database
 from greenroom.settings import Settings
 from greenroom.storage.postgres.migrate import apply_migrations, pending
+from greenroom.this_machine import data_directory
 
 
 def migrate(

@@ -8,19 +8,13 @@ from typing import Annotated
 import jwt
 import typer
 
-from greenroom.commands.database import open_for_command
 from greenroom.commands.failure import TOLD_WRONGLY, run_or_exit, settings_or_exit, stop
-from greenroom.compose_storage import data_directory
-from greenroom.http.auth import Authenticator
 from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
-from greenroom.secret_file import SecretUnusable, jwt_secret
+from greenroom.secret_file import SecretUnusable
 from greenroom.settings import Settings
 from greenroom.storage.errors import StorageError
-from greenroom.storage.postgres.api_keys import ApiKeys
-from greenroom.storage.postgres.ids import user_ids
-from greenroom.storage.postgres.sessions import Sessions
-from greenroom.storage.postgres.users import Users
+from greenroom.this_machine import data_directory, signing_secret
 
 HOURS_DEFAULT = 12.0
 HOURS_MAX = 24.0 * 365
@@ -59,39 +53,19 @@ def token(
     wish = _Wish(user, {key: value for key, value in given.items() if value}, int(hours * 3600))
     settings = settings_or_exit()
     if session:
-        typer.echo(run_or_exit(_make_session, settings, wish))
+        from greenroom.commands.session_cookie import make_session  # not above: it takes long to be read
+
+        typer.echo(run_or_exit(make_session, settings, wish.sub, wish.claims, wish.seconds))
     else:
         typer.echo(_make_jwt(settings, wish))
 
 
 def _make_jwt(settings: Settings, wish: _Wish) -> str:
     try:
-        secret = _secret(settings, data_directory(settings) if settings.jwt_secret is None else None)
+        directory = data_directory(settings) if settings.jwt_secret is None else Path()
+        secret = signing_secret(settings, directory)
     except (StorageError, SecretUnusable, OSError) as fault:
         raise stop(str(fault), 1) from None
     now = int(time.time())
     claims = {"sub": wish.sub, "iat": now, "exp": now + wish.seconds, **wish.claims}
     return jwt.encode(claims, secret, algorithm="HS256")
-
-
-async def _make_session(settings: Settings, wish: _Wish) -> str:
-    async with open_for_command(settings) as (postgres, directory):
-        users, sessions = Users(postgres, user_ids(postgres)), Sessions(postgres)
-        user = await users.know(subject_of(wish.sub), wish.claims, time.time())
-        session_id, _ = await sessions.create(user.id, seconds=wish.seconds, user_agent="greenroom token")
-        cookie_secret = settings.better_auth_secret
-        authenticator = Authenticator(
-            users=users,
-            sessions=sessions,
-            api_keys=ApiKeys(postgres),
-            jwt_secret=_secret(settings, directory),
-            cookie_secret=cookie_secret.get_secret_value().encode() if cookie_secret else None,
-        )
-        return authenticator.sign_cookie(session_id)
-
-
-def _secret(settings: Settings, directory: Path | None) -> bytes:
-    if settings.jwt_secret is not None:
-        return settings.jwt_secret.get_secret_value().encode()
-    assert directory is not None
-    return jwt_secret(directory)

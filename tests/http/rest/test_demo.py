@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from greenroom.http.development import KEY_COOKIE
-from greenroom.storage.postgres.users import ISSUER_ID_LIMIT
+from greenroom.storage.subjects import ISSUER_ID_LIMIT
 
 Front = Any  # tests/http/conftest.py, which cannot be imported
 OWN = "http://127.0.0.1:8787"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.storage.postgres.users import ISSUER_ID_LIMIT
+from greenroom.storage.subjects import ISSUER_ID_LIMIT
 
 Front = Any  # tests/http/conftest.py, which cannot be imported
 
