@@ -9,13 +9,17 @@
 `house.url` and `house.ws_url`, with real sockets; `house.socket(user)` opens a greenroom.v1 WebSocket that has joined
 nothing. Both are real to the last row: PostgreSQL, committer, actors, hub.
 
+`house_in_thread` is for tests that are no coroutines, such as those that drive a command of the command line.
+
 Settings other than the usual: `@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 2}])`.
 """
 
 import json
+import queue
+import threading
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,7 @@ from greenroom.storage.postgres.users import UserChange
 SECRET = "a secret of this test session that has at least sixty-four bytes in it"
 SUBPROTOCOL = "greenroom.v1"
 FRAME_SECONDS_MAX = 5
+THREAD_SECONDS_MAX = 60
 
 
 @dataclass(frozen=True)
@@ -191,6 +196,41 @@ async def open_house_under_test(
                 yield under_test
     finally:
         close_listeners(listeners)
+
+
+@contextmanager
+def house_in_thread(address: ServerAddress, folder: Path, **settings: Any) -> Iterator[HouseUnderTest]:
+    """A house that listens, in a thread with a trio of its own."""
+    answers: queue.Queue[HouseUnderTest | BaseException] = queue.Queue()
+    leave = trio.Event()
+    tokens: list[trio.lowlevel.TrioToken] = []
+
+    async def keep() -> None:
+        tokens.append(trio.lowlevel.current_trio_token())
+        async with open_house_under_test(address, folder, listens=True, **settings) as under_test:
+            answers.put(under_test)
+            await leave.wait()
+        answers.put(under_test)  # it was left in order
+
+    def run() -> None:
+        try:
+            trio.run(keep)
+        except BaseException as error:
+            answers.put(error)
+
+    thread = threading.Thread(target=run, name="a house for a test")
+    thread.start()
+    found = answers.get(timeout=THREAD_SECONDS_MAX)
+    if isinstance(found, BaseException):
+        raise found
+    try:
+        yield found
+    finally:
+        tokens[0].run_sync_soon(leave.set)
+        thread.join(THREAD_SECONDS_MAX)
+        ended = answers.get(timeout=0)
+    if isinstance(ended, BaseException):
+        raise ended
 
 
 @pytest.fixture

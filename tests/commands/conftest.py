@@ -14,10 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import jwt
 import pytest
 import trio
+from house_fixture import house_in_thread
 from prepared_cluster import lay_cluster
 
+from greenroom.secret_file import jwt_secret
+from greenroom.storage.postgres.embedded import ServerAddress
 from greenroom.storage.postgres.left_behind import clear_left_behind
 
 WAIT_SECONDS_MAX = 30.0
@@ -205,6 +209,11 @@ class Greenroom:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def token(self, user: str) -> str:
+        """What `greenroom token` prints, without a process; the name is that which `chat` gives."""
+        claims = {"sub": user, "exp": int(time.time()) + 600, **({} if user.isdecimal() else {"name": user})}
+        return jwt.encode(claims, jwt_secret(self.data), "HS256")
+
     def postmaster(self) -> int:
         """The pid of the PostgreSQL of this data directory."""
         return int((self.data / "postgres" / "cluster" / "data" / "postmaster.pid").read_text().split()[0])
@@ -241,6 +250,15 @@ def greenroom(tmp_path: Path) -> Iterator[Greenroom]:
     yield command_line
     command_line.end_all()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def served(greenroom: Greenroom, database: ServerAddress) -> Iterator[Greenroom]:
+    """The same with a server that answers. It is in this process, where it costs a tenth: for tests of what talks to a
+    server, not of the server's own process."""
+    with house_in_thread(database, greenroom.data, jwt_secret=None) as house:
+        greenroom.port = house.port
+        yield greenroom
 
 
 def _sweep_abandoned() -> None:

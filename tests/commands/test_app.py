@@ -30,7 +30,7 @@ def test_what_runs_no_command_imports_none(arguments: list[str]):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_no_command_uses_is_not_read(name: str):
-    """It is installed here, and libraries read it where they find it. What does use it, as help does rich, still can."""
+    """It is installed here, and libraries read it where it is. What does use it, as help does rich, still can."""
     source = f"""
 import sys
 from greenroom.commands.app import UNUSED, greenroom, load

@@ -26,9 +26,8 @@ def open_chats(greenroom, first: str, second: str):
     return one, two
 
 
-def test_two_people_talk_and_see_each_other_come_and_go(greenroom):
-    greenroom.serve()
-    alice, bob = open_chats(greenroom, "alice", "bob")
+def test_two_people_talk_and_see_each_other_come_and_go(served):
+    alice, bob = open_chats(served, "alice", "bob")
     alice.wait_for("-- bob is here")
     alice.type("hello")
     bob.wait_for(r"^\d\d:\d\d alice: hello$")
@@ -46,9 +45,8 @@ def test_two_people_talk_and_see_each_other_come_and_go(greenroom):
     assert chat_lines(alice.text) == ["alice: hello", "bob: /etc is a folder"]
 
 
-def test_what_comes_through_a_pipe_is_said_as_it_is(greenroom):
-    greenroom.serve()
-    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+def test_what_comes_through_a_pipe_is_said_as_it_is(served):
+    alice = served.start("chat", "--user", "alice", "--new", "Lobby")
     alice.wait_for("in Lobby$")
     alice.write(b"first\n\x04")
     alice.wait_for("alice: first$")  # it was read, and what follows is read after it
@@ -57,7 +55,7 @@ def test_what_comes_through_a_pipe_is_said_as_it_is(greenroom):
     alice.write("\n\r\n".join(lines).encode())
     alice.end_input()
     assert alice.ended() == 0, alice.text
-    assert said_in(greenroom, "alice") == ["first", "\x04second", *lines[1:]]
+    assert said_in(served, "alice") == ["first", "\x04second", *lines[1:]]
     assert "👨‍👩 می‌خ a\u00a0b c" in alice.text
 
 
@@ -73,28 +71,21 @@ def test_what_comes_through_a_pipe_is_said_as_it_is(greenroom):
         ),
     ],
 )
-def test_a_line_of_a_pipe_that_cannot_be_said_is_told_and_the_others_are_said(greenroom, data, said, words):
-    greenroom.serve()
-    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+def test_a_line_of_a_pipe_that_cannot_be_said_is_told_and_the_others_are_said(served, data, said, words):
+    alice = served.start("chat", "--user", "alice", "--new", "Lobby")
     alice.write(data)
     alice.end_input()
     assert alice.ended() == 1, alice.text
     assert words in alice.text
-    assert said_in(greenroom, "alice") == said
+    assert said_in(served, "alice") == said
 
 
 def said_in(greenroom, user: str) -> list[str]:
     """What is stored in the one room there is."""
-    token = token_of(greenroom, user)
+    token = greenroom.token(user)
     (room,) = ask(greenroom, token, "GET", "/api/conversations")["conversations"]
     answer = ask(greenroom, token, "GET", f"/api/conversations/{room['id']}/messages?after_seq=0")
     return [message["content"] for message in answer["messages"]]
-
-
-def token_of(greenroom, user: str) -> str:
-    shown = greenroom.start("token", user)
-    assert shown.ended() == 0
-    return str(shown.text.split()[-1])
 
 
 @pytest.mark.parametrize(
@@ -106,12 +97,11 @@ def token_of(greenroom, user: str) -> str:
         ("$CHAT Lobby <&-", 2, "standard input is closed"),
     ],
 )
-def test_an_output_or_an_input_that_is_none_ends_with_a_sentence(greenroom, line, code, words):
-    greenroom.serve()
-    made = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+def test_an_output_or_an_input_that_is_none_ends_with_a_sentence(served, line, code, words):
+    made = served.start("chat", "--user", "alice", "--new", "Lobby")
     made.end_input()
     assert made.ended() == 0
-    environment = {**greenroom.environment, "CHAT": f"{sys.executable} -m greenroom chat --user alice"}
+    environment = {**served.environment, "CHAT": f"{sys.executable} -m greenroom chat --user alice"}
     script = f"set -o pipefail; {line}"
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == code
@@ -119,20 +109,18 @@ def test_an_output_or_an_input_that_is_none_ends_with_a_sentence(greenroom, line
     assert done.stderr.count("\n") == 1, done.stderr
 
 
-def test_what_joins_characters_is_kept_where_somebody_types(greenroom):
-    greenroom.serve()
-    with greenroom.terminal("chat", "--user", "alice", "--new", "Lobby") as alice:
+def test_what_joins_characters_is_kept_where_somebody_types(served):
+    with served.terminal("chat", "--user", "alice", "--new", "Lobby") as alice:
         alice.wait_for("in Lobby; /help")
         alice.type("👨‍👩 می‌خ a\u00a0b\u2028\n")
         alice.wait_for("alice: 👨‍👩 می‌خ a\u00a0b")
         alice.type("\x04")
         assert alice.ended() == 0
-    assert said_in(greenroom, "alice") == ["👨‍👩 می‌خ a\u00a0b\u2028"]
+    assert said_in(served, "alice") == ["👨‍👩 می‌خ a\u00a0b\u2028"]
 
 
-def test_ctrl_c_leaves_in_order(greenroom):
-    greenroom.serve()
-    alice, bob = open_chats(greenroom, "alice", "bob")
+def test_ctrl_c_leaves_in_order(served):
+    alice, bob = open_chats(served, "alice", "bob")
     bob.type("last word")
     bob.wait_for("bob: last word")
     bob.signal(signal.SIGINT)
@@ -165,13 +153,12 @@ def test_the_second_ctrl_c_does_not_wait_for_a_server_that_is_stopped(greenroom,
         server.signal(signal.SIGCONT)
 
 
-def test_who_comes_later_is_shown_what_was_said_before(greenroom):
-    greenroom.serve()
-    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+def test_who_comes_later_is_shown_what_was_said_before(served):
+    alice = served.start("chat", "--user", "alice", "--new", "Lobby")
     for number in range(30):
         alice.type(f"line {number}")
     alice.wait_for("alice: line 29")
-    bob = greenroom.start("chat", "--user", "bob", "Lobby")
+    bob = served.start("chat", "--user", "bob", "Lobby")
     bob.wait_for("alice: line 29")
     assert chat_lines(bob.text) == [f"alice: line {number}" for number in range(10, 30)]
 
@@ -226,19 +213,18 @@ def test_lines_that_cannot_be_delivered_end_with_1(greenroom):
     assert "1 line was not delivered" in alice.text
 
 
-def test_a_pipe_is_all_said_and_shown_behind_what_was_there_before_it_leaves(greenroom):
-    greenroom.serve()
-    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+def test_a_pipe_is_all_said_and_shown_behind_what_was_there_before_it_leaves(served):
+    alice = served.start("chat", "--user", "alice", "--new", "Lobby")
     alice.wait_for("in Lobby")
     alice.type("was here")
     alice.wait_for("alice: was here")
-    bob = greenroom.start("chat", "--user", "bob", "Lobby")
+    bob = served.start("chat", "--user", "bob", "Lobby")
     for number in range(30):
         bob.type(f"line {number}")
     bob.end_input()
     assert bob.ended() == 0, bob.text
     assert chat_lines(bob.text) == ["alice: was here", *(f"bob: line {number}" for number in range(30))]
-    reader = greenroom.start("chat", "--user", "carol", "Lobby")
+    reader = served.start("chat", "--user", "carol", "Lobby")
     reader.end_input()
     assert reader.ended() == 0, reader.text
     assert chat_lines(reader.text) == [f"bob: line {number}" for number in range(10, 30)]
@@ -270,16 +256,15 @@ def test_a_pipe_to_a_server_that_is_gone_ends_with_1_and_says_why(greenroom):
     assert "1 line was not delivered: the server did not take them in time" in alice.text
 
 
-def test_the_files_of_a_message_are_shown(greenroom):
-    greenroom.serve()
-    alice, bob = open_chats(greenroom, "alice", "bob")
-    key = say_with_a_file(greenroom, "alice", "look")
-    shown = rf"^\d\d:\d\d alice: look\n    \[a\.pdf, 12 bytes\] {greenroom.url}/\S*{quote(key, safe='')}$"
+def test_the_files_of_a_message_are_shown(served):
+    alice, bob = open_chats(served, "alice", "bob")
+    key = say_with_a_file(served, "alice", "look")
+    shown = rf"^\d\d:\d\d alice: look\n    \[a\.pdf, 12 bytes\] {served.url}/\S*{quote(key, safe='')}$"
     for person in (alice, bob):
         person.wait_for(shown)
     bob.type("/history 1")
     bob.wait_for(shown, count=2)
-    later = greenroom.start("chat", "--user", "bob", "Lobby")
+    later = served.start("chat", "--user", "bob", "Lobby")
     later.end_input()
     assert later.ended() == 0
     assert re.search(shown, later.text, re.MULTILINE)
@@ -287,7 +272,7 @@ def test_the_files_of_a_message_are_shown(greenroom):
 
 def say_with_a_file(greenroom, user: str, content: str) -> str:
     """Over HTTP, in the one room there is; the key of the file."""
-    token = token_of(greenroom, user)
+    token = greenroom.token(user)
     (room,) = ask(greenroom, token, "GET", "/api/conversations")["conversations"]
     head = '--b\r\nContent-Disposition: form-data; name="file"; filename="a.pdf"\r\n\r\n'
     form = f"{head}%PDF-1.7\nabc\r\n--b--\r\n".encode()
@@ -307,55 +292,50 @@ def ask(greenroom, token: str, method: str, path: str, body: bytes | None = None
     return answer["data"]
 
 
-def test_a_line_that_the_server_refuses_is_told(greenroom):
-    greenroom.serve()
-    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+def test_a_line_that_the_server_refuses_is_told(served):
+    alice = served.start("chat", "--user", "alice", "--new", "Lobby")
     alice.type("x" * 10_001)
     alice.wait_for("not sent: x+ ")
     alice.type("and on")
     alice.wait_for("alice: and on")
 
 
-def test_without_a_room_rooms_are_listed(greenroom):
-    greenroom.serve()
-    nothing = greenroom.start("chat", "--user", "alice")
+def test_without_a_room_rooms_are_listed(served):
+    nothing = served.start("chat", "--user", "alice")
     assert nothing.ended() == 0
     assert "greenroom chat --new" in nothing.text
-    alice = greenroom.start("chat", "--user", "alice", "--new", "Lobby")
+    alice = served.start("chat", "--user", "alice", "--new", "Lobby")
     alice.wait_for("in Lobby")
     for user, heading in (("alice", "Your rooms"), ("bob", "Open rooms")):
-        listed = greenroom.start("chat", "--user", user)
+        listed = served.start("chat", "--user", user)
         assert listed.ended() == 0
         assert re.search(rf"{heading}:\n  \d+  Lobby  \(1 member\)", listed.text), listed.text
 
 
-def test_a_token_with_spaces_and_line_breaks_at_its_ends_is_that_token(greenroom):
-    greenroom.serve()
-    made = greenroom.start("token", "alice")
+def test_a_token_with_spaces_and_line_breaks_at_its_ends_is_that_token(served):
+    made = served.start("token", "alice")
     assert made.ended() == 0
     token = made.text.split()[-1]
     for arguments, environment in ((["--token", f" {token}\n"], {}), ([], {"GREENROOM_TOKEN": f"{token}\r\n"})):
-        listed = greenroom.start("chat", *arguments, **environment)
+        listed = served.start("chat", *arguments, **environment)
         assert listed.ended() == 0, listed.text
-    broken = greenroom.start("chat", "--token", f"{token[:9]}\n{token[9:]}")
+    broken = served.start("chat", "--token", f"{token[:9]}\n{token[9:]}")
     assert broken.ended() == 2
     assert "--token is not one" in broken.text
     assert "Traceback" not in broken.text
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_the_server_of_this_machine(greenroom):
-    greenroom.serve()
-    listed = greenroom.start("chat", "--user", "alice", http_proxy="http://127.0.0.1:9", all_proxy="http://127.0.0.1:9")
+def test_a_proxy_of_the_environment_is_not_asked_for_the_server_of_this_machine(served):
+    listed = served.start("chat", "--user", "alice", http_proxy="http://127.0.0.1:9", all_proxy="http://127.0.0.1:9")
     assert listed.ended() == 0, listed.text
 
 
-def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(greenroom):
-    greenroom.port = 9
-    away = greenroom.start("chat", "--user", "alice")
+def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(served):
+    port, served.port = served.port, 9
+    away = served.start("chat", "--user", "alice")
     assert away.ended() == 1
     assert "greenroom serve" in away.text
-    greenroom.port = 0
-    greenroom.serve()
+    served.port = port
     for arguments, code, words in (
         (["--token", "nonsense"], 1, "the server refuses us"),
         (["--token", "two words"], 2, "--token is not one"),
@@ -366,15 +346,14 @@ def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(greenroom):
         (["--url", "ftp://x"], 2, "an address such as"),
         (["Lobby", "--new", "Lobby"], 2, "--new"),
     ):
-        done = greenroom.start("chat", *arguments)
+        done = served.start("chat", *arguments)
         assert done.ended() == code, (arguments, done.text)
         assert words in done.text
         assert "Traceback" not in done.text
 
 
-def test_nobody_can_send_what_would_steer_the_terminal_of_others(greenroom):
-    greenroom.serve()
-    alice, bob = open_chats(greenroom, "alice", "bob")
+def test_nobody_can_send_what_would_steer_the_terminal_of_others(served):
+    alice, bob = open_chats(served, "alice", "bob")
     bob.type("x\x9b31mred")
     alice.wait_for("bob: x")
     assert "\x9b" not in alice.text
