@@ -57,6 +57,19 @@ from greenroom.runtime.testing import (
 from greenroom.runtime.turn import leave, put_aside
 
 SEEDS_MAX = 300
+# Where the search for a bug begins, if many seeds from 0 on do not find it. When the simulation changes, and one of
+# these finds nothing any more, the others are tried as ever: it is slower, and the test that takes long has a new one.
+FOUND_BY = {
+    "an_actor_loads_before_it_claims": 62,
+    "what_one_actor_tells_another_that_is_full_is_lost_in_silence": 52,
+    "two_owners_write_beside_each_other": 49,
+    "an_unknown_commit_counts_as_done": 26,
+    "a_timer_outlives_its_actor": 18,
+    "missed_ticks_come_one_by_one": 11,
+    "what_was_put_aside_is_lost_with_its_actor": 8,
+    "turns_that_are_redone_come_back_behind_the_others": 6,
+    "turns_that_are_redone_come_back_in_the_wrong_order": 6,
+}
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 MUTATIONS: list[Any] = []
@@ -113,7 +126,8 @@ def test_a_planted_bug_is_found(
     listen_only_to(invariants, monkeypatch)
     plant(monkeypatch)
     seen = set()
-    for seed in range(SEEDS_MAX):
+    first = FOUND_BY.get(plant.__name__, 0)
+    for seed in (first, *(seed for seed in range(SEEDS_MAX) if seed != first)):
         try:
             simulate(plan_of(seed))
         except BaseException as error:
