@@ -1,4 +1,5 @@
 """The harness's end of bench/load.c: compile it when needed, run it, read the server at its two marks.
+And of bench/resume_storm.py, which has a server of its own to kill, and reads it itself.
 
 The client stops at each mark until it is told to go on, so the server is quiet while its CPU and memory are read.
 A run that cannot be measured raises `RunFailed` with the client's own sentence.
@@ -7,7 +8,9 @@ A run that cannot be measured raises `RunFailed` with the client's own sentence.
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +21,8 @@ from servers import BENCH, BUILD, RunFailed, Server
 
 SOURCE = BENCH / "load.c"
 BINARY = BUILD / "load"
+STORM = BENCH / "resume_storm.py"
+STORM_SECONDS_MAX = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,26 @@ def run_client(scenario: Scenario, server: Server, core: int) -> Outcome:
         for name, value in scenario.options.items():
             command += [f"--{name}", f"{value:g}"]
         return _converse(command, server.pid, core)
+
+
+def run_storm(scenario: Scenario, server_core: int, core: int) -> Outcome:
+    """Kill and start a server under the scenario's listeners."""
+    command = [sys.executable, str(STORM), "--rooms", str(scenario.rooms), "--members", str(scenario.members)]
+    command += ["--server-core", str(server_core), "--client-core", str(core)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as storm:
+        try:
+            output, fault = storm.communicate(timeout=STORM_SECONDS_MAX)
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt):  # which it has had too
+                storm.send_signal(signal.SIGINT)  # so that it ends its server
+            storm.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise RunFailed(f"it took longer than {STORM_SECONDS_MAX} s") from error
+            raise
+    if storm.returncode != 0:
+        raise RunFailed((fault.strip().splitlines() or [f"it ended with {storm.returncode}"])[-1])
+    counted = json.loads(output.splitlines()[-1])
+    return Outcome(counted, Usage(0, 0, 0, 0), Usage(**counted["usage"]))
 
 
 def _converse(command: list[str], pid: int, core: int) -> Outcome:

@@ -14,7 +14,7 @@
  * Modes:
  *   fanout   the senders in turn send --rate messages a second, each to the --members of its room (all sockets, if
  *            not given). At most --window messages are on their way to all members; beyond that the sender waits, and
- *            the achieved rate falls behind.
+ *            the achieved rate falls behind. Counts those that all members have, and in v1 an ack.
  *   durable  every sender keeps --window messages unacknowledged, for --seconds; counts acks.
  *   idle     opens all sockets, holds them in silence for --seconds. A first few are opened and closed before.
  *   hold     opens all sockets, lets --warm seconds pass, and holds them for --seconds, answering pings.
@@ -587,10 +587,19 @@ static void drain(uint64_t acks, uint64_t delivered, unsigned silence_ms, unsign
     }
 }
 
+/* fanout: messages that are done, durable: acks, both until the senders stopped; connect: connects */
+static double per_second;
+
+/* Since then: messages that came to all of their room and, where each is acknowledged, were. */
+static uint64_t done(uint64_t acks_before, uint64_t delivered_before, uint64_t audience) {
+    uint64_t told = (seen.delivered - delivered_before) / audience, acks = seen.acks - acks_before;
+    return option.v1 && acks < told ? acks : told;
+}
+
 static void send_at_rate(double seconds) {
     uint64_t audience = option.members ? option.members : open_conns;
     uint64_t interval = (uint64_t)(SECOND / option.rate), start = now_ns(), due = start, until = start + (uint64_t)(seconds * SECOND);
-    uint64_t sent_before = seen.sent, delivered_before = seen.delivered, turns = 0;
+    uint64_t sent_before = seen.sent, delivered_before = seen.delivered, acks_before = seen.acks, turns = 0;
     while (due < until && now_ns() < until) {
         uint64_t wanted = (seen.sent - sent_before) * audience, got = seen.delivered - delivered_before;
         bool may = wanted <= got + (uint64_t)(option.window - 1) * audience;
@@ -600,10 +609,9 @@ static void send_at_rate(double seconds) {
         }
         turn(now_ns() >= due && may ? 0 : may ? due : now_ns() + 10 * MILLISECOND);
     }
+    per_second = (double)done(acks_before, delivered_before, audience) / ((double)(now_ns() - start) / SECOND);
     drain(option.v1 ? seen.sent : 0, delivered_before + (seen.sent - sent_before) * audience, 2000, 10);
 }
-
-static double per_second;           /* durable: acks until the senders stopped; connect: connects */
 
 static void send_with_window(double seconds) {
     uint64_t start = now_ns(), until = start + (uint64_t)(seconds * SECOND), acks = seen.acks;
@@ -824,9 +832,9 @@ static void print_escaped(const char *text) {
 
 static void print_result(void) {
     printf("{\"mode\":\"%s\",\"sockets\":%u,\"seconds\":%.6f,\"sent\":%" PRIu64 ",\"delivered\":%" PRIu64
-           ",\"acks\":%" PRIu64 ",\"per_second\":%.1f,\"connects\":%u,",
+           ",\"acks\":%" PRIu64 ",\"unacknowledged\":%" PRId64 ",\"per_second\":%.1f,\"connects\":%u,",
            mode_names[option.mode], conn_count, (double)measured / SECOND, seen.sent, seen.delivered, seen.acks,
-           per_second, option.mode == CONNECT ? option.count : open_conns);
+           option.v1 || option.mode == DURABLE ? (int64_t)(seen.sent - seen.acks) : 0, per_second, option.mode == CONNECT ? option.count : open_conns);
     print_latency("delivery_ms", &seen.delivery);
     print_latency("ack_ms", &seen.ack);
     print_latency("connect_ms", &seen.connect);

@@ -37,16 +37,20 @@ def metrics_of(scenario: Scenario, outcome: Outcome) -> Metrics:
         "other_frames": counted["others"],
     }
     if scenario.mode in ("fanout", "durable"):
-        metrics["missing"] += counted["sent"] * scenario.members - counted["delivered"]
+        metrics["missing"] += counted["sent"] * scenario.members - counted["delivered"] + counted["unacknowledged"]
+        metrics["messages_per_second"] = counted["per_second"]
         metrics["cpu_us_per_frame"] = 1e6 * server / max(1, counted["delivered"])
         metrics["frames_per_second"] = counted["delivered"] / seconds
         metrics["p50_ms"], metrics["p99_ms"] = counted["delivery_ms"]["p50"], counted["delivery_ms"]["p99"]
         metrics["connected_percent"] = 100 * counted["connects"] / counted["sockets"]
     if scenario.mode == "durable":
-        metrics["missing"] += counted["sent"] - counted["acks"]
-        metrics["messages_per_second"] = counted["per_second"]
         metrics["cpu_us_per_message"] = 1e6 * server / max(1, counted["acks"])
         metrics["ack_p50_ms"], metrics["ack_p99_ms"] = counted["ack_ms"]["p50"], counted["ack_ms"]["p99"]
+    if scenario.mode == "storm":
+        metrics["live_seconds"], metrics["start_seconds"] = counted["live_seconds"], counted["start_seconds"]
+        metrics["lost_or_doubled"] = counted["missed"] + counted["doubled"]
+        metrics["questions"] = counted["asked"]
+        metrics["questions_per_room"] = counted["asked_beyond_start"] / scenario.rooms
     if scenario.mode == "idle":
         metrics["kb_per_connection"] = memory / counted["connects"]
         metrics["memory_mb"] = outcome.after.server_memory_kb / 1024

@@ -51,6 +51,11 @@ COLUMNS = {
     "changes_per_second": ("come or go/s", ".0f"),
     "told_per_second": ("told/s", ",.0f"),
     "told_share": ("of those to tell", ".0%"),
+    "live_seconds": ("all live again s", ".1f"),
+    "start_seconds": ("server s", ".1f"),
+    "questions": ("questions", ",.0f"),
+    "questions_per_room": ("a room", ".1f"),
+    "lost_or_doubled": ("lost or doubled", ".0f"),
 }
 
 

@@ -75,6 +75,9 @@ ROWS = (
         _ratio("cpu_us_per_connect", "bare-quart-trio"), 0.7),
     Row("deflate", "fanout-deflate", "CPU per delivery", None, _own("cpu_us_per_frame"), 10.0, unit="µs"),
     Row("guide", "fanout-rooms", "p99, from a sender to all of its room", None, _own("p99_ms"), 60.0, unit="ms"),
+    # With a full window the client waits: a server that cannot follow has fewer messages, and its p99 is not of 500.
+    Row("guide", "fanout-rooms", "messages, acknowledged and told to all", None, _own("messages_per_second"), 495.0,
+        at_least=True, unit="/s"),
     Row("guide", "fanout-rooms", "connections that were made and kept", None, _own("connected_percent"), 99.9,
         at_least=True, unit="%"),
     Row("5", "durable-room", "durable messages, to workerd on SQLite", "workerd-sqlite",
@@ -87,6 +90,11 @@ ROWS = (
     Row("presence", "presence-watch", "cores of the server", None, _own("server_cores"), 0.25, unit="cores"),
     Row("presence", "presence-watch", "who is told, of those to tell", None, _own("told_share"), 0.97, at_least=True,
         unit=""),
+    Row("storm", "resume-storm", "from the kill to all live again", None, _own("live_seconds"), 15.0, unit="s"),
+    Row("storm", "resume-storm", "lost or doubled", None, _own("lost_or_doubled"), 0.0, unit=""),
+    # Whoever listens is not in it: of 100 in each room there would be 100 of these if each were asked for.
+    Row("storm", "resume-storm", "database questions, beyond a start's, for each room", None,
+        _own("questions_per_room"), 8.0, unit=""),
     Row("6", "durable-rooms", "ack p99", None, _own("ack_p99_ms"), 50.0, unit="ms"),
 )  # fmt: skip
 

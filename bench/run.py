@@ -1,6 +1,6 @@
 """The benchmarks: fixed scenarios, greenroom beside its peers on the same machine in the same run.
 
-    make bench                          everything, five interleaved runs, about 20 minutes
+    make bench                          everything, five interleaved runs, about 25 minutes
     make bench ONLY=fanout              one scenario (or several, with commas)
     python bench/run.py --quick         one short run of everything: does it work, are we near
     python bench/run.py --servers greenroom,node-ws --only fanout,fanout-full
@@ -25,7 +25,7 @@ import time
 from datetime import datetime
 
 import report
-from client import Outcome, compile_client, run_client
+from client import Outcome, compile_client, run_client, run_storm
 from greenroom_server import Greenroom
 from metrics import STRANGER_CORES_MAX, Metrics, metrics_of
 from report import Results
@@ -91,6 +91,8 @@ def _run_once(results: Results, number: int, runs: int, core: int) -> None:
 
 
 def _measure(scenario: Scenario, server: Server, core: int) -> Outcome:
+    if scenario.mode == "storm":
+        return run_storm(scenario, server.core, core)
     try:
         server.start()
         return run_client(scenario, server, core)

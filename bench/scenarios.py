@@ -43,6 +43,7 @@ _HOLD = ("cpu_percent_of_20000", "connections", "server_cpu_seconds", "postgres_
 _CONNECT_MS = ("connect_p50_ms", "connect_p99_ms")
 _CONNECT = ("cpu_us_per_connect", "connects_per_second", *_CONNECT_MS, "postgres_cpu_us_per_connect")
 _PRESENCE = ("server_cores", "changes_per_second", "told_per_second", "told_share", "frames_per_second", *_CORES[1:])
+_STORM = ("live_seconds", "start_seconds", "lost_or_doubled", "questions", "questions_per_room", *_CORES)
 _ALL_ROOMS = ("greenroom", "node-ws", "workerd-memory", "workerd-sqlite", "quart-trio")
 _CONNECTING = ("greenroom", "bare-quart-trio", "quart-trio", "node-ws", "workerd-memory")
 
@@ -91,7 +92,7 @@ SCENARIOS = (
         members=25,
         senders=1,
         servers=("greenroom", "node-ws", "workerd-sqlite"),
-        columns=_FAN_OUT,
+        columns=("cpu_us_per_frame", "messages_per_second", *_FAN_OUT[1:]),
         options={"rate": 500, "seconds": 10, "warm": 2, "window": 512, "members": 25},
         quick={"seconds": 4},
     ),
@@ -190,5 +191,15 @@ SCENARIOS = (
         columns=_PRESENCE,
         options={"rate": 83.3, "seconds": 20, "warm": 3, "members": 100, "watch": 1},
         quick={"seconds": 8},
+    ),
+    Scenario(  # without peers, and without load.c: bench/resume_storm.py says why
+        name="resume-storm",
+        title="Resume storm: kill -9 under 5,000 who listen in 50 rooms, a start, and all are live again",
+        mode="storm",
+        rooms=50,
+        members=100,
+        senders=1,
+        servers=("greenroom",),
+        columns=_STORM,
     ),
 )

@@ -102,6 +102,56 @@ def test_a_machine_that_allows_too_few_sockets_for_20_000_does_not_hold_the_row(
     assert not verdict(65_536, lost=1).passed
 
 
+def counted(**more):
+    """What a client counts, with nothing amiss."""
+    return {"client_cpu_seconds": 1.0, "seconds": 10.0, "errors": 0, "others": 0, "lost": 0, **more}
+
+
+def verdicts(scenario, outcome):
+    """Of the rows that need no peer, by what they say."""
+    rows, client, usage = module("rows.py"), module("client.py"), module("processes.py").Usage
+    now = usage(server_cpu_seconds=5.0, postgres_cpu_seconds=2.0, server_memory_kb=90_000.0, machine_cpu_seconds=9.0)
+    metrics = module("metrics.py").metrics_of(scenario, client.Outcome(outcome, usage(0, 0, 0, 0), now))
+    metrics = {name: metrics.get(name, 0.0) for name in (*metrics, *scenario.columns)}
+    own = [row for row in rows.ROWS if row.scenario == scenario.name and row.peer is None]
+    return {row.what: rows.judge(row, [{"greenroom": metrics}]).passed for row in own}
+
+
+def rooms_at(rate, **more):
+    """500 a second for 10 seconds, of which so many a second were done by then."""
+    late = {"p50": 9.0, "p99": 40.0}
+    every = counted(sent=5000, delivered=125_000, unacknowledged=0, connects=5000, sockets=5000, delivery_ms=late)
+    scenario = next(one for one in module("scenarios.py").SCENARIOS if one.name == "fanout-rooms")
+    return verdicts(scenario, every | {"per_second": rate} | more)
+
+
+def test_a_rate_that_is_not_reached_a_lost_message_and_a_lost_ack_are_told_each():
+    assert set(rooms_at(498.0).values()) == {True}
+    told = rooms_at(494.0)
+    assert [what for what, passed in told.items() if not passed] == ["messages, acknowledged and told to all"]
+    assert set(rooms_at(498.0, delivered=124_999).values()) == {False}
+    assert set(rooms_at(498.0, unacknowledged=1).values()) == {False}
+
+
+@pytest.mark.parametrize(
+    ("more", "missed"),
+    [
+        ({}, []),
+        ({"live_seconds": 15.2}, ["from the kill to all live again"]),
+        ({"missed": 1}, ["lost or doubled"]),
+        ({"doubled": 1}, ["lost or doubled"]),
+        ({"asked_beyond_start": 401}, ["database questions, beyond a start's, for each room"]),
+    ],
+)
+def test_a_storm_is_judged_by_its_time_by_what_was_lost_and_by_questions_for_each_room(more, missed):
+    scenario = next(one for one in module("scenarios.py").SCENARIOS if one.name == "resume-storm")
+    assert (scenario.rooms, scenario.members) == (50, 100)
+    storm = counted(start_seconds=2.0, live_seconds=13.0, asked=500, asked_beyond_start=400, missed=0, doubled=0)
+    told = verdicts(scenario, storm | more)
+    assert [what for what, passed in told.items() if not passed] == missed
+    assert len(told) == 3
+
+
 def test_every_column_and_row_of_the_scenarios_is_known():
     scenarios, report, rows = module("scenarios.py"), module("report.py"), module("rows.py")
     names = {one.name for one in scenarios.SCENARIOS}
