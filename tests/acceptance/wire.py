@@ -37,15 +37,16 @@ EVENTS_KEPT = 200_000
 POLL_SECONDS = 0.005
 
 
-async def wait_until(missing: Callable[[], object], seconds: float = 10.0) -> None:
+async def wait_until(missing: Callable[[], object], seconds: float = 10.0, *, every: float = POLL_SECONDS) -> None:
     """Wait until *missing* returns nothing. Raises AssertionError with what it returned last.
 
+    every: seconds between two looks, where a look is work for the server or for the machine.
     Beware of `condition and value`: a value that is empty says that nothing is missing.
     """
     deadline = trio.current_time() + seconds
     while left := missing():
         assert trio.current_time() < deadline, f"after {seconds:g} s still missing: {str(left)[:3000]}"
-        await trio.sleep(POLL_SECONDS)
+        await trio.sleep(every)
 
 
 class Refused(Exception):

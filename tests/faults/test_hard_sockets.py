@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 import pytest
 import trio
@@ -31,21 +32,48 @@ from wire import (  # type: ignore[import-not-found]
 )
 
 from greenroom.commands.spare_memory import LOOK_SECONDS, WORTH_BYTES
+from greenroom.control.client import connect
 from greenroom.http.door import RETRY_SECONDS_MAX, WAIT_SECONDS_MAX, WAITING_MAX
 from greenroom.http.ws.connection import LINGER_SECONDS, OUTBOX_SECONDS_MAX
 from greenroom.http.ws.unfinished import UNFINISHED_BYTES_MAX
+from greenroom.http.ws.v1_start import SILENCE_SECONDS
 from greenroom.settings import Settings
 
 MIB = 1024 * 1024
 PEOPLE = 200
 RETURN_SECONDS_MAX = 30.0
+LOOK_EVERY = 0.1
 MANY = 1000  # of whom a crowd leaves enough behind to be given back
 AGAIN_MIB = 8  # of what a second crowd adds: an arena of the allocator more or less is chance
 SPARE_MIB = WORTH_BYTES / MIB + 16  # that is not worth giving back, and what moves by itself
 UNFINISHED_MIB = 2 * UNFINISHED_BYTES_MAX // MIB  # twice: they grow as they come
 PER_SECOND = 500
+FEW_PER_SECOND = 80
 STUCK_ROUNDS = 30  # 220 KB, of which the kernel takes 130
 _rooms = itertools.count(1_000_001)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many come, and how long the server they come to waits for what."""
+
+    count: int
+    server_name: str
+    per_second: int = PER_SECOND  # of the door, if it has one
+    silence_seconds: float = SILENCE_SECONDS
+    outbox_seconds: float = OUTBOX_SECONDS_MAX
+    linger_seconds: float = LINGER_SECONDS
+
+    def __str__(self):
+        return str(self.count)
+
+
+HURRIED = {"silence_seconds": 4.0, "outbox_seconds": 2.0, "linger_seconds": 1.0}
+HURRY = f"""
+from greenroom.http.ws import connection, v1
+v1.PING_SECONDS, v1.SILENCE_SECONDS = 2.0, {HURRIED["silence_seconds"]}
+connection.OUTBOX_SECONDS_MAX, connection.LINGER_SECONDS = {HURRIED["outbox_seconds"]}, {HURRIED["linger_seconds"]}
+"""
 
 
 @contextmanager
@@ -88,6 +116,21 @@ def server_of_either(request):
     return server, getattr(server, "tls", None)
 
 
+@pytest.fixture(scope="module")
+def hurried_server():
+    """It waits for nobody as long as the design says, and its door lets few in."""
+    with server_for_crowds(WS_CONNECTS_PER_SECOND=FEW_PER_SECOND) as server:
+        with connect(server.data) as running:
+            running.ask("attach", source=HURRY)
+        yield server
+
+
+@pytest.fixture
+def server_of(request):
+    """The server that a Scale names, started when it is asked for."""
+    return lambda scale: request.getfixturevalue(scale.server_name)
+
+
 @pytest.fixture(autouse=True)
 def nobody_stays():
     """A test that fails leaves no thousands of descriptors to the next."""
@@ -124,16 +167,18 @@ async def undisturbed(server, *, memory_mib, rest_mib, slowest=2.0, usual=None, 
                     "message", 60, after=max(0, len(talkers[1].events) - 50), seq=ack["data"]["seq"]
                 )
                 waits.append(trio.current_time() - began)
-                peak = max(peak, server.usage().memory_bytes)
+                peak = max(peak, server.memory_bytes())
                 await trio.sleep(0.02)
 
         async with trio.open_nursery() as talking:
             talking.start_soon(talk)
             yield talkers
             await wait_until(
-                lambda: server.usage().descriptors > before.descriptors + 3 and (before, server.usage()), returns_within
+                lambda: server.usage().descriptors > before.descriptors + 3 and (before, server.usage()),
+                returns_within,
+                every=LOOK_EVERY,
             )
-            await wait_until(lambda: server.tasks() > tasks + 3 and (tasks, server.tasks()), 10)
+            await wait_until(lambda: server.tasks() > tasks + 3 and (tasks, server.tasks()), 10, every=LOOK_EVERY)
             is_over = True
         after = server.usage()
         held = (max(peak, after.memory_bytes) - before.memory_bytes) / MIB
@@ -146,10 +191,10 @@ async def undisturbed(server, *, memory_mib, rest_mib, slowest=2.0, usual=None, 
         assert held < memory_mib, f"{held:.1f} MiB more were held"
 
         def kept():
-            more = (server.usage().memory_bytes - before.memory_bytes) / MIB
+            more = (server.memory_bytes() - before.memory_bytes) / MIB
             return more > rest_mib and f"{more:.1f} MiB, of {held:.1f}, to be given back to {rest_mib:g}"
 
-        await wait_until(kept, 2 * LOOK_SECONDS + 10)
+        await wait_until(kept, 2 * LOOK_SECONDS + 10, every=LOOK_EVERY)
         print(f"keeps {(server.usage().memory_bytes - before.memory_bytes) / MIB:.1f} MiB")
     assert not server.faults(), server.faults()[0]
 
@@ -211,51 +256,59 @@ def door_server():
         yield server
 
 
-@pytest.mark.slow(seconds=90)
-async def test_ten_thousand_pages_at_once_wait_at_the_door_and_all_come_in(door_server):
+def hurried(few, server_name, many, seconds):
+    """The same crowd as *few* before a server that waits for nobody long, and as *many* before one as it is."""
+    return scaled(Scale(few, "hurried_server", FEW_PER_SECOND, **HURRIED), Scale(many, server_name), seconds)
+
+
+OVER_TLS = pytest.param(Scale(1000, "secure_server"), marks=pytest.mark.slow(seconds=120))
+
+
+@pytest.mark.parametrize("scale", hurried(300, "door_server", 10_000, 90), ids=str)
+async def test_pages_that_all_come_at_once_wait_at_the_door_and_all_come_in(server_of, scale):
     """Nobody is refused, nobody waits longer than the door says, and those in line disturb nobody."""
-    count, seconds = 10_000, []
+    server, count, seconds = server_of(scale), scale.count, []
 
     async def come():
-        crowd = await arrive(door_server, count, None)
+        crowd = await arrive(server, count, None)
         assert crowd.statuses == {101: count}
         seconds.append(max(crowd.seconds))
         in_line = sum(1 for one in crowd.seconds if one > 1)
         print(f"the last was in after {seconds[-1]:.1f} s, {in_line} waited for more than a second")
-        assert in_line >= WAITING_MAX / 2  # of the door: it had a line
+        assert in_line >= min(WAITING_MAX, count - 2 * scale.per_second) / 2  # of the door: it had a line
         await trio.sleep(1)
         assert crowd.ended() == 0
         crowd.leave()
 
-    await withstands(door_server, come, count, memory_mib=40 + count * 20 / 1024, usual=0.25, is_kept=True)
+    await withstands(server, come, count, memory_mib=40 + count * 20 / 1024, usual=0.25, is_kept=True)
     assert max(seconds) < WAIT_SECONDS_MAX + 5
 
 
-@pytest.mark.slow(seconds=90)
-async def test_ten_thousand_v1_clients_at_once_come_in_or_are_told_when_to_come_back(door_server):
+@pytest.mark.parametrize("scale", hurried(300, "door_server", 10_000, 90), ids=str)
+async def test_v1_clients_that_all_come_at_once_come_in_or_are_told_when_to_come_back(server_of, scale):
     """Who is refused learns when to come, each a little later than the one before; who comes then is let in."""
-    count = 10_000
+    server, count, per_second = server_of(scale), scale.count, scale.per_second
 
     async def come():
-        crowd = Crowd(door_server.port, upgrades(door_server, count))
+        crowd = Crowd(server.port, upgrades(server, count))
         await crowd.arrive(60)
         assert set(crowd.statuses) == {101, 503}, crowd.statuses
-        assert PER_SECOND <= crowd.statuses[101] <= PER_SECOND * (2 + max(crowd.seconds))
+        assert per_second <= crowd.statuses[101] <= per_second * (2 + max(crowd.seconds))
         told = crowd.retry_after
         print(f"{crowd.statuses}, the last after {max(crowd.seconds):.1f} s; told to wait {min(told)} to {max(told)} s")
         assert len(told) == crowd.statuses[503]
         assert None not in told
         assert min(told) >= 1
         assert max(told) <= RETRY_SECONDS_MAX
-        assert max(Counter(told).values()) <= PER_SECOND * (1 + max(crowd.seconds)), "more than may come in a second"
+        assert max(Counter(told).values()) <= per_second * (1 + max(crowd.seconds)), "more than may come in a second"
         crowd.leave()
-        back = Crowd(door_server.port, upgrades(door_server, PER_SECOND // 2))
+        back = Crowd(server.port, upgrades(server, per_second // 2))
         await trio.sleep(2)
         await back.arrive(20)
-        assert back.statuses == {101: PER_SECOND // 2}
+        assert back.statuses == {101: per_second // 2}
         back.leave()
 
-    await withstands(door_server, come, count, memory_mib=40 + count * 12 / 1024, usual=0.25)
+    await withstands(server, come, count, memory_mib=40 + count * 12 / 1024, usual=0.25)
 
 
 @pytest.mark.parametrize("count", scaled(100, 2000, 40))
@@ -268,17 +321,19 @@ async def test_pages_that_fall_silent_without_a_word_are_ended_by_the_heartbeat(
     await withstands(hard_server, come, count, memory_mib=20 + count * 12 / 1024)
 
 
-@pytest.mark.slow(seconds=60)
-async def test_v1_peers_that_fall_silent_without_a_word_are_ended_by_the_heartbeat(hard_server):
+@pytest.mark.parametrize("scale", hurried(80, "hard_server", 2000, 60), ids=str)
+async def test_v1_peers_that_fall_silent_without_a_word_are_ended_by_the_heartbeat(server_of, scale):
+    server, count = server_of(scale), scale.count
+
     async def come():
-        crowd = await arrive(hard_server, 2000)
+        crowd = await arrive(server, count)
         crowd.send(frame('{"type":"start"}'))
-        await trio.sleep(30)
+        await trio.sleep(scale.silence_seconds * 6 / 7)
         assert crowd.ended() == 0
-        await wait_until(lambda: 2000 - crowd.ended(), 20)
+        await wait_until(lambda: count - crowd.ended(), 20)
         crowd.leave()
 
-    await withstands(hard_server, come, 2000, memory_mib=45, returns_within=50)
+    await withstands(server, come, count, memory_mib=21 + count * 12 / 1024, returns_within=50)
 
 
 @pytest.mark.parametrize("count", scaled(50, 1000, 60))
@@ -299,18 +354,20 @@ async def test_who_never_reads_costs_an_outbox_at_most(server_of_either, count):
     await withstands(server, come, count, memory_mib=10 + count * 1.3, returns_within=60)
 
 
-@pytest.mark.slow(seconds=120)
-async def test_sends_that_are_stuck_end_with_4201_cost_little_and_disturb_nobody(server_of_either):
-    """A thousand whose kernels take nothing more, with far less waiting than an outbox holds, and who stay.
+@pytest.mark.parametrize(
+    "scale", [*hurried(60, "hard_server", 1000, 90), OVER_TLS], ids=lambda scale: f"{scale.server_name} {scale}"
+)
+async def test_sends_that_are_stuck_end_with_4201_cost_little_and_disturb_nobody(server_of, scale):
+    """Peers whose kernels take nothing more, with far less waiting than an outbox holds, and who stay.
 
     Time alone ends each, and what it held returns though its peer is still there; who reads later learns why.
     """
-    server, tls = server_of_either
-    count, silence = 1000, OUTBOX_SECONDS_MAX + LINGER_SECONDS + 5
+    server = server_of(scale)
+    count, silence = scale.count, scale.outbox_seconds + scale.linger_seconds + 5
     pings = frame(b"x" * 120, 9) * 60
 
     async def come():
-        crowd = Crowd(server.port, upgrades(server, count), receive_buffer=2048, tls=tls)
+        crowd = Crowd(server.port, upgrades(server, count), receive_buffer=2048, tls=getattr(server, "tls", None))
         await crowd.arrive(120)
         assert crowd.statuses[101] == count
         crowd.send(frame('{"type":"start"}'))
@@ -319,9 +376,9 @@ async def test_sends_that_are_stuck_end_with_4201_cost_little_and_disturb_nobody
         for _ in range(STUCK_ROUNDS):
             crowd.send(pings)
             await trio.sleep(0.02)
-        await trio.sleep(OUTBOX_SECONDS_MAX / 2)
+        await trio.sleep(scale.outbox_seconds / 2)
         assert server.usage().connections >= connections, "they have not waited too long yet"
-        await wait_until(lambda: server.usage().connections > connections - count, silence)
+        await wait_until(lambda: server.usage().connections > connections - count, silence, every=LOOK_EVERY)
         codes = await trio.to_thread.run_sync(crowd.read_to_the_end, 30)
         print(codes)
         assert codes == {4201: count}

@@ -38,6 +38,11 @@ async def storm_with(rooms):
     return asked.total()
 
 
+def _not_returned(before, now):
+    is_more = now.connections > before.connections or now.descriptors > before.descriptors + POOL_MAX
+    return is_more and (before, now)
+
+
 async def storms(rooms_count, few, many):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -57,11 +62,9 @@ async def storms(rooms_count, few, many):
         assert asked <= asked_by_few + QUESTIONS_PER_ROOM * rooms_count
         print(f"{held / 1024 / rooms_count / many:.0f} KiB each; {before} then {server.usage()}")
         assert held < 32 * 1024 * 1024 + KIB_EACH_MAX * 1024 * rooms_count * many
-        most = before.descriptors + POOL_MAX
-        await wait_until(lambda: server.usage().connections > before.connections and (before, server.usage()), 30)
-        await wait_until(lambda: server.usage().descriptors > most and (before, server.usage()), 30)
+        await wait_until(lambda: _not_returned(before, server.usage()), 30, every=0.1)
         most_tasks = tasks + rooms_count + 3  # rooms stay for a while
-        await wait_until(lambda: server.tasks() > most_tasks and (tasks, server.tasks()), 30)
+        await wait_until(lambda: server.tasks() > most_tasks and (tasks, server.tasks()), 30, every=0.1)
         assert not server.faults(), server.faults()[0]
 
 
