@@ -12,7 +12,9 @@ They are never clear (`Connection.is_clear`): nobody writes to their sockets pas
 """
 
 import random
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -40,6 +42,7 @@ EVENT_BYTES_MAX: Final = 64 * 1024  # after so many an event ends, and the next 
 COMMENT_SECONDS: Final = 25.0
 RETRY_MILLISECONDS: Final = (250, 1250)
 POLL_BYTES_MAX: Final = 128 * 1024  # after so many a poll is answered
+POLL_FEW_BYTES: Final = 8 * 1024  # and after so many while more waits for all peers than should
 POLL_SECONDS_MAX: Final = 25
 # News waits so long for company where a poll has just begun, or who reads a busy room would ask for each message. With
 # one poll after the other that is 240 a minute, which is what a user may.
@@ -48,6 +51,8 @@ START_SECONDS_MAX: Final = 12.0  # every room has answered by then, or will not
 EPHEMERAL_SECONDS: Final = 1.0  # what may be dropped waits so long for company
 LEASE_SECONDS: Final = 10.0  # between two polls
 UNASKED_BYTES_MAX: Final = 16 * 1024
+# Where an event stands in the log of its room; nothing stands in it for who is not shown it.
+_PLACE: Final = re.compile(rb'\{"type":"(?!skip")[a-z_]+","room":(?P<room>\d+),"seq":(?P<seq>\d+)')
 # What every start says: a poll that has heard no more than this has nothing to tell.
 _NO_NEWS: Final = tuple(b'{"type":"%b"' % kind for kind in (b"hello", b"ready", b"live", b"presence_state"))
 
@@ -201,11 +206,13 @@ class Poll(ReadOnlyConnection):
         """Keep it; answered as soon as this pass of the loop is over, or a little later for what may be dropped."""
         if self.is_closing:
             return
+        held = self._bytes
         for payload in payloads(frame):
             self._events.append(payload)
             self._bytes += len(payload)
             if kind != EPHEMERAL and not payload.startswith(_NO_NEWS):
                 self._has_news = True
+        self._note(held)
         if kind == EPHEMERAL:
             self._until = min(self._until, trio.current_time() + EPHEMERAL_SECONDS)
             self.engine.beat_within(self, EPHEMERAL_SECONDS)
@@ -234,7 +241,7 @@ class Poll(ReadOnlyConnection):
         self.engine.beat_within(self, self._until - now)
 
     def _is_due(self, now: float) -> bool:
-        if self._bytes > POLL_BYTES_MAX:
+        if self._bytes > (POLL_FEW_BYTES if self.engine.outboxes.is_crowded else POLL_BYTES_MAX):
             return True
         return self._is_live and ((self._has_news and now >= self._earliest) or now >= self._until)
 
@@ -256,7 +263,43 @@ class Poll(ReadOnlyConnection):
 
     def last_word(self, code: int, reason: str) -> bytes:
         """The answer. code: 1000 when nothing is wrong."""
-        events, self._events = self._events, []
+        events = self._take_events()
         if code != 1000:
             events.append(close_payload(code, reason))
         return poll_answer(self._headers, events, self.session.cursor(), self.request_id)
+
+    def _take_events(self) -> list[bytes]:
+        events, self._events, held, self._bytes = self._events, [], self._bytes, 0
+        self._note(held)
+        return events
+
+    def _note(self, held: int) -> None:
+        """Count what is kept with all that waits. held: so many bytes before. A few are what every poll has."""
+        before, now = (size if size > POLL_FEW_BYTES else 0 for size in (held, self._bytes))
+        if before or now:
+            self.engine.outboxes.note(self, before, now)
+
+    def abort(self) -> None:
+        """As in Connection."""
+        self._take_events()
+        super().abort()
+
+    @property
+    def queued_bytes(self) -> int:
+        """With what is kept for the answer."""
+        return super().queued_bytes + (self._bytes if self._bytes > POLL_FEW_BYTES else 0)
+
+    def queued(self) -> Iterable[bytes | bytearray]:
+        """The same, piece by piece."""
+        return chain(super().queued(), self._events)
+
+    def retell(self, room_id: int, frame_at: Callable[[int], bytes | None]) -> None:
+        """What is kept was said to nobody yet: what a message said before it was changed is not said any more."""
+        held = self._bytes
+        for index, payload in enumerate(self._events):
+            place = _PLACE.match(payload)
+            frame = frame_at(int(place["seq"])) if place is not None and int(place["room"]) == room_id else None
+            if frame is not None:
+                self._events[index] = payloads(frame)[0]
+                self._bytes += len(self._events[index]) - len(payload)
+        self._note(held)

@@ -6,12 +6,13 @@ asks here whether that is older than a change, and then reads again. What was ha
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from greenroom.actors.events import MessageChanged
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import NOBODY
-from greenroom.http.ws.channel import Channel, recent_of
+from greenroom.http.ws.channel import Channel, Recent, recent_of
 from greenroom.storage.postgres.conversations import StoredMessage
 
 if TYPE_CHECKING:
@@ -63,11 +64,20 @@ def publish(hub: "Hub", event: MessageChanged, channel: Channel | None, members:
 
 def _retell(channel: Channel, now: StoredMessage) -> None:
     """Make the frames anew that told of the message before."""
+    retold = {now.message_seq: recent_of(channel.id, message_of(now))}
     for index, item in enumerate(channel.recent):
         if item.change_of == now.message_seq and item.entry is not None:
-            channel.recent[index] = recent_of(channel.id, told_now(item.entry, now))
+            channel.recent[index] = retold[item.seq] = recent_of(channel.id, told_now(item.entry, now))
         elif item.seq == now.message_seq:
-            channel.recent[index] = recent_of(channel.id, message_of(now))
+            channel.recent[index] = retold[item.seq]
+    for connection, attachment in channel.attachments.items():
+        if not connection.can_be_told:
+            connection.retell(channel.id, partial(_frame_for, attachment.user_id, retold))
+
+
+def _frame_for(user_id: int, items: Mapping[int, Recent], seq: int) -> bytes | None:
+    item = items.get(seq)
+    return None if item is None else item.own_frame if item.sender_id == user_id else item.frame
 
 
 def message_of(change: StoredMessage) -> StoredMessage:

@@ -70,15 +70,35 @@ class Recent:
 
 
 class RecentChange(Recent):
-    """A change."""
+    """A change. Its frame is made when somebody is given it: it holds the whole message, as it is now.
 
-    __slots__ = ("by_id", "change_of", "entry")
+    An edit of who edits for the five hundredth time makes one frame, and not five hundred.
+    """
 
-    def __init__(self, entry: StoredMessage, frame: bytes) -> None:
-        super().__init__(entry.seq, entry.sender_id, frame, frame)
+    __slots__ = ("_frame", "_room_id", "by_id", "change_of", "entry")
+
+    def __init__(self, room_id: int, entry: StoredMessage) -> None:
+        self.seq = entry.seq
+        self.sender_id = entry.sender_id
+        self._skip_frame = None
+        self._frame: bytes | None = None
+        self._room_id = room_id
         self.entry = entry
         self.change_of = entry.message_seq
         self.by_id = entry.changed_by_id if entry.change in ("reacted", "unreacted") else 0
+
+    @property
+    def frame(self) -> bytes:  # type: ignore[override]
+        """For everybody, who said the message too."""
+        if self._frame is None:
+            assert self.entry is not None
+            self._frame = events.v1_stored(self._room_id, self.entry, -1)
+        return self._frame
+
+    @property
+    def own_frame(self) -> bytes:  # type: ignore[override]
+        """The same."""
+        return self.frame
 
 
 class Channel:
@@ -150,7 +170,7 @@ def recents(room_id: int, entries: Iterable[StoredMessage]) -> Iterable[Recent]:
 
 def recent_of(room_id: int, entry: StoredMessage) -> Recent:
     """An entry of the log with its frames."""
-    frame = events.v1_stored(room_id, entry, -1)
     if entry.change:
-        return RecentChange(entry, frame)
+        return RecentChange(room_id, entry)
+    frame = events.v1_stored(room_id, entry, -1)
     return Recent(entry.seq, entry.sender_id, frame, events.v1_stored(room_id, entry, entry.sender_id))

@@ -15,7 +15,7 @@ and pongs go ahead of whole frames that wait. Nothing here waits.
 import secrets
 import socket
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count, islice
 from typing import TYPE_CHECKING, Final, TypeGuard
 
@@ -126,6 +126,9 @@ class Connection:
         self.pending = [answer]
         self._not_clear()
 
+    def retell(self, room_id: int, frame_at: Callable[[int], bytes | None]) -> None:
+        """A message was changed: not here, what was handed to a socket is on its way."""
+
     def write_now(self, frame: bytes) -> None:
         """Send a durable *frame* at once, without waking anybody: the walk over a large room."""
         if self.is_clear:
@@ -141,10 +144,7 @@ class Connection:
             self.write_ahead(frame)
 
     def write_ahead(self, frame: bytes) -> None:
-        """Send a sign of life: ahead of all that waits for the peer, behind what is out in part.
-
-        On a slow line a ping behind a megabyte comes too late, and an answer that nobody waits for any more.
-        """
+        """Send a sign of life: ahead of all that waits, or it would come too late, behind what is out in part."""
         if self._queue is None or self.is_closing:
             self.write(frame, CONTROL)
         elif self._has_room(frame):

@@ -62,6 +62,10 @@ class Session(Protocol):
         """How long the credential is good for; without end when it does not end, or is looked at elsewhere."""
         ...
 
+    def takes_more(self) -> bool:
+        """Whether the rest of a frame that has begun may be read now; if not, the session pauses the connection."""
+        ...
+
     def pause_for(self, seconds: float) -> None:
         """Stop reading the connection for a while: it takes more of the loop than its share."""
         ...

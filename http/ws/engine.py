@@ -135,10 +135,7 @@ class SocketEngine:
         address: str,
         make_connection: Callable[["SocketEngine", Transport, str], Connection] = Connection,
     ) -> Connection:
-        """Take the socket; from here on it is the engine's. *make_session* may write its first frames.
-
-        They are sent at once, and in one piece with the answer that the peer waits for.
-        """
+        """Take the socket: it is the engine's. What *make_session* writes goes out at once, behind the answer."""
         connection = make_connection(self, adopted.take(), address)
         self._connections[connection.fd] = connection
         self._by_address[address] += 1
@@ -214,9 +211,8 @@ class SocketEngine:
     async def run(self) -> None:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read)
-            nursery.start_soon(self._flush)
-            nursery.start_soon(self._tick)
+            for task in (self._read, self._flush, self._tick):
+                nursery.start_soon(task)
 
     async def _read(self) -> None:
         descriptor = self._readiness.fileno()
@@ -259,8 +255,11 @@ class SocketEngine:
             self.session_failed(connection, error)
 
     def _receive(self, connection: Connection) -> None:
+        is_inside = connection.reader.is_inside_frame
+        if is_inside and not connection.session.takes_more():
+            return
         try:
-            data = connection.sock.recv(READ_REST_BYTES if connection.reader.is_inside_frame else self._read_bytes)
+            data = connection.sock.recv(READ_REST_BYTES if is_inside else self._read_bytes)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

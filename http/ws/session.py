@@ -117,6 +117,13 @@ class SocketSession:
         elif not self._is_resting:
             self.services.engine.resume(self.connection)
 
+    def takes_more(self) -> bool:
+        """Not while all together have put too much aside: each of many connections would bring one long frame more."""
+        if self._aside is None or self._aside.has_room:
+            return True
+        self.services.engine.pause(self.connection)
+        return False
+
     def handle(self, text: str) -> None:
         """Act on one message."""
         raise NotImplementedError
@@ -327,9 +334,9 @@ class SocketSession:
 
         What was read already is still acted on, each command refused by itself and a ping answered.
         """
-        if not self.connection.is_paused:
-            self.services.engine.pause(self.connection)
+        if not self._is_resting:
             self._is_resting = True
+            self.services.engine.pause(self.connection)
             self.services.engine.spawn(self._resume_after, seconds)
 
     async def _resume_after(self, seconds: float) -> None:
@@ -339,19 +346,20 @@ class SocketSession:
             self.services.engine.resume(self.connection)
 
     def _catch_up(self) -> None:
-        """Act on what was put aside, and read again; if a room is full again the rest keeps its place."""
-        aside, self._aside = self._aside, None
-        try:
-            while aside and not self.connection.is_closing:
-                self.handle(aside.take())
-                if self._held is not None and not self.connection.is_closing:
-                    self._aside = aside
-                    self._read_on(aside)
-                    return
-        finally:
-            if aside is not None and self._aside is not aside:
-                aside.drop()
-        self.services.engine.resume(self.connection)
+        """Act on what was put aside, and read again; if a room is full again the rest keeps its place.
+
+        What is read meanwhile, by `ask` when there is space, has its place behind.
+        """
+        aside = self._aside
+        while aside and not self.connection.is_closing:
+            self.handle(aside.take())
+            if self._held is not None and not self.connection.is_closing:
+                return
+        self._aside = None
+        if aside is not None:
+            aside.drop()
+        if not self._is_resting:
+            self.services.engine.resume(self.connection)
 
     def charge_fault(self) -> bool:
         """Count a frame that cannot be understood like a command. False when the peer is over its limit, and rests."""

@@ -4,12 +4,15 @@ Pings are answered meanwhile, for as long as what is said behind the command tha
 """
 
 import json
+import zlib
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 from wire import Socket, frame, open_sockets, wait_until
 
 from greenroom.http.ws import put_aside, session
+from greenroom.http.ws.engine import READ_BYTES
 from greenroom.http.ws.put_aside import ASIDE_BYTES_MAX
 from greenroom.http.ws.services import ask_with_backpressure
 from greenroom.http.ws.v1 import V1Session
@@ -142,6 +145,80 @@ async def test_what_was_put_aside_is_forgotten_with_its_connection(live_house):
 async def test_who_was_paused_is_read_again_when_there_is_space_though_another_room_is_full_by_then(
     live_house, monkeypatch
 ):
+    async with waits_for_one_of_two(live_house, monkeypatch) as (sock, connection, one, other, full):
+        for behind in ([(one, "x" * 9_000)], [(one, "x" * 9_000), (other, "it waits for the second")]):
+            budget, said = live_house.house.engine.aside.bytes, []
+            for room, body in behind:
+                said.append(frame(json.dumps({"type": "send", "id": body[:9], "room": room, "data": {"body": body}})))
+            await sock.send_bytes(b"".join(said))
+            await wait_until(lambda budget=budget: live_house.house.engine.aside.bytes == budget and "what is aside")
+        assert connection.is_paused
+        assert len(connection.session._aside._texts) == 3
+        full[one].set()
+        assert (await sock.ask("ping", seconds=3))["type"] == "pong"
+        assert connection.session._held[0][0].address.key == other, "the second room is waited for now"
+        assert "it waits " not in sock.replies
+        full[other].set()
+        await wait_until(lambda: None if "it waits " in sock.replies else "the second room's answer")
+
+
+@pytest.mark.parametrize("house_settings", [{"ws_compression": True, "messages_per_minute": 0}])
+async def test_nothing_of_a_read_that_inflates_to_too_much_is_lost_while_one_room_after_the_other_is_full(
+    live_house, monkeypatch
+):
+    async with waits_for_one_of_two(live_house, monkeypatch, deflate=True) as (sock, connection, one, other, full):
+        names, said = [f"m{number}" for number in range(60)], []
+        for name in names:
+            command = {"type": "send", "id": name, "room": other, "data": {"body": name + " " * 9_000 + "."}}
+            deflater = zlib.compressobj(wbits=-12)
+            packed = deflater.compress(json.dumps(command).encode()) + deflater.flush(zlib.Z_SYNC_FLUSH)
+            said.append(frame(packed[:-4], 0x41))
+        data = b"".join(said)
+        assert len(data) < READ_BYTES, "one read has it all"
+        await sock.send_bytes(data)
+        await wait_until(lambda: not connection.reader.is_sated and "that it has enough")
+        full[one].set()
+        await wait_until(lambda: connection.session._held[0][0].address.key != other and "the wait for the second room")
+        full[other].set()
+        await wait_until(lambda: [name for name in names if name not in sock.replies], 30)
+        seqs = [sock.replies[name]["data"]["seq"] for name in names]
+        assert seqs == sorted(seqs)
+        await wait_until(lambda: live_house.house.engine.aside.bytes)
+
+
+async def test_a_rest_that_was_imposed_is_not_over_because_a_room_takes_what_waits(live_house, monkeypatch):
+    async with waits_for_one_of_two(live_house, monkeypatch) as (sock, connection, one, _, full):
+        await sock.command("send", one, body="x" * 9_000)
+        await sock.command("send", one, body="x" * 9_000)
+        await wait_until(lambda: not connection.is_paused and "that it has enough aside")
+        connection.session.pause_for(1.5)
+        full[one].set()
+        await wait_until(lambda: None if last_of(sock) in sock.replies else "the answers")
+        assert connection.is_paused
+        await wait_until(lambda: connection.is_paused and "its reading")
+
+
+async def test_the_rest_of_a_long_frame_is_not_read_when_all_have_put_too_much_aside(live_house, monkeypatch):
+    async with waits_for_one_of_two(live_house, monkeypatch) as (sock, connection, one, _, full):
+        await sock.command("send", one, body="small")
+        long = {"type": "send", "id": "long", "room": one, "data": {"body": "é" * 10_000}}
+        data = frame(json.dumps(long))
+        await sock.send_bytes(data[:4_000])
+        await wait_until(lambda: not connection.reader.is_inside_frame and "the frame's beginning")
+        monkeypatch.setattr(put_aside, "ASIDE_TOGETHER_BYTES_MAX", 1)
+        await sock.send_bytes(data[4_000:])
+        await wait_until(lambda: not connection.is_paused and "the pause")
+        assert live_house.house.engine.aside.bytes < 1_000
+        full[one].set()
+        await wait_until(lambda: None if "long" in sock.replies else "the answer")
+        assert sock.replies["long"]["type"] == "ack"
+
+
+@asynccontextmanager
+async def waits_for_one_of_two(live_house, monkeypatch, **opened):
+    """(A socket that said something in a room that is full, its connection, the room, another full one, events that
+    let them take commands).
+    """
     await live_house.people(1, 2)
     rooms = one, other = [await live_house.conversation(1, 2) for _ in range(2)]
     full = {room: trio.Event() for room in rooms}
@@ -158,27 +235,14 @@ async def test_who_was_paused_is_read_again_when_there_is_space_though_another_r
         return ask_with_backpressure(services, ref, command, reply_to)
 
     async with open_sockets() as nursery:
-        sock = await Socket.open(nursery, live_house, 1)
+        sock = await Socket.open(nursery, live_house, 1, **opened)
         await sock.start(*rooms)
         (connection,) = live_house.house.engine.connections_of(1)
         monkeypatch.setattr(Ref, "wait_room", wait_until_let)
         monkeypatch.setattr(session, "ask_with_backpressure", ask_if_let)
         await sock.command("send", one, body="it waits for the first room")
         await wait_until(lambda: connection.session._held is None and "somebody who waits")
-        for behind in ([(one, "x" * 9_000)], [(one, "x" * 9_000), (other, "it waits for the second")]):
-            budget, said = live_house.house.engine.aside.bytes, []
-            for room, body in behind:
-                said.append(frame(json.dumps({"type": "send", "id": body[:9], "room": room, "data": {"body": body}})))
-            await sock.send_bytes(b"".join(said))
-            await wait_until(lambda budget=budget: live_house.house.engine.aside.bytes == budget and "what is aside")
-        assert connection.is_paused
-        assert len(connection.session._aside._texts) == 3
-        full[one].set()
-        assert (await sock.ask("ping", seconds=3))["type"] == "pong"
-        assert connection.session._held[0][0].address.key == other, "the second room is waited for now"
-        assert "it waits " not in sock.replies
-        full[other].set()
-        await wait_until(lambda: None if "it waits " in sock.replies else "the second room's answer")
+        yield sock, connection, one, other, full
 
 
 def connection_of(live_house, sock):

@@ -1,0 +1,124 @@
+"""What a poll keeps for its answer: it says nothing that was erased meanwhile, and counts with all that waits."""
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from streams import messages, polled
+from wire import Socket, open_sockets, wait_until
+
+from greenroom.http.streams import connection as streams
+from greenroom.http.streams.connection import POLL_FEW_BYTES
+from greenroom.http.ws import events, outboxes
+
+
+@pytest.fixture
+def patient_polls(monkeypatch):
+    """News waits longer for company than anything here takes."""
+    monkeypatch.setattr(streams, "POLL_SECONDS_MIN", 20.0)
+    monkeypatch.setattr(streams, "EPHEMERAL_SECONDS", 20.0)
+
+
+@asynccontextmanager
+async def one_speaks_and_two_polls(house):
+    """(a socket of user 1, the room, answers of the poll of user 2: none yet)."""
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, house, 1)
+        await sock.start(room)
+        _, cursor = await polled(house, 2, wait=0)
+        answers = []
+
+        async def ask():
+            answers.append((await polled(house, 2, cursor))[0])
+
+        nursery.start_soon(ask)
+        await wait_until(lambda: not is_live(house, 2) and "the poll")
+        yield sock, room, answers
+
+
+def is_live(house, user):
+    return [one for one in house.house.engine.connections_of(user) if one._is_live and not one.is_closing]
+
+
+async def said(sock, room, body):
+    reply = await sock.ask("send", room, body=body)
+    return reply["data"]["messageId"]
+
+
+async def test_what_was_erased_before_the_answer_is_not_in_it(live_house, patient_polls):
+    async with one_speaks_and_two_polls(live_house) as (sock, room, answers):
+        await said(sock, room, "good morning")
+        erased = await said(sock, room, "SECRET")
+        (connection,) = is_live(live_house, 2)
+        await wait_until(lambda: b"SECRET" not in b"".join(connection._events) and "what the poll keeps")
+        await sock.ask("edit", room, message=erased, body="SECRET still")
+        await sock.ask("delete", room, message=erased)
+        connection.close_with(1000)
+        await wait_until(lambda: not answers and "the answer")
+        (told,) = answers
+        assert "SECRET" not in json.dumps(told)
+        assert messages(told) == [(room, 1), (room, 2)]
+        log = [(event["seq"], event["type"], event["data"].get("body", "")) for event in told if "seq" in event]
+        assert log == [
+            (1, "message", "good morning"), (2, "message", ""), (3, "message_edited", ""), (4, "message_deleted", ""),
+        ]  # fmt: skip
+
+
+async def test_what_polls_keep_is_counted_and_told_early_when_too_much_waits(live_house, patient_polls, monkeypatch):
+    waiting = live_house.house.engine.outboxes
+    async with one_speaks_and_two_polls(live_house) as (sock, room, answers):
+        await said(sock, room, "few")
+        (connection,) = is_live(live_house, 2)
+        await wait_until(lambda: len(connection._events) < 4 and "the first message")
+        assert waiting.bytes == 0
+        for _ in range(2):
+            await said(sock, room, "x" * 9_000)
+        await wait_until(lambda: waiting.bytes < 18_000 and "both messages")
+        assert waiting.bytes == connection.queued_bytes == sum(map(len, connection.queued()))
+        monkeypatch.setattr(outboxes, "OUTBOXES_BYTES_MAX", waiting.bytes + 10_000)
+        assert waiting.is_crowded
+        assert answers == []
+        await said(sock, room, "now")
+        await wait_until(lambda: not answers and "the answer")
+        assert [seq for _, seq in messages(answers[0])] == [1, 2, 3, 4]
+        await wait_until(lambda: waiting.bytes)
+
+
+async def test_a_poll_that_is_given_up_gives_back_what_it_kept(live_house, patient_polls):
+    async with one_speaks_and_two_polls(live_house) as (sock, room, _):
+        await said(sock, room, "x" * 9_900)
+        await wait_until(lambda: live_house.house.engine.outboxes.bytes < POLL_FEW_BYTES and "the message")
+        for connection in is_live(live_house, 2):
+            connection.abort()
+        assert live_house.house.engine.outboxes.bytes == 0
+
+
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 0}])
+async def test_an_edit_costs_the_same_however_often_the_message_was_edited_before(live_house, monkeypatch):
+    """The frames of the edits before hold the whole message each, and nobody asks for them."""
+    await live_house.people(1)
+    room = await live_house.conversation(1)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(room)
+        edited = await said(sock, room, "first")
+        made, make = [], events.v1_stored
+
+        def count(*given):
+            made.append(given)
+            return make(*given)
+
+        monkeypatch.setattr(events, "v1_stored", count)
+        costs = []
+        for number in range(40):
+            made.clear()
+            await sock.ask("edit", room, message=edited, body=f"edit {number}")
+            costs.append(len(made))
+        assert max(costs) == costs[0], costs
+        late = await Socket.open(nursery, live_house, 1)
+        await late.start(resume={"rooms": {str(room): {"seq": 1}}})
+        await late.expect("live")
+        assert {event["data"]["body"] for event in late.of("message_edited")} == {"edit 39"}
+        assert len(late.of("message_edited")) == 40
