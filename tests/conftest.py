@@ -56,10 +56,14 @@ settings.register_profile("greenroom", derandomize=not _SEED, deadline=None)  # 
 settings.load_profile("greenroom")
 
 
+gc.disable()  # until all is collected: among what pytest makes of seven thousand tests it finds nothing
+
+
 def pytest_collection_finish() -> None:
     """What the session has loaded stays until it ends: the collector need not look at it again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
