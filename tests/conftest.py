@@ -40,7 +40,7 @@ from greenroom.storage.postgres.migrate import migrate
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from frames_seen import pytest_runtest_call  # type: ignore[import-not-found]  # noqa: F401
+from frames_seen import pytest_runtest_call, pytest_runtest_teardown  # type: ignore[import-not-found]  # noqa: F401
 from house_fixture import house, house_settings, live_house  # type: ignore[import-not-found]  # noqa: F401
 
 TEMPLATE = "greenroom_template"

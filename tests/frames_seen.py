@@ -3,8 +3,11 @@
     seen = FramesSeen("v1")          one for each connection: it remembers which command an `ack` is of
     seen.sent({...}); seen.received({...})
 
-Sockets of wire.py call these, and every client that stands on trio-websocket is made to. What the server makes in this
-process is looked at as it is made, whether anybody reads it or not.
+Sockets of wire.py call these, and every client that stands on trio-websocket is made to. What a server makes, and what
+it takes of a greenroom.v1 client, is looked at there, whoever that client is and whether anybody reads it: a page in a
+browser, a program of its own, a crowd. Of a server that is a process of its own, started with `environment()`,
+in_servers/sitecustomize.py tells. (The existing client's frames are looked at where they are said: of those the server
+leaves out what does not fit, so that it takes everything.)
 
 Of more than 500 frames of a kind in one test only those of a new shape are looked at: a flood is to stay one.
 
@@ -14,12 +17,17 @@ the server refuses it by its `id` as malformed; where no such answer can come it
 receives is looked at all the same.
 """
 
+import atexit
 import json
+import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import fastjsonschema
@@ -27,7 +35,12 @@ import pytest
 from trio_websocket import WebSocketConnection
 
 from greenroom.http.asyncapi import PROTOCOLS, document
-from greenroom.http.ws import codes, events, frames, v1_start
+from greenroom.http.ws import codes, events, frames, v1, v1_commands, v1_start
+
+IN_SERVERS = Path(__file__).parent / "in_servers"
+sys.path.insert(0, str(IN_SERVERS))
+
+from frame_shapes import Shapes  # type: ignore[import-not-found]  # noqa: E402
 
 FAULTS_SHOWN_MAX = 5
 WHOLE_MAX = 500
@@ -76,28 +89,7 @@ class FramesSeen:
         return faults[-1]
 
 
-_looked_at: Counter[tuple[str, str, object, str | None]] = Counter()
-_shapes: set[object] = set()
-
-
-def _is_more_of_the_same(protocol: str, side: str, frame: object, command: str | None) -> bool:
-    key = (protocol, side, frame.get("type") if isinstance(frame, dict) else None, command)
-    _looked_at[key] += 1
-    if _looked_at[key] <= WHOLE_MAX:
-        return False
-    shape = (key, _shape(frame))
-    if shape in _shapes:
-        return True
-    _shapes.add(shape)
-    return False
-
-
-def _shape(value: object) -> object:
-    if isinstance(value, dict):
-        return tuple((name, _shape(inner)) for name, inner in value.items())
-    if isinstance(value, list):
-        return ("list", *map(_shape, value))
-    return value.__class__
+_shapes: Shapes = Shapes(WHOLE_MAX)
 
 
 def fault_in(protocol: str, side: str, frame: object, command: str | None = None) -> str | None:
@@ -105,7 +97,7 @@ def fault_in(protocol: str, side: str, frame: object, command: str | None = None
     kind = frame.get("type") if isinstance(frame, dict) else None
     if kind == OF_TOMORROW:
         return None
-    if isinstance(kind, str | None) and _is_more_of_the_same(protocol, side, frame, command):
+    if isinstance(kind, str | None) and not _shapes.is_new((protocol, side, kind, command), frame):
         return None
     names = _names(protocol, side).get(kind, ()) if isinstance(kind, str) else ()
     if kind == "ack" and command is not None:
@@ -170,7 +162,7 @@ def strict(schema: Json) -> Json:
     return made
 
 
-# -- what the server makes in this process -----------------------------------------------------------------------------
+# -- what servers make and take, in this process and in their own ------------------------------------------------------
 
 
 def _look_at_what_is_made() -> None:
@@ -179,13 +171,65 @@ def _look_at_what_is_made() -> None:
     def text_frame(payload: bytes) -> bytes:
         frame = json.loads(payload)
         protocol = "compat" if "timestamp" in frame else "v1"  # which greenroom.v1 has at no top level
-        fault = fault_in(protocol, "server", frame)
-        if fault is not None:
-            faults.append(f"{protocol}, made by the server: {fault}\n    {str(frame)[:1000]}")
+        _look_in_server(protocol, "server", frame)
         return build(payload)
 
     for module in (events, v1_start):
         module.text_frame = text_frame  # type: ignore[attr-defined]
+
+
+def _look_at_what_is_taken() -> None:
+    read = v1_commands.read
+
+    def read_command(kind: str, frame: Json) -> Json:
+        taken = read(kind, frame)
+        _look_in_server("v1", "client", frame)
+        return taken
+
+    v1.read = read_command  # type: ignore[attr-defined]
+
+
+def _look_in_server(protocol: str, side: str, frame: Json) -> None:
+    if side == "client" and _may_say_wrong[0]:
+        return
+    fault = fault_in(protocol, side, frame)
+    if fault is not None:
+        which = "made by" if side == "server" else "taken by"
+        faults.append(f"{protocol}, {which} the server: {fault}\n    {str(frame)[:1000]}")
+
+
+def environment() -> dict[str, str]:
+    """What a server needs in its environment so that its frames are looked at."""
+    return {"PYTHONPATH": str(IN_SERVERS), "FRAMES_SEEN_IN": str(told_here().path)}
+
+
+class Told:
+    """What the servers of this session have told, in one file. at: so much was read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._at = 0
+
+    def look(self) -> None:
+        """At what is new. The last line may not be whole: it waits for the next time."""
+        if os.stat(self.path).st_size == self._at:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._at)
+            told = file.read()
+        whole = told[: told.rfind(b"\n") + 1]
+        self._at += len(whole)
+        for line in whole.splitlines():
+            _look_in_server(*json.loads(line))
+
+
+@cache
+def told_here() -> Told:
+    """What those of this session tell."""
+    folder = Path(tempfile.mkdtemp(prefix="greenroom-frames-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "told").touch()
+    return Told(folder / "told")
 
 
 def _look_at_trio_websocket() -> None:
@@ -217,6 +261,7 @@ def _look_at_trio_websocket() -> None:
 
 
 _look_at_what_is_made()
+_look_at_what_is_taken()
 _look_at_trio_websocket()
 
 
@@ -228,7 +273,6 @@ def strictly(*, may_say_wrong: bool = False) -> Iterator[list[str]]:
     """The faults of the frames that are seen within; those of around it are kept apart."""
     around, was = list(faults), _may_say_wrong[0]
     faults.clear()
-    _looked_at.clear()
     _shapes.clear()
     _may_say_wrong[0] = may_say_wrong
     found: list[str] = []
@@ -240,10 +284,23 @@ def strictly(*, may_say_wrong: bool = False) -> Iterator[list[str]]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail the very test whose frames are not in the document."""
+    return (yield from _held_to_the_document(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """What servers say when they are stopped is theirs too."""
+    return (yield from _held_to_the_document(item))
+
+
+def _held_to_the_document(item: pytest.Item) -> Generator[None, object, object]:
     with strictly(may_say_wrong=item.get_closest_marker("wrong_frames") is not None) as found:
-        result = yield
+        try:
+            result = yield
+        finally:
+            told_here().look()
     if found:
         more = f"\n... and {len(found) - FAULTS_SHOWN_MAX} more" if len(found) > FAULTS_SHOWN_MAX else ""
         shown = "\n".join(found[:FAULTS_SHOWN_MAX])

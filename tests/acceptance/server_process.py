@@ -30,6 +30,7 @@ from typing import Any
 import asyncpg
 import jwt
 import trio
+from frames_seen import environment  # type: ignore[import-not-found]
 from prepared_cluster import lay_cluster
 
 from greenroom.control.client import connect
@@ -372,7 +373,7 @@ class ServerProcess:
         if self._listener is not None:
             given |= {"LISTEN_FDS": "1"}
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return kept | {"PYTHONUNBUFFERED": "1"} | given | self._settings
+        return kept | environment() | {"PYTHONUNBUFFERED": "1"} | given | self._settings
 
 
 def sweep_abandoned() -> None:

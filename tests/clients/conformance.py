@@ -28,7 +28,7 @@ from typing import Any, Final
 import trio
 
 HERE: Final = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "acceptance")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "acceptance"), str(HERE.parent)]
 
 from hostile_proxy import HostileProxy, Moment, open_proxy  # type: ignore[import-not-found]  # noqa: E402
 from person import Failed, Person, open_person  # type: ignore[import-not-found]  # noqa: E402

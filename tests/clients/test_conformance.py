@@ -1,5 +1,6 @@
 """Both clients keep the contract of docs/clients.md, each with its like and both with each other; conformance.py."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +36,13 @@ async def test_both_clients_in_one_room_have_the_same_log(server: ServerProcess,
 @pytest.mark.parametrize("scenario", LONG, ids=name_of)
 async def test_both_clients_hold_out_longer(server: ServerProcess, node: str, seed: int, scenario: Scenario):
     await run(scenario, server, [PYTHON, [node, DRIVER_JS]], seed=seed)
+
+
+def test_the_script_runs_by_itself_as_the_page_says():
+    command = [sys.executable, str(HERE / "conformance.py"), "--list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for scenario in QUICK + LONG:
+        assert f"{name_of(scenario)}: " in done.stdout, done.stderr
 
 
 async def test_a_client_that_loses_and_doubles_is_found_out(server: ServerProcess, tmp_path: Path):

@@ -17,6 +17,7 @@ from pathlib import Path
 import jwt
 import pytest
 import trio
+from frames_seen import environment
 from house_fixture import house_in_thread
 from prepared_cluster import lay_cluster
 
@@ -193,7 +194,7 @@ class Greenroom:
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         kept |= {"GREENROOM_DATA_DIR": str(self.data), "PORT": str(self.port), "LOG_LEVEL": "warning"}
-        return {**kept, "PYTHONUNBUFFERED": "1", "MESSAGES_PER_MINUTE": "0"}
+        return {**kept, **environment(), "PYTHONUNBUFFERED": "1", "MESSAGES_PER_MINUTE": "0"}
 
     def serve(self, *, makes_database: bool = False, **settings: str) -> Process:
         """A server that answers; later ones get the same port. makes_database: else the first one finds a migrated one

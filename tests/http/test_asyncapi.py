@@ -5,13 +5,15 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import fastjsonschema
 import pytest
-from frames_seen import FramesSeen, fault_in, strictly  # type: ignore[import-not-found]
+from frame_shapes import Shapes  # type: ignore[import-not-found]
+from frames_seen import FramesSeen, Told, environment, fault_in, strictly  # type: ignore[import-not-found]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -20,6 +22,7 @@ from greenroom.http.asyncapi import PROTOCOLS, document
 from greenroom.http.frame_tables import in_page
 from greenroom.http.ws import compat, events, v1
 from greenroom.http.ws.schemas import reading
+from greenroom.http.ws.v1_commands import BadCommand
 
 ROOT = Path(__file__).parent.parent.parent
 SPECS = "@asyncapi/specs@6.11.1"  # the official schemas, as their own npm package
@@ -314,6 +317,60 @@ def test_what_the_server_makes_in_this_process_is_seen_though_nobody_reads_it() 
         events.v1("live", {"roms": [1]})
         events.compat("unread_count", {"count": "1"}, 0)
     assert len(found) == 2
+
+
+def test_what_the_server_takes_in_this_process_is_seen_whoever_says_it() -> None:
+    read: Any = vars(v1)["read"]
+    for is_meant in (False, True):
+        with strictly(may_say_wrong=is_meant) as found:
+            read("ping", {"type": "ping", "id": "p"})
+            read("ping", {"type": "ping", "id": "p", "extra": 1})
+            with suppress(BadCommand):
+                read("read", {"type": "read", "id": "r", "room": 1, "data": {}})
+        assert len(found) == (0 if is_meant else 1), found
+
+
+def test_a_flood_is_one_shape_and_what_is_new_in_it_is_seen() -> None:
+    shapes = Shapes(2)
+    assert [shapes.is_new("a", {"rooms": {str(at): [at] * at}}) for at in range(1, 5)] == [True, True, False, False]
+    assert shapes.is_new("a", {"rooms": {"5": ["5"]}})
+    assert shapes.is_new("a", {"rooms": {"5": [5, "5"]}})
+    assert shapes.is_new("b", {"rooms": {"1": [1]}})
+
+
+IN_A_SERVER = """
+from greenroom.http.ws import events, v1, v1_start
+from greenroom.http.ws.v1_commands import BadCommand
+v1_start.text_frame(b'{"type":"skip","room":1,"seq":1}')
+for number in range(1, 1000):
+    events.v1_ack_sent(str(number), number, number, number, is_duplicate=False)
+events.v1("live", {"roms": [1]})
+events.compat("unread_count", {"count": 1}, 0)
+v1.read("ping", {"type": "ping", "id": "p", "extra": 1})
+try:
+    v1.read("read", {"type": "read", "id": "r", "room": 1, "data": {}, "extra": 1})
+except BadCommand:
+    pass
+import os
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_server_of_its_own_makes_and_takes_is_seen_though_it_is_killed(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    given = environment() | {"FRAMES_SEEN_IN": str(told)}
+    done = subprocess.run([sys.executable, "-c", IN_A_SERVER], env=given, capture_output=True, text=True, timeout=60)
+    assert done.returncode == -9, done.stderr
+    with strictly() as found:
+        Told(told).look()
+    lines = told.read_text().splitlines()
+    assert len(lines) < 30, "a flood is told a few times"
+    kinds = {json.loads(line)[2]["type"] for line in lines}
+    assert kinds == {"skip", "ack", "live", "unread_count", "ping"}
+    assert ["['rooms']" in fault or "{'extra'}" in fault for fault in found] == [True, True], found
+    with strictly(may_say_wrong=True) as found:
+        Told(told).look()
+    assert len(found) == 1, "what the server says is right all the same"
 
 
 def test_the_very_test_that_sees_such_a_frame_fails(tmp_path: Path) -> None:
