@@ -9,10 +9,10 @@ await rooms.aftermath()                 # what was lost, and what came twice
 
 What PostgreSQL may be asked is said by `questions_max`, in which nobody counts who listens:
 
-QUESTIONS_OF_START  a process asks when it starts, with nobody there: 60 of them, of which 30 are its connections'
+QUESTIONS_OF_START  a process asks when it starts, with nobody there, and by the clock: some 40
 QUESTIONS_PER_ROOM  a room asks 4 in a transaction of its own, when the first of its members comes: 6 statements. Who
                     comes is looked up, and so is the end of their stream: at once for all who came while others were
-                    looked up, which is some dozens of questions in a storm of 5,000, and no more for more people.
+                    looked up, which is some 20 questions in a storm of 500, and some 35 in one of 5,000.
                     Two for each room are for these; were each asked for, it would be two for each who comes.
 """
 
@@ -28,7 +28,7 @@ from wire import Member, wait_until  # type: ignore[import-not-found]
 
 from greenroom.settings import Settings
 
-QUESTIONS_OF_START = 100
+QUESTIONS_OF_START = 60
 QUESTIONS_PER_ROOM = 8
 PER_SECOND = Settings.model_fields["ws_connects_per_second"].default
 SAID = 21
