@@ -40,6 +40,10 @@ class PresenceBoard(Protocol):
         """It is this one from now on."""
         ...
 
+    def gone(self, user_id: int) -> None:
+        """The user has no device any more."""
+        ...
+
     async def keep_invisible(self, user_id: int, *, is_invisible: bool) -> None:
         """Store it. Raises: StorageUnavailable; then nothing has changed, or it is not known."""
         ...
@@ -108,5 +112,7 @@ class PresenceActor(Actor):
         now = fold(devices, wished)
         if board.status_of(user_id) != now:
             board.show(user_id, *now, self.ctx.now_ms())
-        if not devices and wished.status != "invisible" and not board.is_coming(user_id):
-            board.wish(user_id, UNSAID)  # who comes back comes back online
+        if not devices and not board.is_coming(user_id):
+            if wished.status != "invisible":
+                board.wish(user_id, UNSAID)  # who comes back comes back online
+            board.gone(user_id)

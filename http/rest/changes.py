@@ -49,8 +49,8 @@ async def edit_message(call: Call) -> Answer:
 
     kept = await once(call, f"PUT /api/messages/{message_id}", edit, work)
     conversations = call.services.room_services.conversations
+    marks = await conversations.read_marks(room_id, call.user_id)  # first: what is read then is told at once
     message = await conversations.message(message_id, call.user_id)
-    marks = await conversations.read_marks(room_id, call.user_id)
     if message is None or marks is None:
         raise _no_message()
     data = {"message": message_row(message, room_id, call.user_id, marks)}

@@ -114,8 +114,8 @@ async def _pin(call: Call, method: Literal["PUT", "DELETE"], *, is_on: bool) -> 
 async def list_pins(call: Call) -> Answer:
     """The messages that are pinned in a conversation."""
     conversation_id, conversations = call.id(), call.services.room_services.conversations
+    marks = await conversations.read_marks(conversation_id, call.user_id)  # first: what is read then is told at once
     messages = await conversations.pinned_messages(conversation_id, call.user_id)
-    marks = await conversations.read_marks(conversation_id, call.user_id)
     if marks is None:
         raise no_conversation()
     rows = [message_row(one, conversation_id, call.user_id, marks) for one in messages if not one.is_hidden]

@@ -326,6 +326,9 @@ async def get_message(call: Call) -> Answer:
             raise ApiError("MESSAGE_NOT_FOUND", "there is no such message or conversation, or not for you")
         return found
     marks = await conversations.read_marks(message.conversation_id, call.user_id)
+    message = await conversations.message(call.id(), call.user_id)  # again: it may have been erased meanwhile
+    if message is None:
+        raise ApiError("MESSAGE_NOT_FOUND", "there is no such message or conversation, or not for you")
     row = message_row(message, message.conversation_id, call.user_id, marks or _UNREAD)
     return Answer({"message": row, "conversationId": message.conversation_id})
 

@@ -131,6 +131,11 @@ class SocketPresence(PresenceBoard):
         else:
             self._wished[user_id] = wished
 
+    def gone(self, user_id: int) -> None:
+        """Nothing is kept of who was not shown, so that nobody will be told that they went."""
+        if user_id not in self._told:
+            self.forget_if_gone(user_id)
+
     async def keep_invisible(self, user_id: int, *, is_invisible: bool) -> None:
         """In storage, then here."""
         await self._visibility.put(user_id, is_invisible=is_invisible)

@@ -21,6 +21,7 @@ from quart_trio import QuartTrio
 
 from greenroom.actors import catalog
 from greenroom.actors.notifier.commands import FoldNotes
+from greenroom.actors.presence.commands import Look
 from greenroom.actors.provider_queue.actor import provider_queue_kinds
 from greenroom.actors.provider_queue.post_office import PostOffice
 from greenroom.actors.providers.accounts import open_providers
@@ -168,6 +169,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 )
                 ends = Ends(storage.postgres, storage.users, engine, authenticator, revocations)
                 post_office = PostOffice(storage.outbox, system, policy)
+                storage.visibility.on_found = lambda user_id: sockets.tell_presence(user_id, Look())
                 presence_task = partial(run_presence, sockets, settings.presence_idle_seconds)
                 sweep = partial(sweep_files, storage.uploads, clock)
                 tasks = (

@@ -95,7 +95,7 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
                 log.info("storage.migrated", migration=name)
         else:
             await require_migrated(postgres)
-        ids, people = object_ids(postgres), user_ids(postgres)
+        ids, people, visibility = object_ids(postgres), user_ids(postgres), Visibility(postgres)
         storage = Storage(
             directory,
             embedded,
@@ -105,13 +105,13 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
             Blocks(postgres),
             Reports(postgres),
             StoredPreferences(postgres),
-            UserStreams(postgres),
+            UserStreams(postgres, visibility),
             Users(postgres, people),
             Sessions(postgres),
             ApiKeys(postgres),
             Outbox(postgres),
             LastSeen(postgres),
-            Visibility(postgres),
+            visibility,
             PostgresCommitter(postgres),
             ids,
             Uploads(postgres, blobs_of(settings, directory)),

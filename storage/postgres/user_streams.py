@@ -12,6 +12,7 @@ from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.preferences import put_preferences
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.postgres.together import Together
+from greenroom.storage.postgres.visibility import Visibility
 from greenroom.storage.user_writes import (
     AppendUserEvent,
     NoteToUser,
@@ -57,10 +58,14 @@ class UserEvent(NamedTuple):
 
 
 class UserStreams:
-    """Standings that wait to be read while another statement runs share the next one."""
+    """Standings that wait to be read while another statement runs share the next one.
 
-    def __init__(self, postgres: Postgres) -> None:
+    visibility: is told who of those who come is invisible; another process may have been told so since its start.
+    """
+
+    def __init__(self, postgres: Postgres, visibility: Visibility) -> None:
         self._postgres = postgres
+        self._visibility = visibility
         self._standings = Together(self._standings_of)
 
     async def standing(self, user_id: int) -> Standing:
@@ -68,7 +73,9 @@ class UserStreams:
         return await self._standings.get(user_id) or Standing(0, 1)
 
     async def _standings_of(self, user_ids: list[int]) -> dict[int, Standing]:
+        asked_at = self._visibility.version
         rows = await self._postgres.fetch("select_stream_standings", user_ids)
+        self._visibility.found({row["user_id"]: row["is_invisible"] for row in rows}, asked_at)
         return {
             row["user_id"]: Standing(
                 row["useq"], row["epoch"], row["has_notes"], tuple(row["hides"]), tuple(row["blocked_by"])

@@ -3,7 +3,7 @@
 Of two of whom one has blocked the other neither may see the other, whatever they share.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from greenroom.storage.postgres.pool import Postgres
 
@@ -14,12 +14,16 @@ Pair = tuple[int, int]
 class Visibility:
     """One per process. `load` before anybody comes in.
 
-    invisible: all of them, because each who connects is looked up here, and few are: eight bytes and a slot each.
+    invisible: all of them, because each who connects is looked up here, and few are: eight bytes and a slot each. What
+    another process was told since is found out when the user comes (`found`), and told to `on_found`. version: counts
+    what was stored by this one.
     """
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
         self.invisible: set[int] = set()
+        self.version = 0
+        self.on_found: Callable[[int], None] = lambda user_id: None
 
     async def load(self) -> None:
         """Learn who is invisible. Raises: StorageUnavailable."""
@@ -33,6 +37,16 @@ class Visibility:
         else:
             await self._postgres.execute("delete_invisible_user", user_id)
             self.invisible.discard(user_id)
+        self.version += 1
+
+    def found(self, are_invisible: Mapping[int, bool], asked_at: int) -> None:
+        """So it was in storage, which was asked when `version` was *asked_at*."""
+        if self.version != asked_at:
+            return
+        for user_id, is_invisible in are_invisible.items():
+            if is_invisible != (user_id in self.invisible):
+                (self.invisible.add if is_invisible else self.invisible.discard)(user_id)
+                self.on_found(user_id)
 
     async def may_see(self, pairs: Iterable[Pair]) -> set[Pair]:
         """Those of *pairs* in which the one may see the other: who share a conversation, with no block between them.

@@ -154,6 +154,29 @@ async def test_who_is_invisible_stays_so_whatever_their_other_devices_do(live_ho
     await becomes(live_house, 1, "online")
 
 
+@pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+async def test_who_became_invisible_in_another_process_is_shown_to_nobody_in_this_one(live_house, watched, protocol):
+    """And who became visible again is: what is stored counts when they come, not what was so at the start."""
+    nursery, room, watchers = watched
+    postgres, presence = live_house.house.storage.postgres, live_house.house.presence
+    await postgres.execute("insert_invisible_user", 1)
+    assert 1 not in live_house.house.storage.visibility.invisible, "it was not told to this process"
+    after = [len(sock.events) for sock in watchers]
+    sock = await open_as(nursery, live_house, 1, protocol, room)
+    await trio.sleep(2 * TOLD_SECONDS)
+    assert shown(live_house, 1) == "offline"
+    for one, position in zip(watchers, after, strict=True):
+        told = [event for event in one.events[position:] if "presence" in event["type"] or "user_o" in event["type"]]
+        assert not told, told
+    sock.cut()
+    await wait_until(lambda: live_house.house.engine.of_user(1) and "the end of the socket")
+    await wait_until(lambda: 1 in presence._names and "the name of who was never shown")
+    live_house.house.sockets.streams.forget(1)  # as for who was away for long
+    await postgres.execute("delete_invisible_user", 1)
+    await open_as(nursery, live_house, 1, protocol, room)
+    await becomes(live_house, 1, "online")
+
+
 async def test_who_goes_in_a_flood_that_fills_the_mailbox_is_shown_offline(live_house, watched):
     nursery, room, watchers = watched
     sock = await open_as(nursery, live_house, 1, V1, room)

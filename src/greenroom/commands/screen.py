@@ -22,6 +22,8 @@ from greenroom.commands.piped_lines import BadLine, PipedLines
 
 READ_BYTES: Final = 65_536
 PROMPT: Final = "> "
+INDENT: Final = "    "
+ROWS_MAX: Final = 100  # shown of one message in a terminal
 _KEPT: Final = "\n\u200c\u200d"  # the joiners: of letters (not) and of emoji
 
 
@@ -39,12 +41,11 @@ class Screen:
 
     def show(self, text: str) -> None:
         """Show a line, above what is being typed."""
-        lines = harmless(text).replace("\n", "\n    ")
         if self.is_terminal:
-            self._write(f"\r\x1b[K{lines}\r\n".replace("\n    ", "\r\n    "))
+            self._write("\r\x1b[K" + "".join(f"{row}\r\n" for row in rows_of(harmless(text), _columns())))
             self._draw()
         else:
-            self._write(f"{lines}\n")
+            self._write(harmless(text).replace("\n", f"\n{INDENT}") + "\n")
 
     async def lines(self) -> AsyncIterator[str | BadLine]:
         """Every line that comes in, until the end of the input. Raises: CommandFailed."""
@@ -65,8 +66,7 @@ class Screen:
                 yield line
 
     def _draw(self) -> None:
-        columns = max(20, os.get_terminal_size(sys.stdout.fileno()).columns) - len(PROMPT) - 1
-        self._write(f"\r\x1b[K{PROMPT}{end_of(harmless(self._editor.text), columns)}")
+        self._write(f"\r\x1b[K{PROMPT}{end_of(harmless(self._editor.text), _columns() - len(PROMPT))}")
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)
@@ -94,11 +94,41 @@ def open_screen() -> Iterator[Screen]:
 
 
 def end_of(text: str, columns: int) -> str:
-    """As much of the end of *text* as stands in so many columns. Wide characters take two: Unicode Annex 11."""
+    """As much of the end of *text* as stands in so many columns."""
     begin = len(text)
-    while begin and (columns := columns - (2 if east_asian_width(text[begin - 1]) in "WF" else 1)) >= 0:
+    while begin and (columns := columns - _width(text[begin - 1])) >= 0:
         begin -= 1
     return text[begin:]
+
+
+def rows_of(text: str, columns: int) -> list[str]:
+    """*text* as rows of so many columns. All but the first are indented: a row of what somebody says is never taken for
+    the beginning of what another one does, as it would be if the terminal broke the line.
+    """
+    rows: list[str] = []
+    for line in text.split("\n"):
+        row = INDENT if rows else ""
+        left = columns - len(row)
+        for character in line:
+            if _width(character) > left:
+                rows.append(row)
+                row, left = INDENT, columns - len(INDENT)
+            row += character
+            left -= _width(character)
+        rows.append(row)
+    if len(rows) > ROWS_MAX:
+        rows[ROWS_MAX - 1 :] = [f"{INDENT}\u2026 and {len(rows) - ROWS_MAX + 1} lines more"]
+    return rows
+
+
+def _width(character: str) -> int:
+    """Columns that it takes, or more. Wide ones take two: Unicode Annex 11."""
+    return 2 if east_asian_width(character) in "WF" else 1
+
+
+def _columns() -> int:
+    """That may be written to; in the last one some terminals break the line."""
+    return max(20, os.get_terminal_size(sys.stdout.fileno()).columns) - 1
 
 
 def harmless(text: str) -> str:

@@ -36,11 +36,13 @@ using unnest($1::bigint[], $2::bigint[]) as t (user_id, up_to)
 where e.user_id = t.user_id and e.useq <= t.up_to;
 
 -- name: select_stream_standings
--- How far the streams of users are, whether there are notes that are not in them yet, and who blocks whom.
+-- How far the streams of users are, whether there are notes that are not in them yet, who blocks whom, and who is
+-- invisible.
 select w.user_id, coalesce(s.useq, 0) as useq, coalesce(s.epoch, 1) as epoch,
     exists (select from user_notes n where n.user_id = w.user_id) as has_notes,
     array(select b.blocked_id from user_blocks b where b.blocker_id = w.user_id) as hides,
-    array(select b.blocker_id from user_blocks b where b.blocked_id = w.user_id) as blocked_by
+    array(select b.blocker_id from user_blocks b where b.blocked_id = w.user_id) as blocked_by,
+    exists (select from invisible_users i where i.user_id = w.user_id) as is_invisible
 from unnest($1::bigint[]) as w (user_id)
 left join user_streams s on s.user_id = w.user_id;
 
