@@ -39,6 +39,7 @@ from greenroom.actors.room.commands import (
 from greenroom.actors.room.marking import MarksMessages
 from greenroom.actors.room.sending import NOT_FOUND, MessageIds, SendsMessages
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
+from greenroom.actors.room.wordless import RUNS_MAX
 from greenroom.runtime import CommitOutcome, StopReason, StorageUnavailable, handles
 from greenroom.storage.postgres.conversations import Conversations, StoredMessage
 from greenroom.storage.postgres.uploads import Uploads
@@ -93,7 +94,7 @@ class RoomActor(SendsMessages, MarksMessages):
     async def start(self) -> None:
         """Load. A room that does not exist stays empty and refuses everything."""
         if self.ctx.owns:
-            stored = await self._conversations.load_room(self._id, rules.REMOVED_MAX + 1)
+            stored = await self._conversations.load_room(self._id, rules.REMOVED_MAX + 1, RUNS_MAX)
             if stored is not None:
                 self._room = rules.from_stored(stored)
                 self._told_seq, self._told_members = stored.top_seq, self._room.members

@@ -4,8 +4,6 @@
 nothing. Order is `seq = last + 1`; clocks order nothing.
 """
 
-from array import array
-from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,8 +14,8 @@ from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Details, Send, Sent
 from greenroom.actors.room.mark_memory import MarkMemory
 from greenroom.actors.room.readers import Readers
+from greenroom.actors.room.wordless import WordlessPlaces
 from greenroom.storage.postgres.conversations import (
-    CHANGED_SEQS_MAX,
     CLIENT_IDS_MAX,
     RING_MESSAGES,
     SentBefore,
@@ -70,8 +68,8 @@ class RoomState:
     members: replaced when somebody comes or goes, never changed in place: outputs that still wait for storage hold the
     members of their own turn. removed: of an open group, who was sent away and not brought back, at most one more than
     REMOVED_MAX. repeaters: who said last what client_ids does not reach back to. last: the newest message.
-    changed_seqs: where changes stand in the log, of its newest CHANGED_SEQS_MAX places at least. readers: of a large
-    room in which somebody has read on; unlike the rest of it never ahead of storage.
+    wordless: where in the log no message stands. readers: of a large room in which somebody has read on; never ahead of
+    storage, unlike the rest.
     """
 
     id: int
@@ -88,7 +86,7 @@ class RoomState:
     is_apart: bool = False  # of a direct conversation: one of the two blocks the other
     marks: MarkMemory = field(default_factory=MarkMemory)
     last: StoredMessage | None = None
-    changed_seqs: "array[int]" = field(default_factory=lambda: array("q"))
+    wordless: WordlessPlaces = field(default_factory=WordlessPlaces)
     readers: Readers | None = None
 
 
@@ -106,7 +104,7 @@ def from_stored(stored: StoredRoom) -> RoomState:
         removed=set(stored.removed_ids),
         is_apart=stored.is_apart,
         last=next((entry for entry in reversed(stored.ring) if not entry.change), stored.last),
-        changed_seqs=array("q", stored.changed_seqs),
+        wordless=WordlessPlaces(stored.wordless_first, stored.wordless_last),
     )
 
 
@@ -215,9 +213,7 @@ def append_change(room: RoomState, entry: StoredMessage) -> None:
     """Remember a change of a message, which is the next of the log."""
     room.top_seq = entry.seq
     room.ring.append(entry)
-    room.changed_seqs.append(entry.seq)
-    if len(room.changed_seqs) > 2 * CHANGED_SEQS_MAX:
-        del room.changed_seqs[:CHANGED_SEQS_MAX]
+    room.wordless.add(entry.seq)
 
 
 def became_read(room: RoomState, reader_id: int, after_seq: int, up_to_seq: int) -> tuple[tuple[int, int], ...]:
@@ -316,9 +312,7 @@ def unread(room: RoomState, user_id: int, hides: frozenset[int] = frozenset()) -
         and message.deleted_at_ms is None
         for message in room.ring
     )
-    changed = room.changed_seqs
-    changes = bisect_left(changed, oldest) - bisect_right(changed, read_seq)
-    return recent + max(oldest - 1 - read_seq - max(changes, 0), 0)
+    return recent + max(oldest - 1 - read_seq - room.wordless.between(read_seq, oldest), 0)
 
 
 def decide_join_open(room: RoomState, user_id: int) -> tuple[int, ...] | Refused:

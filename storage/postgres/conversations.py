@@ -23,7 +23,6 @@ from greenroom.storage.postgres.user_streams import put_notes
 from greenroom.storage.writes import Role, membership_note
 
 RING_MESSAGES = 256
-CHANGED_SEQS_MAX = 4096  # so far back a room knows where its changes stand
 CLIENT_IDS_MAX = 4096
 
 
@@ -103,7 +102,8 @@ class StoredRoom:
     """All that a room loads when it wakes. removed_ids: of an open group, who was removed by another, up to a limit.
 
     is_apart: of a direct conversation, one of the two blocks the other. last: the newest message, if it is older than
-    the ring. changed_seqs: where changes stand in the log, of its newest CHANGED_SEQS_MAX places.
+    the ring. wordless_first, wordless_last: where the runs of places begin and end at which no message stands, among
+    the newest messages.
     """
 
     id: int
@@ -118,7 +118,8 @@ class StoredRoom:
     removed_ids: list[int]
     is_apart: bool
     last: StoredMessage | None
-    changed_seqs: list[int]
+    wordless_first: list[int]
+    wordless_last: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +185,15 @@ class Conversations:
 
         return await self._postgres.transaction(run)
 
-    async def load_room(self, conversation_id: int, removed_max: int) -> StoredRoom | None:
+    async def load_room(self, conversation_id: int, removed_max: int, messages: int) -> StoredRoom | None:
         """Everything a room needs to wake, from one snapshot; None when there is no such conversation.
 
-        removed_max: of an open group, how many of those who were removed from it are wanted.
+        removed_max: of an open group, how many of those who were removed from it are wanted. messages: among how many
+        of the newest it is wanted where none stand.
         """
 
         async def run(connection: Any) -> StoredRoom | None:
-            room = await connection.fetchrow(query("select_room"), conversation_id, CHANGED_SEQS_MAX)
+            room = await connection.fetchrow(query("select_room"), conversation_id, messages)
             if room is None:
                 return None
             members = await connection.fetch(query("select_room_members"), conversation_id)
@@ -226,7 +228,8 @@ class Conversations:
                 removed_ids=[row["user_id"] for row in removed],
                 is_apart=bool(is_apart),
                 last=None if last is None else _to_change(last)[0],
-                changed_seqs=room["changed_seqs"],
+                wordless_first=room["wordless_first"],
+                wordless_last=room["wordless_last"],
             )
 
         return await self._postgres.transaction(run)

@@ -12,7 +12,8 @@ from greenroom.actors.room import state as rules
 from greenroom.actors.room.commands import Changed, Delete, Edit, Pin, React, Send
 from greenroom.actors.room.mark_memory import MarkMemory, Reactions, Standing
 from greenroom.actors.room.state import Member, RoomState
-from greenroom.storage.postgres.conversations import CHANGED_SEQS_MAX, RING_MESSAGES, StoredMessage, StoredReaction
+from greenroom.actors.room.wordless import RUNS_MAX, WordlessPlaces
+from greenroom.storage.postgres.conversations import RING_MESSAGES, StoredMessage, StoredReaction
 from greenroom.storage.writes import InsertMessage
 
 NOW_MS = 5_000_000
@@ -137,12 +138,39 @@ def test_a_change_counts_as_no_unread_message_also_beyond_what_the_room_remember
     assert rules.unread(state, 1) == 1 + RING_MESSAGES
     state.members[1].read_seq = 100
     assert rules.unread(state, 1) == RING_MESSAGES
-    for _ in range(2 * CHANGED_SEQS_MAX):
+    say(state, 2)
+    for _ in range(20_000):
         entry = state.ring[-1]._replace(seq=state.top_seq + 1, change="reacted")
         rules.append_change(state, entry)
-    assert len(state.changed_seqs) <= 2 * CHANGED_SEQS_MAX
-    state.members[1].read_seq = state.top_seq - CHANGED_SEQS_MAX
-    assert rules.unread(state, 1) == 0
+    assert rules.unread(state, 1) == RING_MESSAGES + 1
+    assert len(state.wordless) == 2, "runs"
+
+
+@given(st.lists(st.integers(0, 3), max_size=60), st.data())
+def test_places_without_a_message_are_counted_wherever_one_has_read_to(steps: list[int], data: st.DataObject) -> None:
+    """Whether they were loaded or came since."""
+    places = [bool(step) for step in steps]  # the log: True where none stands
+    runs = [
+        (first, first + len(places[first - 1 :]) - 1 if all(places[first - 1 :]) else places.index(False, first - 1))
+        for first in range(1, len(places) + 1)
+        if places[first - 1] and (first == 1 or not places[first - 2])
+    ]
+    loaded = data.draw(st.integers(0, len(runs)))
+    wordless = WordlessPlaces(*zip(*runs[:loaded], strict=True)) if loaded else WordlessPlaces()
+    for first, last in runs[loaded:]:
+        for seq in range(first, last + 1):
+            wordless.add(seq)
+    for after in range(len(places) + 1):
+        for before in range(after + 1, len(places) + 2):
+            assert wordless.between(after, before) == sum(places[after : before - 1])
+
+
+def test_of_runs_the_oldest_are_forgotten() -> None:
+    wordless = WordlessPlaces()
+    for seq in range(1, 6 * RUNS_MAX, 2):
+        wordless.add(seq)
+    assert RUNS_MAX <= len(wordless) <= 2 * RUNS_MAX
+    assert wordless.between(6 * RUNS_MAX - 2 * RUNS_MAX, 6 * RUNS_MAX) == RUNS_MAX
 
 
 def test_memory_is_bounded_and_forgets_whole_messages_the_longest_unused_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -449,6 +449,26 @@ async def test_many_reactions_are_neither_unread_nor_do_they_hide_what_was_said_
         assert data["last"]["body"] == "better"
 
 
+async def test_a_room_learns_where_no_message_stands_among_its_newest(live_house):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        one = await ready(nursery, live_house, 1, room)
+        for marks in (2, 0, 1, 3):
+            message = await say(one, room, "x")
+            for reaction in "abc"[:marks]:
+                await told(one, "react", room, message=message, reaction=reaction)
+    runs = {}
+    for messages in (1, 2, 3, 4, 5, 100):
+        stored = await live_house.house.storage.conversations.load_room(room, 1, messages)
+        runs[messages] = list(zip(stored.wordless_first, stored.wordless_last, strict=True))
+    newest, before, oldest = (8, 10), (6, 6), (2, 3)  # the messages stand at 1, 4, 5 and 7
+    assert runs == {
+        1: [newest], 2: [before, newest], 3: [before, newest],
+        4: [oldest, before, newest], 5: [oldest, before, newest], 100: [oldest, before, newest],
+    }  # fmt: skip
+
+
 async def test_a_page_and_what_is_told_after_it_make_what_stands(live_house):
     """While somebody reacts without a pause: what a page says as of its top, and each event beyond that, add up."""
     await live_house.people(1, 2)

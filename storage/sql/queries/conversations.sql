@@ -21,13 +21,28 @@ from unnest($2::bigint[], $3::text[]) as p (user_id, role);
 select id from conversations where pair_low = $1 and pair_high = $2 and not is_group;
 
 -- name: select_room
--- What a room knows of itself when it wakes. changed_seqs: at which of its newest places changes stand, and no messages.
+-- What a room knows of itself when it wakes. wordless_first, wordless_last: where the runs of places begin and end, among its
+-- newest $2 messages, at which none stands.
 select c.id, c.is_group, c.is_open, c.title, c.created_by_id, c.epoch, c.top_seq, c.last_message_id,
     (extract(epoch from c.created_at) * 1000)::bigint as created_at_ms,
-    array(
-        select m.seq from message_changes m where m.conversation_id = c.id and m.seq > c.top_seq - $2::bigint order by m.seq
-    ) as changed_seqs
-from conversations c where c.id = $1;
+    coalesce(wordless.first, '{}') as wordless_first, coalesce(wordless.last, '{}') as wordless_last
+from conversations c
+left join lateral (
+    select array_agg(place.before + 1 order by place.seq) as first, array_agg(place.seq - 1 order by place.seq) as last
+    from (
+        select message.seq, coalesce(
+            lead(message.seq) over (order by message.seq desc),
+            case when count(*) over () > $2::bigint then message.seq - 1 else 0 end
+        ) as before
+        from (
+            select c.top_seq + 1 as seq
+            union all
+            (select m.seq from messages m where m.conversation_id = c.id order by m.seq desc limit $2::bigint)
+        ) message
+    ) place
+    where place.seq - place.before > 1
+) wordless on true
+where c.id = $1;
 
 -- name: select_room_members
 -- The active members of a room, where they have read to, and what others are told of that.
