@@ -28,7 +28,7 @@ def test_what_runs_no_command_imports_none(arguments: list[str]):
     assert "greenroom.settings" not in imported
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ["serve", "chat"])
 def test_what_no_command_uses_is_not_read(name: str):
     """It is installed here, and libraries read it where it is. What does use it, as help does rich, still can."""
     source = f"""
