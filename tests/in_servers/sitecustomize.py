@@ -23,10 +23,13 @@ _DIGITS = b"0123456789"
 
 
 class Recorder:
-    """Writes them to a file that others write to as well."""
+    """Writes them to a file that others write to as well.
+
+    It is opened for each line, of which there are few: a command whose output is closed is to find it so.
+    """
 
     def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
         self._shapes = Shapes(WHOLE_MAX)
         self._texts: set[int] = set()
 
@@ -57,7 +60,9 @@ class Recorder:
 
     def _look(self, protocol: str, side: str, frame: Any) -> None:
         if self._shapes.is_new((protocol, side, frame["type"]), frame):
-            os.write(self._file, json.dumps([protocol, side, frame]).encode() + b"\n")
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.write(file, json.dumps([protocol, side, frame]).encode() + b"\n")
+            os.close(file)
 
 
 class _Wrapping(MetaPathFinder):
