@@ -66,12 +66,23 @@ class TypingChanged:
 
 @dataclass(frozen=True, slots=True)
 class MemberChanged:
-    """Somebody came or went."""
+    """Somebody came or went, or has another role. seq, at_ms: its place in the log, and when.
+
+    0: it has none, or listeners read of it from storage: the log of a conversation begins with its first members.
+    """
 
     room_id: int
     user_id: int
     role: str
     is_active: bool
+    seq: int = 0
+    at_ms: int = 0
+
+
+def member_changed(room_id: int, entry: StoredMessage) -> MemberChanged:
+    """What tells of an entry of the log that is of who came or went."""
+    is_active = entry.change == "joined"
+    return MemberChanged(room_id, entry.sender_id, entry.member_role, is_active, entry.seq, entry.changed_at_ms)
 
 
 RoomEvent = MessageCommitted | MessageChanged | MarkerMoved | TypingChanged | MemberChanged

@@ -29,12 +29,14 @@ class InsertMessage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PutParticipant:
-    """Somebody joins (is_active) or leaves; joining again keeps the read marker.
+    """Somebody joins (is_active), has another role or leaves; joining again keeps the read marker.
 
-    removed_by_id: who sent them away; None for whoever is in, and for whoever left by themselves.
+    Its seq is the room's last plus one. removed_by_id: who sent them away; None for whoever is in, and for whoever left
+    by themselves.
     """
 
     conversation_id: int
+    seq: int
     user_id: int
     role: Role
     is_active: bool

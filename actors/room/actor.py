@@ -19,6 +19,7 @@ from greenroom.actors.events import (
     MessageChanged,
     MessageCommitted,
     TypingChanged,
+    member_changed,
 )
 from greenroom.actors.room import details
 from greenroom.actors.room import state as rules
@@ -41,9 +42,9 @@ from greenroom.actors.room.sending import NOT_FOUND, MessageIds, SendsMessages
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
 from greenroom.actors.room.wordless import RUNS_MAX
 from greenroom.runtime import CommitOutcome, StopReason, StorageUnavailable, handles
-from greenroom.storage.postgres.conversations import Conversations, StoredMessage
+from greenroom.storage.postgres.conversations import MEMBER_CHANGES, Conversations, StoredMessage
 from greenroom.storage.postgres.uploads import Uploads
-from greenroom.storage.writes import AdvanceMarker, PutParticipant, marker_note, membership_note
+from greenroom.storage.writes import AdvanceMarker, PutParticipant, Role, marker_note, membership_note
 
 STORAGE_PAUSE_SECONDS = 1.0
 TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
@@ -115,20 +116,24 @@ class RoomActor(SendsMessages, MarksMessages):
             self.ctx.tell_next_activation(LookAgain())
 
     def _end_doubt(self, room: RoomState) -> None:
-        """Tell what was stored after all. Who is out first: they may not hear what else there is."""
+        """Tell what was stored after all, in its order.
+
+        First of who came or went before what the room remembers: who is out may not hear what else there is.
+        """
         doubt = self._doubts.pop(self._id, None)
         if doubt is None:
             return
         self._audience.news_for({*doubt.told_members, *room.members})
+        untold = [entry for entry in room.ring if entry.seq > doubt.told_seq]
+        in_place = {entry.sender_id for entry in untold if entry.change in MEMBER_CHANGES}
         for user_id, member in doubt.told_members.items():
-            if user_id not in room.members:
+            if user_id not in room.members and user_id not in in_place:
                 self._audience.publish(MemberChanged(room.id, user_id, member.role, False), room.members)
         for user_id, member in room.members.items():
-            if user_id not in doubt.told_members:
+            if user_id not in doubt.told_members and user_id not in in_place:
                 self._audience.publish(MemberChanged(room.id, user_id, member.role, True), room.members)
-        for entry in room.ring:
-            if entry.seq > doubt.told_seq:
-                self._audience.publish(_event_of(room.id, entry), room.members)
+        for entry in untold:
+            self._audience.publish(_event_of(room.id, entry), room.members)
 
     @handles(LookAgain)
     def look_again(self, _: LookAgain) -> None:
@@ -231,14 +236,12 @@ class RoomActor(SendsMessages, MarksMessages):
             return decision
         now_ms = self.ctx.now_ms()
         roles = rules.roles_of_new(room, decision)
-        for user_id, role in roles.items():
-            self.ctx.write(PutParticipant(room.id, user_id, role, True, now_ms))
-            self.ctx.write(membership_note(room.id, user_id, role, now_ms, is_active=True))
-            if room.top_seq:
-                self.ctx.write(AdvanceMarker(room.id, user_id, room.top_seq, now_ms))
+        events = [self._put(room, user_id, role, now_ms, is_active=True) for user_id, role in roles.items()]
+        for user_id in roles:
+            self.ctx.write(AdvanceMarker(room.id, user_id, room.top_seq, now_ms))
         rules.apply_add(room, roles)
-        for user_id, role in roles.items():
-            self._publish_member(MemberChanged(room.id, user_id, role, True), room)
+        for event in events:
+            self._publish_member(event, room)
         if len(room.members) > PRESENCE_MEMBERS_MAX:  # too large for typing from now on
             for user_id in tuple(room.typists):
                 self._stop_typing(room, user_id)
@@ -253,18 +256,32 @@ class RoomActor(SendsMessages, MarksMessages):
 
     def _send_one_away(self, room: RoomState, user_id: int, by_id: int) -> None:
         now_ms, role = self.ctx.now_ms(), room.members[user_id].role
-        self.ctx.write(PutParticipant(room.id, user_id, role, False, now_ms, None if user_id == by_id else by_id))
-        self.ctx.write(membership_note(room.id, user_id, role, now_ms, is_active=False))
         heir_id = rules.heir(room, user_id) if role == "admin" else None
         rules.apply_remove(room, user_id, by_id)
         if heir_id is not None:  # the last admin goes: somebody must be able to bring people in
-            self.ctx.write(PutParticipant(room.id, heir_id, "admin", True, now_ms))
-            self.ctx.write(membership_note(room.id, heir_id, "admin", now_ms, is_active=True))
             room.members[heir_id].role = "admin"
-            self._publish_member(MemberChanged(room.id, heir_id, "admin", True), room)
-        self._publish_member(MemberChanged(room.id, user_id, role, False), room)
+            self._publish_member(self._put(room, heir_id, "admin", now_ms, is_active=True), room)
+        removed_by_id = None if user_id == by_id else by_id
+        self._publish_member(self._put(room, user_id, role, now_ms, removed_by_id, is_active=False), room)
         if user_id in room.typists:
             self._stop_typing(room, user_id)
+
+    def _put(
+        self,
+        room: RoomState,
+        user_id: int,
+        role: Role,
+        now_ms: int,
+        removed_by_id: int | None = None,
+        *,
+        is_active: bool,
+    ) -> MemberChanged:
+        """Somebody comes, goes or has another role, at the next place of the log; what tells of it."""
+        put = PutParticipant(room.id, room.top_seq + 1, user_id, role, is_active, now_ms, removed_by_id)
+        self.ctx.write(put)
+        self.ctx.write(membership_note(room.id, user_id, role, now_ms, is_active=is_active))
+        rules.append_change(room, rules.member_entry(put))
+        return MemberChanged(room.id, user_id, role, is_active, put.seq, now_ms)
 
     def _publish_member(self, event: MemberChanged, room: RoomState) -> None:
         members, readers = room.members, room.readers
@@ -273,7 +290,7 @@ class RoomActor(SendsMessages, MarksMessages):
         def tell() -> None:
             if readers is not None:
                 readers.moved(event.user_id, shown_seq)
-            self._told_members = members
+            self._told_members, self._told_seq = members, event.seq
             self._audience.publish(event, members)
             self._audience.news_for((event.user_id,))
 
@@ -346,8 +363,10 @@ class RoomActor(SendsMessages, MarksMessages):
         self.ctx.after_commit(tell)
 
 
-def _event_of(room_id: int, entry: StoredMessage) -> MessageCommitted | MessageChanged:
+def _event_of(room_id: int, entry: StoredMessage) -> MessageCommitted | MessageChanged | MemberChanged:
     """What tells of an entry of the log."""
+    if entry.change in MEMBER_CHANGES:
+        return member_changed(room_id, entry)
     if entry.change:
         return MessageChanged(room_id, entry)
     return MessageCommitted(

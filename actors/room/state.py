@@ -22,7 +22,7 @@ from greenroom.storage.postgres.conversations import (
     StoredMessage,
     StoredRoom,
 )
-from greenroom.storage.writes import AttachFiles, DescribeMessage, InsertMessage, Role
+from greenroom.storage.writes import AttachFiles, DescribeMessage, InsertMessage, PutParticipant, Role
 
 CONTENT_CODE_POINTS_MAX = 10_000
 CLIENT_ID_CHARACTERS_MAX = 255
@@ -210,10 +210,26 @@ def apply_send(room: RoomState, insert: InsertMessage, sender_name: str, compani
 
 
 def append_change(room: RoomState, entry: StoredMessage) -> None:
-    """Remember a change of a message, which is the next of the log."""
+    """Remember what is the next of the log and no message."""
     room.top_seq = entry.seq
     room.ring.append(entry)
     room.wordless.add(entry.seq)
+
+
+def member_entry(put: PutParticipant) -> StoredMessage:
+    """What stands in the log of who came or went."""
+    return StoredMessage(
+        id=0,
+        seq=put.seq,
+        sender_id=put.user_id,
+        client_id=None,
+        content="",
+        created_at_ms=put.at_ms,
+        change="joined" if put.is_active else "left",
+        changed_by_id=put.user_id,
+        changed_at_ms=put.at_ms,
+        member_role=put.role,
+    )
 
 
 def became_read(room: RoomState, reader_id: int, after_seq: int, up_to_seq: int) -> tuple[tuple[int, int], ...]:
@@ -272,7 +288,7 @@ def roles_of_new(room: RoomState, user_ids: tuple[int, ...]) -> dict[int, Role]:
 
 
 def apply_add(room: RoomState, roles: Mapping[int, Role]) -> None:
-    """They are in. What was said before they came is no news to them."""
+    """They are in, behind their places in the log. What was said before they came is no news to them."""
     top_seq = room.top_seq
     room.members = {**room.members, **{user_id: Member(role, top_seq, top_seq) for user_id, role in roles.items()}}
     if len(room.removed) <= REMOVED_MAX:  # else it is a part of them, and says no more than that there are too many

@@ -162,7 +162,8 @@ export type Event =
    * not among them.
    */
   | { type: "watched"; people: Person[] }
-  | { type: "member"; roomId: number; userId: number; isActive: boolean }
+  /** Somebody became a member, or is none any more. seq, atMs: null of the first members of a conversation. */
+  | { type: "member"; roomId: number; userId: number; isActive: boolean; seq: number | null; atMs: number | null }
   /** The server does not let us into the room any more. */
   | { type: "roomRefused"; roomId: number; code: number; why: string }
   /**

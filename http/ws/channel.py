@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from greenroom.actors.events import MemberChanged, member_changed
 from greenroom.actors.room.readers import Counts, Readers
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.ranks import Ranks
-from greenroom.storage.postgres.conversations import StoredMessage
+from greenroom.storage.postgres.conversations import MEMBER_CHANGES, StoredMessage
 
 RECENT_MESSAGES_MAX: Final = 512
 
@@ -43,10 +44,11 @@ class Attachment:
 
 
 class Recent:
-    """A message, or a change of one, that was published lately, with its frames.
+    """An entry of the log that was published lately, with its frames.
 
     sender_id: of the message. entry, of a change only: what it is. change_of: the seq of its message. by_id: of a
-    reaction, who reacts; like the sender, they are hidden from whoever blocks them.
+    reaction, who reacts; like the sender, they are hidden from whoever blocks them. is_said: else it is of who came or
+    went, which `members` shows to everybody too.
     """
 
     __slots__ = ("_skip_frame", "frame", "own_frame", "sender_id", "seq")
@@ -54,6 +56,7 @@ class Recent:
     entry: StoredMessage | None = None
     change_of = 0
     by_id = 0
+    is_said = True
 
     def __init__(self, seq: int, sender_id: int, frame: bytes, own_frame: bytes) -> None:
         self.seq = seq
@@ -99,6 +102,14 @@ class RecentChange(Recent):
     def own_frame(self) -> bytes:  # type: ignore[override]
         """The same."""
         return self.frame
+
+
+class RecentMember(Recent):
+    """Who came or went: the sender is they."""
+
+    __slots__ = ()
+
+    is_said = False
 
 
 class Channel:
@@ -153,7 +164,7 @@ class Channel:
         for index in range(start, end):
             item = recent[index]
             frame = item.own_frame if item.sender_id == user_id else item.frame
-            if hides and (item.sender_id in hides or item.by_id in hides):
+            if hides and item.is_said and (item.sender_id in hides or item.by_id in hides):
                 frame = item.skip_frame(self.id)
             if parts and size + len(frame) > bytes_max:
                 break
@@ -170,7 +181,16 @@ def recents(room_id: int, entries: Iterable[StoredMessage]) -> Iterable[Recent]:
 
 def recent_of(room_id: int, entry: StoredMessage) -> Recent:
     """An entry of the log with its frames."""
+    if entry.change in MEMBER_CHANGES:
+        return recent_member(member_changed(room_id, entry))
     if entry.change:
         return RecentChange(room_id, entry)
     frame = events.v1_stored(room_id, entry, -1)
     return Recent(entry.seq, entry.sender_id, frame, events.v1_stored(room_id, entry, entry.sender_id))
+
+
+def recent_member(event: MemberChanged) -> Recent:
+    """Who came or went, with its frames: who left and is back is not told that they did."""
+    frame = events.v1_member(event)
+    own_frame = frame if event.is_active else events.v1_skip(event.room_id, event.seq)
+    return RecentMember(event.seq, event.user_id, frame, own_frame)

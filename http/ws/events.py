@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any, Final
 
-from greenroom.actors.events import MarkerMoved, MemberChanged, MessageCommitted, TypingChanged
+from greenroom.actors.events import MarkerMoved, MemberChanged, MessageCommitted, TypingChanged, member_changed
 from greenroom.actors.room.readers import Counts
 from greenroom.http.ws.codes import ErrorCode
 from greenroom.http.ws.frames import text_frame
-from greenroom.storage.postgres.conversations import StoredMessage
+from greenroom.storage.postgres.conversations import MEMBER_CHANGES, StoredMessage
 from greenroom.storage.postgres.user_streams import UserEvent
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -82,9 +82,14 @@ def v1_skip(room_id: int, seq: int) -> bytes:
 
 
 def v1_stored(room_id: int, message: StoredMessage, reader_id: int) -> bytes:
-    """A message, or a change of one, out of storage: as `v1_message` spells it, with what happened to it since."""
-    if message.is_hidden:
+    """An entry of the log out of storage: a message as `v1_message` spells it, with what happened to it since.
+
+    That the reader left once is none of it: whoever reads is in, and hears of their own end when it comes, and last.
+    """
+    if message.is_hidden or (message.change == "left" and message.sender_id == reader_id):
         return v1_skip(room_id, message.seq)
+    if message.change in MEMBER_CHANGES:
+        return v1_member(member_changed(room_id, message))
     if message.change:
         kind = V1_TYPE_OF_CHANGE[message.change]
         return v1(kind, v1_change(message), room=room_id, seq=message.seq, ts=message.changed_at_ms)
@@ -154,7 +159,9 @@ def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
 
 
 def v1_history_change(change: StoredMessage) -> Json:
-    """A change inside the answer to `history`."""
+    """A change inside the answer to `history`; or who came or went, with that as the change."""
+    if change.change in MEMBER_CHANGES:
+        return {"seq": change.seq, "ts": change.changed_at_ms, **_member_data(member_changed(0, change))}
     kind = V1_TYPE_OF_CHANGE[change.change].removeprefix("message_")
     return {"seq": change.seq, "ts": change.changed_at_ms, "change": kind, **v1_change(change)}
 
@@ -192,9 +199,13 @@ def v1_counts(room_id: int, counts: Counts, at_ms: int) -> bytes:
 
 
 def v1_member(event: MemberChanged) -> bytes:
-    """Somebody came or went."""
-    change = "joined" if event.is_active else "left"
-    return v1("member", {"user": event.user_id, "role": event.role, "change": change}, room=event.room_id)
+    """Somebody came or went; in its place in the log, if it has one."""
+    place = {"seq": event.seq, "ts": event.at_ms} if event.seq else {}
+    return v1("member", _member_data(event), room=event.room_id, **place)
+
+
+def _member_data(event: MemberChanged) -> Json:
+    return {"user": event.user_id, "role": event.role, "change": "joined" if event.is_active else "left"}
 
 
 def v1_user_event(event: UserEvent) -> bytes:

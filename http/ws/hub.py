@@ -28,7 +28,7 @@ from greenroom.actors.room.commands import RoomView
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 from greenroom.http.ws import changes, events
 from greenroom.http.ws.blocks import NOBODY, SocketBlocks
-from greenroom.http.ws.channel import Attachment, Channel, Recent, recents
+from greenroom.http.ws.channel import Attachment, Channel, Recent, recent_member, recents
 from greenroom.http.ws.coming_pages import ComingPages
 from greenroom.http.ws.connection import CONTROL, DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.delivery import Delivery
@@ -233,7 +233,8 @@ class Hub(Audience):
         if channel.is_walking or len(channel.attachments) > WALK_SOCKETS_MIN:
             self._walker.walk_soon(channel, self.delivery.committed_at())
         else:
-            hiders = self.blocks.hiders_of(recent.sender_id, recent.by_id) if self.blocks.hiders else NOBODY
+            is_hidden = recent.is_said and self.blocks.hiders
+            hiders = self.blocks.hiders_of(recent.sender_id, recent.by_id) if is_hidden else NOBODY
             skip = recent.skip_frame(channel.id) if hiders else recent.frame
             self._tell_live(channel, recent, skip, hiders)
         for attachment in behind:
@@ -387,22 +388,24 @@ class Hub(Audience):
                 connection.write(page_frame, CONTROL)
 
     def _publish_member(self, event: MemberChanged, channel: Channel | None, members: Mapping[int, object]) -> None:
+        """In its place to who hears the room, and to all sockets of the user: to who leaves as the last of it."""
         self.changed_for.note(event.user_id)
-        frame, known = events.v1_member(event), self.small_rooms.members.get(event.room_id)
-        for connection in list(self._engine.connections_of(event.user_id)):
-            if connection.session.is_v1:
-                connection.write(frame)
-                if event.is_active:
-                    connection.session.came_into(event.room_id)
-        if channel is not None:
-            for attachment in list(channel.attachments.values()):
-                if attachment.user_id != event.user_id:
-                    attachment.connection.write(frame)
+        known = self.small_rooms.members.get(event.room_id)
+        theirs, frame = list(self._engine.connections_of(event.user_id)), events.v1_member(event)
         if not event.is_active:
             self.receipts.forget(event.room_id, event.user_id)
-            for connection in list(self._engine.connections_of(event.user_id)):
+            for connection in theirs:
                 self.detach(connection, event.room_id)
+        elsewhere = [one for one in theirs if one.session.is_v1 and not self.is_attached(one, event.room_id)]
+        if channel is not None and event.seq:
+            self.tell(channel, recent_member(event))
+        for connection in elsewhere:
+            connection.write(frame)
+        for connection in theirs:
+            if not event.is_active:
                 self.stop_listening_to_typing(connection, event.room_id)
+            elif connection.session.is_v1:
+                connection.session.came_into(event.room_id)
         self.small_rooms.member_changed(event)
         if event.is_active:
             self.room_made(event.room_id, members)

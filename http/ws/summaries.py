@@ -131,10 +131,22 @@ class Summaries:
         elif isinstance(event, MarkerMoved):
             if any(follower.user_id == event.user_id for follower in room.followers.values()):
                 self.ask(event.room_id, event.user_id, lambda view: self._count_again(event.user_id, view))
-        elif isinstance(event, MemberChanged) and not event.is_active:
+        elif isinstance(event, MemberChanged):
+            self._note_member(room, event)
+
+    def _note_member(self, room: Followed, event: MemberChanged) -> None:
+        """Who leaves follows it no more; and the log has grown, by nothing that is unread."""
+        if not event.is_active:
             for connection, follower in list(room.followers.items()):
                 if follower.user_id == event.user_id:
                     self.unwatch(connection, event.room_id)
+        room.top_seq = max(room.top_seq, event.seq)
+        self._tell_all_soon(event.room_id, room)
+
+    def _tell_all_soon(self, room_id: int, room: Followed) -> None:
+        for follower in room.followers.values():
+            follower.is_due = True
+        self._tell_soon(room_id)
 
     def _note_change(self, room: Followed, event: MessageChanged) -> None:
         """The newest message says something else; what was deleted is not unread any more."""
@@ -146,9 +158,7 @@ class Summaries:
             room.news = [news for news in room.news if news[0] != entry.message_seq]
             for user_id in {follower.user_id for follower in room.followers.values()}:
                 self._recount(event.room_id, user_id)
-        for follower in room.followers.values():
-            follower.is_due = True
-        self._tell_soon(event.room_id)
+        self._tell_all_soon(event.room_id, room)
 
     def hides_changed(self, user_id: int, connections: Iterable[Connection]) -> None:
         """The user has blocked somebody, or does no more: what is unread is another number where they have spoken."""

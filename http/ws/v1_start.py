@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from greenroom.actors.events import MemberChanged
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.auth import Principal
 from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import (
+    NOT_MEMBER,
     TOKEN_EXPIRED,
     TOKEN_EXPIRED_ERROR,
     TOKEN_INVALID,
@@ -36,6 +38,7 @@ from greenroom.http.ws.v1_commands import (
     wanted_rooms,
 )
 from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.conversations import EndOfMembership
 from greenroom.storage.postgres.user_streams import Standing
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ log = structlog.get_logger()
 PING_SECONDS: Final = 25.0
 SILENCE_SECONDS: Final = 35.0
 START_SECONDS_MAX: Final = 10.0
+TRIES: Final = 3
 
 
 class Start:
@@ -142,7 +146,7 @@ class Start:
         """Ask every room at once; `ready` goes out when the last one has answered."""
         self._standing = standing
         if not self._left:
-            self._ready()
+            self._ready([])
         for room_id in self._wanted.after:
             self._session.ask(
                 self._session.services.room(room_id),
@@ -165,7 +169,36 @@ class Start:
             assert failure is not None
             self._refused[room_id] = failure
         if not self._left:
-            self._ready()
+            self._all_answered()
+
+    def _all_answered(self) -> None:
+        """Of a room that the client knows, and whose member it is no more, it is told that, and nothing else."""
+        lost = [
+            room_id
+            for room_id, failure in self._refused.items()
+            if failure.code is NOT_MEMBER and self._wanted.after[room_id] is not None
+        ]
+        if lost:
+            self._session.services.engine.spawn(self._look_for_ends, lost)
+        else:
+            self._ready([])
+
+    async def _look_for_ends(self, lost: list[int]) -> None:
+        """Told is only what is not older than a change of the user: who is back is not told any more that they left."""
+        session, ends = self._session, list[EndOfMembership]()
+        assert session.user_id is not None
+        changed = session.services.hub.changed_for
+        for _ in range(TRIES):
+            version = changed.version
+            try:
+                found = await session.services.conversations.ends_of(session.user_id, lost)
+            except StorageUnavailable:
+                break  # that it is refused is said all the same
+            if not changed.since(session.user_id, version):
+                ends = found
+                break
+        if not session.connection.is_closing:
+            self._ready(ends)
 
     def _attach(self, view: RoomView) -> Attachment:
         """Into the room, silent until `ready` is out: the cursor holds its place meanwhile."""
@@ -174,7 +207,7 @@ class Start:
         cursor = cursor_in(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
         return session.services.hub.attach(session.connection, session.user_id, view, cursor, view.recent)
 
-    def _ready(self) -> None:
+    def _ready(self, ends: list[EndOfMembership]) -> None:
         session, wanted, views, standing = self._session, self._wanted, self._views, self._standing
         assert session.user_id is not None
         assert standing is not None
@@ -199,6 +232,9 @@ class Start:
         session.ready(tuple(room_id for room_id, attachment in self.attachments.items() if attachment.is_attached))
         subject = {} if self._command_id is None else {"id": self._command_id}
         session.connection.write(events.v1("ready", data, **subject))
+        for room_id, role, seq, at_ms in ends:
+            left = MemberChanged(room_id, session.user_id, role, is_active=False, seq=seq, at_ms=at_ms)
+            session.connection.write(events.v1_member(left))
         if wanted.user is not None:
             session.resumed(outcome_of(gap))
         for room_id in self._refused:
@@ -252,6 +288,7 @@ def _hello_template(node: str, limits: SettingLimits) -> str:
                 "reports",
                 "reactions",
                 "pins",
+                "members",
             ],
             "conn": "CONN",
             "now": "NOW",

@@ -291,7 +291,7 @@ def _check(write: object) -> int:
         size += len(write.content)
         numbers = (write.id, write.conversation_id, write.seq, write.sender_id, write.created_at_ms)
     elif isinstance(write, PutParticipant):
-        numbers = (write.conversation_id, write.user_id, write.at_ms, write.removed_by_id or 0, 0)
+        numbers = (write.conversation_id, write.seq, write.user_id, write.at_ms, write.removed_by_id or 0)
     elif isinstance(write, AdvanceMarker):
         numbers = (write.conversation_id, write.user_id, write.read_seq, write.at_ms, write.shown_seq or 0)
     elif isinstance(write, UserWrite | ChangeMessage | MarkMessage | AttachFiles | DescribeMessage):
@@ -370,9 +370,18 @@ async def _write_messages(
 
 
 async def _write_participants(connection: Any, puts: list[PutParticipant]) -> None:
-    """Several puts of one person in one batch: the last one stands."""
+    """Several puts of one person in one batch: the last one stands, and each has its place in the log."""
     last = {(put.conversation_id, put.user_id): put for put in puts}.values()
     if last:
+        await connection.execute(
+            query("commit_member_changes"),
+            [put.conversation_id for put in puts],
+            [put.seq for put in puts],
+            ["joined" if put.is_active else "left" for put in puts],
+            [put.user_id for put in puts],
+            [put.role for put in puts],
+            [put.at_ms for put in puts],
+        )
         await connection.execute(
             query("commit_participants"),
             [put.conversation_id for put in last],

@@ -7,7 +7,7 @@ path reads a room that the reader may not see.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from greenroom.storage.postgres.idempotency import (
     Earlier,
@@ -24,16 +24,20 @@ from greenroom.storage.writes import Role, membership_note
 
 RING_MESSAGES = 256
 CLIENT_IDS_MAX = 4096
+MEMBER_CHANGES: Final = frozenset(("joined", "left"))
 
 
 class StoredMessage(NamedTuple):
-    """A message, or a change of one, as it stands in the log of its room. Times are milliseconds since 1970.
+    """What stands in the log of a room: a message, a change of one, who came or went. Times are ms since 1970.
 
     content: what the message says now; empty when it was deleted. change: "" of a message; of a change what was done
     (ChangeKind, MarkKind), and seq, changed_by_id, changed_at_ms and reaction are its own, all else the message's.
     message_seq: where the message stands; 0 in memory of a message that nothing has happened to. attachments: a JSON
     list, "" for no files. details: a JSON object, what else is said of the message; "" for nothing. reactions, a JSON
     list, and pinned_at_ms: of a page, as its reader is shown them as of room_top_seq.
+
+    Of who came or went change is "joined" or "left" (MEMBER_CHANGES), sender_id who, member_role their role from there
+    on, and id 0: it is of no message.
     """
 
     id: int
@@ -59,6 +63,7 @@ class StoredMessage(NamedTuple):
     reactions: str = ""
     pinned_at_ms: int | None = None
     room_top_seq: int = 0
+    member_role: str = ""
 
 
 class SentBefore(NamedTuple):
@@ -77,6 +82,15 @@ class StoredReaction(NamedTuple):
     reaction: str
     seq: int
     created_at_ms: int
+
+
+class EndOfMembership(NamedTuple):
+    """Of who is in a conversation no more: their last role, and where in the log and when they left; 0 if unknown."""
+
+    conversation_id: int
+    role: Role
+    seq: int
+    at_ms: int
 
 
 class StoredPin(NamedTuple):
@@ -271,7 +285,7 @@ class Conversations:
         return await self._postgres.fetch_value("select_room_of_message", message_id, reader_id)
 
     async def log_after(self, conversation_id: int, reader_id: int, seq: int, count: int) -> list[StoredMessage]:
-        """The next *count* messages and changes after *seq*, in their order; none for who is not a member."""
+        """The next *count* entries after *seq*, in their order; none for who is not a member."""
         return _messages(await self._postgres.fetch("select_log_after", conversation_id, reader_id, seq, count))
 
     async def messages_after(self, conversation_id: int, reader_id: int, seq: int, count: int) -> list[StoredMessage]:
@@ -371,6 +385,11 @@ class Conversations:
     async def is_apart(self, conversation_id: int) -> bool:
         """Whether one of the two of a direct conversation blocks the other."""
         return bool(await self._postgres.fetch_value("is_room_apart", conversation_id))
+
+    async def ends_of(self, user_id: int, conversation_ids: Sequence[int]) -> list[EndOfMembership]:
+        """Of those of these conversations that the user was in once and is no more."""
+        rows = await self._postgres.fetch("select_ends_of", list(conversation_ids), user_id)
+        return [EndOfMembership(*row) for row in rows]
 
     async def is_member(self, conversation_id: int, user_id: int) -> bool:
         """Whether the user is an active member now."""

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 
 import trio
 from streams import Stream, poll
+from truth import Move
 from wire import Gone, Refused, Socket, http, open_sockets
 
 Json = dict[str, Any]
 HIDDEN = None  # stands in a log where `skip` was told
+NO_MESSAGE = ""  # and this where REST, which tells messages alone, has none: somebody came or went
 NARROW_BYTES = 16384
 PAGE_MESSAGES = 200
 
@@ -31,6 +33,10 @@ class Truth(Protocol):
     def top_at_entry(self, user: int, room: int) -> int: ...
 
     def shown(self, user: int, room: int, seq: int, text: str, since: int) -> str | None: ...
+
+    def moved(self, user: int, room: int, seq: int, mover: int, change: str) -> str | None: ...
+
+    def is_move(self, room: int, seq: int) -> bool: ...
 
     def skipped(self, user: int, room: int, seq: int, since: int) -> None: ...
 
@@ -306,8 +312,8 @@ class Device(Holder):
             self._ready(event["data"])
         elif kind == "live" and not self.is_live:
             self.came_live()
-        elif kind == "member" and event["data"]["user"] == self.user:
-            self._moved(room, event["data"]["change"] == "joined")
+        elif kind == "member":
+            self._member(room, event)
         elif kind == "ack" and str(event.get("id", "")).startswith("join "):
             self._joined(event)
         elif kind == "ack" and str(event.get("id", "")).startswith("leave "):
@@ -365,7 +371,33 @@ class Device(Holder):
         log.miss(data["to"])
         self.filled.set()
 
+    def _member(self, room: int, event: Json) -> None:
+        """In its place in the log of who is in the room; else, and of one's own end, it is news by itself."""
+        user, change = event["data"]["user"], event["data"]["change"]
+        is_own = user == self.user
+        if self._is_ready and self.logs[room].is_inside and not (is_own and change == "left"):
+            self._place(room, event["seq"])
+            self._come_or_gone(room, event["seq"], user, change)
+        elif is_own:
+            self._moved(room, change == "joined")
+        else:
+            self.fault(f"room {room}: {event} is told to who is not in it")
+
+    def _come_or_gone(self, room: int, seq: int, user: int, change: str) -> None:
+        self.logs[room].entries[seq] = Move(user, change).text_at(seq)
+        if (fault := self.truth.moved(self.user, room, seq, user, change)) is not None:
+            self.fault(f"room {room}: that {user} has {change} is told at {seq}: {fault}")
+
     def _message(self, room: int, seq: int, data: Json | None) -> None:
+        self._place(room, seq)
+        self.logs[room].entries[seq] = HIDDEN if data is None else data["body"]
+        if data is None:
+            self.truth.skipped(self.user, room, seq, self.connected_in)
+        else:
+            self._shown(room, data | {"seq": seq}, self.connected_in)
+
+    def _place(self, room: int, seq: int) -> None:
+        """The next of the log."""
         log = self.logs[room]
         if not log.is_inside:
             self.fault(f"room {room}: {seq} is told to who is not in it")
@@ -378,11 +410,6 @@ class Device(Holder):
             self.fault(f"room {room}: {seq} comes after {log.heard}")
         log.is_fresh = False
         log.heard = max(seq, log.heard)
-        log.entries[seq] = HIDDEN if data is None else data["body"]
-        if data is None:
-            self.truth.skipped(self.user, room, seq, self.connected_in)
-        else:
-            self._shown(room, data | {"seq": seq}, self.connected_in)
 
     def _shown(self, room: int, data: Json, since: int) -> None:
         seq = data["seq"]
@@ -456,7 +483,12 @@ class Device(Holder):
                 self._shown(room, message, since)
             for seq in (skips := reply["data"].get("skip", [])):
                 self.truth.skipped(self.user, room, seq, since)
-            return dict.fromkeys(skips, HIDDEN) | {one["seq"]: one["body"] for one in reply["data"]["messages"]}
+            found = dict.fromkeys(skips, HIDDEN) | {one["seq"]: one["body"] for one in reply["data"]["messages"]}
+            for one in reply["data"].get("changes", []):
+                if (fault := self.truth.moved(self.user, room, one["seq"], one["user"], one["change"])) is not None:
+                    self.fault(f"room {room}: a page has {one}: {fault}")
+                found[one["seq"]] = Move(one["user"], one["change"]).text_at(one["seq"])
+            return found
         path = f"/api/conversations/{room}/messages?after_seq={after}&limit={len(missing)}"
         answer = await http(self.truth.server, "GET", path, user=self.user)
         if answer.status in (403, 404):
@@ -467,7 +499,8 @@ class Device(Holder):
         for seq, text in rows.items():
             self._shown(room, {"seq": seq, "body": text}, since)
         left_out = [seq for seq in missing if seq not in rows]
-        return rows | {seq: HIDDEN for seq in left_out if self.truth.may_be_left_out(self.user, room, seq, since)}
+        hidden = {seq: HIDDEN for seq in left_out if self.truth.may_be_left_out(self.user, room, seq, since)}
+        return rows | hidden | {seq: NO_MESSAGE for seq in left_out if self.truth.is_move(room, seq)}
 
 
 class Page(Holder):

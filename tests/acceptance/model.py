@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import trio
-from devices import Device, Holder, Page
+from devices import HIDDEN, NO_MESSAGE, Device, Holder, Page
 from plays import (
     DIRECT,
     USERS,
@@ -37,7 +37,7 @@ from plays import (
     Together,
     Wake,
 )
-from truth import Hiding, Said, Span, Truth
+from truth import Hiding, Move, Said, Span, Truth
 from wire import Answer, Gone, Refused, Socket, connect, cut, http, open_sockets, send_all, wait_until
 
 FLOOD_MESSAGES = 45
@@ -53,7 +53,10 @@ class Stage(Protocol):
     async def people(self, *users: int) -> None: ...
 
     async def log_of(self, room: int) -> list[Any]:
-        """seq, id, sender_id, client_id, content by seq."""
+        """Of messages: seq, id, sender_id, client_id, content by seq."""
+
+    async def moves_of(self, room: int) -> list[Any]:
+        """Of who came or went: seq, user_id, kind by seq."""
 
     async def stream_of(self, user: int) -> list[Any]:
         """useq, kind of what is stored in the stream of a user, by useq, when no note waits for it any more."""
@@ -269,6 +272,7 @@ class World(Truth):
             self.moving.add((user, room))
             self.ceilings.pop((user, room), None)
             await self._surely("POST", path, {"userIds": [user]}, self.users[0])
+            await self._learn_moves(room)
             spans.append(Span(self.step))
             self.counts["added"] += 1
             self.entry_tops[user, room] = self.tops[room]
@@ -277,9 +281,13 @@ class World(Truth):
             await self._find_lost_in({room})
             self.moving.add((user, room))
             await self._surely("DELETE", f"{path}/{user}", None, user if step.change == "leave" else self.users[0])
+            await self._learn_moves(room)
             spans[-1].end = self.step
             self.left.append((user, room))
             self.counts["left" if step.change == "leave" else "removed"] += 1
+
+    async def _learn_moves(self, room: int) -> None:
+        self.came_or_went(room, [(row["seq"], row["user_id"], row["kind"]) for row in await self.stage.moves_of(room)])
 
     async def _block(self, step: Block) -> None:
         user, other = self.users[step.user], self.users[step.other]
@@ -534,13 +542,19 @@ class World(Truth):
             if not self.is_in(user, room):
                 assert not device.logs[room].entries, f"{user} is out of {room} and is told {device.logs[room].entries}"
                 continue
-            saids = [self.by_place[room, seq] for seq in range(1, self.tops[room] + 1)]
-            visible = {
-                said.place[1]: None if self.hides_now(user, said.user) else said.text for said in saids if said.place
+            visible = {seq: self._visible(user, room, seq) for seq in range(1, self.tops[room] + 1)}
+            entries = {
+                seq: visible[seq] if text == NO_MESSAGE and self.is_move(room, seq) else text
+                for seq, text in device.logs[room].entries.items()
             }
-            assert device.logs[room].entries == visible, (
-                f"{user} in {room} from the beginning: {device.logs[room].entries}"
-            )
+            assert entries == visible, f"{user} in {room} from the beginning: {entries}"
+
+    def _visible(self, user: int, room: int, seq: int) -> str | None:
+        move = self.moves.get((room, seq))
+        if move is not None:
+            return HIDDEN if (move.user, move.change) == (user, "left") else move.text_at(seq)
+        said = self.by_place[room, seq]
+        return HIDDEN if self.hides_now(user, said.user) else said.text
 
     async def _compare_streams(self) -> None:
         """Each device has the stream of its user from where it came in first, in place and kind, to the end."""
@@ -557,8 +571,13 @@ class World(Truth):
     async def _compare_rows(self) -> None:
         self.judge_skips()
         for room in self.rooms:
-            rows = await self.stage.log_of(room)
-            assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1)), f"{room}: seq has holes"
+            rows, moves = await self.stage.log_of(room), await self.stage.moves_of(room)
+            seqs = sorted(row["seq"] for row in (*rows, *moves))
+            assert seqs == list(range(1, len(seqs) + 1)), f"{room}: seq has holes"
+            moved = {(row["seq"], row["user_id"], row["kind"]) for row in moves}
+            known = {(seq, move.user, move.change) for (where, seq), move in self.moves.items() if where == room}
+            assert moved == known, f"{room}: {moved ^ known} of who came or went"
+            self._judge_changes(room, moves)
             acked = {
                 (said.place[1], said.place[0], said.user, said.client_id, said.text)
                 for said in self.said
@@ -568,15 +587,28 @@ class World(Truth):
             assert len(stored) == len(rows)
             assert stored == acked, f"{room}: {stored ^ acked}"
             texts = {row["seq"]: row["content"] for row in rows}
+            texts |= {seq: Move(user, change).text_at(seq) for seq, user, change in moved}
             for device in self.devices:
                 for seq, text in device.logs[room].entries.items():
-                    assert text is None or text == texts[seq], f"{device.user} has {seq} as {text!r}"
+                    if text == NO_MESSAGE:
+                        assert self.is_move(room, seq), f"{device.user} has nothing at {seq}"
+                    else:
+                        assert text is HIDDEN or text == texts[seq], f"{device.user} has {seq} as {text!r}"
                 log = device.logs[room]
                 left_out = {seq for part in log.missing for seq in part}  # of who was removed before they had asked
                 assert sorted(log.entries) == [seq for seq in range(1, log.heard + 1) if seq not in left_out]
             for page in self.pages:
                 for seq, text in page.logs[room].items():
                     assert text == texts[seq]
+
+    def _judge_changes(self, room: int, moves: list[Any]) -> None:
+        """Each who came was out before, each who went was in, and whoever is in came last."""
+        first = {user: spans[0] for (user, where), spans in self.inside.items() if where == room and spans}
+        inside = {user for user, span in first.items() if span.begin == 0}
+        for row in moves:
+            assert (row["user_id"] in inside) is (row["kind"] == "left"), f"{room}: {row} of who was so before"
+            (inside.discard if row["kind"] == "left" else inside.add)(row["user_id"])
+        assert inside == {user for user in self.users if self.is_in(user, room)}, f"{room}: {inside} are in by the log"
 
 
 def _only_once(step: Any) -> object:

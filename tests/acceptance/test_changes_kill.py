@@ -1,15 +1,18 @@
-"""Kill -9 while messages are sent, changed and marked: what was acknowledged is there, in one gapless order for all."""
+"""Kill -9 while messages are sent, changed and marked, and people come and go: what was acknowledged is there, in one
+gapless order for all."""
 
 import random
 
 import trio
 from server_process import ServerProcess
 from streams import Stream, polled
-from wire import Gone, Refused, Socket, open_sockets, wait_until
+from wire import Gone, Refused, Socket, http, open_sockets, wait_until
 
-LOG = ("message", "message_edited", "message_deleted", "reaction", "pin")
+LOG = ("message", "message_edited", "message_deleted", "reaction", "pin", "member")
 SPEAKERS = (71, 72, 73)
 LISTENER = 74
+GUESTS = (75, 76)
+ADMIN = SPEAKERS[0]
 ROOM = 7700
 
 
@@ -89,6 +92,45 @@ class Speaker:
         return reply["data"] if reply["type"] == "ack" else None
 
 
+class Guest:
+    """Comes and goes until it is tired; moves: what was acknowledged and new. is_in: None while nobody knows."""
+
+    def __init__(self, server, user, seed):
+        self.server, self.user, self.chance = server, user, random.Random(seed * 1000 + user)
+        self.moves: list[str] = []
+        self.is_in: bool | None = False
+        self.is_tired = self.has_ended = False
+
+    async def run(self):
+        while not self.is_tired or self.is_in is None:
+            try:
+                await self._move()
+            except (OSError, Gone, trio.TooSlowError):
+                await trio.sleep(0.02)
+        self.has_ended = True
+
+    async def _move(self):
+        """What may have been stored unheard is asked for again: then it is known, and by whom it was stored is not."""
+        was = self.is_in
+        wanted = self.chance.random() < 0.5 if was is None else not was
+        self.is_in = None
+        path = f"/api/conversations/{ROOM}/participants"
+        if wanted:
+            answer = await http(self.server, "POST", path, {"userIds": [self.user]}, user=ADMIN)
+            is_done, is_new = answer.status == 200, answer.status == 200 and answer.json()["data"]["added"]
+        else:
+            by = self.chance.choice([self.user, ADMIN])
+            answer = await http(self.server, "DELETE", f"{path}/{self.user}", user=by)
+            is_done, is_new = answer.status in (200, 403, 404), answer.status == 200
+        if not is_done:
+            raise Gone(str(answer.status))
+        assert was is None or is_new, answer
+        self.is_in = wanted
+        if is_new:
+            self.moves.append("joined" if wanted else "left")
+        await trio.sleep(0.01)
+
+
 async def listen(server, heard):
     """Resume for ever where what was heard ends, over each transport in turn."""
     turn = 0
@@ -115,6 +157,9 @@ async def listen(server, heard):
             await trio.sleep(0.02)
 
 
+INSIDE = "select user_id from participants where conversation_id = $1 and is_active"
+
+
 def of_log(events):
     return [event for event in events if event["type"] in LOG]
 
@@ -125,6 +170,8 @@ def kind_of(event):
         "reaction": "reacted",
         "pin": "pinned",
     }
+    if event["type"] == "member":
+        return event["data"]["change"]
     kind = on[event["type"]]
     return kind if event["data"].get("on", True) else f"un{kind}"
 
@@ -132,20 +179,35 @@ def kind_of(event):
 async def stored_log(server):
     return await server.query(
         """select seq, id, 'message' as what from messages where conversation_id = $1
-        union all select seq, message_id, kind from message_changes where conversation_id = $1 order by 1""",
+        union all select seq, message_id, kind from message_changes where conversation_id = $1
+        union all select seq, user_id, kind from member_changes where conversation_id = $1 order by 1""",
         ROOM,
     )
 
 
-async def test_acknowledged_edits_and_deletions_survive_kill_9_and_everybody_hears_them_in_one_order():
+async def judge_guests(server, guests, by_seq):
+    """by_seq: (what, of whom or what) of the log. Who came and went did so by turns, and the last holds."""
+    inside = {row["user_id"] for row in await server.query(INSIDE, ROOM)}
+    for guest in guests:
+        stored = [what for what, user in by_seq.values() if user == guest.user]
+        assert stored == ["joined", "left"] * (len(stored) // 2) + ["joined"] * (len(stored) % 2)
+        assert guest.is_in == (guest.user in inside) == (len(stored) % 2 == 1)
+        assert 10 < len(guest.moves) <= len(stored)
+
+
+async def test_what_is_acknowledged_of_a_log_survives_kill_9_and_everybody_hears_it_in_one_order():
     with ServerProcess() as server:
         await trio.to_thread.run_sync(server.start)
         await server.make_room(ROOM, [*SPEAKERS, LISTENER])
+        await server.make_people(*GUESTS)
         speakers, heard = [Speaker(server, user, seed=5) for user in SPEAKERS], []
+        guests = [Guest(server, user, seed=5) for user in GUESTS]
         async with trio.open_nursery() as clients:
             clients.start_soon(listen, server, heard)
             for speaker in speakers:
                 clients.start_soon(speaker.run)
+            for guest in guests:
+                clients.start_soon(guest.run)
             for kills in range(1, 4):
                 acked = sum(len(speaker.acked) for speaker in speakers)
                 goal = acked + 100
@@ -153,6 +215,9 @@ async def test_acknowledged_edits_and_deletions_survive_kill_9_and_everybody_hea
                 await trio.to_thread.run_sync(server.kill)
                 await trio.to_thread.run_sync(server.start)
                 await wait_until(lambda kills=kills: [one.user for one in speakers if one.connects <= kills], 30)
+            for guest in guests:
+                guest.is_tired = True
+            await wait_until(lambda: [guest.user for guest in guests if not guest.has_ended], 30)
             clients.cancel_scope.cancel(reason="enough said")
         async with trio.open_nursery() as clients:
             clients.start_soon(listen, server, heard)
@@ -162,7 +227,10 @@ async def test_acknowledged_edits_and_deletions_survive_kill_9_and_everybody_hea
                     await trio.sleep(0.1)
             clients.cancel_scope.cancel(reason="all is heard")
         assert [row["seq"] for row in log] == list(range(1, len(log) + 1))
-        told = [(event["seq"], event["data"]["id"], kind_of(event)) for event in heard]
+        told = [
+            (event["seq"], event["data"]["user" if event["type"] == "member" else "id"], kind_of(event))
+            for event in heard
+        ]
         assert told == [(row["seq"], row["id"], row["what"]) for row in log]
         by_seq = {row["seq"]: (row["what"], row["id"]) for row in log}
         rows = {row["id"]: row for row in await server.query("select * from messages where conversation_id = $1", ROOM)}
@@ -176,6 +244,7 @@ async def test_acknowledged_edits_and_deletions_survive_kill_9_and_everybody_hea
             for (kind, message), is_on in speaker.marked.items():
                 if is_on is not None and message not in speaker.deleted:
                     assert ((kind, message, speaker.user if kind == "react" else None) in standing) == is_on
+        await judge_guests(server, guests, by_seq)
         gone = {row["id"] for row in rows.values() if row["deleted_at"] is not None}
         assert not {message for _, message, _ in standing} & gone
         assert sum(what == "reacted" for what, _ in by_seq.values()) > 30

@@ -19,8 +19,8 @@ async def add(server, room, user, by):
     assert answer.status in (200, 201), answer
 
 
-async def refused_everywhere(server, room, message_id, user):
-    """Try every road into the room as *user*; none may open."""
+async def refused_everywhere(server, room, message_id, user, *, was_in=False):
+    """Try every road into the room as *user*; none may open. was_in: that they are no more is all that they hear."""
     async with open_sockets() as nursery:
         sock = await Socket.open(nursery, server, user)
         await sock.ask("start", rooms=[{"r": room}], resume={"rooms": {str(room): {"seq": 0}}})
@@ -53,7 +53,8 @@ async def refused_everywhere(server, room, message_id, user):
         assert not old.of("conversation_joined", "message_sent", "new_message", "user_typing", "message_read")
         await sock.settle()
         heard = [event for event in sock.events if event.get("room") == room and event["type"] not in OF_ONESELF]
-        assert not heard, heard
+        ends = [(event["type"], event["data"]["user"], event["data"]["change"]) for event in heard]
+        assert ends == [("member", user, "left")] * was_in, heard
     for method, path, body in (
         ("GET", f"/api/conversations/{room}", None),
         ("GET", f"/api/conversations/{room}/messages", None),
@@ -135,7 +136,7 @@ async def test_removed_hears_nothing_more_on_any_socket_and_gets_nothing_on_any_
         await old.send({"type": "request_initial_data"})
         shown = (await old.expect("initial_data"))["data"]["presence"]["users"]
         assert {user["userId"] for user in shown} <= {gone}, f"who was removed is shown who is online there: {shown}"
-        await refused_everywhere(server, room, said["data"]["messageId"], gone)
+        await refused_everywhere(server, room, said["data"]["messageId"], gone, was_in=True)
     assert len(await server.log_of(room)) == 7
 
 
@@ -287,7 +288,7 @@ async def test_who_was_removed_from_an_open_group_comes_back_only_by_its_admin(s
         assert (refused.status, refused.json()["error"]["code"]) == (403, "FORBIDDEN")
     assert lobby not in await open_groups(server, gone), "it is not open to them"
     assert lobby in await open_groups(server, leaver)
-    await refused_everywhere(server, lobby, message_id, gone)
+    await refused_everywhere(server, lobby, message_id, gone, was_in=True)
     for _ in range(3):  # as often as they like
         assert (await enter(server, lobby, leaver)).status == 200
         await remove(server, lobby, leaver, by=leaver)

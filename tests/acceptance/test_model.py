@@ -48,7 +48,7 @@ ALWAYS = {
 MET_ANYWHERE = (
     *("over socket", "over stream", "over poll", "over page", "deflated"),
     *("said by socket", "said by page", "refused", "again", "twice at once", "found", "skips", "own events"),
-    *("added", "removed", "left", "leaves", "blocks", "blocks over a socket", "refused to one of two"),
+    *("added", "removed", "left", "leaves", "blocks", "blocks over a socket", "refused to one of two", "moves told"),
 )
 MET = (
     *MET_ANYWHERE,
@@ -73,6 +73,7 @@ MET_IN_HUNDREDS = (
     *("socket", "stream", "poll", "page"),
     *("killed rooms", "forgotten", "lost the answer of storage", "lost the question to storage"),
 )
+MOVES = "select seq, user_id, kind from member_changes where conversation_id = $1 order by seq"
 SETTINGS = {"ws_compression": True, "ws_max_per_user": 1000, "ws_max_per_address": 0}
 PLAY_SECONDS_MAX = 60
 SHRINK_SECONDS_MAX = 60
@@ -99,6 +100,9 @@ class HouseStage:
         return await self._rows(
             "select seq, id, sender_id, client_id, content from messages where conversation_id = $1 order by seq", room
         )
+
+    async def moves_of(self, room):
+        return await self._rows(MOVES, room)
 
     async def stream_of(self, user):
         for _ in range(200):
@@ -148,6 +152,9 @@ class ProcessStage:
 
     async def log_of(self, room):
         return await self.server.log_of(room)
+
+    async def moves_of(self, room):
+        return await self.server.query(MOVES, room)
 
     async def stream_of(self, user):
         stored = await streams_of(self.server, [user])

@@ -24,6 +24,18 @@ class Said:
 
 
 @dataclass
+class Move:
+    """Somebody has come or gone, at this place of the log."""
+
+    user: int
+    change: str  # joined, left
+
+    def text_at(self, seq: int) -> str:
+        """How devices note it."""
+        return f"{self.user} {self.change} at {seq}"
+
+
+@dataclass
 class Span:
     """From the step in which it was acknowledged until that in which its end was asked for."""
 
@@ -56,6 +68,7 @@ class Truth:
         self.said: list[Said] = []
         self.by_place: dict[tuple[int, int], Said] = {}
         self.by_text: dict[str, Said] = {}
+        self.moves: dict[tuple[int, int], Move] = {}  # by room and seq
         self.tops: Counter[int] = Counter()
         self.inside: dict[tuple[int, int], list[Span]] = {}
         self.entry_tops: dict[tuple[int, int], int] = {}
@@ -90,6 +103,17 @@ class Truth:
             return "they have blocked who said it"
         return None
 
+    def moved(self, user: int, room: int, seq: int, mover: int, change: str) -> str | None:
+        """*user* is told in the log that somebody came or went. What is wrong with that, if anything is."""
+        self.counts["moves told"] += 1
+        if seq > self.ceilings.get((user, room), seq):
+            return "it was while they were out"
+        return "of oneself it is no part of the log" if (mover, change) == (user, "left") else None
+
+    def is_move(self, room: int, seq: int) -> bool:
+        """Whether no message stands there."""
+        return (room, seq) in self.moves
+
     def skipped(self, user: int, room: int, seq: int, since: int) -> None:
         """A message is hidden from *user*, decided in step *since* or later."""
         self.counts["skips"] += 1
@@ -101,8 +125,11 @@ class Truth:
         """Whether they were right, as far as it is known who said what."""
         waiting, self._skips = self._skips, []
         for user, room, seq, since, step in waiting:
-            said = self.by_place.get((room, seq))
-            if said is None:
+            said, move = self.by_place.get((room, seq)), self.moves.get((room, seq))
+            if move is not None:
+                if (move.user, move.change) != (user, "left"):
+                    self.faults.append(f"{seq} of room {room}, {move}, is hidden from {user}")
+            elif said is None:
                 self._skips.append((user, room, seq, since, step))
             elif not self.may_hide(user, said, max(said.step, since), step):
                 self.faults.append(f"{seq} of room {room} is hidden from {user} in step {step}, who does not hide it")
@@ -151,6 +178,13 @@ class Truth:
         self.said.append(said)
         self.by_text[said.text] = said
         return said
+
+    def came_or_went(self, room: int, moves: Iterable[tuple[int, int, str]]) -> None:
+        """Who came and went, as it is stored: seq, user, what."""
+        for seq, user, change in moves:
+            if self.moves.setdefault((room, seq), Move(user, change)) != Move(user, change):
+                self.faults.append(f"step {self.step}: two have come or gone at {room}/{seq}")
+            self.tops[room] = max(self.tops[room], seq)
 
     def placed(self, said: Said, place: tuple[int, int]) -> None:
         """It was answered."""

@@ -25,6 +25,7 @@ from greenroom.client import (
     Disconnected,
     Entered,
     Event,
+    Member,
     Missed,
     Other,
     OutboxFull,
@@ -910,6 +911,24 @@ async def test_who_is_removed_from_a_room_is_told_and_does_not_ask_for_it_again(
             "rooms": [],
             "resume": {"user": {"useq": 0, "epoch": 1}, "rooms": {}},
         }
+
+
+def member(seq: int, user: int, change: str) -> dict[str, Any]:
+    data = {"user": user, "role": "member", "change": change}
+    return {"type": "member", "room": ROOM, "seq": seq, "ts": 9, "data": data}
+
+
+async def test_who_came_or_went_is_told_in_its_place_and_once():
+    async with entered() as (_, client, line):
+        await line.say({"type": "skip", "room": ROOM, "seq": 1})
+        await line.say(member(3, 8, "left"))
+        await line.say(member(2, 8, "joined"))
+        await line.say(member(2, 8, "joined"))
+        assert await told(client, Member) == Member(ROOM, 8, is_active=True, seq=2, at_ms=9)
+        assert await told(client, Member) == Member(ROOM, 8, is_active=False, seq=3, at_ms=9)
+        await line.say(member(900, 7, "left"))  # our own end comes wherever we are
+        assert await told(client, Member) == Member(ROOM, 7, is_active=False, seq=900, at_ms=9)
+        assert await told(client, RoomRefused) == RoomRefused(ROOM, 3004, "no member any more")
 
 
 async def test_what_was_asked_for_is_told_when_the_connection_is_lost():

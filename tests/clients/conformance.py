@@ -167,6 +167,21 @@ class World:
         assert answer["success"], answer
         return str(answer["data"]["key"])
 
+    async def move(self, admin: Person, room: int, user_id: int, *, is_in: bool) -> None:
+        """Bring somebody in, or send them away, over HTTP."""
+        headers = {"Authorization": f"Bearer {ServerProcess.token(admin.user_id)}", "Content-Type": "application/json"}
+        path = f"/api/conversations/{room}/participants"
+
+        def ask() -> int:
+            connection = HTTPConnection("127.0.0.1", self.server.port, timeout=SETTLE_SECONDS_MAX)
+            if is_in:
+                connection.request("POST", path, json.dumps({"userIds": [user_id]}), headers)
+            else:
+                connection.request("DELETE", f"{path}/{user_id}", headers=headers)
+            return connection.getresponse().status
+
+        assert await trio.to_thread.run_sync(ask) == 200
+
     async def say_over_http(self, person: Person, room: int, body: str, key: str) -> None:
         """Say something under an `Idempotency-Key`, past the client."""
         headers = {
@@ -337,6 +352,41 @@ async def edited_and_deleted(world: World) -> None:
     await _change_some(world, room, (busy,), chance, 5)
     world.proxy.open()
     await _settled_with_changes(world, room, away, busy)
+
+
+async def who_comes_and_goes(world: World) -> None:
+    """Others come and go while the line is cut, and over a gap: each client is told of each once and in its place, and
+    who is removed is told that, and nothing of the room afterwards."""
+    (away,) = await world.people(1)
+    (busy,) = await world.people(1, direct=True)
+    room = await world.server.make_room(next(_ids), [busy.user_id, away.user_id])
+    guests = [next(_ids) for _ in range(3)]
+    await world.server.make_people(*guests)
+    await away.join(room)
+    await busy.join(room)
+    for moment in (Moment.NO_COPY, Moment.MID_FRAME):
+        await _talk((away, busy), room, f"{moment.name} ", 3)
+        world.proxy.cut_at(moment)
+        for is_in in (True, False):
+            for guest in guests:
+                await world.move(busy, room, guest, is_in=is_in)
+            await _talk((away, busy), room, f"and {is_in} ", 2)
+        await _wait_cut(world)
+        await _settled_with_members(world, room, away, busy)
+    world.proxy.close()
+    await world.move(busy, room, guests[0], is_in=True)
+    await busy.send(room, [f"missed {number}" for number in range(510)])
+    await busy.wait_sent()
+    await world.move(busy, room, guests[1], is_in=True)
+    world.proxy.open()
+    told = await _settled_with_members(world, room, away, busy)
+    await world.move(busy, room, away.user_id, is_in=False)
+    await busy.send(room, ["not for them"])
+    end = [room, told[-1][1] + 1, away.user_id, False]
+    await world.wait_report(away, lambda report: report["members"][-1:] == [end], room)
+    await _settled_with_members(world, room, busy)
+    assert await _code_of_join(away, room) == 3004, "who was removed is let in"
+    assert "not for them" not in str(await away.report(room))
 
 
 async def files_and_what_becomes_of_them(world: World) -> None:
@@ -703,6 +753,7 @@ QUICK: Final[tuple[Scenario, ...]] = (
     cuts_of_what_is_heard,
     far_behind,
     edited_and_deleted,
+    who_comes_and_goes,
     files_and_what_becomes_of_them,
     watched_by_name,
     heard_as_it_came,
@@ -788,6 +839,26 @@ async def _settled_with_changes(world: World, room: int, *people: Person) -> Non
         assert log == shown, _difference(person, log, shown)
         assert report["changes"] == heard, _difference(person, report["changes"], heard)
         assert report["undelivered"] == {}, report["undelivered"]
+
+
+async def _settled_with_members(world: World, room: int, *people: Person) -> list[list[Any]]:
+    """Wait until every client shows the room as it is stored, and has heard who came and went; that."""
+    for person in people:
+        await person.wait_sent()
+    rows = await world.server.log_of(room)
+    moves = await world.server.query(
+        "select seq, user_id, kind from member_changes where conversation_id = $1 order by seq", room
+    )
+    told = [[room, row["seq"], row["user_id"], row["kind"] == "joined"] for row in moves]
+    shown = [[row["seq"], row["sender_id"], row["content"]] for row in rows]
+    for person in people:
+        report = await world.wait_report(
+            person, lambda report: len(report["log"]) >= len(shown) and len(report["members"]) >= len(told), room
+        )
+        log = [[seq, sender, body] for seq, sender, _, body in report["log"]]
+        assert log == shown, _difference(person, log, shown)
+        assert report["members"] == told, _difference(person, report["members"], told)
+    return told
 
 
 async def _repeat(person: Person, kind: str, room: int | None, **data: Any) -> None:

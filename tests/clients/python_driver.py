@@ -18,6 +18,7 @@ from greenroom.client import (
     Confirmed,
     Connected,
     Disconnected,
+    Member,
     Missed,
     Other,
     Personal,
@@ -42,6 +43,7 @@ class Driver:
             "confirmed": {},
             "undelivered": {},
             "changes": [],
+            "members": [],
             "personal": [],
             "missed": [],
             "caughtUp": [],
@@ -67,6 +69,8 @@ class Driver:
             match event:
                 case Said() | Changed() | Replaced() | CaughtUp():
                     self._heard_in_room(event)
+                case Member():
+                    self.report["members"].append([event.room_id, event.seq, event.user_id, event.is_active])
                 case Connected():
                     self.report["connects"] += 1
                 case Disconnected():

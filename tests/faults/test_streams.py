@@ -319,7 +319,7 @@ async def test_a_group_that_is_entered_late_begins_where_one_came_in(live_house)
         await stream.expect("live", count=2)
         await say(house, 2, room, "for 1")
         await stream.expect("message")
-        assert messages(stream.events) == [(room, 3)]
+        assert messages(stream.events) == [(room, 4)]
 
 
 async def test_who_is_removed_hears_nothing_more_on_a_stream_or_a_poll(live_house):
@@ -353,8 +353,8 @@ async def test_who_is_removed_hears_nothing_more_on_a_stream_or_a_poll(live_hous
         await stream.expect("live", count=2)
         await say(house, 2, room, "back")
         await stream.expect("message", count=2)
-        assert messages(stream.events) == [(room, 1), (room, 3)]
-        assert rooms_in(stream.cursor) == f"1~{room}.3.1"
+        assert messages(stream.events) == [(room, 1), (room, 5)]
+        assert rooms_in(stream.cursor) == f"1~{room}.5.1"
 
 
 async def test_removal_while_a_resume_is_under_way_ends_it(live_house):

@@ -119,7 +119,7 @@ REFUSED_WRITES = {
     "a seq that is taken": lambda: message(3, 1, number=999),
     "an id that is taken": lambda: message(3, 2, number=300_001),
     "a seq below 1": lambda: message(3, 0),
-    "a member that does not exist": lambda: PutParticipant(3, 777, "member", True, 1000),
+    "a member that does not exist": lambda: PutParticipant(3, 5, 777, "member", True, 1000),
     "a time beyond what is": lambda: InsertMessage(9, 3, 2, 1, None, "x", b"x" * 16, 2**62),
 }
 
@@ -162,7 +162,7 @@ async def test_a_fenced_actor_stores_nothing_and_the_others_commit(database):
         assert newer == shop.tokens[3] + 1
         stale = [shop.unit(3, message(3, seq)) for seq in (1, 2)]
         outcomes = await shop.commit(
-            shop.unit(1, message(1, 1)), *stale, shop.unit(3, PutParticipant(3, 3, "member", True, 1)),
+            shop.unit(1, message(1, 1)), *stale, shop.unit(3, PutParticipant(3, 3, 3, "member", True, 1)),
             shop.unit(3, AdvanceMarker(3, 1, 1, 1)), shop.unit(5, message(5, 1)),
         )  # fmt: skip
         assert outcomes == [COMMITTED, FENCED, FENCED, FENCED, FENCED, COMMITTED]
@@ -223,7 +223,8 @@ async def test_refused_fenced_and_duplicate_in_one_batch_each_hurt_one_actor(dat
         lambda: InsertMessage(1, 1, 1, 1, "\ud800", "x", b"", 1),
         lambda: message(1, 2**63),
         lambda: message(1, -1),
-        lambda: PutParticipant(1, 2**63, "member", True, 1),
+        lambda: PutParticipant(1, 1, 2**63, "member", True, 1),
+        lambda: PutParticipant(1, 2**63, 1, "member", True, 1),
         lambda: AdvanceMarker(1, 1, 2**63, 1),
         lambda: object(),
     ],
@@ -249,7 +250,7 @@ async def test_a_unit_that_became_void_is_not_stored(database):
 async def test_writes_of_one_turn_are_stored_together_and_a_marker_never_moves_back(database):
     async with open_shop(database) as shop:
         turn = shop.unit(
-            1, message(1, 1), PutParticipant(1, 3, "member", True, 5), PutParticipant(1, 3, "member", False, 6),
+            1, message(1, 1), PutParticipant(1, 2, 3, "member", True, 5), PutParticipant(1, 3, 3, "member", False, 6),
             AdvanceMarker(1, 2, 9, 1), AdvanceMarker(1, 2, 4, 2),
         )  # fmt: skip
         assert await shop.commit(turn, shop.unit(1, AdvanceMarker(1, 2, 3, 3))) == [COMMITTED, COMMITTED]
@@ -290,15 +291,35 @@ async def test_a_membership_keeps_when_it_began_and_who_ended_it(database):
             " from participants where conversation_id = 1 and user_id = 3"
         )
         for put, stored in (
-            (PutParticipant(1, 3, "member", True, 5), "(member,5,)"),
-            (PutParticipant(1, 3, "admin", True, 6), "(admin,5,)"),
-            (PutParticipant(1, 3, "admin", False, 7, removed_by_id=1), "(admin,5,1)"),
-            (PutParticipant(1, 3, "member", True, 8), "(member,8,)"),
-            (PutParticipant(1, 3, "member", False, 9), "(member,8,)"),
+            (PutParticipant(1, 1, 3, "member", True, 5), "(member,5,)"),
+            (PutParticipant(1, 2, 3, "admin", True, 6), "(admin,5,)"),
+            (PutParticipant(1, 3, 3, "admin", False, 7, removed_by_id=1), "(admin,5,1)"),
+            (PutParticipant(1, 4, 3, "member", True, 8), "(member,8,)"),
+            (PutParticipant(1, 5, 3, "member", False, 9), "(member,8,)"),
         ):
             assert await shop.commit(shop.unit(1, put)) == [COMMITTED]
             assert await shop.value(row) == stored
-        assert await shop.commit(shop.unit(1, PutParticipant(1, 3, "member", False, 9, removed_by_id=777))) == [REFUSED]
+        assert await shop.commit(shop.unit(1, PutParticipant(1, 6, 3, "member", False, 9, removed_by_id=777))) == [
+            REFUSED
+        ]
+
+
+async def test_each_who_comes_or_goes_has_a_place_in_the_log_and_changes_no_time_that_is_listed(database):
+    async with open_shop(database) as shop:
+        updated = "select updated_at from conversations where id = 1"
+        before = await shop.value(updated)
+        turn = shop.unit(1, PutParticipant(1, 1, 3, "member", True, 5), PutParticipant(1, 2, 3, "member", False, 6))
+        assert await shop.commit(turn, shop.unit(1, message(1, 3))) == [COMMITTED, COMMITTED]
+        assert await shop.value("select top_seq from conversations where id = 1") == 3
+        again = shop.unit(1, PutParticipant(1, 4, 2, "admin", True, 7))
+        said_at = await shop.value(updated)
+        assert said_at != before
+        assert await shop.commit(again) == [COMMITTED]
+        assert await shop.value("select top_seq from conversations where id = 1") == 4
+        assert await shop.value(updated) == said_at
+        noted = "select array_agg((seq, kind, user_id, role)::text order by seq) from member_changes"
+        assert await shop.value(noted) == ["(1,joined,3,member)", "(2,left,3,member)", "(4,joined,2,admin)"]
+        assert await shop.commit(shop.unit(1, PutParticipant(1, 4, 3, "member", True, 8))) == [REFUSED]
 
 
 async def test_a_claim_of_what_is_not_there_is_none_and_many_claims_share_a_statement(database):
@@ -413,7 +434,7 @@ async def test_what_postgresql_rolls_back_is_said_to_be_not_stored_and_the_next_
         outcomes = []
 
         async def commit():
-            put = PutParticipant(1, 2, "admin", True, 1000)
+            put = PutParticipant(1, 1, 2, "admin", True, 1000)
             outcomes.extend(await shop.commit(shop.unit(1, message(1, 1), put), shop.unit(2, message(2, 1))))
 
         async with trio.open_nursery() as nursery:
@@ -444,7 +465,7 @@ class Room(Actor):
     def say(self, command: Say) -> int:
         self.seq += 1
         self.ctx.write(message(self.ctx.address.key, self.seq, command.text))
-        self.ctx.write(PutParticipant(1, 2, "admin", True, 1000))
+        self.ctx.write(PutParticipant(1, 1000 + self.seq, 2, "admin", True, 1000))
         return self.seq
 
 

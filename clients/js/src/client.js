@@ -6,7 +6,7 @@ import { Asking } from "./asking.js";
 import { Connection } from "./connection.js";
 import { addressOf, bodyOf, countOf, deviceOf, lineOf, peopleOf, roomIdOf, tokenOf } from "./door.js";
 import { ClientRefused, isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
-import { entryOf, pageOf, said } from "./log_entries.js";
+import { entryOf, member, pageOf, said } from "./log_entries.js";
 import { Pace } from "./pace.js";
 import { Room } from "./room.js";
 import { Sending } from "./sending.js";
@@ -255,7 +255,8 @@ export class Client {
   _heardIn(room, frame, data) {
     const { type, seq } = frame;
     const roomId = room.id;
-    if (seq !== undefined) {
+    const hasLeft = type === "member" && data.user === this.userId && data.change === "left"; // the last of it, wherever we are
+    if (seq !== undefined && !hasLeft) {
       this._tellSaid(room, room.log.take(seq, entryOf(frame, this.userId)));
       this._tellCaughtUp(room);
       if (room.log.isMissing) setTimeout(() => this._fetch(room), HOLE_SECONDS * 1000);
@@ -268,9 +269,8 @@ export class Client {
       names.delete(this.userId);
       this._tell({ type: "typing", roomId, names });
     } else if (type === "member") {
-      const isActive = data.change === "joined";
-      this._tell({ type: "member", roomId, userId: data.user, isActive });
-      if (data.user === this.userId && !isActive) this._shutOut(room, new Refused(NOT_MEMBER, "no member any more"));
+      this._tell(member(roomId, frame, data));
+      if (hasLeft) this._shutOut(room, new Refused(NOT_MEMBER, "no member any more"));
     } else this._tellOther(roomId, frame);
   }
 

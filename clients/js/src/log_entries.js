@@ -31,8 +31,13 @@ function pinned(roomId, { seq, ts }, { id, of, by, on }) {
   return { type: "pinned", roomId, seq, of, messageId: id, byId: by, isOn: on, atMs: ts };
 }
 
-const OF_FRAME = { message: said, message_edited: changed, message_deleted: changed, reaction: reacted, pin: pinned };
-const OF_CHANGE = { edited: changed, deleted: changed, reaction: reacted, pin: pinned };
+// Also what has no place: of the first members of a conversation.
+export function member(roomId, { seq = null, ts = null }, { user, change }) {
+  return { type: "member", roomId, userId: user, isActive: change === "joined", seq, atMs: ts };
+}
+
+const OF_FRAME = { message: said, message_edited: changed, message_deleted: changed, reaction: reacted, pin: pinned, member };
+const OF_CHANGE = { edited: changed, deleted: changed, reaction: reacted, pin: pinned, joined: member, left: member };
 
 // Whatever has a seq has a place in the log, also what is not known here: then null.
 export function entryOf(frame, userId) {

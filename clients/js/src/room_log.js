@@ -4,8 +4,8 @@
 //                   ──▶ it was told before: nothing
 //                   ──▶ something is missing: it waits, and isMissing says that there is something to fetch
 //
-// What is fetched is taken like what is heard. What is said is a message, or a change of one; null where nothing at that seq
-// is for us (`skip`). A seq that the server leaves out, in the middle of what it shows, is passed over.
+// What is fetched is taken like what is heard. What is said is a message, a change of one, or who came or went; null where
+// nothing at that seq is for us (`skip`). A seq that the server leaves out, in the middle of what it shows, is passed over.
 
 export const AHEAD_MAX = 1000; // messages that wait for earlier ones; more are fetched again
 

@@ -685,6 +685,20 @@ test("rooms that refuse are told, and one that was left is not resumed", async (
   assert.deepEqual(Object.keys(second.start.resume.rooms), ["1"]);
 });
 
+test("who came or went is told in its place and once, and our own end wherever we are", async (context) => {
+  const { server, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  const member = (seq, user, change) => ({ type: "member", room: ROOM, seq, ts: 9, data: { user, role: "member", change } });
+  const told = (seq, userId, isActive) => ({ type: "member", roomId: ROOM, userId, isActive, seq, atMs: 9 });
+  line.say({ type: "skip", room: ROOM, seq: 1 });
+  for (const frame of [member(3, 8, "left"), member(2, 8, "joined"), member(2, 8, "joined")]) line.say(frame);
+  assert.deepEqual(await next("member"), told(2, 8, true));
+  assert.deepEqual(await next("member"), told(3, 8, false));
+  line.say(member(900, 7, "left"));
+  assert.deepEqual(await next("member"), told(900, 7, false));
+  assert.deepEqual(await next("roomRefused"), { type: "roomRefused", roomId: ROOM, code: 3004, why: "no member any more" });
+});
+
 test("a room that may let us in later is asked again", async (context) => {
   const { server, client } = await opened(context);
   const line = await server.ready({ r: ROOM, code: 5002, error: "STORAGE_UNAVAILABLE" });
@@ -704,7 +718,7 @@ test("typing, receipts and members are told as the contract says", async (contex
   line.say({ type: "receipts", room: ROOM, ts: 1, data: { counts: [[3, 1], [2, 300]] } });
   assert.deepEqual(await next("receipts"), { type: "receipts", roomId: ROOM, marks: new Map(), counts: [[3, 1], [2, 300]] });
   line.say({ type: "member", room: ROOM, data: { user: 9, role: "member", change: "joined" } });
-  assert.deepEqual(await next("member"), { type: "member", roomId: ROOM, userId: 9, isActive: true });
+  assert.deepEqual(await next("member"), { type: "member", roomId: ROOM, userId: 9, isActive: true, seq: null, atMs: null });
   client.typing(ROOM, true);
   assert.deepEqual((await line.heard("typing")).data, { on: true });
   client.read(ROOM, 3);

@@ -12,6 +12,7 @@ const report = {
   confirmed: {},
   undelivered: {},
   changes: [],
+  members: [],
   personal: [],
   missed: [],
   caughtUp: [],
@@ -52,6 +53,7 @@ const HANDLERS = {
       statesOf(roomId).set(of, body === null ? [[], false, true, {}] : [files, true, false, details]);
     }
   },
+  member: ({ roomId, seq, userId, isActive }) => report.members.push([roomId, seq, userId, isActive]),
   confirmed: ({ clientId, seq }) => (report.confirmed[clientId] = seq),
   undelivered: ({ clientId, code }) => (report.undelivered[clientId] = code),
   personal: ({ useq, what, roomId }) => report.personal.push([useq, what, roomId]),

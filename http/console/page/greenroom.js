@@ -481,8 +481,11 @@ export class Client extends EventTarget {
     this._tell(room, "presence", {});
   }
 
+  // A place in the log, as a skip is; but our own end, behind which nothing comes.
   _member(frame, room) {
-    if (frame.data.user === this.user) {
+    const isOurs = frame.data.user === this.user;
+    if (room !== undefined && frame.seq !== undefined && !(isOurs && frame.data.change === "left")) this._passed(frame, room);
+    if (isOurs) {
       this._membership(frame.room, frame.data.change);
     } else if (room !== undefined) {
       this._tell(room, "member", frame.data);

@@ -176,7 +176,10 @@ class PageData(TypedDict):
     top: Annotated[Place, says("The last `seq` of the room.")]
     epoch: Place
     changes: NotRequired[
-        Annotated[list[StoredChange], says("Only with `after`: edits, deletions, reactions and pins there.")]
+        Annotated[
+            list[StoredChange],
+            says("Only with `after`: edits, deletions, reactions, pins, and who came or went there."),
+        ]
     ]
     skip: NotRequired[Annotated[list[Place], says("Seqs of the page that the reader is not shown.")]]
     more: NotRequired[Annotated[Literal[True], says("It was cut to its size, nearest first.")]]

@@ -17,20 +17,21 @@ class ChangedData(TypedDict):
 
 
 class StoredChange(TypedDict):
-    """A change of a page: what the event of it says."""
+    """A change of a page: what the event of it says. Of `joined` and `left`, what `member` says."""
 
     seq: Place
     ts: Milliseconds
-    change: Literal["edited", "deleted", "reaction", "pin"]
-    id: Annotated[Id, says("Of the message.")]
-    of: Annotated[Place, says("Where the message stands.")]
-    sender: Id
+    change: Literal["edited", "deleted", "reaction", "pin", "joined", "left"]
+    id: NotRequired[Annotated[Id, says("Of the message.")]]
+    of: NotRequired[Annotated[Place, says("Where the message stands.")]]
+    sender: NotRequired[Id]
     body: NotRequired[str]
     deleted: NotRequired[Milliseconds]
     by: NotRequired[Id]
     user: NotRequired[Id]
     reaction: NotRequired[str]
     on: NotRequired[bool]
+    role: NotRequired[Literal["admin", "member"]]
 
 
 class EditedData(TypedDict):

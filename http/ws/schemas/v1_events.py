@@ -171,7 +171,7 @@ class Message(TypedDict):
 
 
 class Skip(TypedDict):
-    """A message stands here that the receiver is not shown, or a change of one."""
+    """A message stands here that the receiver is not shown, or a change of one; or they left here, and are back."""
 
     type: Literal["skip"]
     room: Id
@@ -224,10 +224,12 @@ class MemberChangeData(TypedDict):
 
 
 class MemberChange(TypedDict):
-    """Somebody came or went. Whoever left hears this last. Who comes back asks with `members`."""
+    """Somebody came or went, or has another role. Who left hears it last. Without `seq`: of a new conversation."""
 
     type: Literal["member"]
     room: Id
+    seq: NotRequired[Place]
+    ts: NotRequired[Milliseconds]
     data: MemberChangeData
 
 
@@ -399,7 +401,7 @@ EVENTS: Final = (
     Frame("skip", "skip", Skip, "durable"),
     Frame("typing", "typing", TypingNow, "may be dropped"),
     Frame("receipts", "receipts", Receipts, "may be dropped"),
-    Frame("member", "member", MemberChange, "while connected"),
+    Frame("member", "member", MemberChange, "durable"),
     Frame("presence_state", "presence_state", PresenceState, "newest state"),
     Frame("presence_diff", "presence_diff", PresenceDiff, "newest state"),
     Frame("room_summary", "room_summary", Summary, "as it stands"),

@@ -35,7 +35,6 @@ from greenroom.client.events import (
     Connected,
     Disconnected,
     Event,
-    Member,
     Person,
     Replaced,
     RoomRefused,
@@ -49,6 +48,7 @@ from greenroom.client.frames import (
     entry,
     error_of,
     event_of,
+    is_end,
     other,
     rooms_of,
     start_of,
@@ -283,7 +283,10 @@ class Client(MessageCommands):
 
     async def _heard_in(self, room: Room, frame: dict[str, Any], data: dict[str, Any]) -> None:
         kind = frame["type"]
-        if "seq" in frame:
+        if is_end(frame, self.user_id):
+            await self._tell(event_of(frame, room.id, self.user_id))
+            await self._shut_out(room, Refused(_NOT_MEMBER, "no member any more"))
+        elif "seq" in frame:
             told = room.log.take(*entry(room.id, frame, self.user_id))
             self._fetch_soon(room, HOLE_SECONDS)
             await self._tell(*told)
@@ -295,10 +298,7 @@ class Client(MessageCommands):
         elif kind == "presence_diff":
             await self._tell_presence(room, room.presence.diff(data["joins"], data["leaves"]))
         else:
-            event = event_of(frame, room.id, self.user_id)
-            await self._tell(event)
-            if isinstance(event, Member) and event.user_id == self.user_id and not event.is_active:
-                await self._shut_out(room, Refused(_NOT_MEMBER, "no member any more"))
+            await self._tell(event_of(frame, room.id, self.user_id))
 
     async def _ready(self, data: dict[str, Any]) -> None:
         self.user_id = data["user"]

@@ -209,11 +209,13 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Somebody became a member, or is none any more."""
+    """Somebody became a member, or is none any more. seq, at_ms: None of the first members of a conversation."""
 
     room_id: int
     user_id: int
     is_active: bool
+    seq: int | None = None
+    at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,10 @@ def _pinned(room_id: int, head: Frame, body: Frame) -> Pinned:
     return Pinned(room_id, head["seq"], body["of"], body["id"], body["by"], body["on"], head["ts"])
 
 
+def _came_or_went(room_id: int, head: Frame, body: Frame) -> Member:
+    return Member(room_id, body["user"], body["change"] == "joined", head.get("seq"), head.get("ts"))
+
+
 def _change(kind: str, room_id: int, head: Frame, body: Frame) -> Told | None:
     maker = _CHANGES.get(kind)
     return None if maker is None else maker(room_id, head, body)
@@ -148,7 +152,12 @@ def rooms_of(frame: Frame) -> list[int]:
 def event_of(frame: Frame, room_id: int, user_id: int) -> Event:
     """What a frame without a seq tells of one of its rooms by itself."""
     maker = _MAKERS.get(frame["type"])
-    return other(frame, room_id) if maker is None else maker(room_id, frame["data"], user_id)
+    return other(frame, room_id) if maker is None else maker(room_id, frame, user_id)
+
+
+def is_end(frame: Frame, user_id: int) -> bool:
+    """Whether the user has left its room by this, or was removed: the last of it, wherever we are in its log."""
+    return bool(frame["type"] == "member" and frame["data"]["user"] == user_id and frame["data"]["change"] == "left")
 
 
 def other(frame: Frame, room_id: int | None) -> Other:
@@ -156,17 +165,19 @@ def other(frame: Frame, room_id: int | None) -> Other:
     return Other(frame["type"], room_id, frame.get("data") or {}, frame.get("ts"))
 
 
-def _typing(room_id: int, data: Frame, own_id: int) -> Event:
-    return Typing(room_id, {int(user_id): name for user_id, name in data["names"].items() if int(user_id) != own_id})
+def _typing(room_id: int, frame: Frame, own_id: int) -> Event:
+    names = frame["data"]["names"]
+    return Typing(room_id, {int(user_id): name for user_id, name in names.items() if int(user_id) != own_id})
 
 
-def _receipts(room_id: int, data: Frame, own_id: int) -> Event:
+def _receipts(room_id: int, frame: Frame, own_id: int) -> Event:
+    data = frame["data"]
     counts = tuple((int(seq), int(readers)) for seq, readers in data.get("counts", ()))
     return Receipts(room_id, {int(user_id): seq for user_id, seq in data.get("marks", {}).items()}, counts)
 
 
-def _member(room_id: int, data: Frame, own_id: int) -> Event:
-    return Member(room_id, data["user"], is_active=data["change"] == "joined")
+def _member(room_id: int, frame: Frame, own_id: int) -> Event:
+    return _came_or_went(room_id, frame, frame["data"])
 
 
 _CHANGES: Final[dict[str, Callable[[int, Frame, Frame], Told]]] = {
@@ -174,6 +185,9 @@ _CHANGES: Final[dict[str, Callable[[int, Frame, Frame], Told]]] = {
     "deleted": changed,
     "reaction": _reacted,
     "pin": _pinned,
+    "member": _came_or_went,
+    "joined": _came_or_went,
+    "left": _came_or_went,
 }
 _MAKERS: Final[dict[str, Callable[[int, Frame, int], Event]]] = {
     "typing": _typing,

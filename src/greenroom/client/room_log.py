@@ -4,18 +4,18 @@
                     ──▶ it was told before: nothing
                     ──▶ something is missing: it waits, and `is_missing` says that there is something to fetch
 
-What is fetched is taken like what is heard. What is said is a message, or a change of one; None where nothing at that
-seq is for us (`skip`). A seq that the server leaves out, in the middle of what it shows, is passed over.
+What is fetched is taken like what is heard. What is said is a message, a change of one, or who came or went; None where
+nothing at that seq is for us (`skip`). A seq that the server leaves out, in the midst of what it shows, is passed over.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from greenroom.client.events import Changed, Pinned, Reacted, Said
+from greenroom.client.events import Changed, Member, Pinned, Reacted, Said
 
 AHEAD_MAX: Final = 1000  # messages that wait for earlier ones; more are fetched again
 
-Told = Said | Changed | Reacted | Pinned
+Told = Said | Changed | Reacted | Pinned | Member
 Entry = tuple[int, Told | None]  # (seq, what is there for us)
 
 

@@ -40,18 +40,21 @@ from tops t
 where c.id = t.conversation_id;
 
 -- name: select_log_after
--- The log of a room forwards, messages and changes, for an active member only; a change with what its message says now.
--- message_seq: of the message. is_hidden: who said the message is blocked by the reader, who is not shown what it says; or
--- who reacts to it.
+-- The log of a room forwards, messages, changes and who came or went, for an active member only; a change with what its
+-- message says now. message_seq: of the message. sender_id, of who came or went: they. is_hidden: who said the message is
+-- blocked by the reader, who is not shown what it says; or who reacts to it; or the reader left once, and is back.
 select entry.*, u.name as sender_name, u.role as sender_role,
-    exists (
-        select from user_blocks b
-        where b.blocker_id = $2
-            and (
-                b.blocked_id = entry.sender_id
-                or (entry.change in ('reacted', 'unreacted') and b.blocked_id = entry.changed_by_id)
-            )
-    ) as is_hidden
+    case
+        when entry.change in ('joined', 'left') then entry.change = 'left' and entry.sender_id = $2
+        else exists (
+            select from user_blocks b
+            where b.blocker_id = $2
+                and (
+                    b.blocked_id = entry.sender_id
+                    or (entry.change in ('reacted', 'unreacted') and b.blocked_id = entry.changed_by_id)
+                )
+        )
+    end as is_hidden
 from (
     (
         select m.id, m.seq, m.sender_id, m.client_id, m.content,
@@ -59,7 +62,7 @@ from (
             (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
             (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
             m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms,
-            '' as reaction
+            '' as reaction, '' as member_role
         from messages m where m.conversation_id = $1 and m.seq > $3 order by m.seq limit $4
     )
     union all
@@ -70,9 +73,19 @@ from (
             (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
             m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, c.kind as change, c.by_id as changed_by_id,
             (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms,
-            case when m.deleted_at is null then coalesce(c.reaction, '') else '' end as reaction
+            case when m.deleted_at is null then coalesce(c.reaction, '') else '' end as reaction, '' as member_role
         from message_changes c join messages m on m.id = c.message_id
         where c.conversation_id = $1 and c.seq > $3 order by c.seq limit $4
+    )
+    union all
+    (
+        select 0::bigint as id, c.seq, c.user_id as sender_id, null::text as client_id, '' as content,
+            (extract(epoch from c.changed_at) * 1000)::bigint as created_at_ms,
+            null::bigint as edited_at_ms, null::bigint as deleted_at_ms, 0::bigint as message_seq,
+            '' as attachments, '' as details, c.kind as change, c.user_id as changed_by_id,
+            (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms,
+            '' as reaction, c.role as member_role
+        from member_changes c where c.conversation_id = $1 and c.seq > $3 order by c.seq limit $4
     )
 ) entry
 join users u on u.id = entry.sender_id
@@ -80,7 +93,7 @@ where exists (select 1 from participants p where p.conversation_id = $1 and p.us
 order by entry.seq limit $4;
 
 -- name: select_ring
--- The end of the log of a room, messages and changes, oldest first: its ring.
+-- The end of the log of a room, messages, changes and who came or went, oldest first: its ring.
 select entry.*, u.name as sender_name
 from (
     select m.id, m.seq, m.sender_id, m.client_id, m.content,
@@ -88,7 +101,7 @@ from (
         (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
         m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, coalesce(m.thread_id, 0) as thread_id, '' as change, 0::bigint as changed_by_id, 0::bigint as changed_at_ms,
-        '' as reaction
+        '' as reaction, '' as member_role
     from messages m where m.conversation_id = $1 and m.seq > $2
     union all
     select m.id, c.seq, m.sender_id, m.client_id, m.content,
@@ -97,9 +110,17 @@ from (
         (extract(epoch from m.deleted_at) * 1000)::bigint as deleted_at_ms,
         m.seq as message_seq, coalesce(m.attachments, '') as attachments, coalesce(m.details, '') as details, coalesce(m.thread_id, 0) as thread_id, c.kind as change, c.by_id as changed_by_id,
         (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms,
-        case when m.deleted_at is null then coalesce(c.reaction, '') else '' end as reaction
+        case when m.deleted_at is null then coalesce(c.reaction, '') else '' end as reaction, '' as member_role
     from message_changes c join messages m on m.id = c.message_id
     where c.conversation_id = $1 and c.seq > $2
+    union all
+    select 0::bigint as id, c.seq, c.user_id as sender_id, null::text as client_id, '' as content,
+        (extract(epoch from c.changed_at) * 1000)::bigint as created_at_ms,
+        null::bigint as edited_at_ms, null::bigint as deleted_at_ms, 0::bigint as message_seq,
+        '' as attachments, '' as details, 0::bigint as thread_id, c.kind as change, c.user_id as changed_by_id,
+        (extract(epoch from c.changed_at) * 1000)::bigint as changed_at_ms,
+        '' as reaction, c.role as member_role
+    from member_changes c where c.conversation_id = $1 and c.seq > $2
 ) entry
 join users u on u.id = entry.sender_id
 order by entry.seq;

@@ -75,6 +75,25 @@ set role = excluded.role, is_active = excluded.is_active,
     end,
     left_at = excluded.left_at, removed_by_id = excluded.removed_by_id;
 
+-- name: commit_member_changes
+-- Note who came or went at its place in the log of the room. Runs in the transaction that bumped their rooms, behind the
+-- statement that stores messages. A conversation is as old as before to who lists them: nobody has said anything.
+with changes as (
+    select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[])
+        as c (conversation_id, seq, kind, user_id, role, at_ms)
+),
+noted as (
+    insert into member_changes (conversation_id, seq, kind, user_id, role, changed_at)
+    select conversation_id, seq, kind, user_id, role, to_timestamp(at_ms / 1000.0) from changes
+),
+tops as (
+    select conversation_id, max(seq) as seq from changes group by conversation_id
+)
+update conversations c
+set top_seq = greatest(c.top_seq, t.seq)
+from tops t
+where c.id = t.conversation_id;
+
 -- name: commit_markers
 -- Move read markers, and what others are told of them; neither moves back. Runs in the transaction that bumped their
 -- rooms.

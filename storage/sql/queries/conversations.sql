@@ -293,6 +293,19 @@ where p.conversation_id = $1 and p.is_active and p.user_id > $3
     and exists (select 1 from participants me where me.conversation_id = $1 and me.user_id = $2 and me.is_active)
 order by p.user_id limit $4;
 
+-- name: select_ends_of
+-- Of these conversations those that a user was in and is no more: in which role, and where in the log and when they left; 0
+-- of who left before the log told of it.
+select p.conversation_id, p.role, coalesce(last.seq, 0) as seq,
+    coalesce((extract(epoch from last.changed_at) * 1000)::bigint, 0) as at_ms
+from participants p
+left join lateral (
+    select m.seq, m.changed_at from member_changes m
+    where m.user_id = p.user_id and m.conversation_id = p.conversation_id and m.kind = 'left'
+    order by m.seq desc limit 1
+) last on true
+where p.conversation_id = any($1::bigint[]) and p.user_id = $2 and not p.is_active;
+
 -- name: is_member
 -- Whether a user is an active member of a conversation.
 select exists (select 1 from participants where conversation_id = $1 and user_id = $2 and is_active);
