@@ -13,7 +13,7 @@ from greenroom.actors.room.commands import AddMembers, JoinOpen, RemoveMember
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output, WholeNumber
 from greenroom.http.rest.conversations import ConversationData, People
-from greenroom.http.rest.rooms import ask_room, no_conversation, once, require_users
+from greenroom.http.rest.rooms import ask_room, charge, no_conversation, once, require_users
 from greenroom.http.rest.rows import ParticipantRow, conversation_row, participant_row
 from greenroom.http.route import Answer, Call, Operations
 
@@ -100,11 +100,11 @@ async def remove_participant(call: Call) -> Answer:
 
 @operations.post("/api/conversations/{id}/join", answer=ConversationData)
 async def join_conversation(call: Call) -> Answer:
-    """Enter an open group. Who is in it already stays in it."""
+    """Enter an open group; it counts as a message. Who is in it already stays in it."""
     room_id, user_id = call.id(), call.user_id
 
     async def work() -> Answer:
-        await ask_room(call, room_id, JoinOpen(user_id))
+        await charge(call, room_id, JoinOpen(user_id), lambda changed: bool(changed.user_ids))
         row = await call.services.room_services.conversations.conversation_of(room_id, user_id)
         if row is None:  # removed again this moment
             raise no_conversation()

@@ -55,9 +55,14 @@ async def ask_room(call: Call, room_id: int, command: Command[R | Refused]) -> R
 
 
 async def charge_change(call: Call, room_id: int, command: Edit | React | Pin) -> Changed:
+    """As `charge`."""
+    return await charge(call, room_id, command, lambda changed: not changed.is_duplicate)
+
+
+async def charge(call: Call, room_id: int, command: Command[R | Refused], is_new: Callable[[R], bool]) -> R:
     """The room's answer, as to a message: it stands in the log as one does. What changes nothing is not charged.
 
-    Raises: ApiError for a refusal, and 429; and as `Ref.ask`.
+    is_new: whether it has changed something. Raises: ApiError for a refusal, and 429; and as `Ref.ask`.
     """
     messages, user_id = call.services.room_services.messages, call.user_id
     retry_after = messages.take(user_id, trio.current_time())
@@ -66,7 +71,7 @@ async def charge_change(call: Call, room_id: int, command: Edit | React | Pin) -
     is_charged = False
     try:
         changed = await ask_room(call, room_id, command)
-        is_charged = not changed.is_duplicate
+        is_charged = is_new(changed)
     except (AskTimeout, CommitUnknown, trio.Cancelled):
         is_charged = True  # it may be stored
         raise

@@ -302,3 +302,19 @@ async def test_who_has_lost_a_room_while_away_is_told_that_and_nothing_else_of_i
         assert [line for _, line in log_of(back, room)] == [
             *["said while they were in", "skip", "not for them", "2 joined member"],
         ]
+
+
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 3}])
+async def test_to_come_and_go_without_end_is_held_to_the_limit_of_messages(live_house):
+    """Each coming and each going has a place in everybody's log, and who goes has come."""
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, open=True)
+    path = f"/api/conversations/{room}"
+    statuses = []
+    for number in range(4):
+        statuses.append((await live_house.post(f"{path}/join", 2)).status)
+        if statuses[-1] == 200:
+            if not number:
+                assert (await live_house.post(f"{path}/join", 2)).status == 200, "who is in is charged nothing"
+            await remove(live_house, room, 2, 2)
+    assert statuses == [200, 200, 200, 429]

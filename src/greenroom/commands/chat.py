@@ -48,6 +48,7 @@ from greenroom.commands.piped_lines import BadLine
 from greenroom.commands.room_choice import choose_room, title_of
 from greenroom.commands.screen import Screen, open_screen
 from greenroom.commands.standard_output import OutputLost
+from greenroom.commands.what_was_said import WhatWasSaid
 from greenroom.http.claims import subject_of
 from greenroom.http.errors import ApiError
 from greenroom.secret_file import SecretUnusable
@@ -56,6 +57,7 @@ from greenroom.storage.errors import StorageError
 from greenroom.this_machine import data_directory, signing_secret
 
 RECENT_MESSAGES = 20
+RECENT_PLACES = 200  # of the log, among which these are looked for: it holds more than messages
 HISTORY_MESSAGES = 50
 CHANGEABLE_MAX = 500  # messages whose edits are shown
 TOKEN_SECONDS = 12 * 3600
@@ -178,6 +180,7 @@ class Chat:
         self._is_told_to_leave = False
         self._here: set[int] = set()  # who was shown as here
         self._names: dict[int, str] = {}
+        self._before = WhatWasSaid(RECENT_MESSAGES)
         self._shown: dict[int, Said] = {}  # by seq, the newest
         self._typed_at = float("-inf")
         self._undelivered = 0
@@ -261,7 +264,7 @@ class Chat:
     async def _join(self) -> None:
         try:
             with trio.move_on_after(SILENCE_SECONDS_MAX if self._is_patient else float("inf")) as scope:
-                await self._client.join(self._room_id, recent=RECENT_MESSAGES)
+                await self._client.join(self._room_id, recent=RECENT_PLACES)
         except Refused as refused:
             raise CommandFailed(f"the server refuses the room {self._title}: {refused}") from None
         if scope.cancelled_caught:
@@ -320,6 +323,12 @@ class Chat:
             self._parting.heard(event)
 
     def _show(self, event: Event) -> None:
+        if not self._before.keeps(event):
+            for kept in self._before.taken():
+                self._show_message(kept)
+            self._show_now(event)
+
+    def _show_now(self, event: Event) -> None:
         match event:
             case Said() | Changed():
                 self._show_message(event)

@@ -1,0 +1,62 @@
+"""What a chat shows of the log before it came."""
+
+from collections.abc import Iterable
+
+from greenroom.client import CaughtUp, Changed, Connected, Entered, Event, Member, Replaced, Said
+from greenroom.commands.what_was_said import WhatWasSaid
+
+ROOM = 42
+CONNECTED = Connected(7, "Ann", is_again=False)
+
+
+def said(seq: int) -> Said:
+    return Said(ROOM, seq, 8, "Ben", f"line {seq}", 0, None, is_own=False)
+
+
+def changed(seq: int, of: int) -> Changed:
+    return Changed(ROOM, seq, of, 0, "x", 0)
+
+
+def entered(top: int) -> Entered:
+    return Entered(ROOM, top, 0, 0, 2)
+
+
+def member(seq: int | None) -> Member:
+    return Member(ROOM, 9, is_active=True, seq=seq)
+
+
+def shown(*events: Event, messages: int = 2) -> list[int | None]:
+    """The seqs of what is shown, in its order."""
+    before, found = WhatWasSaid(messages), list[Event]()
+    for event in events:
+        if not before.keeps(event):
+            found += [*before.taken(), event]
+    return _seqs(found)
+
+
+def _seqs(events: Iterable[Event]) -> list[int | None]:
+    return [event.seq for event in events if isinstance(event, Said | Changed | Member)]
+
+
+def test_the_newest_messages_of_what_was_there_are_shown_whatever_else_stands_between_them():
+    log = (said(1), said(2), member(3), said(4), changed(5, 2), member(6), member(7))
+    assert shown(CONNECTED, entered(7), *log, CaughtUp(ROOM), said(8), member(9)) == [2, 4, 5, 8, 9]
+
+
+def test_a_change_of_what_is_not_shown_is_not():
+    log = (said(1), said(2), said(3), changed(4, 1))
+    assert shown(entered(4), *log, CaughtUp(ROOM)) == [2, 3]
+
+
+def test_what_is_said_since_is_all_shown_and_behind_it():
+    assert shown(entered(3), said(1), said(2), said(3), said(4), said(5), said(6), CaughtUp(ROOM)) == [2, 3, 4, 5, 6]
+
+
+def test_it_is_kept_over_a_loss_until_it_is_whole():
+    assert shown(entered(3), said(1), said(2), CONNECTED, entered(9), said(3), CaughtUp(ROOM), said(4)) == [2, 3, 4]
+
+
+def test_of_an_empty_room_or_another_log_nothing_is_kept():
+    assert shown(member(None), entered(0), CaughtUp(ROOM), said(1), said(2), said(3)) == [None, 1, 2, 3]
+    assert shown(entered(3), said(1), Replaced(ROOM), entered(1), said(1), CaughtUp(ROOM)) == [1]
+    assert shown(entered(2), member(1), member(2), CaughtUp(ROOM), said(3)) == [3]
