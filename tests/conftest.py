@@ -33,12 +33,21 @@ gc.disable()  # until all is collected: among modules, and what pytest makes of 
 
 import asyncpg
 import pytest
+import structlog
 import trio
 from hypothesis import settings
 
 from greenroom.storage.postgres.embedded import ServerAddress, open_embedded
 from greenroom.storage.postgres.left_behind import clear_left_behind
 from greenroom.storage.postgres.migrate import migrate
+
+# As in greenroom itself: of a traceback no local variables, which others change while they are written down.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 

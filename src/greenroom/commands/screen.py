@@ -127,8 +127,8 @@ def _width(character: str) -> int:
 
 
 def _columns() -> int:
-    """That may be written to; in the last one some terminals break the line."""
-    return max(20, os.get_terminal_size(sys.stdout.fileno()).columns) - 1
+    """That may be written to: in the last one some terminals break the line. 80 of one that does not say."""
+    return max(20, os.get_terminal_size(sys.stdout.fileno()).columns or 80) - 1
 
 
 def harmless(text: str) -> str:
