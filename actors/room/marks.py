@@ -24,18 +24,24 @@ REACTIONS_OF_USER_MAX: Final = 20  # different ones, on one message
 REACTIONS_MAX: Final = 100  # different ones, on one message
 PINS_MAX: Final = 50  # in a room
 _NO_TEXT: Final = frozenset(("Cc", "Cs", "Zl", "Zp"))  # controls, halves of surrogate pairs, breaks of lines
-_TURNS: Final = re.compile(r"[\u202a-\u202e\u2066-\u2069]")  # what is written after one is read backwards
+_TURNS: Final = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # the direction of text around them
+_UNSEEN: Final = frozenset(("Mn", "Me", "Cf", "Zs"))  # marks on other characters, joiners, blanks
+_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # blanks that count as letters and symbols
 
 
 def reaction_fault(reaction: str) -> str | None:
     """Why *reaction* cannot be one, or None: 1 to 32 code points, no controls, something to be seen."""
     if not 0 < len(reaction) <= REACTION_CODE_POINTS_MAX:
         return f"a reaction is an emoji or a short text: 1 to {REACTION_CODE_POINTS_MAX} characters"
-    if not any(character.isprintable() and not character.isspace() for character in reaction):
+    if not any(_is_seen(character) for character in reaction):
         return "a reaction in which there is nothing to be seen says nothing"
     if _TURNS.search(reaction) or any(unicodedata.category(character) in _NO_TEXT for character in reaction):
         return "a reaction holds no control characters, and nothing that is not Unicode"
     return None
+
+
+def _is_seen(character: str) -> bool:
+    return character not in _FILLERS and unicodedata.category(character) not in _UNSEEN
 
 
 def may_mark(room: RoomState, command: React | Pin) -> Refused | None:

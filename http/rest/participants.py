@@ -71,14 +71,15 @@ async def list_participants(call: Call) -> Answer:
 
 @operations.post("/api/conversations/{id}/participants", body=NewParticipants, answer=ParticipantsAdded)
 async def add_participants(call: Call) -> Answer:
-    """Bring people into a group; for its admins."""
+    """Bring people into a group; for its admins. It counts as a message if somebody comes in."""
     room_id, body = call.id(), call.body(NewParticipants)
 
     async def work() -> Answer:
         if not await call.services.room_services.conversations.is_member(room_id, call.user_id):
             raise no_conversation()
         await require_users(call, tuple(body.user_ids))
-        changed = await ask_room(call, room_id, AddMembers(call.user_id, tuple(body.user_ids)))
+        command = AddMembers(call.user_id, tuple(body.user_ids))
+        changed = await charge(call, room_id, command, lambda changed: bool(changed.user_ids))
         return Answer({"conversationId": room_id, "added": list(changed.user_ids)})
 
     return await once(call, f"POST /api/conversations/{room_id}/participants", body, work)
@@ -104,7 +105,8 @@ async def join_conversation(call: Call) -> Answer:
     room_id, user_id = call.id(), call.user_id
 
     async def work() -> Answer:
-        await charge(call, room_id, JoinOpen(user_id), lambda changed: bool(changed.user_ids))
+        if not await call.services.room_services.conversations.is_member(room_id, user_id):
+            await charge(call, room_id, JoinOpen(user_id), lambda changed: bool(changed.user_ids))
         row = await call.services.room_services.conversations.conversation_of(room_id, user_id)
         if row is None:  # removed again this moment
             raise no_conversation()

@@ -45,14 +45,18 @@ class Attendance:
             await self._go_round(self._presence.without_socket())
 
     async def _go_round(self, user_ids: Iterable[int]) -> None:
+        before = self._idle_before()
         for number, user_id in enumerate(user_ids, start=1):
-            self._see(user_id)
+            self._see(user_id, before)
             if number % WITHOUT_REST == 0:
                 await trio.lowlevel.checkpoint()
+                before = self._idle_before()
 
-    def _see(self, user_id: int) -> None:
+    def _idle_before(self) -> float:
+        return trio.current_time() - self._idle_seconds if self._idle_seconds else -math.inf
+
+    def _see(self, user_id: int, before: float) -> None:
         connections = self._engine.connections_of(user_id)
-        before = trio.current_time() - self._idle_seconds if self._idle_seconds else -math.inf
         if len(connections) == 1 and not connections[0].is_closing:
             session = connections[0].session
             is_in_use = session.is_present and not session.is_idle and session.input_at > before

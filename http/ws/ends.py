@@ -1,5 +1,7 @@
 """Ends that PostgreSQL tells of: a session or an API key that ends, a user who signs out everywhere, whoever wrote it.
 
+And who becomes invisible, or visible again, in another process: shown here as they were they would be seen.
+
     NOTIFY ──▶ the users and keys, each once ──▶ what is remembered of them is dropped ──▶ their sockets are looked at
        while that is under way, who is told of next is gathered; after it a rest of REST_SECONDS
        storage is away ──▶ those who are here are looked at again, AWAY_REST_SECONDS later
@@ -28,10 +30,12 @@ from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.listening import listen
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.users import Users
+from greenroom.storage.postgres.visibility import Visibility
 
 log = structlog.get_logger()
 
-CHANNEL: Final = "greenroom_ends"  # of the triggers in storage/sql/migrations/: 0015_ends_told.sql, 0020_keys_told.sql
+# Of the triggers in storage/sql/migrations/: 0015_ends_told.sql, 0020_keys_told.sql, 0025_invisible_told.sql
+CHANNEL: Final = "greenroom_ends"
 KEYS_MAX: Final = 1000  # told of by name at once; more of them are all
 KEY_CHARACTERS_MAX: Final = 64
 REST_SECONDS: Final = 0.1
@@ -49,13 +53,16 @@ class Ends:
         engine: SocketEngine,
         authenticator: Authenticator,
         revocations: Revocations,
+        visibility: Visibility,
     ) -> None:
         self._postgres = postgres
         self._users = users
         self._engine = engine
         self._authenticator = authenticator
         self._revocations = revocations
+        self._visibility = visibility
         self._of_sessions: set[int] = set()
+        self._unseen: set[int] | None = set()  # who may have become invisible, or visible; None: anybody
         self._signed_out: set[int] = set()
         self._keys: set[str] = set()  # '*' among them: all
         self._is_told = trio.Event()
@@ -81,17 +88,25 @@ class Ends:
         self._authenticator.forget_everybody()
         self._signed_out.update(self._engine.users())
         self._keys.add("*")
+        self._unseen = None
         self._is_told.set()
 
     def heard(self, payload: str) -> None:
-        """Take what was told: 'session <user>', 'user <user>', 'key <id>', '*' for all. Others may write to it too."""
+        """Take what was told: 'session <user>', 'user <user>', 'invisible <user>', 'key <id>', '*' for all.
+
+        Others may write to it too.
+        """
         kind, _, name = payload.partition(" ")
         if kind == "session" and name == "*":
             self._of_sessions.update(self._engine.users())
+        elif kind == "invisible" and name == "*":
+            self._unseen = None
         elif kind == "key" and 0 < len(name) <= KEY_CHARACTERS_MAX:
             self._keys.add(name if len(self._keys) < KEYS_MAX else "*")
-        elif name.isascii() and name.isdigit() and len(name) < 20 and kind in ("session", "user"):
-            (self._of_sessions if kind == "session" else self._signed_out).add(int(name))
+        elif name.isascii() and name.isdigit() and len(name) < 19 and kind in ("session", "user", "invisible"):
+            users = {"session": self._of_sessions, "user": self._signed_out, "invisible": self._unseen}[kind]
+            if users is not None:
+                users.add(int(name))
         else:
             return
         self._is_told.set()
@@ -100,6 +115,7 @@ class Ends:
         of_sessions, self._of_sessions = self._of_sessions, set()
         signed_out, self._signed_out = self._signed_out, set()
         keys, self._keys = self._keys, set()
+        unseen, self._unseen = self._unseen, set()
         if "*" in keys:
             self._authenticator.forget_keys()
         for key_id in keys:
@@ -109,6 +125,8 @@ class Ends:
         if of_sessions:
             self._authenticator.forget_sessions_of(of_sessions)
         try:
+            if unseen is None or unseen:
+                await self._visibility.look_again(unseen)
             await self._look_at_tokens([user_id for user_id in signed_out if self._engine.connections_of(user_id)])
             await self._revocations.look_at(self._connections_of(of_sessions))
             if keys:
@@ -117,6 +135,7 @@ class Ends:
             self._of_sessions.update(user_id for user_id in of_sessions if self._engine.connections_of(user_id))
             self._signed_out.update(user_id for user_id in signed_out if self._engine.connections_of(user_id))
             self._keys |= keys
+            self._unseen = None if unseen is None or self._unseen is None else self._unseen | unseen
             self._is_told.set()
             raise
 

@@ -410,6 +410,10 @@ class Hub(Audience):
         if event.is_active:
             self.room_made(event.room_id, members)
         self.on_member_changed(event, known or self.small_rooms.members.get(event.room_id))
+        if not event.is_active and known is None and len(members) <= PRESENCE_MEMBERS_MAX:
+            left = [user_id for user_id in members if user_id != event.user_id]
+            if self.small_rooms.became_small(event.room_id, left):
+                self.on_small(event.room_id)
 
     def _fell_behind(self, channel: Channel, attachment: Attachment) -> None:
         attachment.fall_out()

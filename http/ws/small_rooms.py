@@ -22,10 +22,8 @@ class SmallRooms:
     def watch(self, room_id: int, members: Iterable[int]) -> None:
         """One watcher more. No members: the room is too large for presence, now at least."""
         self._watchers[room_id] = self._watchers.get(room_id, 0) + 1
-        if members and room_id not in self.members:
-            self.members[room_id] = set(members)
-            for user_id in members:
-                self.rooms_of.setdefault(user_id, set()).add(room_id)
+        if members:
+            self.became_small(room_id, members)
 
     def unwatch(self, room_id: int) -> None:
         """One watcher less."""
@@ -51,6 +49,15 @@ class SmallRooms:
         else:
             known.discard(event.user_id)
             self._forget_room_of(event.user_id, event.room_id)
+
+    def became_small(self, room_id: int, members: Iterable[int]) -> bool:
+        """A room that was too large is so no more. Whether it is watched, and was not known to be small."""
+        if room_id not in self._watchers or room_id in self.members:
+            return False
+        self.members[room_id] = set(members)
+        for user_id in self.members[room_id]:
+            self.rooms_of.setdefault(user_id, set()).add(room_id)
+        return True
 
     @contextmanager
     def noting_changes(self) -> Iterator[list[MemberChanged]]:

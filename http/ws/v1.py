@@ -61,7 +61,7 @@ from greenroom.http.ws.v1_report import report
 from greenroom.http.ws.v1_signs import mark_read, typing
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
 from greenroom.http.ws.v1_summary import join_none, join_summary
-from greenroom.http.ws.v1_user import GRACE_SECONDS, members, refresh, seconds_to_look, sync, warn_of_end
+from greenroom.http.ws.v1_user import GRACE_SECONDS, WARNING_SECONDS, members, refresh, sync, warn_of_end
 from greenroom.runtime import Command
 
 _PING: Final = events.v1("ping")
@@ -132,21 +132,25 @@ class V1Session(SocketSession):
         seconds_left = self.look_at_credential()
         if seconds_left <= 0:
             return PING_SECONDS
-        heard_ago, spoken_ago = now - self.connection.heard_at, now - self.connection.spoken_at
-        if self.connection.is_paused:  # it is we who do not listen
+        connection = self.connection
+        heard_ago, spoken_ago = now - connection.heard_at, now - connection.spoken_at
+        if connection.is_paused:  # it is we who do not listen
             heard_ago = 0.0
         if heard_ago >= SILENCE_SECONDS:
             return None
         if now >= self._first_ping_at or heard_ago >= PING_SECONDS or spoken_ago >= PING_SECONDS:
-            self._first_ping_at, self.connection.spoken_at = math.inf, now
-            self.connection.signal(_PING)
+            self._first_ping_at, connection.spoken_at = math.inf, now
+            connection.signal(_PING)
             return min(PING_SECONDS, SILENCE_SECONDS - heard_ago + 1, seconds_left)
         until_ping = min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago, self._first_ping_at - now)
         return min(until_ping + 1, seconds_left)
 
     def seconds_left(self) -> float:
         """How long the credential is good for, or, before the client was told of its end, until it is to be."""
-        return seconds_to_look(self)
+        principal = self.principal
+        if principal is None or principal.expires_at is None or self.warned_of == principal.expires_at:
+            return self.good_seconds()
+        return principal.expires_at - self.services.clock.wall_milliseconds() / 1000 - WARNING_SECONDS
 
     def warn_of_end(self) -> None:
         """Once for each token."""

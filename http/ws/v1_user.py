@@ -37,14 +37,6 @@ GRACE_SECONDS: Final = 30.0
 MEMBERS_DEFAULT: Final = 200
 
 
-def seconds_to_look(session: "V1Session") -> float:
-    """Until the credential is over, or until the client is to be told of its end: not above 0 when it is time."""
-    principal = session.principal
-    if principal is None or principal.expires_at is None or session.warned_of == principal.expires_at:
-        return session.good_seconds()
-    return principal.expires_at - session.services.clock.wall_milliseconds() / 1000 - WARNING_SECONDS
-
-
 def warn_of_end(session: "V1Session") -> None:
     """It is time to tell that the credential ends."""
     assert session.principal is not None

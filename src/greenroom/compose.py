@@ -167,7 +167,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 revocations = Revocations(
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
-                ends = Ends(storage.postgres, storage.users, engine, authenticator, revocations)
+                ends = Ends(storage.postgres, storage.users, engine, authenticator, revocations, storage.visibility)
                 post_office = PostOffice(storage.outbox, system, policy)
                 storage.visibility.on_found = lambda user_id: sockets.tell_presence(user_id, Look())
                 presence_task = partial(run_presence, sockets, settings.presence_idle_seconds)

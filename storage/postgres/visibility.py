@@ -3,7 +3,7 @@
 Of two of whom one has blocked the other neither may see the other, whatever they share.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from greenroom.storage.postgres.pool import Postgres
 
@@ -15,8 +15,8 @@ class Visibility:
     """One per process. `load` before anybody comes in.
 
     invisible: all of them, because each who connects is looked up here, and few are: eight bytes and a slot each. What
-    another process was told since is found out when the user comes (`found`), and told to `on_found`. version: counts
-    what was stored by this one.
+    another process was told is heard (`http/ws/ends.py`), or found out when the user comes, and told to `on_found`.
+    version: counts what was stored by this one.
     """
 
     def __init__(self, postgres: Postgres) -> None:
@@ -39,10 +39,21 @@ class Visibility:
             self.invisible.discard(user_id)
         self.version += 1
 
+    async def look_again(self, user_ids: Collection[int] | None) -> None:
+        """Somebody else may have stored something of these users; None: of anybody. Raises: StorageUnavailable."""
+        asked_at = self.version
+        if user_ids is None:
+            rows = await self._postgres.fetch("select_invisible_users")
+        else:
+            rows = await self._postgres.fetch("select_invisible_among", list(user_ids))
+        invisible = {row["user_id"] for row in rows}
+        asked = invisible | self.invisible if user_ids is None else user_ids
+        self.found({user_id: user_id in invisible for user_id in asked}, asked_at)
+
     def found(self, are_invisible: Mapping[int, bool], asked_at: int) -> None:
         """So it was in storage, which was asked when `version` was *asked_at*."""
         if self.version != asked_at:
-            return
+            return  # what was stored here since is known here, and told again
         for user_id, is_invisible in are_invisible.items():
             if is_invisible != (user_id in self.invisible):
                 (self.invisible.add if is_invisible else self.invisible.discard)(user_id)

@@ -94,7 +94,9 @@ async def crowd_of_sessions(house, user_of):
     )  # which does not run
     given: Any = engine
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Ends(storage.postgres, storage.users, given, authenticator, revocations).run)
+        nursery.start_soon(
+            Ends(storage.postgres, storage.users, given, authenticator, revocations, storage.visibility).run
+        )
         await trio.sleep(0.5)
         yield crowd, names, revocations
         nursery.cancel_scope.cancel()
@@ -213,8 +215,21 @@ async def test_a_session_that_lasts_longer_is_no_news_and_strange_words_are_not_
     await house.people(1)
     await house.house.storage.sessions.create(1)
     storage, whole = house.house.storage, house.house
-    ends = Ends(storage.postgres, storage.users, whole.engine, whole.authenticator, whole.revocations)
-    strange = "", "session", "session x", "session -1", "user *", "session " + "9" * 5000, "user \u00b2", "key", "key "
+    ends = Ends(
+        storage.postgres, storage.users, whole.engine, whole.authenticator, whole.revocations, storage.visibility
+    )
+    strange = (
+        "",
+        "session",
+        "session x",
+        "session -1",
+        "user *",
+        "invisible x",
+        "session " + "9" * 5000,
+        "user \u00b2",
+        "key",
+        "key ",
+    )
     for payload in (*strange, "key " + "x" * 65):
         ends.heard(payload)
         assert not ends._is_told.is_set()
@@ -412,7 +427,9 @@ async def test_too_many_keys_to_name_or_one_that_is_too_long_are_all(live_house)
         await wait_until(lambda told=told: len(heard) != told + 1 and f"{told + 1}, not {len(heard)}")
     connection.terminate()
     whole = house.house
-    ends = Ends(postgres, whole.storage.users, whole.engine, whole.authenticator, whole.revocations)
+    ends = Ends(
+        postgres, whole.storage.users, whole.engine, whole.authenticator, whole.revocations, whole.storage.visibility
+    )
     for number in range(5000):
         ends.heard(f"key {number}")
     assert len(ends._keys) <= KEYS_MAX + 1

@@ -198,7 +198,7 @@ async def test_who_may_react_and_who_may_pin_and_what_a_reaction_is(live_house):
         assert await told(two, "pin", pair, message=in_pair) == (2, False)
         assert await error_of(two, "react", room, message=in_pair, reaction="like") == "MESSAGE_NOT_FOUND"
         assert await error_of(two, "react", room, message=999, reaction="like") == "MESSAGE_NOT_FOUND"
-        for reaction in ("", " ", "x" * 33, "a\x07b", "a\nb", "\u2028", "\u200b", "\ufeff", "5\u202e"):
+        for reaction in ("", " ", "x" * 33, "a\x07b", "a\nb", "\u2028", "\u200b", "\ufeff", "\u3164\u2800", "5\u202e"):
             assert await error_of(two, "react", room, message=message, reaction=reaction) == "INVALID_CONTENT"
         reply = await two.ask("react", room, message=message)
         assert (reply["data"]["error"], "data.reaction" in reply["data"]["message"]) == ("BAD_FRAME", True)

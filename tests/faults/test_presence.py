@@ -7,6 +7,7 @@ import trio
 from wire import V1, Socket, open_sockets, wait_until
 
 from greenroom.actors.presence.commands import SetStatus
+from greenroom.http.ws.ends import Ends
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.presence_news import TOLD_SECONDS
 from greenroom.runtime.address import Address
@@ -155,26 +156,53 @@ async def test_who_is_invisible_stays_so_whatever_their_other_devices_do(live_ho
 
 
 @pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
-async def test_who_became_invisible_in_another_process_is_shown_to_nobody_in_this_one(live_house, watched, protocol):
-    """And who became visible again is: what is stored counts when they come, not what was so at the start."""
+async def test_who_becomes_invisible_in_another_process_is_shown_to_nobody_in_this_one(live_house, watched, protocol):
+    """While they are here, and when they come; and who becomes visible again is seen."""
     nursery, room, watchers = watched
     postgres, presence = live_house.house.storage.postgres, live_house.house.presence
-    await postgres.execute("insert_invisible_user", 1)
-    assert 1 not in live_house.house.storage.visibility.invisible, "it was not told to this process"
-    after = [len(sock.events) for sock in watchers]
     sock = await open_as(nursery, live_house, 1, protocol, room)
+    await becomes(live_house, 1, "online")
+    for statement, status in (
+        ("insert_invisible_user", "offline"), ("delete_invisible_user", "online"), ("insert_invisible_user", "offline"),
+    ):  # fmt: skip
+        await trio.sleep(1.2 * TOLD_SECONDS)
+        after = [len(one.events) for one in watchers]
+        await postgres.execute(statement, 1)
+        await becomes(live_house, 1, status)
+        await both_hear(watchers, 1, status, after)
+    sock.cut()
+    await wait_until(lambda: live_house.house.engine.of_user(1) and "the end of the socket")
+    await wait_until(lambda: 1 in presence._names and "the name of who is shown to nobody")
+    after = [len(one.events) for one in watchers]
+    await open_as(nursery, live_house, 1, protocol, room)
     await trio.sleep(2 * TOLD_SECONDS)
     assert shown(live_house, 1) == "offline"
     for one, position in zip(watchers, after, strict=True):
         told = [event for event in one.events[position:] if "presence" in event["type"] or "user_o" in event["type"]]
         assert not told, told
-    sock.cut()
-    await wait_until(lambda: live_house.house.engine.of_user(1) and "the end of the socket")
-    await wait_until(lambda: 1 in presence._names and "the name of who was never shown")
-    live_house.house.sockets.streams.forget(1)  # as for who was away for long
-    await postgres.execute("delete_invisible_user", 1)
-    await open_as(nursery, live_house, 1, protocol, room)
-    await becomes(live_house, 1, "online")
+
+
+async def test_who_is_invisible_is_found_out_when_they_come_where_nothing_is_heard(live_house, watched, monkeypatch):
+    """As behind a transaction pooler."""
+    nursery, room, _ = watched
+    monkeypatch.setattr(Ends, "heard", lambda self, payload: None)
+    await live_house.house.storage.postgres.execute("insert_invisible_user", 1)
+    await open_as(nursery, live_house, 1, V1, room)
+    await trio.sleep(2 * TOLD_SECONDS)
+    assert shown(live_house, 1) == "offline"
+
+
+async def test_who_listens_to_a_room_that_becomes_small_hears_who_is_there(live_house):
+    await live_house.people(*range(1, 202))
+    room = await live_house.conversation(*range(1, 202))
+    async with open_sockets() as nursery:
+        one, _ = [await open_as(nursery, live_house, user, V1, room) for user in (1, 2)]
+        await trio.sleep(2 * TOLD_SECONDS)
+        assert not one.of("presence_diff")
+        gone = await live_house.delete(f"/api/conversations/{room}/participants/201", 1)
+        assert gone.status == 200
+        diff = await one.expect("presence_diff")
+        assert {item["user"] for item in diff["data"]["joins"]} == {1, 2}
 
 
 async def test_who_goes_in_a_flood_that_fills_the_mailbox_is_shown_offline(live_house, watched):

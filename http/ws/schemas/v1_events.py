@@ -280,7 +280,10 @@ class SummaryData(TypedDict):
     top: Place
     unread: Annotated[Count, says("Messages of others after the user's marker.")]
     mention: Annotated[Count, says("Those of them that mention the user, as in `ready`.")]
-    last: Annotated[LastMessage | None, says("Null: none that the receiver is shown.")]
+    last: Annotated[
+        LastMessage | None,
+        says("The newest message; null: not for the receiver, or there is none. Of a deleted one the body is empty."),
+    ]
 
 
 class Summary(TypedDict):

@@ -31,6 +31,8 @@ from greenroom.http.tls import TlsUnusable, tls_context
 from greenroom.log import set_up_logging
 from greenroom.settings import Settings
 
+USUAL_BASE = "http://127.0.0.1:8787"  # where a chat goes by itself
+
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; HOST otherwise.")] = None,
@@ -126,7 +128,8 @@ def _greet(settings: Settings, port: int, development: DevelopmentGate, director
         _say("  The page for trying it out is for development: ENVIRONMENT=development, on loopback.")
     _say(f"  docs    {base}/docs")
     command = _same_data(settings) + ("greenroom" if shutil.which("greenroom") else os.path.relpath(sys.argv[0]))
-    _say(f"  token   {command} token 1     a way in for curl; or talk: {command} chat")
+    where = "" if base == USUAL_BASE else f" --url {base}"
+    _say(f"  token   {command} token 1     a way in for curl; or talk: {command} chat{where}")
     if settings.database_url is not None or settings.jwt_secret is not None:
         _say("          in an environment with the same DATABASE_URL and JWT_SECRET as this one")
     _say(f"  data    {directory}")

@@ -50,6 +50,10 @@ having count(*) <= $2;
 -- Everybody who wants to be seen by nobody.
 select user_id from invisible_users;
 
+-- name: select_invisible_among
+-- Of these users those who are invisible.
+select user_id from invisible_users where user_id = any($1::bigint[]);
+
 -- name: insert_invisible_user
 -- From now on nobody sees this user. Twice is once.
 insert into invisible_users (user_id) values ($1) on conflict do nothing;
