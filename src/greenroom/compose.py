@@ -169,7 +169,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 )
                 ends = Ends(storage.postgres, storage.users, engine, authenticator, revocations, storage.visibility)
                 post_office = PostOffice(storage.outbox, system, policy)
-                storage.visibility.on_found = lambda user_id: sockets.tell_presence(user_id, Look())
+                storage.visibility.on_found = partial(_look_if_here, sockets)
                 presence_task = partial(run_presence, sockets, settings.presence_idle_seconds)
                 sweep = partial(sweep_files, storage.uploads, clock)
                 tasks = (
@@ -191,6 +191,12 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 finally:
                     post_office.drain()
         nursery.cancel_scope.cancel(reason="greenroom stops")
+
+
+def _look_if_here(sockets: SocketServices, user_id: int) -> None:
+    """Many may be found at once, and few of them be here."""
+    if sockets.engine.of_user(user_id) or sockets.presence.is_online(user_id):
+        sockets.tell_presence(user_id, Look())
 
 
 def _socket_services(
