@@ -105,7 +105,9 @@ async def join_conversation(call: Call) -> Answer:
     room_id, user_id = call.id(), call.user_id
 
     async def work() -> Answer:
-        if not await call.services.room_services.conversations.is_member(room_id, user_id):
+        if await call.services.room_services.conversations.is_member(room_id, user_id):
+            await ask_room(call, room_id, JoinOpen(user_id))  # who is being removed this moment is refused there
+        else:
             await charge(call, room_id, JoinOpen(user_id), lambda changed: bool(changed.user_ids))
         row = await call.services.room_services.conversations.conversation_of(room_id, user_id)
         if row is None:  # removed again this moment
