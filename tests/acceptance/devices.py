@@ -208,10 +208,11 @@ class Device(Holder):
         self.own = OwnStream()
         self._is_ready = False
         self._early: dict[int, bool] = {}  # came or went before `ready`
+        self._leaving: set[int] = set()  # whose `ack` is not there yet
 
     async def connect(self) -> None:
         """By the transport that is wanted."""
-        self._is_ready, self._early = False, {}
+        self._is_ready, self._early, self._leaving = False, {}, set()
         for log in self.logs.values():
             log.is_inside = False
         async with open_sockets() as nursery:
@@ -335,14 +336,16 @@ class Device(Holder):
 
     async def leave(self, room: int) -> None:
         """Hear the room no more, and then again. Nothing where it is not heard over a WebSocket."""
-        link = self.link
-        if isinstance(link, Socket) and self.is_live and not self.is_stalled and self.logs[room].is_inside:
+        link, is_inside = self.link, self.logs[room].is_inside and room not in self._leaving
+        if isinstance(link, Socket) and self.is_live and not self.is_stalled and is_inside:
+            self._leaving.add(room)  # who left twice would join twice, and be told twice what follows
             with contextlib.suppress(Gone, OSError):
                 await link.send({"type": "leave", "id": f"leave {room}", "room": room})
 
     def _left(self, room: int) -> None:
         """From here on nothing of it may come, until it is joined again."""
         self.leaves += 1
+        self._leaving.discard(room)
         self.logs[room].is_inside = False
         trio.lowlevel.spawn_system_task(self._join, self.link, room, 0.02)
 
