@@ -213,7 +213,11 @@ class RoomActor(SendsMessages, MarksMessages):
         room = self._room
         if room is None:
             return NOT_FOUND
-        return self._bring_in(room, rules.decide_add(room, command.by_id, command.user_ids))
+        decision = rules.decide_add(room, command.by_id, command.user_ids)
+        if isinstance(decision, Refused):
+            return decision
+        now, left_over = decision[: rules.NEWCOMERS_MAX], decision[rules.NEWCOMERS_MAX :]
+        return self._bring_in(room, now, left_over)
 
     @handles(RemoveMember)
     def remove_member(self, command: RemoveMember) -> MembersChanged | Refused:
@@ -229,13 +233,12 @@ class RoomActor(SendsMessages, MarksMessages):
         room = self._room
         if room is None:
             return NOT_FOUND
-        return self._bring_in(room, rules.decide_join_open(room, command.user_id))
+        decision = rules.decide_join_open(room, command.user_id, is_over_limit=command.is_over_limit)
+        return decision if isinstance(decision, Refused) else self._bring_in(room, decision)
 
-    def _bring_in(self, room: RoomState, decision: tuple[int, ...] | Refused) -> MembersChanged | Refused:
-        if isinstance(decision, Refused):
-            return decision
+    def _bring_in(self, room: RoomState, user_ids: tuple[int, ...], left_over: tuple[int, ...] = ()) -> MembersChanged:
         now_ms = self.ctx.now_ms()
-        roles = rules.roles_of_new(room, decision)
+        roles = rules.roles_of_new(room, user_ids)
         events = [self._put(room, user_id, role, now_ms, is_active=True) for user_id, role in roles.items()]
         for user_id in roles:
             self.ctx.write(AdvanceMarker(room.id, user_id, room.top_seq, now_ms))
@@ -245,7 +248,7 @@ class RoomActor(SendsMessages, MarksMessages):
         if len(room.members) > PRESENCE_MEMBERS_MAX:  # too large for typing from now on
             for user_id in tuple(room.typists):
                 self._stop_typing(room, user_id)
-        return MembersChanged(decision)
+        return MembersChanged(user_ids, left_over)
 
     def _send_away(self, room: RoomState, decision: tuple[int, ...] | Refused, by_id: int) -> MembersChanged | Refused:
         if isinstance(decision, Refused):

@@ -56,9 +56,13 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class MembersChanged:
-    """Who came or went by the command; people it would not have changed are left out."""
+    """Who came or went by the command; people it would not have changed are left out.
+
+    left_over: who is still to be brought in, by the next command.
+    """
 
     user_ids: tuple[int, ...]
+    left_over: tuple[int, ...] = ()
 
 
 class Details(NamedTuple):
@@ -157,7 +161,10 @@ class Read(Command["Moved | Refused"]):
 
 @dataclass(frozen=True, slots=True)
 class AddMembers(Command["MembersChanged | Refused"]):
-    """An admin (None: the system) brings people in. The front has checked that they exist."""
+    """An admin (None: the system) brings people in, NEWCOMERS_MAX at most; nobody if there is no room for them all.
+
+    The front has checked that they exist.
+    """
 
     by_id: int | None
     user_ids: tuple[int, ...]
@@ -173,9 +180,13 @@ class RemoveMember(Command["MembersChanged | Refused"]):
 
 @dataclass(frozen=True, slots=True)
 class JoinOpen(Command["MembersChanged | Refused"]):
-    """Somebody enters a group that is open to any signed-in user."""
+    """Somebody enters a group that is open to any signed-in user.
+
+    is_over_limit: they have used up their minute: only that they are in already is answered.
+    """
 
     user_id: int
+    is_over_limit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

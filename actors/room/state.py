@@ -27,6 +27,9 @@ from greenroom.storage.writes import AttachFiles, DescribeMessage, InsertMessage
 CONTENT_CODE_POINTS_MAX = 10_000
 CLIENT_ID_CHARACTERS_MAX = 255
 MEMBERS_MAX = 20_000
+# By one command. All that a commit tells leaves in one go: a thousand at once were more than listeners keep of a room
+# (512), so that each of its sockets read them from storage, and held the loop for as long as it takes to tell them all.
+NEWCOMERS_MAX = 128
 REMOVED_MAX = 20_000  # that an open group remembers; beyond it nobody comes in without an admin
 PRESENCE_MEMBERS_MAX = 200  # in larger rooms presence is told on request, typing not at all, of readers how many
 TYPING_SECONDS = 6.0
@@ -254,7 +257,7 @@ def readers_of(room: RoomState) -> Readers | None:
 
 
 def decide_add(room: RoomState, by_id: int | None, user_ids: Iterable[int]) -> tuple[int, ...] | Refused:
-    """Who would come in."""
+    """Who would come in, by this command and those after it."""
     if by_id is not None:
         actor = room.members.get(by_id)
         if actor is None:
@@ -331,7 +334,7 @@ def unread(room: RoomState, user_id: int, hides: frozenset[int] = frozenset()) -
     return recent + max(oldest - 1 - read_seq - room.wordless.between(read_seq, oldest), 0)
 
 
-def decide_join_open(room: RoomState, user_id: int) -> tuple[int, ...] | Refused:
+def decide_join_open(room: RoomState, user_id: int, *, is_over_limit: bool = False) -> tuple[int, ...] | Refused:
     """Whether somebody may come in by themselves: into an open group, unless they were removed from it by another."""
     if user_id in room.members:
         return ()
@@ -341,6 +344,8 @@ def decide_join_open(room: RoomState, user_id: int) -> tuple[int, ...] | Refused
         return Refused(RefusalCode.NOT_OPEN, "you were removed from this group: only an admin can bring you back")
     if len(room.members) >= MEMBERS_MAX:
         return Refused.because(RefusalCode.ROOM_FULL)
+    if is_over_limit:
+        return Refused.because(RefusalCode.RATE_LIMITED)
     return (user_id,)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import AliasChoices, Field
 
-from greenroom.actors.room.commands import AddMembers, JoinOpen, RemoveMember
+from greenroom.actors.room.commands import AddMembers, JoinOpen, MembersChanged, RemoveMember
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output, WholeNumber
 from greenroom.http.rest.conversations import ConversationData, People
@@ -71,18 +71,38 @@ async def list_participants(call: Call) -> Answer:
 
 @operations.post("/api/conversations/{id}/participants", body=NewParticipants, answer=ParticipantsAdded)
 async def add_participants(call: Call) -> Answer:
-    """Bring people into a group; for its admins. It counts as a message if somebody comes in."""
+    """Bring people into a group; for its admins. It counts as a message if somebody comes in.
+
+    They come in 128 at a time; a refusal in the middle names who is in (`details.added`), and a repetition brings in
+    the rest.
+    """
     room_id, body = call.id(), call.body(NewParticipants)
 
     async def work() -> Answer:
         if not await call.services.room_services.conversations.is_member(room_id, call.user_id):
             raise no_conversation()
         await require_users(call, tuple(body.user_ids))
-        command = AddMembers(call.user_id, tuple(body.user_ids))
-        changed = await charge(call, room_id, command, lambda changed: bool(changed.user_ids))
-        return Answer({"conversationId": room_id, "added": list(changed.user_ids)})
+        return Answer({"conversationId": room_id, "added": await _bring_in(call, room_id, tuple(body.user_ids))})
 
     return await once(call, f"POST /api/conversations/{room_id}/participants", body, work)
+
+
+async def _bring_in(call: Call, room_id: int, user_ids: tuple[int, ...]) -> list[int]:
+    """Who came in. The room takes so many at a time, and has told of most of them before it is asked again.
+
+    Whoever came in stays in: a request that ends in between is repeated for the rest. A refusal names them.
+    """
+    command = AddMembers(call.user_id, user_ids)
+    changed = await charge(call, room_id, command, _is_new)
+    added = list(changed.user_ids)
+    while changed.left_over:
+        await call.services.room_services.hub.wait_told(room_id)
+        try:
+            changed = await ask_room(call, room_id, AddMembers(call.user_id, changed.left_over))
+        except ApiError as refused:
+            raise ApiError(refused.code, refused.message, details={"added": added}) from refused
+        added += changed.user_ids
+    return added
 
 
 @operations.delete("/api/conversations/{id}/participants/{userId}", answer=ParticipantRemoved)
@@ -105,13 +125,15 @@ async def join_conversation(call: Call) -> Answer:
     room_id, user_id = call.id(), call.user_id
 
     async def work() -> Answer:
-        if await call.services.room_services.conversations.is_member(room_id, user_id):
-            await ask_room(call, room_id, JoinOpen(user_id))  # who is being removed this moment is refused there
-        else:
-            await charge(call, room_id, JoinOpen(user_id), lambda changed: bool(changed.user_ids))
+        # Storage is not asked first: who leaves this moment is in there still, and would come back for nothing.
+        await charge(call, room_id, JoinOpen(user_id), _is_new, JoinOpen(user_id, is_over_limit=True))
         row = await call.services.room_services.conversations.conversation_of(room_id, user_id)
         if row is None:  # removed again this moment
             raise no_conversation()
         return Answer({"conversation": conversation_row(row)})
 
     return await once(call, f"POST /api/conversations/{room_id}/join", None, work)
+
+
+def _is_new(changed: MembersChanged) -> bool:
+    return bool(changed.user_ids)

@@ -45,12 +45,12 @@ _CODE_OF: Final = {
 }
 
 
-async def ask_room(call: Call, room_id: int, command: Command[R | Refused]) -> R:
-    """The room's answer. Raises: ApiError for a refusal, and as `Ref.ask`."""
+async def ask_room(call: Call, room_id: int, command: Command[R | Refused], retry_after: int | None = None) -> R:
+    """The room's answer. Raises: ApiError for a refusal, and as `Ref.ask`. retry_after: of who is over the limit."""
     deadline = trio.current_time() + COMMAND_SECONDS_MAX
     answer = await call.services.room_services.system.ref("room", room_id).ask(command, deadline=deadline)
     if isinstance(answer, Refused):
-        raise refusal(answer)
+        raise refusal(answer, retry_after if answer.code is RefusalCode.RATE_LIMITED else None)
     return answer
 
 
@@ -59,13 +59,22 @@ async def charge_change(call: Call, room_id: int, command: Edit | React | Pin) -
     return await charge(call, room_id, command, lambda changed: not changed.is_duplicate)
 
 
-async def charge(call: Call, room_id: int, command: Command[R | Refused], is_new: Callable[[R], bool]) -> R:
+async def charge(
+    call: Call,
+    room_id: int,
+    command: Command[R | Refused],
+    is_new: Callable[[R], bool],
+    over_limit: Command[R | Refused] | None = None,
+) -> R:
     """The room's answer, as to a message: it stands in the log as one does. What changes nothing is not charged.
 
-    is_new: whether it has changed something. Raises: ApiError for a refusal, and 429; and as `Ref.ask`.
+    is_new: whether it has changed something. over_limit: what the room is asked instead when the minute is used up; it
+    changes nothing. Raises: ApiError for a refusal, and 429; and as `Ref.ask`.
     """
     messages, user_id = call.services.room_services.messages, call.user_id
     retry_after = messages.take(user_id, trio.current_time())
+    if retry_after is not None and over_limit is not None:
+        return await ask_room(call, room_id, over_limit, retry_after)
     if retry_after is not None:
         raise refusal(Refused.because(RefusalCode.RATE_LIMITED), retry_after)
     is_charged = False

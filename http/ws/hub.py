@@ -167,11 +167,11 @@ class Hub(Audience):
         found = {user for members in rooms if user_id in members for user in members}
         return found if user_id is None else found - self.blocks.apart_from(user_id)
 
-    def room_made(self, room_id: int, members: Iterable[int]) -> None:
-        """A conversation was made, or somebody came into one: the compat sockets of its members watch it too."""
-        people = set(members)
-        if len(people) > PRESENCE_MEMBERS_MAX:
+    def room_made(self, room_id: int, members: Collection[int]) -> None:
+        """A small conversation was made, grew or shrank: the compat sockets of its members watch it too."""
+        if len(members) > PRESENCE_MEMBERS_MAX:
             return
+        people = set(members)
         for user_id in people & self.compat.keys():
             for connection in self.compat[user_id]:
                 rooms = self._compat_rooms.get(connection)
@@ -239,6 +239,10 @@ class Hub(Audience):
             self._tell_live(channel, recent, skip, hiders)
         for attachment in behind:
             self.on_fallen_behind(channel, attachment)
+
+    async def wait_told(self, room_id: int) -> None:
+        """Wait until most of what a large room has said is told; for who brings hundreds of people in."""
+        await self._walker.wait_told(self.channels.get(room_id))
 
     @staticmethod
     def _hold_back(channel: Channel) -> list[Attachment]:

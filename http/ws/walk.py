@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from greenroom.http.ws.blocks import SocketBlocks
-from greenroom.http.ws.channel import Attachment, Channel
+from greenroom.http.ws.channel import RECENT_MESSAGES_MAX, Attachment, Channel
 from greenroom.http.ws.delivery import Delivery
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.ranks import Ranks
@@ -28,6 +28,8 @@ WALK_BYTES_MAX: Final = 64 * 1024  # to one socket in one send
 # walked, 1,000 members at 100 messages a second were always one message behind: p99 26 ms, against 8-10 ms so.
 WALK_REST: Final = 0.25
 WALK_REST_SECONDS_MAX: Final = 0.01
+UNTOLD_MAX: Final = RECENT_MESSAGES_MAX // 2  # entries of the log behind which who tells very many waits for the walk
+UNTOLD_SECONDS_MAX: Final = 1.0
 
 _SEND: Final = socket.socket.send
 
@@ -46,6 +48,7 @@ class Walker:
         self._engine = engine
         self._blocks = blocks
         self._fell_behind = fell_behind
+        self._walked = trio.Event()  # some room has been gone through; another one each time
 
     def walk_soon(self, channel: Channel, committed_at: float | None = None) -> None:
         """Start a walk over *channel* unless one is under way. committed_at: of what is to be told, for statistics."""
@@ -54,6 +57,17 @@ class Walker:
         if not channel.is_walking:
             channel.is_walking = True
             self._engine.spawn(self._walk, channel)
+
+    async def wait_told(self, channel: Channel | None) -> None:
+        """Wait while a walk has more before it than UNTOLD_MAX; UNTOLD_SECONDS_MAX at most.
+
+        For who has a room tell hundreds of things one after the other: what a walk does not reach while it is
+        remembered each socket reads from storage.
+        """
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(UNTOLD_SECONDS_MAX):
+            while channel is not None and channel.is_walking and _untold(channel) > UNTOLD_MAX:
+                await self._walked.wait()
 
     async def _walk(self, channel: Channel) -> None:
         """Bring every live socket of a large room up to the top, again and again until all are there.
@@ -73,9 +87,15 @@ class Walker:
                 is_behind = await self._walk_strays(channel)
                 ended = trio.current_time()
                 self._delivery.told(committed_at)
+                self._wake_waiting()
                 channel.rests_until = ended + min(WALK_REST * (ended - started), WALK_REST_SECONDS_MAX)
         finally:
             channel.is_walking = False
+            self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
+        self._walked.set()
+        self._walked = trio.Event()
 
     async def _walk_ranks(self, channel: Channel) -> None:
         """Tell who stands in the ranks. Senders fall out, and who is not shown them: they are told something else."""
@@ -193,3 +213,10 @@ class Walker:
             frames, reached = own
         attachment.seq = reached
         attachment.connection.write_now(frames)
+
+
+def _untold(channel: Channel) -> int:
+    """How far the last of those lies behind to whom it is told as it happens."""
+    ranks = channel.ranks
+    seqs = [attachment.seq for attachment in ranks.strays if attachment.is_live]
+    return channel.top_seq - min([*seqs, ranks.seq] if ranks else seqs, default=channel.top_seq)

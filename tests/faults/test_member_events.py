@@ -270,6 +270,36 @@ async def test_many_who_come_at_once_each_have_a_place_and_begin_behind_all_of_t
             assert log_of(sock, room) == []
 
 
+async def test_a_thousand_who_are_brought_in_are_told_to_a_large_room_from_memory(live_house, monkeypatch):
+    """Nobody who hears it reads them from storage: not one who is told by a walk that is slower than storage."""
+    monkeypatch.setattr("greenroom.http.ws.hub.WALK_SOCKETS_MIN", 0)
+    monkeypatch.setattr("greenroom.http.ws.walk.WALK_SOCKETS_AT_ONCE", 1)
+    monkeypatch.setattr("greenroom.http.ws.walk.WALK_SLICE_SECONDS_MAX", -1.0)
+    hub, behind = live_house.house.hub, []
+    monkeypatch.setattr(hub, "on_fallen_behind", lambda channel, attachment: behind.append(attachment.user_id))
+    crowd = list(range(1000, 2000))
+    await live_house.people(1, 2, 3, 4)
+
+    async def make(connection):
+        await connection.execute(
+            "insert into users (id, name, role, created_at, updated_at) select id, 'user-' || id, 'user', now(), now()"
+            " from unnest($1::bigint[]) id",
+            crowd,
+        )
+
+    await live_house.house.storage.postgres.transaction(make)
+    room = await live_house.conversation(1, 2, 3, 4)
+    async with open_sockets() as nursery:
+        socks = [await ready(nursery, live_house, user, room) for user in (1, 2, 3, 4)]
+        assert await add(live_house, room, 1, *crowd) == crowd
+        whole = [(seq, f"{user} joined member") for seq, user in enumerate(crowd, 1)]
+        for sock in socks:
+            await wait_until(lambda sock=sock: not behind and len(sock.of("member")) < 1000 and "a thousand")
+            assert log_of(sock, room) == whole
+        assert behind == []
+        assert await add(live_house, room, 1, *crowd) == []
+
+
 @pytest.mark.parametrize("road", ["socket", "stream", "poll"])
 async def test_who_has_lost_a_room_while_away_is_told_that_and_nothing_else_of_it(live_house, road):
     await live_house.people(1, 2, 3)

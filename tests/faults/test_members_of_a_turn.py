@@ -1,12 +1,15 @@
 """While storage keeps a room waiting people come and go: each message is for those who were in at its own moment."""
 
 from contextlib import asynccontextmanager
+from functools import partial
 
 import asyncpg
+import pytest
 import trio_asyncio
 from house_fixture import open_house_under_test
 from wire import Socket, open_sockets, wait_until
 
+from greenroom.actors.room.state import NEWCOMERS_MAX
 from greenroom.runtime.address import Address
 
 
@@ -97,6 +100,86 @@ async def test_a_removal_and_an_entry_that_wait_together_are_decided_one_after_t
             assert statuses == {}
         await wait_until(lambda: len(statuses) < 2 and f"only {statuses}", 5)
     assert statuses == {"removed": 200, "back": 403}
+
+
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 2}])
+async def test_who_leaves_and_enters_again_before_that_is_stored_is_charged_like_anybody(live_house, database):
+    """Storage has them in it still: they would come and go without end, and each time all others are told."""
+    await live_house.people(1, 2)
+    lobby = await live_house.conversation(1, 2, open=True)
+    path = f"/api/conversations/{lobby}"
+    await live_house.post(f"{path}/messages", 1, {"content": "the room is awake"})
+    cell = live_house.house.system.activations[Address("room", lobby)]
+    statuses = []
+
+    async def leave():
+        assert (await live_house.delete(f"{path}/participants/2", 2)).status == 200
+
+    async def enter():
+        reply = await live_house.post(f"{path}/join", 2)
+        statuses.append(reply.status)
+        if reply.status == 429:
+            assert int(reply.headers["Retry-After"]) > 30
+
+    for number in range(3):
+        async with open_sockets() as nursery:
+            async with held_committer(database):
+                turns = cell.turns
+                nursery.start_soon(leave)
+                await wait_until(lambda turns=turns: cell.turns <= turns and "that they leave", 5)
+                nursery.start_soon(enter)
+                await wait_until(lambda turns=turns: cell.turns <= turns + 1 and "that they enter", 5)
+            await wait_until(lambda number=number: len(statuses) <= number and "the answer", 5)
+    assert statuses == [200, 200, 429]
+    assert (await live_house.post(f"{path}/participants", 1, {"userIds": [2]})).status == 200
+    assert (await live_house.post(f"{path}/join", 2)).status == 200, "who is in is told so, whatever they have used up"
+
+
+async def test_an_addition_that_is_refused_in_its_middle_says_who_is_in_and_is_repeated_for_the_rest(
+    live_house, database
+):
+    """A room takes so many at a time; here its admin leaves in between."""
+    crowd = list(range(10, 10 + 2 * NEWCOMERS_MAX + 44))
+    await live_house.people(1, 2)
+    await many_people(live_house, crowd)
+    room = await live_house.conversation(1, 2)
+    path = f"/api/conversations/{room}"
+    await live_house.post(f"{path}/messages", 1, {"content": "the room is awake"})
+    cell = live_house.house.system.activations[Address("room", room)]
+    replies = {}
+
+    async def ask(name, method, *arguments, **headers):
+        replies[name] = await method(*arguments, **headers)
+
+    async with open_sockets() as nursery:
+        async with held_committer(database):
+            turns = cell.turns
+            body, key = {"userIds": crowd}, {"idempotency_key": "k"}
+            nursery.start_soon(partial(ask, "added", live_house.post, f"{path}/participants", 1, body, **key))
+            await wait_until(lambda: cell.turns <= turns and "the first of them", 5)
+            nursery.start_soon(ask, "left", live_house.delete, f"{path}/participants/1", 1)
+            await wait_until(lambda: cell.turns <= turns + 1 and "that the admin leaves", 5)
+        await wait_until(lambda: len(replies) < 2 and f"only {replies}", 10)
+        added = replies["added"]
+        assert (added.status, added.code, replies["left"].status) == (403, "FORBIDDEN", 200)
+        assert added.json["error"]["details"] == {"added": crowd[:NEWCOMERS_MAX]}
+        again = await live_house.post(f"{path}/participants", 2, body)
+        assert (again.status, again.data["added"]) == (200, crowd[NEWCOMERS_MAX:])
+        people = (await live_house.get(f"{path}/participants", 2)).data["participants"]
+        assert [person["user_id"] for person in people] == [2, *crowd]
+
+
+async def many_people(house, users):
+    """They exist."""
+
+    async def make(connection):
+        await connection.execute(
+            "insert into users (id, name, role, created_at, updated_at) select id, 'user-' || id, 'user', now(), now()"
+            " from unnest($1::bigint[]) id",
+            users,
+        )
+
+    await house.house.storage.postgres.transaction(make)
 
 
 async def test_a_room_that_finds_it_was_owned_elsewhere_lets_go_of_whom_was_removed_there(

@@ -1,8 +1,13 @@
 """Which rooms presence is told in: each watcher counts once, whatever size the room has by then."""
 
+import trio
+
 from greenroom.actors.events import MemberChanged
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
+from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.small_rooms import SmallRooms
+from greenroom.runtime import SystemClock
 
 
 def test_a_room_is_told_in_while_anybody_watches_it():
@@ -33,3 +38,14 @@ def test_a_room_that_grows_too_large_is_told_in_no_more():
     rooms.member_changed(MemberChanged(7, 999, "member", is_active=True))
     assert (rooms.members, rooms.rooms_of) == ({}, {})
     rooms.unwatch(7)
+
+
+async def test_of_a_room_that_is_too_large_nobody_looks_who_is_in_it():
+    """For each who comes into one of 20,000 the loop was held for as long as it takes to look at all of them."""
+
+    class Crowd(list):
+        def __iter__(self):
+            raise AssertionError("somebody looks")
+
+    async with trio.open_nursery() as nursery:
+        Hub(SocketEngine(nursery), SystemClock()).room_made(7, Crowd(range(PRESENCE_MEMBERS_MAX + 1)))

@@ -249,6 +249,51 @@ async def _until_nothing_is_pending(world):
             await trio.sleep(0.001)
 
 
+@pytest.mark.parametrize("is_waiting", [False, True])
+async def test_who_has_very_much_told_and_waits_for_the_walk_lets_nobody_fall_behind(
+    quick_walks, seed, monkeypatch, is_waiting
+):
+    """At most UNTOLD_MAX wait for the walk when the next few are published, and as many more are remembered."""
+    monkeypatch.setattr(walk, "UNTOLD_MAX", 4)
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed)
+        nursery.start_soon(world.engine.run)
+        world.listeners += [Listener(world, next(world.users)) for _ in range(9)]
+        behind, replay = [], world.hub.on_fallen_behind
+
+        def fallen_behind(channel, attachment):
+            behind.append(attachment)
+            replay(channel, attachment)
+
+        world.hub.on_fallen_behind = fallen_behind
+        for _ in range(20):
+            for _ in range(8):
+                world.publish(1)
+            if is_waiting:
+                await world.hub.wait_told(ROOM)
+            else:
+                await trio.lowlevel.checkpoint()
+        await world.settle()
+        world.check()
+        assert bool(behind) == (not is_waiting)
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_for_a_walk_that_does_not_end_goes_on_after_a_second(quick_walks, seed, autojump_clock):
+    async with trio.open_nursery() as nursery:
+        hub = World(nursery, seed).hub
+        channel = hub.channels[ROOM] = channels.Channel(ROOM, 1000)
+        channel.is_walking = True
+        channels.Attachment(None, 1, 0, channel.ranks).is_live = True  # type: ignore[arg-type]
+        began = trio.current_time()
+        await hub.wait_told(ROOM)
+        assert trio.current_time() == began + walk.UNTOLD_SECONDS_MAX
+        channel.is_walking = False
+        await hub.wait_told(ROOM)
+        await hub.wait_told(ROOM + 1)
+        assert trio.current_time() == began + walk.UNTOLD_SECONDS_MAX
+
+
 async def test_who_is_removed_while_a_walk_is_under_way_is_told_nothing_of_it(quick_walks, seed):
     async with trio.open_nursery() as nursery:
         world = World(nursery, seed)
