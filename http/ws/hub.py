@@ -414,10 +414,20 @@ class Hub(Audience):
         if event.is_active:
             self.room_made(event.room_id, members)
         self.on_member_changed(event, known or self.small_rooms.members.get(event.room_id))
-        if not event.is_active and known is None and len(members) <= PRESENCE_MEMBERS_MAX:
+        if known is None:
+            self._look_if_small(event, members)
+
+    def _look_if_small(self, event: MemberChanged, members: Mapping[int, object]) -> None:
+        """A room that was not known to be small may be so now: then its pages watch it, and all are told who is there.
+
+        Also when it is the heir of its last admin who is told of first, at the size that it has without the admin.
+        """
+        if not event.is_active and len(members) <= PRESENCE_MEMBERS_MAX:
             left = [user_id for user_id in members if user_id != event.user_id]
-            if self.small_rooms.became_small(event.room_id, left):
-                self.on_small(event.room_id)
+            self.room_made(event.room_id, left)
+            self.small_rooms.became_small(event.room_id, left)
+        if event.room_id in self.small_rooms.members:
+            self.on_small(event.room_id)
 
     def _fell_behind(self, channel: Channel, attachment: Attachment) -> None:
         attachment.fall_out()

@@ -205,6 +205,45 @@ async def test_who_listens_to_a_room_that_becomes_small_hears_who_is_there(live_
         assert {item["user"] for item in diff["data"]["joins"]} == {1, 2}
 
 
+async def test_a_page_in_a_room_that_became_small_is_told_who_goes_there_whoever_else_listens(live_house):
+    await live_house.people(*range(1, 202))
+    room = await live_house.conversation(*range(1, 202))
+    async with open_sockets() as nursery:
+        v1 = await open_as(nursery, live_house, 2, V1, room)
+        page, other = [await open_as(nursery, live_house, user, None, room) for user in (3, 4)]
+        await trio.sleep(2 * TOLD_SECONDS)  # that they came is told
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/201", 1)).status == 200
+        await page.expect("user_online", userId=4)
+        assert (await v1.ask("leave", room))["type"] == "ack"
+        other.cut()
+        await page.expect("user_offline", userId=4)
+
+
+async def test_pages_alone_in_a_room_that_became_small_are_told_who_is_there(live_house):
+    await live_house.people(*range(1, 202))
+    room = await live_house.conversation(*range(1, 202))
+    async with open_sockets() as nursery:
+        one, two = [await open_as(nursery, live_house, user, None, room) for user in (3, 4)]
+        await trio.sleep(2 * TOLD_SECONDS)  # that they came is told
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/201", 1)).status == 200
+        await one.expect("user_online", userId=4)
+        await two.expect("user_online", userId=3)
+
+
+async def test_a_room_that_became_small_because_its_last_admin_left_says_who_is_there(live_house):
+    """Its heir is told of first, at the size that it has then."""
+    await live_house.people(*range(1, 202))
+    room = await live_house.conversation(*range(1, 202))
+    async with open_sockets() as nursery:
+        v1 = await open_as(nursery, live_house, 2, V1, room)
+        page, _ = [await open_as(nursery, live_house, user, None, room) for user in (3, 4)]
+        await trio.sleep(2 * TOLD_SECONDS)  # that they came is told
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/1", 1)).status == 200
+        diff = await v1.expect("presence_diff")
+        assert {item["user"] for item in diff["data"]["joins"]} == {2, 3, 4}
+        await page.expect("user_online", userId=4)
+
+
 async def test_who_goes_in_a_flood_that_fills_the_mailbox_is_shown_offline(live_house, watched):
     nursery, room, watchers = watched
     sock = await open_as(nursery, live_house, 1, V1, room)
