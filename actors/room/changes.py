@@ -92,6 +92,8 @@ def apply_change(room: RoomState, change: ChangeMessage, message: StoredMessage)
     for index, held in enumerate(room.ring):
         if held.id == message.id:
             room.ring[index] = retold(held, message)
+    if message.deleted_at_ms is not None:
+        room.newest.delete(message.seq)
     if room.last is not None and room.last.id == message.id:
         room.last = retold(room.last, message)
     append_change(room, entry)

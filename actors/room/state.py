@@ -13,6 +13,7 @@ from typing import NamedTuple
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room.commands import Details, Send, Sent
 from greenroom.actors.room.mark_memory import MarkMemory
+from greenroom.actors.room.newest import NewestMessages
 from greenroom.actors.room.readers import Readers
 from greenroom.actors.room.wordless import WordlessPlaces
 from greenroom.storage.postgres.conversations import (
@@ -71,8 +72,9 @@ class RoomState:
     members: replaced when somebody comes or goes, never changed in place: outputs that still wait for storage hold the
     members of their own turn. removed: of an open group, who was sent away and not brought back, at most one more than
     REMOVED_MAX. repeaters: who said last what client_ids does not reach back to. last: the newest message.
-    wordless: where in the log no message stands. readers: of a large room in which somebody has read on; never ahead of
-    storage, unlike the rest.
+    newest: the newest messages as far as they are counted, also those that the ring has not any more. wordless: where
+    in the log no message stands. readers: of a large room in which somebody has read on, come or gone; never ahead of
+    storage, unlike the rest, where it is told.
     """
 
     id: int
@@ -89,6 +91,7 @@ class RoomState:
     is_apart: bool = False  # of a direct conversation: one of the two blocks the other
     marks: MarkMemory = field(default_factory=MarkMemory)
     last: StoredMessage | None = None
+    newest: NewestMessages = field(default_factory=NewestMessages)
     wordless: WordlessPlaces = field(default_factory=WordlessPlaces)
     readers: Readers | None = None
 
@@ -107,6 +110,7 @@ def from_stored(stored: StoredRoom) -> RoomState:
         removed=set(stored.removed_ids),
         is_apart=stored.is_apart,
         last=next((entry for entry in reversed(stored.ring) if not entry.change), stored.last),
+        newest=NewestMessages(stored.newest),
         wordless=WordlessPlaces(stored.wordless_first, stored.wordless_last),
     )
 
@@ -204,6 +208,7 @@ def apply_send(room: RoomState, insert: InsertMessage, sender_name: str, compani
         thread_id=companions.thread_id,
     )
     room.ring.append(room.last)
+    room.newest.add(insert.seq, insert.sender_id, insert.id)
     if insert.client_id is not None:
         room.client_ids[insert.sender_id, insert.client_id] = SentBefore(
             insert.id, insert.seq, insert.digest, insert.created_at_ms
@@ -238,12 +243,9 @@ def member_entry(put: PutParticipant) -> StoredMessage:
 def became_read(room: RoomState, reader_id: int, after_seq: int, up_to_seq: int) -> tuple[tuple[int, int], ...]:
     """(message id, author id) of recent messages that the reader has just read, of others who are still here."""
     return tuple(
-        (message.id, message.sender_id)
-        for message in room.ring
-        if not message.change
-        and after_seq < message.seq <= up_to_seq
-        and message.sender_id != reader_id
-        and message.sender_id in room.members
+        (message_id, sender_id)
+        for message_id, sender_id in room.newest.between(after_seq, up_to_seq)
+        if sender_id != reader_id and sender_id in room.members
     )
 
 
@@ -314,23 +316,16 @@ def heir(room: RoomState, leaver_id: int) -> int | None:
 
 
 def unread(room: RoomState, user_id: int, hides: frozenset[int] = frozenset()) -> int:
-    """Messages of others after the member's marker, but for deleted ones. Beyond the ring each seq counts for one, but
-    where it is known that a change stands.
+    """Messages of others after the member's marker, but for deleted ones. Before the newest messages each seq counts
+    for one, but where it is known that none stands.
 
     hides: whose messages the member is not shown; those count for nothing.
     """
     read_seq = room.members[user_id].read_seq
     if read_seq >= room.top_seq:
         return 0
-    oldest = room.ring[0].seq if room.ring else room.top_seq + 1
-    uncounted = {user_id, *hides}
-    recent = sum(
-        message.seq > read_seq
-        and message.sender_id not in uncounted
-        and not message.change
-        and message.deleted_at_ms is None
-        for message in room.ring
-    )
+    oldest = room.newest.oldest_seq() or room.top_seq + 1
+    recent = room.newest.count(read_seq, {user_id, *hides})
     return recent + max(oldest - 1 - read_seq - room.wordless.between(read_seq, oldest), 0)
 
 

@@ -23,6 +23,7 @@ from greenroom.storage.postgres.user_streams import put_notes
 from greenroom.storage.writes import Role, membership_note
 
 RING_MESSAGES = 256
+COUNTED_MESSAGES = 256
 CLIENT_IDS_MAX = 4096
 MEMBER_CHANGES: Final = frozenset(("joined", "left"))
 
@@ -116,8 +117,9 @@ class StoredRoom:
     """All that a room loads when it wakes. removed_ids: of an open group, who was removed by another, up to a limit.
 
     is_apart: of a direct conversation, one of the two blocks the other. last: the newest message, if it is older than
-    the ring. wordless_first, wordless_last: where the runs of places begin and end at which no message stands, among
-    the newest messages.
+    the ring. newest: (seq, sender, id, whether it was deleted) of the newest COUNTED_MESSAGES messages, oldest first.
+    wordless_first, wordless_last: where the runs of places begin and end at which no message stands, among the newest
+    messages.
     """
 
     id: int
@@ -132,6 +134,7 @@ class StoredRoom:
     removed_ids: list[int]
     is_apart: bool
     last: StoredMessage | None
+    newest: list[tuple[int, int, int, bool]]
     wordless_first: list[int]
     wordless_last: list[int]
 
@@ -212,6 +215,7 @@ class Conversations:
                 return None
             members = await connection.fetch(query("select_room_members"), conversation_id)
             ring = await connection.fetch(query("select_ring"), conversation_id, room["top_seq"] - RING_MESSAGES)
+            newest = await _newest(connection, conversation_id, ring)
             sent = await connection.fetch(
                 query("select_recent_client_ids"), conversation_id, room["top_seq"], CLIENT_IDS_MAX
             )
@@ -242,6 +246,7 @@ class Conversations:
                 removed_ids=[row["user_id"] for row in removed],
                 is_apart=bool(is_apart),
                 last=None if last is None else _to_change(last)[0],
+                newest=newest,
                 wordless_first=room["wordless_first"],
                 wordless_last=room["wordless_last"],
             )
@@ -413,6 +418,18 @@ async def _create(connection: Any, new: NewConversation) -> tuple[int, bool]:
     notes = [membership_note(new.id, user_id, role, new.at_ms, is_active=True) for user_id, role in roles.items()]
     await put_notes(connection, notes)
     return new.id, True
+
+
+async def _newest(connection: Any, conversation_id: int, ring: list[Any]) -> list[tuple[int, int, int, bool]]:
+    """See `StoredRoom`. Those of the ring are read already. An asyncio coroutine."""
+    inside = [
+        (row["seq"], row["sender_id"], row["id"], row["deleted_at_ms"] is not None) for row in ring if not row["change"]
+    ]
+    missing = COUNTED_MESSAGES - len(inside)
+    if missing <= 0 or not ring or ring[0]["seq"] == 1:
+        return inside
+    older = await connection.fetch(query("select_newest_messages"), conversation_id, ring[0]["seq"], missing)
+    return [*map(tuple, older), *inside]
 
 
 def _to_change(row: Any) -> tuple[StoredMessage, int]:

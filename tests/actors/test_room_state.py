@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.room import state as rules
 from greenroom.actors.room.commands import Send, Sent
+from greenroom.actors.room.newest import NewestMessages
 from greenroom.actors.room.state import CONTENT_CODE_POINTS_MAX, REMOVED_MAX, Member, RoomState, Typist
-from greenroom.storage.postgres.conversations import CLIENT_IDS_MAX, RING_MESSAGES
-from greenroom.storage.writes import InsertMessage
+from greenroom.storage.postgres.conversations import CLIENT_IDS_MAX, COUNTED_MESSAGES, RING_MESSAGES
+from greenroom.storage.writes import InsertMessage, PutParticipant
 
 
 def room(*members: int, is_group: bool = True, is_open: bool = False) -> RoomState:
@@ -137,6 +138,53 @@ def test_only_an_open_group_is_entered_without_an_invitation() -> None:
     assert rules.decide_join_open(room(1), 2) == Refused.because(RefusalCode.NOT_OPEN)
     assert rules.decide_join_open(room(1, is_open=True), 2) == (2,)
     assert rules.decide_join_open(room(1, is_open=True), 1) == ()
+
+
+def test_who_has_used_up_their_minute_is_told_that_they_are_in_and_does_not_come_in() -> None:
+    state = room(1, is_open=True)
+    assert rules.decide_join_open(state, 1, is_over_limit=True) == ()
+    assert rules.decide_join_open(state, 2, is_over_limit=True) == Refused.because(RefusalCode.RATE_LIMITED)
+
+
+def test_what_is_unread_and_was_read_is_found_among_messages_however_many_come_and_go_between_them() -> None:
+    state = room(1, 2, 3)
+    said = [send(state, sender, None) for sender in (2, 1, 3, 1)]
+    for seq in range(state.top_seq + 1, state.top_seq + 2 * RING_MESSAGES):
+        rules.append_change(state, rules.member_entry(PutParticipant(7, seq, 9, "member", True, 5)))
+    assert not [entry for entry in state.ring if not entry.change]
+    assert [rules.unread(state, user) for user in (1, 2, 3)] == [2, 3, 3]
+    assert rules.unread(state, 2, frozenset((3,))) == 2
+    assert rules.became_read(state, 2, 1, state.top_seq) == tuple(
+        (message.id, message.sender_id) for message in said[1:] if isinstance(message, InsertMessage)
+    )
+    state.members[2].read_seq = 2
+    assert rules.unread(state, 2) == 2
+    state.newest.delete(3)
+    assert rules.unread(state, 2) == 1
+
+
+@given(st.lists(st.sampled_from("123-")), st.sets(st.integers(1, 60)), st.integers(0, 60), st.integers(0, 3))
+def test_newest_messages_are_counted_as_a_list_of_them_would_be(
+    log: list[str], deleted: set[int], after: int, without: int
+) -> None:
+    newest = NewestMessages()
+    for seq, step in enumerate(log, 1):
+        if step != "-":
+            newest.add(seq, int(step), 100 + seq)
+    for seq in deleted:
+        newest.delete(seq)
+    messages = [(seq, int(step)) for seq, step in enumerate(log, 1) if step != "-"]
+    assert newest.oldest_seq() == (messages[0][0] if messages else None)
+    assert newest.count(after, {without}) == sum(
+        seq > after and sender != without and seq not in deleted for seq, sender in messages
+    )
+    assert list(newest.between(after, 30)) == [(100 + seq, sender) for seq, sender in messages if after < seq <= 30]
+
+
+def test_of_newest_messages_the_oldest_are_forgotten() -> None:
+    newest = NewestMessages((seq, 1, seq, False) for seq in range(1, 10 * COUNTED_MESSAGES))
+    assert COUNTED_MESSAGES <= len(newest) <= 2 * COUNTED_MESSAGES
+    assert newest.oldest_seq() == 10 * COUNTED_MESSAGES - len(newest)
 
 
 def test_who_was_removed_by_another_comes_back_only_by_an_admin_and_who_left_as_they_like() -> None:

@@ -191,3 +191,53 @@ async def test_who_follows_a_room_and_blocks_somebody_is_told_what_is_unread_wit
         await is_told(1)
         assert (await live_house.delete("/api/users/2/block", 1)).status == 200
         await is_told(2)
+
+
+async def test_hundreds_who_come_in_between_hide_no_message_from_the_counts(live_house):
+    """They push all messages out of what the room has of its log."""
+    crowd = list(range(1000, 1300))
+    await live_house.people(1, 2, 3)
+
+    async def make(connection):
+        await connection.execute(
+            "insert into users (id, name, role, created_at, updated_at) select id, 'user-' || id, 'user', now(), now()"
+            " from unnest($1::bigint[]) id",
+            crowd,
+        )
+
+    await live_house.house.storage.postgres.transaction(make)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        one, two, three = [await Socket.open(nursery, live_house, user) for user in (1, 2, 3)]
+        for sock in (one, two, three):
+            await sock.start(room)
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.expect("connected")
+        for _ in range(5):
+            await two.ask("send", room, body="one's own")
+        said = (await one.ask("send", room, body="unread"))["data"]["messageId"]
+        taken_back = (await three.ask("send", room, body="taken back"))["data"]["messageId"]
+        assert (await live_house.delete(f"/api/messages/{taken_back}", 3)).status == 200
+        blocked = await three.ask("send", room, body="hidden")
+        assert (await live_house.post(f"/api/conversations/{room}/participants", 1, {"userIds": crowd})).status == 200
+
+        async def is_unread(count, after):
+            ready = await (await Socket.open(nursery, live_house, 2)).start(room)
+            assert ready["data"]["rooms"][0]["unread"] == count
+            assert (await two.ask("join", room, after=after))["data"]["unread"] == count
+            (row,) = (await live_house.get("/api/conversations", 2)).data["conversations"]
+            assert row["unread_count"] == count
+
+        top = blocked["data"]["seq"] + len(crowd)
+        for is_forgotten in (False, True):
+            if is_forgotten:
+                live_house.house.system.kill(live_house.house.system.ref("room", room))
+            await is_unread(2, top)
+        assert (await two.ask("block", user=3))["type"] == "ack"
+        await is_unread(1, top)
+        assert (await live_house.delete(f"/api/messages/{blocked['data']['messageId']}", 3)).status == 200
+        assert (await two.ask("unblock", user=3))["type"] == "ack"
+        await is_unread(1, top)
+        assert (await two.ask("read", room, seq=top))["data"]["seq"] == top
+        await page.expect("message_read", messageId=said, readBy=2)
+        await is_unread(0, top)

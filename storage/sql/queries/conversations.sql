@@ -48,6 +48,14 @@ where c.id = $1;
 -- The active members of a room, where they have read to, and what others are told of that.
 select user_id, role, read_seq, coalesce(shown_read_seq, read_seq) as shown_seq from participants where conversation_id = $1 and is_active;
 
+-- name: select_newest_messages
+-- Who said the newest $3 messages of a room before the seq $2, and whether they were deleted; the oldest first.
+select * from (
+    select seq, sender_id, id, deleted_at is not null as is_deleted
+    from messages where conversation_id = $1 and seq < $2 order by seq desc limit $3
+) newest
+order by seq;
+
 -- name: select_removed
 -- Who was removed from a room by somebody else and is not in it: they do not come back by themselves.
 select user_id from participants where conversation_id = $1 and removed_by_id is not null limit $2;
