@@ -4,6 +4,7 @@
                                                      │                  └─▶ the user's stream, from its place on
                                                      └─ not in time: asked again, a second later
     the user comes into a room ──▶ that room asked ──▶ replay ──▶ live
+    asked again, and the user is out of it ──▶ when they left is looked for, and told; else asked again
 
 So what it hears, and what is checked on the way, is what a socket hears that resumes. Two things are added, because it
 cannot say `join`: it is in all rooms of its user, also in those that the user comes into meanwhile, and it knows at
@@ -19,11 +20,12 @@ from greenroom.actors.room.commands import RoomView
 from greenroom.http.auth import Principal
 from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
+from greenroom.http.ws.codes import NOT_MEMBER
 from greenroom.http.ws.cursor import ROOMS_MAX, Cursor, Place, cursor_text
 from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1 import V1Session
-from greenroom.http.ws.v1_start import PING_SECONDS, Start
+from greenroom.http.ws.v1_start import PING_SECONDS, Start, ends_of, left_frame
 
 AGAIN_SECONDS: Final = 1.0
 POLLER: Final = "poll"  # what presence calls the device of a poll that was answered
@@ -60,8 +62,12 @@ class StreamStart(Start):
         return Place(self._standing.useq, self._standing.epoch)
 
     def to_ask_again(self) -> list[int]:
-        """Rooms that have not answered in time: whether the user is in them is not known."""
-        return [room_id for room_id, failure in self._refused.items() if failure.code.is_recoverable]
+        """Rooms that have not answered in time, or that the user has left without being told when."""
+        return [
+            room_id
+            for room_id, failure in self._refused.items()
+            if failure.code.is_recoverable or room_id in self._unfound
+        ]
 
 
 class StreamSession(V1Session):
@@ -123,7 +129,7 @@ class StreamSession(V1Session):
         for room_id in again:
             self._enter_later(room_id)
         for room_id in came_meanwhile:
-            self.came_into(room_id)
+            self._came_into(room_id)
 
     def live(self, rooms: list[tuple[int, Attachment]]) -> None:
         """As in v1."""
@@ -143,8 +149,15 @@ class StreamSession(V1Session):
         if self._are_rooms_live and self.useq is not None:
             self.stream.went_live()
 
-    def came_into(self, room_id: int) -> None:
-        """The user is in a room now: hear it, from where they came in."""
+    def membership_changed(self, room_id: int, *, is_in: bool) -> None:
+        """Hear a room that the user is in now, from where they came in. That they are out of one was told just now."""
+        super().membership_changed(room_id, is_in=is_in)
+        if is_in:
+            self._came_into(room_id)
+        else:
+            self._places.pop(room_id, None)
+
+    def _came_into(self, room_id: int) -> None:
         if self.rooms is None:
             self._entering.add(room_id)
         elif not self._hears(room_id) and room_id not in self._entering and self._has_place():
@@ -172,6 +185,8 @@ class StreamSession(V1Session):
             failure = failure_of(value, error)
             if failure is not None and failure.code.is_recoverable:
                 self._enter_later(room_id)
+            elif failure is not None and failure.code is NOT_MEMBER and room_id in self._places:
+                self.services.engine.spawn(self._tell_end, room_id)
             else:
                 self._places.pop(room_id, None)
 
@@ -185,6 +200,19 @@ class StreamSession(V1Session):
 
         self._entering.add(room_id)
         self.services.engine.spawn(enter)
+
+    async def _tell_end(self, room_id: int) -> None:
+        """As `Start` does. What the user was told of the room meanwhile comes before it."""
+        assert self.user_id is not None
+        ends = await ends_of(self.services, self.user_id, [room_id])
+        if self.connection.is_closing or room_id not in self._places or room_id in self._entering:
+            return
+        if ends is None:
+            self._enter_later(room_id)
+            return
+        del self._places[room_id]  # first: what is written next is no part of where the reader stands
+        for end in ends:
+            self.connection.write(left_frame(self.user_id, end))
 
     def _begin_room(self, view: RoomView) -> None:
         room_id = view.room_id

@@ -50,8 +50,8 @@ class Session(Protocol):
         """When `beat` is called first."""
         ...
 
-    def came_into(self, room_id: int) -> None:
-        """The user is a member of one room more."""
+    def membership_changed(self, room_id: int, *, is_in: bool) -> None:
+        """The user came into a room, has another role there, or is out of it; a peer of v1 was told so just now."""
         ...
 
     def user_stream_at(self, useq: int, *, is_live: bool) -> None:

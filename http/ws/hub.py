@@ -408,8 +408,7 @@ class Hub(Audience):
         for connection in theirs:
             if not event.is_active:
                 self.stop_listening_to_typing(connection, event.room_id)
-            elif connection.session.is_v1:
-                connection.session.came_into(event.room_id)
+            connection.session.membership_changed(event.room_id, is_in=event.is_active)
         self.small_rooms.member_changed(event)
         if event.is_active:
             self.room_made(event.room_id, members)

@@ -128,8 +128,8 @@ class SocketSession:
         """Act on one message."""
         raise NotImplementedError
 
-    def came_into(self, room_id: int) -> None:
-        """The user is in one room more: whoever wants to hear it joins."""
+    def membership_changed(self, room_id: int, *, is_in: bool) -> None:
+        """The user is in a room, and whoever wants to hear it joins; or is out of it, and hears it no more."""
 
     def user_stream_at(self, useq: int, *, is_live: bool) -> None:
         """So far its user's stream was told; while it is being brought up it is told nothing else."""

@@ -58,7 +58,7 @@ from greenroom.http.ws.v1_history import history
 from greenroom.http.ws.v1_limits import may_command, slow_down
 from greenroom.http.ws.v1_marks import mark
 from greenroom.http.ws.v1_report import report
-from greenroom.http.ws.v1_signs import mark_read, typing
+from greenroom.http.ws.v1_signs import mark_read, ping, pong, typing
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
 from greenroom.http.ws.v1_summary import join_none, join_summary
 from greenroom.http.ws.v1_user import GRACE_SECONDS, WARNING_SECONDS, members, refresh, sync, warn_of_end
@@ -367,14 +367,6 @@ class V1Session(SocketSession):
         self.services.hub.detach(self.connection, room_id)
         self.stop_typing(room_id)
 
-    def _ping(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        now_ms = self.services.clock.wall_milliseconds()
-        subject: dict[str, Any] = {"ts": now_ms} if command_id is None else {"id": command_id, "ts": now_ms}
-        self.connection.write_ahead(events.v1("pong", **subject))
-
-    def _pong(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        """Any byte counts as a sign of life: nothing more to do."""
-
     # -- start --------------------------------------------------------------------------------------------------
 
     def _start(self, command_id: str | None, frame: dict[str, Any]) -> None:
@@ -382,6 +374,11 @@ class V1Session(SocketSession):
             raise BadCommand("start was sent before")
         self.starting = Start(self, command_id, data_of(frame))
         self.starting.begin()
+
+    def membership_changed(self, room_id: int, *, is_in: bool) -> None:
+        """While it starts, what the room has answered before counts no more."""
+        if self.starting is not None:
+            self.starting.membership_changed(room_id, is_in=is_in)
 
     def ready(self, room_ids: tuple[int, ...]) -> None:
         """The start is over: the session is in *room_ids*, and may command from here on."""
@@ -444,6 +441,6 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "unreact": mark,
     "pin": mark,
     "unpin": mark,
-    "ping": V1Session._ping,
-    "pong": V1Session._pong,
+    "ping": ping,
+    "pong": pong,
 }

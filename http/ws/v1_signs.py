@@ -1,8 +1,9 @@
-"""`typing` and `read` of greenroom.v1: what the others of a room are told of somebody who says nothing."""
+"""Signs of life and of reading in greenroom.v1: `ping`, and what others are told of who says nothing."""
 
 from typing import TYPE_CHECKING, Any
 
 from greenroom.actors.room.commands import Moved, Read, Type
+from greenroom.http.ws import events
 from greenroom.http.ws.services import failure_of
 from greenroom.http.ws.v1_commands import data_of, room_of
 
@@ -42,3 +43,14 @@ def mark_read(session: "V1Session", command_id: str | None, frame: dict[str, Any
             session.failed(command_id, value, error)
 
     session.ask_room(command_id, room_id, command, moved)
+
+
+def ping(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """Answer ahead of all that waits."""
+    now_ms = session.services.clock.wall_milliseconds()
+    subject: dict[str, Any] = {"ts": now_ms} if command_id is None else {"id": command_id, "ts": now_ms}
+    session.connection.write_ahead(events.v1("pong", **subject))
+
+
+def pong(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -> None:
+    """Any byte counts as a sign of life: nothing more to do."""

@@ -4,15 +4,20 @@
                            └─ wrong ──▶ 4001, 4002         └─ each refused one is named in it
 
 Sockets enter their rooms as the answers come, silent: the cursor of the attachment holds its place until `ready` is out
-and the replay begins, so that nothing said meanwhile is missed or comes before `ready`.
+and the replay begins, so that nothing said meanwhile is missed or comes before `ready`. That the user came into a room
+or went is told at once, as always; `ready` does not contradict it: of who goes the room is refused, and one that had
+answered that they are not in it is asked again when they come.
 """
 
 import json
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+import trio
 
+from greenroom.actors.errors import RefusalCode
 from greenroom.actors.events import MemberChanged
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.auth import Principal
@@ -49,7 +54,21 @@ log = structlog.get_logger()
 PING_SECONDS: Final = 25.0
 SILENCE_SECONDS: Final = 35.0
 START_SECONDS_MAX: Final = 10.0
-TRIES: Final = 3
+ENDS_SECONDS_MAX: Final = 2.0  # of the ten: what all other rooms have answered must not be lost with it
+_OUT: Final = Failure(NOT_MEMBER, RefusalCode.NOT_MEMBER.value)
+
+
+async def ends_of(services: SocketServices, user_id: int, room_ids: list[int]) -> list[EndOfMembership] | None:
+    """When the user left which of these rooms; None when storage does not say so in ENDS_SECONDS_MAX."""
+    with trio.move_on_after(ENDS_SECONDS_MAX), suppress(StorageUnavailable):
+        return await services.conversations.ends_of(user_id, room_ids)
+    return None
+
+
+def left_frame(user_id: int, end: EndOfMembership) -> bytes:
+    """What tells the user of the end."""
+    room_id, role, seq, at_ms = end
+    return events.v1_member(MemberChanged(room_id, user_id, role, is_active=False, seq=seq, at_ms=at_ms))
 
 
 class Start:
@@ -58,11 +77,15 @@ class Start:
     __slots__ = (
         "_client",
         "_command_id",
+        "_ends",
         "_left",
         "_refused",
         "_session",
+        "_sought",
         "_standing",
         "_token",
+        "_told",
+        "_unfound",
         "_views",
         "_wanted",
         "attachments",
@@ -77,7 +100,11 @@ class Start:
         self._client: dict[str, str | None] = data.get("client") or {}
         self._views: dict[int, RoomView] = {}
         self._refused: dict[int, Failure] = {}
-        self._left = len(self._wanted.after)
+        self._left = len(self._wanted.after)  # answers that are waited for
+        self._told: set[int] = set()  # rooms that the user came into, or went out of, since
+        self._sought: set[int] = set()  # rooms that are lost, and in which storage was asked when the user left them
+        self._unfound: list[int] = []  # those of them of which it did not say
+        self._ends: dict[int, EndOfMembership] = {}
         self._standing: Standing | None = None
         self.attachments: dict[int, Attachment] = {}
 
@@ -146,16 +173,33 @@ class Start:
         """Ask every room at once; `ready` goes out when the last one has answered."""
         self._standing = standing
         if not self._left:
-            self._ready([])
+            self._ready()
         for room_id in self._wanted.after:
-            self._session.ask(
-                self._session.services.room(room_id),
-                self._session.enter(room_id),
-                lambda value, error, room_id=room_id: self._answered(room_id, value, error),  # type: ignore[misc]
-            )
+            self._ask(room_id)
+
+    def _ask(self, room_id: int) -> None:
+        self._session.ask(
+            self._session.services.room(room_id),
+            self._session.enter(room_id),
+            lambda value, error: self._answered(room_id, value, error),
+        )
+
+    def membership_changed(self, room_id: int, *, is_in: bool) -> None:
+        """What the room has answered is over, if that says something else than the user was told just now."""
+        if room_id not in self._wanted.after:
+            return
+        self._told.add(room_id)
+        self._ends.pop(room_id, None)
+        refused = self._refused.get(room_id)
+        if not is_in and self._views.pop(room_id, None) is not None:
+            self.attachments.pop(room_id, None)
+            self._refused[room_id] = _OUT
+        elif is_in and refused is not None and refused.code is NOT_MEMBER:
+            del self._refused[room_id]
+            self._left += 1
+            self._ask(room_id)
 
     def _answered(self, room_id: int, value: object, error: BaseException | None) -> None:
-        self._left -= 1
         if isinstance(value, RoomView):
             self._views[room_id] = value
             if room_id in self._wanted.summaries:
@@ -168,37 +212,38 @@ class Start:
             failure = failure_of(value, error)
             assert failure is not None
             self._refused[room_id] = failure
-        if not self._left:
-            self._all_answered()
+        self._one_answer_less()
 
-    def _all_answered(self) -> None:
+    def _one_answer_less(self) -> None:
         """Of a room that the client knows, and whose member it is no more, it is told that, and nothing else."""
+        self._left -= 1
+        if self._left:
+            return
         lost = [
             room_id
             for room_id, failure in self._refused.items()
-            if failure.code is NOT_MEMBER and self._wanted.after[room_id] is not None
+            if failure.code is NOT_MEMBER
+            and self._wanted.after[room_id] is not None
+            and room_id not in self._told | self._sought
         ]
         if lost:
+            self._sought.update(lost)
+            self._left += 1
             self._session.services.engine.spawn(self._look_for_ends, lost)
         else:
-            self._ready([])
+            self._ready()
 
     async def _look_for_ends(self, lost: list[int]) -> None:
-        """Told is only what is not older than a change of the user: who is back is not told any more that they left."""
-        session, ends = self._session, list[EndOfMembership]()
+        """Not told is what is older than what the user was told meanwhile; without an answer only the refusal is."""
+        session = self._session
         assert session.user_id is not None
-        changed = session.services.hub.changed_for
-        for _ in range(TRIES):
-            version = changed.version
-            try:
-                found = await session.services.conversations.ends_of(session.user_id, lost)
-            except StorageUnavailable:
-                break  # that it is refused is said all the same
-            if not changed.since(session.user_id, version):
-                ends = found
-                break
+        ends = await ends_of(session.services, session.user_id, lost)
+        if ends is None:
+            self._unfound = lost
+        else:
+            self._ends = {end.conversation_id: end for end in ends if end.conversation_id not in self._told}
         if not session.connection.is_closing:
-            self._ready(ends)
+            self._one_answer_less()
 
     def _attach(self, view: RoomView) -> Attachment:
         """Into the room, silent until `ready` is out: the cursor holds its place meanwhile."""
@@ -207,7 +252,7 @@ class Start:
         cursor = cursor_in(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
         return session.services.hub.attach(session.connection, session.user_id, view, cursor, view.recent)
 
-    def _ready(self, ends: list[EndOfMembership]) -> None:
+    def _ready(self) -> None:
         session, wanted, views, standing = self._session, self._wanted, self._views, self._standing
         assert session.user_id is not None
         assert standing is not None
@@ -232,9 +277,8 @@ class Start:
         session.ready(tuple(room_id for room_id, attachment in self.attachments.items() if attachment.is_attached))
         subject = {} if self._command_id is None else {"id": self._command_id}
         session.connection.write(events.v1("ready", data, **subject))
-        for room_id, role, seq, at_ms in ends:
-            left = MemberChanged(room_id, session.user_id, role, is_active=False, seq=seq, at_ms=at_ms)
-            session.connection.write(events.v1_member(left))
+        for end in self._ends.values():
+            session.connection.write(left_frame(session.user_id, end))
         if wanted.user is not None:
             session.resumed(outcome_of(gap))
         for room_id in self._refused:

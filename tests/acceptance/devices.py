@@ -357,7 +357,11 @@ class Device(Holder):
             if log.is_fresh:  # without a cursor at the top, else where they came in
                 log.miss(item["top"] if self.cursor is None else item["read"])
         self._is_ready = True
+        inside = {item["r"] for item in data["rooms"]}
+        outside = {item["r"] for item in data.get("refused", ()) if item["error"] == "NOT_MEMBER"}
         for room, is_in in self._early.items():
+            if room in (outside if is_in else inside):
+                self.fault(f"room {room}: was told that they came, or left ({is_in}), and `ready` says the contrary")
             self._moved(room, is_in)
         self.filled.set()
         for item in data.get("refused", ()):

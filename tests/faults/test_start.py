@@ -1,8 +1,9 @@
-"""`start`: what a client says of itself, which only the log is told."""
+"""`start`: what a client says of itself, which only the log is told; and what happens while rooms are asked."""
 
 import pytest
 import structlog
-from wire import Socket, open_sockets
+from held import holding_room, holding_table
+from wire import Socket, open_sockets, wait_until
 
 
 async def test_a_client_may_say_what_it_is_and_the_log_has_it(live_house):
@@ -43,3 +44,98 @@ async def test_what_no_client_can_be_is_an_error_and_start_may_be_said_again(liv
         refused = await sock.ask("start", **given)
         assert (refused["type"], refused["data"]["error"]) == ("error", "BAD_FRAME")
         await sock.start()
+
+
+# -- while rooms are asked ---------------------------------------------------------------------------------------------
+
+
+async def awake_and_asleep(house):
+    """(A room of 1 and 2 that is awake, one of theirs that nobody has woken yet)."""
+    await house.people(1, 2, 3)
+    awake = await house.conversation(1, 2)
+    assert (await house.post(f"/api/conversations/{awake}/messages", 1, {"content": "first"})).status == 201
+    return awake, await house.conversation(1, 2)
+
+
+def rooms_of(ready):
+    return [item["r"] for item in ready["data"]["rooms"]], [
+        (item["r"], item["error"]) for item in ready["data"].get("refused", ())
+    ]
+
+
+async def has_answered(house, user, room):
+    """Wait until the room has answered to the `start` that is under way."""
+    (connection,) = house.house.engine.connections_of(user)
+
+    def missing():
+        start = connection.session.starting
+        return start is None or (room not in {*start._views, *start._refused} and "the answer")
+
+    await wait_until(missing)
+
+
+@pytest.mark.parametrize("mode", ["full", "summary", "none"])
+@pytest.mark.parametrize("comes_back", [False, True], ids=["out", "out and in"])
+async def test_a_room_that_is_lost_after_it_has_answered_is_refused(live_house, database, mode, comes_back):
+    """That they are out was told, and `ready` does not say anything else."""
+    room, other = await awake_and_asleep(live_house)
+    path = f"/api/conversations/{room}/participants"
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 2)
+        async with holding_room(database, other):
+            start = await sock.command("start", rooms=[{"r": room, "mode": mode}, {"r": other}])
+            await has_answered(live_house, 2, room)
+            assert (await live_house.delete(f"{path}/2", 1)).status == 200
+            left = await sock.expect("member", change="left", room=room)
+            if comes_back:
+                assert (await live_house.post(path, 1, {"userIds": [2]})).status == 200
+                await sock.expect("member", change="joined", room=room)
+        ready = await sock.expect("ready", id=start)
+        inside, refused = rooms_of(ready)
+        assert (sorted(inside), refused) == (
+            (sorted([room, other]), []) if comes_back else ([other], [(room, "NOT_MEMBER")])
+        )
+        assert sock.position(left) < sock.position(ready)
+        await sock.settle()
+        assert len(sock.of("member")) == 1 + comes_back, "told once"
+        hub, (connection,) = live_house.house.hub, live_house.house.engine.connections_of(2)
+        assert hub.is_attached(connection, room) == (comes_back and mode == "full")
+        assert hub.summaries.watches(connection, room) == (comes_back and mode == "summary")
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+async def test_a_room_that_the_user_comes_into_after_it_has_refused_is_asked_again(live_house, database, is_resumed):
+    """That they are in was told, and a client that is refused the room would hear nothing of it any more."""
+    room, other = await awake_and_asleep(live_house)
+    path = f"/api/conversations/{room}/participants"
+    named = [other] if is_resumed else [room, other]
+    resume = {"resume": {"rooms": {str(room): {"seq": 1}}}} if is_resumed else {}
+    assert (await live_house.delete(f"{path}/2", 1)).status == 200
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 2)
+        async with holding_room(database, other):
+            start = await sock.command("start", rooms=[{"r": one} for one in named], **resume)
+            await has_answered(live_house, 2, room)
+            assert (await live_house.post(path, 1, {"userIds": [2]})).status == 200
+            await sock.expect("member", change="joined", room=room)
+        inside, refused = rooms_of(await sock.expect("ready", id=start))
+        assert (sorted(inside), refused) == (sorted([room, other]), [])
+        await sock.expect("live")
+        assert (await live_house.post(f"/api/conversations/{room}/messages", 1, {"content": "heard"})).status == 201
+        await sock.expect("message", body="heard")
+        assert [event["data"]["change"] for event in sock.of("member")] == ["joined"] * (1 + is_resumed)
+
+
+async def test_that_a_lost_room_is_looked_for_holds_up_nobody_for_longer_than_two_seconds(live_house, database):
+    """All others have answered, and `start` has ten seconds."""
+    await live_house.people(1, 2)
+    lost, room = await live_house.conversation(1, 2), await live_house.conversation(1, 2)
+    for one in (lost, room):
+        assert (await live_house.post(f"/api/conversations/{one}/messages", 1, {"content": "x"})).status == 201
+    assert (await live_house.delete(f"/api/conversations/{lost}/participants/2", 1)).status == 200
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 2)
+        async with holding_table(database, "member_changes"):
+            ready = await sock.ask("start", resume={"rooms": {str(one): {"seq": 0} for one in (lost, room)}}, seconds=8)
+        assert rooms_of(ready) == ([room], [(lost, "NOT_MEMBER")])
+        await sock.expect("message", room=room)

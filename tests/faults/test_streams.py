@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.lowlevel
 import trio_asyncio
+from held import holding_room, holding_table
 from house_fixture import open_house_under_test
 from streams import Stream, messages, poll, polled, request, rooms_in
 from wire import Refused, Socket, connect_tcp, open_sockets, raw_http, receive_some, send_all, wait_until
@@ -428,6 +429,67 @@ async def test_a_room_that_does_not_answer_keeps_its_place_and_is_asked_again(da
         await stream.expect("live", count=2)
         assert messages(stream.events) == [(room, 2)]
         assert rooms_in(stream.cursor) == f"1~{room}.2.1"
+
+
+@pytest.mark.parametrize("road", ["stream", "poll"])
+@pytest.mark.parametrize("hangs", ["the room", "the look for its end"])
+async def test_of_a_lost_room_that_answers_late_it_is_told_that_the_user_left(
+    live_house, database, monkeypatch, road, hangs
+):
+    """Until then the cursor keeps its place."""
+    monkeypatch.setattr("greenroom.http.ws.services.COMMAND_SECONDS_MAX", 0.5)
+    house = live_house
+    room = await people_in_a_room(house, 2, 1)
+    await say(house, 2, room, "a")
+    await say(house, 2, room, "b")
+    assert (await house.delete(f"/api/conversations/{room}/participants/1", 2)).status == 200
+    await say(house, 2, room, "hidden")
+    async with live_stream(house, 1):
+        await stored_up_to(house, 1, 2)
+    before, answers = f"1~u2.1~{room}.1.1", []  # the user's own stream has no news
+    async with open_sockets() as nursery:
+
+        async def ask():
+            answers.append(await polled(house, 1, before, wait=20))
+
+        if hangs == "the room":
+            house.house.system.kill(house.house.system.ref("room", room))
+            held = holding_room(database, room)
+        else:
+            held = holding_table(database, "member_changes")
+        async with held:
+            if road == "stream":
+                stream = await Stream.open(nursery, house, 1, before)
+                ready = await stream.expect("ready")
+                error = "TIMEOUT" if hangs == "the room" else "NOT_MEMBER"
+                assert [(item["r"], item["error"]) for item in ready["data"]["refused"]] == [(room, error)]
+                await stream.expect("live")
+                assert rooms_in(stream.cursor) == f"1~{room}.1.1"
+            else:
+                nursery.start_soon(ask)
+                await wait_until(lambda: not is_ready(house, 1) and "the start of the poll")
+        if road == "stream":
+            await stream.expect("member")
+            events, cursor = stream.events, stream.cursor
+        else:
+            await wait_until(lambda: not answers and "the answer")
+            ((events, cursor),) = answers
+        left = [(event["seq"], event["data"]["change"]) for event in events if event["type"] == "member"]
+        assert (left, messages(events), rooms_in(cursor)) == ([(3, "left")], [], "1")
+
+
+def is_ready(house, user):
+    """Whether the rooms of who reads have been asked, once at least."""
+    connections = house.house.engine.connections_of(user)
+    return bool(connections) and connections[0].session.rooms is not None
+
+
+async def stored_up_to(house, user, useq):
+    """Wait until this much is in the user's stream."""
+    streams = house.house.sockets.streams._streams
+    with trio.fail_after(10):
+        while (await streams.standing(user)).useq < useq:  # noqa: ASYNC110 - a database tells nobody
+            await trio.sleep(0.02)
 
 
 # -- who may, and until when ------------------------------------------------------------------------------------------
