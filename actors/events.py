@@ -69,6 +69,7 @@ class MemberChanged:
     """Somebody came or went, or has another role. seq, at_ms: its place in the log, and when.
 
     0: it has none, or listeners read of it from storage: the log of a conversation begins with its first members.
+    readers: as of `MarkerMoved`; who comes in stands behind all that was said, and who goes is counted no more.
     """
 
     room_id: int
@@ -77,6 +78,7 @@ class MemberChanged:
     is_active: bool
     seq: int = 0
     at_ms: int = 0
+    readers: Readers | None = None
 
 
 def member_changed(room_id: int, entry: StoredMessage) -> MemberChanged:

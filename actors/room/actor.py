@@ -7,7 +7,7 @@ before it decides such a command a second time.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -287,7 +287,8 @@ class RoomActor(SendsMessages, MarksMessages):
         return MemberChanged(room.id, user_id, role, is_active, put.seq, now_ms)
 
     def _publish_member(self, event: MemberChanged, room: RoomState) -> None:
-        members, readers = room.members, room.readers
+        members, readers = room.members, rules.readers_of(room)
+        event = replace(event, readers=readers)
         shown_seq = members[event.user_id].shown_seq if event.is_active else 0
 
         def tell() -> None:

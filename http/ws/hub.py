@@ -403,6 +403,7 @@ class Hub(Audience):
         elsewhere = [one for one in theirs if one.session.is_v1 and not self.is_attached(one, event.room_id)]
         if channel is not None and event.seq:
             self.tell(channel, recent_member(event))
+            self.receipts.note_member(channel, event)
         for connection in elsewhere:
             connection.write(frame)
         for connection in theirs:

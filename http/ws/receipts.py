@@ -4,7 +4,8 @@
     others move ─────▶ the newest of each member is kept ──▶ told in one frame at the end of the second
 
 In a room of two hundred who all read the same message that is one frame for each socket and not two hundred. Larger
-rooms are told how many have read, at the end of a second in which that changed, and not who: `members` says that. The
+rooms are told how many have read, at the end of a second in which that changed (also because somebody came or went),
+and not who: `members` says that. The
 marks and counts of who is too slow are in `overdue.py`.
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from greenroom.actors.events import MarkerMoved
+from greenroom.actors.events import MarkerMoved, MemberChanged
 from greenroom.http.ws import events
 from greenroom.http.ws.channel import Channel
 from greenroom.http.ws.connection import EPHEMERAL
@@ -41,17 +42,28 @@ class Receipts:
     def note(self, channel: Channel, event: MarkerMoved) -> None:
         """A marker moved, and not in private."""
         channel.readers = event.readers
-        moved, is_counted = self._moved.get(channel.id), event.readers is not None
-        if is_counted:
-            self._recounted.add(channel.id)
-        elif self._hub.overdue:
+        if event.readers is not None:
+            self._recount(channel)
+            return
+        if self._hub.overdue:
             self._hub.overdue.note_mark(event)
+        moved = self._moved.get(channel.id)
         if moved is None:
             self._rest(channel.id)
-            if not is_counted:
-                self._tell(channel, (event,))
-        elif not is_counted:
+            self._tell(channel, (event,))
+        else:
             moved[event.user_id] = replace(event, messages=())
+
+    def note_member(self, channel: Channel, event: MemberChanged) -> None:
+        """Somebody came into the room or went: where it was told how many have read, these are others now."""
+        if channel.readers is not None and event.readers is not None:
+            channel.readers = event.readers
+            self._recount(channel)
+
+    def _recount(self, channel: Channel) -> None:
+        self._recounted.add(channel.id)
+        if channel.id not in self._moved:
+            self._rest(channel.id)
 
     def forget(self, room_id: int, user_id: int) -> None:
         """The user is out of the room: nobody there is told of them any more."""

@@ -156,6 +156,24 @@ async def test_who_is_out_of_a_large_room_counts_no_more_and_who_comes_in_counts
         await author.expect("receipts", counts=[[4, 1], [3, 2]])
 
 
+async def test_counts_follow_who_comes_and_goes_though_nobody_reads(live_house):
+    room = await large_room(live_house, 202)
+    await live_house.people(300, 301)
+    path = f"/api/conversations/{room}/participants"
+    async with open_sockets() as nursery:
+        author, reader = [await open_in(nursery, live_house, user, room) for user in (1, 2)]
+        await author.ask("send", room, body="x")
+        await reader.ask("read", room, seq=1)
+        await author.expect("receipts", counts=[[1, 1]])
+        assert (await live_house.post(path, 1, {"userIds": [300]})).status == 200
+        await author.expect("receipts", counts=[[2, 1], [1, 2]])
+        assert (await live_house.delete(f"{path}/2", 2)).status == 200
+        await author.expect("receipts", counts=[[2, 1]])
+        live_house.house.system.kill(live_house.house.system.ref("room", room))  # it counts anew when it wakes
+        assert (await live_house.post(path, 1, {"userIds": [301]})).status == 200
+        await author.expect("receipts", counts=[[4, 1], [2, 2]])
+
+
 async def test_counts_that_a_slow_socket_did_not_take_come_later_and_once(live_house):
     room = await large_room(live_house, 201)
     overdue = live_house.house.hub.overdue
