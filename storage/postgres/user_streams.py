@@ -75,7 +75,8 @@ class UserStreams:
     async def _standings_of(self, user_ids: list[int]) -> dict[int, Standing]:
         asked_at = self._visibility.version
         rows = await self._postgres.fetch("select_stream_standings", user_ids)
-        self._visibility.found({row["user_id"]: row["is_invisible"] for row in rows}, asked_at)
+        older = self._visibility.found({row["user_id"]: row["is_invisible"] for row in rows}, asked_at)
+        await self._visibility.look_again(older)
         return {
             row["user_id"]: Standing(
                 row["useq"], row["epoch"], row["has_notes"], tuple(row["hides"]), tuple(row["blocked_by"])
