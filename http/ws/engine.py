@@ -37,7 +37,7 @@ READ_BYTES: Final = 8 * 1024  # so few, because a byte can cost a microsecond: e
 # Where a crowd is ready, so few of each: of a thousand that flood one who says something would wait four seconds.
 CROWD: Final = 64
 READ_CROWD_BYTES: Final = 1024
-READ_REST_BYTES: Final = 64 * 1024  # of a frame whose beginning is here
+READ_REST_BYTES: Final = 64 * 1024  # of a frame whose beginning is here, with what comes behind it
 # Of reading and of sending, before everything else gets its turn. Four passes of the loop lie between PostgreSQL's word
 # that a batch is stored and the acks: with 2 ms each instead, one busy room stored a tenth less (15 thousand a second).
 SLICE_SECONDS_MAX: Final = 0.0005
@@ -255,11 +255,12 @@ class SocketEngine:
             self.session_failed(connection, error)
 
     def _receive(self, connection: Connection) -> None:
-        is_inside = connection.reader.is_inside_frame
-        if is_inside and not connection.session.takes_more():
+        rest_bytes = connection.reader.rest_bytes
+        # Who is paused is here for a broken socket, which is told of for ever: reading it is what ends it.
+        if rest_bytes and not connection.is_paused and not connection.session.takes_more():
             return
         try:
-            data = connection.sock.recv(READ_REST_BYTES if is_inside else self._read_bytes)
+            data = connection.sock.recv(min(READ_REST_BYTES, rest_bytes + self._read_bytes))
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

@@ -118,10 +118,15 @@ class FrameReader:
         self.is_new = False
 
     @property
-    def is_inside_frame(self) -> bool:
-        """A kibibyte of a frame is here, or more, and its end is not: what comes next is cheap for its size."""
-        here = self._begun if self._protocol is None else self._protocol.reader.buffer
-        return len(here) >= INSIDE_BYTES_MIN
+    def rest_bytes(self) -> int:
+        """What is to come of a frame of which a kibibyte is here, or more: it is cheap for its size. Else 0."""
+        if self._protocol is not None:
+            assert self._lengths is not None
+            return self._lengths.left if len(self._protocol.reader.buffer) >= INSIDE_BYTES_MIN else 0
+        begun = self._begun
+        if len(begun) < INSIDE_BYTES_MIN:  # longer ones tell their length in two bytes more
+            return 0
+        return 8 + int.from_bytes(begun[2:4], "big") - len(begun)
 
     def feed(self, data: bytes) -> Iterator[InboundFrame]:
         """What *data* completes, in order. After a CloseFrame or a Fault nothing more comes."""

@@ -12,20 +12,20 @@ _MASK_BYTES: Final = 4
 
 
 class Lengths:
-    """Of one connection, over all that it says, however that is cut."""
+    """Of one connection, over all that it says, however that is cut. left: bytes until the next head."""
 
-    __slots__ = ("_begun", "_left")
+    __slots__ = ("_begun", "left")
 
     def __init__(self) -> None:
         self._begun = b""  # of a head that was cut
-        self._left = 0  # bytes until the next head
+        self.left = 0
 
     def good(self, data: bytes) -> int:
         """How many bytes of *data* lie before a length that is wrong; all of them when none is.
 
         After a wrong one nothing may be asked. A frame without a mask is taken for one with: the library ends there.
         """
-        position, size = self._left, len(data)
+        position, size = self.left, len(data)
         while position < size:
             begun = self._begun
             head = begun + data[position : position + _HEAD_BYTES_MAX - len(begun)]
@@ -40,5 +40,5 @@ class Lengths:
                     return position
             self._begun = b""
             position += wide - len(begun) + _MASK_BYTES + length
-        self._left = position - size
+        self.left = position - size
         return size

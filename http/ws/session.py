@@ -8,6 +8,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Final
 
 import trio
@@ -17,6 +18,7 @@ from greenroom.actors.room.commands import Enter, Type
 from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
+from greenroom.http.ws.engine import SLICE_SECONDS_MAX
 from greenroom.http.ws.put_aside import Aside, is_sign_of_life
 from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices, ask_with_backpressure
@@ -302,7 +304,7 @@ class SocketSession:
         """Ask what found its room full, then act on what was put aside. A fault ends the session: it is paused."""
         try:
             await self._ask_held()
-            self._catch_up()
+            await self._catch_up()
         except Exception as error:
             self.services.engine.session_failed(self.connection, error)
 
@@ -345,16 +347,23 @@ class SocketSession:
         if self._aside is None or self._aside.has_room:  # else it is read when a room takes what it said
             self.services.engine.resume(self.connection)
 
-    def _catch_up(self) -> None:
+    async def _catch_up(self) -> None:
         """Act on what was put aside, and read again; if a room is full again the rest keeps its place.
 
-        What is read meanwhile, by `ask` when there is space, has its place behind.
+        What is read meanwhile, by `ask` when there is space, has its place behind. Of what takes longer than a slice
+        nothing more is read, so that it has an end, and others have their turn in it.
         """
-        aside = self._aside
+        aside, slice_ends = self._aside, perf_counter() + SLICE_SECONDS_MAX
         while aside and not self.connection.is_closing:
             self.handle(aside.take())
             if self._held is not None and not self.connection.is_closing:
                 return
+            if perf_counter() > slice_ends:
+                self.services.engine.pause(self.connection)
+                await trio.lowlevel.checkpoint()
+                if self._aside is not aside or self._held is not None:  # another, which an answer has begun, goes on
+                    return
+                slice_ends = perf_counter() + SLICE_SECONDS_MAX
         self._aside = None
         if aside is not None:
             aside.drop()

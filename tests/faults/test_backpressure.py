@@ -186,6 +186,42 @@ async def test_nothing_of_a_read_that_inflates_to_too_much_is_lost_while_one_roo
         await wait_until(lambda: live_house.house.engine.aside.bytes)
 
 
+async def test_others_have_their_turn_while_what_was_put_aside_is_done(live_house, monkeypatch):
+    """And whoever put it aside is not read meanwhile, or might keep it up for ever."""
+    monkeypatch.setattr(session, "SLICE_SECONDS_MAX", 0.0)
+    passes, done = 0, []
+
+    async def count_passes():
+        nonlocal passes
+        while True:
+            passes += 1
+            await trio.lowlevel.checkpoint()
+
+    async with waits_for_one_of_two(live_house, monkeypatch) as (sock, connection, one, _, full):
+        handle = V1Session.handle
+
+        def handle_and_note(itself, text):
+            done.append((passes, connection.is_paused))
+            handle(itself, text)
+
+        names = [f"r{number}" for number in range(100)]
+        commands = [{"type": "read", "id": name, "room": one, "data": {"seq": 0}} for name in names]
+        await sock.send_bytes(b"".join(frame(json.dumps(command)) for command in commands))
+        await wait_until(lambda: len(names) - len(connection.session._aside._texts))
+        assert not connection.is_paused
+        monkeypatch.setattr(V1Session, "handle", handle_and_note)
+        async with trio.open_nursery() as others:
+            others.start_soon(count_passes)
+            full[one].set()
+            await wait_until(lambda: [name for name in names if name not in sock.replies])
+            others.cancel_scope.cancel()
+        assert len(done) == len(names)
+        assert done[-1][0] - done[0][0] >= len(names) - 2
+        assert all(is_paused for _, is_paused in done[1:])
+        assert not connection.is_paused
+        assert list(sock.replies)[-len(names) :] == names
+
+
 async def test_a_rest_that_was_imposed_is_not_over_because_a_room_takes_what_waits(live_house, monkeypatch):
     async with waits_for_one_of_two(live_house, monkeypatch) as (sock, connection, one, _, full):
         await sock.command("send", one, body="x" * 9_000)
@@ -204,7 +240,7 @@ async def test_the_rest_of_a_long_frame_is_not_read_when_all_have_put_too_much_a
         long = {"type": "send", "id": "long", "room": one, "data": {"body": "é" * 10_000}}
         data = frame(json.dumps(long))
         await sock.send_bytes(data[:4_000])
-        await wait_until(lambda: not connection.reader.is_inside_frame and "the frame's beginning")
+        await wait_until(lambda: not connection.reader.rest_bytes and "the frame's beginning")
         monkeypatch.setattr(put_aside, "ASIDE_TOGETHER_BYTES_MAX", 1)
         await sock.send_bytes(data[4_000:])
         await wait_until(lambda: not connection.is_paused and "the pause")

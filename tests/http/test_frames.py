@@ -183,10 +183,15 @@ def test_much_is_read_at_once_of_a_large_frame_alone(opcode: int) -> None:
     """A thousand small frames in one read keep the loop for milliseconds, the rest of a large one for nothing."""
     reader = FrameReader()
     list(reader.feed(frame(b"x" * 120, opcode=opcode) * 60 + frame(b"x" * 120, opcode=opcode)[:-1]))
-    assert not reader.is_inside_frame
+    assert reader.rest_bytes == 0
     list(reader.feed(frame(b"x" * 120, opcode=opcode)[-1:]))
-    large = frame(b"x" * 100_000)
-    list(reader.feed(large[:2000]))
-    assert reader.is_inside_frame
-    assert list(reader.feed(large[2000:])) == [TextFrame("x" * 100_000)]
-    assert not reader.is_inside_frame
+    for size in (100_000, 1_200, 4_000, 70_000):
+        large = frame(b"x" * size)
+        list(reader.feed(large[:900]))
+        assert reader.rest_bytes == 0
+        list(reader.feed(large[900:1_100]))
+        assert reader.rest_bytes == len(large) - 1_100
+        list(reader.feed(large[1_100:-1]))
+        assert reader.rest_bytes == 1
+        assert list(reader.feed(large[-1:])) == [TextFrame("x" * size)]
+        assert reader.rest_bytes == 0
