@@ -42,7 +42,7 @@ EVENT_BYTES_MAX: Final = 64 * 1024  # after so many an event ends, and the next 
 COMMENT_SECONDS: Final = 25.0
 RETRY_MILLISECONDS: Final = (250, 1250)
 POLL_BYTES_MAX: Final = 128 * 1024  # after so many a poll is answered
-POLL_FEW_BYTES: Final = 8 * 1024  # and after so many while more waits for all peers than should
+POLL_FEW_BYTES: Final = 8 * 1024  # and after so many of news while more waits for all peers than should
 POLL_SECONDS_MAX: Final = 25
 # News waits so long for company where a poll has just begun, or who reads a busy room would ask for each message. With
 # one poll after the other that is 240 a minute, which is what a user may.
@@ -180,7 +180,17 @@ class EventStream(ReadOnlyConnection):
 class Poll(ReadOnlyConnection):
     """Long-poll: the response to `GET /poll`, which is answered once."""
 
-    __slots__ = ("_bytes", "_earliest", "_events", "_has_news", "_is_live", "_is_timed", "_starts_until", "_until")
+    __slots__ = (
+        "_bytes",
+        "_earliest",
+        "_events",
+        "_has_news",
+        "_is_live",
+        "_is_timed",
+        "_news_bytes",
+        "_starts_until",
+        "_until",
+    )
 
     via: Via = "poll"
 
@@ -195,7 +205,7 @@ class Poll(ReadOnlyConnection):
     ) -> None:
         super().__init__(engine, sock, address, headers, request_id)
         self._events: list[bytes] = []
-        self._bytes = 0
+        self._bytes = self._news_bytes = 0  # of who is in many rooms the start alone is long
         self._has_news = self._is_live = self._is_timed = False
         now = trio.current_time()
         self._earliest = now + min(POLL_SECONDS_MIN, wait_seconds)
@@ -210,8 +220,9 @@ class Poll(ReadOnlyConnection):
         for payload in payloads(frame):
             self._events.append(payload)
             self._bytes += len(payload)
-            if kind != EPHEMERAL and not payload.startswith(_NO_NEWS):
-                self._has_news = True
+            if not payload.startswith(_NO_NEWS):
+                self._news_bytes += len(payload)
+                self._has_news = self._has_news or kind != EPHEMERAL
         self._note(held)
         if kind == EPHEMERAL:
             self._until = min(self._until, trio.current_time() + EPHEMERAL_SECONDS)
@@ -241,7 +252,7 @@ class Poll(ReadOnlyConnection):
         self.engine.beat_within(self, self._until - now)
 
     def _is_due(self, now: float) -> bool:
-        if self._bytes > (POLL_FEW_BYTES if self.engine.outboxes.is_crowded else POLL_BYTES_MAX):
+        if self._bytes > POLL_BYTES_MAX or (self._news_bytes > POLL_FEW_BYTES and self.engine.outboxes.is_crowded):
             return True
         return self._is_live and ((self._has_news and now >= self._earliest) or now >= self._until)
 
@@ -269,7 +280,7 @@ class Poll(ReadOnlyConnection):
         return poll_answer(self._headers, events, self.session.cursor(), self.request_id)
 
     def _take_events(self) -> list[bytes]:
-        events, self._events, held, self._bytes = self._events, [], self._bytes, 0
+        events, self._events, held, self._bytes, self._news_bytes = self._events, [], self._bytes, 0, 0
         self._note(held)
         return events
 
@@ -293,13 +304,16 @@ class Poll(ReadOnlyConnection):
         """The same, piece by piece."""
         return chain(super().queued(), self._events)
 
-    def retell(self, room_id: int, frame_at: Callable[[int], bytes | None]) -> None:
+    def retell(self, room_id: int, frame_at: Callable[[int, bytes], bytes | None]) -> None:
         """What is kept was said to nobody yet: what a message said before it was changed is not said any more."""
         held = self._bytes
         for index, payload in enumerate(self._events):
             place = _PLACE.match(payload)
-            frame = frame_at(int(place["seq"])) if place is not None and int(place["room"]) == room_id else None
+            if place is None or int(place["room"]) != room_id:
+                continue
+            frame = frame_at(int(place["seq"]), payload)
             if frame is not None:
                 self._events[index] = payloads(frame)[0]
                 self._bytes += len(self._events[index]) - len(payload)
+        self._news_bytes += self._bytes - held
         self._note(held)

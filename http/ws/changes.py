@@ -63,7 +63,7 @@ def publish(hub: "Hub", event: MessageChanged, channel: Channel | None, members:
 
 
 def _retell(channel: Channel, now: StoredMessage) -> None:
-    """Make the frames anew that told of the message before."""
+    """Make the frames anew that told of the message before; who keeps some asks for theirs, older ones among them."""
     retold = {now.message_seq: recent_of(channel.id, message_of(now))}
     for index, item in enumerate(channel.recent):
         if item.change_of == now.message_seq and item.entry is not None:
@@ -72,12 +72,15 @@ def _retell(channel: Channel, now: StoredMessage) -> None:
             channel.recent[index] = retold[item.seq]
     for connection, attachment in channel.attachments.items():
         if not connection.can_be_told:
-            connection.retell(channel.id, partial(_frame_for, attachment.user_id, retold))
+            connection.retell(channel.id, partial(_frame_for, attachment.user_id, retold, now))
 
 
-def _frame_for(user_id: int, items: Mapping[int, Recent], seq: int) -> bytes | None:
+def _frame_for(user_id: int, items: Mapping[int, Recent], now: StoredMessage, seq: int, told: bytes) -> bytes | None:
+    """What is to be told at *seq* in the place of *told*; None: the same."""
     item = items.get(seq)
-    return None if item is None else item.own_frame if item.sender_id == user_id else item.frame
+    if item is None:
+        return events.v1_change_now(told, now)
+    return item.own_frame if item.sender_id == user_id else item.frame
 
 
 def message_of(change: StoredMessage) -> StoredMessage:

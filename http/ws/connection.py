@@ -126,7 +126,7 @@ class Connection:
         self.pending = [answer]
         self._not_clear()
 
-    def retell(self, room_id: int, frame_at: Callable[[int], bytes | None]) -> None:
+    def retell(self, room_id: int, frame_at: Callable[[int, bytes], bytes | None]) -> None:
         """A message was changed: not here, what was handed to a socket is on its way."""
 
     def write_now(self, frame: bytes) -> None:

@@ -131,6 +131,24 @@ def v1_change(change: StoredMessage) -> Json:
     return data | {"body": change.content, **deleted}
 
 
+def v1_change_now(told: bytes, now: StoredMessage) -> bytes | None:
+    """The frame of an edit of, or reaction to, a message that was changed since; None when it is of another message.
+
+    told: the JSON of the frame as it was. now: the message as it stands.
+    """
+    if b'"of":%d,' % now.message_seq not in told:  # spares the rest to nearly all
+        return None
+    frame = json.loads(told)
+    data = frame["data"]
+    if frame["type"] not in ("message_edited", "reaction") or data["of"] != now.message_seq:
+        return None
+    if "body" in data:
+        data["body"] = now.content
+    if now.deleted_at_ms is not None:
+        data |= {"deleted": now.deleted_at_ms} | ({} if "body" in data else {"reaction": ""})
+    return frame_of(frame)
+
+
 def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
     """A message inside the answer to `history`, and, but for seq and ts, as the data of a frame."""
     item: Json = {

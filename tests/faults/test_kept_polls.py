@@ -66,6 +66,41 @@ async def test_what_was_erased_before_the_answer_is_not_in_it(live_house, patien
         ]  # fmt: skip
 
 
+async def test_older_changes_that_were_read_from_storage_say_nothing_either_that_was_erased(live_house, patient_polls):
+    """The channel remembers them no more: what the poll keeps is all that there is of them."""
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(room)
+        erased, edited, other = [await said(sock, room, f"SECRET {number}") for number in range(3)]
+        for message, body in ((erased, "SECRET too"), (edited, "SECRET still"), (other, "it stays")):
+            await sock.ask("edit", room, message=message, body=body)
+            await sock.ask("react", room, message=message, reaction="eyes")
+        live_house.house.hub.channels[room].recent.clear()
+        answers = []
+
+        async def ask():
+            answers.append((await polled(live_house, 2, f"1~{room}.0.1"))[0])
+
+        nursery.start_soon(ask)
+        await wait_until(lambda: not is_live(live_house, 2) and "the poll")
+        (connection,) = is_live(live_house, 2)
+        assert b"SECRET too" in b"".join(connection._events)
+        await sock.ask("edit", room, message=edited, body="for good")
+        await sock.ask("delete", room, message=erased)
+        connection.close_with(1000)
+        await wait_until(lambda: not answers and "the answer")
+    (told,) = answers
+    assert "SECRET" not in json.dumps(told)
+    log = [(event["seq"], event["data"].get("body", event["data"].get("reaction"))) for event in told if "seq" in event]
+    bodies = ["", "for good", "it stays"]
+    changes = ["", "", "for good", "eyes", "it stays", "eyes"]
+    assert log == list(enumerate([*bodies, *changes, "for good", None], 1))
+    of_erased = [event["data"] for event in told if "seq" in event and event["data"].get("of", event["seq"]) == 1]
+    assert ["deleted" in data for data in of_erased] == [True, True, True, False], "the last one is the deletion"
+
+
 async def test_what_polls_keep_is_counted_and_told_early_when_too_much_waits(live_house, patient_polls, monkeypatch):
     waiting = live_house.house.engine.outboxes
     async with one_speaks_and_two_polls(live_house) as (sock, room, answers):
@@ -84,6 +119,37 @@ async def test_what_polls_keep_is_counted_and_told_early_when_too_much_waits(liv
         await wait_until(lambda: not answers and "the answer")
         assert [seq for _, seq in messages(answers[0])] == [1, 2, 3, 4]
         await wait_until(lambda: waiting.bytes)
+
+
+async def test_while_too_much_waits_a_poll_is_not_answered_for_what_every_start_says(
+    live_house, patient_polls, monkeypatch
+):
+    """Of who is in hundreds of rooms that is long: it would be answered at once each time, and tell nothing."""
+    waiting = live_house.house.engine.outboxes
+    async with one_speaks_and_two_polls(live_house) as (sock, room, _), open_sockets() as nursery:
+        await live_house.people(3)
+        other = await live_house.conversation(1, 3)
+        _, cursor = await polled(live_house, 3, wait=0)
+        for _ in range(2):
+            await said(sock, room, "x" * 9_000)
+        await wait_until(lambda: waiting.bytes < 18_000 and "both messages")
+        monkeypatch.setattr(outboxes, "OUTBOXES_BYTES_MAX", waiting.bytes + 10_000)
+        monkeypatch.setattr(streams, "POLL_FEW_BYTES", 800)
+        answers = []
+
+        async def ask():
+            answers.append((await polled(live_house, 3, cursor))[0])
+
+        nursery.start_soon(ask)
+        await wait_until(lambda: not answers and not is_live(live_house, 3) and "the poll")
+        assert answers == []
+        (connection,) = is_live(live_house, 3)
+        assert connection._bytes > 800
+        assert waiting.is_crowded
+        said_there = await live_house.post(f"/api/conversations/{other}/messages", 1, {"content": "x" * 1_000})
+        assert said_there.status == 201
+        await wait_until(lambda: not answers and "the answer")
+        assert messages(answers[0]) == [(other, 1)]
 
 
 async def test_a_poll_that_is_given_up_gives_back_what_it_kept(live_house, patient_polls):
