@@ -16,7 +16,9 @@ from house_fixture import open_house_under_test
 from streams import Stream, messages, poll, polled, request, rooms_in
 from wire import Refused, Socket, connect_tcp, open_sockets, raw_http, receive_some, send_all, wait_until
 
+from greenroom.http.streams import session as sessions
 from greenroom.http.streams.connection import COMMENT_SECONDS, LEASE_SECONDS, POLL_BYTES_MAX, UNASKED_BYTES_MAX
+from greenroom.http.ws import services
 from greenroom.http.ws.attendance import ROUND_SECONDS
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 
@@ -490,6 +492,35 @@ async def stored_up_to(house, user, useq):
     with trio.fail_after(10):
         while (await streams.standing(user)).useq < useq:  # noqa: ASYNC110 - a database tells nobody
             await trio.sleep(0.02)
+
+
+async def test_a_resume_counts_once_however_often_its_room_is_asked(database, tmp_path, monkeypatch):
+    async with open_house_under_test(database, tmp_path, listens=True) as before:
+        mine = await people_in_a_room(before, 1, 2)
+        await say(before, 2, mine, "a", "b")
+        theirs = await before.conversation(2)
+    asked, enter = [], sessions.StreamSession._enter
+
+    def enter_and_note(session, room):
+        asked.append(room)
+        enter(session, room)
+
+    monkeypatch.setattr(sessions.StreamSession, "_enter", enter_and_note)
+    monkeypatch.setattr(sessions, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(services, "COMMAND_SECONDS_MAX", 0.3)
+    async with open_house_under_test(database, tmp_path, listens=True) as house, open_sockets() as nursery:
+
+        def resumes():
+            return house.house.hub.delivery.statistics().resumes
+
+        async with locked(database, "messages"):
+            stream = await Stream.open(nursery, house, 1, f"1~{mine}.1.1~{theirs}.0.1")
+            await stream.expect("ready", 15)
+            await wait_until(lambda: {mine, theirs} - {room for room in asked if asked.count(room) > 2}, 15)
+            assert resumes() == {}
+        await stream.expect("message", 15)
+        await wait_until(lambda: resumes() != {"events": {"refused": 1, "replayed": 1}} and f"{resumes()}", 15)
+        assert rooms_in(stream.cursor) == f"1~{mine}.2.1"
 
 
 # -- who may, and until when ------------------------------------------------------------------------------------------
