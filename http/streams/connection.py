@@ -68,7 +68,8 @@ class Unasked(FrameReader):
 
     def feed(self, data: bytes) -> Iterator[InboundFrame]:
         """Nothing; at the limit a Fault."""
-        self._bytes += len(data)
+        self._bytes += len(self._early) + len(data)
+        self._early = b""
         if self._bytes > UNASKED_BYTES_MAX:
             yield Fault(PROTOCOL_VIOLATION.code, "nothing is read here")
 

@@ -28,7 +28,7 @@ from greenroom.http.ws.drain import Drain
 from greenroom.http.ws.frames import BinaryFrame, CloseFrame, Fault, TextFrame
 from greenroom.http.ws.outboxes import Outboxes
 from greenroom.http.ws.put_aside import AsideBudget
-from greenroom.http.ws.readiness import READABLE, WRITABLE, open_readiness
+from greenroom.http.ws.readiness import BROKEN, READABLE, WRITABLE, open_readiness
 from greenroom.http.ws.unfinished import Unfinished
 
 log = structlog.get_logger()
@@ -69,9 +69,8 @@ class SocketEngine:
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._wheel: list[set[Connection]] = [set() for _ in range(WHEEL_SLOTS)]
-        self._ticks = 0
         self._lingering, self._blocked = set[Connection](), set[Connection]()
-        self._adopted = self._frames_in = self._faults = 0
+        self._ticks = self._adopted = self._frames_in = self._faults = 0
         self._closed: Counter[int] = Counter()
         self.dropped_ephemeral = 0
         self._read_bytes = READ_BYTES
@@ -153,7 +152,8 @@ class SocketEngine:
             session = connection.session
             self.beat_within(connection, min(session.first_beat_seconds, session.seconds_left()))
             if adopted.early:
-                self._feed_apart(connection, adopted.early)
+                connection.reader.begin_with(adopted.early)
+                self._feed_apart(connection, b"")
             if self.drain.is_over:
                 connection.close(DRAINING)
         except BaseException:
@@ -247,6 +247,8 @@ class SocketEngine:
 
     def _serve(self, connection: Connection, events: int) -> None:
         try:
+            if events & BROKEN and connection.is_paused and not connection.is_closing:
+                connection.abort()  # nothing reaches it any more, and what it said last is what may not be read now
             if events & WRITABLE:
                 connection.writable()
             if events & READABLE and connection.is_open:
@@ -255,9 +257,7 @@ class SocketEngine:
             self.session_failed(connection, error)
 
     def _receive(self, connection: Connection) -> None:
-        rest_bytes = connection.reader.rest_bytes
-        # Who is paused is here for a broken socket, which is told of for ever: reading it is what ends it.
-        if rest_bytes and not connection.is_paused and not connection.session.takes_more():
+        if (rest_bytes := connection.reader.rest_bytes) and not connection.session.takes_more():
             return
         try:
             data = connection.sock.recv(min(READ_REST_BYTES, rest_bytes + self._read_bytes))

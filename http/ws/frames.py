@@ -28,6 +28,7 @@ from greenroom.http.ws.lengths import Lengths
 
 FRAME_BYTES_MAX: Final = 128 * 1024
 INSIDE_BYTES_MIN: Final = 1024
+EARLY_BYTES_MAX: Final = 8 * 1024  # in one turn, as of what is read
 BEGUN_BYTES_MAX: Final = 4096  # copied with every read until the frame is whole, so no more
 FRAGMENTS_MAX: Final = 1024  # of one message: empty ones would never reach its limit in bytes
 _SMALL_BYTES: Final = 126  # lengths below need no extension
@@ -74,13 +75,13 @@ class FrameReader:
 
     replies: the pongs for the pings so far. Those for the pings before a CloseFrame or a Fault are here when it comes,
     and are to be sent before it is answered (RFC 6455 section 5.5.2). Whoever sends them takes them out.
-    is_sated: it has inflated its share of one turn; the rest comes by feeding nothing, before anything else is fed.
     unfinished_bytes: held of what is not whole. is_new: it began after another message was whole. noted_bytes: for
     whoever counts them.
     """
 
     __slots__ = (
         "_begun",
+        "_early",
         "_fragments",
         "_fragments_count",
         "_inflater",
@@ -88,12 +89,12 @@ class FrameReader:
         "_is_deflated",
         "_is_done",
         "_is_misformed",
+        "_is_sated",
         "_left",
         "_lengths",
         "_protocol",
         "_utf8",
         "is_new",
-        "is_sated",
         "noted_bytes",
         "replies",
         "unfinished_bytes",
@@ -101,8 +102,9 @@ class FrameReader:
 
     def __init__(self, inflater: Inflater | None = None) -> None:
         self._inflater = inflater
+        self._early = b""  # what came before the connection was ours, and had no turn yet
         self._left: list[Frame] = []  # what is not inflated yet
-        self.is_sated = False
+        self._is_sated = False
         self._utf8: codecs.IncrementalDecoder | None = None
         self._is_deflated = False
         self._protocol: Protocol | None = None
@@ -128,10 +130,19 @@ class FrameReader:
             return 0
         return 8 + int.from_bytes(begun[2:4], "big") - len(begun)
 
+    @property
+    def is_sated(self) -> bool:
+        """It has had its share of one turn: the rest comes by feeding nothing, before anything else is fed."""
+        return self._is_sated or bool(self._early)
+
+    def begin_with(self, early: bytes) -> None:
+        """This came before the connection was ours, and may be much: to feed nothing feeds a share of it."""
+        self._early = early
+
     def feed(self, data: bytes) -> Iterator[InboundFrame]:
         """What *data* completes, in order. After a CloseFrame or a Fault nothing more comes."""
-        if self._begun:
-            data, self._begun, self.unfinished_bytes = self._begun + data, b"", 0
+        if self._begun or self._early:
+            data = self._take(data)
         position, size = 0, len(data)
         if self._protocol is None:
             while size - position >= 6 and data[position] in _QUICK_HEADS:
@@ -167,10 +178,20 @@ class FrameReader:
             self._protocol = self._open_protocol()
         yield from self._feed_protocol(self._protocol, data[position:] if position else data)
 
+    def _take(self, data: bytes) -> bytes:
+        """*data*, or the next share of what came early, behind what was cut before it."""
+        if self._early:
+            data, self._early = self._early[:EARLY_BYTES_MAX], self._early[EARLY_BYTES_MAX:]
+        begun, self._begun = self._begun, b""
+        if begun:
+            self.unfinished_bytes = 0
+        return begun + data
+
     def drop(self) -> None:
         """Forget what is here: nothing more is read. What the library holds is in a cycle, which is undone here."""
-        self._is_done, self.is_sated, self.unfinished_bytes = True, False, 0
-        self._begun, self._left, self._fragments, self._utf8 = b"", [], None, None
+        self._is_done, self._is_sated, self.unfinished_bytes = True, False, 0
+        self._early = self._begun = b""
+        self._left, self._fragments, self._utf8 = [], None, None
         if self._inflater is not None:
             self._inflater.drop()
         protocol, self._protocol = self._protocol, None
@@ -197,7 +218,7 @@ class FrameReader:
             yield from self._frames(protocol, frames)
         else:
             yield from self._frames_by_share(protocol, self._left + frames, self._inflater)
-        if not self.is_sated:
+        if not self._is_sated:
             yield from self._end(protocol)
         if not self._is_done:
             self.unfinished_bytes = len(protocol.reader.buffer) + sum(len(frame.data) for frame in self._left)
@@ -235,9 +256,9 @@ class FrameReader:
         for at, frame in enumerate(frames):
             yield from self._frames(protocol, [frame])
             if inflater.total >= share_ends and not self._is_done:
-                self._left, self.is_sated = frames[at + 1 :], True
+                self._left, self._is_sated = frames[at + 1 :], True
                 return
-        self._left, self.is_sated = [], False
+        self._left, self._is_sated = [], False
 
     def _end(self, protocol: Protocol) -> Iterator[InboundFrame]:
         """What the protocol itself has to say after the frames: a fault."""

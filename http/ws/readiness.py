@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 READABLE: Final = selectors.EVENT_READ
 WRITABLE: Final = selectors.EVENT_WRITE
+BROKEN: Final = 4  # epoll alone tells of it, and of whoever is asked for nothing too, until the socket is closed
 
 
 class Readiness(Protocol):
@@ -79,11 +80,11 @@ class EpollReadiness(Readiness):
         self._epoll.modify(fd, self._flags[events])
 
     def poll(self) -> list[tuple[int, int]]:
-        """Who is ready; an error or a hang-up is told as both."""
+        """Who is ready; an error or a hang-up is told as all there is."""
         return [
             (
                 fd,
-                READABLE | WRITABLE
+                READABLE | WRITABLE | BROKEN
                 if flags & self._broken
                 else (READABLE if flags & self._in else 0) | (WRITABLE if flags & self._out else 0),
             )

@@ -31,11 +31,14 @@ class Session:
     def __init__(self, connection):
         self.connection = connection
         self.heard = 0
+        self.last = None
+        self.heard_until_rests = []
         self.has_room = True
         self.is_over = trio.Event()
 
     def receive(self, text):
         self.heard += 1
+        self.last = text
 
     def takes_more(self):
         if not self.has_room:
@@ -43,7 +46,14 @@ class Session:
         return self.has_room
 
     def pause_for(self, seconds):
-        """The machine was busy: it is read on all the same."""
+        if not self.connection.is_paused:
+            self.heard_until_rests.append(self.heard)
+            self.connection.engine.pause(self.connection)
+            self.connection.engine.spawn(self.resume_after, seconds)
+
+    async def resume_after(self, seconds):
+        await trio.sleep(seconds)
+        self.connection.engine.resume(self.connection)
 
     def seconds_left(self):
         return math.inf
@@ -112,21 +122,48 @@ async def test_with_the_rest_of_a_frame_no_more_is_read_than_ever(ends, monkeypa
 
 
 @WAYS
-async def test_one_that_is_reset_while_it_is_not_read_inside_a_frame_ends_at_once(ends, monkeypatch, before):
-    """A broken socket is told of whatever is asked for, for ever: who leaves it unread keeps a processor busy."""
+async def test_what_came_with_the_upgrade_has_its_turn_in_the_same_shares_and_before_all_else(nursery, before):
+    engine, empties = SocketEngine(nursery), 10_900
+    nursery.start_soon(engine.run)
+    near, peer = socket.socketpair()
+    near.setblocking(False)
+    with peer:
+        peer.sendall(b"\x81\x84\0\0\0\0last")
+        make_session: Any = Session
+        early = before + EMPTY * empties
+        connection = engine.adopt(Adopted(near, early, ("here", 1), None), make_session, "here")
+        session: Any = connection.session
+        await until(lambda: session.heard == empties + 1)
+        connection.abort()
+    assert session.last == "last"
+    shares = [after - before for before, after in pairwise([0, *session.heard_until_rests])]
+    assert len(shares) == len(early) // READ_BYTES
+    assert max(shares) <= READ_BYTES // len(EMPTY) + 1
+
+
+@pytest.mark.parametrize("where", ["inside a frame", "inside one, by the library", "between frames"])
+async def test_one_that_is_reset_while_it_is_not_read_ends_at_once(ends, monkeypatch, where):
+    """A broken socket is told of for ever, whatever is asked for; and what lies in it unread is as much as it takes."""
     engine, connection, peer = ends
     session = connection.session
     passes = note_passes(engine, lambda: session.heard, monkeypatch)
-    await say(peer, before + text(60_000)[:3_000])
-    await until(lambda: connection.reader.rest_bytes)
-    session.has_room = False
-    await say(peer, b"x")
-    await until(lambda: connection.is_paused)
+    if where == "between frames":
+        engine.pause(connection)
+    else:
+        await say(peer, (b"" if where == "inside a frame" else PING) + text(60_000)[:3_000])
+        await until(lambda: connection.reader.rest_bytes)
+        session.has_room = False
+        await say(peer, b"x" * 100)
+        await until(lambda: connection.is_paused)
+        await say(peer, b"x" * 56_908)
+    await say(peer, EMPTY * 5_000)
+    assert not session.heard
     looks = len(passes)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # its end is a reset
     peer.close()
     with trio.fail_after(5):
         await session.is_over.wait()
+    assert session.heard == 0
     assert not connection.is_open
     assert engine.total == 0
-    assert len(passes) - looks <= 3
+    assert len(passes) - looks <= 2
