@@ -162,8 +162,11 @@ export type Event =
    * not among them.
    */
   | { type: "watched"; people: Person[] }
-  /** Somebody became a member, or is none any more. seq, atMs: null of the first members of a conversation. */
-  | { type: "member"; roomId: number; userId: number; isActive: boolean; seq: number | null; atMs: number | null }
+  /**
+   * Somebody became a member, or has another role, or is none any more (not isActive). seq, atMs: null of the first members
+   * of a conversation. role: admin or member; from here on, or until then.
+   */
+  | { type: "member"; roomId: number; userId: number; isActive: boolean; seq: number | null; atMs: number | null; role: string | null }
   /** The server does not let us into the room any more. */
   | { type: "roomRefused"; roomId: number; code: number; why: string }
   /**

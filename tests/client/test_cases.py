@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.client.backoff import move_seconds, retry_seconds
+from greenroom.client.backoff import heeded, move_seconds, retry_seconds
 from greenroom.client.door import address_of
 from greenroom.client.events import Missed, Person, Personal, Said
 from greenroom.client.pace import Pace
@@ -108,6 +108,17 @@ def test_who_is_watched_is_folded(case: dict[str, Any]):
 @pytest.mark.parametrize("case", CASES["move"], ids=str)
 def test_the_moment_that_the_server_names_is_kept_and_spread_as_far_as_it_leaves_time(case: dict[str, Any]):
     assert move_seconds(case["after"], case["deadline"], case["chance"]) == case["seconds"]
+
+
+@pytest.mark.parametrize("case", CASES["heeded"], ids=str)
+def test_a_wait_that_the_server_names_is_heeded_within_bounds(case: dict[str, Any]):
+    assert heeded(case["given"]) == case["seconds"]
+
+
+@pytest.mark.parametrize("given", [float("inf"), float("-inf"), float("nan")])
+def test_what_is_no_time_is_not_waited_for(given: float):
+    with pytest.raises(ValueError, match="no time to wait"):
+        heeded(given)
 
 
 @pytest.mark.parametrize("case", CASES["pace"], ids=title)

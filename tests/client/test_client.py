@@ -93,9 +93,9 @@ class Line:
         await self.ready_with(*({**PLACE, "r": room, "top": top, "epoch": epoch} for room, top, epoch in rooms))
         await self.say({"type": "live", "data": {"rooms": [room for room, _, _ in rooms]}})
 
-    async def ready_with(self, *items: dict[str, Any]) -> None:
+    async def ready_with(self, *items: dict[str, Any], **more: Any) -> None:
         who = {"user": 7, "name": "Ann", "device": "", "session": "c", "resumed": True}
-        await self.say({"type": "ready", "id": "start", "data": {**who, **self.stream, "rooms": items}})
+        await self.say({"type": "ready", "id": "start", "data": {**who, **self.stream, "rooms": items, **more}})
 
     async def message(self, seq: int, **data: Any) -> None:
         told = {"id": seq, "sender": 8, "senderName": "Ben", "body": f"m{seq}", **data}
@@ -366,6 +366,17 @@ async def test_a_log_that_was_replaced_while_the_line_was_cut_between_ready_and_
         await told(client, Replaced)
         await third.message(1)
         assert (await told(client, Said)).seq == 1
+
+
+async def test_everybody_who_waits_until_all_is_sent_is_told():
+    async with entered() as (_, client, line):
+        client.send(ROOM, "hello")
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(client.wait_sent)
+                await trio.testing.wait_all_tasks_blocked()
+                await line.ack(await line.heard("send"), messageId=1, seq=1, ts=1)
 
 
 async def test_a_line_whose_ack_was_lost_is_confirmed_by_its_own_copy():
@@ -847,6 +858,20 @@ async def test_a_start_that_is_refused_without_a_close_is_told_and_tried_again()
     assert (await refusal_of(refused)).code == 4001
 
 
+@pytest.mark.parametrize("seconds", ["soon", "nan", "inf", [5], 10**400, -1000], ids="{!r:.8}".format)
+async def test_a_start_that_is_refused_with_a_wait_that_is_none_costs_a_try_and_not_the_client(seconds: object):
+    """It ended the client, and all that was not sent with it."""
+    async with scripted_server() as server, open_client(f"{server.url}/elsewhere", "t") as client:
+        client.send(ROOM, "kept")
+        first = await server.line()
+        data = {"code": 5002, "error": "X", "retryAfter": seconds}
+        await first.say({"type": "error", "id": "start", "data": data})
+        assert 0 <= (await told(client, Disconnected)).retry_seconds <= 0.5
+        second = await server.line()
+        await second.ready()
+        assert (await second.heard("send"))["data"]["body"] == "kept"
+
+
 async def test_a_room_that_is_left_and_joined_anew_while_all_must_wait_is_joined():
     async with entered() as (_, client, line), trio.open_nursery() as nursery:
         await told(client, CaughtUp)
@@ -913,8 +938,8 @@ async def test_who_is_removed_from_a_room_is_told_and_does_not_ask_for_it_again(
         }
 
 
-def member(seq: int, user: int, change: str) -> dict[str, Any]:
-    data = {"user": user, "role": "member", "change": change}
+def member(seq: int, user: int, change: str, role: str = "member") -> dict[str, Any]:
+    data = {"user": user, "role": role, "change": change}
     return {"type": "member", "room": ROOM, "seq": seq, "ts": 9, "data": data}
 
 
@@ -924,11 +949,47 @@ async def test_who_came_or_went_is_told_in_its_place_and_once():
         await line.say(member(3, 8, "left"))
         await line.say(member(2, 8, "joined"))
         await line.say(member(2, 8, "joined"))
-        assert await told(client, Member) == Member(ROOM, 8, is_active=True, seq=2, at_ms=9)
-        assert await told(client, Member) == Member(ROOM, 8, is_active=False, seq=3, at_ms=9)
+        await line.say(member(4, 9, "joined", "admin"))
+        assert await told(client, Member) == Member(ROOM, 8, is_active=True, seq=2, at_ms=9, role="member")
+        assert await told(client, Member) == Member(ROOM, 8, is_active=False, seq=3, at_ms=9, role="member")
+        assert await told(client, Member) == Member(ROOM, 9, is_active=True, seq=4, at_ms=9, role="admin")
         await line.say(member(900, 7, "left"))  # our own end comes wherever we are
-        assert await told(client, Member) == Member(ROOM, 7, is_active=False, seq=900, at_ms=9)
+        assert await told(client, Member) == Member(ROOM, 7, is_active=False, seq=900, at_ms=9, role="member")
         assert await told(client, RoomRefused) == RoomRefused(ROOM, 3004, "no member any more")
+
+
+async def back_in_none(server: Scripted, line: Line, *ends: dict[str, Any]) -> None:
+    """The line is lost, and on the next one ROOM is refused, with what follows; then something personal."""
+    await line.socket.aclose(4200)
+    line = await server.line()
+    await line.ready_with(refused=[{"r": ROOM, "code": 3004, "error": "NOT_MEMBER"}])
+    await line.say(*ends, {"type": "live", "data": {"rooms": []}}, member(5, 7, "left"))
+    await line.personal(1)
+
+
+async def test_who_was_removed_while_they_were_away_is_told_so_behind_the_refusal_and_once():
+    async with entered() as (server, client, line):
+        end = member(3, 7, "left")
+        await back_in_none(server, line, member(2, 8, "left"), end, end)
+        assert (await told(client, RoomRefused)).code == 3004
+        assert await told_before_personal(client) == [Member(ROOM, 7, is_active=False, seq=3, at_ms=9, role="member")]
+
+
+async def test_an_end_that_comes_when_the_rooms_are_live_is_of_none_of_ours():
+    async with entered() as (server, client, line):
+        await back_in_none(server, line)
+        await told(client, RoomRefused)
+        assert await told_before_personal(client) == []
+
+
+async def told_before_personal(client: Client) -> list[Event]:
+    found = list[Event]()
+    with trio.fail_after(WAIT_SECONDS_MAX):
+        async for event in client.events:
+            if isinstance(event, Personal):
+                break
+            found.append(event)
+    return found
 
 
 async def test_what_was_asked_for_is_told_when_the_connection_is_lost():
@@ -1197,6 +1258,23 @@ async def left_while_joining() -> AsyncIterator[tuple[Client, Line, dict[str, An
         client.leave(ROOM)
         await line.heard("leave")
         yield client, line, asked, nursery
+
+
+async def test_a_page_that_was_asked_for_and_cannot_be_read_costs_a_try_and_is_told_as_no_answer():
+    async with scripted_server() as server, open_client(f"{server.url}/elsewhere", "t") as client:
+        line = await server.line()
+        await line.ready()
+        await told(client, Connected)
+
+        async def ask_in_vain() -> None:
+            with pytest.raises(ServerAway):
+                await client.history(ROOM, 5)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_in_vain)
+            await line.ack(await line.heard("history"), messages=[{"seq": 1}])
+        assert "no greenroom" in (await told(client, Disconnected)).why
+        await (await server.line()).ready()
 
 
 async def test_a_room_that_was_left_while_it_was_asked_for_is_left_again_when_the_server_lets_us_in():

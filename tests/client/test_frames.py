@@ -95,14 +95,14 @@ def test_receipts_of_a_large_room_say_how_many():
 
 def test_who_came_or_went_is_told_and_what_is_not_known_as_it_came():
     frame = {"type": "member", "room": 7, "data": {"user": 2, "role": "member", "change": "left"}}
-    assert event_of(frame, 7, 1) == Member(7, 2, is_active=False)
+    assert event_of(frame, 7, 1) == Member(7, 2, is_active=False, role="member")
     kept = {**frame, "seq": 5, "ts": 9}
-    assert entry(7, kept, 1) == (5, Member(7, 2, is_active=False, seq=5, at_ms=9))
+    assert entry(7, kept, 1) == (5, Member(7, 2, is_active=False, seq=5, at_ms=9, role="member"))
     assert [is_end(kept, user) for user in (1, 2)] == [False, True]
     came = {"seq": 6, "ts": 10, "change": "joined", "user": 2, "role": "admin"}
     left = {"seq": 7, "ts": 11, "change": "left", "user": 3, "role": "member"}
     page = entries(7, {"messages": [], "changes": [left, came]}, 1)
-    assert page == [(6, Member(7, 2, True, 6, 10)), (7, Member(7, 3, False, 7, 11))]
+    assert page == [(6, Member(7, 2, True, 6, 10, "admin")), (7, Member(7, 3, False, 7, 11, "member"))]
     assert event_of({"type": "of tomorrow", "room": 7, "ts": 5, "data": {"a": 1}}, 7, 1) == Other(
         "of tomorrow", 7, {"a": 1}, 5
     )

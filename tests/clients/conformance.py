@@ -356,7 +356,7 @@ async def edited_and_deleted(world: World) -> None:
 
 async def who_comes_and_goes(world: World) -> None:
     """Others come and go while the line is cut, and over a gap: each client is told of each once and in its place, and
-    who is removed is told that, and nothing of the room afterwards."""
+    who is removed is told that, and nothing of the room afterwards, whether they were there or away."""
     (away,) = await world.people(1)
     (busy,) = await world.people(1, direct=True)
     room = await world.server.make_room(next(_ids), [busy.user_id, away.user_id])
@@ -386,6 +386,17 @@ async def who_comes_and_goes(world: World) -> None:
     await world.wait_report(away, lambda report: report["members"][-1:] == [end], room)
     await _settled_with_members(world, room, busy)
     assert await _code_of_join(away, room) == 3004, "who was removed is let in"
+    await world.move(busy, room, away.user_id, is_in=True)
+    await away.join(room)
+    world.proxy.close()
+    await world.wait_report(away, lambda report: not report["isConnected"])
+    await world.move(busy, room, away.user_id, is_in=False)
+    await busy.send(room, ["not for them"])
+    world.proxy.open()
+    end = [room, (await _settled_with_members(world, room, busy))[-1][1], away.user_id, False]
+    report = await world.wait_report(away, lambda report: report["members"][-1:] == [end], room)
+    assert report["members"].count(end) == 1
+    assert await _code_of_join(away, room) == 3004, "who was removed while away is let in"
     assert "not for them" not in str(await away.report(room))
 
 

@@ -27,10 +27,10 @@ export function retrySeconds(code, reason, failures, chance) {
   return Math.min(RETRY_SECONDS_MAX, least + grown);
 }
 
-// How long is waited when the server names so many seconds. Throws TypeError for what is no time.
+// How long is waited when the server names so many seconds; none where it names fewer. Throws TypeError for what is no time.
 export function heeded(seconds) {
   if (!Number.isFinite(seconds)) throw new TypeError("no time to wait");
-  return Math.min(seconds, HEEDED_SECONDS_MAX);
+  return Math.max(0, Math.min(seconds, HEEDED_SECONDS_MAX));
 }
 
 // Seconds until the connection is to be left and made anew, of `reconnect`. The moments that the server names are spread

@@ -6,8 +6,9 @@ import { Asking } from "./asking.js";
 import { Connection } from "./connection.js";
 import { addressOf, bodyOf, countOf, deviceOf, lineOf, peopleOf, roomIdOf, tokenOf } from "./door.js";
 import { ClientRefused, isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
-import { entryOf, member, pageOf, said } from "./log_entries.js";
+import { entryOf, member, pageOf } from "./log_entries.js";
 import { Pace } from "./pace.js";
+import { Refreshing } from "./refreshing.js";
 import { Room } from "./room.js";
 import { Sending } from "./sending.js";
 import { HOLE_SECONDS, UserStream } from "./user_stream.js";
@@ -16,7 +17,6 @@ import { Watching } from "./watching.js";
 export const HISTORY_PAGE = 200;
 export const ROOMS_MAX = 200;
 const AGAIN_SECONDS = 1;
-const REFRESH_SECONDS = 5; // after a token that could not be renewed
 const NOT_MEMBER = 3004;
 const TOO_MANY_ROOMS = 4293;
 const CLOSED_TOO_BIG = 1009;
@@ -30,6 +30,7 @@ export class Client {
     this._device = deviceOf(device);
     this._onEvent = onEvent;
     this._rooms = new Map();
+    this._lostRooms = new Set(); // refused by `ready`: that we are out of them follows, before `live`
     this._pace = new Pace();
     let serial = 0;
     const nextId = () => `c${++serial}`; // of every command, so that each answer is known by its id
@@ -46,8 +47,6 @@ export class Client {
     });
     this._watching = new Watching((type, roomId, data, reply) => this._ask(type, roomId, data, reply));
     this._wasReady = false;
-    this._isRefreshDue = false;
-    this._isRefreshing = () => false; // on the connection that there is
     this._fault = null; // why it has ended
     this._isClosed = false; // by its user, who is told nothing more
     this._connection = new Connection({
@@ -59,6 +58,7 @@ export class Client {
       onLost: (code, why, retrySeconds, isExpected) => this._lost(code, why, retrySeconds, isExpected),
       onEnded: (fault) => this._ended(fault),
     });
+    this._refreshing = new Refreshing(this._connection, (token) => this.request("refresh", undefined, { token }));
   }
 
   // -- for the user ----------------------------------------------------------------------------------------------
@@ -113,6 +113,7 @@ export class Client {
     const roomId = roomIdOf(given);
     const room = this._rooms.get(roomId);
     this._rooms.delete(roomId);
+    this._lostRooms.delete(roomId);
     room?.refuse(new Refused(NOT_MEMBER, "the room was left"));
     this._leave(roomId);
   }
@@ -141,7 +142,9 @@ export class Client {
 
   async history(roomId, count, before) {
     const answer = await this.request("history", roomId, { limit: Math.min(count, HISTORY_PAGE), before });
-    return answer.messages.map((item) => said(roomIdOf(roomId), item, item, this.userId));
+    const page = this._readPage(roomIdOf(roomId), answer);
+    if (page === null) throw new ServerAway("what answers is no greenroom");
+    return page.map((entry) => entry.said).filter((event) => event?.type === "said");
   }
 
   async edit(roomId, messageId, body) {
@@ -226,7 +229,7 @@ export class Client {
     if (type === "hello") this._hello(data);
     else if (type === "ready") this._ready(data);
     else if (type === "live") this._live(data);
-    else if (type === "token_expiring") this._refresh();
+    else if (type === "token_expiring") this._refreshing.begin();
     else if (type === "slow_down") this._pace.slowDown(data.class, data.retryAfter ?? AGAIN_SECONDS, performance.now() / 1000);
     else if (type === "error" && id === "start") this._startRefused(data);
     else if (id !== undefined && (type === "ack" || type === "error" || type === "pong")) {
@@ -238,11 +241,12 @@ export class Client {
     else this._tellOther(null, frame);
   }
 
-  // What we would fold of a room that we are not in was meant for who was in it before.
+  // What we would fold of a room that we are not in was meant for who was in it before; our end may come late.
   _heardInRooms(roomIds, frame, data) {
     for (const roomId of roomIds) {
       const room = this._rooms.get(roomId);
       if (room !== undefined) this._heardIn(room, frame, data);
+      else if (this._isEnd(frame, data) && this._lostRooms.delete(roomId)) this._tell(member(roomId, frame, data));
       else if (frame.seq === undefined && !KNOWN_IN_ROOMS.includes(frame.type)) this._tellOther(roomId, frame);
     }
   }
@@ -252,10 +256,15 @@ export class Client {
     if (people !== null) this._tell({ type: "watched", people });
   }
 
+  // We have left its room by this, or were removed: the last of it, wherever we are in its log.
+  _isEnd({ type }, data) {
+    return type === "member" && data.user === this.userId && data.change === "left";
+  }
+
   _heardIn(room, frame, data) {
     const { type, seq } = frame;
     const roomId = room.id;
-    const hasLeft = type === "member" && data.user === this.userId && data.change === "left"; // the last of it, wherever we are
+    const hasLeft = this._isEnd(frame, data);
     if (seq !== undefined && !hasLeft) {
       this._tellSaid(room, room.log.take(seq, entryOf(frame, this.userId)));
       this._tellCaughtUp(room);
@@ -291,17 +300,20 @@ export class Client {
 
   // What is wrong with the token the close that follows says; after anything else nothing would follow.
   _startRefused({ code, category, message, error, retryAfter }) {
-    if (category !== "auth") this._connection.giveUp(`start was refused with ${code}: ${message || error}`, retryAfter);
+    if (category !== "auth") this._connection.giveUp(`start was refused with ${code}: ${message || error}`, retryAfter ?? 0);
   }
 
   _ready(data) {
     this.userId = data.user;
     this.isConnected = true;
+    const refused = data.refused ?? [];
+    const known = [...this._rooms.values()].filter(({ log }) => log.seq !== null).map(({ id }) => id);
+    this._lostRooms = new Set(known.filter((roomId) => refused.some(({ r }) => r === roomId)));
     this._tell({ type: "connected", userId: data.user, name: data.name, isAgain: this._wasReady });
     this._wasReady = true;
     this._userStream.ready(data.useq, data.userEpoch);
     const unanswered = new Map(this._rooms);
-    for (const item of [...data.rooms, ...(data.refused ?? [])]) {
+    for (const item of [...data.rooms, ...refused]) {
       const room = unanswered.get(item.r);
       unanswered.delete(item.r);
       if (room === undefined) this._leave(item.r); // left since `start` was sent
@@ -315,6 +327,7 @@ export class Client {
 
   _live(data) {
     this._connection.live();
+    this._lostRooms.clear();
     for (const room of data.rooms.flatMap((roomId) => this._rooms.get(roomId) ?? [])) {
       room.live();
       this._tellCaughtUp(room);
@@ -365,27 +378,6 @@ export class Client {
       this._tell({ type: "replaced", roomId: room.id });
     } else room.log.skipped(data.to);
     this._fetch(room);
-  }
-
-  // What fails is tried again while the connection lasts; the server closes with 4002 when the old token is over. One at a
-  // time for each connection, however often the server says that the token expires: before the new one is shown that is
-  // about the old one, and after that it may be about the new one.
-  async _refresh() {
-    this._isRefreshDue = true;
-    if (this._isRefreshing()) return;
-    const isSame = (this._isRefreshing = this._connection.sameOne());
-    while (this._connection.isTokenRenewable && this.isConnected && isSame() && this._isRefreshDue) {
-      try {
-        const token = await this._connection.freshToken();
-        this._isRefreshDue = false;
-        await this.request("refresh", undefined, { token });
-      } catch (fault) {
-        if (fault instanceof ClientRefused) break;
-        this._isRefreshDue = true;
-        await new Promise((resolve) => setTimeout(resolve, REFRESH_SECONDS * 1000).unref?.());
-      }
-    }
-    if (this._isRefreshing === isSame) this._isRefreshing = () => false;
   }
 
   // -- every message once, in order ------------------------------------------------------------------------------

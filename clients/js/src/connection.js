@@ -52,6 +52,11 @@ export class Connection {
     return typeof this._token === "function";
   }
 
+  // There is somebody to write to.
+  get isOpen() {
+    return this._socket?.readyState === OPEN;
+  }
+
   // A token as it is now.
   async freshToken() {
     this.token = await (this.isTokenRenewable ? this._token() : this._token);
@@ -100,7 +105,7 @@ export class Connection {
   }
 
   send(text) {
-    if (this._socket?.readyState !== OPEN) return false;
+    if (!this.isOpen) return false;
     this._socket.send(text);
     return true;
   }

@@ -32,8 +32,8 @@ function pinned(roomId, { seq, ts }, { id, of, by, on }) {
 }
 
 // Also what has no place: of the first members of a conversation.
-export function member(roomId, { seq = null, ts = null }, { user, change }) {
-  return { type: "member", roomId, userId: user, isActive: change === "joined", seq, atMs: ts };
+export function member(roomId, { seq = null, ts = null }, { user, change, role = null }) {
+  return { type: "member", roomId, userId: user, isActive: change === "joined", seq, atMs: ts, role };
 }
 
 const OF_FRAME = { message: said, message_edited: changed, message_deleted: changed, reaction: reacted, pin: pinned, member };

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { moveSeconds, retrySeconds } from "../src/backoff.js";
+import { heeded, moveSeconds, retrySeconds } from "../src/backoff.js";
 import { addressOf } from "../src/door.js";
 import { Pace } from "../src/pace.js";
 import { Presence } from "../src/presence.js";
@@ -90,6 +90,11 @@ test("the moment that the server names is kept, and spread as far as it leaves t
   for (const { after, deadline, chance, seconds } of CASES.move) {
     assert.equal(moveSeconds(after, deadline ?? undefined, chance), seconds, `${after} ${deadline} ${chance}`);
   }
+});
+
+test("a wait that the server names is heeded within bounds, and what is no time is not", () => {
+  for (const { given, seconds } of CASES.heeded) assert.equal(heeded(given), seconds, `${given}`);
+  for (const given of [Infinity, -Infinity, NaN, "5", null]) assert.throws(() => heeded(given), TypeError);
 });
 
 for (const { title, steps } of CASES.pace) {

@@ -604,6 +604,18 @@ test("a start that is refused without a close is told, and tried again", async (
   assert.equal((await next("ended")).code, 4001);
 });
 
+for (const retryAfter of ["soon", [5], {}, -1000, null]) {
+  test(`a start that is refused with a wait that is none costs a try: ${JSON.stringify(retryAfter)}`, async (context) => {
+    const { server, client, next } = await opened(context);
+    client.send(ROOM, "kept");
+    (await server.line()).error({ id: "start" }, 5002, { category: "server", retryAfter });
+    const { retrySeconds } = await next("disconnected");
+    assert.ok(retrySeconds >= 0 && retrySeconds <= 0.5, `${retrySeconds} s`);
+    const second = await server.ready([ROOM, 0]);
+    assert.equal((await second.heard("send")).data.body, "kept");
+  });
+}
+
 test("a page of nothing but what is hidden is passed over, and what lies beyond it is fetched", async (context) => {
   const { server, next, of } = await opened(context);
   const line = await server.ready([ROOM, 0]);
@@ -685,15 +697,46 @@ test("rooms that refuse are told, and one that was left is not resumed", async (
   assert.deepEqual(Object.keys(second.start.resume.rooms), ["1"]);
 });
 
+const member = (seq, user, change, role = "member") => ({ type: "member", room: ROOM, seq, ts: 9, data: { user, role, change } });
+const told = (seq, userId, isActive, role = "member") => ({ type: "member", roomId: ROOM, userId, isActive, seq, atMs: 9, role });
+
+test("who was removed while they were away is told so behind the refusal and once, before the rooms are live", async (context) => {
+  const { server, next, of } = await opened(context);
+  (await server.ready([ROOM, 0])).socket.close(4200);
+  const line = await server.line();
+  const data = { user: 7, name: "Ann", rooms: [], refused: [{ r: ROOM, code: 3004, error: "NOT_MEMBER" }] };
+  const end = member(3, 7, "left");
+  line.say({ type: "ready", id: "start", data }, member(2, 8, "left"), end, end);
+  await next("roomRefused");
+  assert.deepEqual(await next("member"), told(3, 7, false));
+  line.say({ type: "live", data: { rooms: [] } }, member(5, 7, "left"), { type: "of_tomorrow" });
+  await next("other");
+  assert.equal(of("member").length, 1);
+});
+
+test("an end that comes when the rooms are live, or of a room that was left, is of none of ours", async (context) => {
+  for (const hasLeft of [false, true]) {
+    const { server, client, next, of, on } = await opened(context);
+    (await server.ready([ROOM, 0])).socket.close(4200);
+    if (hasLeft) on("roomRefused", () => client.leave(ROOM));
+    const line = await server.line();
+    const refused = [{ r: ROOM, code: 3004, error: "NOT_MEMBER" }];
+    line.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [], refused } });
+    if (!hasLeft) line.say({ type: "live", data: { rooms: [] } });
+    line.say(member(3, 7, "left"), { type: "of_tomorrow" });
+    await next("other");
+    assert.deepEqual(of("member"), []);
+  }
+});
+
 test("who came or went is told in its place and once, and our own end wherever we are", async (context) => {
   const { server, next } = await opened(context);
   const line = await server.ready([ROOM, 0]);
-  const member = (seq, user, change) => ({ type: "member", room: ROOM, seq, ts: 9, data: { user, role: "member", change } });
-  const told = (seq, userId, isActive) => ({ type: "member", roomId: ROOM, userId, isActive, seq, atMs: 9 });
   line.say({ type: "skip", room: ROOM, seq: 1 });
-  for (const frame of [member(3, 8, "left"), member(2, 8, "joined"), member(2, 8, "joined")]) line.say(frame);
+  line.say(...[member(3, 8, "left"), member(2, 8, "joined"), member(2, 8, "joined"), member(4, 9, "joined", "admin")]);
   assert.deepEqual(await next("member"), told(2, 8, true));
   assert.deepEqual(await next("member"), told(3, 8, false));
+  assert.deepEqual(await next("member"), told(4, 9, true, "admin"));
   line.say(member(900, 7, "left"));
   assert.deepEqual(await next("member"), told(900, 7, false));
   assert.deepEqual(await next("roomRefused"), { type: "roomRefused", roomId: ROOM, code: 3004, why: "no member any more" });
@@ -718,7 +761,7 @@ test("typing, receipts and members are told as the contract says", async (contex
   line.say({ type: "receipts", room: ROOM, ts: 1, data: { counts: [[3, 1], [2, 300]] } });
   assert.deepEqual(await next("receipts"), { type: "receipts", roomId: ROOM, marks: new Map(), counts: [[3, 1], [2, 300]] });
   line.say({ type: "member", room: ROOM, data: { user: 9, role: "member", change: "joined" } });
-  assert.deepEqual(await next("member"), { type: "member", roomId: ROOM, userId: 9, isActive: true, seq: null, atMs: null });
+  assert.deepEqual(await next("member"), { type: "member", roomId: ROOM, userId: 9, isActive: true, seq: null, atMs: null, role: "member" });
   client.typing(ROOM, true);
   assert.deepEqual((await line.heard("typing")).data, { on: true });
   client.read(ROOM, 3);
@@ -859,6 +902,17 @@ test("a socket that cannot be made costs a try, and so does what no greenroom sa
   missing.message(ROOM, 3);
   missing.ack(await missing.heard("history"), { odd: true });
   assert.match((await next("disconnected")).why, /no greenroom: its history/);
+});
+
+test("a page that was asked for and cannot be read costs a try, and is told as no answer", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  const asked = assert.rejects(client.history(ROOM, 5), ServerAway);
+  line.ack(await line.heard("history"), { messages: [null] });
+  await asked;
+  assert.match((await next("disconnected")).why, /no greenroom/);
+  await server.ready([ROOM, 0]);
 });
 
 test("whoever leaves a room, or the client, while a page is told hears no more of it", async (context) => {

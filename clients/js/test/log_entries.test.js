@@ -10,7 +10,7 @@ const REACTION = { ...OF, user: 4, reaction: "like", on: true };
 const PIN = { ...OF, by: 5, on: false };
 const REACTED = { type: "reacted", roomId: 7, seq: 5, of: 3, messageId: 1, userId: 4, reaction: "like", isOn: true, atMs: 9 };
 const PINNED = { type: "pinned", roomId: 7, seq: 6, of: 3, messageId: 1, byId: 5, isOn: false, atMs: 10 };
-const LEFT = { type: "member", roomId: 7, userId: 4, isActive: false, seq: 8, atMs: 12 };
+const LEFT = { type: "member", roomId: 7, userId: 4, isActive: false, seq: 8, atMs: 12, role: "member" };
 
 test("reactions and pins are entries, and a change that is not known is a place and no deletion", () => {
   assert.deepEqual(entryOf({ type: "reaction", room: 7, seq: 5, ts: 9, data: REACTION }, 2), REACTED);

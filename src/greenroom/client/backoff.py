@@ -5,6 +5,7 @@ back off for at least a second, 42xx come back at once. Every wait has full jitt
 come back together.
 """
 
+import math
 import re
 from typing import Final
 
@@ -36,8 +37,10 @@ def retry_seconds(code: int, reason: str, failures: int, chance: float) -> float
 
 
 def heeded(seconds: float) -> float:
-    """How long is waited when the server names so many seconds."""
-    return min(seconds, HEEDED_SECONDS_MAX)
+    """How long is waited when the server names so many seconds; none where it names fewer. Raises: ValueError."""
+    if not math.isfinite(seconds):
+        raise ValueError("no time to wait")
+    return max(0.0, min(seconds, HEEDED_SECONDS_MAX))
 
 
 def move_seconds(after_ms: float, deadline_ms: float | None, chance: float) -> float:

@@ -26,6 +26,7 @@ import trio
 
 from greenroom.client import door
 from greenroom.client.asking import Asking, Reply
+from greenroom.client.backoff import heeded
 from greenroom.client.connection import Connection
 from greenroom.client.door import GivenId, Token
 from greenroom.client.errors import Refused, ServerAway, is_worth_another_try
@@ -86,6 +87,7 @@ class Client(MessageCommands):
         self._told, self.events = trio.open_memory_channel[Event](EVENTS_MAX)
         self._telling = trio.Lock()
         self._rooms: dict[int, Room] = {}
+        self._lost_rooms: set[int] = set()  # refused by `ready`: that we are out of them follows, before `live`
         self._nursery = nursery
         self._was_ready = False
         self._connection = Connection(
@@ -144,6 +146,7 @@ class Client(MessageCommands):
         """Hear no more of the room; membership stays."""
         room_id = door.room_id_of(room_id)
         room = self._rooms.pop(room_id, None)
+        self._lost_rooms.discard(room_id)
         if room is not None:
             room.refuse(Refused(_NOT_MEMBER, "the room was left"))
         self._asking.leave(room_id)
@@ -199,8 +202,13 @@ class Client(MessageCommands):
         """The newest messages before a seq, oldest first. Raises: Refused, ServerAway."""
         room_id = door.room_id_of(room_id)
         data = {"limit": min(count, HISTORY_PAGE), **({} if before is None else {"before": before})}
-        answer = await self.request("history", room_id, data)
-        return [message for _, message in entries(room_id, answer, self.user_id) if isinstance(message, Said)]
+        found = list[Said]()
+
+        async def read(answer: dict[str, Any]) -> None:  # here: of a page that cannot be read the line is given up
+            found.extend(told for _, told in entries(room_id, answer, self.user_id) if isinstance(told, Said))
+
+        await self._ask("history", room_id, data, Reply(read))
+        return found
 
     async def http(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """`data` of the answer to an HTTP request. Raises: Refused with the status, ServerAway."""
@@ -239,8 +247,9 @@ class Client(MessageCommands):
     def _start_refused(self, data: dict[str, Any]) -> None:
         """What is wrong with the token the close that follows says; after anything else nothing would follow."""
         if data.get("category") != "auth":
-            why = data.get("message") or data["error"]
-            self._connection.give_up(f"start was refused with {data['code']}: {why}", data.get("retryAfter"))
+            why, seconds = data.get("message") or data["error"], data.get("retryAfter")
+            wait = None if seconds is None else heeded(float(seconds))  # here: what is no time costs a try
+            self._connection.give_up(f"start was refused with {data['code']}: {why}", wait)
 
     # -- what the server says -----------------------------------------------------------------------------------
 
@@ -258,6 +267,7 @@ class Client(MessageCommands):
             await self._ready(data)
         elif kind == "live":
             self._connection.live()
+            self._lost_rooms.clear()
             for room in [self._rooms[room_id] for room_id in data["rooms"] if room_id in self._rooms]:
                 room.live()
                 await self._tell_caught_up(room)
@@ -274,10 +284,13 @@ class Client(MessageCommands):
             await self._tell(other(frame, None))
 
     async def _heard_in_rooms(self, room_ids: list[int], frame: dict[str, Any], data: dict[str, Any]) -> None:
-        """What we would fold of a room that we are not in was meant for who was in it before."""
+        """What we would fold of a room that we are not in was meant for who was in it before; our end may come late."""
         for room_id in room_ids:
             if (room := self._rooms.get(room_id)) is not None:
                 await self._heard_in(room, frame, data)
+            elif room_id in self._lost_rooms and is_end(frame, self.user_id):
+                self._lost_rooms.discard(room_id)
+                await self._tell(event_of(frame, room_id, self.user_id))
             elif "seq" not in frame and frame["type"] not in KNOWN_IN_ROOMS:
                 await self._tell(other(frame, room_id))
 
@@ -303,6 +316,8 @@ class Client(MessageCommands):
     async def _ready(self, data: dict[str, Any]) -> None:
         self.user_id = data["user"]
         self.is_connected = True
+        known = {room.id for room in self._rooms.values() if room.log.seq is not None}
+        self._lost_rooms = known & {item["r"] for item in data.get("refused", ())}
         self._asking.ready()
         self._user_stream.ready(data.get("useq"), data.get("userEpoch"))
         await self._tell(Connected(self.user_id, data.get("name", ""), self._was_ready))

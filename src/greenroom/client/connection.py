@@ -20,7 +20,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 from wsproto.utilities import ProtocolError
 
-from greenroom.client.backoff import heeded, move_seconds, retry_seconds
+from greenroom.client.backoff import HEEDED_SECONDS_MAX, heeded, move_seconds, retry_seconds
 from greenroom.client.door import Token, is_showable
 from greenroom.client.errors import ClientRefused
 from greenroom.client.frames import frames_of
@@ -366,7 +366,7 @@ def _end_of(rejected: BaseException) -> _End:
     status = rejected.status_code
     headers = {name.lower(): value for name, value in rejected.headers or ()}
     retry_after = headers.get(b"retry-after", b"")
-    wait = float(retry_after) if retry_after.isdigit() else None
+    wait = min(float(retry_after), HEEDED_SECONDS_MAX) if retry_after.isdigit() else None  # many digits are infinite
     why = why_rejected(status, rejected.body)
     return _End(status if status in (401, 403) else _ABNORMAL, why, wait=wait)
 

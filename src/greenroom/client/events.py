@@ -209,13 +209,17 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Somebody became a member, or is none any more. seq, at_ms: None of the first members of a conversation."""
+    """Somebody became a member, or has another role, or is none any more (not is_active).
+
+    seq, at_ms: None of the first members of a conversation. role: admin or member; from here on, or until then.
+    """
 
     room_id: int
     user_id: int
     is_active: bool
     seq: int | None = None
     at_ms: int | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,8 @@ def _pinned(room_id: int, head: Frame, body: Frame) -> Pinned:
 
 
 def _came_or_went(room_id: int, head: Frame, body: Frame) -> Member:
-    return Member(room_id, body["user"], body["change"] == "joined", head.get("seq"), head.get("ts"))
+    is_active = body["change"] == "joined"
+    return Member(room_id, body["user"], is_active, head.get("seq"), head.get("ts"), body.get("role"))
 
 
 def _change(kind: str, room_id: int, head: Frame, body: Frame) -> Told | None:

@@ -52,7 +52,8 @@ class Sending:
     async def wait(self) -> None:
         """Until every line is settled."""
         while self.outbox:
-            self._emptied = trio.Event()
+            if self._emptied.is_set():  # else somebody waits for it already
+                self._emptied = trio.Event()
             await self._emptied.wait()
 
     def ready(self) -> None:
