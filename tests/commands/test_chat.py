@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
+from greenroom.commands.chat import RECENT_PLACES
+
 
 def chat_lines(text: str) -> list[str]:
     """What was said, without the times and without what the chat tells by itself."""
@@ -161,6 +163,39 @@ def test_who_comes_later_is_shown_what_was_said_before(served):
     bob = served.start("chat", "--user", "bob", "Lobby")
     bob.wait_for("alice: line 29")
     assert chat_lines(bob.text) == [f"alice: line {number}" for number in range(10, 30)]
+
+
+def test_who_comes_later_is_shown_what_was_said_before_many_came_and_went(served):
+    alice = served.start("chat", "--user", "alice", "--new", "Lobby")
+    for number in range(30):
+        alice.type(f"line {number}")
+    alice.wait_for("alice: line 29")
+    token = served.token("bob")
+    (room,) = ask(served, token, "GET", "/api/conversations/open")["conversations"]
+    bob = ask(served, token, "GET", "/api/auth/session")["user"]["id"]
+    for _ in range(RECENT_PLACES // 2 + 10):
+        ask(served, token, "POST", f"/api/conversations/{room['id']}/join", b"{}")
+        ask(served, token, "DELETE", f"/api/conversations/{room['id']}/participants/{bob}")
+    alice.type("and on")
+    alice.wait_for("alice: and on")
+    carol = served.start("chat", "--user", "carol", "Lobby")
+    carol.end_input()
+    assert carol.ended() == 0, carol.text
+    assert chat_lines(carol.text) == [*(f"alice: line {number}" for number in range(11, 30)), "alice: and on"]
+
+
+def test_who_becomes_an_admin_is_said_to_be_one(served):
+    alice, bob = open_chats(served, "alice", "bob")
+    bob.type("hello")
+    alice.wait_for("bob: hello")
+    carol = served.start_typed("chat", "--user", "carol", "Lobby")
+    carol.wait_for("bob: hello")
+    token = served.token("alice")
+    (room,) = ask(served, token, "GET", "/api/conversations")["conversations"]
+    own = ask(served, token, "GET", "/api/auth/session")["user"]["id"]
+    ask(served, token, "DELETE", f"/api/conversations/{room['id']}/participants/{own}")
+    carol.wait_for("-- bob is an admin now$")
+    assert "a member again" not in carol.text
 
 
 def test_a_restart_in_the_middle_loses_and_doubles_nothing(greenroom):

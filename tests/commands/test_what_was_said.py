@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from greenroom.client import CaughtUp, Changed, Connected, Entered, Event, Member, Replaced, Said
+from greenroom.client import CaughtUp, Changed, Connected, Entered, Event, Member, Replaced, RoomRefused, Said
 from greenroom.commands.what_was_said import WhatWasSaid
 
 ROOM = 42
@@ -27,7 +27,7 @@ def member(seq: int | None) -> Member:
 
 def shown(*events: Event, messages: int = 2) -> list[int | None]:
     """The seqs of what is shown, in its order."""
-    before, found = WhatWasSaid(messages), list[Event]()
+    before, found = WhatWasSaid(messages, places=10), list[Event]()
     for event in events:
         if not before.keeps(event):
             found += [*before.taken(), event]
@@ -60,3 +60,30 @@ def test_of_an_empty_room_or_another_log_nothing_is_kept():
     assert shown(member(None), entered(0), CaughtUp(ROOM), said(1), said(2), said(3)) == [None, 1, 2, 3]
     assert shown(entered(3), said(1), Replaced(ROOM), entered(1), said(1), CaughtUp(ROOM)) == [1]
     assert shown(entered(2), member(1), member(2), CaughtUp(ROOM), said(3)) == [3]
+
+
+def test_what_is_kept_is_shown_when_the_room_ends_before_it_is_whole():
+    assert shown(entered(3), said(1), said(2), RoomRefused(ROOM, 3004, "no member any more")) == [1, 2]
+
+
+def older(*events: Event, messages: int = 3, places: int = 4) -> list[tuple[int, int]]:
+    """What is asked for, whenever it might be."""
+    before, asked = WhatWasSaid(messages, places), list[tuple[int, int]]()
+    for event in events:
+        if not before.keeps(event):
+            asked += [wanted] if (wanted := before.older()) else []
+            before.taken()
+    return asked
+
+
+def test_where_too_few_messages_stand_at_the_end_of_the_log_those_before_it_are_wanted_once():
+    comings = [member(seq) for seq in range(7, 10)]
+    assert older(CONNECTED, entered(10), *comings, said(10), CaughtUp(ROOM), said(11), CaughtUp(ROOM)) == [(2, 7)]
+    assert older(entered(10), *comings, said(11), said(12)) == [(3, 7)], "what is new is none of them"
+
+
+def test_nothing_older_is_wanted_of_a_log_that_is_shown_or_told_whole_or_is_no_more():
+    assert older(entered(10), said(8), said(9), said(10), CaughtUp(ROOM)) == []
+    assert older(entered(4), said(4), CaughtUp(ROOM), said(5)) == []
+    assert older(entered(10), said(9), RoomRefused(ROOM, 3004, "no member any more")) == []
+    assert older(entered(10), said(9), Replaced(ROOM), entered(8), CaughtUp(ROOM)) == []

@@ -14,6 +14,7 @@ import getpass
 import re
 import signal
 import time
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -40,8 +41,10 @@ from greenroom.client import (
     Undelivered,
     open_client,
 )
+from greenroom.client.door import room_id_of
 from greenroom.client.outbox import LINES_MAX
 from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed, only, run_or_exit, settings_or_exit, stop
+from greenroom.commands.harmless import in_line
 from greenroom.commands.message_lines import line_of_change, lines_of
 from greenroom.commands.parting import SILENCE_SECONDS_MAX, Parting
 from greenroom.commands.piped_lines import BadLine
@@ -58,6 +61,7 @@ from greenroom.this_machine import data_directory, signing_secret
 
 RECENT_MESSAGES = 20
 RECENT_PLACES = 200  # of the log, among which these are looked for: it holds more than messages
+OLDER_SECONDS_MAX = 5.0  # waited for those that stand before them, while no event is read
 HISTORY_MESSAGES = 50
 CHANGEABLE_MAX = 500  # messages whose edits are shown
 TOKEN_SECONDS = 12 * 3600
@@ -138,28 +142,36 @@ def _token(settings: Settings, user: str) -> str:
 async def _chat(url: str, token: str, room: str, new: str) -> None:
     try:
         async with open_client(url, token, device="chat") as client:
-            try:
-                found = await _make(client, new) if new else await choose_room(client, room)
-            except ServerAway as away:
-                raise CommandFailed(
-                    f"{away}. Start it with `make run` or `greenroom serve`, or name it: --url"
-                ) from None
-            except Refused as refused:
-                raise CommandFailed(_why(refused)) from None
+            found = await _find(client, room, new)
             if found is not None:
                 with open_screen() as screen:
-                    await Chat(client, screen, found["id"], title_of(found)).run()
+                    await Chat(client, screen, *found).run()
     except ClientRefused as refused:
         raise CommandFailed(_why(refused)) from None
 
 
+async def _find(client: Client, room: str, new: str) -> tuple[int, str] | None:
+    """The id and the title of the room that is meant; None: rooms were listed. Raises: CommandFailed, ClientRefused."""
+    try:
+        found = await _make(client, new) if new else await choose_room(client, room)
+        return None if found is None else (room_id_of(found["id"]), in_line(title_of(found)))
+    except ServerAway as away:
+        what = f"{in_line(str(away))}. Start it with `make run` or `greenroom serve`, or name it: --url"
+        raise CommandFailed(what) from None
+    except Refused as refused:
+        raise CommandFailed(_why(refused)) from None
+    except (LookupError, TypeError, ValueError, AttributeError):  # of answers that are none
+        raise CommandFailed(f"what answers at {client.url} is no greenroom: name another one, --url") from None
+
+
 def _why(refused: Refused | ClientRefused) -> str:
+    why = in_line(str(refused))
     if isinstance(refused, ClientRefused) or refused.code == 401:
         return (
-            f"the server refuses us ({refused}): run chat in the folder in which the server runs, "
+            f"the server refuses us ({why}): run chat in the folder in which the server runs, "
             "or give it the same JWT_SECRET or GREENROOM_DATA_DIR, or a --token"
         )
-    return str(refused)
+    return why
 
 
 async def _make(client: Client, title: str) -> dict[str, Any]:
@@ -180,7 +192,7 @@ class Chat:
         self._is_told_to_leave = False
         self._here: set[int] = set()  # who was shown as here
         self._names: dict[int, str] = {}
-        self._before = WhatWasSaid(RECENT_MESSAGES)
+        self._before = WhatWasSaid(RECENT_MESSAGES, RECENT_PLACES)
         self._shown: dict[int, Said] = {}  # by seq, the newest
         self._typed_at = float("-inf")
         self._undelivered = 0
@@ -238,7 +250,7 @@ class Chat:
             is_late = self._is_patient and self._client.unsent
             why = self._why_undelivered or ("the server did not take them in time" if is_late else "")
             lines = f"{undelivered} line{'s were' if undelivered > 1 else ' was'}"
-            raise CommandFailed(f"{lines} not delivered{why and f': {why}'}")
+            raise CommandFailed(f"{lines} not delivered{why and f': {in_line(why)}'}")
         if self._is_patient and not self._parting.is_room_shown:
             raise CommandFailed(f"{self._title} was not shown: the server did not tell in time what was said there")
 
@@ -266,7 +278,7 @@ class Chat:
             with trio.move_on_after(SILENCE_SECONDS_MAX if self._is_patient else float("inf")) as scope:
                 await self._client.join(self._room_id, recent=RECENT_PLACES)
         except Refused as refused:
-            raise CommandFailed(f"the server refuses the room {self._title}: {refused}") from None
+            raise CommandFailed(f"the server refuses the room {self._title}: {in_line(str(refused))}") from None
         if scope.cancelled_caught:
             raise CommandFailed(f"the server did not let us into {self._title} within {SILENCE_SECONDS_MAX:g} s")
 
@@ -300,9 +312,12 @@ class Chat:
     async def _show_who(self) -> None:
         answer = await self._client.http("GET", f"/api/conversations/{self._room_id}/participants")
         here = self._client.here(self._room_id) or {}
-        people = [
-            f"{person['name']}{' (here)' if person['userId'] in here else ''}" for person in answer["participants"]
-        ]
+        try:
+            people = [
+                f"{person['name']}{' (here)' if person['userId'] in here else ''}" for person in answer["participants"]
+            ]
+        except (LookupError, TypeError):
+            raise ServerAway(f"what answers at {self._client.url} is no greenroom") from None
         self._tell(f"{self._title}: {', '.join(people)}")
 
     def _show_typing(self, is_typing: bool) -> None:
@@ -319,14 +334,22 @@ class Chat:
 
     async def _show_events(self) -> None:
         async for event in self._client.events:
-            self._show(event)
+            await self._show(event)
             self._parting.heard(event)
 
-    def _show(self, event: Event) -> None:
+    async def _show(self, event: Event) -> None:
         if not self._before.keeps(event):
-            for kept in self._before.taken():
-                self._show_message(kept)
+            await self._show_before()
             self._show_now(event)
+
+    async def _show_before(self) -> None:
+        """What was said before we came, once that is over; older lines too, where the end of the log has too few."""
+        if (wanted := self._before.older()) is not None:
+            with suppress(Refused, ServerAway), trio.move_on_after(OLDER_SECONDS_MAX):
+                for said in await self._client.history(self._room_id, *wanted):
+                    self._show_message(said)
+        for kept in self._before.taken():
+            self._show_message(kept)
 
     def _show_now(self, event: Event) -> None:
         match event:
@@ -339,7 +362,8 @@ class Chat:
                 self._show_presence(event)
             case Member():
                 if (name := self._names.get(event.user_id)) is not None:  # of who is new here presence tells the name
-                    self._tell(f"{name} {'is a member again' if event.is_active else 'is no member any more'}")
+                    is_what = "is an admin now" if event.role == "admin" else "is a member again"
+                    self._tell(f"{name} {is_what if event.is_active else 'is no member any more'}")
             case Connected():
                 if self._was_cut:
                     self._tell("connected again")

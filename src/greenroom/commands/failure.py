@@ -9,6 +9,7 @@ from typing import TypeVar
 import trio
 import typer
 
+from greenroom.commands.harmless import harmless
 from greenroom.commands.standard_output import OutputLost
 from greenroom.secret_file import SecretUnusable
 from greenroom.settings import Settings, SettingsError, load_settings
@@ -66,8 +67,8 @@ def run_or_exit(fn: Callable[..., Awaitable[T]], *args: object) -> T:
 
 
 def stop(message: str, code: int) -> typer.Exit:
-    """Print *message* to standard error; raise what is returned."""
-    typer.echo(f"greenroom: {message}", err=True)
+    """Print *message* to standard error; raise what is returned. Parts of it may be of somebody else."""
+    typer.echo(f"greenroom: {harmless(message)}", err=True)
     return typer.Exit(code)
 
 

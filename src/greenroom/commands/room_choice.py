@@ -14,7 +14,7 @@ import typer
 from greenroom.client import Client, Refused
 from greenroom.client.door import room_id_of
 from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed
-from greenroom.commands.screen import harmless
+from greenroom.commands.harmless import in_line
 
 PAGE: Final = 200  # what the server gives at most
 ROOMS_MAX: Final = 10_000  # of each list: the newest are looked through
@@ -30,7 +30,8 @@ Get = Callable[[str], Awaitable[dict[str, Any]]]  # of a path: `data` of the ans
 async def choose_room(client: Client, room: str) -> Room | None:
     """The room that is meant, entered if it is an open one. None: none was named, rooms are listed.
 
-    Raises: CommandFailed, Refused, ServerAway.
+    Raises: CommandFailed, Refused, ServerAway; LookupError, TypeError, ValueError or AttributeError by answers that no
+    greenroom gives.
     """
     if not room:
         _list(*await _rooms(client))
@@ -87,7 +88,7 @@ async def _which(client: Client, title: str, meant: list[Room], own: list[Room])
         why = f"of more than {ROOMS_MAX:,} rooms the newest were looked through, and one of them is called {title!r}"
     else:
         why = f"{len(meant)} rooms are called {title!r}"
-    told = [f"  {room['id']}  {await _people(client, room, room in own)}" for room in meant[:NAMED_MAX]]
+    told = [in_line(f"  {room['id']}  {await _people(client, room, room in own)}") for room in meant[:NAMED_MAX]]
     if len(meant) > NAMED_MAX:
         told.append(f"  and {len(meant) - NAMED_MAX} more")
     return "\n".join((f"{why}: name it by its id", *told))
@@ -97,15 +98,11 @@ async def _people(client: Client, room: Room, is_own: bool) -> str:
     if not is_own:
         return f"an open room of {_members(room)}, you are not in it"
     if room["participantId"] is not None:
-        return f"you and {_in_line(title_of(room))}, user {room['participantId']}"
+        return f"you and {title_of(room)}, user {room['participantId']}"
     path = f"/api/conversations/{room['id']}/participants?limit={MEMBERS_NAMED_MAX}"
     answer = await client.http("GET", path)
-    names = ", ".join(_in_line(person["name"]) for person in answer["participants"])
+    names = ", ".join(person["name"] for person in answer["participants"])
     return f"{_members(room)}: {names}{', …' if answer['hasMore'] else ''}"
-
-
-def _in_line(text: str) -> str:
-    return harmless(text.replace("\n", " "))
 
 
 def _members(room: Room) -> str:
@@ -149,7 +146,7 @@ def _list(own: list[Room], others: list[Room], is_all: bool) -> None:
             typer.echo(f"{heading}:")
         for room in rooms:
             unread = f", {room['unreadCount']} unread" if room.get("unreadCount") else ""
-            typer.echo(f"  {room['id']}  {_in_line(title_of(room))}  ({_members(room)}{unread})")
+            typer.echo(in_line(f"  {room['id']}  {title_of(room)}  ({_members(room)}{unread})"))
     if not is_all:
         typer.echo(f"There are more: of each list the {ROOMS_MAX:,} newest are shown")
     if own or others:

@@ -12,11 +12,12 @@ import tty
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
-from unicodedata import category, east_asian_width
+from unicodedata import east_asian_width
 
 import trio
 
 from greenroom.commands.failure import TOLD_WRONGLY, CommandFailed
+from greenroom.commands.harmless import harmless
 from greenroom.commands.line_editor import LineEditor
 from greenroom.commands.piped_lines import BadLine, PipedLines
 
@@ -24,7 +25,6 @@ READ_BYTES: Final = 65_536
 PROMPT: Final = "> "
 INDENT: Final = "    "
 ROWS_MAX: Final = 100  # shown of one message in a terminal
-_KEPT: Final = "\n\u200c\u200d"  # the joiners: of letters (not) and of emoji
 
 
 class Screen:
@@ -129,13 +129,6 @@ def _width(character: str) -> int:
 def _columns() -> int:
     """That may be written to: in the last one some terminals break the line. 80 of one that does not say."""
     return max(20, os.get_terminal_size(sys.stdout.fileno()).columns or 80) - 1
-
-
-def harmless(text: str) -> str:
-    """Without what would make a terminal do more than show it. Line breaks stay, spaces, and what joins characters."""
-    return "".join(
-        c if c.isprintable() or c in _KEPT or category(c) == "Zs" else "\ufffd" for c in text.replace("\t", " ")
-    )
 
 
 async def _piped_lines() -> AsyncIterator[str | BadLine]:

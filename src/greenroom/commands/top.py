@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from greenroom.commands.drain import line_of as line_of_drain
+from greenroom.commands.harmless import harmless
 from greenroom.commands.running import running_or_exit
-from greenroom.commands.screen import harmless
 from greenroom.commands.table import counted, size, span, table
 from greenroom.control.client import ANSWER_SECONDS_MAX, Running
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from greenroom.commands.harmless import harmless
 from greenroom.commands.running import running_or_exit
-from greenroom.commands.screen import harmless
 from greenroom.commands.table import span
 
 
