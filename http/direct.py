@@ -8,8 +8,9 @@ from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.blocks import Blocks
-from greenroom.storage.postgres.conversations import Conversations, NewConversation
+from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.ids import Ids
+from greenroom.storage.postgres.new_conversation import NewConversation
 from greenroom.storage.postgres.users import Users
 
 

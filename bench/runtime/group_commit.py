@@ -17,10 +17,11 @@ async def commit(scale: float) -> dict[str, float]:
     """200 actors, one write under way in each, on greenroom's own committer and PostgreSQL, fsync on."""
     from greenroom.storage.asyncio_bridge import open_asyncio_bridge
     from greenroom.storage.postgres.committer import PostgresCommitter
-    from greenroom.storage.postgres.conversations import Conversations, NewConversation
+    from greenroom.storage.postgres.conversations import Conversations
     from greenroom.storage.postgres.embedded import open_embedded
     from greenroom.storage.postgres.ids import user_ids
     from greenroom.storage.postgres.migrate import apply_migrations
+    from greenroom.storage.postgres.new_conversation import NewConversation
     from greenroom.storage.postgres.pool import open_postgres
     from greenroom.storage.postgres.users import UserChange, Users
     from greenroom.storage.writes import InsertMessage

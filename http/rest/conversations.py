@@ -11,8 +11,10 @@ import json
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
+import trio
 from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StringConstraints
 
+from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.http.direct import announce
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber, one_line
@@ -21,6 +23,7 @@ from greenroom.http.rest.rooms import (
     claim_of,
     no_conversation,
     now_ms,
+    refusal,
     require_self,
     require_together,
     require_users,
@@ -34,8 +37,8 @@ from greenroom.http.rest.rows import (
     open_conversation_row,
 )
 from greenroom.http.route import Answer, Call, Operations
-from greenroom.storage.postgres.conversations import NewConversation
-from greenroom.storage.postgres.idempotency import KeptAnswer
+from greenroom.storage.postgres.idempotency import Earlier, IdempotencyClaim, KeptAnswer
+from greenroom.storage.postgres.new_conversation import NewConversation, NotMade
 
 operations = Operations("conversations")
 
@@ -140,7 +143,8 @@ class ConversationWithMessages(Output):
 )
 async def create_conversation(call: Call) -> Answer:
     """Make a conversation: `recipientId` for a direct one, `participantIds` (or `participants`) for a group; `open` for
-    a group that anybody may enter. The existing one when the pair has one. 200 for both, as in the replaced system."""
+    a group that anybody may enter. It counts as a message. The existing one, for free, when the pair has one. 200 for
+    both, as in the replaced system."""
     write, services = call.body(ConversationWrite), call.services.room_services
     others, is_group = write.people(call.user_id)
     claim = claim_of(call, "POST /api/conversations", write)
@@ -156,8 +160,8 @@ async def create_conversation(call: Call) -> Answer:
         title=write.title or "",
         at_ms=now_ms(call),
     )
-    made = await services.conversations.create_once(new, claim, _created)
-    if isinstance(made, KeptAnswer) and made.status == 201 and not made.is_replay:
+    made = await _made(call, new, claim)
+    if _is_new(made):
         announce(services.hub, services.engine, new)
     answer = answer_of(made)
     assert isinstance(answer.data, dict)
@@ -165,6 +169,32 @@ async def create_conversation(call: Call) -> Answer:
     if row is None:
         raise no_conversation()  # removed since
     return replace(answer, status=200, data={"conversation": conversation_row(row)})
+
+
+async def _made(call: Call, new: NewConversation, claim: IdempotencyClaim | None) -> Earlier:
+    """Count it, as bringing people in is counted, and make it. What was there, or was answered before, is not charged.
+
+    Raises: ApiError 429.
+    """
+    messages, conversations = call.services.room_services.messages, call.services.room_services.conversations
+    retry_after = messages.take(call.user_id, trio.current_time())
+    is_charged = False
+    try:
+        made = await conversations.create_once(new, claim, _created, may_make=retry_after is None)
+        is_charged = _is_new(made)
+    except NotMade:
+        raise refusal(Refused.because(RefusalCode.RATE_LIMITED), retry_after) from None
+    except trio.Cancelled:
+        is_charged = True  # it may be stored: whoever hangs up early would make them for nothing
+        raise
+    finally:
+        if retry_after is None and not is_charged:
+            messages.give_back(call.user_id)
+    return made
+
+
+def _is_new(made: Earlier) -> bool:
+    return isinstance(made, KeptAnswer) and made.status == 201 and not made.is_replay
 
 
 def _created(row: Any, is_new: bool) -> KeptAnswer:
@@ -217,7 +247,7 @@ async def get_conversation(call: Call) -> Answer:
     marks = await conversations.read_marks(conversation_id, call.user_id)
     if row is None or marks is None:
         raise no_conversation()
-    messages = await conversations.messages_page(conversation_id, call.user_id, FIRST_MESSAGES, 0)
+    messages = await conversations.messages_page(conversation_id, call.user_id, FIRST_MESSAGES + 1, 0)
     if not messages and await conversations.read_marks(conversation_id, call.user_id) is None:
         raise no_conversation()  # removed since
     return Answer(
@@ -225,9 +255,9 @@ async def get_conversation(call: Call) -> Answer:
             "conversation": conversation_row(row),
             "messages": [
                 message_row(message, conversation_id, call.user_id, marks)
-                for message in messages
+                for message in messages[-FIRST_MESSAGES:]
                 if not message.is_hidden and message.deleted_at_ms is None  # the page has no look for what is deleted
             ],
-            "hasMore": bool(messages) and messages[0].seq > 1,
+            "hasMore": len(messages) > FIRST_MESSAGES,
         }
     )

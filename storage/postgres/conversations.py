@@ -17,10 +17,10 @@ from greenroom.storage.postgres.idempotency import (
     claim_key,
     keep_answer,
 )
+from greenroom.storage.postgres.new_conversation import NewConversation, find_conversation, make_conversation
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
-from greenroom.storage.postgres.user_streams import put_notes
-from greenroom.storage.writes import Role, membership_note
+from greenroom.storage.writes import Role
 
 RING_MESSAGES = 256
 COUNTED_MESSAGES = 256
@@ -140,19 +140,6 @@ class StoredRoom:
 
 
 @dataclass(frozen=True, slots=True)
-class NewConversation:
-    """What is asked for. participant_ids without the creator; two people and not is_group make it direct."""
-
-    id: int
-    creator_id: int
-    participant_ids: Sequence[int]
-    is_group: bool
-    is_open: bool
-    title: str
-    at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
 class ReadMarks:
     """Of one conversation: the newest seq, how far one member has read, and the farthest of the others."""
 
@@ -175,17 +162,22 @@ class Conversations:
         """
 
         async def run(connection: Any) -> tuple[int, bool]:
-            return await _create(connection, new)
+            return await make_conversation(connection, new)
 
         return await self._postgres.transaction(run)
 
     async def create_once(
-        self, new: NewConversation, claim: IdempotencyClaim | None, answer: Callable[[Any, bool], KeptAnswer]
+        self,
+        new: NewConversation,
+        claim: IdempotencyClaim | None,
+        answer: Callable[[Any, bool], KeptAnswer],
+        *,
+        may_make: bool = True,
     ) -> Earlier:
         """Make the conversation and its answer, which is kept under *claim*, in one transaction.
 
-        answer: called with the row of `select_conversation_of` as the creator sees it, and whether it is new. Raises
-        as `create`.
+        answer: called with the row of `select_conversation_of` as the creator sees it, and whether it is new. may_make:
+        else one that is there is found, and an answer that was kept. Raises: NotMade; and as `create`.
         """
 
         async def run(connection: Any) -> Earlier:
@@ -193,7 +185,7 @@ class Conversations:
                 earlier = await claim_key(connection, claim, new.at_ms)
                 if earlier is not None:
                     return earlier
-            conversation_id, is_new = await _create(connection, new)
+            conversation_id, is_new = await (make_conversation if may_make else find_conversation)(connection, new)
             row = await connection.fetchrow(query("select_conversation_of"), conversation_id, new.creator_id)
             made = answer(row, is_new)
             if claim is not None:
@@ -399,25 +391,6 @@ class Conversations:
     async def is_member(self, conversation_id: int, user_id: int) -> bool:
         """Whether the user is an active member now."""
         return bool(await self._postgres.fetch_value("is_member", conversation_id, user_id))
-
-
-async def _create(connection: Any, new: NewConversation) -> tuple[int, bool]:
-    """See `Conversations.create`. An asyncio coroutine, inside a transaction."""
-    other = new.participant_ids[0] if not new.is_group else None
-    pair = (None, None) if other is None else (min(other, new.creator_id), max(other, new.creator_id))
-    roles = {new.creator_id: "admin" if new.is_group else "member"}
-    roles.update({user_id: "member" for user_id in new.participant_ids if user_id != new.creator_id})
-    made = await connection.fetchval(
-        query("insert_conversation"),
-        *(new.id, new.is_group, new.is_open, new.title, new.creator_id, *pair, new.at_ms),
-    )
-    if made is None:
-        return await connection.fetchval(query("select_direct_conversation"), *pair), False
-    await connection.execute(query("insert_ownership"), "room", str(new.id))
-    await connection.execute(query("insert_participants"), new.id, list(roles), list(roles.values()), new.at_ms)
-    notes = [membership_note(new.id, user_id, role, new.at_ms, is_active=True) for user_id, role in roles.items()]
-    await put_notes(connection, notes)
-    return new.id, True
 
 
 async def _newest(connection: Any, conversation_id: int, ring: list[Any]) -> list[tuple[int, int, int, bool]]:

@@ -707,11 +707,11 @@ def test_a_blank_name_at_the_entrance_is_said_to_be_none(theatre: Theatre):
 
 
 def test_whoever_says_more_than_they_may_is_told_until_when_it_waits(theatre: Theatre, title: str):
-    with ServerProcess(ENVIRONMENT="development", MESSAGES_PER_MINUTE=1) as server:
+    with ServerProcess(ENVIRONMENT="development", MESSAGES_PER_MINUTE=2) as server:
         server.start()
         with Theatre(server, theatre.proxy, theatre.browser).people() as people:
             alex = people.enter("Alex Creator")
-            alex.create(title)
+            alex.create(title)  # which is the first of the two
             alex.say("one")
             alex.hears(["one"])
             alex.say("two")

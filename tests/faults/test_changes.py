@@ -281,7 +281,7 @@ async def test_over_http(live_house):
         assert (await live_house.get("/api/messages/unread-count", 1)).data["unreadCount"] == 0
 
 
-@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 3}])
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 4}])  # to make the room is one
 async def test_an_edit_counts_as_a_message_and_one_that_changes_nothing_does_not(live_house):
     await live_house.people(1)
     room = await live_house.conversation(1)

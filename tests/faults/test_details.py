@@ -255,7 +255,7 @@ async def test_summaries_and_ready_count_those_that_mention_the_user(live_house)
         assert (await late.ask("join", room))["data"]["mention"] == 0
 
 
-@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 2}])
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 3}])  # to make the room is one
 @pytest.mark.parametrize("forget", [False, True])
 async def test_what_was_stored_is_answered_again_over_the_limit_with_its_details(live_house, forget):
     async with two_in_a_room(live_house) as (_, room, one, _):

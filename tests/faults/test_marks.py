@@ -516,7 +516,7 @@ async def test_a_reaction_of_who_is_blocked_to_ones_own_message_is_not_told_live
         assert "NOT FOR ONE" not in str([blocker.events, blocker.replies])
 
 
-@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 4}])
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 5}])  # to make the room is one
 async def test_what_changes_something_counts_as_a_message_on_every_road_and_what_changes_nothing_is_free(live_house):
     await live_house.people(1, 2)
     room = await live_house.conversation(1, 2)

@@ -144,7 +144,7 @@ async def test_a_sync_for_which_there_is_no_place_among_what_waits_is_refused_wh
         assert (await sock.ask("sync", rooms=whole["rooms"], user=0))["type"] == "ack"
 
 
-@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 3}])
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 4}])  # to make the room is one
 async def test_a_send_for_which_there_is_no_place_among_what_waits_is_no_message_of_the_minute(live_house, monkeypatch):
     monkeypatch.setattr("greenroom.http.ws.v1.INFLIGHT_MAX", 1)
     await live_house.people(1, 2)
@@ -283,7 +283,7 @@ def summary(sock):
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 20, "messages_per_minute": 2}])
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 20, "messages_per_minute": 3}])  # a room, too
 async def test_each_class_of_commands_has_its_limit_and_slow_down_names_it(live_house, monkeypatch):
     await live_house.people(1)
     room = await live_house.conversation(1)

@@ -192,6 +192,28 @@ async def test_members_with_a_socket_are_told_of_a_new_conversation(live_house):
             assert (frame["room"], frame["data"]) == (room, {"user": user, "role": role, "change": "joined"})
 
 
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 2}])
+async def test_to_make_conversations_is_held_to_the_limit_of_messages_and_what_is_there_is_free(house):
+    await house.people(1, 2, 3)
+    group = {"participantIds": [2, 3], "title": "Plans"}
+    pair = await made(house, 1, {"recipientId": 2})
+    assert (await house.post(SURFACES[0], 1, {"recipientId": 99})).status == 404
+    assert await made(house, 1, {"recipientId": 2}) == pair
+    kept = await made(house, 1, group, Idempotency_Key="k")
+    for body in (group, {"recipientId": 3}, {"title": "Lobby", "open": True}):
+        for path in SURFACES:
+            over = await house.post(path, 1, body, Idempotency_Key="another")
+            assert (over.status, over.code) == (429, "RATE_LIMIT_EXCEEDED")
+            assert 1 <= int(over.headers["Retry-After"]) <= 60
+    assert await made(house, 1, {"recipientId": 2}) == pair
+    assert await made(house, 1, group, Idempotency_Key="k") == kept
+    over = await house.post(f"/api/conversations/{pair['id']}/messages", 1, {"content": "the limit is one"})
+    assert over.status == 429
+    assert await made(house, 2, group | {"participantIds": [1, 3]}), "the limit is each user's own"
+    assert await count_of(house, "select count(*) from conversations") == 3
+    assert await count_of(house, "select count(*) from idempotency_keys") == 1, "what was refused leaves its key free"
+
+
 # -- once -------------------------------------------------------------------------------------------------------------
 
 
@@ -378,6 +400,17 @@ async def test_a_conversation_comes_with_its_newest_fifty_messages_oldest_first(
     assert [message["content"] for message in found["messages"]] == [str(n) for n in range(3, 53)]
     assert found["hasMore"] is True
     assert found["conversation"]["id"] == room
+
+
+async def test_there_is_more_where_there_are_older_messages_and_not_where_somebody_came_in(house):
+    await house.people(1, 2)
+    room = await house.conversation(1, open=True)
+    await house.post(f"/api/conversations/{room}/join", 2)
+    for messages, has_more in ((50, False), (51, True)):
+        while (await house.get(f"/api/conversations/{room}/messages", 1)).data["topSeq"] < 1 + messages:
+            await house.post(f"/api/conversations/{room}/messages", 1, {"content": "x"})
+        found = (await house.get(f"/api/conversations/{room}", 2)).data
+        assert (len(found["messages"]), found["hasMore"]) == (50, has_more)
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", "%00", str(HUGE), "9" * 40, "null", "%F0%9F%98%80"])

@@ -387,7 +387,7 @@ async def test_people_who_met_while_connected_see_each_other_come_online(live_ho
 # -- how many ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 2}])
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 3}])  # to make the room is one
 async def test_over_the_limit_a_message_is_refused_with_the_time_to_wait_and_a_duplicate_is_answered(house):
     await house.people(1, 2, 3)
     room = await house.conversation(1, 2)
@@ -413,7 +413,7 @@ async def test_over_the_limit_a_message_is_refused_with_the_time_to_wait_and_a_d
     assert (await house.get("/api/conversations", 3)).data["conversations"] == []
 
 
-@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 2}])
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 3}])  # to make the room is one
 async def test_socket_and_http_share_one_limit(live_house):
     await live_house.people(1, 2)
     room = await live_house.conversation(1, 2)

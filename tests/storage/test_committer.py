@@ -14,8 +14,9 @@ from greenroom.runtime.ports import CommitOutcome
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres import committer as committer_module
 from greenroom.storage.postgres.committer import PostgresCommitter
-from greenroom.storage.postgres.conversations import Conversations, NewConversation
+from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.ids import user_ids
+from greenroom.storage.postgres.new_conversation import NewConversation
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.users import UserChange, Users
 from greenroom.storage.writes import AdvanceMarker, InsertMessage, PutParticipant

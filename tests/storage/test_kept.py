@@ -31,8 +31,9 @@ from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.actor_state import PostgresStateStore
 from greenroom.storage.postgres.alarms import PostgresAlarmStore
 from greenroom.storage.postgres.committer import PostgresCommitter
-from greenroom.storage.postgres.conversations import Conversations, NewConversation
+from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.ids import user_ids
+from greenroom.storage.postgres.new_conversation import NewConversation
 from greenroom.storage.postgres.pool import open_postgres
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.postgres.together import Together
