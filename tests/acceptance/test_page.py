@@ -274,6 +274,166 @@ def test_unread_is_counted_where_nobody_looks(theatre: Theatre):
         expect(row.locator(".badge")).to_have_count(0)
 
 
+def test_who_comes_is_not_unread_and_what_another_device_has_read_is_not_any_more(theatre: Theatre):
+    title = "Read on both"
+    with theatre.people() as people, theatre.people() as others:
+        alex = people.enter("Alex Creator")
+        alex.create(title)
+        sarah, again = others.enter("Sarah Investor"), others.enter("Sarah Investor")
+        sarah.join(title)
+        sarah.create(f"{title}, beside")
+        people.enter("Stellar Production").join(title)
+        alex.say("news")
+        row = sarah.page.locator(".room").filter(has=sarah.page.get_by_text(title, exact=True))
+        expect(row.locator(".badge")).to_have_text("1 unread")
+        expect(sarah.page).to_have_title("(1) greenroom")
+        again.page.locator(".room").filter(has=again.page.get_by_text(title, exact=True)).click()
+        again.hears(["news"])
+        expect(row.locator(".badge")).to_have_count(0)
+        expect(sarah.page).to_have_title("greenroom")
+
+
+# A client of the page without a line: `answers` has what is answered to each command, by its type.
+OFFLINE = """async (answers) => {
+  const { Client } = await import("/console/static/greenroom.js");
+  const client = new Client({ user: 1, ticket: async () => "", storage: { getItem: () => null, setItem() {} } });
+  const asked = [];
+  client.connection.name = "live";
+  client.connection.send = (frame) => {
+    asked.push([frame.type, frame.room, frame.data ?? null]);
+    const data = answers[frame.type]?.shift();
+    if (data !== undefined) queueMicrotask(() => client._frame({ type: "ack", id: frame.id, data }));
+    return true;
+  };
+  const room = client.room(7);
+  const said = (seq) => ({ seq, sender: 2, body: "" });
+  const page = (messages, skip, top) => ({ epoch: 3, top, skip, messages: messages.map(said) });
+  const seqs = () => room.log.messages.map(({ seq }) => seq);
+  BODY
+}"""
+
+
+def offline(theatre: Theatre, body: str, **answers: list[Any]) -> Any:
+    """What *body* answers, which has `client`, its `room` 7, `asked`, `page` and `seqs`."""
+    with theatre.people() as people:
+        return people.enter("Alex Creator").page.evaluate(OFFLINE.replace("BODY", body), answers)
+
+
+def place(top: int, unread: int = 0, epoch: int = 3) -> dict[str, int]:
+    return {"r": 7, "epoch": epoch, "top": top, "read": 0, "unread": unread, "members": 2}
+
+
+def test_what_is_unread_is_what_others_have_said_and_nobody_here_has_read(theatre: Theatre):
+    found = offline(
+        theatre,
+        """
+        const found = [];
+        const look = () => found.push(room.unread);
+        const tell = (type, seq, data, sender = 2) => {
+          client._frame({ type, room: 7, seq, ts: 1, data: { sender, ...data } });
+          look();
+        };
+        await client.join(7);
+        look();
+        tell("message", 9, { body: "replayed, and counted by the server" });
+        tell("message", 11, { body: "new" });
+        tell("message", 11, { body: "told twice" });
+        tell("member", 12, { user: 3, role: "member", change: "joined" });
+        tell("reaction", 13, { of: 11, user: 3, reaction: "like", on: true });
+        tell("pin", 14, { of: 11, by: 3, on: true });
+        tell("message_edited", 15, { of: 11, body: "edited" });
+        tell("message", 16, { body: "our own" }, 1);
+        tell("message", 17, { body: "deleted at once", deleted: 5 });
+        tell("message", 18, { body: "new" });
+        tell("message_deleted", 19, { of: 18, by: 2 });
+        tell("message_deleted", 20, { of: 9, by: 2 });
+        client._frame({ type: "read_sync", room: 7, useq: 1, ts: 1, data: { seq: 9 } });
+        look();
+        client._frame({ type: "read_sync", room: 7, useq: 2, ts: 1, data: { seq: 10 } });
+        look();
+        tell("message", 21, { body: "new" });
+        client.read(7, 11);
+        look();
+        client._frame({ type: "receipts", room: 7, ts: 1, data: { marks: { 1: 21 } } });
+        look();
+        return found;
+        """,
+        join=[place(10, unread=4)],
+    )
+    assert found == [4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 5, 4, 2, 1, 2, 1, 0]
+
+
+def test_of_what_the_server_has_counted_as_unread_the_log_says_how_much_is_left(theatre: Theatre):
+    found = offline(
+        theatre,
+        """
+        await client.join(7);
+        await client.open(7);
+        const found = [room.unread];
+        for (const seq of [3, 5, 8]) {
+          client.read(7, seq);
+          found.push(room.unread);
+        }
+        client._state("waiting");
+        room.entered({ epoch: 3, top: 8, read: 5, unread: 2, members: 2 });
+        found.push(room.unread);
+        room.entered({ epoch: 4, top: 2, read: 1, unread: 1, members: 2 });
+        return [...found, room.unread, room.read];
+        """,
+        join=[place(8, unread=4)],
+        history=[{"messages": [{"seq": seq, "sender": 2} for seq in (2, 4, 6, 8)], "top": 8, "epoch": 3}],
+    )
+    assert found == [4, 3, 2, 0, 2, 1, 1]
+
+
+def test_a_room_that_is_joined_late_is_asked_for_what_was_missed(theatre: Theatre):
+    asked = offline(
+        theatre,
+        """
+        await client.open(7);
+        await client.join(7);
+        await client.join(8);
+        return asked.slice(1);
+        """,
+        history=[{"messages": [{"seq": 4, "sender": 2}], "top": 5, "epoch": 3}],
+        join=[place(9), place(0)],
+    )
+    assert asked == [["join", 7, {"after": 5, "epoch": 3}], ["join", 8, None]]
+
+
+def test_what_is_hidden_from_us_ends_no_page(theatre: Theatre):
+    hidden = {"messages": [], "skip": list(range(51, 101)), "top": 100, "epoch": 3}
+    half = {"messages": [{"seq": seq, "sender": 2} for seq in range(1, 26)], "skip": list(range(26, 51)), "top": 100}
+    asked, seqs, has_older = offline(
+        theatre, "await client.open(7); return [asked, seqs(), room.log.hasOlder];", history=[hidden, half]
+    )
+    assert [data for _, _, data in asked] == [{"limit": 50}, {"before": 51, "limit": 50}]
+    assert (seqs, has_older) == (list(range(1, 26)), False)
+    found = offline(
+        theatre,
+        """
+        const found = [];
+        const look = () => found.push([seqs(), room.log.hasOlder]);
+        const { log } = room;
+        log.startWith(page([90, 95], [91, 92], 100), 4);
+        look();
+        log.prepend(page([], [86, 87, 88, 89], 100), 4);
+        look();
+        log.prepend({ ...page([85], [], 100), more: true }, 4);
+        look();
+        log.prepend(page([2], [3], 100), 4);
+        look();
+        return found;
+        """,
+    )
+    assert found == [
+        [[90, 95], True],
+        [[90, 95], True],
+        [[85, 90, 95], True],
+        [[2, 85, 90, 95], False],
+    ]
+
+
 # -- cut off and back -------------------------------------------------------------------------------------------------
 
 
@@ -613,7 +773,7 @@ def test_ones_own_last_word_is_read_after_a_reload(theatre: Theatre, title: str)
         alex.page.evaluate("history.replaceState(null, '', '/')")
         alex.page.reload()
         alex.wait_live()
-        row = alex.page.locator(".room", has_text=title)
+        row = alex.page.locator(".room").filter(has=alex.page.get_by_text(title, exact=True))
         expect(row).to_contain_text("my own word")
         expect(row.locator(".badge")).to_have_count(0)
 

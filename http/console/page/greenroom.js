@@ -10,52 +10,20 @@
 //
 // Knows nothing of pages.
 
+import { Asking, CommandFailed } from "./asking.js";
 import { Connection } from "./connection.js";
-import { RoomLog } from "./log.js";
 import { Outbox } from "./outbox.js";
+import { Room } from "./room.js";
 
 const PAGE_MESSAGES = 50;
+const OLDER_PAGES_MAX = 20; // of which nothing is for us
 const BACKFILL_MESSAGES = 200;
 const BACKFILL_MESSAGES_MAX = 1000;
 const REORDER_MS_MAX = 200;
-const PATIENCE_MS = 4000;
 const ROOMS_MAX = 200;
 const TYPING_MS_MAX = 8000;
 const RELOAD_SECONDS = 2;
 const SHORT_WAIT_MS = 2000; // one that is over before it is read
-
-export class CommandFailed extends Error {
-  constructor(data) {
-    super(data.message || "it did not work");
-    Object.assign(this, { isLost: false, code: 0, recoverable: false, retryAfter: 0 }, data);
-  }
-}
-
-class Room {
-  constructor(id) {
-    this.id = id;
-    this.log = new RoomLog();
-    this.epoch = null;
-    this.top = 0; // the newest seq heard of
-    this.read = 0; // our own mark, as the server has it
-    this.readSent = 0;
-    this.said = 0; // up to here there is what we have read, and then words of our own
-    this.newest = null; // the newest message heard of, for previews
-    this.typing = new Map();
-    this.marks = new Map();
-    this.online = new Map();
-    this.away = new Map(); // who is not here, as far as anybody told: name, lastSeen
-    this.isPresenceKnown = false;
-    this.isJoined = false;
-    this.isWanted = false; // somebody looks at it
-    this.isFlushing = false;
-    this.isLoading = false;
-  }
-
-  get unread() {
-    return Math.max(0, this.top - Math.max(this.read, this.readSent, this.said));
-  }
-}
 
 export class Client extends EventTarget {
   // user: their id; ticket: async () => address with a single-use ticket; storage: of this tab.
@@ -65,13 +33,12 @@ export class Client extends EventTarget {
     this.rooms = new Map();
     this.outbox = new Outbox(storage, `greenroom-outbox-${user}`);
     this.hello = null;
-    this._commands = new Map();
-    this._serial = 0;
     this.connection = new Connection({
       address: ticket,
       onFrame: (frame) => this._frame(frame),
       onState: (name, detail) => this._state(name, detail),
     });
+    this._asking = new Asking(this.connection);
   }
 
   get isLive() {
@@ -90,16 +57,17 @@ export class Client extends EventTarget {
 
   stop() {
     this.connection.stop();
-    this._fail(new CommandFailed({ isLost: true }));
+    this._asking.lose();
   }
 
   // -- what a page asks for ------------------------------------------------------------------------------------
 
-  // Hear a room that we have become a member of.
+  // Hear a room that we have become a member of, or that did not let us in before: what was missed of it follows.
   async join(id) {
     const room = this.room(id);
     if (!this.isLive || room.isJoined) return;
-    this._entered(room, await this.request({ type: "join", room: id }));
+    const data = room.log.isLoaded ? { after: room.log.last, epoch: room.epoch } : undefined;
+    this._entered(room, await this.request({ type: "join", room: id, data }));
     this._flush(room);
   }
 
@@ -122,9 +90,7 @@ export class Client extends EventTarget {
     if (!room.log.hasOlder || room.isLoading || !this.isLive) return;
     room.isLoading = true;
     try {
-      const before = room.log.messages[0].seq;
-      const page = await this._history(room, { before, limit: PAGE_MESSAGES });
-      this._tell(room, "older", { messages: room.log.prepend(page.messages, page.more ? 0 : PAGE_MESSAGES) });
+      this._tell(room, "older", { messages: await this._lookBack(room) });
     } catch (fault) {
       if (!(fault instanceof CommandFailed)) throw fault;
     } finally {
@@ -160,7 +126,7 @@ export class Client extends EventTarget {
     const room = this.room(id);
     if (!this.isLive || !room.isJoined) return;
     const { users } = await this.request({ type: "presence", room: id });
-    this._presenceState({ data: { users } }, room);
+    this._presence({ data: { users } }, room);
   }
 
   type(id, on) {
@@ -171,34 +137,22 @@ export class Client extends EventTarget {
     const room = this.room(id);
     if (!this.isLive || !room.isJoined || seq <= Math.max(room.read, room.readSent)) return;
     room.readSent = seq;
+    room.seen(seq, this.user);
     this.connection.send({ type: "read", room: id, data: { seq } });
     this._tell(room, "read", {});
   }
 
-  // A command with an answer. Rejects with CommandFailed; isLost: the line broke, whether it took effect is unknown.
+  // A command with an answer. Rejects with CommandFailed.
   request(command) {
-    const id = `c${++this._serial}`;
-    return new Promise((resolve, reject) => {
-      if (!this.connection.send({ ...command, id })) {
-        reject(new CommandFailed({ isLost: true }));
-        return;
-      }
-      const timer = setTimeout(() => this.connection.probe(), PATIENCE_MS);
-      this._commands.set(id, { resolve, reject, timer });
-    });
+    return this._asking.ask(command);
   }
 
   // -- the wire ------------------------------------------------------------------------------------------------
 
   _state(name, detail) {
     if (name === "waiting" || name === "stopped" || name === "connecting") {
-      for (const room of this.rooms.values()) {
-        room.isJoined = false;
-        room.readSent = 0;
-        room.isPresenceKnown = false;
-        room.typing.clear();
-      }
-      this._fail(new CommandFailed({ isLost: true, message: "the connection was lost" }));
+      for (const room of this.rooms.values()) room.lost();
+      this._asking.lose("the connection was lost");
       this.outbox.requeue();
     }
     this.dispatchEvent(new CustomEvent("state", { detail: { name, ...detail } }));
@@ -209,26 +163,8 @@ export class Client extends EventTarget {
     }
   }
 
-  _fail(fault) {
-    const commands = [...this._commands.values()];
-    this._commands.clear();
-    for (const command of commands) {
-      clearTimeout(command.timer);
-      command.reject(fault);
-    }
-  }
-
   _frame(frame) {
-    if (frame.id !== undefined && (frame.type === "ack" || frame.type === "error" || frame.type === "ready")) {
-      const command = this._commands.get(frame.id);
-      if (command !== undefined) {
-        this._commands.delete(frame.id);
-        clearTimeout(command.timer);
-        if (frame.type === "error") command.reject(new CommandFailed(frame.data));
-        else command.resolve(frame.data);
-      }
-      return;
-    }
+    if (this._asking.heard(frame)) return;
     const handler = HANDLERS[frame.type];
     if (handler === undefined) return; // an event that this client does not know
     const rooms = frame.rooms || (frame.room === undefined ? [] : [frame.room]);
@@ -259,11 +195,7 @@ export class Client extends EventTarget {
   }
 
   _entered(room, item) {
-    room.isJoined = true;
-    if (room.epoch === null) room.epoch = item.epoch;
-    room.read = Math.max(room.read, item.read);
-    room.top = Math.max(room.top, item.top);
-    room.memberCount = item.members;
+    room.entered(item);
     this._tell(room, "joined", {});
   }
 
@@ -294,10 +226,7 @@ export class Client extends EventTarget {
 
   _message(frame, room) {
     const message = { ...frame.data, seq: frame.seq, ts: frame.ts };
-    room.newest = message;
-    room.top = Math.max(room.top, message.seq);
-    if (message.sender === this.user && room.unread === 1) room.said = message.seq;
-    room.typing.delete(message.sender);
+    room.heard(message, this.user);
     this._gained(room, room.log.apply(message));
     this._tell(room, "newest", { message });
     this._fillSoon(room);
@@ -321,7 +250,9 @@ export class Client extends EventTarget {
   // A place in the log, as a skip is; what it changes is changed at once, for the latest change counts.
   _changed(frame, room) {
     this._skip(frame, room);
-    this._change(room, { ...frame.data, seq: frame.seq, deleted: frame.type === "message_deleted" || frame.data.deleted });
+    const change = { ...frame.data, seq: frame.seq, deleted: frame.type === "message_deleted" || frame.data.deleted };
+    if (change.deleted && room.forgets(change, this.user)) this._tell(room, "read", {});
+    this._change(room, change);
     this._fillSoon(room);
   }
 
@@ -351,7 +282,8 @@ export class Client extends EventTarget {
     try {
       const page = await this._history(room, { limit: PAGE_MESSAGES });
       room.epoch = page.epoch;
-      room.log.startWith(page.messages, page.top, page.more ? 0 : PAGE_MESSAGES); // more: cut by size, not the end
+      room.log.startWith(page, PAGE_MESSAGES);
+      if (!room.log.messages.length) await this._lookBack(room);
       this._tell(room, "reset", {});
       this._settle(room);
     } catch (fault) {
@@ -363,6 +295,16 @@ export class Client extends EventTarget {
     }
   }
 
+  // Older pages, until one has something for us. Answers with that.
+  async _lookBack(room) {
+    let gained = [];
+    for (let pages = 0; pages < OLDER_PAGES_MAX && room.log.hasOlder && !gained.length; pages += 1) {
+      const page = await this._history(room, { before: room.log.first, limit: PAGE_MESSAGES });
+      gained = room.log.prepend(page, PAGE_MESSAGES);
+    }
+    return gained;
+  }
+
   async _backfill(room) {
     if (room.isLoading) return;
     room.isLoading = true;
@@ -370,16 +312,8 @@ export class Client extends EventTarget {
       while (room.log.hasGap) {
         const after = room.log.last;
         const page = await this._history(room, { after, limit: BACKFILL_MESSAGES });
-        const { messages, changes = [], skip = [] } = page;
-        const entries = [...messages, ...[...changes, ...skip.map((seq) => ({ seq }))].map(({ seq }) => ({ seq, isPassed: true }))];
-        const gained = [];
-        for (const entry of entries.sort((a, b) => a.seq - b.seq)) {
-          if (!entry.isPassed) gained.push(...room.log.apply(entry));
-          else if (entry.seq === room.log.last + 1) gained.push(...room.log.reach(entry.seq));
-        }
-        if (!page.more && entries.length < BACKFILL_MESSAGES) gained.push(...room.log.reach(page.top));
-        this._gained(room, gained);
-        const ofWords = changes.filter(({ change }) => change === "edited" || change === "deleted");
+        this._gained(room, room.log.fill(page, BACKFILL_MESSAGES));
+        const ofWords = (page.changes || []).filter(({ change }) => change === "edited" || change === "deleted");
         for (const change of ofWords) this._change(room, { ...change, deleted: change.change === "deleted" || change.deleted });
         if (room.log.last === after) break; // no progress: the next event or reconnect tries again
       }
@@ -453,31 +387,26 @@ export class Client extends EventTarget {
     }
   }
 
+  _readSync(frame, room) {
+    this.mark(room.id, this.user, frame.data.seq); // by another device of ours, or by this one
+  }
+
   // Somebody has read up to *seq*, as far as anybody told.
   mark(id, user, seq) {
     const room = this.room(id);
     if (seq <= (room.marks.get(user) || 0)) return;
     room.marks.set(user, seq);
-    if (user === this.user) room.read = Math.max(room.read, seq);
+    if (user === this.user) {
+      room.read = Math.max(room.read, seq);
+      room.seen(seq, this.user);
+    }
     this._tell(room, "marks", {});
   }
 
-  _presenceState(frame, room) {
-    room.online.clear();
-    room.isPresenceKnown = true;
-    this._told(room, frame.data.users);
-  }
-
-  _presenceDiff(frame, room) {
-    this._told(room, [...frame.data.joins, ...frame.data.leaves]);
-  }
-
-  _told(room, people) {
-    for (const person of people) {
-      const isHere = person.status !== "offline";
-      (isHere ? room.online : room.away).set(person.user, person);
-      (isHere ? room.away : room.online).delete(person.user);
-    }
+  // All who are here, or who came and went.
+  _presence({ data }, room) {
+    if (data.users) room.tellsAll(data.users);
+    else room.tells([...data.joins, ...data.leaves]);
     this._tell(room, "presence", {});
   }
 
@@ -513,7 +442,8 @@ const HANDLERS = {
   skip: Client.prototype._skip,
   typing: Client.prototype._typing,
   receipts: Client.prototype._receipts,
-  presence_state: Client.prototype._presenceState,
-  presence_diff: Client.prototype._presenceDiff,
+  read_sync: Client.prototype._readSync,
+  presence_state: Client.prototype._presence,
+  presence_diff: Client.prototype._presence,
   member: Client.prototype._member,
 };

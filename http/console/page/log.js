@@ -1,6 +1,6 @@
 // A room as this tab has it: messages in one unbroken run of seq, and what came too early.
 //
-//   messages   the run, from `first` to `last`; a seq that is hidden from us counts as there
+//   messages   of the run, from `first` to `last`; a seq that is hidden from us counts as there
 //   ahead      messages beyond the run: they wait until what lies between has come
 //
 // Applying is idempotent: what the run has is dropped, what follows is appended. So nothing is shown twice, nothing
@@ -17,6 +17,7 @@ export class RoomLog {
   reset() {
     this.messages = [];
     this.ahead = new Map();
+    this.first = null;
     this.last = null; // null: nothing was loaded yet
     this.hasOlder = false;
     this.top = 0; // the newest seq that was seen or heard of
@@ -30,13 +31,14 @@ export class RoomLog {
     return this.isLoaded && this.top > this.last;
   }
 
-  // Begin with the newest page; returns nothing.
-  startWith(page, top, limit) {
-    this.messages = page.slice();
-    this.last = Math.max(page.length ? page[page.length - 1].seq : 0, top);
+  // Begin with the newest page of so many.
+  startWith(page, limit) {
+    this.messages = page.messages.slice();
+    this.last = Math.max(page.top, ...page.messages.map(({ seq }) => seq));
+    this.first = this.last + 1;
     this.top = Math.max(this.top, this.last);
-    this.hasOlder = page.length >= limit && page[0].seq > 1;
-    return this._drain();
+    this._lookedBack(page, limit);
+    this._drain();
   }
 
   // One message, from the wire or from history. Returns those that the run gained, in order.
@@ -69,13 +71,31 @@ export class RoomLog {
     return [...added, ...this._drain()];
   }
 
-  // An older page, before what we have.
+  // A page of so many behind what we have, with what has a place beside messages. Returns what the run gained.
+  fill({ messages, changes = [], skip = [], top, more }, limit) {
+    const passed = [...changes.map(({ seq }) => seq), ...skip].map((seq) => ({ seq, isPassed: true }));
+    const gained = [];
+    for (const entry of [...messages, ...passed].sort((a, b) => a.seq - b.seq)) {
+      if (!entry.isPassed) gained.push(...this.apply(entry));
+      else if (entry.seq === this.last + 1) gained.push(...this.reach(entry.seq));
+    }
+    if (!more && messages.length + passed.length < limit) gained.push(...this.reach(top));
+    return gained;
+  }
+
+  // An older page of so many, before what we have. Returns what the run gained.
   prepend(page, limit) {
-    const first = this.messages.length ? this.messages[0].seq : Infinity;
-    const older = page.filter((message) => message.seq < first);
+    const older = page.messages.filter((message) => message.seq < this.first);
     this.messages.unshift(...older);
-    this.hasOlder = page.length >= limit && page[0].seq > 1;
+    this._lookedBack(page, limit);
     return older;
+  }
+
+  // A page is full with what is hidden from us as well, which it names; or it was cut to its size (`more`).
+  _lookedBack({ messages, skip = [], more }, limit) {
+    const seqs = [...messages.map(({ seq }) => seq), ...skip];
+    this.first = Math.min(this.first, ...seqs);
+    this.hasOlder = (more || seqs.length >= limit) && this.first > 1;
   }
 
   has(clientId, sender) {
@@ -94,6 +114,7 @@ export class RoomLog {
     for (const seq of this.ahead.keys()) if (seq <= this.last) this.ahead.delete(seq);
     if (this.messages.length > RUN_MESSAGES_MAX) {
       this.messages.splice(0, this.messages.length - RUN_MESSAGES_MAX);
+      this.first = this.messages[0].seq;
       this.hasOlder = true;
     }
     return gained;
