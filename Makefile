@@ -13,8 +13,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUDGET_SECONDS ?=
-# Most tests wait for something: four at a time keep two cores busy. WORKERS=0 for one, in this process (a debugger).
-WORKERS ?= 4
+# Most tests wait for something: five at a time keep two cores busy. WORKERS=0 for one, in this process (a debugger).
+WORKERS ?= 5
 ONLY ?=
 ARGS ?=
 
@@ -41,12 +41,15 @@ run: _venv  ## start greenroom with its own PostgreSQL on http://127.0.0.1:8787
 		$(shell setpriv --pdeathsig HUP true 2>/dev/null && echo setpriv --pdeathsig HUP) $(BIN)/greenroom serve $(ARGS); \
 	else exec $(BIN)/greenroom serve $(ARGS); fi
 
-# While mypy keeps one core busy, the other compiles the tests: else each worker would, and in a fresh checkout that is 9 s
-# of CPU for each of them.
+# While mypy keeps one core busy the tests begin. They are compiled first, once: else each worker would, and in a fresh
+# checkout that is 9 s of CPU for each of them.
 test: _venv_dev _chromium  ## lint, types and tests; ARGS="tests/http -x" goes to pytest
-	@$(PYTEST) --collect-only -qq >/dev/null 2>&1 </dev/null & compiling=$$!; \
-	$(MAKE) check || { kill $$compiling 2>/dev/null; wait; exit 1; }; \
-	wait; $(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(MAKE) check & checking=$$!; \
+	$(PYTEST) --collect-only -qq >/dev/null 2>&1 </dev/null; \
+	kill -0 $$checking 2>/dev/null || wait $$checking || exit 1; \
+	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS); tests=$$?; \
+	wait $$checking || { echo "make check failed, see above the tests" >&2; exit 1; }; \
+	exit $$tests
 
 test-slow: _venv_dev _chromium  ## full-size fault and load tests, as many as BUDGET_SECONDS=360 allows (all without)
 	@BUDGET_SECONDS="$(BUDGET_SECONDS)" PYTHONHASHSEED=0 $(PYTEST) -m slow --hypothesis-seed=0 $(ARGS)

@@ -22,7 +22,7 @@ from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import NOT_MEMBER
 from greenroom.http.ws.cursor import ROOMS_MAX, Cursor, Place, cursor_text
-from greenroom.http.ws.services import Failure, SocketServices, failure_of
+from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1 import V1Session
 from greenroom.http.ws.v1_start import PING_SECONDS, Start, ends_of, left_frame
@@ -63,10 +63,10 @@ class StreamStart(Start):
 
     def to_ask_again(self) -> list[int]:
         """Rooms that have not answered in time, or that the user has left without being told when."""
-        return [room_id for room_id, failure in self._refused.items() if self._asks_again(room_id, failure)]
+        return [room_id for room_id in self._refused if self._asks_again(room_id)]
 
-    def _asks_again(self, room_id: int, failure: Failure) -> bool:
-        return failure.code.is_recoverable or room_id in self._unfound
+    def _asks_again(self, room_id: int) -> bool:
+        return self._refused[room_id].code.is_recoverable or room_id in self._unfound
 
 
 class StreamSession(V1Session):
@@ -154,7 +154,7 @@ class StreamSession(V1Session):
         if is_in:
             self._came_into(room_id)
         else:
-            self._places.pop(room_id, None)
+            self._lose(room_id)
 
     def _came_into(self, room_id: int) -> None:
         if self.rooms is None:
@@ -184,8 +184,8 @@ class StreamSession(V1Session):
                 self._enter_later(room_id)
             elif failure is not None and failure.code is NOT_MEMBER and room_id in self._places:
                 self.services.engine.spawn(self._tell_end, room_id)
-            elif self._places.pop(room_id, None) is not None:
-                self.resumed("refused")
+            else:
+                self._lose(room_id)
 
         self.ask(self.services.room(room_id), self.enter(room_id), entered)
 
@@ -207,10 +207,14 @@ class StreamSession(V1Session):
         if ends is None:
             self._enter_later(room_id)
             return
-        del self._places[room_id]  # first: what is written next is no part of where the reader stands
-        self.resumed("refused")
+        self._lose(room_id)  # first: what is written next is no part of where the reader stands
         for end in ends:
             self.connection.write(left_frame(self.user_id, end))
+
+    def _lose(self, room_id: int) -> None:
+        """Not to be asked again."""
+        if self._places.pop(room_id, None) is not None:
+            self.resumed("refused")
 
     def _begin_room(self, view: RoomView) -> None:
         room_id = view.room_id

@@ -241,7 +241,7 @@ class Start:
         if ends is None:
             self._unfound += lost
         else:
-            self._ends = {end.conversation_id: end for end in ends if end.conversation_id not in self._told}
+            self._ends |= {end.conversation_id: end for end in ends if end.conversation_id not in self._told}
         if not session.connection.is_closing:
             self._one_answer_less()
 
@@ -281,8 +281,8 @@ class Start:
             session.connection.write(left_frame(session.user_id, end))
         if wanted.user is not None:
             session.resumed(outcome_of(gap))
-        for room_id, failure in self._refused.items():
-            if wanted.after[room_id] is not None and not self._asks_again(room_id, failure):
+        for room_id in self._refused:
+            if wanted.after[room_id] is not None and not self._asks_again(room_id):
                 session.resumed("refused")
         for view in views.values():
             session.tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
@@ -293,8 +293,8 @@ class Start:
             log.debug("session.started", user=session.user_id, device=session.device, client=name, version=version)
         session.replay(list(self.attachments.items()))
 
-    def _asks_again(self, room_id: int, failure: Failure) -> bool:
-        """Whether it is we who ask a room again that was not to be had, and not the client."""
+    def _asks_again(self, room_id: int) -> bool:
+        """Whether it is we who ask for a refused room again, and not the client."""
         return False
 
     def _mode_of(self, room_id: int) -> str:

@@ -46,18 +46,18 @@ class Line:
 
     def frames(self):
         """The payloads of all frames that came. Raises when one is not whole."""
-        found, data = [], bytes(self.heard)
-        while data:
-            size, start = data[1], 2
+        found, data, at = [], bytes(self.heard), 0
+        while at < len(data):
+            opcode, size, start = data[at], data[at + 1], at + 2
             if size == 126:
-                size, start = int.from_bytes(data[2:4]), 4
+                size, start = int.from_bytes(data[start : start + 2]), start + 2
             elif size == 127:
-                size, start = int.from_bytes(data[2:10]), 10
-            assert data[0] in (0x81, 0x88), data[:40]
-            assert len(data) >= start + size
-            found.append(data[start : start + size])
-            assert data[0] == 0x81 or len(data) == start + size, "after the close comes nothing"
-            data = data[start + size :]
+                size, start = int.from_bytes(data[start : start + 8]), start + 8
+            assert opcode in (0x81, 0x88), data[at : at + 40]
+            at = start + size
+            assert len(data) >= at
+            found.append(data[start:at])
+            assert opcode == 0x81 or len(data) == at, "after the close comes nothing"
         return found
 
 
