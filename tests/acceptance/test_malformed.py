@@ -340,6 +340,7 @@ async def test_asking_without_reading_costs_at_most_the_outbox(server, fresh, da
         assert grown < 3 * MIB
 
 
+@pytest.mark.wrong_frames  # some are taken, with a field whose name is garbled
 async def test_random_bytes_end_connections_and_nothing_else(server, fresh, seed):
     chance = random.Random(seed)
     await server.make_people(fresh)
