@@ -874,7 +874,8 @@ async def _settled_with_members(world: World, room: int, *people: Person) -> lis
 
 async def _repeat(person: Person, kind: str, room: int | None, **data: Any) -> None:
     """A command that may be said again, until the connection lets its answer through."""
-    for _ in range(20):
+    ends_at = trio.current_time() + SETTLE_SECONDS_MAX
+    while trio.current_time() < ends_at:
         try:
             await person.request(kind, room, **data)
         except Failed as failed:
