@@ -18,13 +18,14 @@ import json
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import asyncpg
 import jwt
 import pytest
 import trio
@@ -41,6 +42,10 @@ SECRET = "a secret of this test session that has at least sixty-four bytes in it
 SUBPROTOCOL = "greenroom.v1"
 FRAME_SECONDS_MAX = 5
 THREAD_SECONDS_MAX = 60
+_CROWD = """
+    insert into users (id, name, role, created_at, updated_at)
+    select id, 'user-' || id, 'user', now(), now() from unnest($1::bigint[]) id
+"""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,14 @@ class HouseUnderTest:
         """Make these users, called user-<id>."""
         for user_id in user_ids:
             await self.house.storage.users.put(user_id, UserChange(name=f"user-{user_id}", role=role))
+
+    async def crowd(self, user_ids: Collection[int]) -> None:
+        """Make these users at once: each on its own would take a second for 300."""
+
+        async def make(connection: asyncpg.Connection) -> None:
+            await connection.execute(_CROWD, list(user_ids))
+
+        await self.house.storage.postgres.transaction(make)
 
     async def get(self, path: str, user: int | None = None, headers: Mapping[str, str] = {}, **query: Any) -> Reply:
         return await self.ask("GET", f"{path}?{urlencode(query)}" if query else path, user, headers=headers)

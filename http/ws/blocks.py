@@ -10,8 +10,9 @@ While nobody here blocks anybody, which is nearly always, asking is one look at 
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from greenroom.storage.changed import Changed
+
 NOBODY: Final[frozenset[int]] = frozenset()
-CHANGES_KEPT: Final = 10_000
 
 
 class SocketBlocks:
@@ -21,9 +22,7 @@ class SocketBlocks:
         self.hiders: dict[int, set[int]] = {}
         self._hides: dict[int, frozenset[int]] = {}
         self._blocked_by: dict[int, frozenset[int]] = {}
-        self.version = 0  # counts changes
-        self._changed_at: dict[int, int] = {}  # user → version, of changes since `_forgotten_at`
-        self._forgotten_at = 0
+        self.changed = Changed()  # of users
 
     def are_any(self) -> bool:
         """Whether somebody here blocks, or is blocked."""
@@ -60,16 +59,10 @@ class SocketBlocks:
         self._put_hides(user_id, frozenset(hides))
         _set(self._blocked_by, user_id, frozenset(blocked_by))
 
-    def changed_since(self, user_id: int, version: int) -> bool:
-        """Whether what was asked of storage at *version* may be older than a change of this user."""
-        return self._changed_at.get(user_id, self._forgotten_at) > version
-
-    def changed(self, blocker_id: int, blocked_id: int, *, is_blocked: bool) -> None:
+    def change(self, blocker_id: int, blocked_id: int, *, is_blocked: bool) -> None:
         """Stored just now."""
-        self.version += 1
-        if len(self._changed_at) > CHANGES_KEPT:
-            self._changed_at, self._forgotten_at = {}, self.version
-        self._changed_at[blocker_id] = self._changed_at[blocked_id] = self.version
+        for user_id in (blocker_id, blocked_id):
+            self.changed.note(user_id)
         hides, blocked_by = self._hides.get(blocker_id, NOBODY), self._blocked_by.get(blocked_id, NOBODY)
         if is_blocked:
             self._put_hides(blocker_id, hides | {blocked_id})

@@ -7,7 +7,7 @@ asks here whether that is older than a change, and then reads again. What was ha
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from greenroom.actors.events import MessageChanged
 from greenroom.http.ws import events
@@ -17,28 +17,6 @@ from greenroom.storage.postgres.conversations import StoredMessage
 
 if TYPE_CHECKING:
     from greenroom.http.ws.hub import Hub
-
-IDS_KEPT: Final = 10_000
-
-
-class Changed:
-    """When something was changed last, in a room, or for a user. version: counts changes of all of them."""
-
-    def __init__(self) -> None:
-        self.version = 0
-        self._changed_at: dict[int, int] = {}  # id → version, of changes since `_forgotten_at`
-        self._forgotten_at = 0
-
-    def note(self, of_id: int) -> None:
-        """Something was changed there just now."""
-        self.version += 1
-        if len(self._changed_at) >= IDS_KEPT:
-            self._changed_at, self._forgotten_at = {}, self.version
-        self._changed_at[of_id] = self.version
-
-    def since(self, of_id: int, version: int) -> bool:
-        """Whether what was asked of storage at *version* may be older than a change there."""
-        return self._changed_at.get(of_id, self._forgotten_at) > version
 
 
 def publish(hub: "Hub", event: MessageChanged, channel: Channel | None, members: Mapping[int, object]) -> None:

@@ -40,6 +40,7 @@ from greenroom.http.ws.small_rooms import SmallRooms
 from greenroom.http.ws.summaries import Summaries
 from greenroom.http.ws.walk import WALK_SOCKETS_MIN, Walker
 from greenroom.runtime import Clock
+from greenroom.storage.changed import Changed
 from greenroom.storage.postgres.conversations import StoredMessage
 
 
@@ -56,8 +57,8 @@ class Hub(Audience):
         self._compat_rooms: dict[Connection, set[int]] = {}
         self.small_rooms = SmallRooms()
         self.blocks = SocketBlocks()
-        self.changed = changes.Changed()  # of rooms: messages
-        self.changed_for = changes.Changed()  # of users: what they may see, have read, or are told
+        self.changed = Changed()  # of rooms: messages
+        self.changed_for = Changed()  # of users: what they may see, have read, or are told
         self.summaries = Summaries(self.blocks)
         self.overdue = Overdue(self)
         self.receipts = Receipts(self, engine)

@@ -102,7 +102,7 @@ class SocketStreams(Devices):
     def blocked(self, user_id: int, other_id: int, *, is_blocked: bool) -> None:
         """From here on whoever is here is treated by it."""
         were_apart = self._are_apart(user_id, other_id)
-        self._blocks.changed(user_id, other_id, is_blocked=is_blocked)
+        self._blocks.change(user_id, other_id, is_blocked=is_blocked)
         self.on_hides_changed(user_id)
         for one in (user_id, other_id):
             self.on_changed(one)
@@ -147,7 +147,7 @@ class SocketStreams(Devices):
 
     async def _find(self, connection: Connection, user_id: int, reply_to: Callable[[Standing], None]) -> None:
         while not connection.is_closing:
-            version = self._blocks.version
+            version = self._blocks.changed.version
             try:
                 standing = await self._read(user_id, version)
             except StorageUnavailable:
@@ -163,7 +163,7 @@ class SocketStreams(Devices):
         Raises: StorageUnavailable.
         """
         found = await self._streams.standing(user_id)
-        if self._blocks.changed_since(user_id, version):
+        if self._blocks.changed.since(user_id, version):
             return None
         self._put_blocks(user_id, found)
         if found.has_notes:

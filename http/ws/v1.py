@@ -28,7 +28,6 @@ from greenroom.http.ws.codes import (
     BAD_JSON,
     RATE_LIMITED,
     TOO_MANY_INFLIGHT,
-    TOO_MANY_ROOMS,
     UNKNOWN_TYPE,
     ErrorCode,
 )
@@ -49,18 +48,16 @@ from greenroom.http.ws.v1_commands import (
     gap_in,
     id_in,
     message_in,
-    mode_in,
     read,
-    room_item,
     room_of,
 )
 from greenroom.http.ws.v1_history import history
+from greenroom.http.ws.v1_join import join
 from greenroom.http.ws.v1_limits import may_command, slow_down
 from greenroom.http.ws.v1_marks import mark
 from greenroom.http.ws.v1_report import report
 from greenroom.http.ws.v1_signs import mark_read, ping, pong, typing
 from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
-from greenroom.http.ws.v1_summary import join_none, join_summary
 from greenroom.http.ws.v1_user import GRACE_SECONDS, WARNING_SECONDS, members, refresh, sync, warn_of_end
 from greenroom.runtime import Command
 
@@ -259,36 +256,7 @@ class V1Session(SocketSession):
             raise BadCommand(what, TOO_MANY_INFLIGHT)
         self.inflight += count
 
-    def _join(self, command_id: str | None, frame: dict[str, Any]) -> None:
-        room_id, data = room_of(frame), data_of(frame)
-        after_seq, epoch = data.get("after"), data.get("epoch")
-        assert self.rooms is not None
-        if (mode := mode_in(data)) != "full":
-            (join_summary if mode == "summary" else join_none)(self, command_id, room_id)
-            return
-        what = f"a connection joins at most {ROOMS_MAX} rooms"
-        if self._is_full_for(room_id):
-            raise BadCommand(what, TOO_MANY_ROOMS)
-
-        def entered(value: object, error: BaseException | None) -> None:
-            self.inflight -= 1
-            if not isinstance(value, RoomView):
-                if after_seq is not None:
-                    self.resumed("refused")
-                self.failed(command_id, value, error)
-                return
-            if self._is_full_for(room_id):  # others that were asked for with it came in first
-                self.error(command_id, TOO_MANY_ROOMS, what)
-                return
-            attachment = self.attach(value, after_seq, epoch)
-            self.ack(command_id, room_item(value), room_id)
-            self.tell_gap(value, after_seq, epoch)
-            self.replay([(room_id, attachment)])
-
-        self.begin()
-        self.ask_to_join(room_id, self.enter(room_id), entered)
-
-    def _is_full_for(self, room_id: int) -> bool:
+    def is_full_for(self, room_id: int) -> bool:
         """Rooms that the user was removed from make room."""
         assert self.rooms is not None
         if len(self.rooms) >= ROOMS_MAX:
@@ -422,7 +390,7 @@ Handler = Callable[[V1Session, str | None, dict[str, Any]], None]
 _HANDLERS: Final[dict[str, Handler]] = {
     "start": V1Session._start,
     "send": V1Session._send,
-    "join": V1Session._join,
+    "join": join,
     "leave": V1Session._leave,
     "typing": typing,
     "read": mark_read,

@@ -78,10 +78,10 @@ class Start:
         "_client",
         "_command_id",
         "_ends",
+        "_is_sought",
         "_left",
         "_refused",
         "_session",
-        "_sought",
         "_standing",
         "_token",
         "_told",
@@ -102,8 +102,8 @@ class Start:
         self._refused: dict[int, Failure] = {}
         self._left = len(self._wanted.after)  # answers that are waited for
         self._told: set[int] = set()  # rooms that the user came into, or went out of, since
-        self._sought: set[int] = set()  # rooms that are lost, and in which storage was asked when the user left them
-        self._unfound: list[int] = []  # those of them of which it did not say
+        self._is_sought = False  # storage was asked when the user left the rooms that are lost
+        self._unfound: list[int] = []  # those of which it did not say
         self._ends: dict[int, EndOfMembership] = {}
         self._standing: Standing | None = None
         self.attachments: dict[int, Attachment] = {}
@@ -222,12 +222,10 @@ class Start:
         lost = [
             room_id
             for room_id, failure in self._refused.items()
-            if failure.code is NOT_MEMBER
-            and self._wanted.after[room_id] is not None
-            and room_id not in self._told | self._sought
+            if failure.code is NOT_MEMBER and self._wanted.after[room_id] is not None and room_id not in self._told
         ]
-        if lost:
-            self._sought.update(lost)
+        if lost and not self._is_sought:  # who is lost later was told that
+            self._is_sought = True
             self._left += 1
             self._session.services.engine.spawn(self._look_for_ends, lost)
         else:
@@ -239,9 +237,9 @@ class Start:
         assert session.user_id is not None
         ends = await ends_of(session.services, session.user_id, lost)
         if ends is None:
-            self._unfound += lost
+            self._unfound = lost
         else:
-            self._ends |= {end.conversation_id: end for end in ends if end.conversation_id not in self._told}
+            self._ends = {end.conversation_id: end for end in ends if end.conversation_id not in self._told}
         if not session.connection.is_closing:
             self._one_answer_less()
 

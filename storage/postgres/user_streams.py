@@ -73,7 +73,7 @@ class UserStreams:
         return await self._standings.get(user_id) or Standing(0, 1)
 
     async def _standings_of(self, user_ids: list[int]) -> dict[int, Standing]:
-        asked_at = self._visibility.version
+        asked_at = self._visibility.changed.version
         rows = await self._postgres.fetch("select_stream_standings", user_ids)
         older = self._visibility.found({row["user_id"]: row["is_invisible"] for row in rows}, asked_at)
         await self._visibility.look_again(older)

@@ -4,14 +4,12 @@ Of two of whom one has blocked the other neither may see the other, whatever the
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final
 
+from greenroom.storage.changed import Changed
 from greenroom.storage.postgres.pool import Postgres
 
 Pair = tuple[int, int]
 """(who looks, at whom): user ids."""
-
-CHANGES_KEPT: Final = 10_000
 
 
 class Visibility:
@@ -19,15 +17,13 @@ class Visibility:
 
     invisible: all of them, because each who connects is looked up here, and few are: eight bytes and a slot each. What
     another process was told is heard (`http/ws/ends.py`), or found out when the user comes, and told to `on_found`.
-    version: counts what was stored by this one, or found, of anybody.
+    changed: what was stored by this one, or found, of each.
     """
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
         self.invisible: set[int] = set()
-        self.version = 0
-        self._changed_at: dict[int, int] = {}  # user → version, of changes since `_forgotten_at`
-        self._forgotten_at = 0
+        self.changed = Changed()
         self.on_found: Callable[[int], None] = lambda user_id: None
 
     async def load(self) -> None:
@@ -42,7 +38,7 @@ class Visibility:
         else:
             await self._postgres.execute("delete_invisible_user", user_id)
             self.invisible.discard(user_id)
-        self._note(user_id)
+        self.changed.note(user_id)
 
     async def look_again(self, user_ids: Collection[int] | None) -> None:
         """Somebody else may have stored something of these users; None: of anybody. Raises: StorageUnavailable.
@@ -50,7 +46,7 @@ class Visibility:
         Of whom something was stored or found here meanwhile is asked once more: which of the two is newer is not known.
         """
         while user_ids is None or user_ids:
-            asked_at = self.version
+            asked_at = self.changed.version
             if user_ids is None:
                 rows = await self._postgres.fetch("select_invisible_users")
             else:
@@ -60,27 +56,17 @@ class Visibility:
             user_ids = self.found({user_id: user_id in invisible for user_id in asked}, asked_at)
 
     def found(self, are_invisible: Mapping[int, bool], asked_at: int) -> set[int]:
-        """So it was in storage, which was asked when `version` was *asked_at*. Returns of whom that may be out of date.
+        """So it was in storage, which was asked at that version of `changed`.
 
-        Of them nothing is believed.
+        Returns of whom that may be out of date: of them nothing is believed.
         """
-        older = {user_id for user_id in are_invisible if self._has_changed_since(user_id, asked_at)}
+        older = {user_id for user_id in are_invisible if self.changed.since(user_id, asked_at)}
         for user_id, is_invisible in are_invisible.items():
             if user_id not in older and is_invisible != (user_id in self.invisible):
                 (self.invisible.add if is_invisible else self.invisible.discard)(user_id)
-                self._note(user_id)
+                self.changed.note(user_id)
                 self.on_found(user_id)
         return older
-
-    def _note(self, user_id: int) -> None:
-        """What is known of the user is of now."""
-        self.version += 1
-        if len(self._changed_at) >= CHANGES_KEPT:
-            self._changed_at, self._forgotten_at = {}, self.version
-        self._changed_at[user_id] = self.version
-
-    def _has_changed_since(self, user_id: int, version: int) -> bool:
-        return self._changed_at.get(user_id, self._forgotten_at) > version
 
     async def may_see(self, pairs: Iterable[Pair]) -> set[Pair]:
         """Those of *pairs* in which the one may see the other: who share a conversation, with no block between them.

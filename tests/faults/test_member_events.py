@@ -279,15 +279,7 @@ async def test_a_thousand_who_are_brought_in_are_told_to_a_large_room_from_memor
     monkeypatch.setattr(hub, "on_fallen_behind", lambda channel, attachment: behind.append(attachment.user_id))
     crowd = list(range(1000, 2000))
     await live_house.people(1, 2, 3, 4)
-
-    async def make(connection):
-        await connection.execute(
-            "insert into users (id, name, role, created_at, updated_at) select id, 'user-' || id, 'user', now(), now()"
-            " from unnest($1::bigint[]) id",
-            crowd,
-        )
-
-    await live_house.house.storage.postgres.transaction(make)
+    await live_house.crowd(crowd)
     room = await live_house.conversation(1, 2, 3, 4)
     async with open_sockets() as nursery:
         socks = [await ready(nursery, live_house, user, room) for user in (1, 2, 3, 4)]

@@ -1,30 +1,14 @@
 """While storage keeps a room waiting people come and go: each message is for those who were in at its own moment."""
 
-from contextlib import asynccontextmanager
 from functools import partial
 
-import asyncpg
 import pytest
-import trio_asyncio
+from held import holding_table
 from house_fixture import open_house_under_test
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.actors.room.state import NEWCOMERS_MAX
 from greenroom.runtime.address import Address
-
-
-@asynccontextmanager
-async def held_committer(database):
-    """Nothing is committed while the block lasts; all that was decided meanwhile is afterwards."""
-    async with trio_asyncio.open_loop():
-        run = trio_asyncio.aio_as_trio
-        connection = await run(asyncpg.connect)(**database.connect_arguments())
-        await run(connection.execute)("begin; lock table ownership in access exclusive mode")
-        try:
-            yield
-        finally:
-            await run(connection.execute)("rollback")
-            await run(connection.close)()
 
 
 def words(sock, kind):
@@ -58,7 +42,7 @@ async def test_each_message_is_for_the_members_of_its_own_turn(live_house, datab
         async def say(word):
             return await sender.ask("send", room, body=word)
 
-        async with held_committer(database):
+        async with holding_table(database, "ownership"):
             await decided(say, "before both")
             await decided(live_house.post, path, 1, {"userIds": [3]})
             await decided(say, "both are in")
@@ -91,7 +75,7 @@ async def test_a_removal_and_an_entry_that_wait_together_are_decided_one_after_t
     async with open_sockets() as nursery:
         await live_house.post(f"{path}/messages", 1, {"content": "the room is awake"})
         cell = live_house.house.system.activations[Address("room", lobby)]
-        async with held_committer(database):
+        async with holding_table(database, "ownership"):
             turns = cell.turns
             nursery.start_soon(ask, "removed", live_house.delete, f"{path}/participants/2", 1)
             await wait_until(lambda: cell.turns <= turns and "the removal", 5)
@@ -123,7 +107,7 @@ async def test_who_leaves_and_enters_again_before_that_is_stored_is_charged_like
 
     for number in range(4):
         async with open_sockets() as nursery:
-            async with held_committer(database):
+            async with holding_table(database, "ownership"):
                 turns = cell.turns
                 nursery.start_soon(leave)
                 await wait_until(lambda turns=turns: cell.turns <= turns and "that they leave", 5)
@@ -141,7 +125,7 @@ async def test_an_addition_that_is_refused_in_its_middle_says_who_is_in_and_is_r
     """A room takes so many at a time; here its admin leaves in between."""
     crowd = list(range(10, 10 + 2 * NEWCOMERS_MAX + 44))
     await live_house.people(1, 2)
-    await many_people(live_house, crowd)
+    await live_house.crowd(crowd)
     room = await live_house.conversation(1, 2)
     path = f"/api/conversations/{room}"
     await live_house.post(f"{path}/messages", 1, {"content": "the room is awake"})
@@ -152,7 +136,7 @@ async def test_an_addition_that_is_refused_in_its_middle_says_who_is_in_and_is_r
         replies[name] = await method(*arguments, **headers)
 
     async with open_sockets() as nursery:
-        async with held_committer(database):
+        async with holding_table(database, "ownership"):
             turns = cell.turns
             body, key = {"userIds": crowd}, {"idempotency_key": "k"}
             nursery.start_soon(partial(ask, "added", live_house.post, f"{path}/participants", 1, body, **key))
@@ -167,19 +151,6 @@ async def test_an_addition_that_is_refused_in_its_middle_says_who_is_in_and_is_r
         assert (again.status, again.data["added"]) == (200, crowd[NEWCOMERS_MAX:])
         people = (await live_house.get(f"{path}/participants", 2)).data["participants"]
         assert [person["user_id"] for person in people] == [2, *crowd]
-
-
-async def many_people(house, users):
-    """They exist."""
-
-    async def make(connection):
-        await connection.execute(
-            "insert into users (id, name, role, created_at, updated_at) select id, 'user-' || id, 'user', now(), now()"
-            " from unnest($1::bigint[]) id",
-            users,
-        )
-
-    await house.house.storage.postgres.transaction(make)
 
 
 async def test_a_room_that_finds_it_was_owned_elsewhere_lets_go_of_whom_was_removed_there(

@@ -25,15 +25,7 @@ def counts_of(sock, at=0):
 
 async def large_room(house, size):
     """A group of users 1 to *size*, of whom the first is its admin."""
-
-    async def make(connection):
-        await connection.execute(
-            "insert into users (id, name, role, created_at, updated_at) select id, 'user-' || id, 'user', now(), now()"
-            " from generate_series(1, $1::bigint) id",
-            size,
-        )
-
-    await house.house.storage.postgres.transaction(make)
+    await house.crowd(range(1, size + 1))
     return await house.conversation(*range(1, size + 1))
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import structlog
+import trio
 from held import holding_room, holding_table
 from wire import Socket, open_sockets, wait_until
 
@@ -139,3 +140,64 @@ async def test_that_a_lost_room_is_looked_for_holds_up_nobody_for_longer_than_tw
             ready = await sock.ask("start", resume={"rooms": {str(one): {"seq": 0} for one in (lost, room)}}, seconds=8)
         assert rooms_of(ready) == ([room], [(lost, "NOT_MEMBER")])
         await sock.expect("message", room=room)
+
+
+# -- a room that could not be asked then, and is joined later ----------------------------------------------------------
+
+
+class Looks:
+    """Storage is asked when a user left a room: what it says is told when the test says so."""
+
+    def __init__(self, ask):
+        self._ask = ask
+        self.has_answered, self.may_tell = trio.Event(), trio.Event()
+
+    async def ends_of(self, *arguments):
+        ends = await self._ask(*arguments)
+        self.has_answered.set()
+        await self.may_tell.wait()
+        return ends
+
+
+@pytest.mark.parametrize("comes_back", [False, True], ids=["out", "back"])
+async def test_who_joins_a_room_that_was_lost_while_away_is_told_that_they_left(
+    live_house, database, monkeypatch, comes_back
+):
+    """`start` could not ask it. What is told to who came back meanwhile does not end with that they left."""
+    monkeypatch.setattr("greenroom.http.ws.services.COMMAND_SECONDS_MAX", 0.5)
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    path = f"/api/conversations/{room}"
+    assert (await live_house.post(f"{path}/messages", 1, {"content": "heard"})).status == 201
+    assert (await live_house.delete(f"{path}/participants/2", 1)).status == 200
+    assert (await live_house.post(f"{path}/messages", 1, {"content": "not for them"})).status == 201
+    live_house.house.system.kill(live_house.house.system.ref("room", room))
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 2)
+        async with holding_room(database, room):
+            ready = await sock.ask("start", resume={"rooms": {str(room): {"seq": 1}}})
+        assert rooms_of(ready) == ([], [(room, "TIMEOUT")])
+        if comes_back:
+            conversations = live_house.house.storage.conversations
+            looks = Looks(conversations.ends_of)
+            monkeypatch.setattr(conversations, "ends_of", looks.ends_of)
+            command = await sock.command("join", room, after=1)
+            await looks.has_answered.wait()
+            assert (await live_house.post(f"{path}/participants", 1, {"userIds": [2]})).status == 200
+            looks.may_tell.set()
+            joined = await sock.expect("ack", id=command)
+            assert joined["type"] == "ack"
+            await sock.expect("live")
+            await sock.settle()
+            assert sock.of("member")[-1]["data"]["change"] == "joined"
+            assert (await live_house.post(f"{path}/messages", 1, {"content": "heard again"})).status == 201
+            await sock.expect("message", body="heard again")
+            return
+        refused = await sock.ask("join", room, after=1)
+        assert (refused["type"], refused["data"]["error"]) == ("error", "NOT_MEMBER")
+        (left,) = sock.of("member")
+        assert (left["room"], left["seq"], left["data"]["change"], left["data"]["user"]) == (room, 2, "left", 2)
+        assert sock.position(left) < sock.position(refused)
+        await sock.ask("join", room)
+        assert sock.of("member") == [left], "who has no place in it has nothing to lose"
+        assert not sock.of("message")

@@ -197,15 +197,7 @@ async def test_hundreds_who_come_in_between_hide_no_message_from_the_counts(live
     """They push all messages out of what the room has of its log."""
     crowd = list(range(1000, 1300))
     await live_house.people(1, 2, 3)
-
-    async def make(connection):
-        await connection.execute(
-            "insert into users (id, name, role, created_at, updated_at) select id, 'user-' || id, 'user', now(), now()"
-            " from unnest($1::bigint[]) id",
-            crowd,
-        )
-
-    await live_house.house.storage.postgres.transaction(make)
+    await live_house.crowd(crowd)
     room = await live_house.conversation(1, 2, 3)
     async with open_sockets() as nursery:
         one, two, three = [await Socket.open(nursery, live_house, user) for user in (1, 2, 3)]

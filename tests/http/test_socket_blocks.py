@@ -21,7 +21,7 @@ def test_whoever_is_here_is_treated_by_what_is_stored(steps: list[tuple[str, int
             blocks.drop(one)
         elif one != other:
             (stored.add if what == "block" else stored.discard)((one, other))
-            blocks.changed(one, other, is_blocked=what == "block")
+            blocks.change(one, other, is_blocked=what == "block")
             for gone in {one, other} - here:
                 blocks.drop(gone)
         for user in here:
@@ -44,14 +44,14 @@ def test_while_nobody_blocks_anybody_there_is_nothing() -> None:
 
 
 def test_what_was_asked_of_storage_before_a_change_is_known_to_be_old(monkeypatch) -> None:
-    monkeypatch.setattr("greenroom.http.ws.blocks.CHANGES_KEPT", 4)
+    monkeypatch.setattr("greenroom.storage.changed.IDS_KEPT", 4)
     blocks = SocketBlocks()
-    asked = blocks.version
-    assert not blocks.changed_since(1, asked)
-    blocks.changed(1, 2, is_blocked=True)
-    assert [blocks.changed_since(user, asked) for user in (1, 2, 3)] == [True, True, False]
-    assert not blocks.changed_since(1, blocks.version)
+    asked = blocks.changed.version
+    assert not blocks.changed.since(1, asked)
+    blocks.change(1, 2, is_blocked=True)
+    assert [blocks.changed.since(user, asked) for user in (1, 2, 3)] == [True, True, False]
+    assert not blocks.changed.since(1, blocks.changed.version)
     for user in range(10, 20):
-        blocks.changed(user, user + 100, is_blocked=True)
-    assert blocks.changed_since(1, asked)  # forgotten, so it may be
-    assert not blocks.changed_since(1, blocks.version)
+        blocks.change(user, user + 100, is_blocked=True)
+    assert blocks.changed.since(1, asked)  # forgotten, so it may be
+    assert not blocks.changed.since(1, blocks.changed.version)

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import trio
 
-from greenroom.storage.postgres import visibility as visibilities
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.user_streams import UserStreams
 from greenroom.storage.postgres.visibility import Visibility
@@ -96,7 +95,7 @@ async def test_whatever_was_stored_elsewhere_after_it_is_found_all_the_same(aske
 
 
 async def test_an_answer_that_is_older_than_what_was_found_is_not_believed(asked):
-    older = asked.visibility.version
+    older = asked.visibility.changed.version
     await asked.elsewhere(1, is_invisible=True)
     asked.may_answer.set()
     await asked.look("of one")
@@ -105,7 +104,7 @@ async def test_an_answer_that_is_older_than_what_was_found_is_not_believed(asked
 
 
 async def test_of_how_many_it_is_known_when_they_changed_is_bounded_and_no_answer_is_lost(asked, monkeypatch):
-    monkeypatch.setattr(visibilities, "CHANGES_KEPT", 2)
+    monkeypatch.setattr("greenroom.storage.changed.IDS_KEPT", 2)
     await asked.elsewhere(1, is_invisible=True)
     async with trio.open_nursery() as looks:
         looks.start_soon(asked.look, "of one")
@@ -115,4 +114,4 @@ async def test_of_how_many_it_is_known_when_they_changed_is_bounded_and_no_answe
         asked.may_answer.set()
     assert asked.visibility.invisible == {1, 2, 3, 4, 5}
     assert asked.found == [1]
-    assert len(asked.visibility._changed_at) <= 2
+    assert len(asked.visibility.changed._changed_at) <= 2
