@@ -17,6 +17,7 @@ import trio
 
 from greenroom.runtime.ports import StorageUnavailable
 from greenroom.storage.asyncio_bridge import AsyncioBridge
+from greenroom.storage.postgres.connections import Connections
 from greenroom.storage.postgres.queries import query
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class Postgres:
     """Queries by name. Made by `open_postgres`."""
 
     def __init__(
-        self, bridge: AsyncioBridge, pool: Any, connect: Callable[[], Awaitable[Any]], *, is_pooled: bool
+        self, bridge: AsyncioBridge, pool: Connections, connect: Callable[[], Awaitable[Any]], *, is_pooled: bool
     ) -> None:
         self.bridge = bridge
         self.is_pooled = is_pooled  # a transaction pooler stands between: nothing may be set for a session
@@ -95,7 +96,7 @@ class Postgres:
 
     def statistics(self) -> PoolStatistics:
         """Sizes of the pool now."""
-        return PoolStatistics(self._pool.get_size(), self._pool.get_idle_size(), self._pool.get_max_size())
+        return PoolStatistics(self._pool.size, self._pool.idle, self._pool.connections_max)
 
     async def _call(self, method: str, sql: str, args: tuple[object, ...]) -> Any:
         async def run(connection: Any) -> Any:
@@ -115,7 +116,7 @@ class Postgres:
                     connection.terminate()
                 raise
             finally:
-                await self._pool.release(connection)
+                self._pool.release(connection)
 
         with away_is_unavailable(QUERY_SECONDS_MAX), trio.fail_after(QUERY_SECONDS_MAX):
             return await self.bridge.run(run)
@@ -146,13 +147,6 @@ class _NothingAsked:
 
 _OWN_TYPES_END = 10_000  # PostgreSQL gives out numbers by hand below this one
 _types_known: dict[frozenset[int], Any] = {}
-
-
-async def _keep_as_it_is(_: object) -> None:
-    """In place of asyncpg's reset of a connection that comes back, a question of its own after each of ours.
-
-    Nothing here sets anything for a session, listens, or locks in one; what a transaction has begun is rolled back.
-    """
 
 
 class away_is_unavailable:  # noqa: N801 - reads as a clause of the `with` it stands in
@@ -188,29 +182,20 @@ async def open_postgres(
         "server_settings": {"application_name": "greenroom", **connect_arguments.get("server_settings", {})},
     }
 
-    async def make_pool() -> Any:
-        # Without its timer for idle connections: one is armed at each release, and a cancelled one keeps everything
-        # that its context holds, a whole request, for the 300 s that it would have run.
-        return await asyncpg.create_pool(
-            min_size=1,
-            max_size=connections_max,
-            max_inactive_connection_lifetime=0,
-            reset=_keep_as_it_is,
-            **arguments,
-        )
-
     async def connect() -> Any:
         return await asyncpg.connect(**arguments)
 
-    async def close(pool: Any) -> None:
-        await pool.close()
+    pool = Connections(connect, connections_max)
+
+    async def begin() -> None:
+        pool.release(await pool.acquire())
 
     with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
-        pool = await bridge.run(make_pool)
+        await bridge.run(begin)
     try:
         yield Postgres(bridge, pool, connect, is_pooled=is_pooled)
     finally:
         with trio.move_on_after(3, shield=True) as scope:
-            await bridge.run(close, pool)
+            await bridge.run(pool.close)
         if scope.cancelled_caught:
             pool.terminate()
