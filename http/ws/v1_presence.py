@@ -80,7 +80,8 @@ async def _answer_watch(session: "V1Session", command_id: str | None, users: tup
         if visible is None:
             session.ack(command_id, {"replaced": True}, None)
             return
-        refused = [user_id for user_id in users if user_id not in visible]
+        seen = set(visible)
+        refused = [user_id for user_id in users if user_id not in seen]
         session.ack(command_id, {"watching": visible, "refused": refused}, None)
 
     try:

@@ -11,7 +11,7 @@ conversation. Until that is answered nothing of them is told: a watch fails clos
 than storage has said: what is read while a block begins is held against them.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Final
 
@@ -78,19 +78,17 @@ class Watches:
         ack(visible)
         connection.write(self._state(visible, away), CONTROL)
 
-    async def _look(self, connection: Connection, user_ids: Sequence[int]) -> tuple[list[int], dict[int, Seen]]:
-        """Who of them may be seen, and of those who are away, since when."""
+    async def _look(self, connection: Connection, user_ids: Sequence[int]) -> tuple[list[int], dict[int, Seen | None]]:
+        """Who of them may be seen, and since when who is away."""
         watcher_id = connection.session.user_id
         assert watcher_id is not None
-        visible = list(user_ids)
+        visible, away = list(user_ids), dict[int, Seen | None]()
         for _ in range(TRIES):
             with self._hub.small_rooms.noting_changes() as changes:
-                seen = await self._may_see((watcher_id, user_id) for user_id in visible)
-                visible = [user_id for user_id in visible if (watcher_id, user_id) in seen]
-                away = await self._last_seen.of([one for one in visible if not self._presence.is_online(one)])
+                away = await self._last_seen.seen_by(watcher_id, visible)
             gone = {change.user_id for change in changes if not change.is_active}
             apart = self._hub.blocks.apart_from(watcher_id)
-            visible = [user_id for user_id in visible if user_id not in apart]
+            visible = [user_id for user_id in visible if user_id in away and user_id not in apart]
             if watcher_id not in gone and gone.isdisjoint(visible):
                 return visible, away
         return [one for one in visible if one == watcher_id or not gone & {one, watcher_id}], away
@@ -120,7 +118,7 @@ class Watches:
             del self._newest[connection]
             self._clear(connection)
 
-    def _state(self, visible: Sequence[int], away: dict[int, Seen]) -> bytes:
+    def _state(self, visible: Sequence[int], away: Mapping[int, Seen | None]) -> bytes:
         """All that is watched, as of now: who has gone since *away* was read went just now."""
         self._presence.note_asked(set(visible))
         online = [user_id for user_id in visible if self._presence.is_online(user_id)]

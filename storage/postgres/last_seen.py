@@ -5,7 +5,8 @@ After kill -9 the people of that run were last seen when the run's own row was l
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import structlog
@@ -18,6 +19,7 @@ log = structlog.get_logger()
 
 FLUSH_SECONDS: Final = 5.0
 SMALL_ROOM_MEMBERS_MAX: Final = 200
+_LAST_SEEN: Final = itemgetter("user_id", "name", "last_seen_ms")
 
 
 class Seen(NamedTuple):
@@ -42,13 +44,26 @@ class LastSeen:
 
     async def of(self, user_ids: list[int]) -> dict[int, Seen]:
         """By user; who was never seen is missing."""
+        seen = await self._fetch("select_last_seen", user_ids)
+        return {user_id: found for user_id, found in seen.items() if found is not None}
+
+    async def seen_by(self, watcher_id: int, user_ids: Sequence[int]) -> dict[int, Seen | None]:
+        """Of these users those whom *watcher_id* may see (`Visibility.may_see`); None: never seen.
+
+        Raises: StorageUnavailable.
+        """
+        return await self._fetch("select_who_may_see", [watcher_id] * len(user_ids), user_ids)
+
+    async def _fetch(self, name: str, *args: object) -> dict[int, Seen | None]:
+        """What is not written yet is newer than what is read."""
         before = self._written | self._changes
-        rows = await self._postgres.fetch("select_last_seen", user_ids)
-        seen = {row["user_id"]: Seen(row["name"], row["last_seen_ms"]) for row in rows}
+        rows = await self._postgres.fetch(name, *args)
         waiting = before | self._written | self._changes
-        for user_id in seen.keys() & waiting.keys():
-            seen[user_id] = seen[user_id]._replace(at_ms=waiting[user_id][1])
-        return {user_id: found for user_id, found in seen.items() if found.at_ms is not None}
+        seen: dict[int, Seen | None] = {}
+        for user_id, called, stored_ms in map(_LAST_SEEN, rows):
+            at_ms = waiting[user_id][1] if user_id in waiting and called is not None else stored_ms
+            seen[user_id] = None if at_ms is None else Seen(called, at_ms)
+        return seen
 
     async def small_rooms_of(self, user_ids: Iterable[int]) -> dict[int, dict[int, list[int]]]:
         """The conversations of at most 200 members of each of these users: user → id → members."""

@@ -85,17 +85,17 @@ async def test_a_watch_that_was_read_before_a_block_and_set_after_it_shows_nobod
     await live_house.people(1, 2, 3)
     await live_house.conversation(1, 2, 3)
     watches = live_house.house.sockets.watches
-    may_see, is_asked, go_on = watches._may_see, trio.Event(), trio.Event()
+    seen_by, is_asked, go_on = watches._last_seen.seen_by, trio.Event(), trio.Event()
 
-    async def slowly(pairs):
-        found = await may_see(pairs)
+    async def slowly(*about):
+        found = await seen_by(*about)
         is_asked.set()
         await go_on.wait()
         return found
 
     async with open_sockets() as nursery:
         one, two = [await open_as(nursery, live_house, user) for user in (1, 2)]
-        monkeypatch.setattr(watches, "_may_see", slowly)
+        monkeypatch.setattr(watches._last_seen, "seen_by", slowly)
         await one.send({"type": "watch", "id": "w", "data": {"users": [2, 3]}})
         await is_asked.wait()
         await two.ask("block", user=1)

@@ -147,18 +147,22 @@ async def test_while_storage_does_not_say_whether_one_may_be_seen_nothing_is_tol
     await live_house.people(1, 2)
     rooms = [await live_house.conversation(2, 1), await live_house.conversation(2, 1)]
     watches = live_house.house.sockets.watches
-    may_see, is_away = watches._may_see, [True]
+    is_away = [True]
 
-    async def may_see_or_not(pairs):
-        if is_away[0]:
-            raise StorageUnavailable("a test says so")
-        return await may_see(pairs)
+    def or_not(ask):
+        async def asked(*about):
+            if is_away[0]:
+                raise StorageUnavailable("a test says so")
+            return await ask(*about)
+
+        return asked
 
     async with open_sockets() as nursery:
         watched = await open_as(nursery, live_house, 2)
         watcher = await open_as(nursery, live_house, 1)
         await watcher.ask("watch", users=[2])
-        monkeypatch.setattr(watches, "_may_see", may_see_or_not)
+        monkeypatch.setattr(watches, "_may_see", or_not(watches._may_see))
+        monkeypatch.setattr(watches._last_seen, "seen_by", or_not(watches._last_seen.seen_by))
         refused = await watcher.ask("watch", users=[2, 1])
         assert (refused["type"], refused["data"]["code"]) == ("error", 5002)
         assert (await live_house.delete(f"/api/conversations/{rooms[0]}/participants/1", 2)).status == 200

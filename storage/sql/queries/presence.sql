@@ -20,16 +20,8 @@ on conflict (user_id) do update
 set last_seen_at = greatest(user_presence.last_seen_at, excluded.last_seen_at), online_in = excluded.online_in;
 
 -- name: select_last_seen
--- When users were last seen, null for never, and what they are called. Whoever was online in a run that was killed was
--- last seen when that run last lived.
-select u.id as user_id, u.name,
-    (extract(epoch from case
-        when p.online_in is null then p.last_seen_at else greatest(p.last_seen_at, r.alive_at)
-    end) * 1000)::bigint as last_seen_ms
-from users u
-left join user_presence p on p.user_id = u.id
-left join node_runs r on r.id = p.online_in
-where u.id = any($1::bigint[]);
+-- When users were last seen, null for never, and what they are called.
+select user_id, name, last_seen_ms from last_seen where user_id = any($1::bigint[]);
 
 -- name: select_small_rooms_of
 -- The conversations of some users that are small enough to tell presence in: whose of these users they are, and all
@@ -64,9 +56,10 @@ delete from invisible_users where user_id = $1;
 
 -- name: select_who_may_see
 -- Of pairs (who looks, at whom) those that share a conversation, whatever its size, where neither blocked the other.
--- Oneself is always seen.
-select p.watcher_id, p.user_id
+-- Oneself is always seen. With when they were last seen, null for never.
+select p.watcher_id, p.user_id, s.name, s.last_seen_ms
 from unnest($1::bigint[], $2::bigint[]) as p (watcher_id, user_id)
+left join last_seen s on s.user_id = p.user_id
 where p.watcher_id = p.user_id or exists (
     select from participants mine
     join participants theirs using (conversation_id)
