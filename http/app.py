@@ -24,7 +24,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from greenroom.http.answer_headers import SECURITY_HEADERS, answer_headers
 from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
 from greenroom.http.errors import CODE_OF, ApiError, success
-from greenroom.http.handshake import HandshakeOnly
+from greenroom.http.handshake import HandshakeOnly, WithoutBlueprints
 from greenroom.http.matching import MatchedRule
 from greenroom.http.openapi import describe
 from greenroom.http.origins import cookie_attributes
@@ -84,6 +84,7 @@ def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) 
     """The application over *services*, with all *operations*."""
     app = QuartTrio("greenroom", static_folder=None, template_folder=None)
     app.asgi_websocket_class = HandshakeOnly
+    app.websocket_class = WithoutBlueprints
     app.url_rule_class = MatchedRule
     app.config["MAX_CONTENT_LENGTH"] = max(JSON_BYTES_MAX, services.settings.max_file_size) + MULTIPART_OVERHEAD_BYTES
     app.config["SERVICES"] = services
@@ -110,8 +111,10 @@ def refuse_upgrade(refused: UpgradeRefused) -> Response:
 
 
 def request_id() -> str:
-    """The id of the request or upgrade that this task serves."""
-    known: str = g.get("request_id", "")
+    """The id of the request or upgrade that this task serves; made when somebody wants to know it."""
+    known: str | None = g.get("request_id")
+    if known is None:
+        known = g.request_id = uuid.uuid4().hex
     return known
 
 
@@ -182,7 +185,8 @@ async def _begin_websocket() -> None:
 
 
 def _name_request(given: str | None) -> None:
-    g.request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    if given and _REQUEST_ID.fullmatch(given):
+        g.request_id = given
     g.began = time.perf_counter()
 
 

@@ -37,16 +37,22 @@ def subject_of(sub: object) -> Subject:
 def profile_of(claims: Mapping[str, object]) -> dict[str, str]:
     """What the claims say about the user, in a fixed order; what is no text is left out, and what no line may hold is
     a space: people choose their names at the issuer, too."""
-    given = {
-        "name": claims.get("name"),
-        "email": claims.get("email"),
-        "locale": claims.get("locale"),
-        "timezone": claims.get("timezone", claims.get("zoneinfo")),
-        "role": claims.get("role", claims.get("userType")),
-    }
-    texts = {name: value[:CLAIM_CHARACTERS_MAX] for name, value in given.items() if isinstance(value, str)}
-    lines = {name: NOT_IN_A_LINE.sub(" ", text).strip() for name, text in texts.items()}
-    return {name: line for name, line in lines.items() if line}
+    given = (
+        ("name", claims.get("name")),
+        ("email", claims.get("email")),
+        ("locale", claims.get("locale")),
+        ("timezone", claims.get("timezone", claims.get("zoneinfo"))),
+        ("role", claims.get("role", claims.get("userType"))),
+    )
+    profile = {}
+    for name, value in given:
+        if isinstance(value, str):
+            text = value[:CLAIM_CHARACTERS_MAX]
+            if not (text.isascii() and text.isprintable()):  # nearly every text is, and is asked at every connect
+                text = NOT_IN_A_LINE.sub(" ", text)
+            if text := text.strip():
+                profile[name] = text
+    return profile
 
 
 def time_claim(claims: Mapping[str, object], name: str) -> float | None:

@@ -30,6 +30,7 @@ from quart import Websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
+from quart_trio.wrappers import TrioWebsocket
 from werkzeug.datastructures import Headers
 
 from greenroom.http.adoption import Hand, Stage
@@ -223,6 +224,15 @@ class HandshakeOnly(TrioASGIWebsocketConnection):
             close,
             scope=scope,
         )
+
+
+class WithoutBlueprints(TrioWebsocket):
+    """Nothing here is in one. Quart asks each upgrade, and imports a module and cuts a name for the answer."""
+
+    @property
+    def blueprints(self) -> list[str]:
+        """None."""
+        return []
 
 
 async def _has_no_frames(*_: object) -> Any:
