@@ -93,7 +93,6 @@ def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) 
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.before_request(_begin)
-    app.before_websocket(_begin_websocket)
     app.after_request(_finish)
     app.register_error_handler(HTTPException, _answer_http_fault)
     app.register_error_handler(Exception, _answer_fault)
@@ -111,10 +110,12 @@ def refuse_upgrade(refused: UpgradeRefused) -> Response:
 
 
 def request_id() -> str:
-    """The id of the request or upgrade that this task serves; made when somebody wants to know it."""
+    """The id of the request or upgrade that this task serves: made, or looked for, when somebody wants to know it."""
     known: str | None = g.get("request_id")
     if known is None:
-        known = g.request_id = uuid.uuid4().hex
+        headers = websocket.headers if has_websocket_context() else request.headers
+        given = headers.get("X-Request-Id")
+        known = g.request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     return known
 
 
@@ -172,22 +173,12 @@ def _json(body: object, status: int) -> Response:
 
 
 async def _begin() -> Response | None:
-    _name_request(request.headers.get("X-Request-Id"))
+    g.began = time.perf_counter()
     if isinstance(request.routing_exception, MethodNotAllowed):
         request.routing_exception = fault = _as_seen(request.routing_exception)
         if request.method == "OPTIONS" and isinstance(fault, MethodNotAllowed):
             return _answer_options(fault)
     return None
-
-
-async def _begin_websocket() -> None:
-    _name_request(websocket.headers.get("X-Request-Id"))
-
-
-def _name_request(given: str | None) -> None:
-    if given and _REQUEST_ID.fullmatch(given):
-        g.request_id = given
-    g.began = time.perf_counter()
 
 
 def _as_seen(fault: MethodNotAllowed) -> HTTPException:

@@ -142,7 +142,7 @@ async def admit(
     counts: SocketCounts,
     caps: SocketCaps,
     door: Door,
-    request_id: str = "",
+    request_id: Callable[[], str],
     is_gone: Callable[[], bool] = lambda: False,
 ) -> Admitted | UpgradeRefused:
     """Decide. Counts no sockets: between this and the adoption a few more may slip in, never many. Never raises."""
@@ -167,10 +167,10 @@ async def admit(
             check_room(request.address, counts, caps)
             check_user(principal, counts, caps)
     except ApiError as refusal:
-        return refusal_of(refusal, request_id, is_v1=request.is_v1)
+        return refusal_of(refusal, request_id(), is_v1=request.is_v1)
     except StorageUnavailable:
         away = ApiError("SERVICE_UNAVAILABLE", "storage does not answer: try again soon", retry_after=1)
-        return refusal_of(away, request_id, is_v1=request.is_v1)
+        return refusal_of(away, request_id(), is_v1=request.is_v1)
     return Admitted(principal, request.is_v1)
 
 

@@ -62,7 +62,7 @@ def add_socket_route(app: Quart, sockets: SocketServices, admission: Admission) 
             counts=sockets.engine,
             caps=admission.caps,
             door=admission.door,
-            request_id=request_id(),
+            request_id=request_id,
             is_gone=partial(is_gone, shown),
         )
         if isinstance(decision, UpgradeRefused):

@@ -60,7 +60,7 @@ async def decide(
         counts=counts or Counts(),
         caps=caps,
         door=door or Door(0, trio.Event()),
-        request_id="r1",
+        request_id=lambda: "r1",
     )
 
 
