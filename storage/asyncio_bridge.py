@@ -1,4 +1,4 @@
-"""The one place where asyncio is met: asyncpg speaks asyncio, everything else here is trio.
+"""Where asyncio is met: asyncpg speaks it, and who lends its connections; everything else here is trio.
 
 A crossing costs about 3.6 times the native call, so callers cross once per batch, never once per row: what crosses
 is a coroutine function that does a whole transaction.

@@ -21,6 +21,7 @@ from greenroom.actors.room.details import details_of
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
 from greenroom.http.ws import events, v1_presence
+from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import (
     AUTH_TIMEOUT,
@@ -75,7 +76,7 @@ _INPUT: Final = frozenset(  # and send: a person did that
 class V1Session(SocketSession):
     """One connection."""
 
-    __slots__ = ("_first_ping_at", "_opened_at", "inflight", "rooms", "slowed_at", "starting", "warned_of")
+    __slots__ = ("_first_ping_at", "_opened_at", "inflight", "rooms", "slowed_at", "starting", "unasked", "warned_of")
 
     is_v1 = True
     via: Via = "websocket"
@@ -85,6 +86,7 @@ class V1Session(SocketSession):
         super().__init__(services, connection, principal)
         self.rooms: tuple[int, ...] | None = None  # joined; None until ready. A set would take 216 bytes
         self.starting: Start | None = None
+        self.unasked: frozenset[int] = NOBODY  # rooms of `start` of which storage could not say whether they are lost
         # The first ping comes at a random moment, so that connections of one storm are not pinged together.
         self._first_ping_at = trio.current_time() + random.uniform(1, PING_SECONDS)
         self.inflight = 0

@@ -1,7 +1,7 @@
 """`join`: one room more, from where the client is in it.
 
     join ──▶ the room asked ──▶ let in: ack, (gap), replay, live
-                   ▲        └─▶ no member: who has a place in it has left while away: storage is asked when
+                   ▲        └─▶ no member, and `start` could not find that out: storage is asked when they left
                    └──────────────────────── asked again: still none: `member` with `left`, then the error
 
 Asked again, because whoever was let in meanwhile was told so, and would be told that they left after it.
@@ -38,7 +38,7 @@ def join(session: "V1Session", command_id: str | None, frame: dict[str, Any]) ->
 class Join:
     """One `join` under way."""
 
-    __slots__ = ("_after_seq", "_command_id", "_end", "_epoch", "_is_sought", "_room_id", "_session")
+    __slots__ = ("_after_seq", "_command_id", "_end", "_epoch", "_room_id", "_session")
 
     def __init__(self, session: "V1Session", command_id: str | None, room_id: int, data: dict[str, Any]) -> None:
         self._session = session
@@ -46,7 +46,6 @@ class Join:
         self._room_id = room_id
         self._after_seq: int | None = data.get("after")
         self._epoch: int | None = data.get("epoch")
-        self._is_sought = False  # storage was asked when the user left
         self._end: EndOfMembership | None = None
 
     def ask(self) -> None:
@@ -59,8 +58,8 @@ class Join:
             return
         failure = failure_of(value, error)
         assert failure is not None
-        if failure.code is NOT_MEMBER and self._after_seq is not None and not self._is_sought:
-            self._is_sought = True
+        if failure.code is NOT_MEMBER and self._after_seq is not None and self._room_id in self._session.unasked:
+            self._session.unasked -= {self._room_id}
             self._session.services.engine.spawn(self._look_for_end, value, error)
             return
         self._refuse(value, error)

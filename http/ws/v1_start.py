@@ -271,6 +271,11 @@ class Start:
                 {"r": room_id, "code": failure.code.number, "error": failure.code.name}
                 for room_id, failure in self._refused.items()
             ]
+        session.unasked = frozenset(
+            room_id
+            for room_id, failure in self._refused.items()
+            if wanted.after[room_id] is not None and (failure.code.is_recoverable or room_id in self._unfound)
+        )
         # Before anything is written: a socket that cannot be written to ends the session, which leaves its rooms.
         session.ready(tuple(room_id for room_id, attachment in self.attachments.items() if attachment.is_attached))
         subject = {} if self._command_id is None else {"id": self._command_id}
