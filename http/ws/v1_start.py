@@ -23,6 +23,7 @@ from greenroom.actors.room.commands import RoomView
 from greenroom.http.auth import Principal
 from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
+from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import (
     NOT_MEMBER,
@@ -271,11 +272,12 @@ class Start:
                 {"r": room_id, "code": failure.code.number, "error": failure.code.name}
                 for room_id, failure in self._refused.items()
             ]
-        session.unasked = frozenset(
+        unasked = frozenset(
             room_id
             for room_id, failure in self._refused.items()
             if wanted.after[room_id] is not None and (failure.code.is_recoverable or room_id in self._unfound)
         )
+        session.unasked = unasked or NOBODY  # each empty one of its own would be 216 bytes more of every connection
         # Before anything is written: a socket that cannot be written to ends the session, which leaves its rooms.
         session.ready(tuple(room_id for room_id, attachment in self.attachments.items() if attachment.is_attached))
         subject = {} if self._command_id is None else {"id": self._command_id}
