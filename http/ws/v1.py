@@ -21,7 +21,6 @@ from greenroom.actors.room.details import details_of
 from greenroom.http.auth import Principal
 from greenroom.http.decode import BadJson, decode
 from greenroom.http.ws import events, v1_presence
-from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import (
     AUTH_TIMEOUT,
@@ -58,7 +57,7 @@ from greenroom.http.ws.v1_limits import may_command, slow_down
 from greenroom.http.ws.v1_marks import mark
 from greenroom.http.ws.v1_report import report
 from greenroom.http.ws.v1_signs import mark_read, ping, pong, typing
-from greenroom.http.ws.v1_start import PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
+from greenroom.http.ws.v1_start import NO_ROOMS, PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
 from greenroom.http.ws.v1_user import GRACE_SECONDS, WARNING_SECONDS, members, refresh, sync, warn_of_end
 from greenroom.runtime import Command
 
@@ -86,7 +85,7 @@ class V1Session(SocketSession):
         super().__init__(services, connection, principal)
         self.rooms: tuple[int, ...] | None = None  # joined; None until ready. A set would take 216 bytes
         self.starting: Start | None = None
-        self.unasked: frozenset[int] = NOBODY  # rooms of `start` of which storage could not say whether they are lost
+        self.unasked: frozenset[int] = NO_ROOMS  # rooms of `start` of which storage could not say whether they are lost
         # The first ping comes at a random moment, so that connections of one storm are not pinged together.
         self._first_ping_at = trio.current_time() + random.uniform(1, PING_SECONDS)
         self.inflight = 0

@@ -10,11 +10,10 @@ Asked again, because whoever was let in meanwhile was told so, and would be told
 from typing import TYPE_CHECKING, Any
 
 from greenroom.actors.room.commands import RoomView
-from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.codes import NOT_MEMBER, TOO_MANY_ROOMS
 from greenroom.http.ws.services import failure_of
 from greenroom.http.ws.v1_commands import ROOMS_MAX, BadCommand, data_of, mode_in, room_item, room_of
-from greenroom.http.ws.v1_start import ends_of, left_frame
+from greenroom.http.ws.v1_start import NO_ROOMS, ends_of, left_frame
 from greenroom.http.ws.v1_summary import join_none, join_summary
 from greenroom.storage.postgres.conversations import EndOfMembership
 
@@ -60,7 +59,7 @@ class Join:
         failure = failure_of(value, error)
         assert failure is not None
         if failure.code is NOT_MEMBER and self._after_seq is not None and self._room_id in self._session.unasked:
-            self._session.unasked = (self._session.unasked - {self._room_id}) or NOBODY
+            self._session.unasked = (self._session.unasked - {self._room_id}) or NO_ROOMS
             self._session.services.engine.spawn(self._look_for_end, value, error)
             return
         self._refuse(value, error)

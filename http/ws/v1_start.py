@@ -23,7 +23,6 @@ from greenroom.actors.room.commands import RoomView
 from greenroom.http.auth import Principal
 from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
-from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import (
     NOT_MEMBER,
@@ -56,6 +55,7 @@ PING_SECONDS: Final = 25.0
 SILENCE_SECONDS: Final = 35.0
 START_SECONDS_MAX: Final = 10.0
 ENDS_SECONDS_MAX: Final = 2.0  # of the ten: what all other rooms have answered must not be lost with it
+NO_ROOMS: Final[frozenset[int]] = frozenset()
 _OUT: Final = Failure(NOT_MEMBER, RefusalCode.NOT_MEMBER.value)
 
 
@@ -277,7 +277,7 @@ class Start:
             for room_id, failure in self._refused.items()
             if wanted.after[room_id] is not None and (failure.code.is_recoverable or room_id in self._unfound)
         )
-        session.unasked = unasked or NOBODY  # each empty one of its own would be 216 bytes more of every connection
+        session.unasked = unasked or NO_ROOMS  # each empty one of its own would be 216 bytes more of every connection
         # Before anything is written: a socket that cannot be written to ends the session, which leaves its rooms.
         session.ready(tuple(room_id for room_id, attachment in self.attachments.items() if attachment.is_attached))
         subject = {} if self._command_id is None else {"id": self._command_id}
