@@ -1,7 +1,7 @@
-"""Where asyncio is met: asyncpg speaks it, and who lends its connections; everything else here is trio.
+"""Where asyncio is met: asyncpg speaks it while it makes a connection; everything else here is trio.
 
-A crossing costs about 3.6 times the native call, so callers cross once per batch, never once per row: what crosses
-is a coroutine function that does a whole transaction.
+A crossing costs a task of asyncio and some turns of its loop, about 300 µs of CPU, so no query crosses:
+storage/postgres/connection.py.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 
 class AsyncioBridge:
-    """Runs asyncio coroutine functions from any trio task of the process."""
+    """Runs asyncio coroutine functions from any trio task of the process. loop: asyncio's, for who takes one."""
 
     def __init__(self, loop: Any) -> None:
-        self._loop = loop
+        self.loop = loop
 
     async def run(self, fn: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Await ``fn(*args)`` on the asyncio side.
 
         Cancelled: the asyncio task is cancelled and awaited. Raises: whatever *fn* raises.
         """
-        result: T = await trio_asyncio.aio_as_trio(fn, loop=self._loop)(*args, **kwargs)
+        result: T = await trio_asyncio.aio_as_trio(fn, loop=self.loop)(*args, **kwargs)
         return result
 
 

@@ -61,7 +61,7 @@ KNOWN_NAMES = {
 }
 # Where each library may be met.
 ONLY_IN = {
-    "asyncio": ("storage/asyncio_bridge.py", "storage/postgres/connections.py"),
+    "asyncio": ("storage/asyncio_bridge.py",),
     "trio_asyncio": ("storage/asyncio_bridge.py",),
     "asyncpg": ("storage/postgres/",),
     "quart": ("http/",),

@@ -33,7 +33,7 @@ class PostgresStateStore(StateStore):
 
 
 async def write_state(connection: Any, units: Iterable[CommitUnit]) -> None:
-    """Write the values of accepted *units*, the last word on each key. An asyncio coroutine."""
+    """Write the values of accepted *units*, the last word on each key."""
     last: dict[tuple[Address, str], StoredValue | DeleteValue] = {}
     for unit in units:
         for write in unit.writes:

@@ -40,7 +40,7 @@ class PostgresAlarmStore(AlarmStore):
 
 
 async def write_alarms(connection: Any, units: Iterable[CommitUnit]) -> None:
-    """Write the alarms of accepted *units*, the last word on each name. An asyncio coroutine."""
+    """Write the alarms of accepted *units*, the last word on each name."""
     last: dict[tuple[Address, str], StoredAlarm | DeleteAlarm] = {}
     for unit in units:
         for write in unit.writes:

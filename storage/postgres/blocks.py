@@ -31,7 +31,7 @@ class Blocks:
 
 
 async def write_blocks(connection: Any, changes: list[PutBlock]) -> None:
-    """Write them in their order. An asyncio coroutine, inside a transaction."""
+    """Write them in their order. Inside a transaction."""
     for change in changes:
         pair = (change.blocker_id, change.blocked_id)
         if change.is_blocked:

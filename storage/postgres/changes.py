@@ -11,7 +11,7 @@ ERASED_AT_ONCE = 10_000  # changes of reactions of one deleted message: a batch 
 
 
 async def without_files(connection: Any, by_actor: Mapping[Address, Sequence[CommitUnit]]) -> set[Address]:
-    """Those of the actors whose messages cannot have their files: others have them. An asyncio coroutine.
+    """Those of the actors whose messages cannot have their files: others have them.
 
     The first of several in a batch has them; the files of the rest of its batch are locked until the transaction ends.
     """
@@ -35,7 +35,7 @@ async def without_files(connection: Any, by_actor: Mapping[Address, Sequence[Com
 
 
 async def write_files(connection: Any, messages: list[AttachFiles]) -> None:
-    """Give messages their files. An asyncio coroutine."""
+    """Give messages their files."""
     if messages:
         files = [(key, message) for message in messages for key in message.keys]
         await connection.execute(
@@ -49,7 +49,7 @@ async def write_files(connection: Any, messages: list[AttachFiles]) -> None:
 
 
 async def write_details(connection: Any, messages: list[DescribeMessage]) -> None:
-    """Note what is said of messages besides their words. An asyncio coroutine."""
+    """Note what is said of messages besides their words."""
     if messages:
         await connection.execute(
             query("commit_details"),
@@ -60,7 +60,7 @@ async def write_details(connection: Any, messages: list[DescribeMessage]) -> Non
 
 
 async def write_marks(connection: Any, marks: list[MarkMessage]) -> None:
-    """Note each reaction and pin, and let the last of each stand. An asyncio coroutine."""
+    """Note each reaction and pin, and let the last of each stand."""
     if marks:
         await connection.execute(
             query("commit_marks"),
@@ -75,7 +75,7 @@ async def write_marks(connection: Any, marks: list[MarkMessage]) -> None:
 
 
 async def write_changes(connection: Any, changes: list[ChangeMessage]) -> None:
-    """Note each change, and let the last one of each message stand. An asyncio coroutine."""
+    """Note each change, and let the last one of each message stand."""
     if not changes:
         return
     await connection.execute(

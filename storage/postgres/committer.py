@@ -169,7 +169,7 @@ class PostgresCommitter(Committer):
 
     async def _commit(self, batch: Batch) -> None:
         try:
-            if self._connection is None or self._connection.is_closed():
+            if self._connection is None or not self._connection.is_there():
                 self._connection = await self._open_connection()
         except StorageUnavailable:
             self._settle_all(batch, CommitOutcome.UNAVAILABLE)
@@ -182,7 +182,7 @@ class PostgresCommitter(Committer):
             return
         try:
             with trio.fail_after(COMMIT_SECONDS_MAX):
-                outcomes = await self._postgres.bridge.run(self._write, self._connection, batch)
+                outcomes = await self._write(self._connection, batch)
         except REFUSALS:
             await self._bisect(batch)
         except asyncpg.QueryCanceledError:  # by a timeout of the server's: it has rolled back, and says so
@@ -201,7 +201,7 @@ class PostgresCommitter(Committer):
                 self.committed_at = None
 
     async def _write(self, connection: Any, batch: Batch) -> dict[Address, CommitOutcome] | None:
-        """As the function, and when. An asyncio coroutine."""
+        """As the function, and when."""
         outcomes = await _write(connection, batch)
         self._answered_at = perf_counter()
         return outcomes
@@ -211,7 +211,7 @@ class PostgresCommitter(Committer):
         self._plan_batches_left = self._plan_batches = 1
         if not self._postgres.is_pooled:
             with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
-                await self._postgres.bridge.run(connection.execute, query("settle_plans"))
+                await connection.execute(query("settle_plans"))
         return connection
 
     async def _renew_plans(self) -> None:
@@ -225,7 +225,7 @@ class PostgresCommitter(Committer):
         self._plan_batches = min(self._plan_batches * 2, PLAN_BATCHES_MAX)
         self._plan_batches_left = self._plan_batches
         with trio.fail_after(CONNECT_SECONDS_MAX):
-            await self._postgres.bridge.run(self._connection.execute, query("forget_plans"))
+            await self._connection.execute(query("forget_plans"))
 
     async def _bisect(self, batch: Batch) -> None:
         if len(batch.by_actor) == 1:
@@ -306,11 +306,11 @@ def _check(write: object) -> int:
     return size
 
 
-# -- the asyncio side -------------------------------------------------------------------------------------------------
+# -- one batch --------------------------------------------------------------------------------------------------------
 
 
 async def _write(connection: Any, batch: Batch) -> dict[Address, CommitOutcome] | None:
-    """One transaction for the whole batch; what became of each actor, None: all committed. An asyncio coroutine."""
+    """One transaction for the whole batch; what became of each actor, None: all committed."""
     writes = [write for unit in batch.units for write in unit.writes]
     messages = [write for write in writes if isinstance(write, InsertMessage)]
     if len(messages) == len(writes):

@@ -394,7 +394,7 @@ class Conversations:
 
 
 async def _newest(connection: Any, conversation_id: int, ring: list[Any]) -> list[tuple[int, int, int, bool]]:
-    """See `StoredRoom`. Those of the ring are read already. An asyncio coroutine."""
+    """See `StoredRoom`. Those of the ring are read already."""
     inside = [
         (row["seq"], row["sender_id"], row["id"], row["deleted_at_ms"] is not None) for row in ring if not row["change"]
     ]

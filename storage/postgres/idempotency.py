@@ -75,7 +75,7 @@ class IdempotencyKeys:
         await self._postgres.execute("idempotency_release", *claim.name)
 
 
-# -- asyncio coroutines, for `Postgres.transaction` -------------------------------------------------------------------
+# -- for `Postgres.transaction` ---------------------------------------------------------------------------------------
 
 
 async def claim_key(connection: Any, claim: IdempotencyClaim, at_ms: int) -> Earlier | None:

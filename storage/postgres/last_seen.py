@@ -6,7 +6,6 @@ After kill -9 the people of that run were last seen when the run's own row was l
 
 import uuid
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from typing import Final, NamedTuple
 
 import structlog
@@ -19,7 +18,6 @@ log = structlog.get_logger()
 
 FLUSH_SECONDS: Final = 5.0
 SMALL_ROOM_MEMBERS_MAX: Final = 200
-_LAST_SEEN: Final = itemgetter("user_id", "name", "last_seen_ms")
 
 
 class Seen(NamedTuple):
@@ -57,10 +55,10 @@ class LastSeen:
     async def _fetch(self, name: str, *args: object) -> dict[int, Seen | None]:
         """What is not written yet is newer than what is read."""
         before = self._written | self._changes
-        rows = await self._postgres.fetch(name, *args)
+        (found,) = await self._postgres.fetch(name, *args)
         waiting = before | self._written | self._changes
         seen: dict[int, Seen | None] = {}
-        for user_id, called, stored_ms in map(_LAST_SEEN, rows):
+        for user_id, called, stored_ms in zip(found["users"], found["names"], found["times"], strict=True):
             at_ms = waiting[user_id][1] if user_id in waiting and called is not None else stored_ms
             seen[user_id] = None if at_ms is None else Seen(called, at_ms)
         return seen

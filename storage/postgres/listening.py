@@ -54,20 +54,17 @@ async def _listen_once(
     def told(connection: Any, pid: int, channel: str, payload: str) -> None:
         heard(payload)
 
-    async def begin(connection: Any) -> None:
-        await connection.add_listener(channel, told)
-
-    connection = await postgres.connect()
+    connection = await postgres.connect(listens=True)
     try:
         connection.add_termination_listener(lambda _: is_over.set())
         with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
-            await postgres.bridge.run(begin, connection)
+            await connection.add_listener(channel, told)
         begun()
         while not is_over.is_set():
             with trio.move_on_after(PROBE_SECONDS):
                 await is_over.wait()
                 return
             with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
-                await postgres.bridge.run(connection.fetchval, query("probe"))
+                await connection.fetchval(query("probe"))
     finally:
         connection.terminate()

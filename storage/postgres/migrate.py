@@ -8,8 +8,8 @@ An applied file is history: when its text is no longer what was applied, or the 
 know, nothing runs. Line endings do not count as a change. No file may end its own transaction (no COMMIT, no CREATE
 INDEX CONCURRENTLY).
 
-These are asyncio coroutines over one asyncpg connection; from trio, run them through storage/asyncio_bridge.py. The
-lock belongs to the session, so the connection must not go through a pooler that shares sessions.
+These are coroutines over one connection of asyncpg, under trio (`Connection`) or asyncio. The lock belongs to the
+session, so the connection must not go through a pooler that shares sessions.
 """
 
 import hashlib
@@ -137,7 +137,7 @@ async def apply_migrations(postgres: Postgres) -> list[str]:
     """Bring the database up to date; the names of what was applied. Raises: StorageError, StorageUnavailable."""
     connection = await postgres.connect()
     try:
-        return [migration.file_name for migration in await postgres.bridge.run(migrate, connection)]
+        return [migration.file_name for migration in await migrate(connection)]
     finally:
         connection.terminate()
 
@@ -146,7 +146,7 @@ async def require_migrated(postgres: Postgres) -> None:
     """Refuse a database that is not as this greenroom needs it, and change nothing. Raises: StorageError."""
     connection = await postgres.connect()
     try:
-        missing = await postgres.bridge.run(pending, connection)
+        missing = await pending(connection)
     finally:
         connection.terminate()
     if missing:

@@ -81,13 +81,13 @@ def _listed(ids: Sequence[int] | None) -> list[int] | None:
 
 
 async def put_notifications(connection: Any, rows: list[PutNotification]) -> None:
-    """Store them. An asyncio coroutine, inside a transaction."""
+    """Store them. Inside a transaction."""
     names = PutNotification.__dataclass_fields__
     await connection.execute(query("put_notifications"), *([getattr(row, name) for row in rows] for name in names))
 
 
 async def read_notifications(connection: Any, changes: list[ReadNotifications]) -> None:
-    """Mark or delete them. An asyncio coroutine, inside a transaction."""
+    """Mark or delete them. Inside a transaction."""
     for change in changes:
         await connection.execute(
             query("read_notifications"), change.user_id, list(change.ids), change.at_ms, change.is_deleted

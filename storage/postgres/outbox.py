@@ -1,8 +1,8 @@
 """The outbox of e-mails: what was acknowledged, who sends it, and every attempt.
 
 - `enqueue` is one transaction: mails, and the answer under their idempotency key. When it returns they are durable.
-- `exchange` is what a queue does at each step, in one transaction and one crossing of the bridge: write the results of
-  finished attempts, take the next mails, and write the row of each new attempt *before* the provider is called.
+- `exchange` is what a queue does at each step, in one transaction: write the results of finished attempts, take
+  the next mails, and write the row of each new attempt *before* the provider is called.
 - Only the owner may write. Every transaction of a queue bumps the ownership row of its account first, and holds it; a
   queue whose token is not the newest gets `Fenced`, and nothing of its transaction is kept.
 - A step whose commit is lost may be repeated: results that are known are not written twice, and attempts that were

@@ -1,15 +1,16 @@
 """The pool: named queries against PostgreSQL, from trio.
 
-Every call crosses to asyncio once. What PostgreSQL refuses is raised as asyncpg raises it; what means "PostgreSQL is
-not there" is always `StorageUnavailable`, so that callers tell the world's fault from their own.
+What PostgreSQL refuses is raised as asyncpg raises it; what means "PostgreSQL is not there" is always
+`StorageUnavailable`, so that callers tell the world's fault from their own.
 
-Time limits are trio's, never asyncpg's: under trio-asyncio each of asyncpg's leaves a timer behind that wakes the loop
+Time limits are trio's, never asyncpg's: under trio-asyncio each of those leaves a timer behind that wakes the loop
 when it would have been due, as often as there were queries (measured: a quarter of an idle server's CPU).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -17,6 +18,7 @@ import trio
 
 from greenroom.runtime.ports import StorageUnavailable
 from greenroom.storage.asyncio_bridge import AsyncioBridge
+from greenroom.storage.postgres.connection import Connection, connect
 from greenroom.storage.postgres.connections import Connections
 from greenroom.storage.postgres.queries import query
 
@@ -51,9 +53,8 @@ class Postgres:
     """Queries by name. Made by `open_postgres`."""
 
     def __init__(
-        self, bridge: AsyncioBridge, pool: Connections, connect: Callable[[], Awaitable[Any]], *, is_pooled: bool
+        self, pool: Connections[Connection], connect: Callable[..., Awaitable[Connection]], *, is_pooled: bool
     ) -> None:
-        self.bridge = bridge
         self.is_pooled = is_pooled  # a transaction pooler stands between: nothing may be set for a session
         self._pool = pool
         self._connect = connect
@@ -78,75 +79,39 @@ class Postgres:
         return int(count) if count.isdigit() else 0
 
     async def transaction(self, fn: Callable[[Any], Awaitable[T]]) -> T:
-        """Run *fn*, an asyncio coroutine function that takes a connection, inside one transaction.
+        """Run *fn*, a coroutine function that takes a connection, inside one transaction.
 
         Raises: StorageUnavailable; what *fn* raises, after rolling back.
         """
 
-        async def run(connection: Any) -> T:
+        async def run(connection: Connection) -> T:
             async with connection.transaction():
                 return await fn(connection)
 
         return await self._with_connection(run)
 
-    async def connect(self) -> Any:
-        """Open a connection of one's own, outside the pool. Raises: StorageUnavailable."""
+    async def connect(self, *, listens: bool = False) -> Connection:
+        """Open a connection of one's own, outside the pool. listens: to hear what is notified.
+
+        Raises: StorageUnavailable.
+        """
         with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
-            return await self.bridge.run(self._connect)
+            return await self._connect(listens=listens)
 
     def statistics(self) -> PoolStatistics:
         """Sizes of the pool now."""
         return PoolStatistics(self._pool.size, self._pool.idle, self._pool.connections_max)
 
     async def _call(self, method: str, sql: str, args: tuple[object, ...]) -> Any:
-        async def run(connection: Any) -> Any:
-            return await getattr(connection, method)(sql, *args)
+        return await self._with_connection(lambda connection: getattr(connection, method)(sql, *args))
 
-        return await self._with_connection(run)
-
-    async def _with_connection(self, fn: Callable[[Any], Awaitable[T]]) -> T:
-        """Run *fn* with a connection of the pool; one whose work was cut off is not used again."""
-
-        async def run() -> T:
+    async def _with_connection(self, fn: Callable[[Connection], Awaitable[T]]) -> T:
+        with away_is_unavailable(QUERY_SECONDS_MAX), trio.fail_after(QUERY_SECONDS_MAX):
             connection = await self._pool.acquire()
             try:
                 return await fn(connection)
-            except BaseException as error:
-                if not isinstance(error, Exception):  # cancelled: the server may be stuck, so do not wait for it
-                    connection.terminate()
-                raise
             finally:
                 self._pool.release(connection)
-
-        with away_is_unavailable(QUERY_SECONDS_MAX), trio.fail_after(QUERY_SECONDS_MAX):
-            return await self.bridge.run(run)
-
-
-class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """Asks PostgreSQL once in a process, not on each connection, what an array of its own types is.
-
-    asyncpg knows few arrays by itself, bigint[] not among them, and the question is the dearest a new connection has:
-    15 ms of CPU in PostgreSQL. The types of PostgreSQL itself have the same numbers everywhere.
-    """
-
-    async def _introspect_types(self, typeoids: Iterable[int], timeout: float | None) -> tuple[Any, Any]:
-        asked = frozenset(typeoids)
-        if asked in _types_known:
-            return _types_known[asked], _NothingAsked
-        rows, statement = await super()._introspect_types(asked, timeout)
-        if max(asked) < _OWN_TYPES_END:
-            _types_known[asked] = rows
-        return rows, statement
-
-
-class _NothingAsked:
-    """In place of the statement of that question: what was prepared before it stands."""
-
-    name = "none"
-
-
-_OWN_TYPES_END = 10_000  # PostgreSQL gives out numbers by hand below this one
-_types_known: dict[frozenset[int], Any] = {}
 
 
 class away_is_unavailable:  # noqa: N801 - reads as a clause of the `with` it stands in
@@ -177,25 +142,17 @@ async def open_postgres(
     """
     arguments = {
         **connect_arguments,
-        "connection_class": _Connection,
         "statement_cache_size": 0 if is_pooled else 256,
         "server_settings": {"application_name": "greenroom", **connect_arguments.get("server_settings", {})},
     }
 
-    async def connect() -> Any:
-        return await asyncpg.connect(**arguments)
-
-    pool = Connections(connect, connections_max)
-
-    async def begin() -> None:
-        pool.release(await pool.acquire())
-
+    open_one = partial(connect, bridge, arguments)
+    pool = Connections(open_one, connections_max)
     with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
-        await bridge.run(begin)
+        pool.release(await pool.acquire())
     try:
-        yield Postgres(bridge, pool, connect, is_pooled=is_pooled)
+        yield Postgres(pool, open_one, is_pooled=is_pooled)
     finally:
-        with trio.move_on_after(3, shield=True) as scope:
-            await bridge.run(pool.close)
-        if scope.cancelled_caught:
-            pool.terminate()
+        with trio.move_on_after(3, shield=True):
+            await pool.close()
+        pool.terminate()

@@ -20,7 +20,7 @@ class StoredPreferences:
 
 
 async def put_preferences(connection: Any, rows: list[PutPreferences]) -> None:
-    """Store them, of each user the last. An asyncio coroutine, inside a transaction."""
+    """Store them, of each user the last. Inside a transaction."""
     last = {row.user_id: row for row in rows}
     await connection.execute(
         query("put_preferences"),

@@ -98,7 +98,7 @@ class UserStreams:
 
 
 async def write_users(connection: Any, writes: Iterable[UserWrite]) -> None:
-    """Write what accepted units have of users. An asyncio coroutine."""
+    """Write what accepted units have of users."""
     by_type: dict[type[UserWrite], list[Any]] = {}
     for write in writes:
         by_type.setdefault(type(write), []).append(write)
@@ -124,7 +124,7 @@ async def write_users(connection: Any, writes: Iterable[UserWrite]) -> None:
 
 
 async def put_notes(connection: Any, notes: list[NoteToUser]) -> None:
-    """Leave notes; of several moves of one marker the farthest. An asyncio coroutine, inside a transaction."""
+    """Leave notes; of several moves of one marker the farthest. Inside a transaction."""
     farthest: dict[tuple[int, int], int] = {}
     kept: list[NoteToUser | None] = []
     for note in notes:

@@ -75,5 +75,5 @@ class Visibility:
         """
         asked = list(pairs)
         watchers, users = [watcher_id for watcher_id, _ in asked], [user_id for _, user_id in asked]
-        rows = await self._postgres.fetch("select_who_may_see", watchers, users)
-        return {(row["watcher_id"], row["user_id"]) for row in rows}
+        (found,) = await self._postgres.fetch("select_who_may_see", watchers, users)
+        return set(zip(found["watchers"], found["users"], strict=True))

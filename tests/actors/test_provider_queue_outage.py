@@ -23,8 +23,9 @@ from greenroom.actors.provider_queue.state import QueuePolicy
 from greenroom.actors.providers.accounts import EmailSettings
 from greenroom.actors.providers.provider import Accepted, Deferred, Fault, Rejected, Sender, Unknown
 from greenroom.runtime.ports import Clock
-from greenroom.storage.asyncio_bridge import AsyncioBridge
+from greenroom.storage.postgres.connection import Connection
 from greenroom.storage.postgres.outbox import Outbox
+from greenroom.storage.postgres.pool import Postgres
 
 queue = runpy.run_path(str(Path(__file__).parent / "test_provider_queue.py"))
 open_house, Same = queue["open_house"], queue["Same"]
@@ -208,18 +209,21 @@ class World:
 @pytest.fixture
 def world(mock_clock, database, monkeypatch, seed):
     made = World(mock_clock, database, random.Random(seed))
-    original = AsyncioBridge.run
 
-    async def run(self, fn, *args, **kwargs):
-        made.busy += 1
-        try:
-            return await original(self, fn, *args, **kwargs)
-        finally:
-            made.busy -= 1
-            if not made.busy:
-                made.is_idle.set()
+    def noting(original):
+        async def run(*args, **kwargs):
+            made.busy += 1
+            try:
+                return await original(*args, **kwargs)
+            finally:
+                made.busy -= 1
+                if not made.busy:
+                    made.is_idle.set()
 
-    monkeypatch.setattr(AsyncioBridge, "run", run)
+        return run
+
+    for owner, name in ((Postgres, "_with_connection"), (Postgres, "connect"), (Connection, "wait_for")):
+        monkeypatch.setattr(owner, name, noting(getattr(owner, name)))
     return made
 
 

@@ -234,12 +234,8 @@ async def test_a_session_that_lasts_longer_is_no_news_and_strange_words_are_not_
         ends.heard(payload)
         assert not ends._is_told.is_set()
 
-    async def listen(connection):
-        await connection.add_listener(CHANNEL, lambda *told: heard.append(told[-1]))
-
-    postgres = house.house.storage.postgres
-    connection = await postgres.connect()
-    await postgres.bridge.run(listen, connection)
+    connection = await house.house.storage.postgres.connect(listens=True)
+    await connection.add_listener(CHANNEL, lambda *told: heard.append(told[-1]))
     await sql(house, "update sessions set expires_at = expires_at + interval '1 h'")
     await sql(house, "update sessions set user_agent = 'another'")
     await sql(house, "delete from sessions where id = 'nobody'")
@@ -407,12 +403,8 @@ async def test_too_many_keys_to_name_or_one_that_is_too_long_are_all(live_house)
     house, heard = live_house, []
     await house.people(1)
 
-    async def listen(connection):
-        await connection.add_listener(CHANNEL, lambda *told: heard.append(told[-1]))
-
-    postgres = house.house.storage.postgres
-    connection = await postgres.connect()
-    await postgres.bridge.run(listen, connection)
+    connection = await house.house.storage.postgres.connect(listens=True)
+    await connection.add_listener(CHANNEL, lambda *told: heard.append(told[-1]))
     made = "insert into api_keys (id, secret_sha256, scopes, created_at) select {}, '', '{{act_as}}', now() from {}"
     await sql(house, made.format("repeat('x', 8000)", "generate_series(1, 1)"))
     await sql(house, "delete from api_keys")
@@ -428,7 +420,12 @@ async def test_too_many_keys_to_name_or_one_that_is_too_long_are_all(live_house)
     connection.terminate()
     whole = house.house
     ends = Ends(
-        postgres, whole.storage.users, whole.engine, whole.authenticator, whole.revocations, whole.storage.visibility
+        whole.storage.postgres,
+        whole.storage.users,
+        whole.engine,
+        whole.authenticator,
+        whole.revocations,
+        whole.storage.visibility,
     )
     for number in range(5000):
         ends.heard(f"key {number}")

@@ -58,8 +58,8 @@ class Kept:
 
     async def fetch(self, name, watchers, users):
         await self._answer()
-        pairs = zip(watchers, users, strict=True)
-        return [{"watcher_id": one, "user_id": other} for one, other in pairs if self.world.may_see(one, other)]
+        pairs = [pair for pair in zip(watchers, users, strict=True) if self.world.may_see(*pair)]
+        return [{"watchers": [one for one, _ in pairs], "users": [other for _, other in pairs]}]
 
     def put(self, user_id, *, is_online, at_ms):
         self.seen[user_id] = is_online, at_ms

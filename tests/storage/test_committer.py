@@ -370,7 +370,7 @@ class Other:
     trouble: Any
 
     async def run(self, sql):
-        await self.shop.postgres.bridge.run(self.connection.execute, sql)
+        await self.connection.execute(sql)
 
     async def begin(self):
         await self.run("set statement_timeout = 0; set lock_timeout = 0; set deadlock_timeout = '1min'; begin")

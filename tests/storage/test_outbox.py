@@ -311,9 +311,9 @@ async def test_an_owner_that_lost_the_race_for_the_row_is_fenced_and_not_half_wr
 
         async def commit():
             await connection.execute("commit")
-            await connection.close()
+            connection.terminate()
 
-        await bench.postgres.bridge.run(begin)  # the new owner's take-over is under way
+        await begin()  # the new owner's take-over is under way
 
         async def claim():
             try:
@@ -326,7 +326,7 @@ async def test_an_owner_that_lost_the_race_for_the_row_is_fenced_and_not_half_wr
             while not (await bench.sql("select 1 from pg_stat_activity where wait_event_type = 'Lock'")):
                 await trio.lowlevel.checkpoint()
             assert outcome == []
-            await bench.postgres.bridge.run(commit)
+            await commit()
         assert isinstance(outcome[0], Fenced)
         assert (await bench.sql("select count(*) from email_attempts"))[0][0] == 0
 

@@ -28,6 +28,6 @@ async def _migrate(settings: Settings, dry_run: bool) -> list[str]:
             return await apply_migrations(postgres)
         connection = await postgres.connect()
         try:
-            return [migration.file_name for migration in await postgres.bridge.run(pending, connection)]
+            return [migration.file_name for migration in await pending(connection)]
         finally:
             connection.terminate()

@@ -20,8 +20,12 @@ on conflict (user_id) do update
 set last_seen_at = greatest(user_presence.last_seen_at, excluded.last_seen_at), online_in = excluded.online_in;
 
 -- name: select_last_seen
--- When users were last seen, null for never, and what they are called.
-select user_id, name, last_seen_ms from last_seen where user_id = any($1::bigint[]);
+-- When users were last seen, null for never, and what they are called. One row.
+select
+    coalesce(array_agg(user_id), '{}') as users,
+    coalesce(array_agg(name), '{}') as names,
+    coalesce(array_agg(last_seen_ms), '{}') as times
+from last_seen where user_id = any($1::bigint[]);
 
 -- name: select_small_rooms_of
 -- The conversations of some users that are small enough to tell presence in: whose of these users they are, and all
@@ -56,8 +60,13 @@ delete from invisible_users where user_id = $1;
 
 -- name: select_who_may_see
 -- Of pairs (who looks, at whom) those that share a conversation, whatever its size, where neither blocked the other.
--- Oneself is always seen. With when they were last seen, null for never.
-select p.watcher_id, p.user_id, s.name, s.last_seen_ms
+-- Oneself is always seen. With when they were last seen, null for never. One row: of a hundred pairs, four arrays cost a
+-- reader half of what a hundred rows do.
+select
+    coalesce(array_agg(p.watcher_id), '{}') as watchers,
+    coalesce(array_agg(p.user_id), '{}') as users,
+    coalesce(array_agg(s.name), '{}') as names,
+    coalesce(array_agg(s.last_seen_ms), '{}') as times
 from unnest($1::bigint[], $2::bigint[]) as p (watcher_id, user_id)
 left join last_seen s on s.user_id = p.user_id
 where p.watcher_id = p.user_id or exists (
