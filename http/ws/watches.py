@@ -103,7 +103,11 @@ class Watches:
     def _clear(self, connection: Connection) -> None:
         self._doubted.pop(connection, None)
         for user_id in self._watched.pop(connection, ()):
-            self._remove(connection, user_id)
+            watchers = self.watchers.get(user_id)
+            if watchers is not None:  # `_remove`, a hundred times
+                watchers.pop(connection, None)
+                if not watchers:
+                    del self.watchers[user_id]
 
     def _remove(self, connection: Connection, user_id: int) -> None:
         watchers = self.watchers.get(user_id)

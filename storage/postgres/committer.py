@@ -35,7 +35,7 @@ from greenroom.storage.postgres.addresses import columns_of
 from greenroom.storage.postgres.alarms import write_alarms
 from greenroom.storage.postgres.changes import without_files, write_changes, write_details, write_files, write_marks
 from greenroom.storage.postgres.ownership import PostgresOwnership
-from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
+from greenroom.storage.postgres.pool import AWAY_ERRORS, CONNECT_SECONDS_MAX, Postgres, answered_within
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.postgres.user_streams import write_users
 from greenroom.storage.user_writes import UserWrite
@@ -210,7 +210,7 @@ class PostgresCommitter(Committer):
         connection = await self._postgres.connect()
         self._plan_batches_left = self._plan_batches = 1
         if not self._postgres.is_pooled:
-            with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
+            with answered_within(CONNECT_SECONDS_MAX):
                 await connection.execute(query("settle_plans"))
         return connection
 

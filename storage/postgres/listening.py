@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from greenroom.runtime.ports import StorageUnavailable
-from greenroom.storage.postgres.pool import CONNECT_SECONDS_MAX, Postgres, away_is_unavailable
+from greenroom.storage.postgres.pool import CONNECT_SECONDS_MAX, Postgres, answered_within
 from greenroom.storage.postgres.queries import query
 
 log = structlog.get_logger()
@@ -57,14 +57,14 @@ async def _listen_once(
     connection = await postgres.connect(listens=True)
     try:
         connection.add_termination_listener(lambda _: is_over.set())
-        with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
+        with answered_within(CONNECT_SECONDS_MAX):
             await connection.add_listener(channel, told)
         begun()
         while not is_over.is_set():
             with trio.move_on_after(PROBE_SECONDS):
                 await is_over.wait()
                 return
-            with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
+            with answered_within(CONNECT_SECONDS_MAX):
                 await connection.fetchval(query("probe"))
     finally:
         connection.terminate()

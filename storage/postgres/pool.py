@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import trio
@@ -95,7 +96,7 @@ class Postgres:
 
         Raises: StorageUnavailable.
         """
-        with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
+        with answered_within(CONNECT_SECONDS_MAX):
             return await self._connect(listens=listens)
 
     def statistics(self) -> PoolStatistics:
@@ -106,7 +107,7 @@ class Postgres:
         return await self._with_connection(lambda connection: getattr(connection, method)(sql, *args))
 
     async def _with_connection(self, fn: Callable[[Connection], Awaitable[T]]) -> T:
-        with away_is_unavailable(QUERY_SECONDS_MAX), trio.fail_after(QUERY_SECONDS_MAX):
+        with answered_within(QUERY_SECONDS_MAX):
             connection = await self._pool.acquire()
             try:
                 return await fn(connection)
@@ -114,21 +115,31 @@ class Postgres:
                 self._pool.release(connection)
 
 
-class away_is_unavailable:  # noqa: N801 - reads as a clause of the `with` it stands in
-    """Turn every way of saying "the server is away" into `StorageUnavailable`. seconds: how long the caller waits."""
+class answered_within:  # noqa: N801 - reads as a clause of the `with` it stands in
+    """Turn every way of saying "the server is away", saying nothing included, into `StorageUnavailable`."""
+
+    __slots__ = ("_scope", "_seconds")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
     def __enter__(self) -> None:
-        """Nothing."""
+        """The time begins."""
+        self._scope = trio.move_on_after(self._seconds)
+        self._scope.__enter__()
 
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
-        """Raise StorageUnavailable in place of what asyncpg raised."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raise StorageUnavailable in place of what asyncpg raised, or when the time is over."""
+        self._scope.__exit__(kind, error, traceback)
+        if self._scope.cancelled_caught:
+            raise StorageUnavailable(f"{_AWAY}: no answer within {self._seconds:g} s") from None
         if isinstance(error, AWAY_ERRORS):
-            is_late = isinstance(error, trio.TooSlowError)
-            why = f"no answer within {self._seconds:g} s" if is_late else str(error) or type(error).__name__
-            raise StorageUnavailable(f"PostgreSQL cannot be reached: {why}") from error
+            raise StorageUnavailable(f"{_AWAY}: {str(error) or type(error).__name__}") from error
+
+
+_AWAY: Final = "PostgreSQL cannot be reached"
 
 
 @asynccontextmanager
@@ -148,7 +159,7 @@ async def open_postgres(
 
     open_one = partial(connect, bridge, arguments)
     pool = Connections(open_one, connections_max)
-    with away_is_unavailable(CONNECT_SECONDS_MAX), trio.fail_after(CONNECT_SECONDS_MAX):
+    with answered_within(CONNECT_SECONDS_MAX):
         pool.release(await pool.acquire())
     try:
         yield Postgres(pool, open_one, is_pooled=is_pooled)
