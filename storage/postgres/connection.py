@@ -48,14 +48,14 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """What is done inside stands as a whole, or not at all. Raises: what is raised inside, after rolling back."""
-        await self.execute("begin")
+        await self.execute("BEGIN")
         try:
             yield
         except BaseException:
             if not self.is_closed():
-                await self.execute("rollback")
+                await self.execute("ROLLBACK")
             raise
-        await self.execute("commit")
+        await self.execute("COMMIT")
 
     async def wait_for(self, answer: "_Answer") -> None:
         """Until it is there. Cancelled: the connection is over."""

@@ -525,10 +525,12 @@ async def test_pages_that_come_together_are_read_for_together(live_house):
     await live_house.people(*range(1, 41))
     room = await live_house.conversation(1, *range(2, 41))
     last_seen, asked = live_house.house.storage.last_seen, []
-    read = last_seen.small_rooms_of
+    read, all_came = last_seen.small_rooms_of, trio.Event()
 
     async def counted(users):
         asked.append(len(users))
+        if len(asked) == 1:  # the rest come while that is read
+            await all_came.wait()
         return await read(users)
 
     last_seen.small_rooms_of = counted
@@ -541,6 +543,7 @@ async def test_pages_that_come_together_are_read_for_together(live_house):
         async with trio.open_nursery() as coming:
             for user in range(1, 41):
                 coming.start_soon(come, user)
+        all_came.set()
         shown = live_house.house.presence
         await wait_until(lambda: [user for user in range(1, 41) if not shown.is_online(user)], 10)
         assert sum(asked) == 40
