@@ -57,7 +57,7 @@ SCENARIOS = (
         senders=4,
         servers=_ALL_ROOMS,
         columns=_FAN_OUT,
-        options={"rate": 4, "seconds": 6, "warm": 1},
+        options={"rate": 4, "seconds": 10, "warm": 1},
         quick={"seconds": 3},
     ),
     Scenario(

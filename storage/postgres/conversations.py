@@ -195,10 +195,11 @@ class Conversations:
         return await self._postgres.transaction(run)
 
     async def load_room(self, conversation_id: int, removed_max: int, messages: int) -> StoredRoom | None:
-        """Everything a room needs to wake, from one snapshot; None when there is no such conversation.
+        """Everything a room needs to wake; None when there is no such conversation.
 
-        removed_max: of an open group, how many of those who were removed from it are wanted. messages: among how many
-        of the newest it is wanted where none stand.
+        No transaction is around it: nobody writes to a room but who owns it, and that is who asks. removed_max: of an
+        open group, how many of those who were removed from it are wanted. messages: among how many of the newest it is
+        wanted where none stand.
         """
 
         async def run(connection: Any) -> StoredRoom | None:
@@ -243,7 +244,7 @@ class Conversations:
                 wordless_last=room["wordless_last"],
             )
 
-        return await self._postgres.transaction(run)
+        return await self._postgres.lend(run)
 
     async def sent_before(self, conversation_id: int, sender_id: int, client_id: str) -> SentBefore | None:
         """The message of a client id, however old."""

@@ -89,7 +89,16 @@ class Postgres:
             async with connection.transaction():
                 return await fn(connection)
 
-        return await self._with_connection(run)
+        return await self.lend(run)
+
+    async def lend(self, fn: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run *fn* with a connection that nobody else uses meanwhile. Raises: StorageUnavailable; what *fn* raises."""
+        with answered_within(QUERY_SECONDS_MAX):
+            connection = await self._pool.acquire()
+            try:
+                return await fn(connection)
+            finally:
+                self._pool.release(connection)
 
     async def connect(self, *, listens: bool = False) -> Connection:
         """Open a connection of one's own, outside the pool. listens: to hear what is notified.
@@ -104,15 +113,7 @@ class Postgres:
         return PoolStatistics(self._pool.size, self._pool.idle, self._pool.connections_max)
 
     async def _call(self, method: str, sql: str, args: tuple[object, ...]) -> Any:
-        return await self._with_connection(lambda connection: getattr(connection, method)(sql, *args))
-
-    async def _with_connection(self, fn: Callable[[Connection], Awaitable[T]]) -> T:
-        with answered_within(QUERY_SECONDS_MAX):
-            connection = await self._pool.acquire()
-            try:
-                return await fn(connection)
-            finally:
-                self._pool.release(connection)
+        return await self.lend(lambda connection: getattr(connection, method)(sql, *args))
 
 
 class answered_within:  # noqa: N801 - reads as a clause of the `with` it stands in

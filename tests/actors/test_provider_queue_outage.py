@@ -222,7 +222,7 @@ def world(mock_clock, database, monkeypatch, seed):
 
         return run
 
-    for owner, name in ((Postgres, "_with_connection"), (Postgres, "connect"), (Connection, "wait_for")):
+    for owner, name in ((Postgres, "lend"), (Postgres, "connect"), (Connection, "wait_for")):
         monkeypatch.setattr(owner, name, noting(getattr(owner, name)))
     return made
 
