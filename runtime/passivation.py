@@ -91,12 +91,15 @@ async def sweep(system: "ActorSystem") -> None:
                 await trio.lowlevel.checkpoint()
             now = trio.current_time()
             for cell in cells[start : start + SWEEP_CELLS_MAX]:
+                kind, is_cold = cell.kind, cell.phase is Phase.COLD
                 if len(cell.mailbox):
                     system.watchdog.look_at(cell)
-                elif now - cell.active_at >= cell.kind.idle_seconds_max or (is_short and cell.phase is Phase.COLD):
+                elif now - cell.active_at >= kind.idle_seconds_max + (kind.cold_seconds_max if is_cold else 0) or (
+                    is_short and is_cold
+                ):
                     _go_down(system, cell, now, is_short=is_short)
-                if cell.phase is Phase.READY:
-                    warm[cell.kind.name].append(cell)
+                if (is_short or kind.warm_max is not None) and cell.phase is Phase.READY:
+                    warm[kind.name].append(cell)
         for cells in warm.values():
             limit = cells[0].kind.warm_max if cells else None
             if limit is not None and len(cells) > limit:
