@@ -171,7 +171,7 @@ class PostgresCommitter(Committer):
         try:
             if self._connection is None or not self._connection.is_there():
                 self._connection = await self._open_connection()
-        except StorageUnavailable:
+        except (StorageUnavailable, asyncpg.PostgresError):
             self._settle_all(batch, CommitOutcome.UNAVAILABLE)
             return
         try:
@@ -180,6 +180,7 @@ class PostgresCommitter(Committer):
             self._drop_connection()
             self._settle_all(batch, CommitOutcome.UNAVAILABLE)
             return
+        await trio.lowlevel.checkpoint_if_cancelled()  # what is sent is stored, whoever hears of it
         try:
             with trio.fail_after(COMMIT_SECONDS_MAX):
                 outcomes = await self._write(self._connection, batch)
@@ -209,9 +210,13 @@ class PostgresCommitter(Committer):
     async def _open_connection(self) -> Any:
         connection = await self._postgres.connect()
         self._plan_batches_left = self._plan_batches = 1
-        if not self._postgres.is_pooled:
-            with answered_within(CONNECT_SECONDS_MAX):
-                await connection.execute(query("settle_plans"))
+        try:
+            if not self._postgres.is_pooled:
+                with answered_within(CONNECT_SECONDS_MAX):
+                    await connection.execute(query("settle_plans"))
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     async def _renew_plans(self) -> None:

@@ -20,15 +20,19 @@ from functools import partial
 from typing import Any, Final
 
 import asyncpg
+import structlog
 import trio
 
 from greenroom.storage.asyncio_bridge import AsyncioBridge
 
+log = structlog.get_logger()
+
 READ_BYTES: Final = 65_536
+_ERROR: Final = b"E"  # the type of an ErrorResponse
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]
-    """Made by `connect`. All that asyncpg's can for queries, awaited from trio; not `close`: `terminate`."""
+    """Made by `connect`: `fetch`, `fetchrow`, `fetchval`, `execute`, `add_listener` and `transaction`, from trio."""
 
     _socket: int | None = None  # None: asyncio reads
 
@@ -40,17 +44,22 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             self._socket = self._transport.get_extra_info("socket").fileno()
 
     def is_there(self) -> bool:
-        """Whether it may be used. What came while nobody waited, the server's good-bye above all, is taken first."""
-        while self._socket is not None and not self.is_closed() and self._read():
-            pass
+        """Whether it may be used. What came while nobody waited is taken first; an error is the server's good-bye."""
+        while self._socket is not None and not self.is_closed():
+            data = self._received()
+            if data is None:
+                break
+            self._take(b"" if data.startswith(_ERROR) else data)
         return not self.is_closed()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """What is done inside stands as a whole, or not at all. Raises: what is raised inside, after rolling back."""
+        assert not self.is_in_transaction()
         await self.execute("BEGIN")
         try:
             yield
+            await trio.lowlevel.checkpoint_if_cancelled()  # else it would be stored, and nobody told so
         except BaseException:
             if not self.is_closed():
                 await self.execute("ROLLBACK")
@@ -64,25 +73,39 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
                 if self._socket is None:
                     await answer.sleep()
                 elif await answer.is_to_be_read(self._socket):
-                    self._read()
+                    data = self._received()
+                    if data is not None:
+                        self._take(data)
         except BaseException:
             self.terminate()
             raise
 
-    def _read(self) -> bool:
-        """Have asyncpg take what there is; False: nothing. An end of the stream ends the connection."""
+    def terminate(self) -> None:
+        """End it, whoever waits."""
+        # Who reads is told that the socket is closed, and so would be asyncio's writer, which takes it for a fault.
+        if self._socket is not None and not self.is_closed() and self._transport.get_write_buffer_size():
+            self._transport.abort()
+        super().terminate()
+
+    def _received(self) -> bytes | None:
+        """What there is; None: nothing yet; nothing at all when the stream has ended."""
         assert self._socket is not None
         try:
-            data = os.read(self._socket, READ_BYTES)
+            return os.read(self._socket, READ_BYTES)
         except BlockingIOError:
-            return False
+            return None
         except OSError:
-            data = b""
-        if data:
-            self._protocol.data_received(data)
-        else:
-            self.terminate()
-        return True
+            return b""
+
+    def _take(self, data: bytes) -> None:
+        """Have asyncpg take it. The end of the stream, and what asyncpg does not understand, end the connection."""
+        try:
+            if data:
+                self._protocol.data_received(data)
+                return
+        except Exception as error:
+            log.warning("storage.not_understood", why=str(error) or type(error).__name__)
+        self.terminate()
 
     async def _introspect_types(self, typeoids: Iterable[int], timeout: float | None) -> tuple[Any, Any]:
         """Ask once in a process, not on each connection, what an array of PostgreSQL's own types is.

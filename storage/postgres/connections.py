@@ -111,7 +111,10 @@ class Connections(Generic[C]):
             return
         if connection is not None:
             self._lent.discard(connection)
-            self._idle.append(connection)
+            if self._is_closing:
+                connection.terminate()
+            else:
+                self._idle.append(connection)
         if self._is_closing and not self._lent and not self._connecting:
             self._all_back.set()
 

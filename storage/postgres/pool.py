@@ -93,6 +93,7 @@ class Postgres:
 
     async def lend(self, fn: Callable[[Connection], Awaitable[T]]) -> T:
         """Run *fn* with a connection that nobody else uses meanwhile. Raises: StorageUnavailable; what *fn* raises."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # a question that is sent is done, whoever hears the answer
         with answered_within(QUERY_SECONDS_MAX):
             connection = await self._pool.acquire()
             try:

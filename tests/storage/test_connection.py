@@ -1,6 +1,8 @@
 """Connections that trio tasks read themselves, on a real PostgreSQL: plain, behind TLS, and those that listen."""
 
 import os
+import signal
+import socket
 import ssl
 from contextlib import asynccontextmanager
 from random import Random
@@ -150,6 +152,70 @@ async def test_cancelled_between_two_queries_of_a_transaction_nothing_stands(con
         while await postgres.transaction(lambda other: other.fetchval(f"select count(*) from ({LOCKS})")):  # noqa: ASYNC110
             await trio.sleep(0.01)
     assert await postgres.transaction(lambda other: other.fetchval("select count(*) from t")) == 0
+
+
+async def test_who_is_cancelled_already_asks_nothing_and_loses_no_connection(postgres):
+    await postgres.transaction(lambda connection: connection.execute("create table t (n int primary key)"))
+    pid = await postgres.lend(lambda connection: connection.fetchval("select pg_backend_pid()"))
+
+    async def insert_and_be_cancelled(connection):
+        await insert_one(connection, 2)
+        scope.cancel()
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await postgres.lend(lambda connection: insert_one(connection, 1))
+    assert await postgres.lend(lambda connection: connection.fetchval("select pg_backend_pid()")) == pid
+    with trio.CancelScope() as scope:
+        await postgres.transaction(insert_and_be_cancelled)
+    assert scope.cancelled_caught
+    assert await postgres.lend(lambda connection: connection.fetchval("select count(*) from t")) == 0
+
+
+@pytest.mark.parametrize("connection", ["itself"], indirect=True)
+async def test_a_connection_of_which_the_server_has_said_good_bye_is_over_before_its_end_is_there(connection):
+    """Between the two are the last things that a process of PostgreSQL does."""
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    theirs, connection._socket = connection._socket, here.fileno()
+    fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    there.send(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+    assert not connection.is_there()
+    connection._socket = theirs
+    here.close()
+    there.close()
+
+
+@pytest.mark.parametrize("connection", ["itself"], indirect=True)
+async def test_what_is_not_understood_ends_the_connection_and_nobody_else(connection):
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    theirs, connection._socket = connection._socket, here.fileno()
+    there.send(b"Z\0\0\0\5I")  # ready for a query, which it was
+    assert not connection.is_there()
+    connection._socket = theirs
+    here.close()
+    there.close()
+
+
+async def test_ended_by_another_task_while_much_is_still_to_be_sent(connection, postgres):
+    async def ask():
+        with pytest.raises(asyncpg.PostgresConnectionError):
+            await connection.fetchval("select length($1)", "x" * 50_000_000)
+
+    assert await connection.fetchval("select length($1)", "prepared") == 8
+    pid = await connection.fetchval("select pg_backend_pid()")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await trio.sleep(0.2)
+                assert connection._socket is None or connection._transport.get_write_buffer_size()
+                connection.terminate()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert await postgres.lend(lambda other: other.fetchval("select 1")) == 1  # the loop lives
 
 
 async def test_who_waits_for_an_answer_hears_at_once_that_the_server_has_ended_the_connection(connection, postgres):
