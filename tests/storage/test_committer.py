@@ -491,3 +491,41 @@ async def test_who_asked_is_told_to_send_it_again_and_nothing_is_lost_or_doubled
         await other.end()
         assert await room.ask(Say("after"), deadline=deadline) == 2
         assert await shop.log(1) == [(1, "before"), (2, "after")]
+
+
+async def test_a_committer_that_postgresql_does_not_let_in_says_so_and_asks_again(database, monkeypatch):
+    async with open_shop(database) as shop:
+        connect, refused = shop.postgres.connect, []
+
+        async def refuse():
+            if len(refused) < 2:
+                refused.append(asyncpg.InvalidPasswordError("password authentication failed"))
+                raise refused[-1]
+            return await connect()
+
+        monkeypatch.setattr(shop.postgres, "connect", refuse)
+        for _ in range(2):
+            assert await shop.commit(shop.unit(1, message(1, 1))) == [UNAVAILABLE]
+        assert await shop.commit(shop.unit(1, message(1, 1))) == [COMMITTED]
+        assert await shop.log(1) == [(1, message(1, 1).content)]
+
+
+@pytest.mark.parametrize("fault", [asyncpg.QueryCanceledError, ConnectionResetError])
+async def test_a_connection_whose_plans_cannot_be_settled_is_ended_and_another_is_made(database, monkeypatch, fault):
+    async with open_shop(database) as shop:
+        made, connect = [], shop.postgres.connect
+
+        async def connect_and_fail_once():
+            made.append(await connect())
+            if len(made) == 1:
+                made[0].execute = refuse
+            return made[-1]
+
+        async def refuse(sql):
+            raise fault("no")
+
+        monkeypatch.setattr(shop.postgres, "connect", connect_and_fail_once)
+        assert await shop.commit(shop.unit(1, message(1, 1))) == [UNAVAILABLE]
+        assert made[0].is_closed()
+        assert await shop.commit(shop.unit(1, message(1, 1))) == [COMMITTED]
+        assert len(made) == 2
