@@ -195,9 +195,10 @@ async def test_who_is_online_is_told_of_companions_and_not_of_strangers_or_who_b
     await server.make_people(stranger)
     assert (await http(server, "POST", f"/api/users/{me}/block", {}, user=blocker)).status == 200
     async with open_sockets() as nursery:
-        for user in (blocker, stranger, friend):
+        for user in (blocker, stranger):
             await page_of(server, nursery, user)
         page = await page_of(server, nursery, me)
+        await page_of(server, nursery, friend)  # who is there already is told to who asks
         await page.expect("user_online", userId=friend)
         await page.send({"type": "get_online_users"})
         told = await page.expect("online_users")
