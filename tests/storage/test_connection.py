@@ -175,27 +175,25 @@ async def test_who_is_cancelled_already_asks_nothing_and_loses_no_connection(pos
 @pytest.mark.parametrize("connection", ["itself"], indirect=True)
 async def test_a_connection_of_which_the_server_has_said_good_bye_is_over_before_its_end_is_there(connection):
     """Between the two are the last things that a process of PostgreSQL does."""
-    here, there = socket.socketpair()
-    here.setblocking(False)
-    theirs, connection._socket = connection._socket, here.fileno()
     fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
-    there.send(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
-    assert not connection.is_there()
-    connection._socket = theirs
-    here.close()
-    there.close()
+    assert not is_there_after(connection, b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
 
 
 @pytest.mark.parametrize("connection", ["itself"], indirect=True)
 async def test_what_is_not_understood_ends_the_connection_and_nobody_else(connection):
+    assert not is_there_after(connection, b"Z\0\0\0\5I")  # ready for a query, which it was
+
+
+def is_there_after(connection, data):
+    """Whether it may be used when it has read *data*, which nobody asked for and no end follows."""
     here, there = socket.socketpair()
-    here.setblocking(False)
-    theirs, connection._socket = connection._socket, here.fileno()
-    there.send(b"Z\0\0\0\5I")  # ready for a query, which it was
-    assert not connection.is_there()
-    connection._socket = theirs
-    here.close()
-    there.close()
+    with here, there:
+        here.setblocking(False)
+        theirs, connection._socket = connection._socket, here.fileno()
+        there.send(data)
+        is_there = connection.is_there()
+        connection._socket = theirs
+    return is_there
 
 
 async def test_ended_by_another_task_while_much_is_still_to_be_sent(connection, postgres):
