@@ -124,8 +124,8 @@ async def _hand_over(
         return StreamSession(sockets, made, call.principal, begins_at)
 
     connection = engine.adopt(adopted, open_session, address, partial(make, headers=headers, request_id=name))
-    assert isinstance(connection.session, StreamSession)
-    connection.session.enter_all([*room_ids, *came])
+    if isinstance(connection.session, StreamSession):  # else its reader is gone, or is answered
+        connection.session.enter_all([*room_ids, *came])
     await sockets.catch_up(connection, call.looked_up.changes)
     return Answer(whole=b"")
 

@@ -3,6 +3,7 @@
 And what the engine says of all of them, in numbers.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,6 +82,65 @@ class Session(Protocol):
     def closed(self) -> None:
         """The connection is over; called once."""
         ...
+
+
+class SessionOver:
+    """Takes the place of the session when its connection is over: who comes late sees who it was, and nobody there.
+
+    A session knows its connection. If that kept it, both would stay until Python looks for cycles among all that is
+    old: a server whose crowd of 10,000 had left held them all for minutes.
+    """
+
+    __slots__ = ("is_v1", "user_id")
+
+    principal: Principal | None = None  # that would be the next to stay
+    device = ""
+    is_present = False
+    useq: int | None = None
+    is_idle = False
+    input_at = 0.0
+    first_beat_seconds = math.inf
+
+    def __init__(self, session: Session) -> None:
+        self.user_id = session.user_id
+        self.is_v1 = session.is_v1
+
+    def receive(self, text: str) -> None:
+        """Nobody hears it."""
+
+    def refuse_binary(self) -> None:
+        """Nobody hears it."""
+
+    def beat(self, now: float) -> float:
+        """There is no next turn."""
+        return math.inf
+
+    def membership_changed(self, room_id: int, *, is_in: bool) -> None:
+        """Nobody is told."""
+
+    def user_stream_at(self, useq: int, *, is_live: bool) -> None:
+        """Nobody is told."""
+
+    def seconds_left(self) -> float:
+        """Nothing ends any more."""
+        return math.inf
+
+    def takes_more(self) -> bool:
+        """Nothing is read."""
+        return False
+
+    def pause_for(self, seconds: float) -> None:
+        """Nothing is read."""
+
+    def stop_typing_anywhere(self) -> None:
+        """Nobody types."""
+
+    def farewell(self, code: CloseCode) -> bytes:
+        """Nobody is told."""
+        return b""
+
+    def closed(self) -> None:
+        """It is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
     reader   waits on one epoll descriptor; reads, parses and hands text to sessions, half a millisecond at a time
     flusher  sends what connections collected, one send each; woken once for a whole commit
-    wheel    one slot a second: heartbeats, stuck and lingering sockets
+    ticker   turns the wheel (`wheel.py`) by a slot a second: heartbeats, stuck and lingering sockets
 
 No task, no nursery and no trio stream per connection: 4.5-8 µs of CPU per delivered frame and under 1 KB per idle bare
 connection, against 150 µs, five tasks and 40 KB of the stock path. A fault of one session ends that session alone.
@@ -21,7 +21,7 @@ from greenroom.http.adoption import Adopted
 from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER
 from greenroom.http.ws.connection import LINGER_BYTES_MAX, NEVER, Connection
-from greenroom.http.ws.contract import EngineStatistics, Session
+from greenroom.http.ws.contract import EngineStatistics, Session, SessionOver
 from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.deflate import SharedDeflater
 from greenroom.http.ws.drain import Drain
@@ -30,6 +30,7 @@ from greenroom.http.ws.outboxes import Outboxes
 from greenroom.http.ws.put_aside import AsideBudget
 from greenroom.http.ws.readiness import BROKEN, READABLE, WRITABLE, open_readiness
 from greenroom.http.ws.unfinished import Unfinished
+from greenroom.http.ws.wheel import WHEEL_SLOTS, Wheel
 
 log = structlog.get_logger()
 
@@ -47,7 +48,6 @@ TURN_SECONDS_MAX: Final = 0.001
 REST: Final = 9.0
 REST_SECONDS_MAX: Final = 1.0
 SATED_REST_SECONDS: Final = 0.02  # after what inflated to as much as a message may hold, which takes 2 ms to act on
-WHEEL_SLOTS: Final = 64
 TICK_SECONDS: Final = 1.0
 
 
@@ -68,9 +68,9 @@ class SocketEngine:
         self.aside = AsideBudget()
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
-        self._wheel: list[set[Connection]] = [set() for _ in range(WHEEL_SLOTS)]
+        self._wheel = Wheel()
         self._lingering, self._blocked = set[Connection](), set[Connection]()
-        self._ticks = self._adopted = self._frames_in = self._faults = 0
+        self._adopted = self._frames_in = self._faults = 0
         self._closed: Counter[int] = Counter()
         self.dropped_ephemeral = 0
         self._read_bytes = READ_BYTES
@@ -157,7 +157,7 @@ class SocketEngine:
             if self.drain.is_over:
                 connection.close(DRAINING)
         except BaseException:
-            self._drop(connection)
+            self.forget(connection)
             connection.sock.close()
             raise
         if adopted.answer:
@@ -172,9 +172,6 @@ class SocketEngine:
 
     def forget(self, connection: Connection) -> None:
         """The connection is over; its socket is closed by the caller after this."""
-        self._drop(connection)
-
-    def _drop(self, connection: Connection) -> None:
         if self._connections.pop(connection.fd, None) is None:
             return
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -183,11 +180,14 @@ class SocketEngine:
         self._blocked.discard(connection)
         self.credentials.discard(connection)
         self.unfinished.forget(connection)
+        self._wheel.take_off(connection)
         self._by_address[connection.address] -= 1
         if self._by_address[connection.address] <= 0:
             del self._by_address[connection.address]
         session = getattr(connection, "session", None)
         user_id = None if session is None else session.user_id
+        if session is not None:
+            connection.session = SessionOver(session)
         if user_id is None:
             self._unauthenticated[connection.address] -= 1
             self._unauthenticated += Counter()
@@ -365,6 +365,7 @@ class SocketEngine:
                 if perf_counter() > slice_ends:
                     await trio.lowlevel.checkpoint()
                     slice_ends = perf_counter() + SLICE_SECONDS_MAX
+            dirty.clear()  # else who has gone would stay until others are written to
             await trio.lowlevel.checkpoint()
 
     async def _park_flusher(self) -> None:
@@ -397,12 +398,8 @@ class SocketEngine:
             await trio.sleep_until(due_at)
             self.now = now = trio.current_time()
             due_at = max(due_at, (now - WHEEL_SLOTS) // TICK_SECONDS * TICK_SECONDS)
-            self._ticks += 1
-            at = self._ticks % WHEEL_SLOTS
-            slot, self._wheel[at] = self._wheel[at], set()
-            for count, connection in enumerate(slot):
-                # Whoever was given an earlier turn stands in two slots; the later one counts only if given again.
-                if connection.is_open and not connection.is_closing and connection.beats_at <= self._ticks:
+            for count, connection in enumerate(self._wheel.turn()):
+                if self._wheel.is_due(connection):
                     self._beat(connection, now)
                 if count % 64 == 63:
                     await trio.lowlevel.checkpoint()
@@ -422,10 +419,7 @@ class SocketEngine:
 
     def beat_within(self, connection: Connection, wait_seconds: float) -> None:
         """Have the session's `beat` called in so many seconds, unless its turn comes earlier anyway."""
-        beats_at = self._ticks + int(min(max(wait_seconds, 1), WHEEL_SLOTS - 1))
-        if beats_at < connection.beats_at:
-            connection.beats_at = beats_at
-            self._wheel[beats_at % WHEEL_SLOTS].add(connection)
+        self._wheel.call_within(connection, wait_seconds)
 
     def _end_stuck(self, now: float) -> None:
         for connection in list(self._blocked):
