@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 
 from greenroom.actors.provider_queue.post_office import PostOffice
-from greenroom.http.auth import Authenticator
+from greenroom.http.auth import Authenticator, Principal
 from greenroom.http.checkup import Checkup
 from greenroom.http.development import DevelopmentGate
 from greenroom.http.direct import DirectConversations
@@ -81,6 +81,8 @@ class Services:
     on_session_ended: Callable[[str], None] = _nobody_listens
     # Called with the id of a user who has signed out everywhere: all their sockets should be closed.
     on_signed_out: Callable[[int], None] = _nobody_listens
+    # Called with whoever is about to change something: somebody sits there.
+    on_input: Callable[[Principal], None] = _nobody_listens
     # Called with a user as they are after a change.
     on_user_changed: Callable[[User], Awaitable[None]] = _nobody_waits
     # Whether the sockets are moved away: a balancer should send new ones elsewhere.

@@ -205,7 +205,7 @@ class CompatSession(SocketSession):
 
     def _join_conversation(self, fields: dict[str, Any]) -> None:
         room_id = fields.get("conversationId")
-        if room_id is not None and not self._is_full_for(room_id):
+        if room_id is not None:
             self._look_at(room_id, is_asked=True)
 
     def _look_at(self, room_id: int, *, is_asked: bool) -> None:
@@ -217,7 +217,7 @@ class CompatSession(SocketSession):
             if not isinstance(value, RoomView):
                 if is_asked:
                     self.failed(value, error)
-            elif not self._is_full_for(room_id):  # else others that were asked for with it came in first
+            elif self._has_place_for(room_id, is_asked=is_asked):
                 if is_asked:
                     self._typing_in.pop(room_id, None)
                     self.tell("conversation_joined", {"conversationId": room_id})
@@ -227,12 +227,18 @@ class CompatSession(SocketSession):
 
         self.ask_to_join(room_id, Enter(user_id), entered)
 
-    def _is_full_for(self, room_id: int) -> bool:
-        """Rooms that the user was removed from make room."""
-        if len(self._typing_in) >= CHANNELS_MAX:
-            is_in = self.services.hub.is_listening_to_typing
-            self._typing_in = {joined: None for joined in self._typing_in if is_in(self.connection, joined)}
-        return len(self._typing_in) >= CHANNELS_MAX and room_id not in self._typing_in
+    def _has_place_for(self, room_id: int, *, is_asked: bool) -> bool:
+        """Rooms that the user was removed from give way; then the one that was selected longest ago.
+
+        The existing client joins each conversation that is selected, and leaves none.
+        """
+        if len(self._typing_in) < CHANNELS_MAX or room_id in self._typing_in:
+            return True
+        is_in = self.services.hub.is_listening_to_typing
+        self._typing_in = {joined: None for joined in self._typing_in if is_in(self.connection, joined)}
+        if is_asked and len(self._typing_in) >= CHANNELS_MAX:
+            self._left(next(iter(self._typing_in)))
+        return len(self._typing_in) < CHANNELS_MAX
 
     def _leave_conversation(self, fields: dict[str, Any]) -> None:
         room_id = fields.get("conversationId")

@@ -71,6 +71,10 @@ class Session(Protocol):
         """Stop reading the connection for a while: it takes more of the loop than its share."""
         ...
 
+    def note_input(self) -> None:
+        """The user did something here themselves."""
+        ...
+
     def stop_typing_anywhere(self) -> None:
         """The user, who hides from now on, types nowhere."""
         ...
@@ -131,6 +135,9 @@ class SessionOver:
 
     def pause_for(self, seconds: float) -> None:
         """Nothing is read."""
+
+    def note_input(self) -> None:
+        """Nobody sits there."""
 
     def stop_typing_anywhere(self) -> None:
         """Nobody types."""

@@ -111,6 +111,18 @@ class SocketPresence(PresenceBoard):
         elif not polling:
             del self._polling[user_id]
 
+    def forget_polls(self, user_id: int, session_id: str | None) -> None:
+        """Its socket, which knew better, has ended, or the session has; None: all that the user has."""
+        polling = self._polling.get(user_id)
+        if polling is not None:
+            polling.pop(session_id, None) if session_id is not None else polling.clear()
+            if not polling:
+                del self._polling[user_id]
+
+    def polls_under(self, session_id: str) -> int | None:
+        """The user who has said over REST that they are here, under this session."""
+        return next((user_id for user_id, polling in self._polling.items() if session_id in polling), None)
+
     def wished_by(self, user_id: int) -> Wished:
         """Invisible counts before all else."""
         return INVISIBLE if user_id in self._visibility.invisible else self._wished.get(user_id, UNSAID)

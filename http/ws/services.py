@@ -9,7 +9,7 @@ import trio
 
 from greenroom.actors.errors import Refused
 from greenroom.actors.room.commands import Enter, RoomView, Send
-from greenroom.http.auth import Authenticator
+from greenroom.http.auth import Authenticator, Principal
 from greenroom.http.direct import DirectConversations
 from greenroom.http.errors import ApiError
 from greenroom.http.rate_limit import SlidingWindow
@@ -143,6 +143,15 @@ class SocketServices:
             connection.close(TOKEN_EXPIRED if refusal.code == "TOKEN_EXPIRED" else FORBIDDEN)
         except StorageUnavailable:
             pass
+
+    def note_input(self, principal: Principal) -> None:
+        """A user did something over REST: what is open under the same session is in use, as if it was done there."""
+        if principal.kind == "api_key" or principal.user_id is None:
+            return  # a program
+        for connection in self.engine.connections_of(principal.user_id):
+            shown = connection.session.principal
+            if shown is not None and shown.session_id == principal.session_id:
+                connection.session.note_input()
 
     def take_message(self, user_id: int) -> int | None:
         """Count a message against the user's minute: None, or the seconds until one may pass."""

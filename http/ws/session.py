@@ -149,6 +149,8 @@ class SocketSession:
         self.services.watches.end(self.connection)
         if self.is_present and self.user_id is not None:
             self.is_present = False
+            if self.principal is not None and self.principal.session_id is not None:
+                self.services.presence.forget_polls(self.user_id, self.principal.session_id)
             self.services.tell_presence(self.user_id, Look())
 
     # -- the protocols' side ------------------------------------------------------------------------------------

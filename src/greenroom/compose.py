@@ -265,8 +265,9 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
                 "email": partial(_check_email, house.post_office),
             }
         ),
-        on_session_ended=partial(_close_session, house.engine),
-        on_signed_out=partial(_close_user, house.engine),
+        on_session_ended=partial(_close_session, house.sockets),
+        on_signed_out=partial(_close_user, house.sockets),
+        on_input=house.sockets.note_input,
         on_user_changed=house.sockets.people.changed,
         is_moving=house.engine.drain.is_moving,
         rooms=RoomServices(
@@ -325,16 +326,22 @@ async def _check_email(post_office: PostOffice) -> None:
         raise StorageUnavailable("no e-mail account works")
 
 
-def _close_session(engine: SocketEngine, session_id: str) -> None:
-    """A session was ended: its sockets end with it."""
-    for connection in engine.connections_of_session(session_id):
+def _close_session(sockets: SocketServices, session_id: str) -> None:
+    """A session was ended: its sockets end with it, and who said under it that they are here is so no more."""
+    for connection in sockets.engine.connections_of_session(session_id):
         connection.close(FORBIDDEN)
+    user_id = sockets.presence.polls_under(session_id)
+    if user_id is not None:
+        sockets.presence.forget_polls(user_id, session_id)
+        sockets.tell_presence(user_id, Look())
 
 
-def _close_user(engine: SocketEngine, user_id: int) -> None:
-    """A user signed out everywhere: whatever is open for them ends, by whichever credential."""
-    for connection in tuple(engine.connections_of(user_id)):
+def _close_user(sockets: SocketServices, user_id: int) -> None:
+    """A user signed out everywhere: whatever is open for them ends, by whichever credential; nobody polls for them."""
+    for connection in tuple(sockets.engine.connections_of(user_id)):
         connection.close(FORBIDDEN)
+    sockets.presence.forget_polls(user_id, None)
+    sockets.tell_presence(user_id, Look())
 
 
 def control_of(house: House) -> Callable[[], Operations]:

@@ -115,7 +115,12 @@ async def test_a_page_that_opens_many_conversations_at_once_hears_typing_in_no_m
             path = f"/api/conversations/{room}/typing"
             assert (await live_house.post(path, 1, {"isTyping": False})).status == 200
         await page.settle()
-        assert len(page.of("conversation_joined")) == PAGES_ROOMS_MAX
+        joined = [event["conversationId"] for event in page.of("conversation_joined")]  # as the rooms answered
+        assert sorted(joined) == sorted(rooms)
+        assert [event["conversationId"] for event in page.of("conversation_left")] == joined[:8]
+        (connection,) = live_house.house.engine.connections_of(1)
+        hears = {room for room in rooms if live_house.house.hub.is_listening_to_typing(connection, room)}
+        assert hears == set(joined[8:])
 
 
 async def test_who_blocks_somebody_and_unblocks_them_hears_of_them(live_house):

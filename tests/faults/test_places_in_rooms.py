@@ -28,7 +28,7 @@ async def test_rooms_that_one_was_removed_from_make_room_for_others(live_house, 
         assert (await sock.ask("join", rooms[MOST - 1]))["type"] == "ack", "it is in this one"
 
 
-async def test_a_page_hears_typing_in_as_many_rooms_also_after_it_was_removed_from_some(live_house, monkeypatch):
+async def test_a_page_hears_typing_in_the_rooms_that_it_selected_last(live_house, monkeypatch):
     monkeypatch.setattr("greenroom.http.ws.compat.CHANNELS_MAX", MOST)
     house = live_house
     await house.people(1, 2)
@@ -42,6 +42,12 @@ async def test_a_page_hears_typing_in_as_many_rooms_also_after_it_was_removed_fr
         await removed_from(house, rooms[:1], 2)
         await page.send({"type": "join_conversation", "conversationId": rooms[MOST]})
         await page.expect("conversation_joined", conversationId=rooms[MOST])
+        assert not page.of("conversation_left")
         await page.send({"type": "join_conversation", "conversationId": rooms[-1]})
+        await page.expect("conversation_joined", conversationId=rooms[-1])
+        assert [event["conversationId"] for event in page.of("conversation_left")] == [rooms[1]], "selected longest ago"
+        for room in (rooms[1], rooms[-1]):
+            assert (await house.post(f"/api/conversations/{room}/typing", 1, {"isTyping": True})).status == 200
+        await page.expect("user_typing", conversationId=rooms[-1])
         await page.settle()
-        assert not [event for event in page.of("conversation_joined") if event["conversationId"] == rooms[-1]]
+        assert {event["conversationId"] for event in page.of("user_typing")} == {rooms[-1]}

@@ -17,7 +17,7 @@ from greenroom.http.ws.schemas.values import ClientId, GivenId, OrNothing, Truth
 
 CHANNELS_MAX: Final = 64
 CHANNEL_CHARACTERS_MAX: Final = 128
-IDS_MAX: Final = 100  # of notifications in one frame
+IDS_MAX: Final = 500  # in one frame, as over REST
 
 Conversation = Annotated[GivenId, OrNothing(), says("The conversation.")]
 Channel = Annotated[str, Field(max_length=CHANNEL_CHARACTERS_MAX), OrNothing()]
@@ -132,7 +132,12 @@ class MarkRead(Request):
 
     messageId: NotRequired[Annotated[GivenId, OrNothing(), says("The message.")]]
     messageIds: NotRequired[
-        Annotated[list[Annotated[GivenId, OrNothing()]], first(CHANNELS_MAX), OrNothing(), says("At most 64 of them.")]
+        Annotated[
+            list[Annotated[GivenId, OrNothing()]],
+            first(IDS_MAX),
+            OrNothing(),
+            says("At most 500 of them."),
+        ]
     ]
 
 
@@ -141,7 +146,7 @@ class NotificationRead(Request):
 
     notificationId: NotRequired[Annotated[GivenId, OrNothing(), says("The notification.")]]
     notificationIds: NotRequired[
-        Annotated[list[Annotated[GivenId, OrNothing()]], first(IDS_MAX), OrNothing(), says("At most 100 of them.")]
+        Annotated[list[Annotated[GivenId, OrNothing()]], first(IDS_MAX), OrNothing(), says("At most 500 of them.")]
     ]
 
 
@@ -169,7 +174,7 @@ COMMANDS: Final = (
         "join_conversation",
         InConversation,
         (frames.CONVERSATION_JOINED,),
-        "Hears typing of that conversation, besides all that is heard anyway; of at most 64.",
+        "Hears typing of that conversation, besides all that is heard anyway; in the 64 that were joined last.",
     ),
     Command("leave_conversation", InConversation, (frames.CONVERSATION_LEFT,), "Hears typing there no more."),
     Command("send_message", SendMessage, (frames.MESSAGE_SENT,), _SAYS),

@@ -1,0 +1,106 @@
+"""Who has a socket and speaks over REST too: the socket says when they go, and what they do there is done by them."""
+
+import pytest
+import trio
+from streams import Stream
+from wire import V1, Socket, open_sockets, wait_until
+
+
+def cookie(house, session_id):
+    return {"Cookie": f"pitchey-session={session_id}", "Origin": house.url}
+
+
+@pytest.fixture
+async def seen(live_house):
+    """Two of a room, whose second watches: (nursery, room, how the first is shown, a session of the first)."""
+    house = live_house
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        watcher = await Socket.open(nursery, house, 2)
+        await watcher.start(room)
+
+        async def is_shown(status, seconds=5.0):
+            def wrong():
+                found = house.house.presence.status_of(1)[0]
+                told = [
+                    (change, one.get("status", "offline"))
+                    for diff in watcher.of("presence_diff")
+                    for change in ("joins", "leaves")
+                    for one in diff["data"][change]
+                    if one["user"] == 1
+                ]
+                return (found != status or not told or told[-1][1] != status) and f"{status}, not {found}; told {told}"
+
+            await wait_until(wrong, seconds)
+
+        yield nursery, room, is_shown, (await house.house.storage.sessions.create(1))[0]
+
+
+async def says(house, session, status="online"):
+    """As a page does whenever it has connected."""
+    answer = await house.post("/api/presence/update", None, {"status": status}, **cookie(house, session))
+    assert answer.status == 200, answer.json
+
+
+@pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+@pytest.mark.parametrize("status", ["online", "busy"])
+async def test_a_page_that_closes_is_offline_though_it_said_so_over_rest_too(live_house, seen, protocol, status):
+    nursery, room, is_shown, session = seen
+    sock = await Socket.open(nursery, live_house, protocol=protocol, headers=cookie(live_house, session).items())
+    await (sock.expect("connected") if protocol is None else sock.start(room))
+    await says(live_house, session, status)
+    await is_shown(status)
+    await sock.close()
+    await is_shown("offline")
+    listed = (await live_house.get("/api/presence/online", 2)).data["users"]
+    assert 1 not in [one["userId"] for one in listed]
+    await says(live_house, session)  # as one that has fallen back to polling does
+    await is_shown("online")
+
+
+@pytest.mark.parametrize("everywhere", [False, True], ids=["one session", "everywhere"])
+async def test_who_signs_out_is_offline_at_once_also_without_a_socket(live_house, seen, everywhere):
+    _, _, is_shown, session = seen
+    await says(live_house, session)
+    await is_shown("online")
+    out = await live_house.post("/api/auth/sign-out", None, {"everywhere": everywhere}, **cookie(live_house, session))
+    assert out.status == 200, out.json
+    await is_shown("offline")
+
+
+@pytest.mark.parametrize("act", ["says so", "sends", "reads", "types"])
+async def test_whose_stream_is_open_and_who_does_something_over_rest_is_not_away(live_house, seen, act):
+    nursery, room, is_shown, session = seen
+    stream = await Stream.open(nursery, live_house, headers=cookie(live_house, session).items())
+    await stream.expect("live")
+    await is_shown("online")
+    (connection,) = live_house.house.engine.connections_of(1)
+    connection.session.set_idle(is_idle=True)
+    await is_shown("away")
+    if act == "says so":
+        await says(live_house, session)
+    elif act == "sends":
+        path = f"/api/conversations/{room}/messages"
+        assert (await live_house.post(path, None, {"content": "hello"}, **cookie(live_house, session))).status == 201
+    elif act == "reads":
+        path = f"/api/conversations/{room}/read"
+        assert (await live_house.post(path, None, {}, **cookie(live_house, session))).status == 200
+    else:
+        path = f"/api/conversations/{room}/typing"
+        assert (await live_house.post(path, None, {"isTyping": True}, **cookie(live_house, session))).status == 200
+    await is_shown("online")
+
+
+async def test_what_is_asked_over_rest_or_done_under_another_session_is_no_input(live_house, seen):
+    nursery, room, is_shown, session = seen
+    stream = await Stream.open(nursery, live_house, headers=cookie(live_house, session).items())
+    await stream.expect("live")
+    await is_shown("online")
+    (connection,) = live_house.house.engine.connections_of(1)
+    connection.session.set_idle(is_idle=True)
+    await is_shown("away")
+    assert (await live_house.get("/api/conversations", headers=cookie(live_house, session))).status == 200
+    assert (await live_house.post(f"/api/conversations/{room}/read", 1, {})).status == 200  # by a token
+    await trio.sleep(1.5)
+    await is_shown("away")
