@@ -26,7 +26,7 @@ from greenroom.actors.room.commands import LookAtBlocks
 from greenroom.runtime import Actor, StopReason, StorageUnavailable, handles
 from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.conversations import Conversations
-from greenroom.storage.postgres.notifications import Notifications, SentUnder
+from greenroom.storage.postgres.notifications import COUNTED_NOTIFICATIONS, Notifications, SentUnder
 from greenroom.storage.postgres.preferences import StoredPreferences
 from greenroom.storage.postgres.user_streams import Note, Standing, UserEvent, UserStreams
 from greenroom.storage.user_writes import (
@@ -96,6 +96,7 @@ class NotifierActor(Actor):
         self._ids = ids
         self._devices = devices
         self._unread: int | None = None  # notifications; None until it matters
+        self._unread_until_ms: int | None = None  # then the first of these expires, and they are counted anew
         self._sent: OrderedDict[str, SentUnder] = OrderedDict()  # lately, also what is not stored yet
         self._useq = 0
         self._epoch = 1
@@ -141,13 +142,15 @@ class NotifierActor(Actor):
                 return Notified(before.id, is_duplicate=True)
         now_ms, before_it = self.ctx.now_ms(), await self._unread_now()
         is_over = command.expires_at_ms is not None and command.expires_at_ms <= now_ms
-        unread = before_it if is_over else before_it + 1
+        unread = before_it if is_over else min(before_it + 1, COUNTED_NOTIFICATIONS)
         row = rules.row_of(command, self._ids.take_nowait(), self._user_id, now_ms)
         self.ctx.write(row)
         if is_over:  # it is shown nowhere
             self._append([self._next("notification_deleted", rules.changed_data((row.id,), unread))])
         else:
             self._append([self._next("notification", rules.notification_data(row, unread))])
+            ends = (at_ms for at_ms in (self._unread_until_ms, row.expires_at_ms) if at_ms is not None)
+            self._unread_until_ms = min(ends, default=None)
         self._unread = unread
         if key is not None and row.sent_digest is not None:
             self._sent[key] = SentUnder(row.id, row.sent_digest)
@@ -159,14 +162,13 @@ class NotifierActor(Actor):
     async def mark(self, command: MarkNotifications) -> NotificationsChanged:
         """Mark them read, or delete them, a page at a time; each page is one event."""
         changed: list[int] = []
+        await self.ctx.flushed()  # what was sent just now is marked too
         while page := await self._page_to_mark(command):
             now_ms = self.ctx.now_ms()
-            was_unread = page if not command.is_deleted else await self._unread_of(page)
-            unread = max(await self._unread_now() - len(was_unread), 0)
+            await self._count(now_ms, without=page)
             self.ctx.write(ReadNotifications(self._user_id, page, now_ms, command.is_deleted))
             kind = "notification_deleted" if command.is_deleted else "notification_read"
-            self._append([self._next(kind, rules.changed_data(page, unread))])
-            self._unread = unread
+            self._append([self._next(kind, rules.changed_data(page, await self._unread_now()))])
             changed += page
             await self.ctx.flushed()  # else the next look would find them once more
         return NotificationsChanged(tuple(changed), await self._unread_now())
@@ -175,13 +177,17 @@ class NotifierActor(Actor):
         find = self._notifications.kept if command.is_deleted else self._notifications.unread
         return await find(self._user_id, command.ids, NOTIFICATIONS_AT_ONCE)
 
-    async def _unread_of(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        return await self._notifications.unread(self._user_id, ids, len(ids))
-
     async def _unread_now(self) -> int:
-        if self._unread is None:
-            self._unread = (await self._notifications.counts(self._user_id, self.ctx.now_ms())).unread
+        now_ms = self.ctx.now_ms()
+        if self._unread is None or (self._unread_until_ms is not None and self._unread_until_ms <= now_ms):
+            await self.ctx.flushed()  # what is on its way counts
+            return await self._count(now_ms)
         return self._unread
+
+    async def _count(self, now_ms: int, without: tuple[int, ...] = ()) -> int:
+        unread, self._unread_until_ms = await self._notifications.count_unread(self._user_id, now_ms, without)
+        self._unread = unread
+        return unread
 
     def _next(self, kind: str, data: str) -> UserEvent:
         return UserEvent(self._useq + 1, kind, None, data, self.ctx.now_ms())

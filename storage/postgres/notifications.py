@@ -1,11 +1,13 @@
 """Notifications in PostgreSQL: read here, written by the committer for their user's notifier."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.queries import query
 from greenroom.storage.user_writes import PutNotification, ReadNotifications
+
+COUNTED_NOTIFICATIONS: Final = 1000  # of more a client is told so many
 
 
 class Counts(NamedTuple):
@@ -59,6 +61,12 @@ class Notifications:
         row = await self._postgres.fetch_row("count_notifications", user_id, now_ms)
         assert row is not None
         return Counts(row["total"], row["unread"], row["unread_until_ms"])
+
+    async def count_unread(self, user_id: int, now_ms: int, without: Sequence[int]) -> tuple[int, int | None]:
+        """(How many are unread, but for these, at most COUNTED_NOTIFICATIONS; when the first of them expires)."""
+        row = await self._postgres.fetch_row("count_unread_notifications", user_id, now_ms, list(without))
+        assert row is not None
+        return row["unread"], row["unread_until_ms"]
 
     async def unread(self, user_id: int, ids: Sequence[int] | None, count: int) -> tuple[int, ...]:
         """Which of *ids*, or of all, the user has not read: at most *count*, the oldest first."""

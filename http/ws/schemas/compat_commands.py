@@ -130,6 +130,7 @@ class Typing(Request):
 class MarkRead(Request):
     """Moves the read marker to these messages."""
 
+    conversationId: NotRequired[Annotated[GivenId, OrNothing(), says("Not looked at: the messages say where.")]]
     messageId: NotRequired[Annotated[GivenId, OrNothing(), says("The message.")]]
     messageIds: NotRequired[
         Annotated[

@@ -58,6 +58,15 @@ from (
     ) counted
 ) unread;
 
+-- name: count_unread_notifications
+-- How many notifications a user has not read, without these, and when the first of those expires; at most 1,000 are
+-- counted.
+select count(*) as unread, (extract(epoch from min(expires_at)) * 1000)::bigint as unread_until_ms from (
+    select n.expires_at from notifications n where n.user_id = $1 and n.deleted_at is null and n.read_at is null
+        and (n.expires_at is null or n.expires_at > to_timestamp($2::bigint / 1000.0)) and n.id <> all($3::bigint[])
+    limit 1000
+) counted;
+
 -- name: select_unread_notifications
 -- Which notifications of a user are unread: of these, or, without any, of all; the oldest first.
 select id from notifications
