@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from greenroom.actors.notifier.commands import MarkNotifications, NotificationsChanged
 from greenroom.http.ws import events
 from greenroom.http.ws.compat_notices import SHOWN_TYPES
-from greenroom.http.ws.compat_people import online_companions
+from greenroom.http.ws.compat_people import online_companions, tell_who_is_here
 from greenroom.http.ws.connection import CONTROL
 from greenroom.http.ws.services import failure_of
 from greenroom.runtime import StorageUnavailable
@@ -49,6 +49,7 @@ async def _initial_data(session: "CompatSession") -> None:
     presence = {"users": online_companions(session)}
     notifications = [_initial(row) for row in rows]
     _tell(session, "initial_data", {"notifications": notifications, "unreadCount": counts.unread, "presence": presence})
+    await tell_who_is_here(session)
 
 
 async def _as_it_stands(session: "CompatSession", read: Callable[[], Awaitable[T]]) -> T:

@@ -1,6 +1,6 @@
 """What the existing client asks about people: who is online, block, unblock; and `auth`, which its older page says."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -9,10 +9,14 @@ from greenroom.http.auth import CREDENTIAL_CHARACTERS_MAX
 from greenroom.http.errors import ApiError
 from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID, USER_NOT_FOUND, ErrorCode
 from greenroom.http.ws.compat_messages import request_id_of
+from greenroom.http.ws.replay import wait_drained
 from greenroom.runtime import StorageUnavailable
 
 if TYPE_CHECKING:
     from greenroom.http.ws.compat import CompatSession
+
+LATELY_SECONDS: Final = 600  # that client comes back within five minutes (existing-system.md section 2.7)
+PEOPLE_AT_ONCE: Final = 100
 
 Json = dict[str, Any]
 
@@ -41,6 +45,30 @@ def online_companions(session: "CompatSession") -> list[Json]:
         for user_id in companions
         if services.presence.is_online(user_id)
     ]
+
+
+async def tell_who_is_here(session: "CompatSession") -> None:
+    """What `initial_data` says of people, by the frames that the page reads: of that one it reads notifications alone.
+
+    The list of a page that comes back is not emptied: who went lately is told to have gone.
+    """
+    services, connection = session.services, session.connection
+    companions = services.hub.companions_of(connection)
+    away = [user_id for user_id in companions if not services.presence.is_online(user_id)]
+    since_ms = services.clock.wall_milliseconds() - LATELY_SECONDS * 1000
+    try:
+        seen = await services.last_seen.of(away) if away else {}
+    except StorageUnavailable:
+        seen = {}  # they are told when they come and go again
+    long_away = {user_id for user_id in away if user_id not in seen or seen[user_id].at_ms < since_ms}
+    people = sorted(companions - long_away)
+    for start in range(0, len(people), PEOPLE_AT_ONCE):
+        if connection.is_closing:
+            return
+        shown = services.hub.companions_of(connection).intersection(people[start : start + PEOPLE_AT_ONCE])
+        services.presence.note_asked(shown)
+        connection.write(b"".join(services.presence.compat_frames(one, is_turn=True) for one in shown))
+        await wait_drained(connection)
 
 
 # -- blocks -----------------------------------------------------------------------------------------------------------

@@ -134,6 +134,31 @@ async def test_a_room_that_grows_beyond_200_takes_back_what_it_told_and_answers_
         assert (await other.ask("watch", users=[2, 3]))["data"]["watching"] == [2, 3], "a watch knows no size"
 
 
+async def test_a_page_is_told_who_is_there_and_who_went_meanwhile_by_the_frames_that_it_reads(live_house):
+    """Of initial_data the existing client reads the notifications alone, and only `offline` empties its list."""
+    await live_house.people(1, 2, 3, 4, 5)
+    await live_house.conversation(1, 2, 3, 4)
+    async with open_sockets() as nursery:
+        _, goes = [await page_of(nursery, live_house, user) for user in (2, 3)]
+        await page_of(nursery, live_house, 5)
+        first = await page_of(nursery, live_house, 1)
+        await first.send({"type": "request_initial_data", "data": {}})
+        await first.expect("initial_data")
+        for user in (2, 3):
+            await first.expect("presence_update", userId=user, status="online")
+            await first.expect("user_online", userId=user)
+        first.cut()
+        goes.cut()
+        await wait_until(lambda: live_house.house.presence.is_online(3) and "that they went")
+        again = await page_of(nursery, live_house, 1)
+        await again.send({"type": "request_initial_data", "data": {}})
+        await again.expect("presence_update", userId=2, status="online")
+        await again.expect("presence_update", userId=3, status="offline")
+        await again.settle()
+        told = {one["userId"] for one in again.of("presence_update")}
+        assert told <= {1, 2, 3}, "nobody who was never here, or shares no conversation"
+
+
 async def test_initial_data_that_is_asked_for_at_once_holds_who_is_there(live_house):
     await live_house.people(1, 2)
     await live_house.conversation(1, 2)
