@@ -6,7 +6,8 @@ id that is older than memory, the batch of this room is redone: the room has the
 before it decides such a command a second time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import trio
@@ -38,6 +39,7 @@ from greenroom.actors.room.commands import (
     TypingExpired,
 )
 from greenroom.actors.room.marking import MarksMessages
+from greenroom.actors.room.newest import OLDER_MESSAGES
 from greenroom.actors.room.sending import NOT_FOUND, MessageIds, SendsMessages
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS, Member, RoomState, Typist
 from greenroom.actors.room.wordless import RUNS_MAX
@@ -47,6 +49,8 @@ from greenroom.storage.postgres.uploads import Uploads
 from greenroom.storage.writes import AdvanceMarker, PutParticipant, Role, marker_note, membership_note
 
 STORAGE_PAUSE_SECONDS = 1.0
+OLDER_SECONDS_MAX = 0.5  # the room does nothing else meanwhile
+OLDER_PAUSE_SECONDS = 10.0
 TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
 
 
@@ -90,6 +94,7 @@ class RoomActor(SendsMessages, MarksMessages):
         self._typing_told: Mapping[int, str] = {}  # who types, as listeners know it
         self._typing_told_at = float("-inf")
         self._typing_is_due = False
+        self._older_at = float("-inf")  # trio time before which storage is not asked for older messages
         self._expiry_is_at = float("inf")  # trio time of the timer that looks for typists who stopped
 
     async def start(self) -> None:
@@ -140,14 +145,28 @@ class RoomActor(SendsMessages, MarksMessages):
         """Being awake was all that was asked."""
 
     @handles(Enter)
-    def enter(self, command: Enter) -> RoomView | Refused:
+    def enter(self, command: Enter) -> RoomView | Refused | Awaitable[RoomView | Refused]:
         """Show the room to a member."""
         room = self._room
         if room is None:
             return NOT_FOUND
-        member = room.members.get(command.user_id)
-        if member is None:
+        if command.user_id not in room.members:
             return NOT_MEMBER
+        before_seq = rules.unread_before(room, command.user_id)
+        if before_seq is not None and trio.current_time() >= self._older_at:
+            return self._enter_far_behind(room, command, before_seq)
+        return self._view(room, command)
+
+    async def _enter_far_behind(self, room: RoomState, command: Enter, before_seq: int) -> RoomView | Refused:
+        """Once in the life of an activation, or less is counted: without storage for as long as it is not there."""
+        await self.ctx.flushed()  # what is deleted counts no more
+        self._older_at = trio.current_time() + OLDER_PAUSE_SECONDS
+        with trio.move_on_after(OLDER_SECONDS_MAX), suppress(StorageUnavailable):
+            room.newest.reach_back(await self._conversations.newest_before(room.id, before_seq, OLDER_MESSAGES))
+        return self._view(room, command)
+
+    def _view(self, room: RoomState, command: Enter) -> RoomView:
+        member = room.members[command.user_id]
         is_small = len(room.members) <= PRESENCE_MEMBERS_MAX
         return RoomView(
             room_id=room.id,

@@ -2,6 +2,7 @@
 
     ring      j j j j j j j …                      256 places of the log: hundreds who come in at once are all of it
     newest    3 Ann · 9 Bob (deleted) · 11 Ann     256 messages, wherever in the log they stand
+    older     1,000 more, once somebody has come who has not read all of them
 
 What is unread is counted by them, and whose messages a reader has just read.
 """
@@ -9,8 +10,11 @@ What is unread is counted by them, and whose messages a reader has just read.
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator
+from typing import Final
 
 from greenroom.storage.postgres.conversations import COUNTED_MESSAGES
+
+OLDER_MESSAGES: Final = 1000
 
 
 class NewestMessages:
@@ -19,10 +23,11 @@ class NewestMessages:
     messages: (seq, sender, id, whether it was deleted). Held in arrays, for a quarter of what as many tuples take.
     """
 
-    __slots__ = ("_deleted", "_ids", "_senders", "_seqs")
+    __slots__ = ("_deleted", "_ids", "_senders", "_seqs", "reaches_back")
 
     def __init__(self, messages: Iterable[tuple[int, int, int, bool]] = ()) -> None:
         self._seqs, self._senders, self._ids, self._deleted = array("q"), array("q"), array("q"), bytearray()
+        self.reaches_back = False  # OLDER_MESSAGES farther, or to the beginning
         for seq, sender_id, message_id, is_deleted in messages:
             self.add(seq, sender_id, message_id, is_deleted=is_deleted)
 
@@ -35,9 +40,18 @@ class NewestMessages:
         self._senders.append(sender_id)
         self._ids.append(message_id)
         self._deleted.append(is_deleted)
-        if len(self._seqs) > 2 * COUNTED_MESSAGES:
+        if len(self._seqs) > 2 * COUNTED_MESSAGES + (OLDER_MESSAGES if self.reaches_back else 0):
             for column in (self._seqs, self._senders, self._ids, self._deleted):
                 del column[:COUNTED_MESSAGES]
+
+    def reach_back(self, older: Iterable[tuple[int, int, int, bool]]) -> None:
+        """The OLDER_MESSAGES before them, or all that there are."""
+        longer = NewestMessages()
+        longer.reaches_back = self.reaches_back = True
+        for seq, sender_id, message_id, is_deleted in older:
+            longer.add(seq, sender_id, message_id, is_deleted=is_deleted)
+        for column in ("_seqs", "_senders", "_ids", "_deleted"):
+            setattr(self, column, getattr(longer, column) + getattr(self, column))
 
     def delete(self, seq: int) -> None:
         """The message that stands there counts no more; one that is older than these is not looked for."""

@@ -316,17 +316,20 @@ def heir(room: RoomState, leaver_id: int) -> int | None:
 
 
 def unread(room: RoomState, user_id: int, hides: frozenset[int] = frozenset()) -> int:
-    """Messages of others after the member's marker, but for deleted ones. Before the newest messages each seq counts
-    for one, but where it is known that none stands.
+    """Messages of others after the member's marker, but for deleted ones, as far back as they are counted.
 
     hides: whose messages the member is not shown; those count for nothing.
     """
     read_seq = room.members[user_id].read_seq
-    if read_seq >= room.top_seq:
-        return 0
-    oldest = room.newest.oldest_seq() or room.top_seq + 1
-    recent = room.newest.count(read_seq, {user_id, *hides})
-    return recent + max(oldest - 1 - read_seq - room.wordless.between(read_seq, oldest), 0)
+    return 0 if read_seq >= room.top_seq else room.newest.count(read_seq, {user_id, *hides})
+
+
+def unread_before(room: RoomState, user_id: int) -> int | None:
+    """The seq before which stand messages that the member has not read and that are not counted yet; None: nowhere."""
+    read_seq, oldest = room.members[user_id].read_seq, room.newest.oldest_seq()
+    if oldest is None or room.newest.reaches_back or oldest - 1 - read_seq <= room.wordless.between(read_seq, oldest):
+        return None
+    return oldest
 
 
 def decide_join_open(room: RoomState, user_id: int, *, is_over_limit: bool = False) -> tuple[int, ...] | Refused:

@@ -246,6 +246,10 @@ class Conversations:
 
         return await self._postgres.lend(run)
 
+    async def newest_before(self, conversation_id: int, seq: int, count: int) -> list[tuple[int, int, int, bool]]:
+        """The newest *count* messages before *seq*, as `StoredRoom.newest`."""
+        return [*map(tuple, await self._postgres.fetch("select_newest_messages", conversation_id, seq, count))]
+
     async def sent_before(self, conversation_id: int, sender_id: int, client_id: str) -> SentBefore | None:
         """The message of a client id, however old."""
         row = await self._postgres.fetch_row("select_by_client_id", conversation_id, sender_id, client_id)

@@ -58,7 +58,7 @@ class RoomItem(TypedDict):
     epoch: Annotated[Place, says("Of its log.")]
     top: Annotated[Place, says("Its last `seq`.")]
     read: Annotated[Place, says("Where the user's marker stands.")]
-    unread: Annotated[Count, says("Messages of others after it.")]
+    unread: Annotated[Count, says("Messages of others after it, among the newest 1,256 of the room at least.")]
     mention: Annotated[Count, says("Of the newest 256 entries of the log, those of them that mention the user.")]
     members: Annotated[Count, says("How many.")]
     mode: Annotated[Literal["full", "summary", "none"], says("How it is heard.")]

@@ -278,7 +278,7 @@ class SummaryData(TypedDict):
     """How it stands."""
 
     top: Place
-    unread: Annotated[Count, says("Messages of others after the user's marker.")]
+    unread: Annotated[Count, says("Messages of others after the user's marker, likewise.")]
     mention: Annotated[Count, says("Those of them that mention the user, as in `ready`.")]
     last: Annotated[
         LastMessage | None,
