@@ -27,7 +27,7 @@ from greenroom.http.errors import CODE_OF, ApiError, success
 from greenroom.http.handshake import HandshakeOnly, WithoutBlueprints
 from greenroom.http.matching import MatchedRule
 from greenroom.http.openapi import describe
-from greenroom.http.origins import SAFE_METHODS, cookie_attributes
+from greenroom.http.origins import cookie_attributes
 from greenroom.http.rest import (
     auth,
     blocks,
@@ -133,7 +133,7 @@ def _view(services: Services, operation: Operation) -> Callable[..., Any]:
     async def view(**parameters: str) -> Response:
         call = Call(services, request, parameters)
         await call.prepare(operation)
-        if operation.method not in SAFE_METHODS and call.caller is not None:
+        if operation.is_input and call.caller is not None:
             services.on_input(call.caller)
         answer = await operation.handler(call)
         return _respond(call, operation, answer)

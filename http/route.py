@@ -269,6 +269,12 @@ class Operation:
     also: tuple[tuple[str, str], ...]
     is_development: bool
     is_hidden: bool
+    is_by_itself: bool  # a client says it also when nobody sits there
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it shows that somebody sits there: they change something."""
+        return self.method not in SAFE_METHODS and not self.is_by_itself
 
 
 class Operations:
@@ -294,6 +300,7 @@ class Operations:
         also: Sequence[str] = (),
         is_development: bool = False,
         is_hidden: bool = False,
+        is_by_itself: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated handler.
 
@@ -320,6 +327,7 @@ class Operations:
                     also=tuple((other[0], other[1]) for other in others),
                     is_development=is_development,
                     is_hidden=is_hidden,
+                    is_by_itself=is_by_itself,
                 )
             )
             return handler

@@ -165,10 +165,10 @@ class NotifierActor(Actor):
         await self.ctx.flushed()  # what was sent just now is marked too
         while page := await self._page_to_mark(command):
             now_ms = self.ctx.now_ms()
-            await self._count(now_ms, without=page)
+            unread = await self._count(now_ms, without=page)
             self.ctx.write(ReadNotifications(self._user_id, page, now_ms, command.is_deleted))
             kind = "notification_deleted" if command.is_deleted else "notification_read"
-            self._append([self._next(kind, rules.changed_data(page, await self._unread_now()))])
+            self._append([self._next(kind, rules.changed_data(page, unread))])
             changed += page
             await self.ctx.flushed()  # else the next look would find them once more
         return NotificationsChanged(tuple(changed), await self._unread_now())

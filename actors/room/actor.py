@@ -49,7 +49,7 @@ from greenroom.storage.postgres.uploads import Uploads
 from greenroom.storage.writes import AdvanceMarker, PutParticipant, Role, marker_note, membership_note
 
 STORAGE_PAUSE_SECONDS = 1.0
-OLDER_SECONDS_MAX = 0.5  # the room does nothing else meanwhile
+OLDER_SECONDS_MAX = 2.0  # the room does nothing else meanwhile
 OLDER_PAUSE_SECONDS = 10.0
 TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
 
@@ -158,10 +158,10 @@ class RoomActor(SendsMessages, MarksMessages):
         return self._view(room, command)
 
     async def _enter_far_behind(self, room: RoomState, command: Enter, before_seq: int) -> RoomView | Refused:
-        """Once in the life of an activation, or less is counted: without storage for as long as it is not there."""
-        await self.ctx.flushed()  # what is deleted counts no more
+        """Once in the life of an activation; while storage does not answer what the room counts by itself has to do."""
         self._older_at = trio.current_time() + OLDER_PAUSE_SECONDS
         with trio.move_on_after(OLDER_SECONDS_MAX), suppress(StorageUnavailable):
+            await self.ctx.flushed()  # what is deleted counts no more
             room.newest.reach_back(await self._conversations.newest_before(room.id, before_seq, OLDER_MESSAGES))
         return self._view(room, command)
 

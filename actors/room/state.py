@@ -18,6 +18,7 @@ from greenroom.actors.room.readers import Readers
 from greenroom.actors.room.wordless import WordlessPlaces
 from greenroom.storage.postgres.conversations import (
     CLIENT_IDS_MAX,
+    COUNTED_MESSAGES,
     RING_MESSAGES,
     SentBefore,
     StoredMessage,
@@ -242,9 +243,10 @@ def member_entry(put: PutParticipant) -> StoredMessage:
 
 def became_read(room: RoomState, reader_id: int, after_seq: int, up_to_seq: int) -> tuple[tuple[int, int], ...]:
     """(message id, author id) of recent messages that the reader has just read, of others who are still here."""
+    recent = deque(room.newest.between(after_seq, up_to_seq), maxlen=2 * COUNTED_MESSAGES)  # each is told for itself
     return tuple(
         (message_id, sender_id)
-        for message_id, sender_id in room.newest.between(after_seq, up_to_seq)
+        for message_id, sender_id in recent
         if sender_id != reader_id and sender_id in room.members
     )
 

@@ -82,12 +82,15 @@ def presence_operations(sockets: SocketServices) -> Operations:
     """The operations over the board that sockets are told from."""
     operations = Operations("presence")
 
-    @operations.post("/api/presence/update", body=PresenceWrite, answer=OwnPresence)
+    @operations.post("/api/presence/update", body=PresenceWrite, answer=OwnPresence, is_by_itself=True)
     async def update_presence(call: Call) -> Answer:
         """Say how one appears, for the next five minutes: again once a minute is right."""
         take_command(call, sockets)
         write, user_id = call.body(PresenceWrite), call.user_id
         device = call.principal.session_id or WITHOUT_SESSION
+        before = sockets.presence.wished_by(user_id)
+        if (write.status, write.activity) != (before.status, before.activity):  # else a timer says it again
+            sockets.note_input(call.principal)
         heartbeat = Heartbeat(device, call.principal.name, write.status, write.activity)
         deadline = trio.current_time() + COMMAND_SECONDS_MAX
         await sockets.system.ref("presence", user_id).ask(heartbeat, deadline=deadline)

@@ -231,6 +231,11 @@ class StreamSession(V1Session):
             self.services.presence.hear_from(self.user_id, POLLER, self.name, self.stream.lease_seconds)
         super().closed()
 
+    def take_back(self) -> None:
+        """The end of a poll is no sign that the user goes."""
+        if not self.stream.lease_seconds:
+            super().take_back()
+
     def seconds_left(self) -> float:
         """How long the credential is good for; of its end nobody is warned."""
         return SocketSession.seconds_left(self)

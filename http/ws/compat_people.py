@@ -1,5 +1,6 @@
 """What the existing client asks about people: who is online, block, unblock; and `auth`, which its older page says."""
 
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -11,11 +12,13 @@ from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALI
 from greenroom.http.ws.compat_messages import request_id_of
 from greenroom.http.ws.replay import wait_drained
 from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.last_seen import Seen
 
 if TYPE_CHECKING:
     from greenroom.http.ws.compat import CompatSession
 
-LATELY_SECONDS: Final = 600  # that client comes back within five minutes (existing-system.md section 2.7)
+GONE_SECONDS: Final = 86_400
+GONE_MAX: Final = 200
 PEOPLE_AT_ONCE: Final = 100
 
 Json = dict[str, Any]
@@ -50,25 +53,34 @@ def online_companions(session: "CompatSession") -> list[Json]:
 async def tell_who_is_here(session: "CompatSession") -> None:
     """What `initial_data` says of people, by the frames that the page reads: of that one it reads notifications alone.
 
-    The list of a page that comes back is not emptied: who went lately is told to have gone.
+    The list of a page that comes back is not emptied, for however long its tab was hidden: of those who went within a
+    day the GONE_MAX who went last are told to have gone.
     """
     services, connection = session.services, session.connection
     companions = services.hub.companions_of(connection)
     away = [user_id for user_id in companions if not services.presence.is_online(user_id)]
-    since_ms = services.clock.wall_milliseconds() - LATELY_SECONDS * 1000
+    since_ms = services.clock.wall_milliseconds() - GONE_SECONDS * 1000
     try:
         seen = await services.last_seen.of(away) if away else {}
     except StorageUnavailable:
         seen = {}  # they are told when they come and go again
-    long_away = {user_id for user_id in away if user_id not in seen or seen[user_id].at_ms < since_ms}
-    people = sorted(companions - long_away)
+    gone = nlargest(GONE_MAX, ((user.at_ms, user_id) for user_id, user in seen.items() if user.at_ms >= since_ms))
+    people = sorted((companions - set(away)).union(user_id for _, user_id in gone))
     for start in range(0, len(people), PEOPLE_AT_ONCE):
         if connection.is_closing:
             return
         shown = services.hub.companions_of(connection).intersection(people[start : start + PEOPLE_AT_ONCE])
         services.presence.note_asked(shown)
-        connection.write(b"".join(services.presence.compat_frames(one, is_turn=True) for one in shown))
+        connection.write(b"".join(_frames_of(session, one, seen.get(one)) for one in shown))
         await wait_drained(connection)
+
+
+def _frames_of(session: "CompatSession", user_id: int, seen: Seen | None) -> bytes:
+    """seen: as stored, of who was away. Of those the board knows neither the name nor since when."""
+    presence = session.services.presence
+    if seen is None or presence.is_online(user_id):
+        return presence.compat_frames(user_id, is_turn=True)
+    return presence.compat_parting(user_id, seen)
 
 
 # -- blocks -----------------------------------------------------------------------------------------------------------

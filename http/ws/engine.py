@@ -398,12 +398,15 @@ class SocketEngine:
             await trio.sleep_until(due_at)
             self.now = now = trio.current_time()
             due_at = max(due_at, (now - WHEEL_SLOTS) // TICK_SECONDS * TICK_SECONDS)
-            for count, connection in enumerate(self._wheel.turn()):
-                if self._wheel.is_due(connection):
-                    self._beat(connection, now)
-                if count % 64 == 63:
-                    await trio.lowlevel.checkpoint()
+            await self._beat_those_due(now)
             self._end_stuck(now)
+
+    async def _beat_those_due(self, now: float) -> None:
+        for count, connection in enumerate(self._wheel.turn()):
+            if self._wheel.is_due(connection):
+                self._beat(connection, now)
+            if count % 64 == 63:
+                await trio.lowlevel.checkpoint()
 
     def _beat(self, connection: Connection, now: float) -> None:
         try:

@@ -26,7 +26,7 @@ from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.typists import Typists
 from greenroom.runtime import Clock
-from greenroom.storage.postgres.last_seen import LastSeen
+from greenroom.storage.postgres.last_seen import LastSeen, Seen
 from greenroom.storage.postgres.visibility import Visibility
 
 POLLING_DEVICES_MAX: Final = 8  # of one user; of more, those heard from longest ago are forgotten
@@ -343,14 +343,15 @@ class SocketPresence(PresenceBoard):
         item = events.v1_away(user_id, self._names.get(user_id, ""), self._clock.wall_milliseconds())
         return events.v1_presence_diff(rooms, (), (item,))
 
-    def compat_parting(self, user_id: int) -> bytes:
-        """The frames for who may see a user no more: offline, whatever they are."""
+    def compat_parting(self, user_id: int, seen: Seen | None = None) -> bytes:
+        """The frames for who may see a user no more: offline, whatever they are. seen: of who was away before."""
         now_ms = self._clock.wall_milliseconds()
+        name, left_ms = (self._names.get(user_id, ""), now_ms) if seen is None else seen
         fields = {
             "userId": user_id,
-            "username": self._names.get(user_id, ""),
+            "username": name,
             "status": "offline",
-            "lastSeen": events.iso(now_ms),
+            "lastSeen": events.iso(left_ms),
             "activity": "",
         }
         return events.compat_presence(fields, now_ms, is_online=False, is_turn=True)

@@ -149,9 +149,13 @@ class SocketSession:
         self.services.watches.end(self.connection)
         if self.is_present and self.user_id is not None:
             self.is_present = False
-            if self.principal is not None and self.principal.session_id is not None:
-                self.services.presence.forget_polls(self.user_id, self.principal.session_id)
+            self.take_back()
             self.services.tell_presence(self.user_id, Look())
+
+    def take_back(self) -> None:
+        """What was said over REST under the same session, that the user is here, ends with the socket."""
+        if self.principal is not None and self.principal.session_id is not None and self.user_id is not None:
+            self.services.presence.forget_polls(self.user_id, self.principal.session_id)
 
     # -- the protocols' side ------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 import trio
 import trio_asyncio
+from held import holding
 from wire import Socket, open_sockets
 
 MANY = 1500
@@ -93,11 +94,21 @@ async def test_what_has_expired_meanwhile_does_not_count_with_the_next(live_hous
     assert (await page.expect("unread_count"))["count"] == 2
 
 
-async def test_what_was_sent_a_moment_ago_is_marked_with_all(live_house, hears):
+async def test_what_waits_to_be_stored_is_marked_with_all_that_is(live_house, hears, database):
     _, last_told = hears
-    async with trio.open_nursery() as nursery:
+    answers = []
+
+    async def mark_all():
+        answers.append(await live_house.put("/api/notifications/read-all", 1, {}))
+
+    lock = "lock table notifications in share mode"  # read it may be
+    async with trio.open_nursery() as nursery, holding(database, lock):
         for number in range(20):
             nursery.start_soon(notify, live_house, f"{number}")
-    marked = await live_house.put("/api/notifications/read-all", 1, {})
-    assert marked.status == 200, marked.json
+        await trio.sleep(0.3)
+        nursery.start_soon(mark_all)
+        await trio.sleep(0.3)
+        assert not answers
+    (marked,) = answers
+    assert len(marked.data["notificationIds"]) == 20
     assert marked.data["unreadCount"] == 0 == await stored_unread(live_house) == await last_told()

@@ -1,5 +1,7 @@
 """Presence follows membership: who comes into a room is made known there, and who goes is shown there no more."""
 
+from datetime import UTC, datetime
+
 import trio
 from wire import V1, Socket, frame, open_sockets, wait_until
 
@@ -149,11 +151,15 @@ async def test_a_page_is_told_who_is_there_and_who_went_meanwhile_by_the_frames_
             await first.expect("user_online", userId=user)
         first.cut()
         goes.cut()
-        await wait_until(lambda: live_house.house.presence.is_online(3) and "that they went")
+        await wait_until(lambda: 3 in live_house.house.presence._names and "that it is told that they went")
+        went_before = datetime.now(UTC).isoformat()
+        await trio.sleep(0.05)
         again = await page_of(nursery, live_house, 1)
         await again.send({"type": "request_initial_data", "data": {}})
         await again.expect("presence_update", userId=2, status="online")
-        await again.expect("presence_update", userId=3, status="offline")
+        gone = await again.expect("presence_update", userId=3, status="offline", username="user-3")
+        assert gone["lastSeen"].replace("Z", "+00:00") < went_before
+        await again.expect("user_offline", userId=3, username="user-3")
         await again.settle()
         told = {one["userId"] for one in again.of("presence_update")}
         assert told <= {1, 2, 3}, "nobody who was never here, or shares no conversation"

@@ -74,10 +74,12 @@ async def test_whose_stream_is_open_and_who_does_something_over_rest_is_not_away
     nursery, room, is_shown, session = seen
     stream = await Stream.open(nursery, live_house, headers=cookie(live_house, session).items())
     await stream.expect("live")
-    await is_shown("online")
+    await says(live_house, session, "dnd" if act == "says so" else "online")
+    await is_shown("dnd" if act == "says so" else "online")
     (connection,) = live_house.house.engine.connections_of(1)
     connection.session.set_idle(is_idle=True)
-    await is_shown("away")
+    if act != "says so":
+        await is_shown("away")
     if act == "says so":
         await says(live_house, session)
     elif act == "sends":
@@ -102,5 +104,6 @@ async def test_what_is_asked_over_rest_or_done_under_another_session_is_no_input
     await is_shown("away")
     assert (await live_house.get("/api/conversations", headers=cookie(live_house, session))).status == 200
     assert (await live_house.post(f"/api/conversations/{room}/read", 1, {})).status == 200  # by a token
+    await says(live_house, session)  # as a timer does, each minute
     await trio.sleep(1.5)
     await is_shown("away")
