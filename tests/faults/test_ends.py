@@ -53,8 +53,8 @@ def shown_by(house, user):
     return [("Authorization", f"Bearer {house.token(user)}")]
 
 
-async def listens(house):
-    """Until the house hears what is told."""
+async def listens(house, listeners=1):
+    """Until so many hear what is told; the house is one of them."""
 
     async def count(connection):
         return await connection.fetchval(
@@ -62,7 +62,7 @@ async def listens(house):
         )
 
     for _ in range(500):
-        if await house.house.storage.postgres.transaction(count):
+        if await house.house.storage.postgres.transaction(count) >= listeners:
             return
         await trio.sleep(0.01)
     raise AssertionError("nobody listens")
@@ -97,7 +97,8 @@ async def crowd_of_sessions(house, user_of):
         nursery.start_soon(
             Ends(storage.postgres, storage.users, given, authenticator, revocations, storage.visibility).run
         )
-        await trio.sleep(0.5)
+        await listens(house, 2)
+        await trio.sleep(0.5)  # what they look at when they begin
         yield crowd, names, revocations
         nursery.cancel_scope.cancel()
 
