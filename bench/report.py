@@ -119,7 +119,7 @@ def print_results(results: Results) -> None:
         if len(lines := scenario_lines(results, scenario)) > 1:
             print(f"\n{scenario.title}")
             print(aligned(lines))
-    print("\nRows of DESIGN §9, median of the runs")
+    print("\nRows of DESIGN §9, median of the runs (memory: the most of them)")
     print(aligned(verdict_lines(results.verdicts())))
     for fault in results.faults:
         print(f"  {fault}")

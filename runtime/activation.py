@@ -34,7 +34,7 @@ from greenroom.runtime.handlers import Handler
 from greenroom.runtime.kind import Kind
 from greenroom.runtime.lifecycle import AWAKE, CONTINUES, DRAINED, Phase, StopReason
 from greenroom.runtime.lost_turns import turn_lost
-from greenroom.runtime.passivation import passivate_if_idle
+from greenroom.runtime.passivation import drop_if_cold, passivate_if_idle
 from greenroom.runtime.ports import CommitOutcome
 from greenroom.runtime.replies import misfit
 from greenroom.runtime.restarts import CrashHistory
@@ -107,7 +107,10 @@ class Activation:
     def drain(self, until: float) -> None:
         """Run turns until the mailbox is empty, the clock passes *until*, or a handler has to wait."""
         busy_seconds, mailbox = self.system.clock.busy_seconds, self.mailbox
-        if self.phase is Phase.COLD and len(mailbox):
+        if self.phase is Phase.COLD:
+            if not len(mailbox):
+                drop_if_cold(self)
+                return
             if not self._wake_at_once():
                 self.wake()
             elif busy_seconds() > until:  # to make it took that long: its first turn is not to blame
@@ -307,6 +310,7 @@ class Activation:
         if len(self.mailbox):
             self.reschedule()
         elif self.phase is Phase.READY:
+            self.mailbox.drop_lanes()
             self._rest()
 
     def _rest(self) -> None:

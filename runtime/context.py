@@ -123,7 +123,8 @@ class Context:
         """End this activation, normally: this turn is its last one.
 
         It ends when everything written so far is stored and let out. What waits in the mailbox stays there, for another
-        activation. Of a service the mode of its kind says whether there is one.
+        activation; when nothing does, what is left of it in memory goes too, at once. Of a service the mode of its kind
+        says whether there is one.
         """
         self.add_effect(leave)
 

@@ -92,6 +92,8 @@ def _ended(cell: "Activation", reason: StopReason, error: ActorGone | None) -> N
     cell.forget(reason)
     if cell.service is None:
         cell.rest_in(Phase.COLD)
+        if reason is StopReason.NORMAL:
+            cell.system.dispatcher.schedule(cell)  # to drain nothing, which drops the cell: here it is still in use
         return
     cell.rest_in(Phase.WAITING)
     if cell.phase is Phase.WAITING:

@@ -1,6 +1,7 @@
 """Passivation: what is idle goes down a tier, from memory to a cell, from the cell to what is stored.
 
     warm   actor and cell         ──idle_seconds_max, warm_max, memory is short──▶  cold
+             └──`ctx.stop()`: it is through ─────────────────────────────────────▶  stored
     cold   the cell: key, counts  ──cold_seconds_max, memory is short────────────▶  stored
     stored nothing here           ◀──the next command wakes it, from any tier
 
@@ -77,6 +78,12 @@ def passivate_if_idle(cell: "Activation") -> bool:
     return True
 
 
+def drop_if_cold(cell: "Activation") -> None:
+    """Drop the cell of an actor that is in no memory, if nothing waits for it and nothing of it is still needed."""
+    if cell.phase is Phase.COLD and not len(cell.mailbox) and not cell.is_scheduled and not _is_remembered(cell):
+        cell.system.forget(cell)
+
+
 async def sweep(system: "ActorSystem") -> None:
     """Serve for ever."""
     is_known = True
@@ -97,7 +104,7 @@ async def sweep(system: "ActorSystem") -> None:
                 elif now - cell.active_at >= kind.idle_seconds_max + (kind.cold_seconds_max if is_cold else 0) or (
                     is_short and is_cold
                 ):
-                    _go_down(system, cell, now, is_short=is_short)
+                    _go_down(cell, now, is_short=is_short)
                 if (is_short or kind.warm_max is not None) and cell.phase is Phase.READY:
                     warm[kind.name].append(cell)
         for cells in warm.values():
@@ -130,15 +137,13 @@ def may_be_passivated(cell: "Activation", actor: "Actor") -> bool:
         return False
 
 
-def _go_down(system: "ActorSystem", cell: "Activation", now: float, *, is_short: bool) -> None:
+def _go_down(cell: "Activation", now: float, *, is_short: bool) -> None:
     """Of a cell in which nothing waits, and has not for long."""
     idle_seconds, kind = now - cell.active_at, cell.kind
     if idle_seconds >= kind.idle_seconds_max:
         passivate_if_idle(cell)
-    if len(cell.mailbox) or cell.phase is not Phase.COLD or cell.is_scheduled or _is_remembered(cell):
-        return
     if is_short or idle_seconds >= kind.idle_seconds_max + kind.cold_seconds_max:
-        system.forget(cell)
+        drop_if_cold(cell)
 
 
 def _shed(cells: "Iterable[Activation]", count: int) -> int:

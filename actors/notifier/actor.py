@@ -127,6 +127,8 @@ class NotifierActor(Actor):
             await self.ctx.flushed()  # else the next look would find what is on its way already
         if len(notes) == NOTES_AT_ONCE:
             self.ctx.tell_self_after(0, command)
+        elif command.is_of_coming:
+            self.ctx.stop()
 
     # -- notifications ------------------------------------------------------------------------------------------
 

@@ -10,7 +10,13 @@ from greenroom.storage.user_writes import Priority
 
 @dataclass(frozen=True, slots=True)
 class FoldNotes(Command[None]):
-    """Put into the stream what was left for the user. Of several that wait, one is enough."""
+    """Put into the stream what was left for the user. Of several that wait, one is enough.
+
+    is_of_coming: it was left while the user was away. One who comes is not told more soon, and thousands may come at
+    once: so the notifier goes when it is through. One who is here may be, so it stays.
+    """
+
+    is_of_coming: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ class SocketStreams(Devices):
         self._known: OrderedDict[int, Standing] = OrderedDict()  # as far as was told, or read
         self._again: dict[Connection, int] = {}  # places farther back, asked for while something was told already
         # Called with a user for whom there are notes, while somebody here listens: their notifier should fold them in.
-        self.on_notes: Callable[[int], None] = _nobody_folds
+        # And with whether the user is coming only now.
+        self.on_notes: Callable[[int, bool], None] = _nobody_folds
         # Called with two of whom neither may see the other any more, or each may again.
         self.on_sight_changed: Callable[[int, int], None] = lambda user_id, other_id: None
         # Called with a user who sees from now on less, or more, of what others say.
@@ -65,7 +66,7 @@ class SocketStreams(Devices):
         """Notes were stored for these users. Who has no socket here hears of them on coming."""
         for user_id in user_ids:
             if self._engine.of_user(user_id):
-                self.on_notes(user_id)
+                self.on_notes(user_id, False)
             else:
                 self._forget(user_id)
 
@@ -167,7 +168,7 @@ class SocketStreams(Devices):
             return None
         self._put_blocks(user_id, found)
         if found.has_notes:
-            self.on_notes(user_id)
+            self.on_notes(user_id, True)
         known = self._known.get(user_id)
         standing = Standing(found.useq if known is None else max(found.useq, known.useq), found.epoch)
         if not found.has_notes:
@@ -277,5 +278,5 @@ def _gap(first: int, last: int, top: int) -> dict[str, object]:
     return {"user": True, "from": first, "to": last, "top": top}
 
 
-def _nobody_folds(user_id: int) -> None:
+def _nobody_folds(user_id: int, _: bool) -> None:
     raise AssertionError(f"there are notes for user {user_id} and nobody was named to fold them in")

@@ -161,7 +161,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                     ),
                 )
                 hub.summaries.ask = partial(ask_for_view, system, hub.blocks)
-                streams.on_notes = lambda user: system.tell_or_bury(system.ref("notifier", user).address, FoldNotes())
+                streams.on_notes = partial(_fold_notes, system)
                 sockets = _socket_services(settings, storage, system, engine, hub, presence, streams, authenticator)
                 authenticator.on_user_read = sockets.people.changed
                 revocations = Revocations(
@@ -191,6 +191,10 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 finally:
                     post_office.drain()
         nursery.cancel_scope.cancel(reason="greenroom stops")
+
+
+def _fold_notes(system: ActorSystem, user_id: int, is_coming: bool) -> None:
+    system.tell_or_bury(system.ref("notifier", user_id).address, FoldNotes(is_of_coming=is_coming))
 
 
 def _look_if_here(sockets: SocketServices, user_id: int) -> None:

@@ -7,7 +7,7 @@ import trio_asyncio
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.http.ws import user_streams
-from greenroom.runtime import StorageUnavailable
+from greenroom.runtime import Address, StorageUnavailable
 from greenroom.runtime.passivation import passivate_if_idle
 
 STREAM = ("read_sync", "membership", "notification", "notification_read", "block")
@@ -87,7 +87,7 @@ async def test_a_note_whose_notifier_never_heard_of_it_is_folded_in_when_the_use
     await live_house.people(1, 2)
     room = await live_house.conversation(1, 2)
     streams = live_house.house.sockets.streams
-    fold, streams.on_notes = streams.on_notes, lambda user: None
+    fold, streams.on_notes = streams.on_notes, lambda user, is_coming: None
     async with open_sockets() as nursery:
         sock, _ = await ready(nursery, live_house, 2, room)
         await sock.ask("send", room, body="x")
@@ -104,6 +104,23 @@ async def test_a_note_whose_notifier_never_heard_of_it_is_folded_in_when_the_use
             assert len(heard(back)) == 2
         assert came["useq"] == 2
     assert await execute(database, "select * from user_notes where user_id = 2") == []
+
+
+async def test_the_notifier_goes_when_who_came_is_told_and_stays_for_who_is_here(live_house):
+    """Thousands may come at once, each with a note of the room that they were brought into."""
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    notifier = Address("notifier", 2)
+    activations = live_house.house.system.activations
+    async with open_sockets() as nursery:
+        sock, _ = await ready(nursery, live_house, 2, room)
+        await hear(sock, 1, 1)
+        await wait_until(lambda: notifier in activations and "it is still there")
+        await sock.ask("send", room, body="x")
+        await sock.ask("read", room, seq=1)
+        await hear(sock, 2, 2)
+        await sock.settle()
+        assert notifier in activations
 
 
 async def test_of_the_moves_of_a_marker_that_nobody_heard_of_only_the_last_is_told(live_house, database):

@@ -50,6 +50,13 @@ class Fail(Command[None]):
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Leave(Command[int]):
+    """Adds one and stops, *waits* between."""
+
+    waits: bool = False
+
+
 class Counter(Actor):
     """It adds up what is stored. There is one of each key, or the assertions here fail."""
 
@@ -70,6 +77,16 @@ class Counter(Actor):
     def add(self, command: Add) -> int:
         self.ctx.write(command.by)
         self.sum += command.by
+        return self.sum
+
+    @handles(Leave)
+    async def leave(self, command: Leave) -> int:
+        self.ctx.write(1)
+        self.sum += 1
+        if command.waits:
+            await self.ctx.flushed()
+            await trio.sleep(5)
+        self.ctx.stop()
         return self.sum
 
     @handles(Hold)
@@ -144,6 +161,52 @@ async def test_a_cell_is_kept_for_as_long_as_its_crashes_count(autojump_clock: M
         assert [name for name, _ in house.events].count("actor.gave_up") == 1, "it was the second crash of the period"
         await trio.sleep(1100)
         assert house.tiers() == (0, 0)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_of_an_actor_that_stops_itself_nothing_stays(autojump_clock: MockClock, waits: bool) -> None:
+    async with open_house(idle_seconds_max=10, cold_seconds_max=20) as house:
+        counter = house.system.ref("counter", 1)
+        for time in (1, 2):
+            assert await counter.ask(Leave(waits), deadline=trio.current_time() + 60) == time
+            await wait_all_tasks_blocked()
+            assert house.tiers() == (0, 0)
+        assert house.log == ["+1", "-1 normal", "+1", "-1 normal"]
+        assert house.system.statistics().kinds["counter"].turns == 2, "what it counted is not forgotten"
+
+
+async def test_what_waits_for_an_actor_that_stops_itself_is_for_the_next_and_that_stays(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(idle_seconds_max=10, cold_seconds_max=20) as house:
+        house.system.ref("counter", 1).tell(Leave(waits=True))
+        await trio.sleep(1)
+        assert await house.add(1) == 2
+        assert house.log == ["+1", "-1 normal", "+1"]
+        await wait_all_tasks_blocked()
+        assert house.tiers() == (1, 0)
+
+
+async def test_the_cell_of_an_actor_that_stops_itself_stays_while_its_crashes_count(autojump_clock: MockClock) -> None:
+    restart = RestartPolicy(intensity=1, period_seconds=100)
+    async with open_house(idle_seconds_max=10, cold_seconds_max=20, restart=restart) as house:
+        counter = house.system.ref("counter", 1)
+        for command in (Fail(), Leave(), Fail()):
+            counter.tell(command)
+            await trio.sleep(30)
+        assert [name for name, _ in house.events].count("actor.gave_up") == 1, "it was the second crash of the period"
+
+
+async def test_an_actor_at_rest_holds_no_lanes_whatever_its_turns_were(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.add(1)
+        cell = house.system.activations[Address("counter", 1)]
+        until = trio.Event()
+        house.system.ref("counter", 1).tell(Hold(until))
+        await wait_all_tasks_blocked()
+        until.set()
+        await wait_all_tasks_blocked()
+        assert (cell.mailbox._user, cell.mailbox._system) == (None, None)
 
 
 async def test_what_keeps_an_actor_awake_is_taken_back_by_its_own_reason(autojump_clock: MockClock) -> None:

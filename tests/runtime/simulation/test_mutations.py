@@ -377,9 +377,9 @@ def the_network_lets_messages_of_one_sender_overtake_each_other(patch: pytest.Mo
 
 @caught_by("activations")
 def the_sweeper_forgets_a_cell_that_is_awake(patch: pytest.MonkeyPatch) -> None:
-    def careless(system: ActorSystem, cell: Activation, *_: object, **__: object) -> None:
+    def careless(cell: Activation, *_: object, **__: object) -> None:
         if cell.service is None and not cell.is_scheduled:
-            system.forget(cell)
+            cell.system.forget(cell)
 
     patch.setattr(passivation, "_go_down", careless)
 
