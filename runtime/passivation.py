@@ -79,8 +79,13 @@ def passivate_if_idle(cell: "Activation") -> bool:
 
 
 def drop_if_cold(cell: "Activation") -> None:
-    """Drop the cell of an actor that is in no memory, if nothing waits for it and nothing of it is still needed."""
-    if cell.phase is Phase.COLD and not len(cell.mailbox) and not cell.is_scheduled and not _is_remembered(cell):
+    """Drop the cell of an actor that is in no memory, if nothing waits for it and nothing of it is still needed.
+
+    One that the sweep looks at may be dropped already, and its address have another by now.
+    """
+    if cell.phase is not Phase.COLD or len(cell.mailbox) or cell.is_scheduled or _is_remembered(cell):
+        return
+    if cell.system.activations.get(cell.address) is cell:
         cell.system.forget(cell)
 
 

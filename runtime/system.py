@@ -294,7 +294,7 @@ class ActorSystem:
         self._nursery.start_soon(fn, *args)
 
     def forget(self, cell: Activation) -> None:
-        """Of the sweeper: drop a cell that is cold; what it counted stays."""
+        """Of `passivation`: drop a cell that is cold; what it counted stays."""
         del self.activations[cell.address]
         self.retired[cell.kind.name].add(cell)
 

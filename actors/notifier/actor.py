@@ -59,8 +59,15 @@ class Devices(Protocol):
         """These events are stored, in the order of the stream. epoch: of the stream."""
         ...
 
-    def stands_at(self, user_id: int, standing: Standing) -> None:
-        """So far the stream is by what is stored: some of it may not have been told."""
+    def version(self) -> int:
+        """Of all that is known of users: what `stands_at` wants from before storage was asked."""
+        ...
+
+    def stands_at(self, user_id: int, standing: Standing, version: int) -> bool:
+        """So far the stream is by what is stored: some of it may not have been told.
+
+        False: whom the user sees has changed since *version*, so this may be older, and storage is to be asked again.
+        """
         ...
 
     def blocked(self, user_id: int, other_id: int, *, is_blocked: bool) -> None:
@@ -103,9 +110,12 @@ class NotifierActor(Actor):
 
     async def start(self) -> None:
         """Load."""
-        standing = await self._streams.standing(self._user_id)
-        self._useq, self._epoch = standing.useq, standing.epoch
-        self._devices.stands_at(self._user_id, standing)
+        is_current = False
+        while not is_current:
+            version = self._devices.version()
+            standing = await self._streams.standing(self._user_id)
+            self._useq, self._epoch = standing.useq, standing.epoch
+            is_current = self._devices.stands_at(self._user_id, standing, version)
 
     def stopping(self, reason: StopReason) -> None:
         """What was under way may be stored or not: look what there is."""

@@ -92,13 +92,23 @@ class SocketStreams(Devices):
             else:
                 self._bring_up(connection, user_id)
 
-    def stands_at(self, user_id: int, standing: Standing) -> None:
-        """So far the stream is by what is stored: whoever was told less is brought up."""
+    def version(self) -> int:
+        """Before storage is asked how far a stream is."""
+        return self._blocks.changed.version
+
+    def stands_at(self, user_id: int, standing: Standing, version: int) -> bool:
+        """So far the stream is by what is stored: whoever was told less is brought up.
+
+        False, and nothing is done, when the user blocked or was blocked since *version*.
+        """
+        if self._blocks.changed.since(user_id, version):
+            return False
         self.on_changed(user_id)
         self._know(user_id, standing)
         self._put_blocks(user_id, standing)
         for connection in list(self._engine.connections_of(user_id)):
             self._bring_up(connection, user_id)
+        return True
 
     def blocked(self, user_id: int, other_id: int, *, is_blocked: bool) -> None:
         """From here on whoever is here is treated by it."""
@@ -148,7 +158,7 @@ class SocketStreams(Devices):
 
     async def _find(self, connection: Connection, user_id: int, reply_to: Callable[[Standing], None]) -> None:
         while not connection.is_closing:
-            version = self._blocks.changed.version
+            version = self.version()
             try:
                 standing = await self._read(user_id, version)
             except StorageUnavailable:

@@ -227,13 +227,46 @@ async def test_a_block_whose_commit_was_lost_sight_of_is_made_good_for_both_when
         await two.ask("watch", users=[1])
         starts = await all_quiet(one, two)
         streams = live_house.house.sockets.streams
-        streams.stands_at(1, Standing(0, 1, hides=(2,)))
+        assert streams.stands_at(1, Standing(0, 1, hides=(2,)), streams.version())
         await hears(one, 2, ["offline"], starts[0])
         await wait_until(lambda: sorted(believed(two, 1, starts[1])) != ["gone", "offline"] and "both")
         starts = [await sock.settle() for sock in (one, two)]
-        streams.stands_at(1, Standing(0, 1))
+        assert streams.stands_at(1, Standing(0, 1), streams.version())
         await hears(one, 2, ["online"], starts[0])
         await wait_until(lambda: believed(two, 1, starts[1]) != ["online", "online"] and "in the room and by name")
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+async def test_who_is_blocked_while_their_notifier_starts_does_not_see_the_blocker(live_house, monkeypatch, is_here):
+    """What it has asked of storage is older than the block when it is answered."""
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    streams, asked, goes_on = live_house.house.sockets.streams._streams, trio.Event(), trio.Event()
+    find = streams.standing
+
+    async def slow(user_id):
+        found = await find(user_id)
+        if user_id == 1 and not asked.is_set():
+            asked.set()
+            await goes_on.wait()
+        return found
+
+    async with open_sockets() as nursery:
+        two = await open_as(nursery, live_house, 2, room)
+        one = await open_as(nursery, live_house, 1, room) if is_here else None
+        await all_quiet(two)
+        monkeypatch.setattr(streams, "standing", slow)
+        nursery.start_soon(live_house.post, "/api/notifications/send", 1, {"title": "t", "message": "m"})
+        with trio.fail_after(5):
+            await asked.wait()
+        assert (await live_house.post("/api/users/1/block", 2)).status == 200
+        goes_on.set()
+        one = one or await open_as(nursery, live_house, 1, room)
+        start = await one.settle()
+        for is_typing in (True, False):
+            await two.ask("typing", room, on=is_typing)
+        await all_quiet(one, two)
+        assert not sight_of(one, 2, start)
 
 
 async def test_blocks_that_are_refused_do_not_count_as_under_way_for_ever(live_house):

@@ -123,7 +123,7 @@ class Client:
         self.connection = world.engine.adopt(Adopted(near, b"", ("here", 1), None), self._session, "here")
         self.session = self.connection.session
         if is_v1:
-            world.streams.stands_at(user_id, world.kept.blocks_of(user_id))
+            world.streams.stands_at(user_id, world.kept.blocks_of(user_id), world.streams.version())
             self.session.device = f"device-{world.clients_made}"
             self.session.ready(())
             self.session.appear()

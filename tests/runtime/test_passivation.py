@@ -23,6 +23,7 @@ from greenroom.runtime import (
     StopReason,
     handles,
     open_system,
+    passivation,
     reads,
 )
 from greenroom.runtime.passivation import passivate_if_idle, resident_bytes
@@ -185,6 +186,57 @@ async def test_what_waits_for_an_actor_that_stops_itself_is_for_the_next_and_tha
         assert house.log == ["+1", "-1 normal", "+1"]
         await wait_all_tasks_blocked()
         assert house.tiers() == (1, 0)
+
+
+class Passer(Actor):
+    """Owns nothing, and stops when it is told to."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def stopping(self, reason: StopReason) -> None:
+        self.log.append(str(reason))
+
+    @handles(Add)
+    def add(self, _: Add) -> int:
+        self.log.append("told")
+        return 1
+
+    @handles(Leave)
+    def leave(self, _: Leave) -> int:
+        self.ctx.stop()
+        return 1
+
+
+@pytest.mark.parametrize("is_told_again", [False, True])
+async def test_the_sweep_does_not_drop_again_what_has_stopped_itself_while_it_looked_at_others(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, is_told_again: bool
+) -> None:
+    await trio.sleep(100)  # so that who has never rested seems to have been idle for long
+    log = list[str]()
+    kind = Kind("passer", lambda key: Passer(log), idle_seconds_max=10, cold_seconds_max=0)
+    async with open_system([kind], committer=MemoryCommitter()) as system:
+        early, late = system.ref("passer", 1), system.ref("passer", 2)
+
+        async def checkpoint() -> None:
+            """Of the sweep, between the two."""
+            late.tell(Leave())
+            await wait_all_tasks_blocked()
+            assert late.address not in system.activations
+            if is_told_again:
+                late.tell(Add(1))
+                await wait_all_tasks_blocked()
+            patch.undo()
+
+        early.tell(Add(1))
+        await late.wait_room()  # there is a cell, which has never rested
+        with monkeypatch.context() as patch:
+            patch.setattr(passivation, "SWEEP_CELLS_MAX", 1)
+            patch.setattr(trio.lowlevel, "checkpoint", checkpoint)
+            await trio.sleep(2)
+        assert log == ["told", "normal", *["told"] * is_told_again]
+        assert (late.address in system.activations) is is_told_again
+        assert system.statistics().kinds["passer"].turns == 2 + is_told_again
 
 
 async def test_the_cell_of_an_actor_that_stops_itself_stays_while_its_crashes_count(autojump_clock: MockClock) -> None:
