@@ -63,7 +63,8 @@ _SEED = os.environ.get("GREENROOM_SEED", "")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of whoever runs the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else none of our processes would hear Ctrl-C
 
-settings.register_profile("greenroom", derandomize=not _SEED, deadline=None)  # speed is for bench/
+# Speed is for bench/. Whoever tries other seeds has time for more examples.
+settings.register_profile("greenroom", derandomize=not _SEED, deadline=None, max_examples=100 if _SEED else 40)
 settings.load_profile("greenroom")
 
 

@@ -17,6 +17,7 @@ import asyncpg
 import jwt
 import pytest
 import trio
+from prepared_cluster import lay_cluster
 
 from greenroom.settings import environment_names
 from greenroom.storage.postgres.api_keys import split_key
@@ -39,6 +40,13 @@ Run = Callable[..., Done]
 @pytest.fixture
 def data(open_folder: Path) -> Path:
     return open_folder / "data"
+
+
+@pytest.fixture
+def prepared(data: Path) -> Path:
+    """It has a database already."""
+    lay_cluster(data)
+    return data
 
 
 @pytest.fixture
@@ -202,7 +210,7 @@ def test_a_token_for_nobody_or_for_no_time_is_refused(run: Run, arguments: list[
     assert run("token", *arguments).code == 2
 
 
-def test_keys_are_made_listed_and_revoked_with_no_server_running(run: Run):
+def test_keys_are_made_listed_and_revoked_with_no_server_running(run: Run, prepared: Path):
     made = run("key", "create", "--scope", "act_as", "--scope", "users:write", "--name", "backend")
     assert made.code == 0, made.err
     parts = split_key(made.out)
@@ -220,7 +228,7 @@ def test_keys_are_made_listed_and_revoked_with_no_server_running(run: Run):
     assert key_id in again.err
 
 
-def test_a_key_that_may_do_nothing_is_made_with_a_word_on_what_there_is(run: Run):
+def test_a_key_that_may_do_nothing_is_made_with_a_word_on_what_there_is(run: Run, prepared: Path):
     made = run("key", "create")
     assert made.code == 0
     assert split_key(made.out) is not None
@@ -237,7 +245,7 @@ def test_a_key_with_an_unknown_scope_or_role_is_refused(run: Run, arguments: lis
     assert "there is no" in done.err
 
 
-def test_sessions_are_made_for_users_who_are_made_on_the_way(run: Run):
+def test_sessions_are_made_for_users_who_are_made_on_the_way(run: Run, prepared: Path):
     plain = run("token", "17", "--session", "--name", "Alice")
     assert plain.code == 0, plain.err
     assert "." not in plain.out
@@ -251,9 +259,8 @@ def test_migrate_brings_the_database_up_to_date_and_then_has_nothing_to_do(run: 
     assert run("migrate").out == "the database is up to date"
 
 
-async def test_a_database_that_is_running_already_is_used_through_its_socket(run: Run, data: Path):
-    assert run("migrate").code == 0
-    async with open_embedded(data, settings=FAST, on_event=lambda _: None) as server:
+async def test_a_database_that_is_running_already_is_used_through_its_socket(run: Run, prepared: Path):
+    async with open_embedded(prepared, settings=FAST, on_event=lambda _: None) as server:
         made = await trio.to_thread.run_sync(lambda: run("key", "create", "--scope", "act_as"))
         assert made.code == 0, made.err
         session = await trio.to_thread.run_sync(lambda: run("token", "17", "--session"))

@@ -228,11 +228,12 @@ def tree(path: str) -> ast.Module:
 
 def imports(beginning: str) -> Iterator[tuple[str, str]]:
     """(file, dotted name) of what the sources import, each imported name with its module; tests are left out."""
-    for path in sources():
-        if not is_test(path):
-            for module in names_imported(tree(path)):
-                if not beginning or is_within(module, beginning):
-                    yield path, module
+    return ((path, module) for path, module in _imports() if not beginning or is_within(module, beginning))
+
+
+@cache
+def _imports() -> list[tuple[str, str]]:
+    return [(path, module) for path in sources() if not is_test(path) for module in names_imported(tree(path))]
 
 
 def names_imported(module: ast.Module) -> Iterable[str]:

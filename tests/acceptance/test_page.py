@@ -524,7 +524,7 @@ def test_a_message_that_was_not_sent_survives_a_reload(theatre: Theatre, title: 
         alex.hears(["kept"])
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("end", ["stop", pytest.param("kill", marks=pytest.mark.slow(seconds=15))])
 def test_a_restart_of_the_server_is_a_pause(theatre: Theatre, title: str, end: str):
     with theatre.people() as people:
         alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")
@@ -570,7 +570,7 @@ def stays(person: "Person", probe: str, value: Any) -> None:
     assert person.page.evaluate(probe) == value
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow(seconds=15))])
 def test_a_room_opens_at_its_end_and_stays_there_whatever_comes(theatre: Theatre, title: str, width: int):
     with theatre.people() as people:
         alex, sarah = people.enter("Alex Creator"), people.enter("Sarah Investor")

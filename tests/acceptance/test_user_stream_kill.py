@@ -4,11 +4,12 @@ import random
 from collections import Counter
 from contextlib import suppress
 
+import pytest
 import trio
 from server_process import ServerProcess  # type: ignore[import-not-found]
 from wire import Gone, Refused, Socket, http, open_sockets, streams_of, wait_until  # type: ignore[import-not-found]
 
-SEEDS = (21, 22)
+SEEDS_QUICK, SEEDS_ALL = (21,), (21, 22, 23, 24)
 USERS, DEVICES, ROOMS, KILLS = 5, 2, 3, 3
 STREAM = ("read_sync", "membership", "notification", "notification_read")
 
@@ -185,9 +186,10 @@ async def check_notifications(server, stored, sender):
         assert sorted(read) == [row["id"] for row in rows if row["read_at"] is not None]
 
 
-async def test_what_a_user_was_told_survives_kill_9_once_in_order_on_every_device():
+@pytest.mark.parametrize("seeds", [SEEDS_QUICK, pytest.param(SEEDS_ALL, marks=pytest.mark.slow(seconds=90))])
+async def test_what_a_user_was_told_survives_kill_9_once_in_order_on_every_device(seeds):
     with ServerProcess(messages_per_minute=0, ws_commands_per_minute=0) as server:
         await trio.to_thread.run_sync(server.start)
-        for seed in SEEDS:
+        for seed in seeds:
             await survive(server, seed)
         assert not server.faults(), server.faults()

@@ -256,7 +256,7 @@ CLOUDS = ["down", "config", "quota", "throttle:5", "throttle:900"]
 
 
 ALL_SKIES = list(itertools.product(CLOUDS, CLOUDS))
-SKIES = [("down", "down"), ("config", "throttle:5"), ("quota", "down"), ("throttle:900", "config")]
+SKIES = [("down", "down"), ("config", "throttle:5")]
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ async def live(world, ids, *, is_crash):
         return statuses
 
 
-@pytest.mark.parametrize("kills_max", [15, pytest.param(1000, marks=pytest.mark.slow(seconds=60))])
+@pytest.mark.parametrize("kills_max", [8, pytest.param(1000, marks=pytest.mark.slow(seconds=60))])
 async def test_a_kill_at_any_single_step_loses_nothing_and_sends_nothing_twice(mock_clock, world, kills_max):
     ids = []
     assert await live(world, ids, is_crash=False) is not None
@@ -492,7 +492,7 @@ async def test_a_kill_at_any_single_step_loses_nothing_and_sends_nothing_twice(m
 WORDS = ["up", "up", "up", "down", "down", "config", "quota", "throttle:3", "throttle:200", "later", "refuse", "doubt"]
 
 
-@pytest.mark.parametrize("lives", [12, pytest.param(200, marks=pytest.mark.slow(seconds=120))])
+@pytest.mark.parametrize("lives", [6, pytest.param(200, marks=pytest.mark.slow(seconds=120))])
 async def test_any_weather_any_kill_any_clock_every_mail_ends_in_one_way(mock_clock, world, lives):
     """Seeded; the seed is printed."""
     policy = replace(POLICY, mail_ms_max=HOUR * 1000, windows=((60_000, 50),), tries_max=2, poll_ms=60_000)

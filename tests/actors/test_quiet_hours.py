@@ -50,7 +50,7 @@ def test_where_no_clock_changes_it_is_as_the_clock_says(change, start, end, days
         assert hours.hold_at(moment) == clock_says(hours, moment)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(st.sampled_from(CHANGES), times, times)
 def test_around_a_change_there_is_one_quiet_time_for_each_night_and_it_does_not_flicker(change, start, end):
     name, day = change

@@ -104,7 +104,7 @@ async def crowd_of_sessions(house, user_of):
 
 
 @pytest.mark.parametrize("kind", ["of one user", "of as many users"])
-@pytest.mark.parametrize("ended", [1, 50, SESSIONS])
+@pytest.mark.parametrize("ended", [1, 50, pytest.param(SESSIONS, marks=pytest.mark.slow(seconds=10))])  # timed: alone
 async def test_of_thousands_of_sessions_those_that_end_are_found_within_a_second(live_house, kind, ended):
     house = live_house
     async with crowd_of_sessions(house, lambda number: 1 if kind == "of one user" else 1 + number) as world:

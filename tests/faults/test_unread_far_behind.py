@@ -5,8 +5,8 @@ import trio
 from held import holding_table
 from wire import Socket, open_sockets
 
+from greenroom.actors.room import actor, newest
 from greenroom.actors.room.actor import OLDER_SECONDS_MAX
-from greenroom.actors.room.newest import OLDER_MESSAGES
 from greenroom.storage.postgres.conversations import COUNTED_MESSAGES
 
 MANY = 700  # more than a room counts by itself
@@ -77,15 +77,18 @@ async def test_what_is_deleted_or_said_by_somebody_blocked_counts_for_nothing_ho
         assert await unread(nursery, live_house, 3, room) == 5 + 2 * COUNTED_MESSAGES + 1
 
 
-async def test_of_more_than_are_counted_the_newest_count(live_house):
+async def test_of_more_than_are_counted_the_newest_count(live_house, monkeypatch):
+    older = 200
+    for module in (actor, newest):
+        monkeypatch.setattr(module, "OLDER_MESSAGES", older)
     await live_house.people(1, 2)
     room = await live_house.conversation(1, 2)
     async with open_sockets() as nursery:
         sock = await Socket.open(nursery, live_house, 1)
         await sock.start(room)
-        await says(sock, room, OLDER_MESSAGES + 3 * COUNTED_MESSAGES)
+        await says(sock, room, older + 3 * COUNTED_MESSAGES)
         counted = await unread(nursery, live_house, 2, room)
-        assert OLDER_MESSAGES + COUNTED_MESSAGES <= counted <= OLDER_MESSAGES + 2 * COUNTED_MESSAGES
+        assert older + COUNTED_MESSAGES <= counted <= older + 2 * COUNTED_MESSAGES
 
 
 async def test_who_is_far_behind_comes_in_also_while_storage_does_not_answer(live_house, database):
