@@ -26,7 +26,6 @@ from greenroom.http.development import KEY_COOKIE, KEY_PARAMETER
 from greenroom.http.errors import CODE_OF, ApiError, success
 from greenroom.http.handshake import HandshakeOnly, WithoutBlueprints
 from greenroom.http.matching import MatchedRule
-from greenroom.http.openapi import describe
 from greenroom.http.origins import cookie_attributes
 from greenroom.http.rest import (
     auth,
@@ -89,6 +88,7 @@ def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) 
     app.config["MAX_CONTENT_LENGTH"] = max(JSON_BYTES_MAX, services.settings.max_file_size) + MULTIPART_OVERHEAD_BYTES
     app.config["SERVICES"] = services
     app.config["DEVELOPMENT_ENDPOINTS"] = set()
+    app.config["TO_DESCRIBE"] = []  # by whoever asks for the document first: most processes are never asked
     # A redirect to a tidier path would lose the body of a POST, and is one more answer outside the envelope.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -122,8 +122,8 @@ def request_id() -> str:
 def _add(app: QuartTrio, services: Services, operation: Operation) -> None:
     for method, path in ((operation.method, operation.path), *operation.also):
         view = _view(services, operation)
-        describe(view, operation, method, path)
         rule, endpoint = _PARAMETER.sub(r"<\1>", path), f"{method} {path}"
+        app.config["TO_DESCRIBE"].append((view, operation, method, path))
         app.add_url_rule(rule, endpoint, view, methods=[method], provide_automatic_options=False)
         if operation.is_development:
             app.config["DEVELOPMENT_ENDPOINTS"].add(endpoint)

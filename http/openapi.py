@@ -45,7 +45,7 @@ _MEANING: Final = {
 }
 
 
-def describe(view: Callable[..., Any], operation: Operation, method: str, path: str) -> None:
+def _describe(view: Callable[..., Any], operation: Operation, method: str, path: str) -> None:
     """Put on *view*, which serves *operation* at *method* and *path*, what the document says about it."""
     view.__doc__ = operation.handler.__doc__
     if operation.is_hidden or operation.is_development:
@@ -73,6 +73,9 @@ def describe(view: Callable[..., Any], operation: Operation, method: str, path: 
 
 def document(app: Quart) -> dict[str, Any]:
     """The whole document, for the routes that *app* has now."""
+    to_describe = app.config["TO_DESCRIBE"]
+    while to_describe:
+        _describe(*to_describe.pop())
     app.config.setdefault("QUART_SCHEMA_CONVERSION_PREFERENCE", "pydantic")
     app.config.setdefault("QUART_SCHEMA_CONVERT_CASING", False)
     extension = QuartSchema(

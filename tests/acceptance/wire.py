@@ -21,6 +21,7 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from typing import Any, TypeAlias
 
 import trio
@@ -433,23 +434,21 @@ class Socket:
     async def expect(self, kind: str, seconds: float = 10.0, after: int = 0, **fields: Any) -> dict[str, Any]:
         """Wait for an event of this type with these fields (of it or of its data), not before position *after*."""
 
-        def find() -> dict[str, Any] | None:
-            for event in self.events[after:]:
-                if event.get("type") == kind:
-                    whole = {**(event["data"] if isinstance(event.get("data"), dict) else {}), **event}
-                    if all(whole.get(name) == value for name, value in fields.items()):
-                        return event
-            return None
+        found: list[dict[str, Any]] = []
+        looked_at = after
 
-        await wait_until(
-            lambda: (
-                None if find() else f"{kind} {fields}; closed with {self.close_code}; last events {self.events[-5:]}"
-            ),
-            seconds,
-        )
-        found = find()
-        assert found is not None
-        return found
+        def missing() -> str | None:
+            """Each event is looked at once: there may be thousands, and this is asked for each of them."""
+            nonlocal looked_at
+            for event in islice(self.events, looked_at, None):
+                looked_at += 1
+                if event.get("type") == kind and (not fields or _has(event, fields)):
+                    found.append(event)
+                    return None
+            return f"{kind} {fields}; closed with {self.close_code}; last events {self.events[-5:]}"
+
+        await wait_until(missing, seconds)
+        return found[0]
 
     async def settle(self) -> int:
         """Everything that was said before is answered (v1 and compat answer a ping in order); the count of events."""
@@ -544,6 +543,15 @@ class Socket:
             return
         with suppress(OSError):
             self.sock.send(frame('{"type":"pong"}'))
+
+
+def _has(event: dict[str, Any], fields: dict[str, Any]) -> bool:
+    data = event.get("data")
+    for name, value in fields.items():
+        given = data.get(name) if name not in event and isinstance(data, dict) else event.get(name)
+        if given != value:
+            return False
+    return True
 
 
 async def open_in(

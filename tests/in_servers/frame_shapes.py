@@ -6,6 +6,7 @@ the equal members of a list.
 
 from collections import Counter
 from collections.abc import Hashable
+from typing import Any, cast
 
 
 class Shapes:
@@ -30,9 +31,11 @@ class Shapes:
         self._shapes.clear()
 
 
-def _shape(value: object) -> Hashable:
-    if isinstance(value, dict):
-        return frozenset(("0" if name.isdecimal() else name, _shape(inner)) for name, inner in value.items())
-    if isinstance(value, list):
-        return ("list", frozenset(map(_shape, value)))
-    return value.__class__.__name__
+def _shape(value: Any) -> Hashable:
+    """Written for speed: it is a tenth of what tests with many frames take. Frames hold no other types."""
+    kind = value.__class__
+    if kind is dict:
+        return frozenset([("0" if name.isdecimal() else name, _shape(value[name])) for name in value])
+    if kind is list:
+        return (kind, frozenset([_shape(one) for one in value]))
+    return cast("type", kind)
