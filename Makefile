@@ -80,9 +80,10 @@ _venv:
 	@$(call install,run,.)
 
 _venv_dev:
-	@$(call install,dev,.[dev])
+	@$(call install,dev,.[dev],--no-compile)
 
-# $(1): the name of the stamp; $(2): what pip is told. What dev installs is enough for run too.
+# $(1): the name of the stamp; $(2), $(3): what pip is told. What dev installs is enough for run too. The tests compile
+# what they read: to compile all that they need is a third of their installation.
 define install
 set -e; \
 want="$$(sed '/^\[tool\.pytest/,$$d' pyproject.toml | sha256sum | cut -c-16)"; \
@@ -114,7 +115,7 @@ echo "$$PWD" > $(VENV)/made-in; rm -f $(VENV)/installed-*; \
 echo "Installing greenroom and what it needs into $(VENV) (once; a minute or two)"; \
 trap 'echo; exit 130' INT; \
 log=$(VENV)/install.log; \
-if ! $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -e '$(2)' 2>&1 | tee $$log | $(call progress); then \
+if ! $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off $(3) -e '$(2)' 2>&1 | tee $$log | $(call progress); then \
 	tail -n 15 $$log >&2; \
 	echo "The installation failed; all of it is in $$log. Without a network it cannot be done. Then again: make $(MAKECMDGOALS)" >&2; \
 	exit 1; \
