@@ -41,8 +41,10 @@ run: _venv  ## start greenroom with its own PostgreSQL on http://127.0.0.1:8787
 		$(shell setpriv --pdeathsig HUP true 2>/dev/null && echo setpriv --pdeathsig HUP) $(BIN)/greenroom serve $(ARGS); \
 	else exec $(BIN)/greenroom serve $(ARGS); fi
 
+# pip compiles nothing for them, a third of the installation: they compile what they read, and it stays.
 # While mypy keeps one core busy the tests begin. They are compiled first, once: else each worker would, and in a fresh
 # checkout that is 9 s of CPU for each of them.
+test: INSTALL_OPTIONS := --no-compile
 test: _venv_dev _chromium  ## lint, types and tests; ARGS="tests/http -x" goes to pytest
 	@$(MAKE) check & checking=$$!; \
 	$(PYTEST) --collect-only -qq >/dev/null 2>&1 </dev/null; \
@@ -80,10 +82,9 @@ _venv:
 	@$(call install,run,.)
 
 _venv_dev:
-	@$(call install,dev,.[dev],--no-compile)
+	@$(call install,dev,.[dev],$(INSTALL_OPTIONS))
 
-# $(1): the name of the stamp; $(2), $(3): what pip is told. What dev installs is enough for run too. The tests compile
-# what they read: to compile all that they need is a third of their installation.
+# $(1): the name of the stamp; $(2), $(3): what pip is told. What dev installs is enough for run too.
 define install
 set -e; \
 want="$$(sed '/^\[tool\.pytest/,$$d' pyproject.toml | sha256sum | cut -c-16)"; \
