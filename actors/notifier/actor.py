@@ -110,12 +110,12 @@ class NotifierActor(Actor):
 
     async def start(self) -> None:
         """Load."""
-        is_current = False
-        while not is_current:
+        while True:
             version = self._devices.version()
             standing = await self._streams.standing(self._user_id)
-            self._useq, self._epoch = standing.useq, standing.epoch
-            is_current = self._devices.stands_at(self._user_id, standing, version)
+            if self._devices.stands_at(self._user_id, standing, version):
+                break
+        self._useq, self._epoch = standing.useq, standing.epoch
 
     def stopping(self, reason: StopReason) -> None:
         """What was under way may be stored or not: look what there is."""

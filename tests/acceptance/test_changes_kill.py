@@ -208,7 +208,7 @@ async def test_what_is_acknowledged_of_a_log_survives_kill_9_and_everybody_hears
                 clients.start_soon(speaker.run)
             for guest in guests:
                 clients.start_soon(guest.run)
-            for kills in range(1, 3):
+            for kills in range(1, 4):
                 acked = sum(len(speaker.acked) for speaker in speakers)
                 goal = acked + 100
                 await wait_until(lambda goal=goal: sum(len(one.acked) for one in speakers) < goal and "acks", 30)
