@@ -20,7 +20,7 @@ ARGS ?=
 
 # The budget of the slow tests and the skipping of browser tests are pytest plugins of ours: tests/plugins/.
 # Compiled modules are kept, though an image may forbid it: else each of hundreds of processes compiles our source anew.
-PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONPATH=tests/plugins $(BIN)/pytest -p slow_budget -p chromium
+PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONPATH=tests/plugins $(BIN)/pytest -p slow_budget -p chromium -p longest_first
 
 .PHONY: help run test test-slow check docs bench clean
 .PHONY: _venv _venv_dev _chromium
@@ -49,7 +49,7 @@ test: _venv_dev _chromium  ## lint, types and tests; ARGS="tests/http -x" goes t
 	@$(MAKE) check & checking=$$!; \
 	$(PYTEST) --collect-only -qq >/dev/null 2>&1 </dev/null; \
 	kill -0 $$checking 2>/dev/null || wait $$checking || exit 1; \
-	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS); tests=$$?; \
+	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
 	wait $$checking || { echo "make check failed, see above the tests" >&2; exit 1; }; \
 	exit $$tests
 

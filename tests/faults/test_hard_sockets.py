@@ -557,9 +557,10 @@ async def test_pages_that_come_together_are_read_for_together(live_house):
             for user in range(1, 41):
                 coming.start_soon(come, user)
         waiting = live_house.house.sockets.arrivals._waiting
-        await wait_until(lambda: 39 - len(waiting), 10)
+        await wait_until(lambda: 40 - sum(asked) - len(waiting), 10)  # who is read for, and who waits
         all_came.set()
         shown = live_house.house.presence
         await wait_until(lambda: [user for user in range(1, 41) if not shown.is_online(user)], 10)
-        assert asked == [1, 39]
+        assert sum(asked) == 40
+        assert len(asked) <= 2
         assert live_house.house.hub.small_rooms.members[room] == set(range(1, 41))
