@@ -83,10 +83,11 @@ class ComingPages:
             kept.size = sum(len(held[1]) for held in kept.frames)
 
     def keep_own(self, connection: Connection, user_id: int, frame: bytes) -> bool:
-        """A frame of the user's own stream, for one page. False when the page has come: it is to be told."""
+        """Frames of the user's own stream, for one page. False when the page has come: it is to be told."""
         if not self.holds(connection, user_id):
             return False
-        self._keep(connection, user_id, (user_id, frame, None))
+        if frame:
+            self._keep(connection, user_id, (user_id, frame, None))
         return True
 
     def _keep(self, connection: Connection, user_id: int, held: tuple[int, bytes, Message | ReactionTo | None]) -> None:

@@ -68,11 +68,12 @@ class CompatSession(SocketSession):
         self.initial_data_is_due = False  # it was asked for before it was known who is shown here
         self.online_is_due = False  # alike
         services.hub.coming.expect(connection, self.user_id)
-        services.streams.standing(connection, self.user_id, lambda _: self._begin(principal.role))
+        services.streams.standing(connection, self.user_id, lambda standing: self._begin(standing.useq, principal.role))
 
-    def _begin(self, role: str) -> None:
-        """Hear and say: from here on it is known whom the user blocks."""
+    def _begin(self, useq: int, role: str) -> None:
+        """Hear and say: it is known whom the user blocks. useq: what follows it in the user's stream is told."""
         assert self.user_id is not None
+        self.useq = useq
         hub = self.services.hub
         hub.compat.setdefault(self.user_id, []).append(self.connection)
         fields = {"sessionId": f"{self.connection.number:x}", "userId": self.user_id, "portalType": role}

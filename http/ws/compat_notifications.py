@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from greenroom.http.ws.compat import CompatSession
 
 INITIAL_NOTIFICATIONS: Final = 50
+INITIAL_BYTES_MAX: Final = 128 * 1024  # of them; a frame says them twice, and must fit well into the outbox
 TRIES: Final = 20
 
 Json = dict[str, Any]
@@ -47,7 +48,7 @@ async def _initial_data(session: "CompatSession") -> None:
         _failed(session, error)
         return
     presence = {"users": online_companions(session)}
-    notifications = [_initial(row) for row in rows]
+    notifications = events.first_within(map(_initial, rows), INITIAL_BYTES_MAX)
     _tell(session, "initial_data", {"notifications": notifications, "unreadCount": counts.unread, "presence": presence})
     await tell_who_is_here(session)
 

@@ -8,6 +8,7 @@ import trio
 from greenroom.actors.notifier.commands import Block
 from greenroom.http.auth import CREDENTIAL_CHARACTERS_MAX
 from greenroom.http.errors import ApiError
+from greenroom.http.ws import events
 from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID, USER_NOT_FOUND, ErrorCode
 from greenroom.http.ws.compat_messages import request_id_of
 from greenroom.http.ws.replay import wait_drained
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 GONE_SECONDS: Final = 86_400
 GONE_MAX: Final = 200
 PEOPLE_AT_ONCE: Final = 100
+LISTED_BYTES_MAX: Final = 128 * 1024  # of people in one answer, whose frame says them twice: it must fit well
 
 Json = dict[str, Any]
 
@@ -39,15 +41,15 @@ async def _answer_online(session: "CompatSession") -> None:
 
 
 def online_companions(session: "CompatSession") -> list[Json]:
-    """Who is online of those who share a small conversation with the user, as far as each may be seen."""
-    services, now_ms = session.services, session.services.clock.wall_milliseconds()
-    companions = services.hub.companions_of(session.connection)
-    services.presence.note_asked(companions)
-    return [
-        services.presence.compat_fields(user_id, now_ms)
-        for user_id in companions
-        if services.presence.is_online(user_id)
-    ]
+    """Who is online of those who share a small conversation with the user, as far as each may be seen.
+
+    As many as an answer holds: some hundreds at least. The frames that the page reads are told of all.
+    """
+    presence, now_ms = session.services.presence, session.services.clock.wall_milliseconds()
+    companions = session.services.hub.companions_of(session.connection)
+    presence.note_asked(companions)
+    online = filter(presence.is_online, companions)
+    return events.first_within((presence.compat_fields(user_id, now_ms) for user_id in online), LISTED_BYTES_MAX)
 
 
 async def tell_who_is_here(session: "CompatSession") -> None:

@@ -41,6 +41,17 @@ def frame_of(value: Json) -> bytes:
     return text_frame(_ENCODER.encode(value).encode())
 
 
+def first_within(items: Iterable[Json], bytes_max: int) -> list[Json]:
+    """The first of *items* that are no longer than *bytes_max* as JSON; one at least, if there is one."""
+    size, kept = 0, list[Json]()
+    for item in items:
+        size += len(_ENCODER.encode(item).encode())
+        if kept and size > bytes_max:
+            break
+        kept.append(item)
+    return kept
+
+
 # -- greenroom.v1 -----------------------------------------------------------------------------------------------------
 
 

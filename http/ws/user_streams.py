@@ -2,7 +2,7 @@
 
     notifier ──tell──▶ greenroom.v1 sockets of the user that have everything before it, at once
                        others (a resume, a socket that was passed over) ──▶ read from storage, page by page, then live
-             ──tell──▶ compat sockets, those events that they have a frame for
+             ──tell──▶ compat sockets alike, those events that they have a frame for
 
 A session's `useq` is the last event that its socket was given, None while it is being brought up. How far a stream is
 stays known here as long as nothing is stored past us, so that a user who comes back costs no look into storage.
@@ -83,13 +83,14 @@ class SocketStreams(Devices):
         frames = b"".join(events.v1_user_event(event) for event in told)
         compat_frames = b"".join(compat_notices.frames_of(event) for event in told)
         for connection in list(connections):
-            if not connection.session.is_v1:
-                if compat_frames and not self._coming.keep_own(connection, user_id, compat_frames):
+            session = connection.session
+            if session.useq == first - 1:
+                session.useq = last
+                if session.is_v1:
+                    connection.write(frames)
+                elif compat_frames:
                     connection.write(compat_frames)
-            elif connection.session.useq == first - 1:
-                connection.session.useq = last
-                connection.write(frames)
-            else:
+            elif session.is_v1 or not self._coming.keep_own(connection, user_id, compat_frames):
                 self._bring_up(connection, user_id)
 
     def version(self) -> int:
@@ -243,19 +244,22 @@ class SocketStreams(Devices):
         """The page in packs, as fast as the peer takes them; after a gap if it begins later. Where the stream is then.
 
         The session hears where it is before it is written what leads there: an event stream tells its reader both.
+        Compat has no word for a gap.
         """
-        first, last = page[0].useq, page[-1].useq
-        if first > useq + 1:  # the beginning was forgotten meanwhile
+        is_v1, first, last = connection.session.is_v1, page[0].useq, page[-1].useq
+        frames_of = events.v1_user_event if is_v1 else compat_notices.frames_of
+        if first > useq + 1 and is_v1:  # the beginning was forgotten meanwhile
             connection.session.user_stream_at(first - 1, is_live=False)
             connection.write(events.v1("gap", _gap(useq + 1, first - 1, last)))
         pack, size = [], 0
         for event in page:
-            pack.append(events.v1_user_event(event))
+            pack.append(frames_of(event))
             size += len(pack[-1])
             if size >= PACK_BYTES_MAX or event.useq == last:
                 connection.session.user_stream_at(event.useq, is_live=False)
-                connection.write(b"".join(pack))
-                connection.flush()
+                if size:
+                    connection.write(b"".join(pack))
+                    connection.flush()
                 await wait_drained(connection)
                 pack, size = [], 0
         return last

@@ -1,7 +1,9 @@
 """What replaces all that a page shows is no older than what the page was told before it."""
 
+import json
+
 import pytest
-from wire import Socket, open_sockets
+from wire import Socket, open_sockets, wait_until
 
 from greenroom.storage.postgres.notifications import Notifications
 
@@ -39,3 +41,42 @@ async def test_what_comes_while_storage_is_read_is_in_the_answer(live_house, mon
         assert found[count] == 1
         if "notifications" in found:
             assert [one["id"] for one in found["notifications"]] == [told["id"]]
+
+
+async def test_a_page_with_long_notifications_is_told_the_newest_and_stays(live_house):
+    """All of them are more than may wait for a socket: who comes back for them would be let go again and again."""
+    await live_house.people(1, 2)
+    await live_house.conversation(1, 2)
+    for number in range(50):
+        long = {"title": f"number {number}", "message": "m" * 9_000, "data": {"more": "d" * 16_000}}
+        assert (await live_house.post("/api/notifications/send", 1, long)).status == 201
+    async with open_sockets() as nursery:
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.send({"type": "request_initial_data"})
+        found = await page.expect("initial_data")
+        await page.expect("presence_update")
+        await page.settle()
+    titles = [one["title"] for one in found["notifications"]]
+    assert titles == [f"number {number}" for number in range(49, 49 - len(titles), -1)]
+    assert len(titles) >= 5
+    assert found["unreadCount"] == 50
+
+
+async def test_more_people_than_an_answer_holds_are_not_all_listed_there(live_house):
+    """Each of them is told of by a frame of their own."""
+    people = range(2, 201)
+    await live_house.people(1, *people)
+    await live_house.conversation(1, *people)
+    for user in people:
+        wish = {"status": "busy", "activity": "\N{GRINNING FACE}" * 140}
+        assert (await live_house.post("/api/presence/update", user, wish)).status == 200
+    async with open_sockets() as nursery:
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.send({"type": "get_online_users"})
+        listed = await page.expect("online_users")
+        await page.send({"type": "request_initial_data"})
+        assert (await page.expect("initial_data"))["presence"]["users"]
+        await wait_until(lambda: set(people) - {one["userId"] for one in page.of("presence_update")})
+        await page.settle()
+    assert 100 < len(listed["users"]) < 200
+    assert len(json.dumps(listed["users"], ensure_ascii=False, separators=(",", ":")).encode()) <= 128 * 1024

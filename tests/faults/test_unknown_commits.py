@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 from house_fixture import open_house_under_test
@@ -76,12 +77,12 @@ async def test_a_marker_whose_commit_is_unknown_may_be_moved_again(database, tmp
         assert (await listener.ask("read", room, seq=1))["data"]["seq"] == 1
 
 
-async def ask_until_known(house, method, path, user, body=None):
+async def ask_until_known(house, method, path, user, body=None, headers=MappingProxyType({})):
     """As a client whose request failed: again, until the answer is one."""
-    answer = await house.ask(method, path, user, body)
+    answer = await house.ask(method, path, user, body, headers)
     assert answer.status == 503, "nobody knows yet what became of it"
     await wait_until(lambda: house.house.system.storage.is_away and "storage", 5)
-    return await house.ask(method, path, user, body)
+    return await house.ask(method, path, user, body, headers)
 
 
 @pytest.mark.parametrize("lost", [b"insert into participants", b"COMMIT"], ids=["not stored", "stored"])
@@ -123,6 +124,43 @@ async def test_an_entry_whose_commit_is_unknown_is_told_when_it_is_known(databas
         await say_until_acked(sender, room, "welcome")
         await page.expect("new_message", content="welcome", seconds=3)
         assert len(new.of("member")) == 1
+
+
+@pytest.mark.parametrize("lost", ["question", "answer"])
+async def test_a_notification_whose_commit_is_unknown_is_told_once_to_all_that_is_open(database, tmp_path, lost):
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, _, nursery, sender, _):
+        pages = [await Socket.open(nursery, house, 1, protocol=None) for _ in range(2)]
+        for page in pages:
+            await page.expect("connected")
+        assert (await house.post("/api/notifications/send", 1, {"title": "before", "message": "m"})).status == 201
+        (proxy.lose_answer_to if lost == "answer" else proxy.lose_question)(b"COMMIT")
+        asked = "/api/notifications/send", 1, {"title": "news", "message": "m"}
+        again = await ask_until_known(house, "POST", *asked, headers={"Idempotency-Key": "k"})
+        assert again.status == 201
+        for page in pages:
+            await page.expect("notification", title="news", seconds=3)
+            await page.expect("unread_count", count=2, seconds=3)
+        assert (await house.post("/api/notifications/send", 1, {"title": "after", "message": "m"})).status == 201
+        for sock in (*pages, sender):
+            await sock.expect("notification", title="after")
+            await sock.settle()
+            titles = [event["data"]["title"] for event in sock.of("notification")]
+            assert titles == ["before", "news", "after"]
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"], ids=["read", "deleted"])
+async def test_marks_whose_commit_is_unknown_are_told_to_all_pages(database, tmp_path, method):
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, _, nursery, _, _):
+        page = await Socket.open(nursery, house, 1, protocol=None)
+        await page.expect("connected")
+        sent = await house.post("/api/notifications/send", 1, {"title": "news", "message": "m"})
+        await page.expect("unread_count", count=1)
+        proxy.lose_answer_to(b"COMMIT")
+        path = f"/api/notifications/{sent.data['id']}" + ("/read" if method == "PUT" else "")
+        await ask_until_known(house, method, path, 1)
+        await page.expect("unread_count", count=0, seconds=3)
+        await page.settle()
+        assert len(page.of("notification_update")) == 1
 
 
 async def test_an_outage_that_nobody_asked_through_leaves_the_room_as_it_was(database, tmp_path):

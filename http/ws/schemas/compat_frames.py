@@ -84,7 +84,7 @@ class AuthError(TypedDict):
 
 
 class InitialDataTold(TypedDict):
-    """The newest 50 notifications, which replace the client's list, and who is online."""
+    """The newest notifications (50, or as many as 128 KiB hold), which replace the client's list, and who is online."""
 
     notifications: list[Listed]
     unreadCount: Count
