@@ -56,10 +56,14 @@ TYPING_TOLD_SECONDS = 1.0  # at most one typing event per room in this time
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """What listeners had been told before storage went ahead of them: up to which seq, and who is a member."""
+    """What listeners had been told before storage went ahead of them: up to which seq, and who is a member.
+
+    untold_marks: the markers that were on their way to storage.
+    """
 
     told_seq: int
     told_members: Mapping[int, Member]
+    untold_marks: tuple[MarkerMoved, ...]
 
 
 Doubts = dict[int, Doubt]  # by room; ended by its next activation
@@ -86,6 +90,7 @@ class RoomActor(SendsMessages, MarksMessages):
         self._doubts = doubts
         self._told_seq = 0
         self._told_members: Mapping[int, Member] = {}
+        self._untold_marks: list[MarkerMoved] = []
         self._conversations = conversations
         self._ids = ids
         self._audience = audience
@@ -117,7 +122,8 @@ class RoomActor(SendsMessages, MarksMessages):
             gone = {user_id: (name, False) for user_id, name in self._typing_told.items()}
             self._audience.publish(TypingChanged(self._id, {}, gone), self._told_members)
         if self.ctx.broken_by in (CommitOutcome.UNKNOWN, CommitOutcome.FENCED):
-            self._doubts.setdefault(self._id, Doubt(self._told_seq, self._told_members))
+            doubt = Doubt(self._told_seq, self._told_members, tuple(self._untold_marks))
+            self._doubts.setdefault(self._id, doubt)
             self.ctx.tell_next_activation(LookAgain())
 
     def _end_doubt(self, room: RoomState) -> None:
@@ -139,6 +145,10 @@ class RoomActor(SendsMessages, MarksMessages):
                 self._audience.publish(MemberChanged(room.id, user_id, member.role, True), room.members)
         for entry in untold:
             self._audience.publish(_event_of(room.id, entry), room.members)
+        for event in doubt.untold_marks:
+            reader = room.members.get(event.user_id)
+            if reader is not None and reader.shown_seq >= event.seq:
+                self._audience.publish(replace(event, readers=rules.readers_of(room)), room.members)
 
     @handles(LookAgain)
     def look_again(self, _: LookAgain) -> None:
@@ -204,11 +214,13 @@ class RoomActor(SendsMessages, MarksMessages):
         event = MarkerMoved(room.id, user_id, command.user_name, shown_seq, now_ms, messages, is_private, readers)
 
         def tell() -> None:
+            del self._untold_marks[0]
             if readers is not None:
                 readers.moved(user_id, shown_seq)
             self._audience.publish(event, members)
             self._audience.news_for((user_id,))
 
+        self._untold_marks.append(event)
         self.ctx.after_commit(tell)
         member.read_seq, member.shown_seq = read_seq, shown_seq
         return Moved(read_seq)

@@ -117,6 +117,7 @@ class Channel:
 
     readers: of a room of over 200 members, how many have read up to where; told_counts: what was told of it last.
     untold_since: of a room that is walked, when the first message was committed that the next walk tells.
+    typed: whom pages that look here were told of as typing, or as having stopped: their name, and when that was last.
     """
 
     __slots__ = (
@@ -130,6 +131,7 @@ class Channel:
         "rests_until",
         "told_counts",
         "top_seq",
+        "typed",
         "untold_since",
     )
 
@@ -145,6 +147,7 @@ class Channel:
         self.untold_since: float | None = None
         self.readers: Readers | None = None
         self.told_counts: Counts = ()
+        self.typed: dict[int, tuple[str, float]] | None = None
 
     def frames_after(
         self, seq: int, user_id: int, bytes_max: int, up_to: int | None = None, hides: frozenset[int] = NOBODY

@@ -80,9 +80,11 @@ class CompatSession(SocketSession):
         self.tell("connected", fields)
         for frame in hub.coming.take(self.connection, self.user_id, hub.blocks):
             self.connection.write(frame)
+        now = trio.current_time()
+        compat_people.tell_they_stopped(self, hub.last_looked.shown(self.user_id, now))
         for room_id in self._typing_in:  # of whom it was told nothing yet
             self.tell_typists(room_id)
-        for room_id in hub.last_looked.of(self.user_id, trio.current_time()):
+        for room_id in hub.last_looked.of(self.user_id, now):
             self._look_at(room_id, is_asked=False)
         self.services.arrivals.add(self)
 
@@ -166,7 +168,10 @@ class CompatSession(SocketSession):
             self.services.hub.compat.pop(self.user_id, None)
         self.services.hub.unwatch_small_rooms(self.connection)
         if self._typing_in:
-            self.services.hub.last_looked.note(self.user_id, next(reversed(self._typing_in)), trio.current_time())
+            last_looked, now = self.services.hub.last_looked, trio.current_time()
+            last_looked.note(self.user_id, next(reversed(self._typing_in)), now)
+            if shown := compat_people.typists_of(self, self._typing_in, now):
+                last_looked.note_shown(self.user_id, shown, now)
         for room_id in self._typing_in:
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
         super().closed()

@@ -1,5 +1,6 @@
 """What the existing client asks about people: who is online, block, unblock; and `auth`, which its older page says."""
 
+from collections.abc import Iterable
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,8 @@ from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
 from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID, USER_NOT_FOUND, ErrorCode
 from greenroom.http.ws.compat_messages import request_id_of
+from greenroom.http.ws.connection import CONTROL
+from greenroom.http.ws.last_looked import Typist
 from greenroom.http.ws.replay import wait_drained
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.last_seen import Seen
@@ -83,6 +86,31 @@ def _frames_of(session: "CompatSession", user_id: int, seen: Seen | None) -> byt
     if seen is None or presence.is_online(user_id):
         return presence.compat_frames(user_id, is_turn=True)
     return presence.compat_parting(user_id, seen)
+
+
+# -- who types ---------------------------------------------------------------------------------------------------------
+
+
+def typists_of(session: "CompatSession", room_ids: Iterable[int], now: float) -> dict[Typist, str]:
+    """Whom the page may show as typing in these rooms, where it looks: who types, and who did a moment ago."""
+    hub, user_id = session.services.hub, session.user_id
+    assert user_id is not None
+    apart, since = hub.blocks.apart_from(user_id), now - session.services.limits.compat_silence_seconds
+    shown: dict[Typist, str] = {}
+    for room_id in room_ids:
+        channel = hub.channels.get(room_id)
+        if channel is not None and session.connection in channel.compat_typing:
+            typists = {one: name for one, (name, at) in (channel.typed or {}).items() if at >= since}
+            typists.update(hub.typists.get(room_id, {}))
+            shown.update({(room_id, one): typists[one] for one in typists.keys() - apart - {user_id}})
+    return shown
+
+
+def tell_they_stopped(session: "CompatSession", typists: dict[Typist, str]) -> None:
+    """The page shows them from before this socket."""
+    now_ms = session.services.clock.wall_milliseconds()
+    for (room_id, user_id), name in typists.items():
+        session.connection.write(events.compat_typing(room_id, user_id, name, now_ms, is_typing=False), CONTROL)
 
 
 # -- blocks -----------------------------------------------------------------------------------------------------------

@@ -326,6 +326,9 @@ class Hub(Audience):
             return
         self._tell_typing(channel, event)
         now_ms, dropped = self.clock.wall_milliseconds(), self._engine.dropped_ephemeral
+        if channel.compat_typing:
+            told = {one: (name, self._engine.now) for one, (name, _) in event.changed.items()}
+            channel.typed = (channel.typed or {}) | told
         for user_id, (name, is_typing) in event.changed.items():
             frame = events.compat_typing(event.room_id, user_id, name, now_ms, is_typing=is_typing)
             for connection, listener_id in tuple(channel.compat_typing.items()):

@@ -1,17 +1,26 @@
-"""Where the pages of users looked last, for a while after their sockets have ended.
+"""Where the pages of users looked last, and whom they may show as typing, after their sockets have ended.
 
 The existing client says `join_conversation` when a conversation is selected, and not again after a reconnect
 (existing-system.md section 2.3): its next socket is let in where the last one was, or it would hear no typing until
 somebody selects another. Who several pages have: each of the next ones looks where any of them did. In memory of this
 process: after a restart nothing is known.
+
+Nor does it take anybody out of its list of who types unless it is told to. Who types when a socket ends may stop before
+the next one comes, and of a line that broke unnoticed the last minutes were not heard: the next socket is told of all
+of them that they stopped, before it is told who types then.
 """
 
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 LOOKED_SECONDS: Final = 60.0  # the slowest retry of that client waits 30 s (section 2.7)
 USERS_MAX: Final = 10_000
 ROOMS_PER_USER_MAX: Final = 4
+SHOWN_SECONDS: Final = 86_400.0  # a tab may be hidden for long, and shows what it showed
+SHOWN_PER_USER_MAX: Final = 50
+
+Typist = tuple[int, int]
+"""A room, and who types there."""
 
 
 class LastLooked:
@@ -20,6 +29,7 @@ class LastLooked:
     def __init__(self) -> None:
         # By user, who ended last at the end: until when, and the rooms, the newest at the end.
         self._rooms: OrderedDict[int, tuple[float, tuple[int, ...]]] = OrderedDict()
+        self._shown: OrderedDict[int, tuple[float, dict[Typist, str]]] = OrderedDict()  # alike; with their names
 
     def __len__(self) -> int:
         """Users."""
@@ -35,6 +45,23 @@ class LastLooked:
 
     def of(self, user_id: int, now: float) -> tuple[int, ...]:
         """The rooms at which the user's pages looked that ended lately."""
-        while self._rooms and next(iter(self._rooms.values()))[0] <= now:
-            self._rooms.popitem(last=False)
+        _drop_old(self._rooms, now)
         return self._rooms[user_id][1] if user_id in self._rooms else ()
+
+    def note_shown(self, user_id: int, typists: dict[Typist, str], now: float) -> None:
+        """A page of the user ended that may show these as typing."""
+        shown = self.shown(user_id, now) | typists
+        self._shown[user_id] = now + SHOWN_SECONDS, dict([*shown.items()][-SHOWN_PER_USER_MAX:])
+        self._shown.move_to_end(user_id)
+        if len(self._shown) > USERS_MAX:
+            self._shown.popitem(last=False)
+
+    def shown(self, user_id: int, now: float) -> dict[Typist, str]:
+        """Whom the user's pages may show as typing, by their name."""
+        _drop_old(self._shown, now)
+        return self._shown[user_id][1] if user_id in self._shown else {}
+
+
+def _drop_old(noted: OrderedDict[int, tuple[float, Any]], now: float) -> None:
+    while noted and next(iter(noted.values()))[0] <= now:
+        noted.popitem(last=False)

@@ -306,6 +306,44 @@ async def test_a_page_that_comes_again_hears_typing_where_its_user_looked_last(l
     await third.expect("conversation_left")
 
 
+@pytest.mark.parametrize("heard_of_the_end", [False, True], ids=["after it", "into a dead line"])
+async def test_a_page_that_comes_again_shows_nobody_who_stopped_typing_meanwhile(live_house, watched, heard_of_the_end):
+    """It takes nobody from its list by itself."""
+    nursery, room, watchers = watched
+    typist, goes_on = [await open_in(nursery, live_house, user, room) for user in (1, 5)]
+    page = await open_in(nursery, live_house, 4, room, None)
+    for sock, user in ((typist, 1), (goes_on, 5)):
+        await sock.ask("typing", room, on=True)
+        await page.expect("user_typing", userId=user, isTyping=True)
+    if heard_of_the_end:  # the server said so, and the page may not have heard it
+        await typist.ask("typing", room, on=False)
+        await page.expect("user_typing", userId=1, isTyping=False)
+    page.cut()
+    await wait_until(lambda: live_house.house.engine.connections_of(4) and "its end")
+    await typist.ask("typing", room, on=False)
+    await believe(watchers, 5)
+    again = await Socket.open(nursery, live_house, 4, protocol=None)
+    await again.expect("user_typing", userId=1, conversationId=room, isTyping=False)
+    await again.expect("user_typing", userId=5, conversationId=room, isTyping=True)
+    await again.settle()
+    assert shown_to(again, None) == [5]
+
+
+async def test_of_who_is_blocked_a_page_that_comes_again_is_not_told_that_they_stopped(live_house, watched):
+    nursery, room, watchers = watched
+    assert (await live_house.post("/api/users/5/block", 4, {})).status == 200
+    page = await open_in(nursery, live_house, 4, room, None)
+    typist = await open_in(nursery, live_house, 5, room)
+    await typist.ask("typing", room, on=True)
+    await believe(watchers, 5)
+    page.cut()
+    await wait_until(lambda: live_house.house.engine.connections_of(4) and "its end")
+    again = await Socket.open(nursery, live_house, 4, protocol=None)
+    await again.expect("connected")
+    await again.settle()
+    assert not again.of("user_typing", "typing")
+
+
 async def test_a_page_that_comes_again_hears_nothing_of_a_room_that_it_was_removed_from(live_house, watched):
     nursery, room, watchers = watched
     typist = await open_in(nursery, live_house, 1, room)

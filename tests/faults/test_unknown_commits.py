@@ -77,6 +77,25 @@ async def test_a_marker_whose_commit_is_unknown_may_be_moved_again(database, tmp
         assert (await listener.ask("read", room, seq=1))["data"]["seq"] == 1
 
 
+@pytest.mark.parametrize("lost", ["question", "answer"])
+async def test_a_marker_whose_commit_is_unknown_is_told_once_when_it_is_stored(database, tmp_path, lost):
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, room, nursery, sender, listener):
+        page = await Socket.open(nursery, house, 1, protocol=None)
+        await page.expect("connected")
+        await say_until_acked(sender, room, "one")
+        (proxy.lose_answer_to if lost == "answer" else proxy.lose_question)(b"COMMIT")
+        assert (await listener.ask("read", room, seq=1))["type"] == "error"
+        await wait_until(lambda: house.house.system.storage.is_away and "storage", 5)
+        if lost == "answer":  # nobody asks again: it has been read
+            await sender.expect("receipts", seconds=3)
+        assert (await listener.ask("read", room, seq=1))["data"]["seq"] == 1
+        await sender.expect("receipts", seconds=3)
+        await page.expect("message_read", seconds=3)
+        for sock in (sender, page):
+            await sock.settle()
+        assert len(sender.of("receipts")) == len(page.of("message_read")) == 1
+
+
 async def ask_until_known(house, method, path, user, body=None, headers=MappingProxyType({})):
     """As a client whose request failed: again, until the answer is one."""
     answer = await house.ask(method, path, user, body, headers)

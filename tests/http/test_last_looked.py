@@ -1,6 +1,13 @@
 """Where pages looked last is known for a while, and of so many users."""
 
-from greenroom.http.ws.last_looked import LOOKED_SECONDS, ROOMS_PER_USER_MAX, USERS_MAX, LastLooked
+from greenroom.http.ws.last_looked import (
+    LOOKED_SECONDS,
+    ROOMS_PER_USER_MAX,
+    SHOWN_PER_USER_MAX,
+    SHOWN_SECONDS,
+    USERS_MAX,
+    LastLooked,
+)
 
 
 def test_the_rooms_of_the_pages_that_ended_lately_are_known_the_newest_last() -> None:
@@ -26,3 +33,17 @@ def test_of_one_user_so_many_rooms_are_kept_and_so_many_users_in_all() -> None:
     assert len(looked) == USERS_MAX
     assert looked.of(0, 1.0) == ()
     assert looked.of(USERS_MAX + 4, 1.0) == (7,)
+
+
+def test_whom_pages_may_show_as_typing_is_known_for_a_day_the_newest_of_them() -> None:
+    looked = LastLooked()
+    looked.note_shown(1, {(41, 2): "Bob"}, 0.0)
+    looked.note_shown(1, {(41, 3): "Cleo"}, 1.0)
+    assert looked.shown(1, SHOWN_SECONDS) == {(41, 2): "Bob", (41, 3): "Cleo"}
+    assert looked.shown(1, 1.0 + SHOWN_SECONDS) == looked.shown(2, 1.0) == {}
+    looked.note_shown(1, {(41, user_id): "" for user_id in range(SHOWN_PER_USER_MAX + 5)}, 2.0)
+    assert list(looked.shown(1, 2.0)) == [(41, user_id) for user_id in range(5, SHOWN_PER_USER_MAX + 5)]
+    for user_id in range(USERS_MAX + 5):
+        looked.note_shown(user_id, {(41, 0): ""}, 3.0)
+    assert not looked.shown(0, 3.0)
+    assert looked.shown(USERS_MAX + 4, 3.0)
