@@ -5,7 +5,7 @@ task and a query for each socket four thousand pages that came at once kept the 
 
 Who came or went while storage was read is not in what it said: that is made good after it, or somebody who was removed
 in that moment would be shown who is online there. Who came into a room meanwhile is read again: who is in it is news.
-While storage is away nobody waits for it: those who came appear, and are shown no presence.
+While storage is away nobody waits for it: those who came appear, and are shown presence when it is back.
 """
 
 from collections import deque
@@ -17,6 +17,7 @@ import trio
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.replay import STORAGE_PAUSE_SECONDS
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.last_seen import LastSeen
 
@@ -29,9 +30,14 @@ class Arriving(Protocol):
 
     connection: Connection
     user_id: int | None
+    is_present: bool
+
+    def appear(self) -> None:
+        """The user is here."""
+        ...
 
     def arrived(self) -> None:
-        """Its rooms are watched: the user is here."""
+        """Its rooms are watched, and its user has appeared."""
         ...
 
 
@@ -44,6 +50,7 @@ class Arrivals:
         self._last_seen = last_seen
         self._waiting: deque[tuple[Arriving, int]] = deque()  # and how often it was read for them
         self._is_reading = False
+        self._put_off: list[Arriving] = []  # storage was away
 
     def add(self, session: Arriving) -> None:
         """Have *session* watch its rooms; then it has arrived. Never waits."""
@@ -51,6 +58,19 @@ class Arrivals:
         if not self._is_reading:
             self._is_reading = True
             self._engine.spawn(self._read_all)
+
+    def put_off(self, session: Arriving) -> None:
+        """Have *session* arrive in a while: storage was away. Never waits."""
+        self._put_off.append(session)
+        if len(self._put_off) == 1:
+            self._engine.spawn(self._pause)
+
+    async def _pause(self) -> None:
+        await trio.sleep(STORAGE_PAUSE_SECONDS)
+        sessions, self._put_off = self._put_off, []
+        for session in sessions:
+            if not session.connection.is_closing:
+                self.add(session)
 
     async def _read_all(self) -> None:
         count = BATCH_SESSIONS_MAX
@@ -82,11 +102,19 @@ class Arrivals:
                 self._hub.watch_small_rooms(session.connection, rooms.get(session.user_id, {}))
                 for change in changes:
                     small_rooms.member_changed(change)
-                try:
-                    session.arrived()
-                except Exception as error:  # of one page: those who wait with it are to arrive
-                    self._engine.session_failed(session.connection, error)
+                self._let_in(session, is_away=is_away)
         return is_away
+
+    def _let_in(self, session: Arriving, *, is_away: bool) -> None:
+        try:
+            if not session.is_present:
+                session.appear()
+            if is_away:
+                self.put_off(session)
+            else:
+                session.arrived()
+        except Exception as error:  # of one page: those who wait with it are to arrive
+            self._engine.session_failed(session.connection, error)
 
 
 def _users_of(batch: Iterable[tuple[Arriving, int]]) -> set[int]:

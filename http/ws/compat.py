@@ -54,7 +54,14 @@ _ENDS: Final = {
 class CompatSession(SocketSession):
     """One connection; its user is known since the upgrade."""
 
-    __slots__ = ("_pinged_at", "_typing_in", "_was_told_of_limit", "initial_data_is_due", "online_is_due")
+    __slots__ = (
+        "_pinged_at",
+        "_typing_in",
+        "_was_told_of_limit",
+        "has_arrived",
+        "initial_data_is_due",
+        "online_is_due",
+    )
 
     is_v1 = False
 
@@ -65,7 +72,8 @@ class CompatSession(SocketSession):
         self._pinged_at = 0.0
         self._typing_in: dict[int, None] = {}  # the last that was selected at the end
         self._was_told_of_limit = 0.0
-        self.initial_data_is_due = False  # it was asked for before it was known who is shown here
+        self.has_arrived = False  # it is known who is shown here
+        self.initial_data_is_due = False  # it was asked for before that, or while storage was away
         self.online_is_due = False  # alike
         services.hub.coming.expect(connection, self.user_id)
         services.streams.standing(connection, self.user_id, lambda standing: self._begin(standing.useq, principal.role))
@@ -89,8 +97,8 @@ class CompatSession(SocketSession):
         self.services.arrivals.add(self)
 
     def arrived(self) -> None:
-        """Its rooms are watched: the user is here."""
-        self.appear()
+        """Its rooms are watched, and its user has appeared."""
+        self.has_arrived = True
         if self.initial_data_is_due:
             compat_notifications.initial_data(self, {})
         if self.online_is_due:
@@ -212,9 +220,9 @@ class CompatSession(SocketSession):
     def _join_conversation(self, fields: dict[str, Any]) -> None:
         room_id = fields.get("conversationId")
         if room_id is not None:
-            self._look_at(room_id, is_asked=True)
+            self._look_at(room_id, is_asked=True, request_id=request_id_of(fields))
 
-    def _look_at(self, room_id: int, *, is_asked: bool) -> None:
+    def _look_at(self, room_id: int, *, is_asked: bool, request_id: str | None = None) -> None:
         """Hear typing in a room of the user. is_asked: the page did, and is answered."""
         assert self.user_id is not None
         user_id = self.user_id
@@ -222,7 +230,7 @@ class CompatSession(SocketSession):
         def entered(value: object, error: BaseException | None) -> None:
             if not isinstance(value, RoomView):
                 if is_asked:
-                    self.failed(value, error)
+                    self.failed(value, error, request_id)
             elif self._has_place_for(room_id, is_asked=is_asked):
                 if is_asked:
                     self._typing_in.pop(room_id, None)
@@ -290,9 +298,11 @@ class CompatSession(SocketSession):
         status = cast("Wish", fields.get("status", "online"))
         note = fields.get("activity", "")[:ACTIVITY_CHARACTERS_MAX]
 
+        request_id = request_id_of(fields)
+
         def set_(value: object, error: BaseException | None) -> None:
             if not isinstance(value, PresenceView):
-                self.failed(value, error)
+                self.failed(value, error, request_id)
 
         self.say_word(SetStatus(status, note), set_)
 

@@ -187,26 +187,26 @@ def mark_read(session: "CompatSession", fields: Json) -> None:
     """These messages, and what was said before them. In turn: hundreds at once would have all of storage."""
     ids = [fields["messageId"]] if "messageId" in fields else fields.get("messageIds")
     if ids:
-        session.in_turn(_mark_all_read, session, ids)
+        session.in_turn(_mark_all_read, session, ids, request_id_of(fields))
 
 
-async def _mark_all_read(session: "CompatSession", message_ids: list[int]) -> None:
+async def _mark_all_read(session: "CompatSession", message_ids: list[int], request_id: str | None) -> None:
     """Move the marker of each conversation to the newest of these messages that the user may see."""
     assert session.user_id is not None
     try:
         places = await session.services.conversations.places_of(message_ids, session.user_id)
     except StorageUnavailable as error:
-        session.failed(None, error)
+        session.failed(None, error, request_id)
         return
     newest: dict[int, int] = {}
     for room_id, seq in places.values():
         newest[room_id] = max(seq, newest.get(room_id, 0))
     for _ in islice(set(message_ids) - places.keys(), MISSING_TOLD_MAX):
-        session.error(MESSAGE_NOT_FOUND, "there is no such message")
+        session.error(MESSAGE_NOT_FOUND, "there is no such message", request_id)
 
     def marked(value: object, error: BaseException | None) -> None:
         if not isinstance(value, Moved):
-            session.failed(value, error)
+            session.failed(value, error, request_id)
 
     for room_id, seq in newest.items():
         session.ask(session.services.room(room_id), Read(session.user_id, session.name, seq), marked)

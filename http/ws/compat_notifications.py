@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from greenroom.actors.notifier.commands import MarkNotifications, NotificationsChanged
 from greenroom.http.ws import events
+from greenroom.http.ws.compat_messages import request_id_of
 from greenroom.http.ws.compat_notices import SHOWN_TYPES
 from greenroom.http.ws.compat_people import online_companions, tell_who_is_here
 from greenroom.http.ws.connection import CONTROL
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 def initial_data(session: "CompatSession", fields: Json) -> None:
     """The client replaces its list with what comes here, so only the truth may: not before it is known who is shown."""
-    session.initial_data_is_due = not session.is_present
+    session.initial_data_is_due = not session.has_arrived
     if session.initial_data_is_due:
         return
     session.read_in_turn(_initial_data, session)
@@ -44,8 +45,9 @@ async def _initial_data(session: "CompatSession") -> None:
 
     try:
         rows, counts = await _as_it_stands(session, read)
-    except StorageUnavailable as error:
-        _failed(session, error)
+    except StorageUnavailable:  # the client asks once for a socket
+        session.initial_data_is_due = True
+        session.services.arrivals.put_off(session)
         return
     presence = {"users": online_companions(session)}
     notifications = events.first_within(map(_initial, rows), INITIAL_BYTES_MAX)
@@ -80,16 +82,16 @@ def _initial(row: Any) -> Json:
 
 def unread_count(session: "CompatSession", fields: Json) -> None:
     """The badge."""
-    session.read_in_turn(_answer_unread, session)
+    session.read_in_turn(_answer_unread, session, request_id_of(fields))
 
 
-async def _answer_unread(session: "CompatSession") -> None:
+async def _answer_unread(session: "CompatSession", request_id: str | None) -> None:
     user_id, now_ms = session.user_id, session.services.clock.wall_milliseconds()
     assert user_id is not None
     try:
         counts = await _as_it_stands(session, partial(session.services.notifications.counts, user_id, now_ms))
     except StorageUnavailable as error:
-        _failed(session, error)
+        _failed(session, error, request_id)
         return
     _tell(session, "unread_count", {"count": counts.unread})
 
@@ -100,22 +102,24 @@ def notification_read(session: "CompatSession", fields: Json) -> None:
     ids = tuple(fields.get("notificationIds", one))
     if ids:
         told = {"notificationId": ids[0], "notificationIds": list(ids)}
-        _mark(session, MarkNotifications(ids), lambda: _tell(session, "notification_read_ack", told))
+        _mark(session, fields, MarkNotifications(ids), lambda: _tell(session, "notification_read_ack", told))
 
 
 def clear_all(session: "CompatSession", fields: Json) -> None:
     """The list is to be empty."""
-    _mark(session, MarkNotifications(None, is_deleted=True), lambda: _tell(session, "notifications_cleared", {}))
+    command = MarkNotifications(None, is_deleted=True)
+    _mark(session, fields, command, lambda: _tell(session, "notifications_cleared", {}))
 
 
-def _mark(session: "CompatSession", command: MarkNotifications, done: Callable[[], None]) -> None:
+def _mark(session: "CompatSession", fields: Json, command: MarkNotifications, done: Callable[[], None]) -> None:
     """Acknowledged when it is stored."""
+    request_id = request_id_of(fields)
 
     def marked(value: object, error: BaseException | None) -> None:
         if isinstance(value, NotificationsChanged):
             done()
         else:
-            _failed(session, error)
+            _failed(session, error, request_id)
 
     assert session.user_id is not None
     session.ask(session.services.notifier(session.user_id), command, marked)
@@ -126,10 +130,10 @@ def _tell(session: "CompatSession", kind: str, fields: Json) -> None:
         session.connection.write(events.compat(kind, fields, session.services.clock.wall_milliseconds()), CONTROL)
 
 
-def _failed(session: "CompatSession", error: BaseException | None) -> None:
+def _failed(session: "CompatSession", error: BaseException | None, request_id: str | None) -> None:
     failure = failure_of(None, error)
     assert failure is not None
     now_ms = session.services.clock.wall_milliseconds()
     session.connection.write(
-        events.compat_error(failure.code, failure.message, now_ms, None, failure.retry_after_seconds), CONTROL
+        events.compat_error(failure.code, failure.message, now_ms, request_id, failure.retry_after_seconds), CONTROL
     )

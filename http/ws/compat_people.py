@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 def online_users(session: "CompatSession", fields: Json) -> None:
     """Those whom the page is told of anyway: not before it is known who they are."""
-    session.online_is_due = not session.is_present
+    session.online_is_due = not session.has_arrived
     if not session.online_is_due:
         session.read_in_turn(_answer_online, session)
 
@@ -180,10 +180,11 @@ def auth(session: "CompatSession", fields: Json) -> None:
     if token is None:
         _not_authenticated(session, TOKEN_INVALID, "auth needs a token")
     else:
-        session.in_turn(_auth, session, token[: CREDENTIAL_CHARACTERS_MAX + 1])  # what is too long stays too long
+        token = token[: CREDENTIAL_CHARACTERS_MAX + 1]  # what is too long stays too long
+        session.in_turn(_auth, session, token, request_id_of(fields))
 
 
-async def _auth(session: "CompatSession", token: str) -> None:
+async def _auth(session: "CompatSession", token: str, request_id: str | None) -> None:
     changes = session.services.authenticator.changes
     try:
         principal = await session.services.authenticator.from_bearer(token)
@@ -192,7 +193,7 @@ async def _auth(session: "CompatSession", token: str) -> None:
         _not_authenticated(session, number, fault.message)
         return
     except StorageUnavailable as error:
-        session.failed(None, error)
+        session.failed(None, error, request_id)
         return
     if principal.user_id is None or principal.user_id != session.user_id:
         _not_authenticated(session, TOKEN_INVALID, "the token is not one of the user who opened the connection")

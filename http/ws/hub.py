@@ -151,10 +151,11 @@ class Hub(Audience):
         self._drop_if_empty(channel)
 
     def watch_small_rooms(self, connection: Connection, rooms: Mapping[int, Iterable[int]]) -> None:
-        """A compat socket is told presence in all its rooms that are small enough."""
-        self._compat_rooms[connection] = set(rooms)
-        for room_id, members in rooms.items():
-            self.small_rooms.watch(room_id, members)
+        """A compat socket is told presence in these rooms too: all its rooms that are small enough."""
+        watched = self._compat_rooms.setdefault(connection, set())
+        for room_id in rooms.keys() - watched:
+            watched.add(room_id)
+            self.small_rooms.watch(room_id, rooms[room_id])
 
     def unwatch_small_rooms(self, connection: Connection) -> None:
         """The compat socket is gone."""

@@ -8,7 +8,9 @@ import trio
 import trio_asyncio
 from wire import Socket, frame, open_sockets, wait_until
 
+from greenroom.runtime import StorageUnavailable
 from greenroom.runtime.passivation import passivate_if_idle
+from greenroom.storage.postgres.notifications import Notifications
 
 
 async def execute(database, sql, *arguments):
@@ -228,3 +230,29 @@ async def test_typing_that_is_refused_is_not_remembered(live_house):
         assert connection.session._types_in == {mine}
         await sock.ask("typing", mine, on=False)
         assert connection.session._types_in is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "broken"),
+    [
+        ({"type": "join_conversation", "conversationId": 77}, None),
+        ({"type": "mark_read", "messageIds": [77]}, None),
+        ({"type": "read", "messageId": 77}, None),
+        ({"type": "get_unread_count"}, "counts"),
+        ({"type": "notification_read", "notificationId": 77}, "unread"),
+        ({"type": "notifications_clear_all"}, "kept"),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
+)
+async def test_an_error_says_which_request_of_a_page_it_answers(live_house, monkeypatch, asked, broken):
+    await live_house.people(1)
+
+    async def away(*arguments, **options):
+        raise StorageUnavailable("away")
+
+    if broken is not None:
+        monkeypatch.setattr(Notifications, broken, away)
+    async with open_sockets() as nursery:
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.send({**asked, "requestId": "r"})
+        assert (await page.expect("error"))["requestId"] == "r"

@@ -5,6 +5,8 @@ import json
 import pytest
 from wire import Socket, open_sockets, wait_until
 
+from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.last_seen import LastSeen
 from greenroom.storage.postgres.notifications import Notifications
 
 
@@ -80,3 +82,36 @@ async def test_more_people_than_an_answer_holds_are_not_all_listed_there(live_ho
         await page.settle()
     assert 100 < len(listed["users"]) < 200
     assert len(json.dumps(listed["users"], ensure_ascii=False, separators=(",", ":")).encode()) <= 128 * 1024
+
+
+@pytest.mark.parametrize("slow", ["rooms", "notifications"])
+async def test_what_a_page_asks_while_storage_is_away_is_answered_when_it_is_back(live_house, monkeypatch, slow):
+    """It asks once for a socket."""
+    await live_house.people(1, 2)
+    await live_house.conversation(1, 2)
+    assert (await live_house.post("/api/notifications/send", 1, {"title": "news", "message": "m"})).status == 201
+    owner, name = (LastSeen, "small_rooms_of") if slow == "rooms" else (Notifications, "page")
+    read, asked = getattr(owner, name), []
+
+    async def read_later(self, *args, **options):
+        asked.append(args)
+        if len(asked) <= 2:
+            raise StorageUnavailable("away")
+        return await read(self, *args, **options)
+
+    async with open_sockets() as nursery:
+        other = await Socket.open(nursery, live_house, 2, protocol=None)
+        await other.expect("connected")
+        await other.settle()
+        monkeypatch.setattr(owner, name, read_later)
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        for kind in ("request_initial_data", "get_online_users"):
+            await page.send({"type": kind})
+        found = await page.expect("initial_data")
+        assert [one["title"] for one in found["notifications"]] == ["news"]
+        assert {one["userId"] for one in found["presence"]["users"]} == {1, 2}
+        await page.expect("user_online", userId=2)
+        assert {one["userId"] for one in (await page.expect("online_users"))["users"]} == {1, 2}
+        await page.settle()
+        assert len(page.of("initial_data")) == len(page.of("online_users")) == 1
+        assert not page.of("error")

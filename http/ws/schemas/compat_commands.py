@@ -24,9 +24,13 @@ Channel = Annotated[str, Field(max_length=CHANNEL_CHARACTERS_MAX), OrNothing()]
 
 
 class Request(TypedDict):
-    """What a request may be called: the first of these that is a short text comes back as `requestId`."""
+    """What a request may be called: with an error, and an answer that has one, the first of these that is a short text
+    comes back as `requestId`.
+    """
 
-    requestId: NotRequired[Annotated[ClientId, OrNothing(), says("Comes back with the answer.")]]
+    requestId: NotRequired[
+        Annotated[ClientId, OrNothing(), says("Comes back with an error, and with an answer that has one.")]
+    ]
     id: NotRequired[Annotated[ClientId, OrNothing(), says("Alike, when there is no `requestId`.")]]
     clientId: NotRequired[Annotated[ClientId, OrNothing(), says("Alike, when there is neither.")]]
     timestamp: NotRequired[Annotated[str, OrNothing(), says("Not looked at.")]]
