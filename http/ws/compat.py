@@ -112,14 +112,14 @@ class CompatSession(SocketSession):
             frame = decode(text)
         except BadJson:
             request_id = next((request_id_of(COMPAT["ping"](one)) for one in commands_in(text)), None)
-            if self.charge_fault():
+            if self._charge_fault():
                 is_sayable = request_id is not None and request_id.isprintable()
                 self.error(BAD_JSON, "Invalid message format", request_id if is_sayable else None)
             return
         kind = frame.get("type") if isinstance(frame, dict) else None
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
         if handler is None or not isinstance(frame, dict):
-            self.charge_fault()
+            self._charge_fault()
             return
         data = frame.get("data", frame.get("payload"))
         kind = cast("str", kind)
@@ -133,7 +133,7 @@ class CompatSession(SocketSession):
 
     def refuse_binary(self) -> None:
         """It is not JSON as text; the words are those that the client knows."""
-        if self.charge_fault():
+        if self._charge_fault():
             self.error(BAD_JSON, "Invalid message format")
 
     def beat(self, now: float) -> float | None:
@@ -183,6 +183,14 @@ class CompatSession(SocketSession):
         for room_id in self._typing_in:
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
         super().closed()
+
+    def _charge_fault(self) -> bool:
+        """Count a frame that cannot be understood like a command. False when the peer is over its limit, and rests."""
+        assert self.user_id is not None
+        if self.services.limits.commands.take(self.user_id, trio.current_time()) is None:
+            return True
+        self.pause_for(1)
+        return False
 
     def _may_command(self, kind: str, fields: dict[str, Any]) -> bool:
         """Count one command. Over the limit it is dropped, and the connection rests.

@@ -16,7 +16,7 @@ import trio
 from greenroom.actors.presence.commands import HIDING, Look, SetStatus
 from greenroom.actors.room.commands import Enter, Type
 from greenroom.http.auth import Principal
-from greenroom.http.ws.codes import PROTOCOL_VIOLATION, TOKEN_EXPIRED, CloseCode
+from greenroom.http.ws.codes import TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SLICE_SECONDS_MAX
 from greenroom.http.ws.put_aside import Aside, is_sign_of_life
@@ -28,7 +28,6 @@ from greenroom.runtime import ActorError, Command, Ref
 ReplyTo = Callable[[object, BaseException | None], None]
 Json = dict[str, Any]
 
-FAULTS_BEFORE_START_MAX: Final = 16
 TYPES_IN_MAX: Final = 200  # rooms; what was begun in more of them ends by expiry
 SESSION_GRACE_SECONDS: Final = 15.0  # past the known end of a session; a round of `Revocations` is shorter
 
@@ -52,7 +51,6 @@ class SocketSession:
 
     __slots__ = (
         "_aside",
-        "_faults",
         "_held",
         "_is_resting",
         "_joining",
@@ -92,7 +90,6 @@ class SocketSession:
         self._types_in: set[int] | None = None  # rooms where others believe that the user types here
         self._aside: Aside | None = None  # what is said while a command waits for its room
         self._held: deque[tuple[Ref, Command[Any], ReplyTo]] | None = None
-        self._faults = 0
         self._is_resting = False  # it is not read for a while, whatever there is space for
         self._refused: tuple[float, int] | None = None  # since when, and how many commands over the limit
 
@@ -375,18 +372,6 @@ class SocketSession:
             aside.drop()
         if not self._is_resting:
             self.services.engine.resume(self.connection)
-
-    def charge_fault(self) -> bool:
-        """Count a frame that cannot be understood like a command. False when the peer is over its limit, and rests."""
-        if self.user_id is None:
-            self._faults += 1
-            if self._faults > FAULTS_BEFORE_START_MAX:
-                self.connection.close(PROTOCOL_VIOLATION)
-            return True
-        if self.services.limits.commands.take(self.user_id, trio.current_time()) is None:
-            return True
-        self.pause_for(1)
-        return False
 
     async def go_on_as(self, principal: Principal, changes: int) -> None:
         """Another credential of the same user counts from here on. changes: as of `SocketServices.catch_up`."""

@@ -26,6 +26,7 @@ from greenroom.http.ws.codes import (
     AUTH_TIMEOUT,
     BAD_FRAME,
     BAD_JSON,
+    PROTOCOL_VIOLATION,
     RATE_LIMITED,
     TOO_MANY_INFLIGHT,
     UNKNOWN_TYPE,
@@ -61,6 +62,7 @@ from greenroom.http.ws.v1_start import NO_ROOMS, PING_SECONDS, SILENCE_SECONDS, 
 from greenroom.http.ws.v1_user import GRACE_SECONDS, WARNING_SECONDS, members, refresh, sync, warn_of_end
 from greenroom.runtime import Command
 
+FAULTS_BEFORE_START_MAX: Final = 16
 _PING: Final = events.v1("ping")
 _FREE: Final = frozenset(("ping", "pong", "start"))
 _PLAIN: Final = frozenset(("body", "clientId", "attachments"))
@@ -75,7 +77,17 @@ _INPUT: Final = frozenset(  # and send: a person did that
 class V1Session(SocketSession):
     """One connection."""
 
-    __slots__ = ("_first_ping_at", "_opened_at", "inflight", "rooms", "slowed_at", "starting", "unasked", "warned_of")
+    __slots__ = (
+        "_faults",
+        "_first_ping_at",
+        "_opened_at",
+        "inflight",
+        "rooms",
+        "slowed_at",
+        "starting",
+        "unasked",
+        "warned_of",
+    )
 
     is_v1 = True
     via: Via = "websocket"
@@ -89,6 +101,7 @@ class V1Session(SocketSession):
         # The first ping comes at a random moment, so that connections of one storm are not pinged together.
         self._first_ping_at = trio.current_time() + random.uniform(1, PING_SECONDS)
         self.inflight = 0
+        self._faults = 0  # before it is known who speaks
         self._opened_at = trio.current_time()
         self.slowed_at = -math.inf  # when it was last told to slow down
         self.warned_of: float | None = None  # the end of the credential that was told of
@@ -376,9 +389,14 @@ class V1Session(SocketSession):
         self.error(command_id, failure.code, failure.message, retry_after)
 
     def _fault(self, command_id: str | None, code: ErrorCode, message: str) -> None:
-        """What was said cannot be done as it was said. It counts against the limit, or garbage would be free."""
-        if self.charge_fault():
-            self.error(command_id, code, message)
+        """What was said cannot be done as it was said. It counts as a command, or garbage would be free."""
+        if self.user_id is None:
+            self._faults += 1
+            if self._faults > FAULTS_BEFORE_START_MAX:
+                self.connection.close(PROTOCOL_VIOLATION)
+        elif not may_command(self, command_id, "cmds"):
+            return
+        self.error(command_id, code, message)
 
     def error(
         self, command_id: str | None, code: ErrorCode, message: str, retry_after_seconds: int | None = None

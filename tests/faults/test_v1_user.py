@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 import trio
-from wire import Gone, Socket, open_sockets, wait_until
+from wire import Gone, Socket, frame, open_sockets, wait_until
 
 
 async def ready(nursery, house, user, *rooms, token=None, **data):
@@ -305,6 +305,33 @@ async def test_each_class_of_commands_has_its_limit_and_slow_down_names_it(live_
             await sock.command("presence", status="busy")
         await wait_until(lambda: "cmds" not in [event["data"]["class"] for event in sock.of("slow_down")] and "cmds")
         assert sock.close_code is None
+
+
+@pytest.mark.wrong_frames
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 5}])
+@pytest.mark.parametrize("body", [r'"\u0000"', "[]"], ids=["no JSON that is taken", "no text"])
+async def test_over_the_limit_what_cannot_be_read_is_answered_too_and_then_it_is_a_flood(live_house, body):
+    """Else whoever waits for the answer waits for ever."""
+    await live_house.people(1)
+    room = await live_house.conversation(1)
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1, room)
+
+        async def say(number):
+            text = f'{{"type":"send","id":"m{number}","room":{room},"data":{{"body":{body}}}}}'
+            await sock.send_bytes(frame(text))
+
+        for number in range(8):
+            await say(number)
+        errors = [(await sock.expect("error", id=f"m{number}"))["data"] for number in range(8)]
+        assert {error["code"] for error in errors[:3]} == {1001 if "u0000" in body else 1002}
+        assert {error["code"] for error in errors[5:]} == {4291}
+        assert all(1 <= error["retryAfter"] <= 60 for error in errors[5:])
+        assert (await sock.expect("slow_down"))["data"]["class"] == "cmds"
+        for number in range(8, 30):
+            if sock.close_code is None:
+                await say(number)
+        assert await sock.wait_closed() == 4102
 
 
 @pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 5}])
