@@ -236,6 +236,37 @@ async def test_a_token_that_cannot_be_asked_for_ends_it_with_4002_at_once():
     assert (await refusal_of(be_expired)).code == 4002
 
 
+async def test_a_client_that_comes_back_as_another_user_ends_and_nothing_of_the_one_reaches_the_other():
+    clients, lines = list[Client](), list[Line]()
+
+    async def come_back(server: Scripted) -> None:
+        async with open_client(f"{server.url}/elsewhere", "a token") as client:
+            first = await server.line()
+            await first.ready()
+            await told(client, Connected)
+            client.send(ROOM, "of the first")
+            await first.heard("send")
+            await first.socket.aclose(4200)
+            await told(client, Disconnected)
+            second = await server.line()  # its token is asked for at each connection: it may be somebody else's
+            clients.append(client)
+            lines.append(second)
+            ready = {"type": "ready", "id": "start", "data": {"user": 8, "name": "Ben", "rooms": []}}
+            await second.socket.send_message(json.dumps([ready, {"type": "of tomorrow"}]))
+            await trio.sleep(WAIT_SECONDS_MAX)
+
+    async with scripted_server() as server:
+        refused = await refusal_of(partial(come_back, server))
+        assert (refused.code, str(refused)) == (4001, "another user is signed in")
+        with trio.fail_after(WAIT_SECONDS_MAX), pytest.raises(ConnectionClosed) as closed:
+            await lines[0].socket.get_message()  # nothing was sent
+        assert closed.value.reason.code == 1000
+        (client,) = clients
+        assert (client.user_id, client.unsent, client.is_connected) == (7, 1, False)
+        with pytest.raises(trio.WouldBlock):
+            client.events.receive_nowait()
+
+
 async def test_a_token_function_that_fails_is_tried_again_unless_it_says_that_there_is_no_use():
     async def token() -> str:
         fault = faults.pop(0)

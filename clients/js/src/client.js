@@ -11,6 +11,7 @@ import { Pace } from "./pace.js";
 import { Refreshing } from "./refreshing.js";
 import { Room } from "./room.js";
 import { Sending } from "./sending.js";
+import { startOf } from "./start.js";
 import { HOLE_SECONDS, UserStream } from "./user_stream.js";
 import { Watching } from "./watching.js";
 
@@ -18,6 +19,7 @@ export const HISTORY_PAGE = 200;
 export const ROOMS_MAX = 200;
 const AGAIN_SECONDS = 1;
 const NOT_MEMBER = 3004;
+const UNAUTHENTICATED = 4001;
 const TOO_MANY_ROOMS = 4293;
 const CLOSED_TOO_BIG = 1009;
 const KNOWN_IN_ROOMS = ["gap", "presence_state", "presence_diff", "receipts", "typing", "member"];
@@ -286,15 +288,7 @@ export class Client {
   _hello(data) {
     this._connection.silenceSeconds = (data.hb + data.hbGrace) / 1000;
     if (data.limits?.frame !== undefined) this._sending.frameBytesMax = data.limits.frame;
-    const rooms = [];
-    const known = {};
-    for (const { id, log } of this._rooms.values()) {
-      if (log.seq === null) rooms.push({ r: id });
-      else known[id] = { seq: log.seq, epoch: log.epoch };
-    }
-    const user = this._userStream.log.cursor;
-    const resume = user !== undefined || Object.keys(known).length > 0 ? { user, rooms: known } : undefined;
-    const start = { token: this._connection.token, device: this._device, rooms, resume };
+    const start = startOf(this._connection.token, this._device, this._rooms.values(), this._userStream.log.cursor);
     this._connection.send(JSON.stringify({ type: "start", id: "start", data: start }));
   }
 
@@ -304,6 +298,11 @@ export class Client {
   }
 
   _ready(data) {
+    if (!Number.isInteger(data.user)) throw new TypeError("it names nobody");
+    if (this._wasReady && data.user !== this.userId) {
+      this._connection.refuse(UNAUTHENTICATED, "another user is signed in"); // what we hold is not theirs
+      return;
+    }
     this.userId = data.user;
     this.isConnected = true;
     const refused = data.refused ?? [];

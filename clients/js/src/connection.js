@@ -187,6 +187,12 @@ export class Connection {
     this._lost(ABNORMAL, why, heeded(waitSeconds) + this._wait(ABNORMAL, why));
   }
 
+  // Trying again would not help: it ends as if the server had closed with this code.
+  refuse(code, why) {
+    this._drop();
+    this._end(new ClientRefused(code, why));
+  }
+
   // The server gave everybody a moment of their own, and some time after it.
   _moveAfter({ after, deadline }) {
     const ms = timerMs(moveSeconds(after, deadline, Math.random()));

@@ -438,6 +438,25 @@ test("40xx ends it: who waits is told, and nothing is tried again", async (conte
   assert.ok(server.lines.isEmpty, "it came back");
 });
 
+test("a client that comes back as another user ends, and nothing of the one reaches the other", async (context) => {
+  const { server, client, next, of } = await opened(context);
+  const first = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.send(ROOM, "of the first");
+  await first.heard("send");
+  first.socket.close(4200);
+  await next("disconnected");
+  const second = await server.line(); // in another tab somebody else has signed in: the cookie is theirs
+  const ready = { type: "ready", id: "start", data: { user: 8, name: "Ben", rooms: [{ r: ROOM, epoch: 1, top: 1 }] } };
+  const message = { type: "message", room: ROOM, seq: 1, ts: 1, data: { id: 1, sender: 9, body: "for the second" } };
+  second.say([ready, message]);
+  assert.deepEqual(await next("ended"), { type: "ended", code: 4001, why: "another user is signed in" });
+  assert.deepEqual([await second.closed, second.frames.isEmpty], [1000, true]);
+  assert.deepEqual([of("connected").length, of("entered").length, of("said")], [1, 1, []]);
+  assert.deepEqual([client.userId, client.unsent], [7, 1]);
+  assert.throws(() => client.send(ROOM, "more"), ClientRefused);
+});
+
 test("what was asked for is told when the connection is lost", async (context) => {
   const { server, client, next } = await opened(context);
   await assert.rejects(client.request("ping"), ServerAway);

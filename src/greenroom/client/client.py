@@ -54,6 +54,7 @@ from greenroom.client.frames import (
     rooms_of,
     start_of,
     text_of,
+    whole,
 )
 from greenroom.client.message_commands import MessageCommands
 from greenroom.client.outbox import Line
@@ -72,6 +73,7 @@ HISTORY_PAGE: Final = 200
 ROOMS_MAX: Final = 200
 _AGAIN_SECONDS: Final = 1.0
 _NOT_MEMBER: Final = 3004
+_UNAUTHENTICATED: Final = 4001
 _TOO_MANY_ROOMS: Final = 4293
 _CLOSED_TOO_BIG: Final = 1009
 
@@ -314,7 +316,11 @@ class Client(MessageCommands):
             await self._tell(event_of(frame, room.id, self.user_id))
 
     async def _ready(self, data: dict[str, Any]) -> None:
-        self.user_id = data["user"]
+        user_id = whole(data["user"])
+        if self._was_ready and user_id != self.user_id:  # its token is somebody else's: what we hold is not theirs
+            self._connection.refuse(_UNAUTHENTICATED, "another user is signed in")
+            return
+        self.user_id = user_id
         self.is_connected = True
         known = {room.id for room in self._rooms.values() if room.log.seq is not None}
         self._lost_rooms = known & {item["r"] for item in data.get("refused", ())}

@@ -139,6 +139,10 @@ class Connection:
         """The server does not want this connection, and does not close it. wait_seconds: that it has named."""
         self._over(_End(_ABNORMAL, why, wait=wait_seconds))
 
+    def refuse(self, code: int, why: str) -> None:
+        """Trying again would not help: `keep` ends as if the server had closed with this code."""
+        self._over(_End(code, why))
+
     def leave(self) -> None:
         """Close in order, and end `keep`."""
         self._is_leaving = True
@@ -281,7 +285,7 @@ class Connection:
                 self.write('{"type":"pong"}')
             elif kind != "pong" or "id" in frame:
                 await self._take(frame, nursery)
-            if self._end is not None and self._end.code == _ABNORMAL:
+            if self._end is not None and self._end.code != _DRAINING:
                 break
         self._is_busy, self._heard_at = False, trio.current_time()
         if self._end is not None:
