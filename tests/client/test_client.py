@@ -45,6 +45,7 @@ from greenroom.client.asking import Asking, Reply
 from greenroom.client.backoff import HEEDED_SECONDS_MAX
 from greenroom.client.client import EVENTS_MAX
 from greenroom.client.connection import _End
+from greenroom.client.frame_limit import FrameLimit
 from greenroom.client.frames import entries as entries_of
 from greenroom.client.frames import frames_of
 from greenroom.client.outbox import LINES_MAX
@@ -72,7 +73,7 @@ HELLO = {
 FOURTH = {"id": 4, "seq": 4, "ts": 1, "sender": 8, "senderName": "Ben", "body": "m4"}
 PLACE = {"read": 0, "unread": 0, "mention": 0, "members": 2, "mode": "full"}
 ERRORS = {code.number: code for code in vars(codes).values() if isinstance(code, codes.ErrorCode)}
-IN_ROOM = ("join", "history", "members")  # commands whose acks say where
+IN_ROOM = ("join", "history", "members", "edit")  # commands whose acks say where
 
 
 class Line:
@@ -676,6 +677,77 @@ async def test_a_connection_that_is_closed_with_1009_gives_up_the_line_that_was_
         assert (await told(client, Disconnected)).retry_seconds >= 1
 
 
+async def test_a_command_that_no_frame_can_carry_is_refused_and_never_sent():
+    async with entered(limits=LIMITS | {"frame": 400}) as (_, client, line), trio.open_nursery() as nursery:
+        for act in (
+            partial(client.edit, ROOM, 1, "ü" * 200),
+            partial(client.request, "report", ROOM, {"reason": "x" * 400}),
+        ):
+            with trio.fail_after(WAIT_SECONDS_MAX), pytest.raises(Refused) as refused:
+                await act()
+            assert refused.value.code == 1003
+        assert (len(client._asking), client.is_connected) == (0, True)
+        nursery.start_soon(client.request, "members", ROOM)
+        await line.ack(await line.heard("members"), members=[])
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+async def test_a_connection_that_is_closed_with_1009_costs_no_line_anything_when_a_command_was_longer(
+    is_answered: bool,
+):
+    async def edit() -> None:
+        try:
+            await client.edit(ROOM, 1, "x" * 500)
+        except ServerAway:
+            outcomes.append("away")
+        else:
+            outcomes.append("edited")
+        edited.set()
+
+    outcomes, edited = list[str](), trio.Event()
+    async with entered() as (server, client, first), trio.open_nursery() as nursery:
+        nursery.start_soon(edit)
+        asked = await first.heard("edit")
+        if is_answered:  # it got through, and so does what is shorter
+            await first.ack(asked, messageId=1, seq=2, ts=1)
+            with trio.fail_after(WAIT_SECONDS_MAX):
+                await edited.wait()
+        client.send(ROOM, "short")
+        await first.heard("send")
+        await first.socket.aclose(1009)
+        await told(client, Disconnected)
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            await edited.wait()
+        assert outcomes == ["edited" if is_answered else "away"]
+        second = await server.line()
+        await second.ready((ROOM, 0, 1))
+        await second.ack(await second.heard("send"), messageId=1, seq=1, ts=1)
+        await told(client, Confirmed)
+
+
+async def test_of_several_lines_a_connection_that_is_closed_with_1009_gives_up_the_longest_with_all_that_goes_with_it():
+    async with entered() as (server, client, first), trio.open_nursery() as nursery:
+        nursery.start_soon(client.watch, [8])  # is under way as well
+        await first.heard("watch")
+        client.send(ROOM, "files", attachments=["k" * 100])
+        client.send(43, "x" * 50)
+        client.send(44, "ü" * 40)
+        for _ in range(3):
+            await first.heard("send")
+        await first.socket.aclose(1009)
+        assert (await told(client, Undelivered)).body == "files"
+        second = await server.line()
+        await second.ready((ROOM, 0, 1))
+        assert [(await second.heard("send"))["room"] for _ in range(2)] == [43, 44]
+        await second.socket.aclose(1009)
+        assert (await told(client, Undelivered)).room_id == 44
+        third = await server.line()
+        await third.ready((ROOM, 0, 1))
+        await third.ack(await third.heard("send"), messageId=1, seq=1, ts=1)
+        assert (await told(client, Confirmed)).room_id == 43
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
 async def test_more_than_it_keeps_is_refused():
     async with open_client("http://127.0.0.1:9", "a token") as client:
         for _ in range(LINES_MAX):
@@ -833,9 +905,12 @@ async def test_a_class_that_is_told_to_slow_down_waits_and_typing_is_dropped():
 
 
 async def test_what_waits_goes_in_the_order_in_which_it_was_said_and_of_one_marker_the_newest(mock_clock):
+    def write(text):
+        said.append(json.loads(text))
+
     pace, said, answers = Pace(), [], []
     async with trio.open_nursery() as nursery:
-        asking = Asking(map("c{}".format, range(1, 9)), pace, said.append, nursery)
+        asking = Asking(map("c{}".format, range(1, 9)), FrameLimit(), pace, write, nursery)
 
         async def ask(kind):
             answers.append(await asking.ask({"type": kind}, Reply()))

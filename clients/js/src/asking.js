@@ -4,12 +4,14 @@
 // lost takes all of them with it.
 
 import { Refused, ServerAway } from "./errors.js";
+import { tooLong } from "./frame_limit.js";
 import { timerMs } from "./pace.js";
 
 export class Asking {
-  // nextId(): of a command; none of them comes twice. write(command): whether there was a connection to write to
-  constructor(nextId, pace, write) {
+  // nextId(): of a command; none of them comes twice. write(text): whether there was a connection to write to
+  constructor({ nextId, frameLimit, pace, write }) {
     this._nextId = nextId;
+    this._frameLimit = frameLimit;
     this._pace = pace;
     this._write = write;
     this._replies = new Map(); // id: reply, of those that were sent
@@ -30,7 +32,9 @@ export class Asking {
     }
     const id = this._nextId();
     try {
-      if (this._write({ ...command, id })) this._replies.set(id, reply);
+      const text = JSON.stringify({ ...command, id });
+      if (!this._frameLimit.admits(text)) reply.reject(tooLong());
+      else if (this._write(text)) this._replies.set(id, reply);
       else reply.reject(new ServerAway("there is no connection"));
     } catch (fault) {
       reply.reject(fault); // no JSON can hold it
@@ -40,7 +44,7 @@ export class Asking {
   // Nobody waits for an answer. Of those with one key that have to wait the newest is said.
   say(key, command) {
     if (!this._mustWait()) {
-      this._write(command);
+      this._write(JSON.stringify(command));
       return;
     }
     this._waiting.delete(key);

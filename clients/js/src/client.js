@@ -6,6 +6,7 @@ import { Asking } from "./asking.js";
 import { Connection } from "./connection.js";
 import { addressOf, bodyOf, countOf, deviceOf, lineOf, peopleOf, roomIdOf, tokenOf } from "./door.js";
 import { ClientRefused, isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
+import { FrameLimit } from "./frame_limit.js";
 import { entryOf, member, pageOf } from "./log_entries.js";
 import { Pace } from "./pace.js";
 import { Refreshing } from "./refreshing.js";
@@ -36,13 +37,10 @@ export class Client {
     this._pace = new Pace();
     let serial = 0;
     const nextId = () => `c${++serial}`; // of every command, so that each answer is known by its id
-    this._asking = new Asking(nextId, this._pace, (command) => this._write(command));
-    this._sending = new Sending({
-      nextId,
-      pace: this._pace,
-      write: (text) => this._connection.send(text),
-      tell: (event) => this._tell(event),
-    });
+    this._frameLimit = new FrameLimit();
+    const shared = { nextId, frameLimit: this._frameLimit, pace: this._pace, write: (text) => this._write(text) };
+    this._asking = new Asking(shared);
+    this._sending = new Sending({ ...shared, tell: (event) => this._tell(event) });
     this._userStream = new UserStream({
       ask: (type, roomId, data) => this.request(type, roomId, data),
       tell: (event) => this._tell(event),
@@ -134,7 +132,7 @@ export class Client {
   typing(roomId, isTyping) {
     const room = roomIdOf(roomId);
     if (this._pace.waitSeconds("typing", performance.now() / 1000) > 0) return; // it would be old news
-    this._write({ type: "typing", room, data: { on: isTyping } });
+    this._write(JSON.stringify({ type: "typing", room, data: { on: isTyping } }));
   }
 
   read(roomId, seq) {
@@ -192,12 +190,12 @@ export class Client {
     if (this.isConnected) this._asking.say(`leave ${roomId}`, { type: "leave", room: roomId });
   }
 
-  _write(command) {
-    return this.isConnected && this._connection.send(JSON.stringify(command));
+  _write(text) {
+    return this.isConnected && this._connection.send(text);
   }
 
   _lost(code, why, retrySeconds, isExpected) {
-    if (code === CLOSED_TOO_BIG) this._sending.refuseLargest();
+    if (code === CLOSED_TOO_BIG) this._sending.refuseLongest();
     this._disconnect(new ServerAway("the connection was lost"));
     this._tell({ type: "disconnected", code, why, retrySeconds, isExpected });
   }
@@ -287,7 +285,7 @@ export class Client {
 
   _hello(data) {
     this._connection.silenceSeconds = (data.hb + data.hbGrace) / 1000;
-    if (data.limits?.frame !== undefined) this._sending.frameBytesMax = data.limits.frame;
+    this._frameLimit.begin(data.limits);
     const start = startOf(this._connection.token, this._device, this._rooms.values(), this._userStream.log.cursor);
     this._connection.send(JSON.stringify({ type: "start", id: "start", data: start }));
   }

@@ -3,18 +3,18 @@
 // What is decided stands in outbox.js. While the server asks to slow down, lines wait there.
 
 import { heeded } from "./backoff.js";
+import { Refused } from "./errors.js";
+import { tooLong } from "./frame_limit.js";
 import { Outbox } from "./outbox.js";
 import { timerMs } from "./pace.js";
 
 const AGAIN_SECONDS = 1;
-const FRAME_BYTES_MAX = 131072;
-const FRAME_TOO_BIG = 1003;
 
 export class Sending {
   // nextId(): of a command; write(text): whether there was a connection to write to; tell(event)
-  constructor({ nextId, pace, write, tell }) {
-    this.frameBytesMax = FRAME_BYTES_MAX;
+  constructor({ nextId, frameLimit, pace, write, tell }) {
     this.outbox = new Outbox(nextId);
+    this._frameLimit = frameLimit;
     this._pace = pace;
     this._write = write;
     this._tell = tell;
@@ -61,7 +61,7 @@ export class Sending {
     if (!Number.isInteger(isError ? data.code : data.seq)) throw new TypeError("it has no number");
     if (!isError) this.confirmed(line, data.seq);
     else if (data.recoverable) this._hold(line, data.retryAfter, data.message || data.error);
-    else this._undelivered(line, data.code, data.message || data.error);
+    else this._undelivered(line, new Refused(data.code, data.message || data.error));
     return true;
   }
 
@@ -78,10 +78,10 @@ export class Sending {
     this._settled();
   }
 
-  // The frame that closed the connection would close every one.
-  refuseLargest() {
-    const [line] = this.outbox.underWay.sort((a, b) => b.body.length - a.body.length);
-    if (line !== undefined) this._undelivered(line, FRAME_TOO_BIG, "too long for one frame");
+  // A frame was too long for the connection: if it is that of a line, it would close every one.
+  refuseLongest() {
+    const line = this._frameLimit.longest;
+    if (this.outbox.underWay.includes(line)) this._undelivered(line, tooLong());
   }
 
   _next() {
@@ -98,14 +98,14 @@ export class Sending {
       const { roomId: room, clientId, body } = line;
       const attachments = line.attachments.length > 0 ? line.attachments : undefined;
       const text = JSON.stringify({ type: "send", id, room, data: { body, clientId, attachments, ...line.details } });
-      if (isLonger(text, this.frameBytesMax)) this._undelivered(line, FRAME_TOO_BIG, "too long for one frame");
-      else this._write(text);
+      if (this._frameLimit.admits(text, line)) this._write(text);
+      else this._undelivered(line, tooLong());
     }
   }
 
-  _undelivered(line, code, why) {
+  _undelivered(line, { code, message }) {
     this.outbox.finish(line);
-    this._tell({ type: "undelivered", ...line, code, why });
+    this._tell({ type: "undelivered", ...line, code, why: message });
     this._settled();
   }
 
@@ -126,8 +126,4 @@ export class Sending {
     }, ms);
     this._timers.add(timer);
   }
-}
-
-function isLonger(text, bytesMax) {
-  return text.length * 3 > bytesMax && new TextEncoder().encode(text).length > bytesMax;
 }

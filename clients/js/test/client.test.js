@@ -328,6 +328,60 @@ test("a connection that is closed with 1009 gives up the line that was too big",
   assert.ok((await next("disconnected")).retrySeconds >= 1);
 });
 
+test("a command that no frame can carry is refused, and never sent", async (context) => {
+  const { server, client, next, of } = await opened(context, { hello: { ...HELLO, limits: { frame: 400 } } });
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  const isTooBig = (fault) => fault instanceof Refused && fault.code === 1003;
+  await assert.rejects(client.edit(ROOM, 1, "ü".repeat(200)), isTooBig);
+  await assert.rejects(client.request("report", ROOM, { reason: "x".repeat(400) }), isTooBig);
+  await answered(client, line);
+  assert.deepEqual([client._asking.size, of("disconnected")], [0, []]);
+});
+
+test("a connection that is closed with 1009 costs no line anything when a command was longer", async (context) => {
+  for (const isAnswered of [false, true]) {
+    const { server, client, next, of } = await opened(context);
+    const first = await server.ready([ROOM, 0]);
+    await next("connected");
+    const edit = client.edit(ROOM, 1, "x".repeat(500)).catch((fault) => fault);
+    const asked = await first.heard("edit");
+    if (isAnswered) first.ack(asked); // it got through, and so does what is shorter
+    if (isAnswered) await edit;
+    client.send(ROOM, "short");
+    await first.heard("send");
+    first.socket.close(1009);
+    await next("disconnected");
+    assert.equal((await edit) instanceof ServerAway, !isAnswered);
+    const second = await server.ready([ROOM, 0]);
+    second.ack(await second.heard("send"), { messageId: 1, seq: 1, ts: 1 });
+    await client.waitSent();
+    assert.deepEqual([of("confirmed").length, of("undelivered")], [1, []]);
+  }
+});
+
+test("of several lines a connection that is closed with 1009 gives up the longest, with all that goes with it", async (context) => {
+  const { server, client, next, of } = await opened(context);
+  const first = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.watch([8]); // is under way as well
+  client.send(ROOM, "files", { attachments: ["k".repeat(100)] });
+  client.send(43, "x".repeat(50));
+  client.send(44, "ü".repeat(40));
+  for (const type of ["watch", "send", "send", "send"]) await first.heard(type);
+  first.socket.close(1009);
+  assert.equal((await next("undelivered")).body, "files");
+  const second = await server.ready([ROOM, 0]);
+  const sent = [await second.heard("send"), await second.heard("send")];
+  assert.deepEqual(sent.map(({ room }) => room), [43, 44]);
+  second.socket.close(1009);
+  assert.equal((await next("undelivered")).roomId, 44);
+  const third = await server.ready([ROOM, 0]);
+  third.ack(await third.heard("send"), { messageId: 1, seq: 1, ts: 1 });
+  await client.waitSent();
+  assert.deepEqual([of("confirmed").map(({ roomId }) => roomId), of("undelivered").length], [[43], 2]);
+});
+
 test("a token is asked for anew at each connection; after 4002 once at once, and then it ends", async (context) => {
   let asked = 0;
   const { server, client, next, of } = await opened(context, { token: async () => `token ${++asked}` });

@@ -10,7 +10,9 @@ from typing import Any
 
 import trio
 
-from greenroom.client.errors import ServerAway
+from greenroom.client.errors import Refused, ServerAway
+from greenroom.client.frame_limit import FrameLimit, too_long
+from greenroom.client.frames import text_of
 from greenroom.client.pace import Pace
 
 Command = dict[str, Any]
@@ -28,10 +30,18 @@ class Reply:
 
 
 class Asking:
-    """ids: of commands; none of them comes twice. write: a command, for the connection of now."""
+    """ids: of commands; none of them comes twice. write: a frame, for the connection of now."""
 
-    def __init__(self, ids: Iterator[str], pace: Pace, write: Callable[[Command], None], nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        ids: Iterator[str],
+        frame_limit: FrameLimit,
+        pace: Pace,
+        write: Callable[[str], None],
+        nursery: trio.Nursery,
+    ) -> None:
         self._ids = ids
+        self._frame_limit = frame_limit
         self._pace = pace
         self._write = write
         self._nursery = nursery
@@ -68,7 +78,7 @@ class Asking:
             self._waiting.pop(key, None)
             self._waiting[key] = command, None
         else:
-            self._write(command)
+            self._write(text_of(command))
 
     def leave(self, room_id: int) -> None:
         """Hear the room no more."""
@@ -115,7 +125,7 @@ class Asking:
         waiting, self._waiting = self._waiting, {}
         for command, reply in waiting.values():
             if reply is None:
-                self._write(command)
+                self._write(text_of(command))
             else:
                 self._send(command, reply)
 
@@ -123,8 +133,11 @@ class Asking:
         reply.command_id = next(self._ids)
         self._replies[reply.command_id] = reply
         try:
-            self._write({**command, "id": reply.command_id})
-        except (TypeError, ValueError) as fault:  # of one who may have waited behind others
+            text = text_of({**command, "id": reply.command_id})
+            if not self._frame_limit.admits(text):
+                raise too_long()
+            self._write(text)
+        except (Refused, TypeError, ValueError) as fault:  # of one who may have waited behind others
             reply.error = fault
             reply.arrived.set()
 

@@ -42,6 +42,7 @@ from greenroom.client.events import (
     Said,
 )
 from greenroom.client.events import Presence as PresenceChanged
+from greenroom.client.frame_limit import FrameLimit
 from greenroom.client.frames import (
     KNOWN_IN_ROOMS,
     entered_of,
@@ -97,8 +98,9 @@ class Client(MessageCommands):
         )
         self._pace = Pace()
         ids = map("c{}".format, count(1))  # of every command, so that each answer is known by its id
-        self._asking = Asking(ids, self._pace, self._write, nursery)
-        self._sending = Sending(ids, self._pace, self._connection.write, self._tell, nursery)
+        self._frame_limit = FrameLimit()
+        self._asking = Asking(ids, self._frame_limit, self._pace, self._write, nursery)
+        self._sending = Sending(ids, self._frame_limit, self._pace, self._write, self._tell, nursery)
         self._user_stream = UserStream(self.request, self._tell, nursery)
         self._watching = Watching(self._ask, nursery)
         self._refreshing = Refreshing(self._connection, self.request)
@@ -172,7 +174,7 @@ class Client(MessageCommands):
         """Show others that we type; lost when there is no connection, and while the server asks to type less."""
         command = {"type": "typing", "room": door.room_id_of(room_id), "data": {"on": is_typing}}
         if self._pace.wait_seconds("typing", trio.current_time()) == 0:
-            self._write(command)
+            self._write(text_of(command))
 
     def read(self, room_id: GivenId, seq: int) -> None:
         """Move our marker; lost when there is no connection."""
@@ -220,28 +222,28 @@ class Client(MessageCommands):
 
     # -- connections --------------------------------------------------------------------------------------------
 
-    def _write(self, command: dict[str, Any]) -> None:
+    def _write(self, text: str) -> None:
         if self.is_connected:
-            self._connection.write(text_of(command))
+            self._connection.write(text)
 
     def _is_awaiting(self) -> bool:
         return not self.is_connected or len(self._asking) > 0 or bool(self._sending.outbox.under_way)
 
     async def _lost(self, code: int, why: str, retry_seconds: float, *, is_expected: bool) -> None:
         self.is_connected = False
-        suspects = self._sending.lose()
+        longest = self._sending.lose()
         self._asking.lose()
         self._user_stream.lose()
         self._watching.lose()
         for room in self._rooms.values():
             room.lose()
-        if code == _CLOSED_TOO_BIG and suspects:  # the frame that closed this connection would close every one
-            await self._sending.too_big(suspects[-1])
+        if code == _CLOSED_TOO_BIG and longest is not None:  # it would close every connection
+            await self._sending.refuse_too_long(longest)
         await self._tell(Disconnected(code, why, retry_seconds, is_expected))
 
     def _hello(self, data: dict[str, Any]) -> None:
         self._connection.silence_seconds = (data["hb"] + data["hbGrace"]) / 1000
-        self._sending.heed(data.get("limits", {}))
+        self._frame_limit.begin(data.get("limits", {}))
         logs = {room.id: room.log for room in self._rooms.values()}
         start = {"type": "start", "id": "start", "data": start_of(self._device, logs, self._user_stream.log.cursor)}
         self._connection.write(text_of(start))

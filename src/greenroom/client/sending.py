@@ -9,14 +9,14 @@ from typing import Any, Final
 import trio
 
 from greenroom.client.backoff import heeded
+from greenroom.client.errors import Refused
 from greenroom.client.events import Confirmed, Delayed, Event, Said, Undelivered
+from greenroom.client.frame_limit import FrameLimit, too_long
 from greenroom.client.frames import error_of, text_of, whole
 from greenroom.client.outbox import Line, Outbox
 from greenroom.client.pace import Pace
 
 _AGAIN_SECONDS: Final = 1.0
-_FRAME_BYTES_MAX: Final = 131072
-_FRAME_TOO_BIG: Final = 1003
 
 
 class Sending:
@@ -25,13 +25,14 @@ class Sending:
     def __init__(
         self,
         ids: Iterator[str],
+        frame_limit: FrameLimit,
         pace: Pace,
         write: Callable[[str], None],
         tell: Callable[..., Awaitable[None]],
         nursery: trio.Nursery,
     ) -> None:
-        self.frame_bytes_max = _FRAME_BYTES_MAX
         self.outbox = Outbox(ids)
+        self._frame_limit = frame_limit
         self._pace = pace
         self._write = write
         self._tell: Callable[[Event], Awaitable[None]] = tell
@@ -39,10 +40,6 @@ class Sending:
         self._is_ready = False  # the server has let us in
         self._is_waiting = False  # because it asks to slow down
         self._emptied = trio.Event()
-
-    def heed(self, limits: dict[str, Any]) -> None:
-        """As the server tells them in its `hello`."""
-        self.frame_bytes_max = whole(limits.get("frame", self.frame_bytes_max))
 
     def say(self, line: Line) -> None:
         """Keep a line until it is settled. Raises: OutboxFull, Refused."""
@@ -61,12 +58,12 @@ class Sending:
         self._is_ready = True
         self._next()
 
-    def lose(self) -> list[Line]:
-        """The connection is lost: whatever was under way has to be sent again. The shortest of those first."""
+    def lose(self) -> Line | None:
+        """The connection is lost: whatever was under way has to be sent again; of that the longest frame of all."""
         self._is_ready = False
-        suspects = sorted(self.outbox.under_way, key=lambda line: len(line.body))
+        under_way, longest = self.outbox.under_way, self._frame_limit.longest
         self.outbox.again()
-        return suspects
+        return longest if longest in under_way else None
 
     async def answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> bool:
         """An `ack` or an `error` has come: whether it is about one of these."""
@@ -85,7 +82,7 @@ class Sending:
             self._nursery.start_soon(self._release_later, line.room_id, seconds)
             await self._tell(Delayed(line.room_id, line.client_id, seconds, why))
         else:
-            await self._undelivered(line, code, why)
+            await self._undelivered(line, Refused(code, why))
         return True
 
     def copied(self, said: Said) -> Line | None:
@@ -101,9 +98,9 @@ class Sending:
             self._emptied.set()
         self._next()
 
-    async def too_big(self, line: Line) -> None:
+    async def refuse_too_long(self, line: Line) -> None:
         """No frame can carry it."""
-        await self._undelivered(line, _FRAME_TOO_BIG, "too long for one frame")
+        await self._undelivered(line, too_long())
 
     def _next(self) -> None:
         if not self._is_ready or self._is_waiting:
@@ -117,22 +114,21 @@ class Sending:
             files = {"attachments": list(line.attachments)} if line.attachments else {}
             data = {"body": line.body, "clientId": line.client_id, **files, **line.details}
             text = text_of({"type": "send", "id": command_id, "room": line.room_id, "data": data})
-            if len(text.encode()) > self.frame_bytes_max:
-                self._nursery.start_soon(self.too_big, line)
-            else:
+            if self._frame_limit.admits(text, line):
                 self._write(text)
+            else:
+                self._nursery.start_soon(self.refuse_too_long, line)
 
     async def _next_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
         self._is_waiting = False
         self._next()
 
-    async def _undelivered(self, line: Line, code: int, why: str) -> None:
+    async def _undelivered(self, line: Line, refused: Refused) -> None:
         if self.outbox.find(line.room_id, line.client_id) is line:
             self.finish(line)
-            await self._tell(
-                Undelivered(line.room_id, line.client_id, line.body, code, why, line.attachments, line.details)
-            )
+            why = refused.code, str(refused)
+            await self._tell(Undelivered(line.room_id, line.client_id, line.body, *why, line.attachments, line.details))
 
     async def _release_later(self, room_id: int, seconds: float) -> None:
         await trio.sleep(seconds)
