@@ -1433,6 +1433,56 @@ async def test_a_room_that_may_let_us_in_later_is_not_asked_again_when_it_was_le
         client.leave(ROOM + 1)
 
 
+@pytest.mark.parametrize("was_left", [False, True])
+async def test_a_room_that_is_joined_as_connected_is_told_is_asked_for_once_also_when_it_was_left_since_start(
+    was_left: bool,
+):
+    async def join() -> None:
+        with suppress(Refused):  # the first time it is left
+            await client.join(ROOM)
+
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        if was_left:
+            nursery.start_soon(join)
+        line = await server.line()
+        if was_left:
+            client.leave(ROOM)
+        for _ in range(EVENTS_MAX):  # so that `connected` waits to be told
+            client._told.send_nowait(Connected(7, "Ann", is_again=False))
+        await line.ready(*([(ROOM, 0, 1)] if was_left else []))
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            while not client.is_connected:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        nursery.start_soon(join)
+        await line.ack(await line.heard("join"), **PLACE, r=ROOM, epoch=1, top=0)
+        await line.personal(1)
+        entries = [event for event in await told_before_personal(client) if isinstance(event, Entered)]
+        assert entries == [Entered(ROOM, 0, 0, 0, 2)]
+        nursery.start_soon(client.request, "members", ROOM)
+        await line.ack(await line.heard("members"), members=[])
+
+
+async def test_a_room_that_may_let_us_in_later_is_asked_again_on_the_same_connection_alone():
+    """The next one asks anyway: it was entered twice there."""
+    async with scripted_server() as server, open_client(server.url, "t") as client, trio.open_nursery() as nursery:
+        for room_id in (ROOM, ROOM + 1):
+            nursery.start_soon(client.join, room_id)
+        first = await server.line()
+        here = {**PLACE, "top": 0, "epoch": 1}
+        away = {"code": 5002, "error": "STORAGE_UNAVAILABLE"}
+        await first.ready_with({**here, "r": ROOM + 1}, refused=[{**away, "r": ROOM}])
+        assert (await told(client, Entered)).room_id == ROOM + 1
+        await first.socket.aclose(4200)
+        await told(client, Disconnected)
+        client.retry_now()
+        second = await server.line()
+        await second.ready_with({**here, "r": ROOM}, refused=[{**away, "r": ROOM + 1}])
+        asked = await second.heard("join")
+        assert asked["room"] == ROOM + 1  # ROOM would be before it
+        await second.ack(asked, **here, r=ROOM + 1)
+        assert [(await told(client, Entered)).room_id for _ in range(2)] == [ROOM, ROOM + 1]
+
+
 NO_GREENROOM = {
     "no HTTP": b"garbage\r\n\r\n",
     "bytes": bytes(range(256)),

@@ -297,23 +297,22 @@ export class Client {
 
   _ready(data) {
     if (!Number.isInteger(data.user)) throw new TypeError("it names nobody");
-    if (this._wasReady && data.user !== this.userId) {
-      this._connection.refuse(UNAUTHENTICATED, "another user is signed in"); // what we hold is not theirs
-      return;
+    if (this._wasReady && data.user !== this.userId) { // what we hold is not theirs
+      return this._connection.refuse(UNAUTHENTICATED, "another user is signed in");
     }
     this.userId = data.user;
     this.isConnected = true;
     const refused = data.refused ?? [];
     const known = [...this._rooms.values()].filter(({ log }) => log.seq !== null).map(({ id }) => id);
     this._lostRooms = new Set(known.filter((roomId) => refused.some(({ r }) => r === roomId)));
+    const unanswered = new Map(this._rooms); // what is joined by who is told now is asked for by itself
     this._tell({ type: "connected", userId: data.user, name: data.name, isAgain: this._wasReady });
     this._wasReady = true;
     this._userStream.ready(data.useq, data.userEpoch);
-    const unanswered = new Map(this._rooms);
     for (const item of [...data.rooms, ...refused]) {
       const room = unanswered.get(item.r);
       unanswered.delete(item.r);
-      if (room === undefined) this._leave(item.r); // left since `start` was sent
+      if (room === undefined) this._stayOut(item.r); // left since `start` was sent
       else if (item.code === undefined) this._entered(room, item);
       else this._roomRefused(room, new Refused(item.code, item.error));
     }
@@ -336,7 +335,13 @@ export class Client {
     return this._rooms.get(room.id) === room;
   }
 
+  // We have left a room that the server lets us into; one that was joined anew since is asked for by itself.
+  _stayOut(roomId) {
+    if (!this._rooms.has(roomId)) this._leave(roomId);
+  }
+
   _enter(room) {
+    if (!this._isJoined(room)) return;
     const { seq, epoch } = room.log;
     this._ask("join", room.id, seq === null ? {} : { after: seq, epoch }, {
       resolve: (item) => this._entered(room, item),
@@ -345,10 +350,7 @@ export class Client {
   }
 
   _entered(room, item) {
-    if (!this._isJoined(room)) {
-      if (!this._rooms.has(room.id)) this._leave(room.id); // the server has let us in behind that
-      return;
-    }
+    if (!this._isJoined(room)) return this._stayOut(room.id);
     room.log.entered(item.top, item.epoch);
     room.isEntered = true;
     const { top, read = 0, unread = 0, members = 0 } = item;
@@ -358,8 +360,9 @@ export class Client {
   }
 
   _roomRefused(room, fault) {
+    const isSame = this._connection.sameOne(); // another one asks by itself
     if (!isWorthAnotherTry(fault)) this._shutOut(room, fault);
-    else setTimeout(() => this._isJoined(room) && this.isConnected && this._enter(room), AGAIN_SECONDS * 1000);
+    else setTimeout(() => isSame() && this._enter(room), AGAIN_SECONDS * 1000);
   }
 
   _shutOut(room, fault) {

@@ -823,6 +823,47 @@ test("a room that may let us in later is asked again", async (context) => {
   await client.join(ROOM);
 });
 
+test("a room that is joined as `connected` is told is asked for once, also when it was left since `start`", async (context) => {
+  for (const wasLeft of [false, true]) {
+    const { server, client, next, of, on } = await opened(context, { join: wasLeft ? [ROOM] : [] });
+    on("connected", () => client.join(ROOM));
+    const line = await server.line();
+    if (wasLeft) client.leave(ROOM);
+    line.ready(...(wasLeft ? [[ROOM, 0]] : []));
+    line.ack(await line.heard("join"), { r: ROOM, epoch: 1, top: 0 });
+    await next("entered");
+    await answered(client, line);
+    assert.equal(of("entered").length, 1);
+  }
+});
+
+test("a room that is left as another is entered is not asked for", async (context) => {
+  const { server, client, next, on } = await opened(context);
+  const line = await server.line();
+  client.join(43).catch(() => {}); // behind `start`
+  on("entered", () => client.leave(43));
+  line.ready([ROOM, 0]);
+  await next("entered");
+  assert.equal((await line.heard("leave")).room, 43);
+  await answered(client, line);
+});
+
+test("a room that may let us in later is asked again on the same connection alone: the next one asks anyway", async (context) => {
+  const { server, client, next, of } = await opened(context, { join: [ROOM, 43] });
+  const first = await server.ready({ r: ROOM, code: 5002, error: "STORAGE_UNAVAILABLE" }, [43, 0]);
+  await next("entered");
+  first.socket.close(4200);
+  await next("disconnected");
+  client.retryNow();
+  const second = await server.ready([ROOM, 0], { r: 43, code: 5002, error: "STORAGE_UNAVAILABLE" });
+  const asked = await second.heard("join"); // ROOM would be before it
+  assert.equal(asked.room, 43);
+  second.ack(asked, { r: 43, epoch: 1, top: 0 });
+  await next("entered");
+  await next("entered");
+  assert.deepEqual(of("entered").map(({ roomId }) => roomId), [43, ROOM, 43]);
+});
+
 test("typing, receipts and members are told as the contract says", async (context) => {
   const { server, client, next } = await opened(context);
   const line = await server.ready([ROOM, 0]);

@@ -141,7 +141,7 @@ class Client(MessageCommands):
                 raise Refused(_TOO_MANY_ROOMS, f"{ROOMS_MAX} rooms are joined")
             room = self._rooms[room_id] = Room(room_id, RoomLog(recent))
             if self.is_connected:
-                self._nursery.start_soon(partial(self._enter, room))
+                self._nursery.start_soon(self._enter, room)
         await room.entered.wait()
         if room.refusal is not None:
             raise room.refusal
@@ -326,27 +326,31 @@ class Client(MessageCommands):
         self.is_connected = True
         known = {room.id for room in self._rooms.values() if room.log.seq is not None}
         self._lost_rooms = known & {item["r"] for item in data.get("refused", ())}
+        unanswered = dict(self._rooms)  # what is joined while this is told is asked for by itself
         self._asking.ready()
         self._user_stream.ready(data.get("useq"), data.get("userEpoch"))
         await self._tell(Connected(self.user_id, data.get("name", ""), self._was_ready))
         self._was_ready = True
-        unanswered = dict(self._rooms)
         for item in (*data["rooms"], *data.get("refused", ())):
             room = unanswered.pop(item["r"], None)
             if room is None:  # left since `start` was sent
-                self._asking.leave(item["r"])
+                self._stay_out(item["r"])
             elif "code" in item:
                 await self._room_refused(room, Refused(item["code"], item["error"]))
             else:
                 await self._entered(room, item)
         for room in unanswered.values():  # asked for since
-            self._nursery.start_soon(partial(self._enter, room))
+            self._nursery.start_soon(self._enter, room)
         self._sending.ready()
         self._watching.ready()
 
-    async def _enter(self, room: Room, *, wait_seconds: float = 0.0) -> None:
+    def _stay_out(self, room_id: int) -> None:
+        """We have left a room that the server lets us into; one that was joined anew since is asked for by itself."""
+        if room_id not in self._rooms:
+            self._asking.leave(room_id)
+
+    async def _enter(self, room: Room) -> None:
         """Join one room on a connection that is ready; a lost connection leaves it to the next one."""
-        await trio.sleep(wait_seconds)
         if not self._is_joined(room):
             return
         try:
@@ -361,8 +365,7 @@ class Client(MessageCommands):
 
     async def _entered(self, room: Room, item: dict[str, Any]) -> None:
         if not self._is_joined(room):
-            if room.id not in self._rooms:
-                self._asking.leave(room.id)  # the server has let us in behind that
+            self._stay_out(room.id)
             return
         room.log.entered(item["top"], item["epoch"])
         await self._tell(entered_of(room.id, item))
@@ -371,9 +374,14 @@ class Client(MessageCommands):
 
     async def _room_refused(self, room: Room, refused: Refused) -> None:
         if is_worth_another_try(refused):
-            self._nursery.start_soon(partial(self._enter, room, wait_seconds=_AGAIN_SECONDS))
+            self._nursery.start_soon(self._enter_again, room, self._connection.connects)
         else:
             await self._shut_out(room, refused)
+
+    async def _enter_again(self, room: Room, connects: int) -> None:
+        await trio.sleep(_AGAIN_SECONDS)
+        if self._connection.connects == connects:  # another one asks by itself
+            await self._enter(room)
 
     async def _shut_out(self, room: Room, refused: Refused) -> None:
         if not self._is_joined(room):
