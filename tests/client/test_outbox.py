@@ -108,6 +108,23 @@ def test_a_client_id_that_is_pending_is_the_same_line_or_refused():
     assert len(outbox) == 1
 
 
+def test_details_are_the_same_whatever_the_order_of_their_keys_and_of_the_keys_inside():
+    poll = {"kind": "poll", "format": "md", "mentions": [{"user": 8, "at": 0}, {"user": 9, "at": 4}]}
+    line = Line(1, "said", "k", details=poll)
+    outbox = outbox_with(line)
+    mentions = [{"at": 0, "user": 8}, {"at": 4, "user": 9}]
+    outbox.put(Line(1, "said", "k", details={"mentions": mentions, "format": "md", "kind": "poll"}))
+    assert outbox.of(1) == [line]
+    for details in (
+        poll | {"kind": "md", "format": "poll"},
+        poll | {"mentions": mentions[::-1]},  # a list has an order
+        poll | {"mentions": dict(enumerate(mentions))},
+        {"kind": "poll", "format": "md"},
+    ):
+        with pytest.raises(Refused):
+            outbox.put(Line(1, "said", "k", details=details))
+
+
 def test_it_is_bounded():
     lines = [Line(1, "said") for _ in range(LINES_MAX)]
     outbox = outbox_with(*lines)

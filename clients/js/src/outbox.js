@@ -110,6 +110,12 @@ function keyOf(roomId, clientId) {
 }
 
 function saysTheSame(one, other) {
-  const all = ({ body, attachments, details }) => JSON.stringify([body, attachments, details]);
+  const all = ({ body, attachments, details }) => JSON.stringify([body, attachments, details], inOneOrder);
   return all(one) === all(other);
+}
+
+// For JSON.stringify: of two objects with the same keys in another order neither says anything else.
+function inOneOrder(_, value) {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, value[key]]));
 }

@@ -92,6 +92,23 @@ test("a client id that is pending is the same line, or refused", () => {
   assert.equal(outbox.size, 1);
 });
 
+test("details are the same whatever the order of their keys, and of the keys inside", () => {
+  const poll = { kind: "poll", format: "md", mentions: [{ user: 8, at: 0 }, { user: 9, at: 4 }] };
+  const once = { ...line(1, "k"), details: poll };
+  const outbox = outboxWith(once);
+  outbox.put({ ...once, details: { mentions: [{ at: 0, user: 8 }, { at: 4, user: 9 }], format: "md", kind: "poll" } });
+  assert.deepEqual(outbox.of(1), [once]);
+  const others = [
+    { ...poll, kind: "md", format: "poll" },
+    { ...poll, mentions: [...poll.mentions].reverse() }, // a list has an order
+    { ...poll, mentions: { 0: poll.mentions[0], 1: poll.mentions[1] } },
+    { kind: "poll", format: "md" },
+  ];
+  for (const details of others) {
+    assert.throws(() => outbox.put({ ...once, details }), (fault) => fault instanceof Refused && fault.code === 3010);
+  }
+});
+
 test("it is bounded", () => {
   const lines = Array.from({ length: LINES_MAX }, () => line(1));
   const outbox = outboxWith(...lines);
