@@ -52,11 +52,11 @@ class SetStatus(Command[PresenceView]):
 class Heartbeat(Command[PresenceView]):
     """Of a client without a socket, which polls: the user is here for HEARTBEAT_SECONDS more, and wants to appear so.
 
-    device: what tells such clients of one user apart, their session's id. While that session has a socket, the socket
-    says when the user goes, and this ends with it. name: what the user is called.
+    session_id: what tells such clients of one user apart, and is told to nobody. While that session has a socket, the
+    socket says when the user goes, and this ends with it. name: what the user is called.
     """
 
-    device: str
+    session_id: str
     name: str
     status: Wish
     activity: str

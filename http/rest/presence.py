@@ -87,11 +87,11 @@ def presence_operations(sockets: SocketServices) -> Operations:
         """Say how one appears, for the next five minutes: again once a minute is right."""
         take_command(call, sockets)
         write, user_id = call.body(PresenceWrite), call.user_id
-        device = call.principal.session_id or WITHOUT_SESSION
+        session_id = call.principal.session_id or WITHOUT_SESSION
         before = sockets.presence.wished_by(user_id)
         if (write.status, write.activity) != (before.status, before.activity):  # else a timer says it again
             sockets.note_input(call.principal)
-        heartbeat = Heartbeat(device, call.principal.name, write.status, write.activity)
+        heartbeat = Heartbeat(session_id, call.principal.name, write.status, write.activity)
         deadline = trio.current_time() + COMMAND_SECONDS_MAX
         await sockets.system.ref("presence", user_id).ask(heartbeat, deadline=deadline)
         return Answer(

@@ -228,7 +228,7 @@ class StreamSession(V1Session):
     def closed(self) -> None:
         """As in v1. Who polls is here until the next poll."""
         if self.is_present and self.user_id is not None and self.stream.lease_seconds:
-            self.services.presence.hear_from(self.user_id, POLLER, self.name, self.stream.lease_seconds)
+            self.services.presence.hear_from(self.user_id, POLLER, self.name, self.stream.lease_seconds, POLLER)
         super().closed()
 
     def take_back(self) -> None:

@@ -30,6 +30,7 @@ from greenroom.storage.postgres.last_seen import LastSeen, Seen
 from greenroom.storage.postgres.visibility import Visibility
 
 POLLING_DEVICES_MAX: Final = 8  # of one user; of more, those heard from longest ago are forgotten
+OVER_REST: Final = "rest"  # what the device of a client is called that says over REST that its user is here
 _quote: Final = encode_basestring
 
 
@@ -58,7 +59,9 @@ class SocketPresence(PresenceBoard):
         self._clock = clock
         self._shown: dict[int, Shown] = {}  # whoever is not offline
         self._wished: dict[int, Wished] = {}  # of whoever has said more than that they are here
-        self._polling: dict[int, dict[str, float]] = {}  # devices without a socket, and until when they count
+        # Devices without a socket, each (what it is called, its session's id), and until when they count. The id is
+        # told to nobody: it is what the cookie holds.
+        self._polling: dict[int, dict[tuple[str, str], float]] = {}
         self._told: dict[int, Shown] = {}  # what others believe of whoever changed this second
         self._asked: set[int] = set()  # of those, who was shown as they are now to somebody who asked
         self._left_ms: dict[int, int] = {}  # of whoever went this second: when
@@ -81,13 +84,13 @@ class SocketPresence(PresenceBoard):
         devices = [Device(session.device, session.is_idle) for session in sessions]
         if user_id in self._polling:
             with_socket = {session.principal.session_id for session in sessions if session.principal is not None}
-            devices += [Device(name, False) for name in self._polls(user_id) if name not in with_socket]
+            devices += [Device(called, False) for called, under in self._polls(user_id) if under not in with_socket]
         return devices
 
-    def _polls(self, user_id: int) -> list[str]:
+    def _polls(self, user_id: int) -> list[tuple[str, str]]:
         """Of a user who has polled: the devices that still count. Those whose time is over are forgotten."""
         now = trio.current_time()
-        polling = {name: until for name, until in self._polling.pop(user_id).items() if until > now}
+        polling = {device: until for device, until in self._polling.pop(user_id).items() if until > now}
         if polling:
             self._polling[user_id] = polling
         return list(polling)
@@ -99,9 +102,9 @@ class SocketPresence(PresenceBoard):
             for connection in self._engine.connections_of(user_id)
         )
 
-    def hear_from(self, user_id: int, device: str, name: str, seconds: float) -> None:
-        """A client polls. It counts while its session has no socket: the socket knows better."""
-        polling = self._polling.setdefault(user_id, {})
+    def hear_from(self, user_id: int, session_id: str, name: str, seconds: float, called: str = OVER_REST) -> None:
+        """A client polls. It counts while its session has no socket: the socket knows better. called: the device."""
+        polling, device = self._polling.setdefault(user_id, {}), (called, session_id)
         polling.pop(device, None)
         if seconds > 0:
             while len(polling) >= POLLING_DEVICES_MAX:
@@ -115,13 +118,17 @@ class SocketPresence(PresenceBoard):
         """Its socket, which knew better, has ended, or the session has; None: all that the user has."""
         polling = self._polling.get(user_id)
         if polling is not None:
-            polling.pop(session_id, None) if session_id is not None else polling.clear()
+            for device in [one for one in polling if session_id in (None, one[1])]:
+                del polling[device]
             if not polling:
                 del self._polling[user_id]
 
     def polls_under(self, session_id: str) -> int | None:
         """The user who has said over REST that they are here, under this session."""
-        return next((user_id for user_id, polling in self._polling.items() if session_id in polling), None)
+        for user_id, polling in self._polling.items():
+            if any(session_id == under for _, under in polling):
+                return user_id
+        return None
 
     def wished_by(self, user_id: int) -> Wished:
         """Invisible counts before all else."""

@@ -59,6 +59,17 @@ async def test_a_page_that_closes_is_offline_though_it_said_so_over_rest_too(liv
     await is_shown("online")
 
 
+async def test_no_socket_of_the_user_is_told_the_secret_of_the_session_that_says_so(live_house, seen):
+    nursery, room, is_shown, session = seen
+    await says(live_house, session, "busy")
+    await is_shown("busy")
+    sock = await Socket.open(nursery, live_house, 1)
+    await sock.start(room, device="desk")
+    own = await sock.ask("presence", idle=False)
+    assert {one["device"] for one in own["data"]["devices"]} == {"desk", "rest"}
+    assert not any(session in str(event) for event in sock.events)
+
+
 @pytest.mark.parametrize("everywhere", [False, True], ids=["one session", "everywhere"])
 async def test_who_signs_out_is_offline_at_once_also_without_a_socket(live_house, seen, everywhere):
     _, _, is_shown, session = seen

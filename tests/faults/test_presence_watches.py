@@ -6,7 +6,7 @@ import pytest
 import trio
 from wire import V1, Socket, open_sockets, wait_until
 
-from greenroom.actors.presence.commands import Heartbeat
+from greenroom.actors.presence.commands import Device, Heartbeat
 from greenroom.http.ws import attendance
 from greenroom.runtime import StorageUnavailable
 
@@ -317,9 +317,9 @@ async def test_that_somebody_is_invisible_is_stored_before_it_is_acknowledged(li
 # -- without a socket, and what was lost ------------------------------------------------------------------------------
 
 
-async def beat(house, user, status="online", device="s"):
+async def beat(house, user, status="online", session="s"):
     ref = house.house.system.ref("presence", user)
-    return await ref.ask(Heartbeat(device, f"user-{user}", status, "polling"), deadline=trio.current_time() + 5)
+    return await ref.ask(Heartbeat(session, f"user-{user}", status, "polling"), deadline=trio.current_time() + 5)
 
 
 async def test_a_client_that_polls_is_online_until_it_has_not_been_heard_of_for_long(
@@ -348,11 +348,13 @@ async def test_a_client_that_polls_is_online_until_it_has_not_been_heard_of_for_
 async def test_a_client_that_says_offline_is_so_at_once_and_many_devices_are_bounded(live_house):
     await live_house.people(1)
     for number in range(30):
-        view = await beat(live_house, 1, device=f"s{number}")
-    assert len(view.devices) == 8
-    for device in [one.name for one in view.devices]:
-        view = await beat(live_house, 1, "offline", device)
-    assert (view.shown, view.devices) == ("offline", ())
+        view = await beat(live_house, 1, session=f"s{number}")
+    assert view.devices == (Device("rest", False),)
+    for number in range(22, 30):
+        assert view.devices, "those of the last eight sessions count"
+        view = await beat(live_house, 1, "offline", f"s{number}")
+        assert view.shown == "offline"
+    assert view.devices == ()
     assert not live_house.house.presence._polling
     assert (await beat(live_house, 1)).shown == "online", "who comes back comes back online"
 
