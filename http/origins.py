@@ -9,7 +9,8 @@ is no `*`, and `null` is nobody. What follows from it:
   neither (cross-site request forgery). Tokens in headers need no such rule: no browser adds them by itself.
 
 Proxies. X-Forwarded-For and X-Forwarded-Proto count only from TRUSTED_PROXIES, read from the right: what stands left of
-the first address that is not a trusted proxy was written by the client.
+the first address that is not a trusted proxy was written by the client. A proxy may add a line of its own, as HAProxy
+does: several are one list, in their order (RFC 9110 section 5.3).
 """
 
 import ipaddress
@@ -109,9 +110,8 @@ class Proxies:
         """The address of the client whose request came over the connection of *peer*."""
         if not self._networks:
             return peer
-        forwarded = headers.get("X-Forwarded-For")
         address = peer
-        for hop in reversed(forwarded.split(",") if forwarded else []):
+        for hop in reversed(_listed(headers, "X-Forwarded-For")):
             if not self._is_trusted(address):
                 break
             told = _address(hop)
@@ -122,8 +122,8 @@ class Proxies:
 
     def is_https(self, peer: str, scheme: str, headers: Headers) -> bool:
         """Whether the client speaks TLS, to us or to a trusted proxy."""
-        told = headers.get("X-Forwarded-Proto") if self._is_trusted(peer) else None
-        return (told.rpartition(",")[2].strip().lower() if told else scheme) in ("https", "wss")
+        told = _listed(headers, "X-Forwarded-Proto") if self._is_trusted(peer) else []
+        return (told[-1].strip().lower() if told else scheme) in ("https", "wss")
 
     def _is_trusted(self, address: str) -> bool:
         if not self._networks:
@@ -149,6 +149,12 @@ def _own(settings: Settings, port: int) -> list[str]:
         return [f"{scheme}://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]")]
     host = settings.host.strip("[]")
     return [f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"]
+
+
+def _listed(headers: Headers, name: str) -> list[str]:
+    """The items of a header that is a list, of all its lines."""
+    text = ",".join(headers.getlist(name))
+    return text.split(",") if text else []
 
 
 def _address(hop: str) -> str | None:

@@ -148,12 +148,29 @@ def test_forwarded_addresses_count_only_from_trusted_proxies_and_from_the_right(
     assert Proxies(trusted).client_address(peer, headers) == address
 
 
+@pytest.mark.parametrize(
+    ("lines", "address"),
+    [
+        (["6.6.6.6", "1.2.3.4"], "1.2.3.4"),
+        (["6.6.6.6", "1.2.3.4, 10.0.0.2"], "1.2.3.4"),
+        (["6.6.6.6, 1.2.3.4", "10.0.0.2"], "1.2.3.4"),
+        (["6.6.6.6", "nonsense"], "10.0.0.1"),
+    ],
+)
+def test_a_proxy_that_adds_a_line_of_its_own_is_believed_and_not_the_line_of_the_client(lines: list[str], address: str):
+    headers = Headers([("X-Forwarded-For", line) for line in lines])
+    assert Proxies(("10.0.0.0/8",)).client_address("10.0.0.1", headers) == address
+
+
 def test_https_is_believed_only_of_a_trusted_proxy():
     told = Headers({"X-Forwarded-Proto": "https"})
     assert Proxies(("10.0.0.0/8",)).is_https("10.0.0.1", "http", told)
     assert not Proxies(("10.0.0.0/8",)).is_https("203.0.113.9", "http", told)
     assert not Proxies().is_https("10.0.0.1", "http", told)
     assert Proxies().is_https("203.0.113.9", "wss", Headers())
+    lines = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http")]
+    assert not Proxies(("10.0.0.0/8",)).is_https("10.0.0.1", "http", Headers(lines))
+    assert Proxies(("10.0.0.0/8",)).is_https("10.0.0.1", "http", Headers(reversed(lines)))
 
 
 def test_cookies_may_travel_between_sites_only_over_https():
