@@ -20,7 +20,6 @@ from greenroom.actors.presence.state import INVISIBLE, UNSAID, Wished, fold
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import NOBODY
-from greenroom.http.ws.channel import Channel
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
@@ -240,19 +239,11 @@ class SocketPresence(PresenceBoard):
         self._names[user_id] = name
         self._items.pop(user_id, None)
 
-    def in_room(self, channel: Channel | None, viewer_id: int | None) -> list[int]:
-        """Everybody online that is in a room: members of a small one, sockets that joined a large one.
-
-        viewer_id: who asks. They are not shown those whom they have blocked, or who have blocked them.
-        """
-        if channel is None:
-            return []
-        users = self._hub.small_rooms.members.get(channel.id)
-        if users is None:
-            users = {attachment.user_id for attachment in channel.attachments.values()}
-        self.note_asked(users)
+    def _online_of(self, user_ids: Set[int], viewer_id: int | None) -> list[int]:
+        """Those of some who are online. viewer_id: who asks; whom a block keeps apart from them is not shown."""
+        self.note_asked(user_ids)
         apart = self._apart_from(viewer_id)
-        return sorted(user_id for user_id in users if user_id in self._shown and user_id not in apart)
+        return sorted(user_id for user_id in user_ids if user_id in self._shown and user_id not in apart)
 
     def _apart_from(self, viewer_id: int | None) -> frozenset[int]:
         return NOBODY if viewer_id is None else self._hub.blocks.apart_from(viewer_id)
@@ -264,18 +255,18 @@ class SocketPresence(PresenceBoard):
 
     def tell_room(self, connection: Connection, room_id: int) -> None:
         """Tell a v1 socket that has come into a room who is there; of a large room nothing, unless it asks."""
-        if room_id in self._hub.small_rooms.members:
-            present = self.in_room(self._hub.channels.get(room_id), connection.session.user_id)
+        members = self._hub.small_rooms.members.get(room_id)
+        if members is not None:
+            present = self._online_of(members, connection.session.user_id)
             connection.write(self.v1_state(present, room_id), CONTROL)
 
     async def everybody_in(self, view: RoomView, viewer_id: int) -> list[dict[str, Any]]:
         """Who is here; of a small room also who is not, and when they were last seen. Raises: StorageUnavailable.
 
-        viewer_id: as in `in_room`.
+        Of a large room only those of whom a socket has joined it. viewer_id: as in `_online_of`.
         """
-        present = self.in_room(self._hub.channels.get(view.room_id), viewer_id)
+        present = self._online_of(view.members or self._heard_by(view.room_id), viewer_id)
         others = view.members.difference(present) - self._apart_from(viewer_id)
-        self.note_asked(others)
         seen = await self._last_seen.of(sorted(others)) if others else {}
         apart = self._apart_from(viewer_id)  # it may have changed meanwhile
         return [self.v1_fields(user_id) for user_id in present if user_id in self._shown and user_id not in apart] + [
@@ -283,6 +274,10 @@ class SocketPresence(PresenceBoard):
             for user_id, away in seen.items()
             if user_id not in apart
         ]
+
+    def _heard_by(self, room_id: int) -> set[int]:
+        channel = self._hub.channels.get(room_id)
+        return set() if channel is None else {attachment.user_id for attachment in channel.attachments.values()}
 
     async def online_for(self, user_id: int) -> list[dict[str, Any]]:
         """Who is online of those that share a small room with a user and may be seen by them: for clients that poll.

@@ -188,6 +188,30 @@ async def test_a_watch_that_cannot_be_understood_is_told_so_and_changes_nothing(
         await hears(watcher, 2, "online")
 
 
+# -- asking who is in a room -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["page", "summary", "none", "elsewhere"])
+async def test_who_asks_about_a_room_is_told_who_is_online_though_no_socket_hears_it_in_full(live_house, mode):
+    """The asker does not, and the other only follows it, or sits at a page that selected nothing."""
+    await live_house.people(1, 2, 3, 4)
+    room = await live_house.conversation(1, 2, 3, 4)
+    assert (await live_house.post("/api/users/4/block", 1, {})).status in (200, 201)
+    async with open_sockets() as nursery:
+        for user in (2, 4):
+            if mode == "page":
+                await open_as(nursery, live_house, user, protocol=None)
+            else:
+                sock = await Socket.open(nursery, live_house, user)
+                await sock.start(**({} if mode == "elsewhere" else {"rooms": [{"r": room, "mode": mode}]}))
+            await becomes(live_house, user, "online")
+        asker = await open_as(nursery, live_house, 1)
+        await becomes(live_house, 1, "online")
+        answer = await asker.ask("presence", room)
+        people = {one["user"]: (one["name"], one["status"]) for one in answer["data"]["users"]}
+        assert people == {1: ("user-1", "online"), 2: ("user-2", "online")}  # 3 was never seen, and 4 is blocked
+
+
 # -- idle devices -----------------------------------------------------------------------------------------------------
 
 
