@@ -17,9 +17,9 @@ from greenroom.http.models import Input, Output
 from greenroom.http.rest.rooms import ask_room
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
+from greenroom.http.ws.presence import WITHOUT_SESSION
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices
 
-WITHOUT_SESSION: Final = "rest"  # what tells clients with a token or a key apart: nothing
 _STATUSES: Final = get_args(Wish)
 
 

@@ -29,7 +29,7 @@ from greenroom.http.streams.framing import (
     stream_head,
 )
 from greenroom.http.transport import Transport
-from greenroom.http.ws.codes import PROTOCOL_VIOLATION
+from greenroom.http.ws.codes import FORBIDDEN, PROTOCOL_VIOLATION, CloseCode
 from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
 from greenroom.http.ws.delivery import Via
 from greenroom.http.ws.frames import Fault, FrameReader, InboundFrame
@@ -186,6 +186,7 @@ class Poll(ReadOnlyConnection):
         "_earliest",
         "_events",
         "_has_news",
+        "_is_awaited",
         "_is_live",
         "_is_timed",
         "_news_bytes",
@@ -208,6 +209,7 @@ class Poll(ReadOnlyConnection):
         self._events: list[bytes] = []
         self._bytes = self._news_bytes = 0  # of who is in many rooms the start alone is long
         self._has_news = self._is_live = self._is_timed = False
+        self._is_awaited = True
         now = trio.current_time()
         self._earliest = now + min(POLL_SECONDS_MIN, wait_seconds)
         self._until = now + wait_seconds
@@ -270,8 +272,13 @@ class Poll(ReadOnlyConnection):
 
     @property
     def lease_seconds(self) -> float:
-        """Until the next poll."""
-        return LEASE_SECONDS
+        """Until the next poll, which does not come from who was told that they may not."""
+        return LEASE_SECONDS if self._is_awaited else 0.0
+
+    def close(self, code: CloseCode) -> None:
+        """As in Connection."""
+        self._is_awaited = code is not FORBIDDEN
+        super().close(code)
 
     def last_word(self, code: int, reason: str) -> bytes:
         """The answer. code: 1000 when nothing is wrong."""

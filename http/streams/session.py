@@ -22,6 +22,7 @@ from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import NOT_MEMBER
 from greenroom.http.ws.cursor import ROOMS_MAX, Cursor, Place, cursor_text
+from greenroom.http.ws.presence import WITHOUT_SESSION
 from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1 import V1Session
@@ -228,11 +229,13 @@ class StreamSession(V1Session):
     def closed(self) -> None:
         """As in v1. Who polls is here until the next poll."""
         if self.is_present and self.user_id is not None and self.stream.lease_seconds:
-            self.services.presence.hear_from(self.user_id, POLLER, self.name, self.stream.lease_seconds, POLLER)
+            assert self.principal is not None
+            under = self.principal.session_id or WITHOUT_SESSION
+            self.services.presence.hear_from(self.user_id, under, self.name, self.stream.lease_seconds, POLLER)
         super().closed()
 
     def take_back(self) -> None:
-        """The end of a poll is no sign that the user goes."""
+        """The end of a poll is no sign that the user goes, unless it is that of its credential."""
         if not self.stream.lease_seconds:
             super().take_back()
 

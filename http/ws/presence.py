@@ -30,6 +30,7 @@ from greenroom.storage.postgres.visibility import Visibility
 
 POLLING_DEVICES_MAX: Final = 8  # of one user; of more, those heard from longest ago are forgotten
 OVER_REST: Final = "rest"  # what the device of a client is called that says over REST that its user is here
+WITHOUT_SESSION: Final = "rest"  # what tells clients with a token or a key apart: nothing
 _quote: Final = encode_basestring
 
 

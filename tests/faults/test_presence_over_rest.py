@@ -1,8 +1,10 @@
 """Who has a socket and speaks over REST too: the socket says when they go, and what they do there is done by them."""
 
+from functools import partial
+
 import pytest
 import trio
-from streams import Stream
+from streams import Stream, poll, polled
 from wire import V1, Socket, open_sockets, wait_until
 
 
@@ -78,6 +80,32 @@ async def test_who_signs_out_is_offline_at_once_also_without_a_socket(live_house
     out = await live_house.post("/api/auth/sign-out", None, {"everywhere": everywhere}, **cookie(live_house, session))
     assert out.status == 200, out.json
     await is_shown("offline")
+
+
+@pytest.mark.parametrize(
+    ("end", "is_open"), [("signs out", True), ("signs out", False), ("everywhere", True), ("is deleted", True)]
+)
+async def test_who_polls_is_offline_at_once_when_their_session_ends_in_a_poll_or_between_two(
+    live_house, seen, monkeypatch, end, is_open
+):
+    monkeypatch.setattr("greenroom.http.streams.connection.LEASE_SECONDS", 1000.0)  # not because its time is over
+    nursery, _, is_shown, session = seen
+    house, shown = live_house, cookie(live_house, session)
+    _, cursor = await polled(house, None, headers=shown.items())
+    await is_shown("online")
+    await wait_until(lambda: house.house.engine.of_user(1) and "the end of the first poll")
+    if is_open:
+        nursery.start_soon(partial(poll, house, cursor=cursor, headers=shown.items()))
+        await wait_until(
+            lambda: not [one for one in house.house.engine.connections_of(1) if one.session.is_present] and "the poll"
+        )
+    if end == "is deleted":  # by the auth service of the application
+        await house.house.storage.sessions.delete(session)
+    else:
+        out = await house.post("/api/auth/sign-out", None, {"everywhere": end == "everywhere"}, **shown)
+        assert out.status == 200, out.json
+    await is_shown("offline")
+    assert not house.house.presence._polling
 
 
 @pytest.mark.parametrize("act", ["says so", "sends", "reads", "types"])
