@@ -105,9 +105,10 @@ class SessionOver:
     input_at = 0.0
     first_beat_seconds = math.inf
 
-    def __init__(self, session: Session) -> None:
-        self.user_id = session.user_id
-        self.is_v1 = session.is_v1
+    def __init__(self, session: Session | None) -> None:
+        """None: it could not be made."""
+        self.user_id = None if session is None else session.user_id
+        self.is_v1 = session is not None and session.is_v1
 
     def receive(self, text: str) -> None:
         """Nobody hears it."""

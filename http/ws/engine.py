@@ -142,13 +142,13 @@ class SocketEngine:
         if adopted.answer:
             connection.begin_with(adopted.answer)
         try:
+            self._readiness.register(connection.fd, READABLE)  # first: a session may pause at once
             connection.session = make_session(connection)
             if connection.session.user_id is None:
                 self._unauthenticated[address] += 1
             else:
                 self._by_user.setdefault(connection.session.user_id, []).append(connection)
             self.credentials.add(connection, connection.session.principal)
-            self._readiness.register(connection.fd, READABLE)
             session = connection.session
             self.beat_within(connection, min(session.first_beat_seconds, session.seconds_left()))
             if adopted.early:
@@ -157,8 +157,10 @@ class SocketEngine:
             if self.drain.is_over:
                 connection.close(DRAINING)
         except BaseException:
-            self.forget(connection)
-            connection.sock.close()
+            if not hasattr(connection, "session"):  # whoever has heard of the connection from it writes to nobody
+                connection.session = SessionOver(None)
+                self._unauthenticated[address] += 1
+            connection.abort()
             raise
         if adopted.answer:
             connection.flush()
@@ -184,10 +186,8 @@ class SocketEngine:
         self._by_address[connection.address] -= 1
         if self._by_address[connection.address] <= 0:
             del self._by_address[connection.address]
-        session = getattr(connection, "session", None)
-        user_id = None if session is None else session.user_id
-        if session is not None:
-            connection.session = SessionOver(session)
+        user_id = connection.session.user_id
+        connection.session = SessionOver(connection.session)
         if user_id is None:
             self._unauthenticated[connection.address] -= 1
             self._unauthenticated += Counter()

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -122,6 +123,81 @@ async def test_a_peer_that_left_before_the_answer_is_let_go(nursery):
     engine.adopt(Adopted(near, b"", ("here", 1), None, b"<101>"), lambda _: cast("Any", Silent()), "here")
     assert engine.total == 0
     assert near.fileno() == -1
+
+
+class Noting(Silent):
+    """Notes what it is told."""
+
+    def __init__(self, user_id=1):
+        self.user_id, self.heard, self.closes = user_id, [], 0
+
+    def receive(self, text):
+        self.heard.append(text)
+
+    def closed(self):
+        self.closes += 1
+
+
+def adopt(engine, make_session):
+    """The peer of what was adopted, or of what was not, as *make_session* failed."""
+    near, peer = socket.socketpair()
+    for sock in (near, peer):
+        sock.setblocking(False)
+    with suppress(ZeroDivisionError):
+        engine.adopt(Adopted(near, b"", ("here", 1), None, b"<101>"), make_session, "here")
+    return peer
+
+
+async def test_a_session_that_pauses_its_connection_while_it_is_made_is_read_when_it_resumes(nursery):
+    engine, session, made = SocketEngine(nursery), Noting(), []
+    nursery.start_soon(engine.run)
+
+    def pauses(connection):
+        made.append(connection)
+        engine.pause(connection)
+        return cast("Any", session)
+
+    with adopt(engine, pauses) as peer:
+        peer.send(b"\x81\x84\0\0\0\0text")
+        await wait_all_tasks_blocked()
+        assert (peer.recv(100), session.heard) == (b"<101>", [])
+        engine.resume(made[0])
+        await wait_all_tasks_blocked()
+        assert session.heard == ["text"]
+        made[0].abort()
+
+
+async def test_of_a_session_that_cannot_be_made_nothing_is_left_and_who_writes_to_it_writes_to_nobody(nursery):
+    engine, made = SocketEngine(nursery), []
+    nursery.start_soon(engine.run)
+
+    def fails(connection):
+        connection.write(b"<hello>")
+        made.append(connection)
+        return 1 // 0
+
+    with adopt(engine, lambda _: cast("Any", Noting(None))), adopt(engine, fails) as peer:
+        assert (engine.total, engine.from_address("here"), engine.unauthenticated_from("here")) == (1, 1, 1)
+        made[0].write(b"<message>")
+        await wait_all_tasks_blocked()
+        assert peer.recv(100) == b""
+        assert (made[0].is_closing, made[0].unsent_bytes) == (True, 0)
+        engine.all_connections()[0].abort()
+
+
+async def test_a_session_whose_connection_fails_at_the_beginning_is_told_so(nursery):
+    engine = SocketEngine(nursery)
+    nursery.start_soon(engine.run)
+
+    class Fails(Noting):
+        @property
+        def first_beat_seconds(self):
+            return 1 // 0
+
+    session = Fails()
+    with adopt(engine, lambda _: cast("Any", session)) as peer:
+        assert peer.recv(100) == b""
+    assert (engine.total, engine.of_user(1), session.closes) == (0, 0, 1)
 
 
 async def test_a_close_of_the_peer_is_answered_and_the_socket_closed_at_once(ends):
