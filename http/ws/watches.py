@@ -125,16 +125,15 @@ class Watches:
     def _state(self, visible: Sequence[int], away: Mapping[int, Seen | None]) -> bytes:
         """All that is watched, as of now: who has gone since *away* was read went just now."""
         self._presence.note_asked(set(visible))
-        online = [user_id for user_id in visible if self._presence.is_online(user_id)]
-        items = [self._presence.v1_item(user_id) for user_id in online]
-        for user_id in visible:
-            if self._presence.is_online(user_id):
-                continue
-            seen = away.get(user_id)
-            items.append(
-                self._presence.v1_item(user_id) if seen is None else events.v1_away(user_id, seen.name, seen.at_ms)
-            )
+        online_first = sorted(visible, key=lambda user_id: not self._presence.is_online(user_id))
+        items = [self._item(user_id, away.get(user_id)) for user_id in online_first]
         return events.v1_presence_state(None, items)
+
+    def _item(self, user_id: int, seen: Seen | None) -> str:
+        """How a user is now. seen: of who is away, since when; None: they went just now, or never came."""
+        if seen is None or self._presence.is_online(user_id):
+            return self._presence.v1_item(user_id)
+        return events.v1_away(user_id, seen.name, seen.at_ms)
 
     # -- doubts -------------------------------------------------------------------------------------------------
 
@@ -188,15 +187,17 @@ class Watches:
             with self._hub.small_rooms.noting_changes() as changes:
                 pairs = {(connection.session.user_id or 0, user_id) for connection, user_id in page}
                 seen = await self._may_see(pairs)
+                offline = {user_id for _, user_id in seen if not self._presence.is_online(user_id)}
+                away = await self._last_seen.of(sorted(offline)) if offline else {}
             gone = {change.user_id for change in changes if not change.is_active}
             if gone:
                 self._doubts_came.set()
             for connection, user_id in page:
                 watcher_id = connection.session.user_id or 0
                 if user_id in self._doubted.get(connection, ()) and gone.isdisjoint((watcher_id, user_id)):
-                    self._settle_one(connection, user_id, may_see=(watcher_id, user_id) in seen)
+                    self._settle_one(connection, user_id, away.get(user_id), may_see=(watcher_id, user_id) in seen)
 
-    def _settle_one(self, connection: Connection, user_id: int, *, may_see: bool) -> None:
+    def _settle_one(self, connection: Connection, user_id: int, away: Seen | None, *, may_see: bool) -> None:
         doubted = self._doubted[connection]
         doubted.discard(user_id)
         if not doubted:
@@ -206,7 +207,10 @@ class Watches:
             return
         if may_see:
             self.watchers.setdefault(user_id, {})[connection] = None
-            connection.write(self._presence.v1_diff((), (user_id,)), CONTROL)
+            self._presence.note_asked({user_id})
+            item = [self._item(user_id, away)]
+            joins, leaves = (item, []) if self._presence.is_online(user_id) else ([], item)
+            connection.write(events.v1_presence_diff((), joins, leaves), CONTROL)
             return
         rest = tuple(one for one in self._watched.get(connection, ()) if one != user_id)
         if rest:

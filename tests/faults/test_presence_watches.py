@@ -143,6 +143,34 @@ async def test_who_still_shares_another_conversation_stays_watched_and_is_told_a
         assert "gone" not in about(watcher, 2)
 
 
+async def test_who_is_offline_when_a_doubt_about_them_ends_is_told_with_their_name_and_since_when(live_house):
+    await live_house.people(1, 2, 3)
+    rooms = [await live_house.conversation(1, 2, 3) for _ in range(2)]
+    async with open_sockets() as nursery:
+        watcher = await open_as(nursery, live_house, 1)
+        await watcher.ask("watch", users=[2, 3])
+        for user in (2, 3):
+            sock = await open_as(nursery, live_house, user)
+            await hears(watcher, user, "online")
+            await sock.close()
+            await hears(watcher, user, "offline")
+        known = live_house.house.presence
+        await wait_until(lambda: known._names.keys() & {2, 3})  # that they went was told to all, and is forgotten
+        seen = await live_house.house.storage.last_seen.of([2, 3])
+        before = len(watcher.events)
+        assert (await live_house.delete(f"/api/conversations/{rooms[0]}/participants/1", 1)).status == 200
+        told = {}
+
+        def missing():
+            for event in watcher.events[before:]:
+                if event["type"] == "presence_diff" and "room" not in event:
+                    told.update({one["user"]: (one["name"], one.get("lastSeen")) for one in event["data"]["leaves"]})
+            return {2, 3} - told.keys()
+
+        await wait_until(missing)
+        assert told == {user: (f"user-{user}", seen[user].at_ms) for user in (2, 3)}
+
+
 async def test_while_storage_does_not_say_whether_one_may_be_seen_nothing_is_told(live_house, monkeypatch):
     await live_house.people(1, 2)
     rooms = [await live_house.conversation(2, 1), await live_house.conversation(2, 1)]
