@@ -7,7 +7,7 @@ It outlives the actors, so that nothing ends with one of them. What it shows of 
 of somebody invisible it is what was so when they vanished: offline, last seen then.
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import Any, Final
@@ -64,7 +64,8 @@ class SocketPresence(PresenceBoard):
         self._polling: dict[int, dict[tuple[str, str], float]] = {}
         self._told: dict[int, Shown] = {}  # what others believe of whoever changed this second
         self._asked: set[int] = set()  # of those, who was shown as they are now to somebody who asked
-        self._left_ms: dict[int, int] = {}  # of whoever went this second: when
+        self._owed: dict[int, int] = {}  # whose news is on its way, and to how many
+        self._left_ms: dict[int, int] = {}  # of whoever went, until all were told: when
         self._names: dict[int, str] = {}
         self._items: dict[int, str] = {}  # how users stand in v1 frames, as JSON
         self.changed = trio.Event()  # somebody has; `take_changes` makes a new one
@@ -152,8 +153,7 @@ class SocketPresence(PresenceBoard):
 
     def gone(self, user_id: int) -> None:
         """Nothing is kept of who was not shown, so that nobody will be told that they went."""
-        if user_id not in self._told:
-            self.forget_if_gone(user_id)
+        self._forget_if_gone(user_id)
 
     async def keep_invisible(self, user_id: int, *, is_invisible: bool) -> None:
         """In storage, then here."""
@@ -214,13 +214,27 @@ class SocketPresence(PresenceBoard):
             elif self.status_of(user_id) != (before.status, before.activity):
                 changes[user_id] = before
             else:
-                self.forget_if_gone(user_id)
+                self._forget_if_gone(user_id)
         return changes
 
-    def forget_if_gone(self, user_id: int) -> None:
+    def owe(self, user_ids: Iterable[int]) -> None:
+        """Somebody is yet to be told of each of these: what that takes is kept until `paid` was called as often."""
+        for user_id in user_ids:
+            self._owed[user_id] = self._owed.get(user_id, 0) + 1
+
+    def paid(self, user_ids: Iterable[int]) -> None:
+        """Somebody was told, or is gone."""
+        for user_id in user_ids:
+            self._owed[user_id] -= 1
+            if not self._owed[user_id]:
+                del self._owed[user_id]
+                self._forget_if_gone(user_id)
+
+    def _forget_if_gone(self, user_id: int) -> None:
         """What was kept of a user only until it was told."""
-        if user_id not in self._told:
-            self._left_ms.pop(user_id, None)
+        if user_id in self._told or user_id in self._owed:
+            return
+        self._left_ms.pop(user_id, None)
         if user_id not in self._shown and not self._engine.of_user(user_id) and user_id not in self._polling:
             self._names.pop(user_id, None)
             self._items.pop(user_id, None)

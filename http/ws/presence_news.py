@@ -54,14 +54,14 @@ class PresenceNews:
                 await self._presence.changed.wait()
             await trio.sleep(TOLD_SECONDS)
             changes = self._changes = self._presence.take_changes()
+            self._presence.owe(changes)
             introduced, self._introduced = self._introduced, {}
             self._slice_ends = perf_counter() + SLICE_SECONDS_MAX
             self._pay()
             await self._tell_rooms(changes, introduced)
             await self._tell_watchers(changes)
             await self._tell_compat(changes, introduced)
-            for user_id in changes:
-                self._presence.forget_if_gone(user_id)
+            self._presence.paid(changes)
             self._changes = {}
 
     # -- greenroom.v1 -------------------------------------------------------------------------------------------
@@ -184,14 +184,18 @@ class PresenceNews:
     def _owe(self, connection: Connection, user_ids: Iterable[int]) -> None:
         """To be told when it takes something again. No more than those it may see."""
         if not connection.is_closing:
-            self._owed.setdefault(connection, set()).update(user_ids)
+            owed = self._owed.setdefault(connection, set())
+            new = set(user_ids) - owed
+            owed |= new
+            self._presence.owe(new)
 
     def _pay(self) -> None:
         for connection in tuple(self._owed):
-            if connection.is_closing:
-                del self._owed[connection]
-            elif connection.takes_ephemeral:
-                self._pay_one(connection, sorted(self._owed.pop(connection)))
+            if connection.is_closing or connection.takes_ephemeral:
+                user_ids = sorted(self._owed.pop(connection))
+                if not connection.is_closing:
+                    self._pay_one(connection, user_ids)
+                self._presence.paid(user_ids)
 
     def _pay_one(self, connection: Connection, user_ids: Sequence[int]) -> None:
         viewer_id = connection.session.user_id or 0

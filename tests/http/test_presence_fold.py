@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from presence_world import FILLER, open_world  # type: ignore[import-not-found]
 from trio.testing import MockClock
 
+from greenroom.http.ws.events import iso
+
 USERS = st.integers(1, 5)
 ROOMS = st.sampled_from([7, 8])
 STATUSES = st.sampled_from(["online", "away", "busy", "dnd", "invisible"])
@@ -110,3 +112,38 @@ async def play(steps, clock):
 def test_after_quiet_every_watcher_believes_what_is_true(steps):
     clock = MockClock(autojump_threshold=0)
     trio.run(play, steps, clock, clock=clock)
+
+
+async def go_and_are_told_late(clock):
+    async with open_world(clock, {7: {1, 2, 3}}) as world:
+        watcher, page, goes = (world.connect(user, is_v1=user != 3) for user in (1, 3, 2))
+        watcher.join(7)
+        watcher.watch([2])
+        await world.pass_time(3)
+        for client in (watcher, page):
+            client.is_reading = False
+            client.connection.write(FILLER)
+        goes.end()
+        await world.pass_time(5)  # everybody else was told, and what is kept for that is forgotten
+        assert world.presence.status_of(2)[0] == "offline"
+        before = len(watcher.events), len(page.events)
+        for client in (watcher, page):
+            client.is_reading = True
+        await world.pass_time(3)
+        went_ms = world.kept.seen[2][1]
+        leaves = [
+            one
+            for event in watcher.events[before[0] :]
+            if event["type"] == "presence_diff"
+            for one in event["data"]["leaves"]
+        ]
+        assert leaves == [{"user": 2, "name": "user-2", "status": "offline", "lastSeen": went_ms}] * 2
+        (update,) = [event for event in page.events[before[1] :] if event["type"] == "presence_update"]
+        assert (update["username"], update["lastSeen"]) == ("user-2", iso(went_ms))
+        assert not world.presence._names.keys() & {2}
+        assert not world.presence._left_ms
+
+
+def test_who_reads_nothing_for_a_while_is_told_later_who_went_with_their_name_and_since_when():
+    clock = MockClock(autojump_threshold=0)
+    trio.run(go_and_are_told_late, clock, clock=clock)
