@@ -33,7 +33,10 @@ async def ends(nursery):
         listening.setblocking(True)
         near, address = listening.accept()
         near.setblocking(False)
-    return engine.adopt(Adopted(near, b"", address, None), lambda _: cast("Any", Silent()), address[0]), peer
+    with peer:
+        connection = engine.adopt(Adopted(near, b"", address, None), lambda _: cast("Any", Silent()), address[0])
+        yield connection, peer
+        connection.abort()
 
 
 @pytest.mark.parametrize("size", [20, 3000, 60_000, 300_000])
