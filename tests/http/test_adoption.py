@@ -127,12 +127,12 @@ class Front:
 
 
 @asynccontextmanager
-async def open_front():
+async def open_front(app=None):
     send, receive = trio.open_memory_channel(10_000)
     seen = []
     listeners = await open_listeners("127.0.0.1", 0)
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve, build_app(send, seen), listeners))
+        server = await nursery.start(partial(serve, app or build_app(send, seen), listeners))
         yield Front(listeners[0].socket.getsockname()[1], server, receive, seen)
         with trio.fail_after(5):
             await server.aclose()
@@ -346,10 +346,18 @@ async def test_a_peer_that_half_closed_before_its_101_is_adopted_at_its_end(fron
 
 
 async def test_the_server_closes_a_connection_whose_view_still_decides_when_it_stops():
-    async with open_front() as front:
+    app, began = QuartTrio("deciding"), trio.Event()
+
+    @app.websocket("/ws")
+    async def decides():
+        began.set()
+        await trio.sleep_forever()
+
+    async with open_front(app) as front:
         stream = await front.connect()
-        await stream.send_all(UPGRADE % b"/slow")
-        await trio.sleep(0.02)
+        await stream.send_all(UPGRADE % b"/ws")
+        with trio.fail_after(3):
+            await began.wait()
     async with stream:
         assert await read_to_end(stream) == b""
 

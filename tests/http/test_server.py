@@ -586,27 +586,29 @@ async def test_who_queues_is_not_blamed_for_the_time_it_takes(quick):
 
 @pytest.mark.parametrize("requests", [0, 2])
 async def test_an_idle_connection_is_closed(quick, requests):
+    began = trio.current_time()
     async with await quick.connect() as stream:
         for _ in range(requests):
+            began = trio.current_time()
             await stream.send_all(GET)
             await read_until(stream, b'{"ok":true}\n')
-        started = trio.current_time()
         assert await read_to_end(stream) == b""
-        assert 0.15 < trio.current_time() - started < 0.5
+        assert trio.current_time() - began > QUICK.idle_seconds_max
     assert quick.server.statistics().swept == {Overdue.IDLE: 1}
 
 
-async def test_who_has_asked_is_not_idle_however_late_that_is_read(quick):
+async def test_who_has_asked_is_not_idle_however_late_that_is_read():
     """A process that is busy reads late. Ten thousand who came together were reset for it, after 15 s."""
-    streams = [await quick.connect() for _ in range(20)]
-    await wait_all_tasks_blocked(0.02)
-    for stream in streams:
-        stream.socket._sock.send(GET)
-    time.sleep(0.5)  # noqa: ASYNC251 - that is the point
-    for stream in streams:
-        await read_until(stream, b'{"ok":true}\n')
-        await stream.aclose()
-    assert quick.server.statistics().swept == {}
+    async with open_front(HttpLimits(idle_seconds_max=1.0)) as front:
+        streams = [await front.connect() for _ in range(20)]
+        await wait_all_tasks_blocked(0.02)
+        for stream in streams:
+            stream.socket._sock.send(GET)
+        time.sleep(1.5)  # noqa: ASYNC251 - that is the point
+        for stream in streams:
+            await read_until(stream, b'{"ok":true}\n')
+            await stream.aclose()
+        assert front.server.statistics().swept == {}
 
 
 @pytest.mark.parametrize("begun", [b"", GET])
@@ -634,11 +636,11 @@ async def test_a_body_that_stands_still_is_closed_and_its_view_cancelled(quick):
     assert quick.open_connections() == 0
 
 
-async def test_a_body_that_makes_progress_is_not_cut(quick):
-    async with await quick.connect() as stream:
+async def test_a_body_that_makes_progress_is_not_cut():
+    async with open_front(HttpLimits(stalled_seconds_max=1.0)) as front, await front.connect() as stream:
         await stream.send_all(POST_HEAD + b"Content-Length: 6\r\n\r\n")
         for byte in b"sloow!":
-            await trio.sleep(0.1)
+            await trio.sleep(0.25)
             await stream.send_all(bytes([byte]))
         assert (await read_to_end(stream)).endswith(b"\r\n\r\nsloow!")
 
@@ -653,17 +655,17 @@ async def test_a_view_that_works_on_its_answer_is_not_cut(quick, path, end):
 async def test_an_answer_that_is_not_read_is_given_up(quick):
     async with await quick.connect() as stream:
         await stream.send_all(GET.replace(b"/ ", b"/large "))
-        await trio.sleep(0.5)
-        assert quick.server.statistics().swept == {Overdue.STALLED: 1}
-        assert quick.open_connections() == 0
+        with trio.fail_after(5):
+            while quick.server.statistics().swept != {Overdue.STALLED: 1} or quick.open_connections():  # noqa: ASYNC110
+                await trio.sleep(0.02)
 
 
-async def test_an_answer_that_is_read_slowly_is_not_given_up(quick):
-    async with await quick.connect() as stream:
+async def test_an_answer_that_is_read_slowly_is_not_given_up():
+    async with open_front(HttpLimits(stalled_seconds_max=1.0)) as front, await front.connect() as stream:
         await stream.send_all(GET.replace(b"/ ", b"/large ").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         received = 0
-        for _ in range(8):
-            await trio.sleep(0.1)
+        for _ in range(6):
+            await trio.sleep(0.25)
             received += len(await stream.receive_some(1_000_000))
         while data := await stream.receive_some(1_000_000):
             received += len(data)
@@ -751,19 +753,38 @@ async def test_after_stop_accepting_the_port_stays_open_and_clients_wait(front):
                 assert await taken_over.receive_some() == GET
 
 
-async def test_a_drain_closes_the_idle_and_waits_for_answers_in_progress(front):
-    async with await front.connect() as idle, await front.connect() as busy, await front.connect() as new:
+async def test_a_drain_closes_the_idle_and_waits_for_answers_in_progress():
+    app, may_end, drained = build_app([]), trio.Event(), trio.Event()
+
+    @app.get("/held")
+    async def held():
+        await may_end.wait()
+        return "done"
+
+    async def drain(server):
+        await server.drain()
+        drained.set()
+
+    async with (
+        open_front(app=app) as front,
+        await front.connect() as idle,
+        await front.connect() as busy,
+        await front.connect() as new,
+        trio.open_nursery() as nursery,
+    ):
         await idle.send_all(GET)
         await read_until(idle, b'{"ok":true}\n')
-        await busy.send_all(GET.replace(b"/ ", b"/long/0.2 "))
+        await busy.send_all(GET.replace(b"/ ", b"/held "))
         await new.send_all(GET)
         await wait_all_tasks_blocked()
         front.server.stop_accepting()
-        started = trio.current_time()
-        with trio.fail_after(2):
-            await front.server.drain()
-        assert 0.1 < trio.current_time() - started < 0.5
+        nursery.start_soon(drain, front.server)
         assert await read_to_end(idle) == b""
+        await wait_all_tasks_blocked(0.05)
+        assert not drained.is_set()
+        may_end.set()
+        with trio.fail_after(2):
+            await drained.wait()
         answer = await read_to_end(busy)
         assert b"\r\nconnection: close\r\n" in answer.lower()
         assert answer.endswith(b"done")

@@ -105,9 +105,9 @@ async def test_what_one_does_with_a_notification_is_seen_by_ones_next_poll(house
 
 async def test_a_notification_is_not_polled_once_it_has_expired_whatever_is_kept(house):
     await house.people(1)
-    for title, seconds in (("soon", 1.5), ("late", 60), ("never", None)):
-        ends = None if seconds is None else (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
-        write = {"title": title, "message": "m", **({} if ends is None else {"expiresAt": ends})}
+    soon, late = [datetime.now(UTC) + timedelta(seconds=seconds) for seconds in (4, 60)]
+    for title, ends in (("soon", soon), ("late", late), ("never", None)):
+        write = {"title": title, "message": "m", **({} if ends is None else {"expiresAt": ends.isoformat()})}
         assert (await house.post("/api/notifications/send", 1, write)).status == 201
 
     async def polled(part):
@@ -115,7 +115,7 @@ async def test_a_notification_is_not_polled_once_it_has_expired_whatever_is_kept
         return [row["title"] for row in data["notifications"]], data["unreadCount"]
 
     assert [await polled(part) for part in ("notifications", "all")] == [(["never", "late", "soon"], 3)] * 2
-    await trio.sleep(1.6)
+    await trio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.1)
     assert [await polled(part) for part in ("notifications", "all")] == [(["never", "late"], 2)] * 2
 
 
