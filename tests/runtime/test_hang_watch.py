@@ -116,7 +116,7 @@ class MadeSlowly(Actor):
 
 @dataclass
 class House:
-    """address: whose hang ends with its warning; others are those of a busy machine."""
+    """address: whose hang ends with its warning, once it is in it; others are those of a busy machine."""
 
     address: str | None
     warned: threading.Event = field(default_factory=threading.Event)
@@ -125,7 +125,7 @@ class House:
 
     def event(self, name: str, **facts: Any) -> None:
         self.events.append((name, facts, threading.current_thread().name))
-        if name == "loop.held" and facts["address"] == self.address:
+        if name == "loop.held" and facts["address"] == self.address and hangs_here(facts):
             self.warned.set()
 
     def wait_for_warning(self) -> None:
@@ -136,9 +136,13 @@ class House:
         return [(facts, thread) for facts, thread in found if facts["address"] == self.address]
 
     def held(self) -> dict[str, Any]:
-        facts, thread = self.of("loop.held")[0]
+        facts, thread = next(found for found in self.of("loop.held") if hangs_here(found[0]))
         assert thread == THREAD
         return facts
+
+
+def hangs_here(facts: dict[str, Any]) -> bool:
+    return any("wait_for_warning" in call for call in facts["calls"])
 
 
 @asynccontextmanager

@@ -277,7 +277,10 @@ async def test_what_the_server_ended_while_nobody_used_it_is_not_lent_again(post
     first, other = await pids_of_three(), await postgres.connect()
     for pid in first:
         await other.execute("select pg_terminate_backend($1)", pid)
-    await other.execute("select pg_sleep(0.1)")
+    count = "select count(*) from pg_stat_activity where pid = any($1::int[])"
+    with trio.fail_after(10):
+        while await other.fetchval(count, first):  # noqa: ASYNC110
+            await trio.sleep(0.01)
     second = await pids_of_three()  # nobody is refused
     assert len(second) == 3
     assert first.isdisjoint(second)
