@@ -14,6 +14,7 @@ from wire import V1, Gone, Refused, Socket, http, open_sockets  # type: ignore[i
 
 TIMES = 8
 OUT_SECONDS = 0.4
+TRIES = 65  # each time, at least
 
 
 class Intruder:
@@ -176,7 +177,7 @@ async def test_who_is_out_gets_nothing_of_what_is_said_meanwhile_whatever_they_t
             at = await speaker.settle()
             began = trio.current_time()
             said = 0
-            while trio.current_time() - began < OUT_SECONDS or said < 5:
+            while trio.current_time() - began < OUT_SECONDS or said < 5 or intruder.tries < TRIES * (number + 1):
                 await say(f"{intruder.secret} {trio.current_time()}")
                 said += 1
                 await trio.sleep(0.01)
@@ -188,7 +189,6 @@ async def test_who_is_out_gets_nothing_of_what_is_said_meanwhile_whatever_they_t
             added = await http(server, "POST", path, {"userIds": [guest]}, user=admin)
             assert added.status == 200, added
         print(f"{intruder.tries} things were seen, {intruder.last_seq} messages said")
-        assert intruder.tries > 500
     log = await server.log_of(room)
     for number in range(TIMES):
         times = [row["seq"] for row in log if row["content"].startswith(f"secret-{number}-")]

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+from stopwatch import closed_within, open_stopwatch
 from wire import V1, Gone, Refused, Socket, http, open_sockets, wait_until  # type: ignore[import-not-found]
 
 WITHIN_SECONDS = 4.0  # of a key: one to two on a machine that has time
@@ -44,9 +45,9 @@ async def page_and_program(nursery, server, room, headers, code):
 
 
 async def ends(server, socks, headers, seconds=WITHIN_SECONDS):
-    """All of them close, and no door opens any more."""
+    """All of them close, each in so many seconds, and no door opens any more."""
     for sock, code in socks:
-        assert await sock.wait_closed(seconds) == code
+        assert await closed_within(seconds, sock) == code
     async with open_sockets() as nursery:
         for protocol in (V1, None):
             with pytest.raises(Refused) as refused:
@@ -106,15 +107,15 @@ async def test_signing_out_everywhere_ends_all_within_a_second_and_tokens_of_bef
         await other.start(room)
         socks = await page_and_program(nursery, server, room, session, 4003)
         socks += await page_and_program(nursery, server, room, [("Authorization", f"Bearer {old}")], 4003)
-        began = trio.current_time()
         if is_by_service:
             path, body, shown = f"/api/users/{fresh}/sign-out", {}, {"Authorization": f"Bearer {key}"}
         else:
             path, body, shown = "/api/auth/sign-out", {"everywhere": True}, {"Authorization": f"Bearer {old}"}
-        assert (await http(server, "POST", path, body=body, headers=shown)).status == 200
-        for sock, code in socks:
-            assert await sock.wait_closed(1) == code
-        assert trio.current_time() - began < 1
+        async with open_stopwatch() as watch:
+            assert (await http(server, "POST", path, body=body, headers=shown)).status == 200
+            for sock, code in socks:
+                assert await sock.wait_closed() == code
+            assert watch.seconds < 1
         for headers in (session, [("Authorization", f"Bearer {old}")]):
             await ends(server, [], headers)
         assert (await other.ask("send", room, body="nobody else's end", clientId="other"))["type"] == "ack"
@@ -155,10 +156,10 @@ async def test_who_storms_the_doors_with_a_session_that_has_ended_is_out_within_
         for _ in range(2):
             nursery.start_soon(storms)
         await trio.sleep(1)
+        await wait_until(lambda: len(successes) <= 10 and f"only {len(successes)} came in", 30)
         ended_at = trio.current_time()
         await server.query("delete from sessions where user_id = $1", fresh)
         await trio.sleep(WITHIN_SECONDS)
-        assert len(successes) > 10
         print(f"{len(successes)} successes, the last {max(successes) - ended_at:.2f} s after the end")
         assert max(successes) - ended_at < WITHIN_SECONDS - 1
         await wait_until(lambda: [sock.close_code for sock in inside if sock.close_code is None], 2)

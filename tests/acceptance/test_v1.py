@@ -18,6 +18,24 @@ from wire import (  # type: ignore[import-not-found]
     wait_until,
 )
 
+from greenroom.control.client import connect
+
+PATIENCE = """
+from greenroom.http.ws import v1
+v1.START_SECONDS_MAX = 60.0
+"""
+
+
+@pytest.fixture
+def patient_server():
+    """It waits a minute for each `start`."""
+    with ServerProcess(ENVIRONMENT="development") as server:
+        server.start()
+        with connect(server.data) as running:
+            running.ask("attach", source=PATIENCE)
+        yield server
+        assert not server.faults(), server.faults()[0]
+
 
 async def two_in_a_room(server, nursery, fresh, count=2):
     users = [fresh + number for number in range(count)]
@@ -89,7 +107,8 @@ async def fill_the_hall(nursery, server):
     return waiting
 
 
-async def test_256_sockets_may_wait_for_their_start_and_8_of_one_address(server, fresh):
+async def test_256_sockets_may_wait_for_their_start_and_8_of_one_address(patient_server, fresh):
+    server = patient_server
     await server.make_people(fresh)
     async with open_sockets() as nursery:
         waiting = await fill_the_hall(nursery, server)
