@@ -27,6 +27,7 @@ from greenroom.storage.postgres.left_behind import clear_left_behind
 
 WAIT_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 12.0
+NAP_SECONDS = 0.02
 _FOLDER_PREFIX = "greenroom-commands-"
 
 
@@ -103,6 +104,23 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
+
+    def wait_until_heard(self) -> None:
+        """Wait until no signal waits for it any more: of two that wait at once it hears one."""
+        status, deadline = Path(f"/proc/{self.popen.pid}/status"), time.monotonic() + WAIT_SECONDS_MAX
+        while re.search(r"^(SigPnd|ShdPnd):\s*0*[1-9a-f]", status.read_text(), re.MULTILINE):
+            assert time.monotonic() < deadline, "it hears no signals"
+            time.sleep(0.01)
+
+    def seconds_to_end(self) -> float:
+        """Wait until it is over; how long that took, without the time in which nobody here woke either."""
+        began, late, deadline = time.monotonic(), 0.0, time.monotonic() + WAIT_SECONDS_MAX
+        while self.popen.poll() is None:
+            due = time.monotonic() + NAP_SECONDS
+            assert due < deadline, "it does not end"
+            time.sleep(NAP_SECONDS)
+            late += time.monotonic() - due
+        return time.monotonic() - began - late
 
     def ended(self, seconds: float = STOP_SECONDS_MAX) -> int:
         """Its exit code, once it and all it printed is here."""
