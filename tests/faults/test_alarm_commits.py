@@ -72,7 +72,7 @@ async def gone(alarms):
 @pytest.mark.parametrize("lost", ["answer", "question"])
 async def test_a_tick_is_stored_once_whichever_way_its_commit_was_lost(database, lost):
     async with bell_behind_a_proxy(database) as (proxy, bell, alarms, states, events):
-        await bell.ask(Set(0.3), deadline=trio.current_time() + 10)
+        await bell.ask(Set(1.5), deadline=trio.current_time() + 10)
         (proxy.lose_answer_to if lost == "answer" else proxy.lose_question)(b"COMMIT")
         with trio.fail_after(10):
             await proxy.lost.wait()

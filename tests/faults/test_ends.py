@@ -12,6 +12,7 @@ import trio
 from credential_crowd import Crowd
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
+from stopwatch import closed_within, open_stopwatch
 from streams import Stream
 from wire import V1, Socket, open_sockets, wait_until
 
@@ -111,16 +112,24 @@ async def test_of_thousands_of_sessions_those_that_end_are_found_within_a_second
         crowd, names, revocations = world
         gone = set(names[:: SESSIONS // ended])
         began = trio.current_time()
-        await sql(house, "delete from sessions where id = any($1::text[])", list(gone))
-        await wait_until(lambda: len(crowd.closed) < len(gone) and f"{len(crowd.closed)} of {len(gone)}", 5)
-        took = max(at for _, at in crowd.closed.values()) - began
+        async with open_stopwatch() as watch:
+            await sql(house, "delete from sessions where id = any($1::text[])", list(gone))
+            await wait_until(lambda: len(crowd.closed) < len(gone) and f"{len(crowd.closed)} of {len(gone)}", 10)
+            took = max(at for _, at in crowd.closed.values()) - began - watch.lost_seconds
         print(f"{ended} of {SESSIONS} sessions {kind}: {took:.3f} s, {revocations.statistics().questions} questions")
         assert took < WITHIN_SECONDS
         assert {code for code, _ in crowd.closed.values()} == {4003}
         assert set(crowd.closed) == gone
-        await trio.sleep(0.5)  # the last page
-        asked = revocations.statistics().questions
-        await trio.sleep(1)
+        asked, since = revocations.statistics().questions, trio.current_time()
+
+        def is_asked():  # of the last page
+            nonlocal asked, since
+            if revocations.statistics().questions != asked:
+                asked, since = revocations.statistics().questions, trio.current_time()
+            return trio.current_time() - since < 1 and f"a second without a question, after {asked}"
+
+        await wait_until(is_asked)
+        await trio.sleep(0.5)
         assert revocations.statistics().questions == asked, "where nothing ends nothing is asked"
 
 
@@ -163,14 +172,14 @@ async def test_however_a_row_ends_its_sockets_and_streams_are_closed_within_a_se
         await stream.expect("ready")
         other = await Socket.open(nursery, house, 2)
         await other.start()
-        began = trio.current_time()
-        await sql(house, statement)
-        assert await sock.wait_closed(WITHIN_SECONDS) == ENDS[statement]
-        assert await stream.wait_closed(WITHIN_SECONDS) == ENDS[statement]
-        assert await page.wait_closed(WITHIN_SECONDS) == 1008
+        async with open_stopwatch() as watch:
+            await sql(house, statement)
+            assert await sock.wait_closed() == ENDS[statement]
+            assert await stream.wait_closed() == ENDS[statement]
+            assert await page.wait_closed() == 1008
+            assert watch.seconds < WITHIN_SECONDS
         assert page.events[-1]["type"] == "error"
         assert page.events[-1]["code"] == {4003: 2001, 4002: 2002}[ENDS[statement]]
-        assert trio.current_time() - began < WITHIN_SECONDS
         await other.settle()
         assert other.close_code is None
     answer = await house.get("/api/auth/session", headers=dict(shown))
@@ -267,7 +276,7 @@ async def test_a_connection_that_is_lost_is_made_again(database, tmp_path):
             sock = await Socket.open(nursery, house, headers=[("Cookie", f"pitchey-session={session}")])
             await sock.start()
             await sql(house, "delete from sessions")
-            assert await sock.wait_closed(WITHIN_SECONDS) == 4003
+            assert await closed_within(WITHIN_SECONDS, sock) == 4003
 
 
 async def test_who_signed_out_while_nobody_listened_is_out_when_somebody_does(database, tmp_path):
@@ -309,10 +318,10 @@ async def test_who_signs_out_elsewhere_ends_what_a_key_had_opened_for_them_and_n
 
     async with open_sockets() as nursery:
         mine, page, stays = await acting(nursery, 1), await acting(nursery, 1, None), await acting(nursery, 2)
-        began = trio.current_time()
-        await sql(house, "update users set signed_out_at = now() where id = 1")
-        assert (await mine.wait_closed(), await page.wait_closed()) == (4003, 1008)
-        assert trio.current_time() - began < WITHIN_SECONDS + 1
+        async with open_stopwatch() as watch:
+            await sql(house, "update users set signed_out_at = now() where id = 1")
+            assert (await mine.wait_closed(), await page.wait_closed()) == (4003, 1008)
+            assert watch.seconds < WITHIN_SECONDS + 1
         again, old = await acting(nursery, 1), await Socket.open(nursery, house, headers=shown_by(house, 2))
         await old.start()
         await sql(house, f"notify {CHANNEL}, 'user 1'")

@@ -7,6 +7,7 @@ import trio
 from streams import Stream, messages, polled
 from wire import Refused, Socket, open_sockets, wait_until
 
+from greenroom.http.door import WAIT_SECONDS_MAX, Bucket, Door
 from greenroom.http.ws.drain import DrainState
 
 SLOW_DOOR = [{"ws_connects_per_second": 2}]
@@ -99,8 +100,14 @@ async def test_a_stop_moves_streams_that_open_meanwhile_and_after_it(live_house)
 
 
 @pytest.mark.parametrize("house_settings", SLOW_DOOR)
-async def test_streams_wait_in_line_at_the_door_and_polls_do_not(live_house):
-    house = live_house
+async def test_streams_wait_in_line_at_the_door_and_polls_do_not(live_house, monkeypatch):
+    house, waited, enter = live_house, [], Door.enter
+
+    async def noted(door, **who):
+        waited.append(await enter(door, **who))
+        return waited[-1]
+
+    monkeypatch.setattr(Door, "enter", noted)
     await house.people(*range(1, 5))
     await house.conversation(*range(1, 5))
     async with open_sockets() as nursery:
@@ -115,19 +122,22 @@ async def test_streams_wait_in_line_at_the_door_and_polls_do_not(live_house):
             for user in range(1, 5):
                 coming.start_soon(open_one, user)
             await trio.sleep(0.1)
-            polling = trio.current_time()
             for user in range(1, 5):
                 await polled(house, user)
-            assert trio.current_time() - polling < 0.9
+        assert (len(waited), waited[:2]) == (4, [False, False]), "no poll goes to the door"
         opened.sort()
-        assert opened[1] < 0.9
         assert opened[2] >= 0.4
         assert opened[3] >= 0.9
 
 
 @pytest.mark.parametrize("house_settings", SLOW_DOOR)
-async def test_whose_session_ends_while_they_wait_at_the_door_is_let_in_nowhere(live_house):
-    house = live_house
+async def test_whose_session_ends_while_they_wait_at_the_door_is_let_in_nowhere(live_house, monkeypatch):
+    house, in_line, signed_out = live_house, [], trio.Event()
+
+    async def wait_here(door, is_gone):
+        in_line.append(is_gone)
+        await signed_out.wait()
+
     await house.people(1)
     await house.conversation(1)
     session_id, _ = await house.house.storage.sessions.create(1, seconds=3600)
@@ -135,6 +145,8 @@ async def test_whose_session_ends_while_they_wait_at_the_door_is_let_in_nowhere(
     async with open_sockets() as nursery:
         held = [await Stream.open(nursery, house, headers=cookies) for _ in range(2)]
         refused = []
+        monkeypatch.setattr(Bucket, "take", lambda bucket, now: WAIT_SECONDS_MAX)
+        monkeypatch.setattr(Door, "_wait_here", wait_here)
 
         async def come(open_one):
             try:
@@ -145,10 +157,11 @@ async def test_whose_session_ends_while_they_wait_at_the_door_is_let_in_nowhere(
         async with trio.open_nursery() as coming:
             coming.start_soon(come, partial(Stream.open, nursery, house, headers=cookies))
             coming.start_soon(come, partial(Socket.open, nursery, house, protocol=None, headers=cookies))
-            await trio.sleep(0.2)
+            await wait_until(lambda: 2 - len(in_line))
             assert (
                 await house.post("/api/auth/sign-out", None, {}, cookie=cookies[0][1], origin=house.url)
             ).status == 200
+            signed_out.set()
         assert refused == [401, 401]
         for stream in held:
             assert await stream.wait_closed() == 4003

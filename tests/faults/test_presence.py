@@ -293,9 +293,9 @@ async def test_each_who_watches_is_told_at_most_once_a_second_and_the_last_word_
     async with trio.open_nursery() as flapping:
         for user in crowd[:3]:
             flapping.start_soon(comes_and_goes, user)
-        with trio.move_on_after(5):
-            number = 0
-            while True:
+        ends, number = trio.current_time() + 5, 0
+        with trio.fail_after(60):
+            while number <= 50 or trio.current_time() < ends:  # their word changes far more often than once a second
                 number += 1
                 await speaker.command("presence", status="busy" if number % 2 else "away", note=str(number))
                 await trio.sleep(0.02)
@@ -303,7 +303,6 @@ async def test_each_who_watches_is_told_at_most_once_a_second_and_the_last_word_
     for user in crowd:
         for connection in list(live_house.house.engine.connections_of(user)):  # cancelled while it came
             connection.abort()
-    assert number > 50, "the user changed their word far more often than once a second"
     await speaker.ask("presence", status="dnd", note="the end")
     await open_as(nursery, live_house, crowd[3], V1, room)
     await trio.sleep(2.5)

@@ -64,16 +64,16 @@ async def test_a_token_that_ends_when_no_number_says_it_is_taken_like_one_withou
 
 
 async def test_after_its_end_a_token_has_its_grace_and_then_the_connection_is_closed(live_house, monkeypatch):
-    monkeypatch.setattr("greenroom.http.ws.v1.V1Session.grace_seconds", 3.0)
+    monkeypatch.setattr("greenroom.http.ws.v1.V1Session.grace_seconds", 5.0)
     await live_house.people(1)
     async with open_sockets() as nursery:
-        ended, mended = [
-            await ready(nursery, live_house, None, token=live_house.token(1, exp=int(time.time()) + 2)) for _ in "ab"
-        ]
-        await trio.sleep(3.2)
+        end = int(time.time()) + 3
+        ended, mended = [await ready(nursery, live_house, None, token=live_house.token(1, exp=end)) for _ in "ab"]
+        await trio.sleep(end + 0.2 - time.time())
         assert (await ended.ask("presence", status="busy"))["type"] == "ack"
         assert (await mended.ask("refresh", token=live_house.token(1)))["type"] == "ack"
-        assert await ended.wait_closed() == 4002
+        assert await ended.wait_closed(15) == 4002
+        assert time.time() >= end + 5
         await mended.settle()
         assert mended.close_code is None
 
