@@ -13,6 +13,7 @@ import trio.lowlevel
 import trio_asyncio
 from held import holding_room, holding_table
 from house_fixture import open_house_under_test
+from stopwatch import closed_within
 from streams import Stream, messages, poll, polled, request, rooms_in
 from wire import Refused, Socket, connect_tcp, open_sockets, raw_http, receive_some, send_all, wait_until
 
@@ -572,7 +573,7 @@ async def test_signing_out_ends_a_stream_at_once(live_house):
     async with live_stream(house, None, headers=shown) as stream:
         given = {"Cookie": f"pitchey-session={session}", "Origin": house.url}
         assert (await house.post("/api/auth/sign-out", None, {}, **given)).status == 200
-        assert await stream.wait_closed(1) == 4003
+        assert await closed_within(1.0, stream) == 4003
 
 
 async def test_a_token_and_a_key_that_end_take_the_stream_with_them(live_house):
