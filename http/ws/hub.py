@@ -81,17 +81,18 @@ class Hub(Audience):
     ) -> Attachment:
         """Let a socket into a room, its cursor at *after_seq*; it hears nothing until `go_live`.
 
-        One that is being replayed begins again, at the lesser of both places: what was asked for before comes too.
+        One that is in it already begins again at the lesser of both places: what it is not told yet comes too.
         """
         channel = self._channel(view.room_id, view.top_seq)
         if not channel.recent:
             channel.recent.extend(recents(view.room_id, recent))
         old = channel.attachments.get(connection)
-        if old is not None and not old.is_live:
+        if old is not None:
+            old.fall_out()
             after_seq = min(after_seq, old.seq)
         attachment = Attachment(connection, user_id, after_seq, channel.ranks)
         if old is not None:
-            old.is_attached = False
+            old.is_attached = old.is_live = False
             channel.ranks.leave(old)
         else:
             was_small = view.room_id in self.small_rooms.members
@@ -264,7 +265,7 @@ class Hub(Audience):
             channel.ranks.disband()
         # A copy: a message may be what closes a slow reader, and with it takes it out of the room.
         for connection, attachment in list(channel.attachments.items()):
-            if attachment.is_live:
+            if attachment.is_live and attachment.seq < seq:  # else it read so far in storage, before we were told
                 attachment.seq = seq
                 if hiders and attachment.user_id in hiders:  # also of a reaction to what they have said themselves
                     connection.write(skip)
