@@ -2,10 +2,11 @@
 
 What a message said before is taken out of all that this process holds to tell later: the frames of a channel, what is
 kept for pages that are coming, summaries. Whoever reads the log from storage, and waits before it tells what it read,
-asks here whether that is older than a change, and then reads again. What was handed to a socket is on its way.
+asks here whether that is older than a change, or than a block, and then reads again. What was handed to a socket is on
+its way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,13 @@ from greenroom.storage.postgres.conversations import StoredMessage
 
 if TYPE_CHECKING:
     from greenroom.http.ws.hub import Hub
+
+
+def outdated(hub: "Hub", room_id: int, reader_id: int) -> Callable[[], bool]:
+    """Whether what is read of a room's log from now on is older than a change in it, or than a block of its reader."""
+    changed, version = hub.changed, hub.changed.version
+    blocked, block_version = hub.blocks.changed, hub.blocks.changed.version
+    return lambda: changed.since(room_id, version) or blocked.since(reader_id, block_version)
 
 
 def publish(hub: "Hub", event: MessageChanged, channel: Channel | None, members: Mapping[int, object]) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 import trio
 
-from greenroom.http.ws import events
+from greenroom.http.ws import changes, events
 from greenroom.http.ws.channel import Attachment, Channel
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
@@ -77,7 +77,7 @@ class Replayer:
 
     async def _replay_page(self, room_id: int, attachment: Attachment) -> bool:
         """One page from storage. False when there is nothing that this reader may see."""
-        changed, version = self._hub.changed, self._hub.changed.version
+        is_old = changes.outdated(self._hub, room_id, attachment.user_id)
         try:
             page = await self._conversations.log_after(room_id, attachment.user_id, attachment.seq, PAGE_MESSAGES)
         except StorageUnavailable:
@@ -85,7 +85,7 @@ class Replayer:
             return True
         if not page or not attachment.is_attached:
             return False
-        if changed.since(room_id, version):  # a message may say something else by now: read it again
+        if is_old():  # a message may say something else by now, or be hidden: read it again
             return True
         pack, size = [], 0
         for message in page:
@@ -100,7 +100,7 @@ class Replayer:
                 await wait_drained(attachment.connection)
                 if not attachment.is_attached:
                     return False
-                if changed.since(room_id, version):
+                if is_old():
                     return True
         if pack:
             attachment.connection.write(b"".join(pack))

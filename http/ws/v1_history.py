@@ -7,7 +7,7 @@ earlier, and the message there is not. Where the clock only went forward there i
 from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.actors.room.commands import RoomView
-from greenroom.http.ws import events
+from greenroom.http.ws import changes, events
 from greenroom.http.ws.v1_commands import LARGEST_ID, BadCommand, data_of, room_of
 from greenroom.runtime import ActorError, StorageUnavailable
 from greenroom.storage.postgres.conversations import Conversations, StoredMessage
@@ -46,15 +46,15 @@ def history(session: "V1Session", command_id: str | None, frame: dict[str, Any])
 
 async def _answer(session: "V1Session", command_id: str | None, room_id: int, wanted: WantedPage) -> None:
     assert session.user_id is not None
-    changed = session.services.hub.changed
     try:
         for _ in range(TRIES):
-            version, view = changed.version, await session.look_into(room_id)
+            is_old = changes.outdated(session.services.hub, room_id, session.user_id)
+            view = await session.look_into(room_id)
             if not isinstance(view, RoomView):
                 session.failed(command_id, view, None)
                 return
             data = await read_page(session.services.conversations, view, session.user_id, wanted)
-            if not changed.since(room_id, version):  # else what it says may be older than a change
+            if not is_old():
                 session.ack(command_id, data, room_id)
                 return
         session.failed(command_id, None, StorageUnavailable("it is changed faster than it is read"))

@@ -4,6 +4,8 @@ import pytest
 import trio
 from wire import Socket, open_sockets, wait_until
 
+from greenroom.storage.postgres.conversations import Conversations
+
 HIDDEN = "not for who blocks"
 
 
@@ -83,6 +85,52 @@ async def hidden_over_http(house, room, message_ids):
     for seen in (conversation, one):  # not when there was something that is hidden
         assert seen["last_message_time"] == seen["updated_at"] == listed[0]["created_at"] < of_third["updated_at"]
     assert len((await house.get(f"/api/conversations/{room}/messages", 3)).data["messages"]) == 4
+
+
+async def test_who_blocks_while_it_is_replayed_is_told_no_more_of_it(live_house):
+    """A page of storage is on its way to somebody slow, as it was before the block."""
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    for number in range(80):
+        sent = {"conversationId": room, "content": f"{number} {'x' * 9_990}", "clientId": f"c{number}"}
+        assert (await live_house.post("/api/messages/send", 2, sent)).status == 200
+    engine, channels = live_house.house.engine, live_house.house.hub.channels
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1, receive_buffer=4096)
+        await sock.start(room)
+        await sock.settle()
+        sock.stop_reading()
+        channels[room].recent.clear()
+        await sock.send({"type": "sync", "id": "s", "data": {"rooms": {str(room): 0}}})
+        (connection,) = engine.connections_of(1)
+        at = 0
+        while not 0 < at == channels[room].attachments[connection].seq:
+            at = channels[room].attachments[connection].seq
+            await trio.sleep(0.3)
+        assert at < 80
+        await block(live_house, 1, 2)
+        sock.read_again()
+        await wait_until(lambda: 80 - len(log_of(sock, room)))
+        assert log_of(sock, room) == [(seq, "message" if seq <= at else "skip") for seq in range(1, 81)]
+
+
+async def test_who_blocks_while_a_page_of_history_is_read_is_not_shown_what_it_hides(live_house, monkeypatch):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    read = Conversations.messages_before
+    async with open_sockets() as nursery:
+        blocker, blocked = [await ready(nursery, live_house, user, room) for user in (1, 2)]
+        await blocked.ask("send", room, body=HIDDEN)
+        await blocker.expect("message", seq=1)
+
+        async def read_slowly(self, *args, **options):
+            found = await read(self, *args, **options)
+            await live_house.post("/api/users/2/block", 1, {})
+            return found
+
+        monkeypatch.setattr(Conversations, "messages_before", read_slowly)
+        page = (await blocker.ask("history", room))["data"]
+        assert (page["messages"], page["skip"]) == ([], [1])
 
 
 async def test_the_list_goes_by_what_its_reader_is_shown(house):

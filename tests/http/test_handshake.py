@@ -27,6 +27,7 @@ from greenroom.http.tls import tls_context
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455 section 1.3, and so is the next
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 FRAME = b"\x81\x85\x00\x00\x00\x00early"
+ANSWER_SECONDS_MAX = 30
 FIELDS = {
     "Host": b"localhost",
     "Connection": b"Upgrade",
@@ -139,7 +140,7 @@ class Front:
                 await stream.send_all(sent[start : start + (every or len(sent))])
                 await trio.lowlevel.checkpoint()
             head = await read_head(stream)
-            with trio.fail_after(3):
+            with trio.fail_after(ANSWER_SECONDS_MAX):
                 adopted, sock = await self.engine.receive()
             sock.close()
             return head, adopted
@@ -147,7 +148,7 @@ class Front:
 
 async def read_head(stream):
     received = b""
-    with trio.fail_after(3):
+    with trio.fail_after(ANSWER_SECONDS_MAX):
         while not received.endswith(b"\r\n\r\n"):
             data = await stream.receive_some()
             assert data, received
@@ -157,7 +158,7 @@ async def read_head(stream):
 
 async def read_to_end(stream):
     received = b""
-    with trio.fail_after(5):
+    with trio.fail_after(ANSWER_SECONDS_MAX):
         while data := await stream.receive_some():
             received += data
     return received

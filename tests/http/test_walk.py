@@ -38,7 +38,7 @@ class Listener:
     principal = None
     first_beat_seconds = math.inf
 
-    def __init__(self, world, user_id):
+    def __init__(self, world, user_id, after_seq=None):
         self.world, self.user_id = world, user_id
         near, self.far = socket.socketpair()
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
@@ -46,16 +46,16 @@ class Listener:
         near.setblocking(False)
         self.received, self.is_reading, self.is_over = b"", True, False
         self.connection = world.engine.adopt(Adopted(near, b"", ("here", 1), None), self.open, "here")
-        self.joined_at = world.top
-        self.join()
+        self.joined_at = world.top if after_seq is None else after_seq
+        self.join(self.joined_at)
 
     def open(self, connection):
         return self
 
-    def join(self):
-        """From now on. Who is in the room already is told what is on its way to them all the same."""
+    def join(self, after_seq):
+        """Who is in the room already is told what is on its way to them all the same."""
         view = RoomView(ROOM, 1, self.world.top, 0, 9, frozenset())
-        attachment = self.world.hub.attach(self.connection, self.user_id, view, self.world.top)
+        attachment = self.world.hub.attach(self.connection, self.user_id, view, after_seq)
         channel = self.world.hub.channels[ROOM]
         if not self.world.hub.go_live(channel, attachment):
             self.world.engine.spawn(self.world.replay, channel, attachment)
@@ -199,7 +199,7 @@ async def test_whatever_befalls_some_everybody_else_gets_everything_once_in_orde
                     people.remove(someone)
                     someone.connection.abort()
                 case "again" if not someone.is_over:
-                    someone.join()
+                    someone.join(world.top)
         await world.settle()
         world.check()
         channel = world.hub.channels[ROOM]
@@ -211,6 +211,27 @@ async def test_whatever_befalls_some_everybody_else_gets_everything_once_in_orde
             for _ in range(20):
                 await trio.lowlevel.checkpoint()
             assert {attachment.user_id for attachment in channel.ranks.strays} <= {people[0].user_id}
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("people_count", [3, 9], ids=["told at once", "by a walk"])
+async def test_what_is_read_from_storage_before_it_is_told_is_not_told_again(quick_walks, seed, people_count):
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed)
+        nursery.start_soon(world.engine.run)
+        world.listeners += [Listener(world, next(world.users)) for _ in range(people_count)]
+        world.publish(1)
+        event = world.store(2)
+        reader = Listener(world, next(world.users), after_seq=0)
+        world.listeners.append(reader)
+        with trio.fail_after(20):
+            while not reader.attachment.is_live:
+                await trio.lowlevel.checkpoint()
+        world.hub.publish(event, {})
+        world.publish(1)
+        await world.settle()
+        await _until_nothing_is_pending(world)
+        world.check()
         nursery.cancel_scope.cancel()
 
 
