@@ -58,7 +58,15 @@ from greenroom.http.ws.v1_limits import may_command, slow_down
 from greenroom.http.ws.v1_marks import mark
 from greenroom.http.ws.v1_report import report
 from greenroom.http.ws.v1_signs import mark_read, ping, pong, typing
-from greenroom.http.ws.v1_start import NO_ROOMS, PING_SECONDS, SILENCE_SECONDS, START_SECONDS_MAX, Start, hello
+from greenroom.http.ws.v1_start import (
+    ANSWER_SECONDS_MAX,
+    NO_ROOMS,
+    PING_SECONDS,
+    SILENCE_SECONDS,
+    START_SECONDS_MAX,
+    Start,
+    hello,
+)
 from greenroom.http.ws.v1_user import GRACE_SECONDS, WARNING_SECONDS, members, refresh, sync, warn_of_end
 from greenroom.runtime import Command
 
@@ -78,6 +86,7 @@ class V1Session(SocketSession):
     """One connection."""
 
     __slots__ = (
+        "_answered_by",
         "_faults",
         "_first_ping_at",
         "_opened_at",
@@ -102,7 +111,7 @@ class V1Session(SocketSession):
         self._first_ping_at = trio.current_time() + random.uniform(1, PING_SECONDS)
         self.inflight = 0
         self._faults = 0  # before it is known who speaks
-        self._opened_at = trio.current_time()
+        self._opened_at = self._answered_by = trio.current_time()  # by which the `start` that was sent is answered
         self.slowed_at = -math.inf  # when it was last told to slow down
         self.warned_of: float | None = None  # the end of the credential that was told of
         connection.write(hello(services, connection.number), CONTROL)
@@ -137,9 +146,10 @@ class V1Session(SocketSession):
     def beat(self, now: float) -> float | None:
         """Ping who was not heard or spoken to for a while; end who is gone."""
         if self.rooms is None:
-            if now - self._opened_at >= START_SECONDS_MAX:
+            left = (self._opened_at + START_SECONDS_MAX if self.starting is None else self._answered_by) - now
+            if left <= 0:
                 self.connection.close(AUTH_TIMEOUT)
-            return min(max(START_SECONDS_MAX - (now - self._opened_at), 0) + 1, self.seconds_left())
+            return min(max(left, 0) + 1, self.seconds_left())
         seconds_left = self.look_at_credential()
         if seconds_left <= 0:
             return PING_SECONDS
@@ -355,6 +365,7 @@ class V1Session(SocketSession):
         if self.rooms is not None or self.starting is not None:
             raise BadCommand("start was sent before")
         self.starting = Start(self, command_id, data_of(frame))
+        self._answered_by = trio.current_time() + ANSWER_SECONDS_MAX
         self.starting.begin()
 
     def membership_changed(self, room_id: int, *, is_in: bool) -> None:

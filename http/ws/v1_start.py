@@ -54,6 +54,7 @@ log = structlog.get_logger()
 PING_SECONDS: Final = 25.0
 SILENCE_SECONDS: Final = 35.0
 START_SECONDS_MAX: Final = 10.0
+ANSWER_SECONDS_MAX: Final = 13.0  # of a start: by then every room has answered, or will not, and the ends are known
 ENDS_SECONDS_MAX: Final = 2.0  # of the ten: what all other rooms have answered must not be lost with it
 NO_ROOMS: Final[frozenset[int]] = frozenset()
 _OUT: Final = Failure(NOT_MEMBER, RefusalCode.NOT_MEMBER.value)

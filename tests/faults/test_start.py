@@ -159,6 +159,24 @@ class Looks:
         return ends
 
 
+async def test_a_start_that_came_in_time_is_answered_however_long_one_of_its_rooms_takes(
+    live_house, database, monkeypatch
+):
+    monkeypatch.setattr("greenroom.http.ws.v1.START_SECONDS_MAX", 0.5)
+    monkeypatch.setattr("greenroom.http.ws.services.COMMAND_SECONDS_MAX", 3.0)
+    await live_house.people(1, 2, 3)
+    room, other = await live_house.conversation(1, 2), await live_house.conversation(1, 2, 3)
+    assert (await live_house.post(f"/api/conversations/{other}/messages", 1, {"content": "awake"})).status == 201
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 2)
+        async with holding_room(database, room):
+            ready = await sock.ask("start", rooms=[{"r": room}, {"r": other}])
+        assert rooms_of(ready) == ([other], [(room, "TIMEOUT")])
+        assert sock.close_code is None
+        silent = await Socket.open(nursery, live_house, 2)
+        assert await silent.wait_closed() == 4103
+
+
 @pytest.mark.parametrize("comes_back", [False, True], ids=["out", "back"])
 async def test_who_joins_a_room_that_was_lost_while_away_is_told_that_they_left(
     live_house, database, monkeypatch, comes_back
