@@ -85,9 +85,6 @@ def _say(session: "CompatSession", room_id: int, content: str, request_id: str |
         command = send_over_limit(command)
 
     def sent(value: object, error: BaseException | None) -> None:
-        is_free = not isinstance(value, Sent) or value.is_duplicate
-        if is_free and retry_after is None:
-            session.services.limits.messages.give_back(user_id)
         if isinstance(value, Sent):
             frame = events.compat_message_sent(
                 value.message_id, room_id, value.seq, value.at_ms, request_id, request_id
@@ -96,7 +93,7 @@ def _say(session: "CompatSession", room_id: int, content: str, request_id: str |
         else:
             session.failed(value, error, request_id, retry_after)
 
-    session.ask(session.services.room(room_id), command, sent)
+    session.ask(session.services.room(room_id), command, sent, is_charged=retry_after is None)
 
 
 # -- changing ---------------------------------------------------------------------------------------------------------
@@ -157,12 +154,10 @@ async def _change(session: "CompatSession", command: Edit | Delete | React, requ
         return
 
     def changed(value: object, error: BaseException | None) -> None:
-        if is_edit and (not isinstance(value, Changed) or value.is_duplicate):
-            services.limits.messages.give_back(command.user_id)
         if not isinstance(value, Changed):
             session.failed(value, error, request_id)
 
-    session.ask(services.room(room_id), command, changed)
+    session.ask(services.room(room_id), command, changed, is_charged=is_edit)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

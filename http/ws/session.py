@@ -14,7 +14,7 @@ from typing import Any, Final
 import trio
 
 from greenroom.actors.presence.commands import HIDING, Look, SetStatus
-from greenroom.actors.room.commands import Enter, Type
+from greenroom.actors.room.commands import Changed, Enter, Sent, Type
 from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
@@ -263,10 +263,16 @@ class SocketSession:
         assert self.user_id is not None
         self.ask(self.services.room(room_id), Enter(self.user_id), lambda value, error: do())
 
-    def ask(self, ref: Ref, command: Command[Any], reply_to: ReplyTo) -> None:
-        """Have *reply_to* called with the room's answer; what is said while the room is full is put aside."""
+    def ask(self, ref: Ref, command: Command[Any], reply_to: ReplyTo, *, is_charged: bool = False) -> None:
+        """Have *reply_to* called with the room's answer; what is said while the room is full is put aside.
+
+        is_charged: it was counted as a message. What says nothing new is free, whether its answer is heard or not.
+        """
 
         def answered(value: object, error: BaseException | None) -> None:
+            if is_charged and (not isinstance(value, Sent | Changed) or value.is_duplicate):
+                assert self.user_id is not None
+                self.services.limits.messages.give_back(self.user_id)
             if not self.connection.is_closing:
                 reply_to(value, error)
 
@@ -323,6 +329,8 @@ class SocketSession:
                 is_queued = True
             if is_queued:
                 self._held.popleft()
+        for *_, reply_to in self._held or ():  # the connection has ended
+            reply_to(None, None)
         self._held = None
 
     def floods(self) -> bool:

@@ -193,6 +193,7 @@ class V1Session(SocketSession):
     # -- commands -----------------------------------------------------------------------------------------------
 
     def _command(self, frame: dict[str, Any]) -> None:
+        is_counted = False
         try:
             kind = frame.get("type")
             if kind == "send" and self.rooms is not None:  # the one that matters for speed
@@ -209,14 +210,17 @@ class V1Session(SocketSession):
                 raise BadCommand(f"{kind[:40]!r} is not a command", UNKNOWN_TYPE)
             if self.rooms is None and kind not in _FREE:
                 raise BadCommand("send start first, and wait for ready")
-            if kind not in _FREE and not may_command(self, id_of(frame), "typing" if kind == "typing" else "cmds"):
-                return
+            if kind not in _FREE:
+                if not may_command(self, id_of(frame), "typing" if kind == "typing" else "cmds"):
+                    return
+                is_counted = True
             frame = read(kind, frame)
             if kind in _INPUT:
                 self.note_input()
             handler(self, frame.get("id"), frame)
         except BadCommand as fault:
-            self._fault(id_of(frame), fault.code, fault.message)
+            is_counted = is_counted or fault.code is TOO_MANY_INFLIGHT  # a send that was read
+            self._fault(id_of(frame), fault.code, fault.message, is_counted=is_counted)
 
     def _send(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)
@@ -243,21 +247,17 @@ class V1Session(SocketSession):
         def sent(value: object, error: BaseException | None) -> None:
             self.inflight -= 1
             if type(value) is Sent:
-                if value.is_duplicate and retry_after is None:
-                    self.services.limits.messages.give_back(user_id)
                 self.connection.write(
                     events.v1_ack_sent(
                         reply_id, value.message_id, value.seq, value.at_ms, is_duplicate=value.is_duplicate
                     )
                 )
             else:
-                if retry_after is None:
-                    self.services.limits.messages.give_back(user_id)
-                else:
+                if retry_after is not None:
                     slow_down(self, "send", retry_after)
                 self.failed(reply_id, value, error, retry_after)
 
-        self.ask(self.services.room(room_id), command, sent)
+        self.ask(self.services.room(room_id), command, sent, is_charged=retry_after is None)
 
     def ask_room(
         self,
@@ -399,13 +399,13 @@ class V1Session(SocketSession):
         retry_after = retry_after_seconds if is_limit else failure.retry_after_seconds
         self.error(command_id, failure.code, failure.message, retry_after)
 
-    def _fault(self, command_id: str | None, code: ErrorCode, message: str) -> None:
-        """What was said cannot be done as it was said. It counts as a command, or garbage would be free."""
+    def _fault(self, command_id: str | None, code: ErrorCode, message: str, *, is_counted: bool = False) -> None:
+        """What was said cannot be done as it was said. It counts as a command, once, or garbage would be free."""
         if self.user_id is None:
             self._faults += 1
             if self._faults > FAULTS_BEFORE_START_MAX:
                 self.connection.close(PROTOCOL_VIOLATION)
-        elif not may_command(self, command_id, "cmds"):
+        elif not is_counted and not may_command(self, command_id, "cmds"):
             return
         self.error(command_id, code, message)
 

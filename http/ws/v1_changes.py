@@ -43,9 +43,6 @@ def ask_charged(session: "V1Session", command_id: str | None, room_id: int, comm
 def _ask(session: "V1Session", command_id: str | None, room_id: int, command: Edit | Delete | React | Pin) -> None:
     def changed(value: object, error: BaseException | None) -> None:
         session.inflight -= 1
-        is_new = isinstance(value, Changed) and not value.is_duplicate
-        if not isinstance(command, Delete) and not is_new:
-            session.services.limits.messages.give_back(command.user_id)
         if not isinstance(value, Changed):
             session.failed(command_id, value, error)
             return
@@ -53,4 +50,4 @@ def _ask(session: "V1Session", command_id: str | None, room_id: int, command: Ed
         answer = {"messageId": command.message_id, "seq": value.seq, "ts": value.at_ms, **duplicate}
         session.ack(command_id, answer, room_id)
 
-    session.ask(session.services.room(room_id), command, changed)
+    session.ask(session.services.room(room_id), command, changed, is_charged=not isinstance(command, Delete))

@@ -1,11 +1,12 @@
 """Commands of greenroom.v1 about the session: refresh, sync, members, summaries, and what is said at a limit."""
 
+import json
 import time
 from contextlib import suppress
 
 import pytest
 import trio
-from wire import Gone, Socket, frame, open_sockets, wait_until
+from wire import V1, Gone, Socket, frame, open_in, open_sockets, wait_until
 
 
 async def ready(nursery, house, user, *rooms, token=None, **data):
@@ -305,6 +306,47 @@ async def test_each_class_of_commands_has_its_limit_and_slow_down_names_it(live_
             await sock.command("presence", status="busy")
         await wait_until(lambda: "cmds" not in [event["data"]["class"] for event in sock.of("slow_down")] and "cmds")
         assert sock.close_code is None
+
+
+@pytest.mark.wrong_frames
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 6}])
+async def test_a_command_that_is_refused_counts_once(live_house):
+    await live_house.people(1)
+    room = await live_house.conversation(1)
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1, room)
+        for kind, data in (("join", {"after": "x"}), ("join", {"after": -1}), ("history", {"before": 1, "after": 1})):
+            assert (await sock.ask(kind, room, **data))["data"]["code"] == 1002
+        (connection,) = live_house.house.engine.connections_of(1)
+        connection.session.inflight, before = 10_000, connection.session.inflight
+        for kind, data in (("send", {"body": "x"}), ("read", {"seq": 0})):
+            assert (await sock.ask(kind, room, **data))["data"]["code"] == 4292
+        connection.session.inflight = before
+        assert (await sock.ask("read", room, seq=0))["type"] == "ack"
+        assert (await sock.ask("read", room, seq=0))["data"]["code"] == 4291
+
+
+@pytest.mark.parametrize("house_settings", [{"messages_per_minute": 9}])
+@pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
+async def test_a_duplicate_whose_answer_nobody_hears_is_free_too(live_house, protocol):
+    await live_house.people(1)
+    room = await live_house.conversation(1)
+    limits = live_house.house.sockets.limits.messages
+    message = {"body": "x", "clientId": "one"} if protocol else {"content": "x", "requestId": "one"}
+    said = {"type": "send", "room": room, "data": message}
+    if protocol is None:
+        said = {"type": "send_message", "conversationId": room, **message}
+    async with open_sockets() as nursery:
+        sock = await open_in(nursery, live_house, 1, room, protocol)
+        await sock.send(said)
+        await sock.expect("ack" if protocol else "message_sent")
+        counted = len(limits._taken[1])
+        for _ in range(3):
+            sock = await open_in(nursery, live_house, 1, room, protocol)
+            (*_, connection) = live_house.house.engine.connections_of(1)
+            connection.session.receive(json.dumps(said))
+            connection.abort()
+        await wait_until(lambda: len(limits._taken[1]) - counted)
 
 
 @pytest.mark.wrong_frames
