@@ -5,6 +5,7 @@ is entered by any signed-in user. Each of these may be repeated without harm; wh
 was removed hears nothing more of it.
 """
 
+from dataclasses import replace
 from typing import Annotated, Final
 
 from pydantic import AliasChoices, Field
@@ -12,9 +13,9 @@ from pydantic import AliasChoices, Field
 from greenroom.actors.room.commands import AddMembers, JoinOpen, MembersChanged, RemoveMember
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output, WholeNumber
-from greenroom.http.rest.conversations import ConversationData, People
-from greenroom.http.rest.rooms import ask_room, charge, no_conversation, once, require_users
-from greenroom.http.rest.rows import ParticipantRow, conversation_row, participant_row
+from greenroom.http.rest.conversations import People
+from greenroom.http.rest.rooms import REPLAY_HEADER, ask_room, charge, no_conversation, once, require_users
+from greenroom.http.rest.rows import ConversationRow, ParticipantRow, conversation_row, participant_row
 from greenroom.http.route import Answer, Call, Operations
 
 operations = Operations("participants")
@@ -49,6 +50,13 @@ class ParticipantsAdded(Output):
 
     conversation_id: int
     added: list[int]
+
+
+class Entered(Output):
+    """The conversation that one came into."""
+
+    conversation_id: int
+    conversation: ConversationRow | None = Field(description="null: a repeated request of who is no longer in it")
 
 
 class ParticipantRemoved(Output):
@@ -119,20 +127,24 @@ async def remove_participant(call: Call) -> Answer:
     return await once(call, f"DELETE /api/conversations/{room_id}/participants/{user_id}", None, work)
 
 
-@operations.post("/api/conversations/{id}/join", answer=ConversationData)
+@operations.post("/api/conversations/{id}/join", answer=Entered)
 async def join_conversation(call: Call) -> Answer:
     """Enter an open group; it counts as a message. Who is in it already stays in it."""
     room_id, user_id = call.id(), call.user_id
+    conversations = call.services.room_services.conversations
 
     async def work() -> Answer:
         # Storage is not asked first: who leaves this moment is in there still, and would come back for nothing.
         await charge(call, room_id, JoinOpen(user_id), _is_new, JoinOpen(user_id, is_over_limit=True))
-        row = await call.services.room_services.conversations.conversation_of(room_id, user_id)
-        if row is None:  # removed again this moment
-            raise no_conversation()
-        return Answer({"conversation": conversation_row(row)})
+        return Answer({"conversationId": room_id})
 
-    return await once(call, f"POST /api/conversations/{room_id}/join", None, work)
+    answer = await once(call, f"POST /api/conversations/{room_id}/join", None, work)
+    # Read when it is told, never kept: by then the last message may be deleted, or not for this user any more.
+    row = await conversations.conversation_of(room_id, user_id)
+    if row is None and REPLAY_HEADER not in answer.headers:
+        raise no_conversation()  # removed again this moment
+    conversation = None if row is None else conversation_row(row)
+    return replace(answer, data={"conversationId": room_id, "conversation": conversation})
 
 
 def _is_new(changed: MembersChanged) -> bool:

@@ -26,6 +26,7 @@ from greenroom.storage.postgres.idempotency import Earlier, IdempotencyClaim, Ke
 R = TypeVar("R")
 
 KEY_HEADER: Final = "Idempotency-Key"
+REPLAY_HEADER: Final = "Idempotency-Replay"  # on an answer that was kept
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _CODE_OF: Final = {
     RefusalCode.CONVERSATION_NOT_FOUND: "CONVERSATION_NOT_FOUND",
@@ -164,7 +165,7 @@ def claim_of(call: Call, route: str, body: BaseModel | bytes | None) -> Idempote
 def answer_of(kept: Earlier) -> Answer:
     """The answer that is kept. Raises: ApiError 409 when there is none for this request."""
     if isinstance(kept, KeptAnswer):
-        headers = {"Idempotency-Replay": "true"} if kept.is_replay else {}
+        headers = {REPLAY_HEADER: "true"} if kept.is_replay else {}
         return Answer(json.loads(kept.body), status=kept.status, headers=headers)
     if isinstance(kept, KeyConflict):
         raise ApiError("CONFLICT", f"this {KEY_HEADER} was used for another body; choose a new one")

@@ -304,7 +304,7 @@ async def test_what_was_erased_leaves_by_no_path(live_house, seed):
     """Random sends, edits and deletions; then everything that can be asked for is, from memory and from storage."""
     chance = random.Random(seed)
     await live_house.people(1, 2)
-    room = await live_house.conversation(1, 2)
+    room = await live_house.conversation(1, 2, open=True)
     says, erased, secrets = {}, set(), iter(f"SECRET-{number}-SECRET" for number in range(10_000))
     async with open_sockets() as nursery:
         await ready(nursery, live_house, 1, room)  # so that the hub holds what is said
@@ -330,6 +330,8 @@ async def test_what_was_erased_leaves_by_no_path(live_house, seed):
                     del says[message]
             if chance.random() < 0.1:
                 await live_house.post("/api/conversations", 1, {"recipientId": 2}, Idempotency_Key="pair")
+            if chance.random() < 0.1:
+                await live_house.post(f"/api/conversations/{room}/join", 2, Idempotency_Key="enter")
             if chance.random() < 0.1:
                 await polls_of(live_house, room)  # what they keep is asked for again below
         for forget in (False, True):
@@ -382,7 +384,8 @@ async def everything(nursery, house, room):
             assert answer.status == 200
             found += json.dumps(answer.json)
     again = await house.post("/api/conversations", 1, {"recipientId": 2}, Idempotency_Key="pair")
-    return found + json.dumps(again.json)
+    entered = await house.post(f"/api/conversations/{room}/join", 2, Idempotency_Key="enter")
+    return found + json.dumps([again.json, entered.json])
 
 
 async def whole_database(house):

@@ -592,6 +592,21 @@ async def test_the_answer_to_a_change_of_members_is_kept_under_its_key(house):
     assert (await house.post(path, 1, {"userIds": [99]}, Idempotency_Key="later")).data["added"] == [99]
 
 
+async def test_what_is_said_again_of_coming_in_is_read_anew_and_is_not_for_who_is_out(house):
+    await house.people(1, 2)
+    room = await house.conversation(1, open=True)
+    said = await house.post(f"/api/conversations/{room}/messages", 1, {"content": "SECRET"})
+    enter = {"path": f"/api/conversations/{room}/join", "user": 2, "Idempotency_Key": "enter"}
+    assert (await house.post(**enter)).data["conversation"]["last_message"] == "SECRET"
+    await house.delete(f"/api/messages/{said.data['messageId']}", 1)
+    again = await house.post(**enter)
+    assert (again.status, again.headers["Idempotency-Replay"]) == (200, "true")
+    assert (again.data["conversationId"], again.data["conversation"]["last_message"]) == (room, None)
+    await house.delete(f"/api/conversations/{room}/participants/2", 1)
+    gone = await house.post(**enter)
+    assert (gone.status, gone.data) == (200, {"conversationId": room, "conversation": None})
+
+
 async def test_a_change_of_members_that_is_under_way_is_not_begun_twice(house):
     await house.people(1, 2)
     room = await house.conversation(1)
