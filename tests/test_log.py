@@ -3,12 +3,13 @@
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
-from greenroom.log import HIDDEN, set_up_logging, without_query
+from greenroom.log import HIDDEN, PATH_CHARACTERS_MAX, set_up_logging, without_query
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,28 @@ def test_query_strings_and_passwords_in_addresses_are_cut():
     structlog.get_logger().info("http.answered", path="/ws?token=hunter2", url="https://user:hunter2@example.org/x")
     assert "hunter2" not in stream.getvalue()
     assert without_query("/ws?token=1") == "/ws"
+
+
+@pytest.mark.parametrize("piece", ["a", "a://a", "a://a:", "a:", "a:a", "://", "/", "a?", "é"])
+def test_hiding_takes_time_that_grows_with_the_text_and_no_faster(piece: str):
+    began = time.process_time()
+    without_query(piece * 60_000)
+    assert time.process_time() - began < 2  # some milliseconds; with its square, a minute
+
+
+def test_a_password_is_hidden_whatever_stands_before_its_address():
+    for before in ("", "a", "a:", "at ", "a://", "a://b:c", "postgresql+"):
+        assert without_query(f"{before}x://ann:hunter2@host") == f"{before}x://ann:{HIDDEN}@host"
+
+
+def test_a_long_path_is_cut_behind_what_is_hidden_in_it():
+    stream = lines_of("info")
+    structlog.get_logger().info("http.answered", path="/" + "a" * 16_000)
+    assert len(json.loads(stream.getvalue())["path"]) == PATH_CHARACTERS_MAX
+    structlog.get_logger().info(
+        "http.answered", path="/".ljust(PATH_CHARACTERS_MAX - 16, "a") + " x://ann:hunter2@host"
+    )
+    assert "hunt" not in stream.getvalue()
 
 
 @pytest.mark.parametrize("is_development", [True, False])

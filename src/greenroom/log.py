@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 HIDDEN: Final = "[hidden]"
+PATH_CHARACTERS_MAX: Final = 512  # of what somebody asked for; a request may have 16 KiB
 _SECRET_KEY = re.compile(
     r"(password|passwd|secret|token|authorization|cookie|api_?key|credential|signature|email|phone|content|body)",
     re.IGNORECASE,
@@ -22,7 +23,8 @@ _SECRET_KEY = re.compile(
 # Keys that only sound like it.
 _HARMLESS: Final = frozenset({"content_length", "content_type", "key", "token_kind", "body_bytes"})
 _QUERY = re.compile(r"\?[^\s\"']*")
-_URL_PASSWORD = re.compile(r"(\w+://[^:/\s@]*):[^@/\s]+@")
+# From the beginning of a word only: tried from each letter of a long one, it takes the square of its length.
+_URL_PASSWORD = re.compile(r"(\b\w+://[^:/\s@]*):[^@/\s]+@")
 
 
 def set_up_logging(level: str, *, is_development: bool, stream: TextIO | None = None) -> None:
@@ -65,6 +67,8 @@ def hide(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             event[name] = HIDDEN
         elif isinstance(value, str) and name in ("path", "url", "target", "address", "detail", "why"):
             event[name] = without_query(value)
+            if name == "path":
+                event[name] = event[name][:PATH_CHARACTERS_MAX]
     return event
 
 
