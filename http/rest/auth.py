@@ -74,10 +74,22 @@ async def sign_out(call: Call) -> Answer:
     for name in SESSION_COOKIES:
         session_id = services.authenticator.session_id_of(call.request.cookies.get(name, ""))
         if session_id is not None:
-            ended = await services.sessions.delete(session_id) or ended
-            services.authenticator.forget_session(session_id)
-            services.on_session_ended(session_id)
+            ended = await _end_session(services, session_id) or ended
     return Answer(SignedOut(signed_out=ended), cookies=[Cookie(name, "", 0) for name in SESSION_COOKIES])
+
+
+async def _end_session(services: Services, session_id: str) -> bool:
+    """End it; False when there is none. Anybody may name one: only with one that there is anything ends here.
+
+    Raises: StorageUnavailable.
+    """
+    if await services.sessions.find(session_id) is None:
+        return False
+    try:
+        return await services.sessions.delete(session_id)
+    finally:  # also when it is not known whether it is deleted
+        services.authenticator.forget_session(session_id)
+        services.on_session_ended(session_id)
 
 
 @operations.post("/api/users/{id}/sign-out", auth="principal", answer=SignedOut)

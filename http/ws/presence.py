@@ -30,7 +30,7 @@ from greenroom.storage.postgres.visibility import Visibility
 
 POLLING_DEVICES_MAX: Final = 8  # of one user; of more, those heard from longest ago are forgotten
 OVER_REST: Final = "rest"  # what the device of a client is called that says over REST that its user is here
-WITHOUT_SESSION: Final = "rest"  # what tells clients with a token or a key apart: nothing
+WITHOUT_SESSION: Final = ""  # what tells clients with a token or a key apart: nothing; no cookie holds it
 _quote: Final = encode_basestring
 
 
@@ -126,6 +126,7 @@ class SocketPresence(PresenceBoard):
 
     def polls_under(self, session_id: str) -> int | None:
         """The user who has said over REST that they are here, under this session."""
+        assert session_id != WITHOUT_SESSION, "so many users may have said it"
         for user_id, polling in self._polling.items():
             if any(session_id == under for _, under in polling):
                 return user_id

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from greenroom.http.rest.auth import SessionAnswer
+from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.sessions import Sessions
 
 Front = Any  # tests/http/conftest.py, which cannot be imported
 OWN = "http://127.0.0.1:8787"
@@ -63,6 +65,34 @@ async def test_signing_out_twice_or_without_a_session_is_fine(front: Front):
     for headers in ({}, {"Cookie": "pitchey-session=gone", "Origin": OWN}):
         status, body, _ = await front.ask(front.client(), "POST", "/api/auth/sign-out", {}, **headers)
         assert (status, body["data"]) == (200, {"signedOut": False})
+
+
+@pytest.mark.parametrize("value", ["gone", "rest", "%20", "", "device-17"])
+async def test_who_shows_no_session_that_there_is_ends_nothing(front: Front, value: str):
+    ended: list[str] = []
+    client = replace(front, services=replace(front.services, on_session_ended=ended.append)).client()
+    assert (await front.ask(client, "GET", "/api/auth/session", **front.bearer(jti="device-17")))[0] == 200
+    before = front.services.authenticator.changes
+    out = await front.ask(client, "POST", "/api/auth/sign-out", {}, Cookie=f"pitchey-session={value}", Origin=OWN)
+    assert (out[0], out[1]["data"]) == (200, {"signedOut": False})
+    assert (ended, front.services.authenticator.changes) == ([], before)
+
+
+async def test_a_session_of_which_it_is_not_known_whether_it_was_deleted_has_ended_here(front: Front, monkeypatch):
+    ended: list[str] = []
+    client = replace(front, services=replace(front.services, on_session_ended=ended.append)).client()
+    headers = {"Cookie": f"pitchey-session={await front.session(17)}", "Origin": OWN}
+    assert (await front.ask(client, "GET", "/api/auth/session", **headers))[0] == 200
+    delete = Sessions.delete
+
+    async def lose_the_answer(sessions: Sessions, session_id: str) -> bool:
+        await delete(sessions, session_id)
+        raise StorageUnavailable("its answer was lost")
+
+    monkeypatch.setattr(Sessions, "delete", lose_the_answer)
+    assert (await front.ask(client, "POST", "/api/auth/sign-out", {}, **headers))[0] == 503
+    assert len(ended) == 1
+    assert (await front.ask(client, "GET", "/api/auth/session", **headers))[0] == 401, "what is known here is forgotten"
 
 
 async def test_a_foreign_page_cannot_sign_anybody_out(front: Front):

@@ -107,6 +107,20 @@ async def test_who_is_not_heard_from_again_is_gone(house, heartbeats_end_at_once
     assert 1 not in shown(await house.get("/api/presence/online", 2))
 
 
+@pytest.mark.parametrize(("claims", "cookie"), [({}, "rest"), ({"jti": "desk"}, "desk")])
+async def test_nobody_takes_back_what_somebody_said_with_a_token(house, claims, cookie):
+    await house.people(1, 2)
+    await house.conversation(1, 2)
+    shows = {"Authorization": f"Bearer {house.token(1, **claims)}"}
+    said = await house.ask("POST", "/api/presence/update", None, {"status": "busy"}, shows)
+    assert said.status == 200, said.json
+    shows = {"Cookie": f"pitchey-session={cookie}", "Origin": house.url}
+    assert (await house.ask("POST", "/api/auth/sign-out", None, {}, shows)).data == {"signedOut": False}
+    deadline = trio.current_time() + 60
+    await house.house.system.ref("presence", 1).ask(Look(), deadline=deadline)  # whatever it was told before
+    assert shown(await house.get("/api/presence/online", 2)) == {1: ("busy", "")}
+
+
 async def test_nobody_is_remembered_who_says_so_and_goes(house):
     await house.people(*range(1, 6))
     presence = house.house.presence
