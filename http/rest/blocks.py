@@ -13,7 +13,7 @@ from greenroom.actors.notifier.commands import Block
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output, one_line
 from greenroom.http.rest.conversations import Page
-from greenroom.http.rest.rooms import require_users
+from greenroom.http.rest.rooms import charge_command, require_users
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
 from greenroom.http.ws.schemas.v1_commands import REASON_CHARACTERS_MAX
@@ -49,8 +49,9 @@ class BlockedList(Output):
 
 @operations.post("/api/users/{id}/block", body=BlockWrite, answer=BlockAnswer)
 async def block_user(call: Call) -> Answer:
-    """Hear nothing more of somebody."""
+    """Hear nothing more of somebody. It counts as a command."""
     other_id = _other(call)
+    charge_command(call)
     await require_users(call, (other_id,))
     await change_block(call, Block(other_id, True, call.body(BlockWrite).reason or None))
     return Answer({"blocked": True, "userId": other_id})
@@ -58,8 +59,9 @@ async def block_user(call: Call) -> Answer:
 
 @operations.delete("/api/users/{id}/block", answer=BlockAnswer, also=["POST /api/users/{id}/unblock"])
 async def unblock_user(call: Call) -> Answer:
-    """Hear of them again."""
+    """Hear of them again. It counts as a command."""
     other_id = _other(call)
+    charge_command(call)
     await change_block(call, Block(other_id, False))
     return Answer({"blocked": False, "userId": other_id})
 

@@ -23,7 +23,7 @@ from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber, one_line
 from greenroom.http.rest.conversations import OFFSET_MAX
 from greenroom.http.rest.preferences import preferences_of
-from greenroom.http.rest.rooms import claim_of, refusal, require_self, require_users
+from greenroom.http.rest.rooms import charge_command, claim_of, refusal, require_self, require_users
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX
@@ -197,12 +197,14 @@ class NotificationsMarked(Output):
     also=["/api/notifications"],
 )
 async def send_notification(call: Call) -> Answer:
-    """Tell a user something."""
+    """Tell a user something. It counts as a command of the user who sends it; of a key nothing is counted."""
     write, principal = call.body(NotificationWrite), call.principal
     user_id = write.user_id if write.user_id is not None else principal.require_user()
     is_service = principal.kind == "api_key" and SEND_SCOPE in principal.scopes
     if not (is_service or principal.role == "admin" or (principal.kind != "api_key" and user_id == principal.user_id)):
         raise ApiError("FORBIDDEN", f"to send to others takes scope {SEND_SCOPE}, or the role admin")
+    if principal.kind != "api_key":
+        charge_command(call)
     await require_users(call, (user_id,))
     related_type, related_id = write.related()
     command = Notify(

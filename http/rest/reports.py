@@ -7,7 +7,6 @@ is reported is blocked as well; when that fails, the same request again does wha
 
 from typing import Annotated, Any, Final
 
-import trio
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from greenroom.actors.notifier.commands import Block
@@ -15,7 +14,7 @@ from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output, WholeNumber
 from greenroom.http.rest.blocks import change_block
-from greenroom.http.rest.rooms import no_user
+from greenroom.http.rest.rooms import charge_command, no_user
 from greenroom.http.rest.rows import both_spellings
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
@@ -77,7 +76,7 @@ class ReportList(Output):
 async def report_message(call: Call) -> Answer:
     """Tell the administrators of a message. 201 when it is new."""
     message_id, written = call.id(), call.body(ReportWrite)
-    _charge(call)
+    charge_command(call)
     services = call.services.room_services
     reported = await services.reports.put_message(call.user_id, message_id, written.reason, _now_ms(call))
     if reported.user_id is None:
@@ -89,7 +88,7 @@ async def report_message(call: Call) -> Answer:
 async def report_user(call: Call) -> Answer:
     """Tell the administrators of somebody with whom one shares a conversation. 201 when it is new."""
     user_id, written = call.id(), call.body(ReportWrite)
-    _charge(call)
+    charge_command(call)
     services = call.services.room_services
     reported = await services.reports.put_user(call.user_id, user_id, written.reason, _now_ms(call))
     if reported.user_id is None and user_id != call.user_id:
@@ -106,13 +105,6 @@ async def list_reports(call: Call) -> Answer:
     before_id = page.before if page.before is not None else INTEGER_MAX
     rows = await call.services.room_services.reports.page(before_id, page.limit + 1)
     return Answer({"reports": [_row(row) for row in rows[: page.limit]], "hasMore": len(rows) > page.limit})
-
-
-def _charge(call: Call) -> None:
-    """Count it as a command of the user. Raises: ApiError 429."""
-    retry_after = call.services.room_services.commands.take(call.user_id, trio.current_time())
-    if retry_after is not None:
-        raise ApiError("RATE_LIMIT_EXCEEDED", "too many commands in a minute", retry_after=retry_after)
 
 
 def _now_ms(call: Call) -> int:

@@ -91,6 +91,13 @@ async def charge(
     return changed
 
 
+def charge_command(call: Call) -> None:
+    """Count the request as a command of its user, whatever comes of it. Raises: ApiError 429."""
+    retry_after = call.services.room_services.commands.take(call.user_id, trio.current_time())
+    if retry_after is not None:
+        raise ApiError("RATE_LIMIT_EXCEEDED", "too many commands in a minute", retry_after=retry_after)
+
+
 def refusal(refused: Refused, retry_after: int | None = None) -> ApiError:
     """What a client is told when a room refuses."""
     return ApiError(_CODE_OF[refused.code], refused.message, retry_after=retry_after)

@@ -345,6 +345,19 @@ async def test_blocks_over_http_are_listed_and_bad_ones_refused(house):
     assert (await house.post("/api/users/2/block", 1, {"reason": "x" * 501})).code == "VALIDATION"
 
 
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 3}])
+async def test_blocks_over_http_are_commands_that_are_limited(house):
+    await house.people(1, 2)
+    path = "/api/users/2/block"
+    assert [(await house.post(path, 1)).status, (await house.delete(path, 1)).status] == [200, 200]
+    assert (await house.post("/api/users/2/unblock", 1)).status == 200
+    for refused in (await house.post(path, 1), await house.delete(path, 1)):
+        assert (refused.status, refused.code) == (429, "RATE_LIMIT_EXCEEDED")
+        assert int(refused.headers["Retry-After"]) > 0
+    assert (await house.get("/api/users/blocked", 1)).data["users"] == []
+    assert (await house.post("/api/users/1/block", 2)).status == 200
+
+
 @pytest.mark.parametrize(
     "data", [{}, {"user": 1}, {"user": "two"}, {"user": "-2"}, {"user": True}, {"user": 2, "reason": 7}]
 )

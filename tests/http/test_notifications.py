@@ -49,6 +49,19 @@ async def test_what_a_service_sends_is_listed_counted_read_and_deleted(house):
     assert (await house.get("/api/notifications", 2)).data["notifications"] == []
 
 
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 2}])
+async def test_what_a_user_sends_is_a_command_that_is_limited_and_what_a_service_sends_is_none(house):
+    await house.people(1, 2)
+    headers = await service(house, "notifications:send")
+    assert [(await notify(house, 1, headers)).status for _ in range(4)] == [201] * 4
+    assert [(await notify(house, 1)).status for _ in range(2)] == [201] * 2
+    refused = await house.post("/api/notifications", 1, {"title": "to oneself", "message": "once more"})
+    assert (refused.status, refused.code) == (429, "RATE_LIMIT_EXCEEDED")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert (await notify(house, 2)).status == 201
+    assert (await house.get("/api/notifications", 1)).data["total"] == 6
+
+
 async def test_a_page_of_the_existing_client_has_the_list_itself_and_what_it_chose_is_counted(house):
     await house.people(1)
     for number in range(5):
