@@ -7,6 +7,7 @@ is no `*`, and `null` is nobody. What follows from it:
 - CORS: a listed page may read answers and send credentials; any other gets no CORS header and a 403 to its preflight.
 - Unsafe methods under a cookie need a listed Origin and a JSON or multipart body: a form of a foreign page can send
   neither (cross-site request forgery). Tokens in headers need no such rule: no browser adds them by itself.
+- A GET that costs its user something, as a ticket does, is refused under a cookie when another page asks for it.
 
 Proxies. X-Forwarded-For and X-Forwarded-Proto count only from TRUSTED_PROXIES, read from the right: what stands left of
 the first address that is not a trusted proxy was written by the client. A proxy may add a line of its own, as HAProxy
@@ -93,6 +94,16 @@ class Origins:
             raise ApiError("FORBIDDEN", f"{method} with a cookie needs an Origin that is listed in ALLOWED_ORIGINS")
         if not (is_json(mimetype) or mimetype == "multipart/form-data"):
             raise ApiError("INVALID_FILE_TYPE", f"{method} with a cookie needs Content-Type: application/json")
+
+    def check_page(self, headers: Headers) -> None:
+        """Refuse a GET under a cookie that costs its user something, of a page that is not listed. Raises ApiError 403.
+
+        What asks as pages ask for a picture sends no Origin; browsers say at least that it is another site's.
+        """
+        origin = headers.get("Origin")
+        is_foreign = headers.get("Sec-Fetch-Site") == "cross-site" if origin is None else not self.is_listed(origin)
+        if is_foreign:
+            raise ApiError("FORBIDDEN", "this origin may not do that with a cookie: list it in ALLOWED_ORIGINS")
 
 
 def is_json(mimetype: str) -> bool:

@@ -50,6 +50,8 @@ class SocketInfo(Output):
 @operations.get("/api/ws/token", auth="user", whole=TicketAnswer)
 async def get_ticket(call: Call) -> Answer:
     """A single-use token for `/ws?token=…`, bound to the user and the session, good for a minute."""
+    if call.principal.kind == "session":  # or any page could use up the tickets of its visitors
+        call.services.origins.check_page(call.request.headers)
     text = call.services.tickets.issue(call.principal)
     ticket = Ticket(token=text, expires_in=TICKET_SECONDS, ws_url=socket_url(call))
     return Answer(ticket, top=ticket.model_dump(mode="json", by_alias=True))

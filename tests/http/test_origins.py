@@ -105,6 +105,29 @@ def test_safe_methods_need_nothing():
         origins().check_unsafe(method, "https://evil.example", "")
 
 
+@pytest.mark.parametrize(
+    ("headers", "is_allowed"),
+    [
+        ({}, True),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Origin": PAGE, "Sec-Fetch-Site": "cross-site"}, True),
+        ({"Origin": "https://evil.example"}, False),
+        ({"Origin": "https://evil.example", "Sec-Fetch-Site": "same-site"}, False),
+        ({"Origin": "null"}, False),
+    ],
+)
+def test_a_get_that_costs_its_user_something_is_not_for_a_foreign_page(headers: dict[str, str], is_allowed: bool):
+    listed = origins(FRONTEND_URL=PAGE)
+    if is_allowed:
+        listed.check_page(Headers(headers))
+    else:
+        with pytest.raises(ApiError) as fault:
+            listed.check_page(Headers(headers))
+        assert fault.value.status == 403
+
+
 def test_json_is_told_by_its_media_type():
     assert is_json("application/json")
     assert is_json("application/problem+json")
