@@ -11,9 +11,10 @@ from typing import Final
 
 import trio
 
+from greenroom.http.shared import Shared
+
 PARTS: Final = ("database", "redis", "email", "messaging")
 PROBE_SECONDS_MAX: Final = 2.0
-SHARED_SECONDS: Final = 1.0
 
 # Returns when its part works and raises when it does not; the caller bounds the time.
 Probe = Callable[[], Awaitable[None]]
@@ -43,19 +44,13 @@ class Checkup:
 
     def __init__(self, probes: Mapping[str, Probe]) -> None:
         self._probes = probes
-        self._lock = trio.Lock()
-        self._findings: Findings | None = None
-        self._found_at = 0.0
+        self._shared = Shared(self._examine)
         self._count = 0
         self._count_well = 0
 
     async def result(self) -> Findings:
         """What a checkup finds that is at most SHARED_SECONDS old."""
-        async with self._lock:
-            if self._findings is None or trio.current_time() - self._found_at >= SHARED_SECONDS:
-                self._findings = await self._examine()
-                self._found_at = trio.current_time()
-            return self._findings
+        return await self._shared.result()
 
     async def _examine(self) -> Findings:
         began = trio.current_time()

@@ -52,6 +52,11 @@ class PostOffice:
         self._system = system
         self._policy = policy
 
+    @property
+    def provider(self) -> str:
+        """The account that a mail goes to first."""
+        return self._policy.accounts[0]
+
     async def run(self) -> None:
         """Wake every queue now and at each poll: a queue that crashed or gave up comes back for what waits."""
         is_adopted = self._policy.accounts[0] == FOLDER
@@ -96,7 +101,7 @@ class PostOffice:
         waiting = sum(depth["mails"] for depth in depths if depth["status"] == "pending")
         return {
             "status": _health_word(queues, waiting),
-            "provider": self._policy.accounts[0],
+            "provider": self.provider,
             "accounts": [
                 _account_health(account, queue) for account, queue in zip(self._policy.accounts, queues, strict=True)
             ],

@@ -17,7 +17,7 @@ from greenroom.http.origins import Origins, Proxies
 from greenroom.http.rest.email import MailBatchWrite, email_operations
 from greenroom.http.services import Services
 from greenroom.http.tickets import Tickets
-from greenroom.runtime import open_system
+from greenroom.runtime import StorageUnavailable, open_system
 from greenroom.settings import load_settings
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.api_keys import ApiKeys
@@ -190,3 +190,48 @@ async def test_anybody_may_ask_whether_mail_works_but_only_senders_see_more(data
         _, answer = await door.get("health", await door.key("email:send"))
         assert answer["data"]["accounts"][0]["account"] == "folder"
         assert "user@" not in json.dumps(answer)
+
+
+async def test_however_many_ask_whether_mail_works_it_is_found_out_once_a_second(database, tmp_path, monkeypatch):
+    health, asked = PostOffice.health, []
+
+    async def count(office):
+        asked.append(office)
+        return await health(office)
+
+    monkeypatch.setattr(PostOffice, "health", count)
+    monkeypatch.setattr("greenroom.http.shared.SHARED_SECONDS", 1000.0)
+    async with open_door(database, tmp_path) as door:
+        keys = [None, await door.key("users:read")]
+        answers = []
+
+        async def ask(key):
+            answers.append(await door.get("health", key))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(ask, keys[number % 2])
+        assert len(asked) == 1
+        assert [(status, set(answer["data"])) for status, answer in answers] == [(200, {"status", "provider"})] * 20
+        sender = await door.key("email:send")
+        for times in (2, 3):  # who may send is told how it stands now
+            assert (await door.get("health", sender))[1]["data"]["depths"] == []
+            assert len(asked) == times
+
+
+async def test_while_storage_is_away_mail_does_not_work_and_whoever_asks_next_does_not_wait_for_it(
+    database, tmp_path, monkeypatch
+):
+    asked = []
+
+    async def depths(outbox):
+        asked.append(outbox)
+        raise StorageUnavailable("away")
+
+    monkeypatch.setattr(Outbox, "depths", depths)
+    monkeypatch.setattr("greenroom.http.shared.SHARED_SECONDS", 1000.0)
+    async with open_door(database, tmp_path) as door:
+        for _ in range(3):
+            status, answer = await door.get("health")
+            assert (status, answer["data"]) == (200, {"status": "unhealthy", "provider": "folder"})
+        assert len(asked) == 1
