@@ -85,6 +85,8 @@ class Services:
     on_input: Callable[[Principal], None] = _nobody_listens
     # Called with a user as they are after a change.
     on_user_changed: Callable[[User], Awaitable[None]] = _nobody_waits
+    # Called with the id of a user of whom it is not known whether a change of them was stored.
+    on_user_perhaps_changed: Callable[[int], None] = _nobody_listens
     # Whether the sockets are moved away: a balancer should send new ones elsewhere.
     is_moving: Callable[[], bool] = bool
     # None only in tests of operations that need no rooms.

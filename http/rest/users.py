@@ -8,12 +8,14 @@ from functools import cache
 from typing import Annotated
 from zoneinfo import available_timezones
 
+import trio
 from pydantic import AfterValidator, EmailStr, Field, StringConstraints
 
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, one_line
 from greenroom.http.rest.rooms import once
 from greenroom.http.route import Answer, Call, Operations
+from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.users import User, UserChange
 from greenroom.storage.subjects import ISSUER_ID_LIMIT
 
@@ -107,7 +109,10 @@ async def put_user(call: Call) -> Answer:
                 stored, is_new = await call.services.users.put(user_id, change)
             else:
                 stored = await call.services.users.change(user_id, change)
-        finally:  # also when the caller goes away meanwhile: it may be stored all the same
+        except (StorageUnavailable, trio.Cancelled):  # the answer is lost, or the caller gone: it may be stored
+            call.services.on_user_perhaps_changed(user_id)
+            raise
+        finally:  # then too
             call.services.authenticator.forget_user(user_id)
         if stored is None:
             raise ApiError("USER_NOT_FOUND", "there is no such user; ids from 2^40 on are given out by greenroom")

@@ -273,6 +273,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
         on_signed_out=partial(_close_user, house.sockets),
         on_input=house.sockets.note_input,
         on_user_changed=house.sockets.people.changed,
+        on_user_perhaps_changed=house.sockets.people.perhaps_changed,
         is_moving=house.engine.drain.is_moving,
         rooms=RoomServices(
             system=house.system,

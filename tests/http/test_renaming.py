@@ -3,10 +3,12 @@
 import time
 
 import pytest
+import trio
 import trio_websocket
 from house_fixture import SocketUnderTest
 
 from greenroom.http.adoption import adopt
+from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.users import UserChange
 
 ROLE = "creator"
@@ -164,4 +166,46 @@ async def test_a_change_while_start_shows_its_token_is_not_missed(live_house, mo
         monkeypatch.setattr(users, "hear", hear_late)
         await socket.say({"type": "start", "data": {"token": live_house.token(1), "rooms": []}})
         assert (await socket.hear("ready"))["data"]["name"] == "Ann"
+        assert await said_by(live_house, 1) == ("Ann", "Ann")
+
+
+@pytest.mark.parametrize("how", ["put", "change"])
+@pytest.mark.parametrize("lost", ["answer", "caller"])
+@pytest.mark.parametrize("is_away", [False, True], ids=["", "and storage is away for a while"])
+async def test_a_change_whose_answer_nobody_learns_reaches_the_sockets(
+    live_house, monkeypatch: pytest.MonkeyPatch, how: str, lost: str, is_away: bool
+):
+    await live_house.people(1)
+    await live_house.people(2, role="admin")
+    users, scope, questions = live_house.house.storage.users, trio.CancelScope(), 0
+    answer_of, by_id = getattr(users, how), users.by_id
+
+    async def lose_the_answer(*args):
+        await answer_of(*args)
+        if lost == "answer":
+            raise StorageUnavailable("its answer was lost")
+        scope.cancel()
+        await trio.lowlevel.checkpoint()
+
+    async def answer_later(user_id):
+        nonlocal questions
+        questions += 1
+        if questions <= 3:
+            raise StorageUnavailable("away")
+        return await by_id(user_id)
+
+    async with live_house.socket(1):
+        headers = {"Authorization": f"Bearer {live_house.token(2 if how == 'put' else 1)}"}
+        await live_house.get("/api/auth/session", headers=headers)  # who it is is known from here on
+        monkeypatch.setattr(users, how, lose_the_answer)
+        monkeypatch.setattr("greenroom.http.ws.people.AGAIN_SECONDS", 0.01)
+        if is_away:
+            monkeypatch.setattr(users, "by_id", answer_later)
+        with scope:
+            assert (await live_house.ask("PUT", "/api/users/1", None, {"name": "Ann"}, headers)).status == 503
+        assert scope.cancelled_caught == (lost == "caller")
+        [connection] = live_house.house.engine.connections_of(1)
+        with trio.fail_after(30):
+            while connection.session.principal.name != "Ann":  # noqa: ASYNC110 - PostgreSQL is asked before
+                await trio.sleep(0.01)
         assert await said_by(live_house, 1) == ("Ann", "Ann")
