@@ -11,6 +11,7 @@ nothing more on them, so a byte that comes all the same is forgotten, and the en
 They are never clear (`Connection.is_clear`): nobody writes to their sockets past them.
 """
 
+import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,6 +56,7 @@ UNASKED_BYTES_MAX: Final = 16 * 1024
 _PLACE: Final = re.compile(rb'\{"type":"(?!skip")[a-z_]+","room":(?P<room>\d+),"seq":(?P<seq>\d+)')
 # What every start says: a poll that has heard no more than this has nothing to tell.
 _NO_NEWS: Final = tuple(b'{"type":"%b"' % kind for kind in (b"hello", b"ready", b"live", b"presence_state"))
+_TYPING: Final = b'{"type":"typing"'
 
 
 class Unasked(FrameReader):
@@ -179,7 +181,11 @@ class EventStream(ReadOnlyConnection):
 
 
 class Poll(ReadOnlyConnection):
-    """Long-poll: the response to `GET /poll`, which is answered once."""
+    """Long-poll: the response to `GET /poll`, which is answered once.
+
+    Who types when it begins is told by every start, as who is online is, and it would be answered again and again while
+    anybody does: so that is news only when it changes, and one's own typing never is.
+    """
 
     __slots__ = (
         "_bytes",
@@ -191,6 +197,7 @@ class Poll(ReadOnlyConnection):
         "_is_timed",
         "_news_bytes",
         "_starts_until",
+        "_typists",
         "_until",
     )
 
@@ -210,6 +217,7 @@ class Poll(ReadOnlyConnection):
         self._bytes = self._news_bytes = 0  # of who is in many rooms the start alone is long
         self._has_news = self._is_live = self._is_timed = False
         self._is_awaited = True
+        self._typists: dict[int, set[int]] = {}  # others, by room, as they were told last
         now = trio.current_time()
         self._earliest = now + min(POLL_SECONDS_MIN, wait_seconds)
         self._until = now + wait_seconds
@@ -219,18 +227,28 @@ class Poll(ReadOnlyConnection):
         """Keep it; answered as soon as this pass of the loop is over, or a little later for what may be dropped."""
         if self.is_closing:
             return
-        held = self._bytes
+        held, news_bytes = self._bytes, 0
         for payload in payloads(frame):
             self._events.append(payload)
             self._bytes += len(payload)
-            if not payload.startswith(_NO_NEWS):
-                self._news_bytes += len(payload)
-                self._has_news = self._has_news or kind != EPHEMERAL
+            if self._is_news(payload):
+                news_bytes += len(payload)
+        self._news_bytes += news_bytes
         self._note(held)
-        if kind == EPHEMERAL:
+        if news_bytes and kind == EPHEMERAL:
             self._until = min(self._until, trio.current_time() + EPHEMERAL_SECONDS)
             self.engine.beat_within(self, EPHEMERAL_SECONDS)
+        self._has_news = self._has_news or (news_bytes > 0 and kind != EPHEMERAL)
         self._answer_soon(trio.current_time())
+
+    def _is_news(self, payload: bytes) -> bool:
+        if not payload.startswith(_TYPING):
+            return not payload.startswith(_NO_NEWS)
+        typing = json.loads(payload)
+        room_id, typists = typing["room"], set(typing["data"]["users"]) - {self.session.user_id}
+        before = self._typists.get(room_id, set())
+        self._typists[room_id] = typists
+        return self._is_live and typists != before
 
     def _answer_soon(self, now: float) -> None:
         if self._is_due(now):

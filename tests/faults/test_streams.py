@@ -207,11 +207,71 @@ async def test_a_poll_hears_typing_a_moment_later(live_house):
                 answers.append(await polled(house, 1, cursor))
 
             polls.start_soon(ask)
-            await wait_until(lambda: not house.house.engine.connections_of(1) and "the poll")
+            await wait_until(lambda: not waits(house, 1) and "the poll")
             await sock.ask("typing", room, on=True)
         ((events, _),) = answers
-        assert [event["data"]["users"] for event in events if event["type"] == "typing"] == [[2]]
+        assert lists_of_typists(events) == [[2]]
         assert trio.current_time() - began < 5
+
+
+def waits(house, user):
+    """Whether a poll of *user* has said all that a start says, and waits for news."""
+    connections = house.house.engine.connections_of(user)
+    return any(connection.via == "poll" and connection._is_live for connection in connections)
+
+
+def lists_of_typists(events):
+    return [event["data"]["users"] for event in events if event["type"] == "typing"]
+
+
+@asynccontextmanager
+async def two_who_are_here(house):
+    """(their room, a cursor) of 1 and 2, of whose presence nothing changes while the block lasts."""
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, house, 2)
+        await sock.start(room)
+        async with live_stream(house, 1) as stream:
+            await stream.expect("membership")
+            await wait_until(lambda: {1, 2} - set(told(sock, "joins")))
+            yield room, stream.cursor
+
+
+@pytest.mark.parametrize("typist", [1, 2])
+@pytest.mark.parametrize("begins", ["before the poll", "while it waits"])
+async def test_a_poll_is_not_answered_because_somebody_types_already_or_oneself_does(
+    live_house, monkeypatch, typist, begins
+):
+    """Else each of one poll after the other would be answered at once, until the user is told to slow down."""
+    monkeypatch.setattr("greenroom.actors.room.actor.TYPING_SECONDS", 600.0)
+    monkeypatch.setattr("greenroom.http.streams.connection.POLL_SECONDS_MIN", 0.0)
+    monkeypatch.setattr("greenroom.http.streams.connection.EPHEMERAL_SECONDS", 0.0)
+    house, answers = live_house, []
+    async with two_who_are_here(house) as (room, cursor):
+
+        async def ask():
+            answers.append(await polled(house, 1, cursor))
+
+        async def types():
+            told = await house.post(f"/api/conversations/{room}/typing", typist, {"isTyping": True})
+            assert told.status == 200, told.json
+            await wait_until(lambda: typist not in house.house.hub.typists.get(room, {}) and "that they type")
+
+        async with trio.open_nursery() as polls:
+            if begins == "before the poll":
+                await types()
+            polls.start_soon(ask)
+            await wait_until(lambda: not answers and not waits(house, 1) and "the poll")
+            if begins == "while it waits":
+                await types()
+            await say(house, 2, room, "news")
+    ((events, _),) = answers
+    if begins == "while it waits" and typist == 2:
+        assert (lists_of_typists(events), messages(events)) == ([[2]], [])
+    else:
+        assert messages(events) == [(room, 1)]
+        assert [typist] in lists_of_typists(events), "it comes with what is news"
 
 
 async def test_who_polls_a_busy_room_asks_at_most_four_times_a_second_and_has_everything(live_house):
