@@ -21,7 +21,7 @@ from greenroom.http.auth import Principal
 from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import NOT_MEMBER
-from greenroom.http.ws.cursor import ROOMS_MAX, Cursor, Place, cursor_text
+from greenroom.http.ws.cursor import AT_TOP, ROOMS_MAX, Cursor, Place, cursor_text
 from greenroom.http.ws.presence import WITHOUT_SESSION
 from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession
@@ -40,9 +40,11 @@ class StreamStart(Start):
     def __init__(self, session: "StreamSession", room_ids: list[int], begins_at: Cursor | None) -> None:
         named = {} if begins_at is None else begins_at.rooms
         others = [room_id for room_id in room_ids if room_id not in named][: ROOMS_MAX - len(named)]
-        data: dict[str, Any] = {"rooms": [{"r": room_id} for room_id in others]}
+        at_top = [room_id for room_id, at in named.items() if at == AT_TOP]
+        data: dict[str, Any] = {"rooms": [{"r": room_id} for room_id in (*at_top, *others)]}
         if begins_at is not None:
-            data["resume"] = {"rooms": {room: {"seq": at.seq, "epoch": at.epoch} for room, at in named.items()}}
+            resumed = {room: {"seq": at.seq, "epoch": at.epoch} for room, at in named.items() if at != AT_TOP}
+            data["resume"] = {"rooms": resumed}
             if begins_at.user is not None:
                 data["resume"]["user"] = {"useq": begins_at.user.seq, "epoch": begins_at.user.epoch}
         super().__init__(session, None, data)
@@ -119,10 +121,10 @@ class StreamSession(V1Session):
         """As in v1. Rooms that did not answer keep their place, and are asked again."""
         start = self.starting
         assert isinstance(start, StreamStart)
-        begins_at = self._begins_at or Cursor({})
-        self._entered, top = start.entered(), start.top_of_stream()
+        again, came_meanwhile = start.to_ask_again(), self._entering
+        begins_at = self._begins_at or Cursor(dict.fromkeys(again, AT_TOP))
+        self._entered, top, named = start.entered(), start.top_of_stream(), begins_at.rooms
         self._user_at, self._user_epoch = begins_at.user or top, top.epoch
-        again, came_meanwhile, named = start.to_ask_again(), self._entering, begins_at.rooms
         self._places = {room: named[room] for room in again if room in named}
         self._entering = set()
         super().ready(room_ids)
@@ -183,7 +185,7 @@ class StreamSession(V1Session):
             failure = failure_of(value, error)
             if failure is not None and failure.code.is_recoverable:
                 self._enter_later(room_id)
-            elif failure is not None and failure.code is NOT_MEMBER and room_id in self._places:
+            elif failure is not None and failure.code is NOT_MEMBER and self._has_been_in(room_id):
                 self.services.engine.spawn(self._tell_end, room_id)
             else:
                 self._lose(room_id)
@@ -203,7 +205,7 @@ class StreamSession(V1Session):
         """As `Start` does. What the user was told of the room meanwhile comes before it."""
         assert self.user_id is not None
         ends = await ends_of(self.services, self.user_id, [room_id])
-        if self.connection.is_closing or room_id not in self._places or room_id in self._entering:
+        if self.connection.is_closing or not self._has_been_in(room_id) or room_id in self._entering:
             return
         if ends is None:
             self._enter_later(room_id)
@@ -212,18 +214,24 @@ class StreamSession(V1Session):
         for end in ends:
             self.connection.write(left_frame(self.user_id, end))
 
+    def _has_been_in(self, room_id: int) -> bool:
+        """The reader has a place in that room, which is still to be entered."""
+        return self._places.get(room_id, AT_TOP) != AT_TOP
+
     def _lose(self, room_id: int) -> None:
         """Not to be asked again."""
-        if self._places.pop(room_id, None) is not None:
+        if self._has_been_in(room_id):
             self.resumed("refused")
+        self._places.pop(room_id, None)
 
     def _begin_room(self, view: RoomView) -> None:
         room_id = view.room_id
         place = self._places.pop(room_id, None) or Place(view.read_seq, view.epoch)
         self._entering.discard(room_id)
-        attachment = self.attach(view, place.seq, place.epoch)
+        after_seq = None if place == AT_TOP else place.seq
+        attachment = self.attach(view, after_seq, place.epoch)
         self._entered[room_id] = attachment, view.epoch
-        self.tell_gap(view, place.seq, place.epoch)
+        self.tell_gap(view, after_seq, place.epoch)
         self.replay([(room_id, attachment)])
 
     def closed(self) -> None:

@@ -1,7 +1,7 @@
 """The cursor: where a reader stands in its user's stream and in each room, as one text that it keeps. Pure.
 
     1~u17.1~1099511627776.42.1~1099511627779.7.1
-    │ │     └ for each room: id . seq . epoch
+    │ │     └ for each room: id . seq . epoch, or id . 0 . 0 of one that begins at its top (`AT_TOP`)
     │ └ the user's stream: u useq . epoch; not in a cursor from before there was one, whose reader begins there at now
     └ version
 
@@ -37,6 +37,10 @@ class Place:
 
     seq: int
     epoch: int
+
+
+# Of a room that had not answered yet when its reader began without a cursor: it begins at its top. No log has epoch 0.
+AT_TOP: Final = Place(0, 0)
 
 
 @dataclass(frozen=True, slots=True)

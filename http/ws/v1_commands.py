@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from greenroom.actors.presence.commands import SetStatus, Wish
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws.codes import BAD_FRAME, TOO_MANY_ROOMS, ErrorCode
+from greenroom.http.ws.cursor import AT_TOP, BadCursor, read_cursor
 from greenroom.http.ws.cursor import ROOMS_MAX as ROOMS_MAX  # a connection hears no more
-from greenroom.http.ws.cursor import BadCursor, read_cursor
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 from greenroom.http.ws.schemas import reading
 from greenroom.http.ws.schemas.v1_commands import MEMBERS_MAX as MEMBERS_MAX
@@ -99,8 +99,11 @@ def _want_cursor(wanted: WantedRooms, cursor: str | None) -> None:
         places = read_cursor(cursor)
     except BadCursor as fault:
         raise BadCommand(str(fault)) from None
-    wanted.after.update({room_id: place.seq for room_id, place in places.rooms.items()})
-    wanted.epochs.update({room_id: place.epoch for room_id, place in places.rooms.items()})
+    for room_id, place in places.rooms.items():
+        if place == AT_TOP:
+            wanted.after[room_id] = None
+        else:
+            wanted.after[room_id], wanted.epochs[room_id] = place.seq, place.epoch
     if places.user is not None:
         wanted.user = UserCursor(places.user.seq, places.user.epoch)
 

@@ -494,6 +494,45 @@ async def test_a_room_that_does_not_answer_keeps_its_place_and_is_asked_again(da
         assert rooms_in(stream.cursor) == f"1~{room}.2.1"
 
 
+@pytest.mark.parametrize("goes_on", ["as it is", "by stream", "by poll", "by socket"])
+async def test_without_a_cursor_a_room_that_answers_late_begins_at_its_top_too(
+    live_house, database, monkeypatch, goes_on
+):
+    """Else what has been unread for long would come as if it was said now."""
+    monkeypatch.setattr("greenroom.http.ws.services.COMMAND_SECONDS_MAX", 0.5)
+    house = live_house
+    room = await people_in_a_room(house, 1, 2)
+    await say(house, 2, room, "old", "and unread")
+    house.house.system.kill(house.house.system.ref("room", room))
+    async with open_sockets() as nursery:
+        async with holding_room(database, room):
+            if goes_on == "by poll":
+                events, cursor = await polled(house, 1)
+            else:
+                reader = await Stream.open(nursery, house, 1)
+                await reader.expect("live")
+                events, cursor = reader.events, reader.cursor
+        refused = [item for event in events if event["type"] == "ready" for item in event["data"]["refused"]]
+        assert [(item["r"], item["error"]) for item in refused] == [(room, "TIMEOUT")]
+        if goes_on == "by poll":
+            events, cursor = await polled(house, 1, cursor, wait=0)
+            assert (messages(events), rooms_in(cursor)) == ([], f"1~{room}.2.1")
+            await say(house, 2, room, "new")
+            events, cursor = await polled(house, 1, cursor)
+        else:
+            if goes_on == "by socket":
+                reader = await Socket.open(nursery, house, 1)
+                await reader.start(resume={"cursor": cursor})
+            elif goes_on == "by stream":
+                reader = await Stream.open(nursery, house, 1, cursor)
+            await wait_until(lambda: [room] not in [live["data"]["rooms"] for live in reader.of("live")] and "live")
+            await say(house, 2, room, "new")
+            await reader.expect("message")
+            events = reader.events
+        assert messages(events) == [(room, 3)]
+        assert not [event for event in events if event["type"] == "gap"]
+
+
 @pytest.mark.parametrize("road", ["stream", "poll"])
 @pytest.mark.parametrize("hangs", ["the room", "the look for its end"])
 async def test_of_a_lost_room_that_answers_late_it_is_told_that_the_user_left(
