@@ -3,6 +3,7 @@
     message ──▶ noted, once for the room ──each second──▶ top, unread and last, to whoever follows it
     marker of a follower ──▶ the room is asked how much is unread now
     a deletion, a block ──▶ likewise for each whom it concerns, so many a second
+    no answer ──▶ it is asked again, in a later second, for as long as it is followed
 
 This is how a user of hundreds of rooms stays cheap: a message costs its followers nothing until the second is over, and
 then one frame each, however many messages there were. A peer that is slow is told later, what is true then.
@@ -11,7 +12,6 @@ then one frame each, however many messages there were. A peer that is slow is to
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import trio
@@ -58,7 +58,7 @@ class Followed:
 class Summaries:
     """All rooms that are followed on this process. Run `run` in a nursery.
 
-    ask(room, user, reply_to): has the room's view of a member given to *reply_to*, or None when there is none.
+    ask(room, user, reply_to): has the room's view of a member given to *reply_to*, or None when it is not to be had.
     """
 
     def __init__(self, blocks: SocketBlocks) -> None:
@@ -129,8 +129,8 @@ class Summaries:
         elif isinstance(event, MessageChanged):
             self._note_change(room, event)
         elif isinstance(event, MarkerMoved):
-            if any(follower.user_id == event.user_id for follower in room.followers.values()):
-                self.ask(event.room_id, event.user_id, lambda view: self._count_again(event.user_id, view))
+            if self._is_followed(event.room_id, event.user_id):
+                self._ask(event.room_id, event.user_id)
         elif isinstance(event, MemberChanged):
             self._note_member(room, event)
 
@@ -169,22 +169,38 @@ class Summaries:
         """Ask how much is unread: at once, or when this second's share is used up in the next."""
         if self._recounted < RECOUNTS_MAX:
             self._recounted += 1
-            self.ask(room_id, user_id, partial(self._count_again, user_id))
+            self._ask(room_id, user_id)
         else:
-            self._recounts[room_id, user_id] = None
+            self._recount_later(room_id, user_id)
+
+    def _recount_later(self, room_id: int, user_id: int) -> None:
+        self._recounts[room_id, user_id] = None
         self._wake.set()
+
+    def _ask(self, room_id: int, user_id: int) -> None:
+        def answered(view: RoomView | None) -> None:
+            if view is None:
+                self._recount_later(room_id, user_id)
+            else:
+                self._count_again(user_id, view)
+
+        self.ask(room_id, user_id, answered)
 
     def _recount_some(self) -> None:
         """The share of another second."""
         self._recounted = 0
         waiting, self._recounts = self._recounts, {}
         for room_id, user_id in waiting:
-            if room_id in self.rooms:
+            if self._is_followed(room_id, user_id):
                 self._recount(room_id, user_id)
 
-    def _count_again(self, user_id: int, view: RoomView | None) -> None:
-        room = None if view is None else self.rooms.get(view.room_id)
-        if view is None or room is None:
+    def _is_followed(self, room_id: int, user_id: int) -> bool:
+        room = self.rooms.get(room_id)
+        return room is not None and any(follower.user_id == user_id for follower in room.followers.values())
+
+    def _count_again(self, user_id: int, view: RoomView) -> None:
+        room = self.rooms.get(view.room_id)
+        if room is None:
             return
         for follower in room.followers.values():
             if follower.user_id == user_id and follower.seq <= view.top_seq:

@@ -1,11 +1,12 @@
 """Summaries against a plain log: what a follower was told last is how the room stands for them, whatever the order."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from greenroom.actors.events import MarkerMoved, MessageCommitted
@@ -45,11 +46,22 @@ class Room:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["say", "say", "read", "follow", "leave", "tick", "answer"]), st.sampled_from(READERS)),
+    st.tuples(
+        st.sampled_from(["say", "say", "read", "follow", "leave", "tick", "answer", "refuse"]), st.sampled_from(READERS)
+    ),
     max_size=60,
 )
 
 
+def settle(summaries: Summaries, waiting: list[Any], answer: Callable[[], None]) -> None:
+    """Answer all that is asked, and asked again."""
+    while waiting or summaries._recounts:
+        while waiting:
+            answer()
+        summaries._recount_some()
+
+
+@example([("say", 2), ("follow", 1), ("read", 1), ("refuse", 1)], set())
 @given(STEPS, st.sets(st.sampled_from(READERS[1:]), max_size=1))
 def test_what_is_told_last_is_how_the_room_stands(steps: list[tuple[str, int]], blocked: set[int]) -> None:
     async def run() -> None:
@@ -60,9 +72,9 @@ def test_what_is_told_last_is_how_the_room_stands(steps: list[tuple[str, int]], 
         waiting = []
         summaries.ask = lambda _, user, reply: waiting.append((user, reply))
 
-        def answer() -> None:
+        def answer(what: str = "answer") -> None:
             user, reply = waiting.pop(0)
-            reply(room.view(user, blocks.hides(user)))
+            reply(room.view(user, blocks.hides(user)) if what == "answer" else None)
 
         for what, user in [*steps, *[("follow", user) for user in READERS]]:
             if what == "say":
@@ -79,10 +91,9 @@ def test_what_is_told_last_is_how_the_room_stands(steps: list[tuple[str, int]], 
                 summaries.drop(peers.pop(user))
             elif what == "tick":
                 await summaries._tell(ROOM)
-            elif what == "answer" and waiting:
-                answer()
-        while waiting:
-            answer()
+            elif what in ("answer", "refuse") and waiting:
+                answer(what)
+        settle(summaries, waiting, answer)
         await summaries._tell(ROOM)
         for user, peer in peers.items():
             told = peer.told[-1]
@@ -107,4 +118,38 @@ async def test_a_peer_that_is_slow_is_told_later_what_is_true_then(autojump_cloc
         slow.unsent_bytes = 0
         await trio.sleep(2)
         assert [(told["top"], told["unread"], len(told["last"]["body"])) for told in slow.told] == [(1, 1, 100)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_a_room_is_too_full_to_count_is_asked_again_once_a_second_while_it_is_followed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    summaries, room, peer, asked = Summaries(SocketBlocks()), Room(), Peer(), []
+    room.senders = [2, 2]
+
+    def ask(room_id: int, user: int, reply: Callable[[RoomView | None], None]) -> None:
+        asked.append(trio.current_time())
+        reply(None if is_full else room.view(user, frozenset()))
+
+    summaries.ask = ask
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(summaries.run)
+        is_full = True
+        summaries.watch(peer, 1, room.view(1, frozenset()))  # type: ignore[arg-type]
+        await trio.sleep(1.5)
+        room.read[1] = 2
+        summaries.note(MarkerMoved(ROOM, 1, "n", 2, 5, ()))
+        await trio.sleep(5)
+        assert 5 <= len(asked) <= 6
+        is_full = False
+        await trio.sleep(5)
+        assert [told["unread"] for told in peer.told] == [2, 0]
+        assert len(asked) <= 7, "it has answered"
+        is_full = True
+        summaries.note(MarkerMoved(ROOM, 1, "n", 2, 5, ()))
+        await trio.sleep(5)
+        summaries.drop(peer)  # type: ignore[arg-type]
+        before = len(asked)
+        await trio.sleep(5)
+        assert len(asked) == before, "nobody follows it"
         nursery.cancel_scope.cancel()
