@@ -35,7 +35,7 @@ Json = dict[str, Any]
 class Follower:
     """A socket that follows a room. unread: of others, up to *seq*; mentions: those of them that name the user.
 
-    is_due: something changed that it was not told.
+    is_due: something changed that it was not told. is_held: it is counted for it, and told when it is released.
     """
 
     user_id: int
@@ -43,6 +43,7 @@ class Follower:
     unread: int
     mentions: int
     is_due: bool
+    is_held: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -73,8 +74,8 @@ class Summaries:
 
     # -- who follows --------------------------------------------------------------------------------------------
 
-    def watch(self, connection: Connection, user_id: int, view: RoomView) -> None:
-        """Follow a room; how it stands is told at once, within the second."""
+    def watch(self, connection: Connection, user_id: int, view: RoomView, *, is_held: bool = False) -> None:
+        """Follow a room; how it stands is told at once, within the second. is_held: not before `release`."""
         if connection.is_closing:
             return
         room = self.rooms.get(view.room_id)
@@ -84,9 +85,16 @@ class Summaries:
             last = view.last
             room.top_seq = view.top_seq
             room.last = _last(last.id, last.sender_id, last.sender_name, last.content, last.created_at_ms)
-        room.followers[connection] = Follower(user_id, view.top_seq, view.unread, view.mentions, is_due=True)
+        follower = Follower(user_id, view.top_seq, view.unread, view.mentions, is_due=True, is_held=is_held)
+        room.followers[connection] = follower
         self._of.setdefault(connection, set()).add(view.room_id)
         self._tell_soon(view.room_id)
+
+    def release(self, connection: Connection) -> None:
+        """Tell the socket how the rooms stand that were held; from now on at once."""
+        for room_id in self._of.get(connection, ()):
+            self.rooms[room_id].followers[connection].is_held = False
+            self._tell_soon(room_id)
 
     def unwatch(self, connection: Connection, room_id: int) -> None:
         """Follow it no more, if it was followed."""
@@ -231,7 +239,7 @@ class Summaries:
             return
         self._count(room)
         for count, (connection, follower) in enumerate(list(room.followers.items()), start=1):
-            if not follower.is_due:
+            if not follower.is_due or follower.is_held:
                 continue
             if connection.unsent_bytes * 2 > OUTBOX_BYTES_MAX:
                 self._tell_soon(room_id)

@@ -4,9 +4,10 @@
                            └─ wrong ──▶ 4001, 4002         └─ each refused one is named in it
 
 Sockets enter their rooms as the answers come, silent: the cursor of the attachment holds its place until `ready` is out
-and the replay begins, so that nothing said meanwhile is missed or comes before `ready`. That the user came into a room
-or went is told at once, as always; `ready` does not contradict it: of who goes the room is refused, and one that had
-answered that they are not in it is asked again when they come.
+and the replay begins, so that nothing said meanwhile is missed or comes before `ready`; summaries are held likewise.
+Typing, receipts and presence are told as they happen. That the user came into a room or went is told at once, as
+always; `ready` does not contradict it: of who goes the room is refused, and one that had answered that they are not in
+it is asked again when they come.
 """
 
 import json
@@ -207,7 +208,7 @@ class Start:
             if room_id in self._wanted.summaries:
                 session = self._session
                 assert session.user_id is not None
-                session.services.summaries.watch(session.connection, session.user_id, value)
+                session.services.summaries.watch(session.connection, session.user_id, value, is_held=True)
             elif room_id not in self._wanted.unheard:
                 self.attachments[room_id] = self._attach(value)
         else:
@@ -283,6 +284,7 @@ class Start:
         session.ready(tuple(room_id for room_id, attachment in self.attachments.items() if attachment.is_attached))
         subject = {} if self._command_id is None else {"id": self._command_id}
         session.connection.write(events.v1("ready", data, **subject))
+        session.services.summaries.release(session.connection)
         for end in self._ends.values():
             session.connection.write(left_frame(session.user_id, end))
         if wanted.user is not None:

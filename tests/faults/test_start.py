@@ -127,6 +127,28 @@ async def test_a_room_that_the_user_comes_into_after_it_has_refused_is_asked_aga
         assert [event["data"]["change"] for event in sock.of("member")] == ["joined"] * (1 + is_resumed)
 
 
+async def test_how_a_room_stands_is_told_after_ready_and_counts_what_was_said_before_it(live_house, database):
+    room, other = await awake_and_asleep(live_house)
+    wanted = [{"r": room, "mode": "summary"}]
+    async with open_sockets() as nursery:
+        earlier, sock = [await Socket.open(nursery, live_house, 2) for _ in range(2)]
+        await earlier.start(rooms=wanted)
+        async with holding_room(database, other):
+            start = await sock.command("start", rooms=[*wanted, {"r": other}])
+            await wait_until(lambda: len(live_house.house.hub.summaries.rooms[room].followers) < 2 and "the answer")
+            said = await live_house.post(f"/api/conversations/{room}/messages", 1, {"content": "meanwhile"})
+            assert said.status == 201
+            await wait_until(lambda: 2 not in tops(earlier) and "the summary")  # all are told in one pass
+        ready = await sock.expect("ready", id=start)
+        summary = await sock.expect("room_summary")
+        assert sock.position(ready) < sock.position(summary)
+        assert (summary["data"]["top"], summary["data"]["unread"]) == (2, 2)
+
+
+def tops(sock):
+    return [summary["data"]["top"] for summary in sock.of("room_summary")]
+
+
 async def test_that_a_lost_room_is_looked_for_holds_up_nobody_for_longer_than_two_seconds(live_house, database):
     """All others have answered, and `start` has ten seconds."""
     await live_house.people(1, 2)
