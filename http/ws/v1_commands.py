@@ -84,9 +84,7 @@ def _want_resume(wanted: WantedRooms, resume: dict[str, Any]) -> None:
     for room_id, cursor in resume.get("rooms", {}).items():
         at = cursor if isinstance(cursor, dict) else {"seq": cursor}
         room_epoch = at.get("epoch")
-        wanted.after[room_id] = at["seq"]
-        wanted.summaries.discard(room_id)  # who has a place in it wants it whole
-        wanted.unheard.discard(room_id)
+        _want_from(wanted, room_id, at["seq"])
         if room_epoch is not None or epoch is not None:
             wanted.epochs[room_id] = cast("int", room_epoch if room_epoch is not None else epoch)
 
@@ -103,9 +101,17 @@ def _want_cursor(wanted: WantedRooms, cursor: str | None) -> None:
         if place == AT_TOP:
             wanted.after[room_id] = None
         else:
-            wanted.after[room_id], wanted.epochs[room_id] = place.seq, place.epoch
+            _want_from(wanted, room_id, place.seq)
+            wanted.epochs[room_id] = place.epoch
     if places.user is not None:
         wanted.user = UserCursor(places.user.seq, places.user.epoch)
+
+
+def _want_from(wanted: WantedRooms, room_id: int, seq: int) -> None:
+    """Who has a place in a room wants it whole, whatever they say of it besides."""
+    wanted.after[room_id] = seq
+    wanted.summaries.discard(room_id)
+    wanted.unheard.discard(room_id)
 
 
 def user_cursor(data: dict[str, Any]) -> UserCursor | None:

@@ -46,6 +46,30 @@ async def test_an_id_that_cannot_be_sent_back_is_left_out(live_house):
         assert "id" not in error
 
 
+async def test_a_send_without_an_id_is_answered_with_its_client_id(live_house):
+    await live_house.people(1, 2, 3)
+    room, elsewhere = await live_house.conversation(1, 2), await live_house.conversation(2, 3)
+    client_id = "x" * 255
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        for where in (room, elsewhere):
+            await sock.send({"type": "send", "room": where, "data": {"body": "said", "clientId": client_id}})
+        ack, error = await sock.expect("ack"), await sock.expect("error")
+        assert (ack["id"], ack["data"]["seq"]) == (client_id, 1)
+        assert (error["id"], error["data"]["error"]) == (client_id, "NOT_MEMBER")
+
+
+async def test_the_17th_bad_command_of_who_has_shown_no_credential_is_the_end(live_house):
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house)
+        await sock.expect("hello")
+        for _ in range(17):
+            await sock.send({"type": "join", "room": 1})  # before `start`
+        assert await sock.wait_closed() == 4004
+        assert len(sock.of("error")) == 16
+
+
 async def test_the_existing_client_learns_which_message_was_refused(live_house):
     await live_house.people(1)
     async with open_sockets() as nursery:

@@ -149,6 +149,20 @@ def tops(sock):
     return [summary["data"]["top"] for summary in sock.of("room_summary")]
 
 
+@pytest.mark.parametrize("mode", ["summary", "none"])
+@pytest.mark.parametrize("says", ["rooms", "cursor"])
+async def test_a_room_in_which_the_client_has_a_place_is_heard_whole_whatever_mode_it_names(live_house, mode, says):
+    """Else it would be told of a gap in a room of which it is told nothing."""
+    room, _ = await awake_and_asleep(live_house)
+    place = {"rooms": {str(room): {"seq": 0, "epoch": 1}}} if says == "rooms" else {"cursor": f"1~{room}.0.1"}
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 2)
+        ready = await sock.ask("start", rooms=[{"r": room, "mode": mode}], resume=place)
+        assert [item["mode"] for item in ready["data"]["rooms"]] == ["full"]
+        await sock.expect("live")
+        assert [message["seq"] for message in sock.of("message")] == [1]
+
+
 async def test_that_a_lost_room_is_looked_for_holds_up_nobody_for_longer_than_two_seconds(live_house, database):
     """All others have answered, and `start` has ten seconds."""
     await live_house.people(1, 2)

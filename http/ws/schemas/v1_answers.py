@@ -11,6 +11,7 @@ from greenroom.http.ws.schemas.v1_changes import ChangedData, StoredChange
 from greenroom.http.ws.schemas.v1_marks import ReactionsOfMessage
 from greenroom.http.ws.schemas.values import (
     Attachment,
+    ClientId,
     CommandId,
     Count,
     Described,
@@ -35,6 +36,9 @@ ErrorCategory = Annotated[
     WithJsonSchema({"type": "string", "enum": sorted({error.category for error in _ERRORS})}),
     says("What it is about."),
 ]
+
+
+SendId = Annotated[ClientId, says("Of the command; of a `send` without one its `clientId`.")]
 
 
 class Ack(TypedDict, Generic[D]):
@@ -146,6 +150,14 @@ class SentData(TypedDict):
     seq: Place
     ts: Milliseconds
     duplicate: NotRequired[Annotated[Literal[True], says("It was stored before.")]]
+
+
+class AckSent(TypedDict):
+    """The command was done: the message is committed."""
+
+    type: Literal["ack"]
+    id: SendId
+    data: SentData
 
 
 class StoredMessage(Described, TypedDict):
@@ -271,7 +283,7 @@ class Error(TypedDict):
     """The command of this `id` was not done; without an `id` it is of the connection."""
 
     type: Literal["error"]
-    id: NotRequired[CommandId]
+    id: NotRequired[SendId]
     data: ErrorData
 
 
@@ -283,7 +295,7 @@ BLOCKED: Final = Frame("ack", "ack_block", Ack[BlockedData])
 REPORTED: Final = Frame("ack", "ack_report", Ack[ReportedData])
 REFRESHED: Final = Frame("ack", "ack_refresh", Ack[RefreshedData])
 DONE: Final = Frame("ack", "ack_done", AckInRoom[DoneData])
-SENT: Final = Frame("ack", "ack_send", Ack[SentData])
+SENT: Final = Frame("ack", "ack_send", AckSent)
 CHANGED: Final = Frame("ack", "ack_change", AckInRoom[ChangedData])
 PAGE: Final = Frame("ack", "ack_history", AckInRoom[PageData])
 MARKER: Final = Frame("ack", "ack_read", AckInRoom[MarkerData])

@@ -325,7 +325,12 @@ class Presence(Named):
     """With a room: who is online there, and of a small one who is not. Without: the user's own, `status` or `idle`."""
 
     type: Literal["presence"]
-    room: NotRequired[Annotated[Room | None, says("The conversation that is asked about.")]]
+    room: NotRequired[
+        Annotated[
+            Room | None,
+            says("The conversation that is asked about; of over 200 members those who have it joined whole."),
+        ]
+    ]
     data: NotRequired[PresenceData | None]
 
 

@@ -99,7 +99,12 @@ class Empty(TypedDict):
 class Named(TypedDict):
     """What every command of greenroom.v1 may carry."""
 
-    id: NotRequired[Annotated[CommandId | None, says("The answer carries it; without one there is none.")]]
+    id: NotRequired[
+        Annotated[
+            CommandId | None,
+            says("The answer carries it; without one there is no `ack`, but of a `send`, by its `clientId`."),
+        ]
+    ]
 
 
 # -- what the server says ---------------------------------------------------------------------------------------------
