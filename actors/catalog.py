@@ -10,7 +10,7 @@ The system stops in the reverse of the start order: rooms first, those they may 
 """
 
 from greenroom.actors.events import Audience
-from greenroom.actors.notifier.actor import Devices, NotifierActor
+from greenroom.actors.notifier.actor import Devices, NotifierActor, Unlooked
 from greenroom.actors.notifier.commands import FoldNotes
 from greenroom.actors.presence.actor import PresenceActor, PresenceBoard
 from greenroom.actors.room.actor import Doubts, RoomActor
@@ -64,10 +64,11 @@ def notifier_kind(
     devices: Devices,
 ) -> Kind:
     """What users are told about themselves."""
+    unlooked: Unlooked = {}
     return Kind(
         name=NOTIFIER,
         factory=lambda key: NotifierActor(
-            int(key), streams, notifications, blocks, preferences, conversations, ids, devices
+            int(key), streams, notifications, blocks, preferences, conversations, ids, devices, unlooked
         ),
         ownership="create",
         mailbox_envelopes_max=256,

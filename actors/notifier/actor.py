@@ -10,12 +10,15 @@ What the notifier is told is only that there may be some; it reads them itself, 
 from collections import OrderedDict
 from typing import Protocol
 
+import trio
+
 from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.notifier import state as rules
 from greenroom.actors.notifier.commands import (
     Block,
     ChangePreferences,
     FoldNotes,
+    HaveRoomsLook,
     MarkNotifications,
     NotificationsChanged,
     Notified,
@@ -23,7 +26,7 @@ from greenroom.actors.notifier.commands import (
 )
 from greenroom.actors.notifier.preferences import DEFAULTS, Contradiction, Preferences, changed
 from greenroom.actors.room.commands import LookAtBlocks
-from greenroom.runtime import Actor, StopReason, StorageUnavailable, handles
+from greenroom.runtime import Actor, ActorError, StopReason, StorageUnavailable, handles
 from greenroom.storage.postgres.blocks import Blocks
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.notifications import COUNTED_NOTIFICATIONS, Notifications, SentUnder
@@ -42,6 +45,10 @@ NOTES_AT_ONCE = 256
 NOTIFICATIONS_AT_ONCE = 500
 SENT_KEPT = 256
 STORAGE_PAUSE_SECONDS = 1.0
+LOOK_SECONDS_MAX = 2.0  # the notifier does nothing else meanwhile
+LOOK_PAUSE_SECONDS = 0.25
+
+Unlooked = dict[int, set[int]]  # by who blocked: those whose room with them may not have looked since; outlives actors
 
 
 class ObjectIds(Protocol):
@@ -92,6 +99,7 @@ class NotifierActor(Actor):
         conversations: Conversations,
         ids: ObjectIds,
         devices: Devices,
+        unlooked: Unlooked,
     ) -> None:
         self._user_id = user_id
         self._streams = streams
@@ -102,6 +110,7 @@ class NotifierActor(Actor):
         self._conversations = conversations
         self._ids = ids
         self._devices = devices
+        self._unlooked = unlooked
         self._unread: int | None = None  # notifications; None until it matters
         self._unread_until_ms: int | None = None  # then the first of these expires, and they are counted anew
         self._sent: OrderedDict[str, SentUnder] = OrderedDict()  # lately, also what is not stored yet
@@ -116,11 +125,15 @@ class NotifierActor(Actor):
             if self._devices.stands_at(self._user_id, standing, version):
                 break
         self._useq, self._epoch = standing.useq, standing.epoch
+        if self._user_id in self._unlooked:
+            self.ctx.tell_self_after(0, HaveRoomsLook())
 
     def stopping(self, reason: StopReason) -> None:
         """What was under way may be stored or not: look what there is."""
-        if self.ctx.broken_by is not None or reason is StopReason.CRASHED:
+        is_in_doubt = self.ctx.broken_by is not None or reason is StopReason.CRASHED
+        if is_in_doubt:
             self._devices.forget(self._user_id)
+        if is_in_doubt or self._user_id in self._unlooked:
             self.ctx.tell_next_activation(FoldNotes())
 
     @handles(FoldNotes)
@@ -208,17 +221,47 @@ class NotifierActor(Actor):
 
     @handles(Block)
     async def block(self, command: Block) -> bool:
-        """Store it once. The answer leaves when whoever is here is treated by it, and the room of the two knows."""
+        """Store it once. The answer leaves when whoever is here is treated by it, and the room of the two knows.
+
+        What was so already may have been stored while nobody learned of it: the room looks all the same.
+        """
         other_id = command.user_id
-        if await self._blocks.is_blocked(self._user_id, other_id) is command.is_blocked:
-            return False
-        room_id = await self._conversations.direct_conversation(self._user_id, other_id)
-        self.ctx.write(PutBlock(self._user_id, other_id, command.reason, self.ctx.now_ms(), command.is_blocked))
-        self.ctx.after_commit(lambda: self._devices.blocked(self._user_id, other_id, is_blocked=command.is_blocked))
-        self._append([self._next("block", rules.block_data(command))])
-        if room_id is not None:
-            self.ctx.tell(self.ctx.ref("room", room_id), LookAtBlocks())
+        is_new = await self._blocks.is_blocked(self._user_id, other_id) is not command.is_blocked
+        self._unlooked.setdefault(self._user_id, set()).add(other_id)
+        self.ctx.tell_self_after(0, HaveRoomsLook())  # should who asks be gone before the room has looked
+        if is_new:
+            self.ctx.write(PutBlock(self._user_id, other_id, command.reason, self.ctx.now_ms(), command.is_blocked))
+            self.ctx.after_commit(lambda: self._devices.blocked(self._user_id, other_id, is_blocked=command.is_blocked))
+            self._append([self._next("block", rules.block_data(command))])
         await self.ctx.flushed()
+        while True:
+            if await self._has_room_looked(other_id):
+                return is_new
+            await trio.sleep(LOOK_PAUSE_SECONDS)
+
+    @handles(HaveRoomsLook)
+    async def have_rooms_look(self, _: HaveRoomsLook) -> None:
+        """Those that may not have looked since a block was stored; again until each has."""
+        looked = [await self._has_room_looked(other_id) for other_id in tuple(self._unlooked.get(self._user_id, ()))]
+        if not all(looked):
+            self.ctx.tell_self_after(STORAGE_PAUSE_SECONDS, HaveRoomsLook())
+
+    async def _has_room_looked(self, other_id: int) -> bool:
+        """Have the room with somebody look at the blocks, if there is one by now; False when it cannot be reached.
+
+        Only once they are stored: a room that is made, or wakes, later reads them itself.
+        """
+        try:
+            room_id = await self._conversations.direct_conversation(self._user_id, other_id)
+            if room_id is not None:
+                deadline = trio.current_time() + LOOK_SECONDS_MAX
+                await self.ctx.ref("room", room_id).ask(LookAtBlocks(), deadline=deadline)
+        except ActorError:
+            return False
+        unlooked = self._unlooked.get(self._user_id, set())
+        unlooked.discard(other_id)
+        if not unlooked:
+            self._unlooked.pop(self._user_id, None)
         return True
 
     # -- preferences --------------------------------------------------------------------------------------------

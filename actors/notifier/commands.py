@@ -60,6 +60,11 @@ class Block(Command[bool]):
 
 
 @dataclass(frozen=True, slots=True)
+class HaveRoomsLook(Command[None]):
+    """Of the notifier to itself: the rooms with those whom the user blocked, or does so no more, are to know of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotificationsChanged:
     """Which notifications changed, oldest first, and how many are unread now."""
 

@@ -2,8 +2,11 @@
 
 import pytest
 import trio
+from held import holding, holding_table
 from wire import Socket, open_sockets, wait_until
 
+from greenroom.actors.room.commands import Enter, LookAgain, RoomView, Send
+from greenroom.runtime import Address, MailboxFull
 from greenroom.storage.postgres.conversations import Conversations
 
 HIDDEN = "not for who blocks"
@@ -223,6 +226,62 @@ async def test_between_the_two_nothing_is_sent_and_the_answer_comes_after_the_ro
             assert (refused.status, refused.code) == (403, "USER_BLOCKED")
         made = await live_house.post("/api/conversations", 1, {"recipientId": 2})
         assert made.data["conversation"]["id"] == room  # what was said stays
+
+
+async def wake(house, room, user):
+    enter = house.house.system.ref("room", room).ask(Enter(user), deadline=trio.current_time() + 10)
+    assert isinstance(await enter, RoomView)
+
+
+def fill(ref):
+    while True:
+        ref.tell(LookAgain())
+
+
+async def block_into(answers, house):
+    answers.append(await house.post("/api/users/2/block", 1, {}))
+
+
+async def refused_between(house, room):
+    for user in (1, 2):
+        refused = await house.post(f"/api/conversations/{room}/messages", user, {"content": "x"})
+        assert (refused.status, refused.code) == (403, "USER_BLOCKED")
+
+
+async def test_a_room_that_is_made_while_a_block_is_stored_knows_of_it_before_the_answer(house, database):
+    await house.people(1, 2)
+    notifier, answers = Address("notifier", 1), []
+
+    def is_on_its_way():
+        cell = house.house.system.activations.get(notifier)
+        return None if cell is not None and cell.gate is not None and cell.gate.pending else "the commit of the block"
+
+    waits = "insert into user_blocks (blocker_id, blocked_id, blocked_at) values (1, 2, now())"
+    async with trio.open_nursery() as nursery, holding(database, waits):
+        nursery.start_soon(block_into, answers, house)
+        await wait_until(is_on_its_way)
+        room = await house.conversation(1, 2, isGroup=False)
+        await wake(house, room, 2)
+        assert not answers
+    assert [answer.status for answer in answers] == [200]
+    await refused_between(house, room)
+
+
+async def test_a_room_that_is_too_full_to_be_told_of_a_block_knows_of_it_before_the_answer(house, database):
+    await house.people(1, 2)
+    room, system, answers = await house.conversation(1, 2, isGroup=False), house.house.system, []
+    await wake(house, room, 2)
+    async with trio.open_nursery() as nursery, holding_table(database, "uploads"):
+        system.ref("room", room).tell(Send(2, "user-2", None, "x", files=("key",)))  # it looks for the file
+        with pytest.raises(MailboxFull):
+            fill(system.ref("room", room))
+        nursery.start_soon(block_into, answers, house)
+        with trio.fail_after(10):
+            while not await house.house.storage.blocks.is_blocked(1, 2):
+                await trio.lowlevel.checkpoint()
+        assert not answers
+    assert [answer.status for answer in answers] == [200]
+    await refused_between(house, room)
 
 
 async def test_neither_sees_presence_or_typing_of_the_other_and_third_ones_see_both(live_house):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
+import trio
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
 from wire import Socket, open_sockets, wait_until
@@ -180,6 +181,64 @@ async def test_marks_whose_commit_is_unknown_are_told_to_all_pages(database, tmp
         await page.expect("unread_count", count=0, seconds=3)
         await page.settle()
         assert len(page.of("notification_update")) == 1
+
+
+async def refusals(house, nursery, direct, *users):
+    """What becomes of a message of each of *users* to the other one, by every way there is: None when it is sent."""
+    found = []
+    for user in users:
+        sock, page = await Socket.open(nursery, house, user), await Socket.open(nursery, house, user, protocol=None)
+        await sock.start()
+        await page.expect("connected")
+        reply = await sock.ask("send", direct, body="v1", clientId="v1")
+        found.append(reply["data"].get("error"))
+        posted = await house.post(f"/api/conversations/{direct}/messages", user, {"content": "REST"})
+        found.append(None if posted.status == 201 else posted.code)
+        await page.send({"type": "send_message", "conversationId": direct, "content": "page", "requestId": "r"})
+        await wait_until(lambda page=page: None if page.of("message_sent", "error") else "an answer to the page")
+        (answer,) = page.of("message_sent", "error")
+        found.append("USER_BLOCKED" if answer.get("code") == 3003 else answer.get("code"))
+    return found
+
+
+@asynccontextmanager
+async def two_who_speak(database, folder, *, are_apart):
+    """(the proxy, the house, their conversation, which is awake, a nursery, who blocks or has blocked, the other)."""
+    async with room_behind_a_proxy(database, folder) as (proxy, house, _, nursery, sender, listener):
+        direct = await house.conversation(1, 2, isGroup=False)
+        for sock in (sender, listener):
+            await sock.expect("membership", room=direct)
+        await say_until_acked(sender, direct, "before")
+        if are_apart:
+            assert (await sender.ask("block", user=2))["type"] == "ack"
+        yield proxy, house, direct, nursery, sender, listener
+
+
+@pytest.mark.parametrize("command", ["block", "unblock"])
+async def test_a_block_whose_commit_is_unknown_holds_in_their_room_when_it_is_asked_again(database, tmp_path, command):
+    are_apart = command == "unblock"
+    async with two_who_speak(database, tmp_path, are_apart=are_apart) as (proxy, house, direct, nursery, sock, _):
+        proxy.lose_answer_to(b"COMMIT")
+        assert (await sock.ask(command, user=2))["data"]["error"] == "STORAGE_UNAVAILABLE"
+        assert proxy.lost.is_set()
+        while (again := await sock.ask(command, user=2))["type"] == "error":
+            assert again["data"]["recoverable"], again
+        assert await refusals(house, nursery, direct, 1, 2) == [None if are_apart else "USER_BLOCKED"] * 6
+
+
+@pytest.mark.parametrize("command", ["block", "unblock"])
+async def test_a_block_whose_commit_is_unknown_holds_in_their_room_though_nobody_asks_again(
+    database, tmp_path, command
+):
+    are_apart = command == "unblock"
+    async with two_who_speak(database, tmp_path, are_apart=are_apart) as (proxy, house, direct, nursery, sock, other):
+        proxy.lose_answer_to(b"COMMIT")
+        assert (await sock.ask(command, user=2))["data"]["error"] == "STORAGE_UNAVAILABLE"
+        wanted = None if are_apart else "USER_BLOCKED"
+        with trio.fail_after(10):
+            while (await other.ask("send", direct, body="x"))["data"].get("error") != wanted:
+                pass
+        assert await refusals(house, nursery, direct, 1, 2) == [wanted] * 6
 
 
 async def test_an_outage_that_nobody_asked_through_leaves_the_room_as_it_was(database, tmp_path):
