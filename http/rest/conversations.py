@@ -9,13 +9,13 @@ changes in participants.py, what is said in messages.py.
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import trio
 from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StringConstraints
 
 from greenroom.actors.errors import RefusalCode, Refused
-from greenroom.http.direct import announce
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, OwnId, WholeNumber, one_line
 from greenroom.http.rest.rooms import (
@@ -161,8 +161,6 @@ async def create_conversation(call: Call) -> Answer:
         at_ms=now_ms(call),
     )
     made = await _made(call, new, claim)
-    if _is_new(made):
-        announce(services.hub, services.engine, new)
     answer = answer_of(made)
     assert isinstance(answer.data, dict)
     row = await services.conversations.conversation_of(answer.data["conversationId"], call.user_id)
@@ -176,17 +174,16 @@ async def _made(call: Call, new: NewConversation, claim: IdempotencyClaim | None
 
     Raises: ApiError 429.
     """
-    messages, conversations = call.services.room_services.messages, call.services.room_services.conversations
+    services = call.services.room_services
+    messages, conversations = services.messages, services.conversations
     retry_after = messages.take(call.user_id, trio.current_time())
+    create = partial(conversations.create_once, new, claim, _created, may_make=retry_after is None)
     is_charged = False
     try:
-        made = await conversations.create_once(new, claim, _created, may_make=retry_after is None)
+        made = await services.direct.make(new, create, _is_new)
         is_charged = _is_new(made)
     except NotMade:
         raise refusal(Refused.because(RefusalCode.RATE_LIMITED), retry_after) from None
-    except trio.Cancelled:
-        is_charged = True  # it may be stored: whoever hangs up early would make them for nothing
-        raise
     finally:
         if retry_after is None and not is_charged:
             messages.give_back(call.user_id)
