@@ -10,6 +10,8 @@ from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
 from wire import Socket, open_sockets, wait_until
 
+from greenroom.storage.postgres.last_seen import LastSeen
+
 
 @asynccontextmanager
 async def room_behind_a_proxy(database, folder):
@@ -256,3 +258,20 @@ async def test_a_commit_that_fails_when_the_actors_have_stopped_ends_nothing(dat
     async with room_behind_a_proxy(database, tmp_path) as (_, house, _, _, _, _):
         system = house.house.system
     system.storage.lost("the committer outlives the actors, and its last batch may fail")
+
+
+async def test_a_process_whose_registration_is_stored_while_nobody_learned_of_it_goes_on(
+    database, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("greenroom.storage.postgres.last_seen.FLUSH_SECONDS", 0.05)
+    async with room_behind_a_proxy(database, tmp_path) as (proxy, house, _, nursery, _, _):
+        postgres = house.house.storage.postgres
+        last_seen = LastSeen(postgres)
+        proxy.lose_answer_to(last_seen._run_id.bytes)
+        nursery.start_soon(last_seen.run)
+        with trio.fail_after(10):
+            await proxy.lost.wait()
+        last_seen.put(3, is_online=False, at_ms=1_700_000_000_000)
+        with trio.fail_after(10):
+            while (await postgres.fetch("select_last_seen", [3]))[0]["times"] != [1_700_000_000_000]:
+                await trio.lowlevel.checkpoint()

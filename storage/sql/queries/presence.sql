@@ -1,6 +1,6 @@
 -- name: insert_node_run
--- This process begins.
-insert into node_runs (id, started_at, alive_at) values ($1, now(), now());
+-- This process begins. Twice is once: it may be stored while nobody learned of it.
+insert into node_runs (id, started_at, alive_at) values ($1, now(), now()) on conflict (id) do nothing;
 
 -- name: touch_node_run
 -- This process lives.
