@@ -23,6 +23,8 @@ async def sweep_files(uploads: Uploads, clock: Clock) -> None:
                 pass
         except StorageUnavailable as error:
             log.warning("files.not_swept", why=str(error))
+        except Exception:  # a fault here must not end every room; nor may it go unseen
+            log.exception("files.sweep_failed")
         await trio.sleep(SWEEP_SECONDS)
 
 

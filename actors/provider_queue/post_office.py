@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 import trio
 
 from greenroom.actors.provider_queue.actor import QUEUE_KIND
@@ -20,6 +21,8 @@ from greenroom.actors.provider_queue.story import iso, masked, story
 from greenroom.actors.providers.accounts import FOLDER
 from greenroom.runtime import ActorError, ActorSystem, MailboxFull, StorageUnavailable
 from greenroom.storage.postgres.outbox import Enqueued, Keyed, KeyTaken, NewMail, Outbox, Replayed, new_id
+
+log = structlog.get_logger()
 
 ACCEPTED_STATUS = 202
 HEALTH_SECONDS_MAX = 1.0
@@ -154,6 +157,9 @@ class PostOffice:
         try:
             await self._outbox.adopt(self._policy.accounts, folder=FOLDER)
         except StorageUnavailable:
+            return False
+        except Exception:  # a fault here must not end every room; nor may it go unseen
+            log.exception("emails.not_adopted")
             return False
         return True
 

@@ -10,10 +10,13 @@ whenever fewer than `low` are left. `take` is for everybody else.
 from collections import deque
 from typing import Final
 
+import structlog
 import trio
 
 from greenroom.runtime.ports import StorageUnavailable
 from greenroom.storage.postgres.pool import Postgres
+
+log = structlog.get_logger()
 
 BLOCK_IDS: Final = 1024
 REFILL_PAUSE_SECONDS: Final = 0.25
@@ -86,6 +89,9 @@ class Ids:
             try:
                 await self.fill()
             except StorageUnavailable:
+                await trio.sleep(REFILL_PAUSE_SECONDS)
+            except Exception:  # a fault here must not end every room; nor may it go unseen
+                log.exception("ids.not_filled", left=self._left)
                 await trio.sleep(REFILL_PAUSE_SECONDS)
 
 

@@ -83,6 +83,8 @@ class LastSeen:
                 await self._postgres.execute("touch_node_run", self._run_id)
             except StorageUnavailable as error:
                 log.warning("last_seen.not_written", waiting=len(self._changes), why=str(error))
+            except Exception:  # a deadlock with another process, say: what waits is kept, and nobody's room ends
+                log.exception("last_seen.failed", waiting=len(self._changes))
             await sleep_to_tick(FLUSH_SECONDS)
 
     async def flush(self) -> None:

@@ -1,13 +1,15 @@
 """Ids in blocks, on a real PostgreSQL."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
+import asyncpg
 import pytest
 import trio
 
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.embedded import ServerAddress
-from greenroom.storage.postgres.ids import BLOCK_IDS, NoIdsLeft, object_ids, user_ids
+from greenroom.storage.postgres.ids import BLOCK_IDS, Ids, NoIdsLeft, object_ids, user_ids
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 
 
@@ -50,6 +52,24 @@ async def test_the_keeper_fetches_before_the_last_id_is_taken(postgres: Postgres
             await ids.fill()
         nursery.cancel_scope.cancel()
     assert len(seen) == 40 * BLOCK_IDS
+
+
+async def test_the_keeper_goes_on_after_an_error_it_does_not_expect(postgres: Postgres, monkeypatch: Any) -> None:
+    ids, fill, failed, filled = object_ids(postgres), Ids.fill, trio.Event(), trio.Event()
+
+    async def fails_first(self: Ids) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise asyncpg.DeadlockDetectedError("deadlock detected")
+        await fill(self)
+        filled.set()
+
+    monkeypatch.setattr(Ids, "fill", fails_first)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ids.keep_filled)
+        with trio.fail_after(30):
+            await filled.wait()
+        nursery.cancel_scope.cancel()
 
 
 async def test_many_who_find_it_empty_at_once_fetch_once(postgres: Postgres):

@@ -16,6 +16,7 @@ insert into user_presence (user_id, last_seen_at, online_in)
 select p.user_id, to_timestamp(p.at_ms / 1000.0), case when p.is_online then $4::uuid end
 from unnest($1::bigint[], $2::boolean[], $3::bigint[]) as p (user_id, is_online, at_ms)
 join users u on u.id = p.user_id
+order by p.user_id -- so that two processes wait for each other's rows, and never both ways
 on conflict (user_id) do update
 set last_seen_at = greatest(user_presence.last_seen_at, excluded.last_seen_at), online_in = excluded.online_in;
 
