@@ -98,10 +98,10 @@ class Origins:
     def check_page(self, headers: Headers) -> None:
         """Refuse a GET under a cookie that costs its user something, of a page that is not listed. Raises ApiError 403.
 
-        What asks as pages ask for a picture sends no Origin; browsers say at least that it is another site's.
+        What asks as pages ask for a picture sends no Origin; browsers say at least that it is another page's.
         """
-        origin = headers.get("Origin")
-        is_foreign = headers.get("Sec-Fetch-Site") == "cross-site" if origin is None else not self.is_listed(origin)
+        origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
+        is_foreign = site in ("cross-site", "same-site") if origin is None else not self.is_listed(origin)
         if is_foreign:
             raise ApiError("FORBIDDEN", "this origin may not do that with a cookie: list it in ALLOWED_ORIGINS")
 

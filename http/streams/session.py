@@ -22,7 +22,7 @@ from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import NOT_MEMBER
 from greenroom.http.ws.cursor import AT_TOP, ROOMS_MAX, Cursor, Place, cursor_text
-from greenroom.http.ws.presence import WITHOUT_SESSION
+from greenroom.http.ws.presence import OVER_REST, WITHOUT_SESSION
 from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1 import V1Session
@@ -242,10 +242,10 @@ class StreamSession(V1Session):
             self.services.presence.hear_from(self.user_id, under, self.name, self.stream.lease_seconds, POLLER)
         super().closed()
 
-    def take_back(self) -> None:
-        """The end of a poll is no sign that the user goes, unless it is that of its credential."""
+    def take_back(self, called: str | None = OVER_REST) -> None:
+        """The end of a poll is no sign that the user goes, unless it is that of its credential: then all ends."""
         if not self.stream.lease_seconds:
-            super().take_back()
+            super().take_back(None if self.via == "poll" else called)
 
     def seconds_left(self) -> float:
         """How long the credential is good for; of its end nobody is warned."""

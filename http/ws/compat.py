@@ -56,11 +56,11 @@ class CompatSession(SocketSession):
 
     __slots__ = (
         "_pinged_at",
-        "_typing_in",
         "_was_told_of_limit",
         "has_arrived",
         "initial_data_is_due",
         "online_is_due",
+        "typing_in",
     )
 
     is_v1 = False
@@ -70,7 +70,7 @@ class CompatSession(SocketSession):
         assert self.user_id is not None
         self.device = "web"
         self._pinged_at = 0.0
-        self._typing_in: dict[int, None] = {}  # the last that was selected at the end
+        self.typing_in: dict[int, None] = {}  # the last that was selected at the end
         self._was_told_of_limit = 0.0
         self.has_arrived = False  # it is known who is shown here
         self.initial_data_is_due = False  # it was asked for before that, or while storage was away
@@ -82,17 +82,17 @@ class CompatSession(SocketSession):
         """Hear and say: it is known whom the user blocks. useq: what follows it in the user's stream is told."""
         assert self.user_id is not None
         self.useq = useq
-        hub = self.services.hub
+        hub, now = self.services.hub, trio.current_time()
+        shown, looked_at = compat_people.on_pages_before(self, now)
         hub.compat.setdefault(self.user_id, []).append(self.connection)
         fields = {"sessionId": f"{self.connection.number:x}", "userId": self.user_id, "portalType": role}
         self.tell("connected", fields)
         for frame in hub.coming.take(self.connection, self.user_id, hub.blocks):
             self.connection.write(frame)
-        now = trio.current_time()
-        compat_people.tell_they_stopped(self, hub.last_looked.shown(self.user_id, now))
-        for room_id in self._typing_in:  # of whom it was told nothing yet
+        compat_people.tell_they_stopped(self, shown)
+        for room_id in self.typing_in:  # of whom it was told nothing yet
             self.tell_typists(room_id)
-        for room_id in hub.last_looked.of(self.user_id, now):
+        for room_id in looked_at:
             self._look_at(room_id, is_asked=False)
         self.services.arrivals.add(self)
 
@@ -175,12 +175,12 @@ class CompatSession(SocketSession):
         if not mine:
             self.services.hub.compat.pop(self.user_id, None)
         self.services.hub.unwatch_small_rooms(self.connection)
-        if self._typing_in:
+        if self.typing_in:
             last_looked, now = self.services.hub.last_looked, trio.current_time()
-            last_looked.note(self.user_id, next(reversed(self._typing_in)), now)
-            if shown := compat_people.typists_of(self, self._typing_in, now):
+            last_looked.note(self.user_id, next(reversed(self.typing_in)), now)
+            if shown := compat_people.typists_of(self, self.typing_in, now):
                 last_looked.note_shown(self.user_id, shown, now)
-        for room_id in self._typing_in:
+        for room_id in self.typing_in:
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
         super().closed()
 
@@ -241,9 +241,9 @@ class CompatSession(SocketSession):
                     self.failed(value, error, request_id)
             elif self._has_place_for(room_id, is_asked=is_asked):
                 if is_asked:
-                    self._typing_in.pop(room_id, None)
+                    self.typing_in.pop(room_id, None)
                     self.tell("conversation_joined", {"conversationId": room_id})
-                self._typing_in.setdefault(room_id)
+                self.typing_in.setdefault(room_id)
                 self.services.hub.listen_to_typing(self.connection, user_id, room_id, value.top_seq)
                 self.tell_typists(room_id)
 
@@ -254,13 +254,13 @@ class CompatSession(SocketSession):
 
         The existing client joins each conversation that is selected, and leaves none.
         """
-        if len(self._typing_in) < CHANNELS_MAX or room_id in self._typing_in:
+        if len(self.typing_in) < CHANNELS_MAX or room_id in self.typing_in:
             return True
         is_in = self.services.hub.is_listening_to_typing
-        self._typing_in = {joined: None for joined in self._typing_in if is_in(self.connection, joined)}
-        if is_asked and len(self._typing_in) >= CHANNELS_MAX:
-            self._left(next(iter(self._typing_in)))
-        return len(self._typing_in) < CHANNELS_MAX
+        self.typing_in = {joined: None for joined in self.typing_in if is_in(self.connection, joined)}
+        if is_asked and len(self.typing_in) >= CHANNELS_MAX:
+            self._left(next(iter(self.typing_in)))
+        return len(self.typing_in) < CHANNELS_MAX
 
     def _leave_conversation(self, fields: dict[str, Any]) -> None:
         room_id = fields.get("conversationId")
@@ -272,8 +272,8 @@ class CompatSession(SocketSession):
             self._left(room_id)
 
     def _left(self, room_id: int) -> None:
-        if room_id in self._typing_in:
-            del self._typing_in[room_id]
+        if room_id in self.typing_in:
+            del self.typing_in[room_id]
             self.services.hub.stop_listening_to_typing(self.connection, room_id)
             self.stop_typing(room_id)
             self.tell("conversation_left", {"conversationId": room_id})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from heapq import nlargest
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
@@ -13,7 +13,7 @@ from greenroom.http.ws import events
 from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID, USER_NOT_FOUND, ErrorCode
 from greenroom.http.ws.compat_messages import request_id_of
 from greenroom.http.ws.connection import CONTROL
-from greenroom.http.ws.last_looked import Typist
+from greenroom.http.ws.last_looked import ROOMS_PER_USER_MAX, Typist
 from greenroom.http.ws.replay import wait_drained
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.last_seen import Seen
@@ -95,7 +95,8 @@ def typists_of(session: "CompatSession", room_ids: Iterable[int], now: float) ->
     """Whom the page may show as typing in these rooms, where it looks: who types, and who did a moment ago."""
     hub, user_id = session.services.hub, session.user_id
     assert user_id is not None
-    apart, since = hub.blocks.apart_from(user_id), now - session.services.limits.compat_silence_seconds
+    apart = hub.blocks.apart_from(user_id)
+    since = min(now - session.services.limits.compat_silence_seconds, session.connection.heard_at)
     shown: dict[Typist, str] = {}
     for room_id in room_ids:
         channel = hub.channels.get(room_id)
@@ -104,6 +105,21 @@ def typists_of(session: "CompatSession", room_ids: Iterable[int], now: float) ->
             typists.update(hub.typists.get(room_id, {}))
             shown.update({(room_id, one): typists[one] for one in typists.keys() - apart - {user_id}})
     return shown
+
+
+def on_pages_before(session: "CompatSession", now: float) -> tuple[dict[Typist, str], list[int]]:
+    """(Whom the user's pages of before may show as typing, the rooms at which they look).
+
+    Also of those that are open: the line of one may have broken, and this is the same page again.
+    """
+    hub, user_id = session.services.hub, session.user_id
+    assert user_id is not None
+    shown, rooms = dict(hub.last_looked.shown(user_id, now)), dict.fromkeys(hub.last_looked.of(user_id, now))
+    for connection in hub.compat.get(user_id, ()):
+        other = cast("CompatSession", connection.session)
+        shown.update(typists_of(other, other.typing_in, now))
+        rooms.update(dict.fromkeys([*other.typing_in][-1:]))
+    return shown, list(rooms)[-ROOMS_PER_USER_MAX:]
 
 
 def tell_they_stopped(session: "CompatSession", typists: dict[Typist, str]) -> None:

@@ -7,7 +7,7 @@ process: after a restart nothing is known.
 
 Nor does it take anybody out of its list of who types unless it is told to. Who types when a socket ends may stop before
 the next one comes, and of a line that broke unnoticed the last minutes were not heard: the next socket is told of all
-of them that they stopped, before it is told who types then.
+of them that they stopped, before it is told who types then. So it is where such a line is still thought to be open.
 """
 
 from collections import OrderedDict

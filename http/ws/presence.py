@@ -76,7 +76,7 @@ class SocketPresence(PresenceBoard):
     # -- for the actors -----------------------------------------------------------------------------------------
 
     def devices_of(self, user_id: int) -> Sequence[Device]:
-        """Sockets that count, and the clients that poll under a session which has none of them."""
+        """Sockets that count, those between two polls, and who says so over REST under a session without a socket."""
         sessions = [
             connection.session
             for connection in self._engine.connections_of(user_id)
@@ -85,7 +85,11 @@ class SocketPresence(PresenceBoard):
         devices = [Device(session.device, session.is_idle) for session in sessions]
         if user_id in self._polling:
             with_socket = {session.principal.session_id for session in sessions if session.principal is not None}
-            devices += [Device(called, False) for called, under in self._polls(user_id) if under not in with_socket]
+            devices += [
+                Device(called, False)
+                for called, under in self._polls(user_id)
+                if called != OVER_REST or under not in with_socket
+            ]
         return devices
 
     def _polls(self, user_id: int) -> list[tuple[str, str]]:
@@ -104,7 +108,10 @@ class SocketPresence(PresenceBoard):
         )
 
     def hear_from(self, user_id: int, session_id: str, name: str, seconds: float, called: str = OVER_REST) -> None:
-        """A client polls. It counts while its session has no socket: the socket knows better. called: the device."""
+        """A client polls, or says so over REST. That counts while its session has no socket, which knows better.
+
+        called: the device.
+        """
         polling, device = self._polling.setdefault(user_id, {}), (called, session_id)
         polling.pop(device, None)
         if seconds > 0:
@@ -115,11 +122,11 @@ class SocketPresence(PresenceBoard):
         elif not polling:
             del self._polling[user_id]
 
-    def forget_polls(self, user_id: int, session_id: str | None) -> None:
-        """Its socket, which knew better, has ended, or the session has; None: all that the user has."""
+    def forget_polls(self, user_id: int, session_id: str | None, called: str | None = None) -> None:
+        """The session has ended; None: all that the user has. called: of its devices only those of that name."""
         polling = self._polling.get(user_id)
         if polling is not None:
-            for device in [one for one in polling if session_id in (None, one[1])]:
+            for device in [one for one in polling if session_id in (None, one[1]) and called in (None, one[0])]:
                 del polling[device]
             if not polling:
                 del self._polling[user_id]

@@ -19,6 +19,7 @@ from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SLICE_SECONDS_MAX
+from greenroom.http.ws.presence import OVER_REST
 from greenroom.http.ws.put_aside import Aside, is_sign_of_life
 from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices, ask_with_backpressure
@@ -149,10 +150,13 @@ class SocketSession:
             self.take_back()
             self.services.tell_presence(self.user_id, Look())
 
-    def take_back(self) -> None:
-        """What was said over REST under the same session, that the user is here, ends with the socket."""
+    def take_back(self, called: str | None = OVER_REST) -> None:
+        """What was said over REST under the same session, that the user is here, ends with the socket.
+
+        called: the name of those devices without a socket that end with it; None: all of the session.
+        """
         if self.principal is not None and self.principal.session_id is not None and self.user_id is not None:
-            self.services.presence.forget_polls(self.user_id, self.principal.session_id)
+            self.services.presence.forget_polls(self.user_id, self.principal.session_id, called)
 
     # -- the protocols' side ------------------------------------------------------------------------------------
 

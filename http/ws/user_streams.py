@@ -90,6 +90,9 @@ class SocketStreams(Devices):
                     connection.write(frames)
                 elif compat_frames:
                     connection.write(compat_frames)
+            elif not session.is_v1 and session.useq is not None and session.useq >= first:
+                session.useq = max(session.useq, last)
+                connection.write(compat_frames)  # stored when the page came, and told to it by nobody: twice is dropped
             elif session.is_v1 or not self._coming.keep_own(connection, user_id, compat_frames):
                 self._bring_up(connection, user_id)
 
@@ -233,6 +236,7 @@ class SocketStreams(Devices):
                 await trio.sleep(STORAGE_PAUSE_SECONDS)
                 continue
             if page:
+                self.on_changed(user_id)  # a page may be reading its list of before this
                 useq = await self._write(connection, page, useq)
             known = self._known.get(user_id)
             if not page and (known is None or known.useq <= useq) and connection not in self._again:

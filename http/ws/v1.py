@@ -219,7 +219,6 @@ class V1Session(SocketSession):
                 self.note_input()
             handler(self, frame.get("id"), frame)
         except BadCommand as fault:
-            is_counted = is_counted or fault.code is TOO_MANY_INFLIGHT  # a send that was read
             self._fault(id_of(frame), fault.code, fault.message, is_counted=is_counted)
 
     def _send(self, command_id: str | None, frame: dict[str, Any]) -> None:
@@ -230,8 +229,12 @@ class V1Session(SocketSession):
             return
         user_id = self.user_id
         assert user_id is not None
-        self.begin()
         reply_id = command_id if command_id is not None else client_id
+        try:
+            self.begin()
+        except BadCommand as fault:
+            self._fault(reply_id, fault.code, fault.message, is_counted=True)
+            return
         command = Send(
             user_id,
             self.name,

@@ -111,3 +111,24 @@ async def test_a_page_for_which_too_much_is_kept_is_let_go_and_what_was_kept_wit
                 await say(live_house, 1, room, "x" * 900)
             assert await pages[1].wait_closed() == 1012
             assert not hub.coming
+
+
+async def test_what_was_stored_when_a_page_came_and_is_told_after_it_is_told_to_the_page(live_house, monkeypatch):
+    """Storage knew of it before the sockets did: the page begins behind it, and nobody else would tell it."""
+    await live_house.people(1)
+    streams, told = live_house.house.sockets.streams, []
+    tell = streams.tell
+    monkeypatch.setattr(streams, "tell", lambda *arguments: told.append(arguments))
+    assert (await live_house.post("/api/notifications/send", 1, {"title": "news", "message": "m"})).status == 201
+    streams.forget(1)
+    async with open_sockets() as nursery:
+        page = await Socket.open(nursery, live_house, 1, protocol=None)
+        await page.expect("connected")
+        await page.settle()
+        monkeypatch.setattr(streams, "tell", tell)
+        tell(*told.pop())
+        await page.expect("notification", title="news")
+        assert (await live_house.post("/api/notifications/send", 1, {"title": "more", "message": "m"})).status == 201
+        await page.expect("notification", title="more")
+        await page.settle()
+        assert len(page.of("notification")) == 2

@@ -108,6 +108,21 @@ async def test_who_polls_is_offline_at_once_when_their_session_ends_in_a_poll_or
     assert not house.house.presence._polling
 
 
+async def test_who_polls_is_here_between_two_polls_when_a_page_of_the_same_session_closes(live_house, seen):
+    nursery, _, is_shown, session = seen
+    shown = cookie(live_house, session)
+    sock = await Socket.open(nursery, live_house, protocol=None, headers=shown.items())
+    await sock.expect("connected")
+    await says(live_house, session, "busy")
+    await is_shown("busy")
+    await polled(live_house, None, headers=shown.items())
+    await sock.close()
+    await wait_until(lambda: live_house.house.engine.of_user(1) and "the end of both")
+    await wait_until(lambda: len(live_house.house.presence._polling[1]) - 1)
+    assert [device.name for device in live_house.house.presence.devices_of(1)] == ["poll"]
+    assert live_house.house.presence.status_of(1)[0] == "busy"
+
+
 @pytest.mark.parametrize("act", ["says so", "sends", "reads", "types"])
 async def test_whose_stream_is_open_and_who_does_something_over_rest_is_not_away(live_house, seen, act):
     nursery, room, is_shown, session = seen

@@ -329,6 +329,25 @@ async def test_a_page_that_comes_again_shows_nobody_who_stopped_typing_meanwhile
     assert shown_to(again, None) == [5]
 
 
+async def test_a_page_that_is_back_before_its_broken_line_is_noticed_looks_where_it_looked(live_house, watched):
+    nursery, room, watchers = watched
+    typist, goes_on = [await open_in(nursery, live_house, user, room) for user in (1, 5)]
+    page = await open_in(nursery, live_house, 4, room, None)
+    for sock, user in ((typist, 1), (goes_on, 5)):
+        await sock.ask("typing", room, on=True)
+        await page.expect("user_typing", userId=user, isTyping=True)
+    page.stop_reading()  # and says nothing: the line is dead, and open to the server
+    await typist.ask("typing", room, on=False)
+    await believe(watchers, 5)
+    again = await Socket.open(nursery, live_house, 4, protocol=None)
+    await again.expect("user_typing", userId=1, conversationId=room, isTyping=False)
+    await again.expect("user_typing", userId=5, conversationId=room, isTyping=True)
+    await again.settle()
+    assert shown_to(again, None) == [5]
+    await goes_on.ask("typing", room, on=False)
+    await again.expect("user_typing", userId=5, conversationId=room, isTyping=False)
+
+
 async def test_of_who_is_blocked_a_page_that_comes_again_is_not_told_that_they_stopped(live_house, watched):
     nursery, room, watchers = watched
     assert (await live_house.post("/api/users/5/block", 4, {})).status == 200

@@ -309,7 +309,7 @@ async def test_each_class_of_commands_has_its_limit_and_slow_down_names_it(live_
 
 
 @pytest.mark.wrong_frames
-@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 6}])
+@pytest.mark.parametrize("house_settings", [{"ws_commands_per_minute": 7}])
 async def test_a_command_that_is_refused_counts_once(live_house):
     await live_house.people(1)
     room = await live_house.conversation(1)
@@ -321,6 +321,8 @@ async def test_a_command_that_is_refused_counts_once(live_house):
         connection.session.inflight, before = 10_000, connection.session.inflight
         for kind, data in (("send", {"body": "x"}), ("read", {"seq": 0})):
             assert (await sock.ask(kind, room, **data))["data"]["code"] == 4292
+        await sock.send({"type": "send", "room": room, "data": {"body": "x", "clientId": "named"}})
+        assert (await sock.expect("error", id="named"))["data"]["code"] == 4292
         connection.session.inflight = before
         assert (await sock.ask("read", room, seq=0))["type"] == "ack"
         assert (await sock.ask("read", room, seq=0))["data"]["code"] == 4291

@@ -112,6 +112,7 @@ def test_safe_methods_need_nothing():
         ({"Sec-Fetch-Site": "same-origin"}, True),
         ({"Sec-Fetch-Site": "none"}, True),
         ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "same-site"}, False),
         ({"Origin": PAGE, "Sec-Fetch-Site": "cross-site"}, True),
         ({"Origin": "https://evil.example"}, False),
         ({"Origin": "https://evil.example", "Sec-Fetch-Site": "same-site"}, False),

@@ -59,6 +59,7 @@ async def test_a_listed_page_gets_a_ticket_by_the_cookie_of_its_visitor(front: F
 @pytest.mark.parametrize(
     "said",
     [
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},  # as a picture's address, say: without an Origin
         {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
         {"Origin": "https://evil.example"},
