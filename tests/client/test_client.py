@@ -37,6 +37,7 @@ from greenroom.client import (
     RoomRefused,
     Said,
     ServerAway,
+    Typing,
     Undelivered,
     Watched,
     open_client,
@@ -72,6 +73,13 @@ HELLO = {
 }
 FOURTH = {"id": 4, "seq": 4, "ts": 1, "sender": 8, "senderName": "Ben", "body": "m4"}
 PLACE = {"read": 0, "unread": 0, "mention": 0, "members": 2, "mode": "full"}
+EARLY: tuple[dict[str, Any], ...] = (  # before `ready`: a room that has answered is heard at once, another may be slow
+    {"type": "typing", "room": ROOM, "data": {"users": [9], "names": {"9": "Cem"}}},
+    {"type": "member", "room": ROOM, "seq": 1, "ts": 1, "data": {"user": 9, "change": "joined", "role": "member"}},
+    {"type": "block", "useq": 1, "ts": 1, "data": {"user": 9, "blocked": True}},
+    {"type": "presence_state", "data": {"users": [{"user": 9, "name": "Cem", "status": "online", "activity": ""}]}},
+    {"type": "of tomorrow", "room": ROOM, "data": {}},
+)
 ERRORS = {code.number: code for code in vars(codes).values() if isinstance(code, codes.ErrorCode)}
 IN_ROOM = ("join", "history", "members", "edit")  # commands whose acks say where
 
@@ -266,6 +274,69 @@ async def test_a_client_that_comes_back_as_another_user_ends_and_nothing_of_the_
         assert (client.user_id, client.unsent, client.is_connected) == (7, 1, False)
         with pytest.raises(trio.WouldBlock):
             client.events.receive_nowait()
+
+
+async def test_what_comes_before_the_ready_of_another_user_is_not_told():
+    clients = list[Client]()
+
+    async def come_back() -> None:
+        async with entered() as (server, client, first):
+            await told(client, CaughtUp)
+            await first.socket.aclose(4200)
+            await told(client, Disconnected)
+            clients.append(client)
+            second = await server.line()
+            await second.say(*EARLY)
+            await second.ready_with(user=8, name="Ben")
+            await trio.sleep(WAIT_SECONDS_MAX)
+
+    assert (await refusal_of(come_back)).code == 4001
+    (client,) = clients
+    assert client._rooms[ROOM].log.seq == 0
+    with pytest.raises(trio.WouldBlock):
+        client.events.receive_nowait()
+
+
+async def test_what_comes_before_ready_is_told_after_connected_in_order_and_not_if_the_connection_is_lost_before():
+    async with entered() as (server, client, first):
+        await told(client, CaughtUp)
+        await first.socket.aclose(4200)
+        await told(client, Disconnected)
+        second = await server.line()
+        await second.say({"type": "typing", "room": ROOM, "data": {"users": [8], "names": {"8": "Ben"}}})
+        await second.socket.aclose(4200)
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            assert isinstance(await client.events.receive(), Disconnected)
+        third = await server.line()
+        await third.say(*EARLY)
+        await third.ready((ROOM, 1, 1))
+        await third.message(2)
+        events = list[Event]()
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            while not events or not isinstance(events[-1], Said):
+                events.append(await client.events.receive())
+        kinds = [Connected, Entered, Typing, Member, Personal, Watched, Other, CaughtUp, Said]
+        assert [type(event) for event in events] == kinds
+        assert events[2] == Typing(ROOM, {9: "Cem"})
+
+
+async def test_that_we_left_a_room_is_over_where_ready_lets_us_in_again():
+    async with entered() as (server, client, first):
+        await told(client, CaughtUp)
+        await first.socket.aclose(4200)
+        await told(client, Disconnected)
+        second = await server.line()
+        for seq, change in ((1, "left"), (2, "joined")):
+            data = {"user": 7, "change": change, "role": "member"}
+            await second.say({"type": "member", "room": ROOM, "seq": seq, "ts": 1, "data": data})
+        await second.ready((ROOM, 2, 1))
+        await second.ack(await second.heard("history"), messages=[], skip=[1], top=2, epoch=1)
+        events = list[Event]()
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            while not events or not isinstance(events[-1], CaughtUp):
+                events.append(await client.events.receive())
+        assert [type(event) for event in events] == [Connected, Entered, Member, CaughtUp]
+        assert events[2] == Member(ROOM, 7, is_active=True, seq=2, at_ms=1, role="member")
 
 
 async def test_a_token_function_that_fails_is_tried_again_unless_it_says_that_there_is_no_use():

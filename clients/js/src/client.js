@@ -8,6 +8,7 @@ import { addressOf, bodyOf, countOf, deviceOf, lineOf, peopleOf, roomIdOf, token
 import { ClientRefused, isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
 import { FrameLimit } from "./frame_limit.js";
 import { entryOf, member, pageOf } from "./log_entries.js";
+import { receipts, typing } from "./moments.js";
 import { Pace } from "./pace.js";
 import { Refreshing } from "./refreshing.js";
 import { Room } from "./room.js";
@@ -33,6 +34,7 @@ export class Client {
     this._device = deviceOf(device);
     this._onEvent = onEvent;
     this._rooms = new Map();
+    this._early = []; // what has come before `ready`, which says whose it is
     this._lostRooms = new Set(); // refused by `ready`: that we are out of them follows, before `live`
     this._pace = new Pace();
     let serial = 0;
@@ -207,6 +209,7 @@ export class Client {
 
   _disconnect(fault) {
     this.isConnected = false;
+    this._early = [];
     this._sending.lose();
     this._userStream.lose();
     this._watching.lose();
@@ -228,13 +231,14 @@ export class Client {
     const { type, id, data = {} } = frame;
     if (type === "hello") this._hello(data);
     else if (type === "ready") this._ready(data);
-    else if (type === "live") this._live(data);
-    else if (type === "token_expiring") this._refreshing.begin();
     else if (type === "slow_down") this._pace.slowDown(data.class, data.retryAfter ?? AGAIN_SECONDS, performance.now() / 1000);
     else if (type === "error" && id === "start") this._startRefused(data);
     else if (id !== undefined && (type === "ack" || type === "error" || type === "pong")) {
       if (!this._sending.answered(id, data, type === "error")) this._asking.answered(id, data, type === "error");
-    } else if (frame.useq !== undefined) this._userStream.heard(frame);
+    } else if (!this.isConnected) this._early.push(frame);
+    else if (type === "live") this._live(data);
+    else if (type === "token_expiring") this._refreshing.begin();
+    else if (frame.useq !== undefined) this._userStream.heard(frame);
     else if (type === "gap" && data.user) this._userStream.gap(data);
     else if (frame.rooms !== undefined || frame.room !== undefined) this._heardInRooms(frame.rooms ?? [frame.room], frame, data);
     else if (type === "presence_state" || type === "presence_diff") this._heardOfWatched(type, data);
@@ -272,12 +276,9 @@ export class Client {
     } else if (type === "gap") this._gap(room, data);
     else if (type === "presence_state") this._tellPresence(room, room.presence.state(data.users));
     else if (type === "presence_diff") this._tellPresence(room, room.presence.diff(data.joins, data.leaves));
-    else if (type === "receipts") this._tell({ type: "receipts", roomId, marks: namesById(data.marks), counts: data.counts ?? [] });
-    else if (type === "typing") {
-      const names = namesById(data.names);
-      names.delete(this.userId);
-      this._tell({ type: "typing", roomId, names });
-    } else if (type === "member") {
+    else if (type === "receipts") this._tell(receipts(roomId, data));
+    else if (type === "typing") this._tell(typing(roomId, data, this.userId));
+    else if (type === "member") {
       this._tell(member(roomId, frame, data));
       if (hasLeft) this._shutOut(room, new Refused(NOT_MEMBER, "no member any more"));
     } else this._tellOther(roomId, frame);
@@ -319,6 +320,8 @@ export class Client {
     for (const room of unanswered.values()) this._enter(room); // asked for since
     this._sending.ready();
     this._watching.ready();
+    const isOver = (frame) => this._isEnd(frame, frame.data) && data.rooms.some(({ r }) => r === frame.room);
+    for (const frame of this._early.splice(0)) if (!isOver(frame)) this._heard(frame); // else: back since
   }
 
   _live(data) {
@@ -443,8 +446,4 @@ export class Client {
       queueMicrotask(() => { throw fault; }); // theirs: it must be seen, and must not hold up what follows
     }
   }
-}
-
-function namesById(names = {}) {
-  return new Map(Object.entries(names).map(([id, name]) => [Number(id), name]));
 }

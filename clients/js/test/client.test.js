@@ -36,7 +36,7 @@ async function opened(context, { token = "a token", hello = HELLO, join = [ROOM]
     }
   };
   const of = (type) => log.filter((event) => event.type === type);
-  return { server, client, next, of, on };
+  return { server, client, next, of, on, log };
 }
 
 // Everything that the server has said before is told.
@@ -509,6 +509,67 @@ test("a client that comes back as another user ends, and nothing of the one reac
   assert.deepEqual([of("connected").length, of("entered").length, of("said")], [1, 1, []]);
   assert.deepEqual([client.userId, client.unsent], [7, 1]);
   assert.throws(() => client.send(ROOM, "more"), ClientRefused);
+});
+
+// What the server may say before `ready`: a room that has answered is heard at once, another may be slow.
+const EARLY = [
+  { type: "typing", room: ROOM, data: { names: { 9: "Cem" } } },
+  { type: "member", room: ROOM, seq: 1, ts: 1, data: { user: 9, change: "joined", role: "member" } },
+  { type: "block", useq: 1, ts: 1, data: { user: 9, blocked: true } },
+  { type: "presence_state", data: { users: [{ user: 9, name: "Cem", status: "online" }] } },
+  { type: "of tomorrow", room: ROOM, data: {} },
+];
+
+test("what comes before the ready of another user is not told", async (context) => {
+  const { server, client, next, log } = await opened(context);
+  const first = await server.ready([ROOM, 0]);
+  await next("caughtUp");
+  first.socket.close(4200);
+  await next("disconnected");
+  const told = log.length;
+  const second = await server.line();
+  second.say(...EARLY, { type: "ready", id: "start", data: { user: 8, name: "Ben", rooms: [{ r: ROOM, epoch: 1, top: 1 }] } });
+  await next("ended");
+  assert.deepEqual(log.slice(told).map(({ type }) => type), ["ended"]);
+  assert.equal(client._rooms.get(ROOM).log.seq, 0);
+});
+
+test("what comes before ready is told after connected, in order, and not if the connection is lost before", async (context) => {
+  const { server, next, log } = await opened(context);
+  const first = await server.ready([ROOM, 0]);
+  await next("caughtUp");
+  first.socket.close(4200);
+  await next("disconnected");
+  const second = await server.line();
+  second.say({ type: "typing", room: ROOM, data: { names: { 8: "Ben" } } });
+  second.socket.close(4200);
+  await next("disconnected");
+  const told = log.length;
+  const third = await server.line();
+  third.say(...EARLY);
+  third.ready([ROOM, 1]);
+  third.message(ROOM, 2);
+  await next("said");
+  const types = ["connected", "entered", "typing", "member", "personal", "watched", "other", "caughtUp", "said"];
+  assert.deepEqual(log.slice(told).map(({ type }) => type), types);
+  assert.deepEqual(log.find(({ type }) => type === "typing").names, new Map([[9, "Cem"]]));
+});
+
+test("that we left a room is over where ready lets us in again", async (context) => {
+  const { server, next, log } = await opened(context);
+  const first = await server.ready([ROOM, 0]);
+  await next("caughtUp");
+  first.socket.close(4200);
+  await next("disconnected");
+  const told = log.length;
+  const second = await server.line();
+  const member = (seq, change) => ({ type: "member", room: ROOM, seq, ts: 1, data: { user: 7, change, role: "member" } });
+  second.say(member(1, "left"), member(2, "joined"));
+  second.ready([ROOM, 2]);
+  second.ack(await second.heard("history"), { messages: [], skip: [1] });
+  await next("member");
+  assert.deepEqual(log.slice(told).map(({ type }) => type).filter((type) => type !== "caughtUp"), ["connected", "entered", "member"]);
+  assert.deepEqual(log.filter(({ type }) => type === "member").map(({ isActive }) => isActive), [true]);
 });
 
 test("what was asked for is told when the connection is lost", async (context) => {

@@ -50,6 +50,7 @@ from greenroom.client.frames import (
     entry,
     error_of,
     event_of,
+    holding,
     is_end,
     other,
     rooms_of,
@@ -60,7 +61,6 @@ from greenroom.client.frames import (
 from greenroom.client.message_commands import MessageCommands
 from greenroom.client.outbox import Line
 from greenroom.client.pace import Pace
-from greenroom.client.presence import Changed
 from greenroom.client.refreshing import Refreshing
 from greenroom.client.requests import ask
 from greenroom.client.room import Room
@@ -90,6 +90,7 @@ class Client(MessageCommands):
         self._told, self.events = trio.open_memory_channel[Event](EVENTS_MAX)
         self._telling = trio.Lock()
         self._rooms: dict[int, Room] = {}
+        self._early: list[dict[str, Any]] = []  # what has come before `ready`, which says whose it is
         self._lost_rooms: set[int] = set()  # refused by `ready`: that we are out of them follows, before `live`
         self._nursery = nursery
         self._was_ready = False
@@ -231,6 +232,7 @@ class Client(MessageCommands):
 
     async def _lost(self, code: int, why: str, retry_seconds: float, *, is_expected: bool) -> None:
         self.is_connected = False
+        self._early.clear()
         longest = self._sending.lose()
         self._asking.lose()
         self._user_stream.lose()
@@ -261,22 +263,22 @@ class Client(MessageCommands):
         kind, data = frame.get("type"), frame.get("data", {})
         if kind in ("ack", "error", "pong") and "id" in frame:
             await self._answered(frame["id"], data, is_error=kind == "error")
-        elif "useq" in frame:
-            await self._user_stream.heard(frame)
-        elif kind == "gap" and data.get("user"):
-            await self._user_stream.gap(data)
         elif kind == "hello":
             self._hello(data)
         elif kind == "ready":
             await self._ready(data)
+        elif kind == "slow_down":
+            self._pace.slow_down(data["class"], float(data.get("retryAfter", _AGAIN_SECONDS)), trio.current_time())
+        elif not self.is_connected:
+            self._early.append(frame)
+        elif "useq" in frame or (kind == "gap" and data.get("user")):
+            await self._user_stream.heard(frame)
         elif kind == "live":
             self._connection.live()
             self._lost_rooms.clear()
             for room in [self._rooms[room_id] for room_id in data["rooms"] if room_id in self._rooms]:
                 room.live()
                 await self._tell_caught_up(room)
-        elif kind == "slow_down":
-            self._pace.slow_down(data["class"], float(data.get("retryAfter", _AGAIN_SECONDS)), trio.current_time())
         elif kind == "token_expiring":
             self._refreshing.begin(self._nursery)
         elif rooms := rooms_of(frame):
@@ -310,15 +312,15 @@ class Client(MessageCommands):
             await self._tell_caught_up(room)
         elif kind == "gap":
             await self._gap(room, data)
-        elif kind == "presence_state":
-            await self._tell_presence(room, room.presence.state(data["users"]))
-        elif kind == "presence_diff":
-            await self._tell_presence(room, room.presence.diff(data["joins"], data["leaves"]))
+        elif kind in ("presence_state", "presence_diff"):
+            if any(changed := room.presence.heard(frame)):
+                await self._tell(PresenceChanged(room.id, *changed))
         else:
             await self._tell(event_of(frame, room.id, self.user_id))
 
     async def _ready(self, data: dict[str, Any]) -> None:
         user_id = whole(data["user"])
+        early, self._early = self._early, []
         if self._was_ready and user_id != self.user_id:  # its token is somebody else's: what we hold is not theirs
             self._connection.refuse(_UNAUTHENTICATED, "another user is signed in")
             return
@@ -343,6 +345,8 @@ class Client(MessageCommands):
             self._nursery.start_soon(self._enter, room)
         self._sending.ready()
         self._watching.ready()
+        for frame in holding(early, data):
+            await self._heard(frame)
 
     def _stay_out(self, room_id: int) -> None:
         """We have left a room that the server lets us into; one that was joined anew since is asked for by itself."""
@@ -407,10 +411,6 @@ class Client(MessageCommands):
                     self._sending.finish(line)  # its ack was lost, or comes later
                     await self._told.send(Confirmed(line.room_id, line.client_id, event.seq))
                 await self._told.send(event)
-
-    async def _tell_presence(self, room: Room, changed: Changed) -> None:
-        if any(changed):
-            await self._tell(PresenceChanged(room.id, *changed))
 
     async def _tell_caught_up(self, room: Room) -> None:
         if self._is_joined(room) and room.catches_up():

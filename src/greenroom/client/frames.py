@@ -158,7 +158,15 @@ def event_of(frame: Frame, room_id: int, user_id: int) -> Event:
 
 def is_end(frame: Frame, user_id: int) -> bool:
     """Whether the user has left its room by this, or was removed: the last of it, wherever we are in its log."""
-    return bool(frame["type"] == "member" and frame["data"]["user"] == user_id and frame["data"]["change"] == "left")
+    if frame.get("type") != "member":
+        return False
+    return bool(frame["data"]["user"] == user_id and frame["data"]["change"] == "left")
+
+
+def holding(early: list[Frame], ready: Frame) -> list[Frame]:
+    """What has come before `ready` and holds with it: that the user left is over where it lets them in, back since."""
+    let_in = {item["r"] for item in ready["rooms"]}
+    return [frame for frame in early if not (is_end(frame, ready["user"]) and frame.get("room") in let_in)]
 
 
 def other(frame: Frame, room_id: int | None) -> Other:

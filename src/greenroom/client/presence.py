@@ -24,6 +24,12 @@ class Presence:
         self._is_live = False
         self.people: dict[int, Person] = {}
 
+    def heard(self, frame: Item) -> Changed:
+        """What a `presence_state` or `presence_diff` of the room tells: (who came or changed, who went)."""
+        data = frame["data"]
+        is_state = frame["type"] == "presence_state"
+        return self.state(data["users"]) if is_state else self.diff(data["joins"], data["leaves"])
+
     def state(self, users: list[Item]) -> Changed:
         """Everybody who is here, and nobody else: (who came or changed, who went)."""
         people = {item["user"]: person_of(item) for item in users if _is_here(item)}

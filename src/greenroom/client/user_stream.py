@@ -40,13 +40,16 @@ class UserStream:
         self._is_ready = False
 
     async def heard(self, frame: dict[str, Any]) -> None:
-        """An event of the stream."""
+        """An event of the stream, or a `gap` in it."""
+        if "useq" not in frame:
+            await self._gap(frame["data"])
+            return
         await self._tell(*self.log.take(personal(frame)))
         if self.log.is_missing and not self._is_syncing:
             self._is_syncing = True
             self._nursery.start_soon(self._sync)
 
-    async def gap(self, data: dict[str, Any]) -> None:
+    async def _gap(self, data: dict[str, Any]) -> None:
         """The server will not tell what lies there."""
         is_reset = data.get("reset") is True
         await self._tell(*self.log.pass_over(data["from"], data["to"], is_reset=is_reset))
