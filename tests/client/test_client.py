@@ -796,6 +796,22 @@ async def test_a_connection_that_is_closed_with_1009_costs_no_line_anything_when
         await told(client, Confirmed)
 
 
+async def test_a_connection_that_is_closed_with_1009_costs_no_line_anything_when_its_start_was_longer():
+    async with scripted_server() as server, open_client(server.url, "a token", device="ü" * 64) as client:
+        first = await server.line()
+        await first.ready()  # it got through, and so does what is shorter
+        await told(client, Connected)
+        client.send(ROOM, "short")
+        await first.heard("send")
+        await first.socket.aclose(1009)
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            assert isinstance(await client.events.receive(), Disconnected)
+        second = await server.line()
+        await second.ready()
+        await second.ack(await second.heard("send"), messageId=1, seq=1, ts=1)
+        await told(client, Confirmed)
+
+
 async def test_of_several_lines_a_connection_that_is_closed_with_1009_gives_up_the_longest_with_all_that_goes_with_it():
     async with entered() as (server, client, first), trio.open_nursery() as nursery:
         nursery.start_soon(client.watch, [8])  # is under way as well

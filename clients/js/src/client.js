@@ -286,9 +286,10 @@ export class Client {
 
   _hello(data) {
     this._connection.silenceSeconds = (data.hb + data.hbGrace) / 1000;
-    this._frameLimit.begin(data.limits);
     const start = startOf(this._connection.token, this._device, this._rooms.values(), this._userStream.log.cursor);
-    this._connection.send(JSON.stringify({ type: "start", id: "start", data: start }));
+    const text = JSON.stringify({ type: "start", id: "start", data: start });
+    this._frameLimit.begin(data.limits, text);
+    this._connection.send(text);
   }
 
   // What is wrong with the token the close that follows says; after anything else nothing would follow.

@@ -15,17 +15,17 @@ export class FrameLimit {
     this._bytesMax = BYTES_MAX;
   }
 
-  // A connection begins, with the limits of its `hello`. Throws TypeError.
-  begin({ frame = this._bytesMax } = {}) {
+  // A connection begins, with the limits of its `hello`. start: sent whatever its length. Throws TypeError.
+  begin({ frame = this._bytesMax } = {}, start) {
     if (!Number.isInteger(frame)) throw new TypeError("its limit of a frame is no whole number");
     this._bytesMax = frame;
     this.longest = null;
-    this._longestBytes = 0;
+    this._longestBytes = bytesOf(start);
   }
 
   // Whether the server takes this command, which is sent then. line: what it carries, null of another than `send`.
   admits(text, line = null) {
-    const bytes = new TextEncoder().encode(text).length;
+    const bytes = bytesOf(text);
     if (bytes > this._bytesMax) return false;
     if (bytes > this._longestBytes) {
       this._longestBytes = bytes;
@@ -38,4 +38,8 @@ export class FrameLimit {
 // What is said of one that is not taken.
 export function tooLong() {
   return new Refused(FRAME_TOO_BIG, "too long for one frame");
+}
+
+function bytesOf(text) {
+  return new TextEncoder().encode(text).length;
 }

@@ -360,6 +360,20 @@ test("a connection that is closed with 1009 costs no line anything when a comman
   }
 });
 
+test("a connection that is closed with 1009 costs no line anything when its start was longer", async (context) => {
+  const { server, client, next, of } = await opened(context, { token: "t".repeat(500) });
+  const first = await server.ready([ROOM, 0]); // it got through, and so does what is shorter
+  await next("connected");
+  client.send(ROOM, "short");
+  await first.heard("send");
+  first.socket.close(1009);
+  await next("disconnected");
+  const second = await server.ready([ROOM, 0]);
+  second.ack(await second.heard("send"), { messageId: 1, seq: 1, ts: 1 });
+  await client.waitSent();
+  assert.deepEqual([of("confirmed").length, of("undelivered")], [1, []]);
+});
+
 test("of several lines a connection that is closed with 1009 gives up the longest, with all that goes with it", async (context) => {
   const { server, client, next, of } = await opened(context);
   const first = await server.ready([ROOM, 0]);

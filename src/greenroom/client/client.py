@@ -245,10 +245,11 @@ class Client(MessageCommands):
 
     def _hello(self, data: dict[str, Any]) -> None:
         self._connection.silence_seconds = (data["hb"] + data["hbGrace"]) / 1000
-        self._frame_limit.begin(data.get("limits", {}))
         logs = {room.id: room.log for room in self._rooms.values()}
         start = {"type": "start", "id": "start", "data": start_of(self._device, logs, self._user_stream.log.cursor)}
-        self._connection.write(text_of(start))
+        text = text_of(start)
+        self._frame_limit.begin(data.get("limits", {}), text)
+        self._connection.write(text)
 
     def _start_refused(self, data: dict[str, Any]) -> None:
         """What is wrong with the token the close that follows says; after anything else nothing would follow."""

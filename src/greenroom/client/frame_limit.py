@@ -24,10 +24,10 @@ class FrameLimit:
         self._longest_bytes = 0
         self._bytes_max = _BYTES_MAX
 
-    def begin(self, limits: dict[str, Any]) -> None:
-        """A connection begins, with the limits of its `hello`. Raises: TypeError."""
+    def begin(self, limits: dict[str, Any], start: str) -> None:
+        """A connection begins, with the limits of its `hello`. start: sent whatever its length. Raises: TypeError."""
         self._bytes_max = whole(limits.get("frame", self._bytes_max))
-        self.longest, self._longest_bytes = None, 0
+        self.longest, self._longest_bytes = None, len(start.encode())
 
     def admits(self, text: str, line: Line | None = None) -> bool:
         """Whether the server takes this command, which is sent then. line: what it carries, of `send`."""
