@@ -1,7 +1,9 @@
 """A stopwatch that stands still while the machine gives its time to others: what took so long is then the product's.
 
-A task naps over and over. How much later than asked for it wakes, without having been busy itself, was time that this
-thread did not get. Of what our own code does while it keeps the loop busy nothing is taken off, whoever's it is.
+Taken off is how long this thread waited for a CPU, as the kernel counts it; where it does not count, nothing is.
+Whatever else holds the thread up counts in full, whoever's code it is: what it computes, or a lock or a file that it
+waits for while it keeps the loop. A task naps over and over, so that a machine that lets none of us run shows in this
+thread too, while it waits for another process.
 
     async with open_stopwatch() as watch:
         ...
@@ -10,47 +12,45 @@ thread did not get. Of what our own code does while it keeps the loop busy nothi
     assert await closed_within(1.0, sock) == 4003
 """
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
 
 NAP_SECONDS = 0.02
-GRAIN_SECONDS = 0.003  # that a nap is late on a machine that has time
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")  # nanoseconds on a CPU, those of waiting for one, and how many times
 
 
 class Stopwatch:
-    """Made by `open_stopwatch`."""
+    """Made by `open_stopwatch`, and read in the same thread."""
 
     def __init__(self) -> None:
-        self._began = trio.current_time()
-        self._lost = 0.0
-        self._lie_down()
+        self._began, self._waited_before = trio.current_time(), _waited_seconds()
 
     @property
     def seconds(self) -> float:
         """Since it was opened, without those that this thread did not get."""
-        return trio.current_time() - self._began - self.lost_seconds
+        lost = self.lost_seconds  # read first: what is lost from here on counts
+        return trio.current_time() - self._began - lost
 
     @property
     def lost_seconds(self) -> float:
         """Those that this thread did not get."""
-        return self._lost + self._late()
+        return _waited_seconds() - self._waited_before
 
-    def _lie_down(self) -> None:
-        self._due, self._busy = trio.current_time() + NAP_SECONDS, time.thread_time()
 
-    def _late(self) -> float:
-        late = trio.current_time() - self._due - (time.thread_time() - self._busy)
-        return late if late > GRAIN_SECONDS else 0.0
+def _waited_seconds() -> float:
+    try:
+        return int(_SCHEDSTAT.read_text().split()[1]) / 1e9
+    except FileNotFoundError:  # another system, or a kernel that does not count
+        return 0.0
 
-    async def _nap(self) -> None:
-        while True:
-            self._lie_down()
-            await trio.sleep_until(self._due)
-            self._lost += self._late()
+
+async def _nap() -> None:
+    while True:  # noqa: ASYNC110 - there is no event: it is there to wake
+        await trio.sleep(NAP_SECONDS)
 
 
 @asynccontextmanager
@@ -58,7 +58,7 @@ async def open_stopwatch() -> AsyncIterator[Stopwatch]:
     """It runs from now on, until the block ends."""
     watch = Stopwatch()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch._nap)
+        nursery.start_soon(_nap)
         yield watch
         nursery.cancel_scope.cancel()
 

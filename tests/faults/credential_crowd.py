@@ -11,9 +11,10 @@ from greenroom.http.ws.credentials import Credentials
 
 
 class Crowd:
-    """What `Revocations` needs of the engine, and `Ends`. closed: by session, the code and when."""
+    """What `Revocations` needs of the engine, and `Ends`. closed: by session, the code and when, by the clock *now*."""
 
     def __init__(self) -> None:
+        self.now = trio.current_time
         self.credentials = Credentials()
         self.closed: dict[str | None, tuple[int, float]] = {}
         self._by_user: dict[int, list[Any]] = {}
@@ -42,4 +43,4 @@ class Person:
     def end(self, code: CloseCode) -> None:
         """As of a connection."""
         self.is_closing = True
-        self.crowd.closed[self.session.principal.session_id] = (code.code, trio.current_time())
+        self.crowd.closed[self.session.principal.session_id] = (code.code, self.crowd.now())
