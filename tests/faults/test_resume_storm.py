@@ -63,8 +63,8 @@ async def storms(rooms_count, few, many):
             held = server.usage().memory_bytes - before.memory_bytes
             nursery.cancel_scope.cancel()
         # Look-ups are shared by who comes while another runs: how many that are is a matter of the machine. Were each
-        # asked for alone it would be two for each who came more, and of few that may be.
-        for_each = 1 / 2 if many * rooms_count >= MANY else 2
+        # asked for alone it would be over two for each who came more; of few, many are.
+        for_each = 1 / 2 if many * rooms_count >= MANY else 3 / 2
         assert asked <= asked_by_few + QUESTIONS_PER_ROOM * rooms_count + (many - few) * rooms_count * for_each
         print(f"{held / 1024 / rooms_count / many:.0f} KiB each; {before} then {server.usage()}")
         assert held < 32 * 1024 * 1024 + KIB_EACH_MAX * 1024 * rooms_count * many
