@@ -39,14 +39,17 @@ def _heed_hangup() -> None:
 class Process:
     """One `greenroom …`, with what it has printed so far. Both outputs go into one text.
 
-    is_typed: what comes in is a terminal, else a pipe.
+    is_typed: what comes in is a terminal, else a pipe. first: Python that it runs before.
     """
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path, *, is_typed: bool = False) -> None:
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], cwd: Path, *, is_typed: bool = False, first: str = ""
+    ) -> None:
         ours, theirs = pty.openpty() if is_typed else (-1, subprocess.PIPE)
         self._is_typed = is_typed
+        how = ["-c", f"{first}\nfrom greenroom.cli import main\nmain()"] if first else ["-m", "greenroom"]
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "greenroom", *arguments],
+            [sys.executable, *how, *arguments],
             env=environment,
             cwd=cwd,
             stdin=theirs,
@@ -189,9 +192,9 @@ class Greenroom:
     def start(self, *arguments: str, **settings: str) -> Process:
         return self._keep(Process([*arguments], {**self.environment, **settings}, self._cwd))
 
-    def start_typed(self, *arguments: str) -> Process:
+    def start_typed(self, *arguments: str, first: str = "") -> Process:
         """What comes in is a terminal; what it prints goes through a pipe."""
-        return self._keep(Process([*arguments], self.environment, self._cwd, is_typed=True))
+        return self._keep(Process([*arguments], self.environment, self._cwd, is_typed=True, first=first))
 
     def _keep(self, process: Process) -> Process:
         self._processes.append(process)
