@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from greenroom.storage.postgres.pool import Postgres
+from greenroom.storage.postgres.queries import query
 from greenroom.storage.postgres.user_streams import UserStreams
 from greenroom.storage.postgres.visibility import Visibility
 
@@ -115,3 +116,27 @@ async def test_of_how_many_it_is_known_when_they_changed_is_bounded_and_no_answe
     assert asked.visibility.invisible == {1, 2, 3, 4, 5}
     assert asked.found == [1]
     assert len(asked.visibility.changed._changed_at) <= 2
+
+
+async def test_who_may_see_whom_is_looked_up_pair_by_pair_also_when_the_planner_knows_nothing(house):
+    """As after many came at once. Of all pairs of everybody it would make a table, for each question anew."""
+    postgres = house.house.storage.postgres
+
+    async def plan(connection):
+        await connection.execute("alter table participants set (autovacuum_enabled = false)")
+        await connection.execute(
+            "insert into users (id, name, created_at, updated_at)"
+            " select id, 'u', now(), now() from generate_series(1, 5000) as id"
+        )
+        await connection.execute(
+            "insert into conversations (id, is_group, is_open, title, created_by_id, created_at, updated_at)"
+            " select id, true, false, 'room', 1, now(), now() from generate_series(1, 50) as id"
+        )
+        await connection.execute(
+            "insert into participants (conversation_id, user_id, role, is_active, joined_at)"
+            " select 1 + (id - 1) / 100, id, 'member', true, now() from generate_series(1, 5000) as id"
+        )
+        asked = [1] * 100, list(range(1, 101))
+        return [row[0] for row in await connection.fetch(f"explain {query('select_who_may_see')}", *asked)]
+
+    assert not [line for line in await postgres.transaction(plan) if "hashed SubPlan" in line]
