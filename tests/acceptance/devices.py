@@ -56,6 +56,8 @@ class Log:
         self.missing: list[range] = []  # told by `gap`, or said before the device came: `history` has it
         self.is_inside = False  # on this connection
         self.is_fresh = False  # no cursor said where to begin
+        self.begins_at_top = False  # nor does it begin where its user came in
+        self.is_late = False  # it begins so at the top that it has when it answers
 
     def miss(self, up_to: int) -> None:
         """What follows, up to here, will not be told."""
@@ -214,7 +216,7 @@ class Device(Holder):
         """By the transport that is wanted."""
         self._is_ready, self._early, self._leaving = False, {}, set()
         for log in self.logs.values():
-            log.is_inside = False
+            log.is_inside = log.begins_at_top = log.is_late = False
         async with open_sockets() as nursery:
             nursery.start_soon(self._fill)
             await {"socket": self._socket, "stream": self._stream, "poll": self._poll}[self.transport or ""](nursery)
@@ -256,9 +258,11 @@ class Device(Holder):
 
     def _begin(self) -> None:
         self.own.begin(self.cursor)
-        named = {part.partition(".")[0] for part in (self.cursor or "").split("~")}
+        parts = (self.cursor or "").split("~")
+        named = {part.partition(".")[0] for part in parts}
         for room, log in self.logs.items():
-            log.is_fresh = str(room) not in named
+            log.begins_at_top = self.cursor is None or f"{room}.0.0" in parts
+            log.is_fresh = str(room) not in named or log.begins_at_top
 
     async def _stream(self, nursery: trio.Nursery) -> None:
         self._begin()
@@ -288,15 +292,16 @@ class Device(Holder):
                     if int(part[1:].partition(".")[0]) != self.own.heard:
                         self.fault(f"the cursor says {part} of the user's stream at {self.own.heard}")
                     continue
-                room, seq, _ = map(int, part.split("."))
-                self._stands(room, seq)
+                room, seq, epoch = map(int, part.split("."))
+                self._stands(room, seq, epoch)
 
-    def _stands(self, room: int, seq: int) -> None:
-        """The server says where it has brought us: in a room that we came into, it may have begun there."""
+    def _stands(self, room: int, seq: int, epoch: int) -> None:
+        """Where the server has brought us: in a room that we came into, or that was late, it may have begun there."""
         log = self.logs[room]
-        if log.is_fresh and seq <= self.truth.top_at_entry(self.user, room):
+        if log.is_late or (log.is_fresh and seq <= self.truth.top_at_entry(self.user, room)):
             log.miss(seq)
             self.filled.set()
+        log.is_late = log.is_late and not epoch
         if seq != log.heard and log.is_inside:
             self.fault(f"room {room}: the cursor says {seq} at {log.heard}")
 
@@ -355,7 +360,7 @@ class Device(Holder):
             log, room = self.logs[item["r"]], item["r"]
             log.is_inside, self.epochs[room] = True, item["epoch"]
             if log.is_fresh:  # without a cursor at the top, else where they came in
-                log.miss(item["top"] if self.cursor is None else item["read"])
+                log.miss(item["top"] if log.begins_at_top else item["read"])
         self._is_ready = True
         inside = {item["r"] for item in data["rooms"]}
         outside = {item["r"] for item in data.get("refused", ()) if item["error"] == "NOT_MEMBER"}
@@ -369,7 +374,8 @@ class Device(Holder):
                 if isinstance(self.link, Socket):
                     trio.lowlevel.spawn_system_task(self._join, self.link, item["r"])
                 else:
-                    self.logs[item["r"]].is_inside = True  # a stream asks again by itself
+                    log = self.logs[item["r"]]  # a stream asks again by itself
+                    log.is_inside, log.is_late = True, log.begins_at_top
 
     def _gap(self, log: Log, data: Json) -> None:
         self.gaps += 1
@@ -409,13 +415,13 @@ class Device(Holder):
         if not log.is_inside:
             self.fault(f"room {room}: {seq} is told to who is not in it")
         if log.is_fresh and seq > log.heard + 1:
-            if seq > self.truth.top_at_entry(self.user, room) + 1:
+            if not log.is_late and seq > self.truth.top_at_entry(self.user, room) + 1:
                 self.fault(f"room {room}: begins with {seq}, after what was said since the user came")
             log.miss(seq - 1)
             self.filled.set()
         if seq != log.heard + 1:
             self.fault(f"room {room}: {seq} comes after {log.heard}")
-        log.is_fresh = False
+        log.is_fresh = log.is_late = False
         log.heard = max(seq, log.heard)
 
     def _shown(self, room: int, data: Json, since: int) -> None:
