@@ -27,7 +27,7 @@ from greenroom.settings import DEVELOPMENT_PAGE_PORTS, Settings
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 ALLOWED_METHODS: Final = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
-ALLOWED_HEADERS: Final = "Content-Type, Authorization, Idempotency-Key, X-CSRF-Token, X-Request-Id"
+ALLOWED_HEADERS: Final = "Content-Type, Authorization, Idempotency-Key, Last-Event-ID, X-CSRF-Token, X-Request-Id"
 EXPOSED_HEADERS: Final = "X-Request-Id, Retry-After, Idempotency-Replay"
 PREFLIGHT_SECONDS: Final = 600
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}

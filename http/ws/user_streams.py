@@ -254,7 +254,7 @@ class SocketStreams(Devices):
         frames_of = events.v1_user_event if is_v1 else compat_notices.frames_of
         if first > useq + 1 and is_v1:  # the beginning was forgotten meanwhile
             connection.session.user_stream_at(first - 1, is_live=False)
-            connection.write(events.v1("gap", _gap(useq + 1, first - 1, last)))
+            connection.write(events.v1("gap", _gap(useq + 1, first - 1, first - 1)))
         pack, size = [], 0
         for event in page:
             pack.append(frames_of(event))

@@ -125,7 +125,8 @@ class V1Session(SocketSession):
         try:
             value = decode(text)
         except BadJson as fault:
-            for command_id in [id_in(command) for command in commands_in(text)[:COMMANDS_MAX]] or [None]:
+            named = [id_in(command) for command in commands_in(text)]
+            for command_id in named if 0 < len(named) <= COMMANDS_MAX else [None]:
                 self._fault(command_id, BAD_JSON, str(fault))
             return
         if isinstance(value, dict):

@@ -36,6 +36,20 @@ async def test_what_the_decoder_refuses_is_answered_under_its_id(live_house, bod
         await sock.expect("error", id="m2")
 
 
+async def test_an_array_that_is_too_long_is_refused_as_a_whole_whatever_is_in_it(live_house):
+    """By one error, as the page says: else the commands behind the sixteenth would have no answer."""
+    await live_house.people(1)
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start()
+        texts = [rf'{{"type":"ping","id":"p{number}","x":"\u0000"}}' for number in range(17)]
+        await sock.send_bytes(frame(f"[{','.join(texts)}]"))
+        await sock.send({"type": "ping", "id": "last"})
+        await sock.expect("pong", id="last")
+        (error,) = sock.of("error")
+        assert ("id" in error, error["data"]["code"]) == (False, 1001)
+
+
 async def test_an_id_that_cannot_be_sent_back_is_left_out(live_house):
     await live_house.people(1)
     async with open_sockets() as nursery:

@@ -69,7 +69,7 @@ def test_a_listed_page_is_named_and_may_send_credentials():
 
 def test_the_preflight_allows_the_headers_that_clients_send():
     allowed = origins(FRONTEND_URL=PAGE).preflight_headers(PAGE)["Access-Control-Allow-Headers"]
-    names = {"Content-Type", "Authorization", "Idempotency-Key", "X-CSRF-Token", "X-Request-Id"}
+    names = {"Content-Type", "Authorization", "Idempotency-Key", "Last-Event-ID", "X-CSRF-Token", "X-Request-Id"}
     assert set(allowed.split(", ")) == names
 
 

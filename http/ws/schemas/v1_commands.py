@@ -102,7 +102,7 @@ class BlockData(TypedDict):
     reason: NotRequired[
         Annotated[
             Annotated[str, Field(min_length=1, max_length=REASON_CHARACTERS_MAX)] | None,
-            says("For the one who blocks: at most 500 characters."),
+            says("For the one who blocks: 1 to 500 characters."),
         ]
     ]
 

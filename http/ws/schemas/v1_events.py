@@ -186,7 +186,10 @@ class TypingNowData(TypedDict):
 
 
 class TypingNow(TypedDict):
-    """Who types: replaces the list before, at most once a second, expires after 6 s; not with over 200 members."""
+    """Who types: replaces the list before, at most once a second; not with over 200 members. It needs no clock.
+
+    Of whoever has said no `typing` with `on` for 6 s it is told that they do not; of who says it again, nothing.
+    """
 
     type: Literal["typing"]
     room: Id

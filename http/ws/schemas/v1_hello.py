@@ -43,7 +43,9 @@ class Limits(TypedDict):
     file: NotRequired[Annotated[Count, says("Bytes of an upload, over HTTP.")]]
     send: NotRequired[Annotated[str, says("Messages of a user in any 60 seconds, as `50/60s`.")]]
     cmds: NotRequired[Annotated[str, says("Commands, alike.")]]
-    typing: NotRequired[Annotated[str, says("Of these `typing`, alike.")]]
+    typing: NotRequired[
+        Annotated[str, says("`typing`, counted by itself: over REST and `compat` it is a command too.")]
+    ]
     uploads: NotRequired[Annotated[str, says("Uploads, alike.")]]
 
 
