@@ -141,7 +141,7 @@ class NotificationPage(Input):
     """Which part of the list. userId may only be one's own.
 
     page counts from 1 and goes instead of offset; with it `data` is the list itself, as a page of the existing client
-    expects it. contextType: what it is about: the relatedType of a notification.
+    expects it. contextType: what it is about: the relatedType of a notification. One that is empty chooses nothing.
     """
 
     limit: Annotated[WholeNumber, Field(ge=1, le=PAGE_MAX)] = 20
@@ -296,7 +296,8 @@ async def _list(call: Call, page: NotificationPage, *, is_unread: bool) -> Answe
     offset = page.offset if page.page is None else (page.page - 1) * page.limit
     if offset > OFFSET_MAX:
         raise ApiError("VALIDATION", f"page: at most {OFFSET_MAX} notifications can be passed over")
-    chosen: Chosen = {"is_unread": is_unread, "category": page.category, "related_type": page.context_type}
+    category, related_type = page.category or None, page.context_type or None
+    chosen: Chosen = {"is_unread": is_unread, "category": category, "related_type": related_type}
     rows = await notifications.page(call.user_id, now_ms, page.limit + 1, offset, **chosen)
     counts = await notifications.counts(call.user_id, now_ms)
     total = counts.total if not any(chosen.values()) else await notifications.count(call.user_id, now_ms, **chosen)

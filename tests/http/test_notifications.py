@@ -83,6 +83,16 @@ async def test_a_page_of_the_existing_client_has_the_list_itself_and_what_it_cho
     assert unread.json["pagination"]["total"] == 4
 
 
+async def test_a_choice_that_is_empty_is_none(house):
+    await house.people(1)
+    for category in ("", "project"):
+        await notify(house, 1, category=category, relatedPitchId=7)
+    listed = await house.get("/api/notifications", 1, category="", contextType="", limit=1)
+    assert (len(listed.data["notifications"]), listed.data["total"], listed.data["hasMore"]) == (1, 2, True)
+    assert listed.json["pagination"] == {"page": 1, "limit": 1, "total": 2, "pages": 2}
+    assert len((await house.get("/api/notifications", 1, category="")).data["notifications"]) == 2
+
+
 async def test_the_routes_of_the_existing_client_are_there(house):
     await house.people(1)
     first, second, third = [(await notify(house, 1)).data["id"] for _ in range(3)]
