@@ -52,6 +52,7 @@ async def _initial_data(session: "CompatSession") -> None:
     presence = {"users": online_companions(session)}
     notifications = events.first_within(map(_initial, rows), INITIAL_BYTES_MAX)
     _tell(session, "initial_data", {"notifications": notifications, "unreadCount": counts.unread, "presence": presence})
+    _tell(session, "unread_count", {"count": counts.unread})  # the page's badge follows this frame alone
     await tell_who_is_here(session)
 
 

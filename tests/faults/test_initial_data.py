@@ -45,6 +45,23 @@ async def test_what_comes_while_storage_is_read_is_in_the_answer(live_house, mon
             assert [one["id"] for one in found["notifications"]] == [told["id"]]
 
 
+async def test_behind_it_the_badge_is_told_by_the_frame_that_the_page_reads(live_house):
+    """Also to a page that comes back: what was read or sent while it had no socket is not told again."""
+    await live_house.people(1)
+    for title in ("old", "new"):
+        assert (await live_house.post("/api/notifications/send", 1, {"title": title, "message": "m"})).status == 201
+    async with open_sockets() as nursery:
+        for count in (2, 0):
+            page = await Socket.open(nursery, live_house, 1, protocol=None)
+            await page.send({"type": "request_initial_data"})
+            initial = await page.expect("initial_data")
+            badge = await page.expect("unread_count", after=page.position(initial))
+            assert badge["count"] == initial["unreadCount"] == count
+            page.cut()
+            await wait_until(lambda: live_house.house.engine.connections_of(1) and "its end")
+            assert (await live_house.put("/api/notifications/read-all", 1)).status == 200
+
+
 async def test_a_page_with_long_notifications_is_told_the_newest_and_stays(live_house):
     """All of them are more than may wait for a socket: who comes back for them would be let go again and again."""
     await live_house.people(1, 2)
