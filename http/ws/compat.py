@@ -89,7 +89,8 @@ class CompatSession(SocketSession):
         self.tell("connected", fields)
         for frame in hub.coming.take(self.connection, self.user_id, hub.blocks):
             self.connection.write(frame)
-        compat_people.tell_they_stopped(self, shown)
+        if shown:  # from before this socket
+            self.connection.write(compat_people.stopped(shown, self.services.clock.wall_milliseconds()), CONTROL)
         for room_id in self.typing_in:  # of whom it was told nothing yet
             self.tell_typists(room_id)
         for room_id in looked_at:
@@ -160,28 +161,32 @@ class CompatSession(SocketSession):
         return self.services.limits.compat_ping_seconds
 
     def farewell(self, code: CloseCode) -> bytes:
-        """Whose credential is good no more is told so in the words that the page reads: 1008 stands for many things."""
-        if code not in _ENDS:
-            return b""
-        return events.compat_error(*_ENDS[code], self.services.clock.wall_milliseconds())
+        """That whoever types stopped: the next socket may be one of a process that does not know whom the page shows.
+
+        Whose credential is good no more is told so in the words that the page reads: 1008 stands for many things.
+        """
+        now_ms = self.services.clock.wall_milliseconds()
+        stopped = compat_people.stopped(compat_people.typists_of(self, self.typing_in, trio.current_time()), now_ms)
+        return stopped + (events.compat_error(*_ENDS[code], now_ms) if code in _ENDS else b"")
 
     def closed(self) -> None:
         """Hear and show nothing more."""
         assert self.user_id is not None
-        self.services.hub.coming.take(self.connection, self.user_id, self.services.hub.blocks)
-        mine = self.services.hub.compat.get(self.user_id, [])
-        if self.connection in mine:
-            mine.remove(self.connection)
-        if not mine:
-            self.services.hub.compat.pop(self.user_id, None)
-        self.services.hub.unwatch_small_rooms(self.connection)
+        hub = self.services.hub
         if self.typing_in:
-            last_looked, now = self.services.hub.last_looked, trio.current_time()
+            last_looked, now = hub.last_looked, trio.current_time()
             last_looked.note(self.user_id, next(reversed(self.typing_in)), now)
             if shown := compat_people.typists_of(self, self.typing_in, now):
                 last_looked.note_shown(self.user_id, shown, now)
+        hub.coming.take(self.connection, self.user_id, hub.blocks)
+        mine = hub.compat.get(self.user_id, [])
+        if self.connection in mine:
+            mine.remove(self.connection)
+        if not mine:
+            hub.compat.pop(self.user_id, None)
+        hub.unwatch_small_rooms(self.connection)
         for room_id in self.typing_in:
-            self.services.hub.stop_listening_to_typing(self.connection, room_id)
+            hub.stop_listening_to_typing(self.connection, room_id)
         super().closed()
 
     def _charge_fault(self) -> bool:

@@ -12,7 +12,6 @@ from greenroom.http.errors import ApiError
 from greenroom.http.ws import events
 from greenroom.http.ws.codes import BAD_FRAME, TOKEN_EXPIRED_ERROR, TOKEN_INVALID, USER_NOT_FOUND, ErrorCode
 from greenroom.http.ws.compat_messages import request_id_of
-from greenroom.http.ws.connection import CONTROL
 from greenroom.http.ws.last_looked import ROOMS_PER_USER_MAX, Typist
 from greenroom.http.ws.replay import wait_drained
 from greenroom.runtime import StorageUnavailable
@@ -92,9 +91,14 @@ def _frames_of(session: "CompatSession", user_id: int, seen: Seen | None) -> byt
 
 
 def typists_of(session: "CompatSession", room_ids: Iterable[int], now: float) -> dict[Typist, str]:
-    """Whom the page may show as typing in these rooms, where it looks: who types, and who did a moment ago."""
+    """Whom the page may show as typing in these rooms, where it looks: who types, and who did a moment ago.
+
+    Nobody before it is known whom its user blocks: it was told of nobody.
+    """
     hub, user_id = session.services.hub, session.user_id
     assert user_id is not None
+    if hub.coming.holds(session.connection, user_id):
+        return {}
     apart = hub.blocks.apart_from(user_id)
     since = min(now - session.services.limits.compat_silence_seconds, session.connection.heard_at)
     shown: dict[Typist, str] = {}
@@ -122,11 +126,13 @@ def on_pages_before(session: "CompatSession", now: float) -> tuple[dict[Typist, 
     return shown, list(rooms)[-ROOMS_PER_USER_MAX:]
 
 
-def tell_they_stopped(session: "CompatSession", typists: dict[Typist, str]) -> None:
-    """The page shows them from before this socket."""
-    now_ms = session.services.clock.wall_milliseconds()
-    for (room_id, user_id), name in typists.items():
-        session.connection.write(events.compat_typing(room_id, user_id, name, now_ms, is_typing=False), CONTROL)
+def stopped(typists: dict[Typist, str], now_ms: int) -> bytes:
+    """The frames that take these from the page's list, which it empties in no other way."""
+    frames = (
+        events.compat_typing(room_id, user_id, name, now_ms, is_typing=False)
+        for (room_id, user_id), name in typists.items()
+    )
+    return b"".join(frames)
 
 
 # -- blocks -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from wire import V1, Socket, open_in, open_sockets, wait_until
 from greenroom.actors.events import TypingChanged
 from greenroom.actors.room.actor import TYPING_TOLD_SECONDS
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX, TYPING_SECONDS
+from greenroom.http.ws.codes import DRAINING
 from greenroom.http.ws.hub import Hub
 
 
@@ -401,3 +402,44 @@ async def test_a_page_that_looks_before_its_blocks_are_known_is_told_who_types_o
     await page.expect("user_typing", userId=1)
     await page.settle()
     assert shown_to(page, None) == [1]
+
+
+async def test_a_page_that_the_server_ends_is_told_first_that_they_stopped_who_type_there(live_house, watched):
+    """Its next socket may be one of a process that knows nothing of it."""
+    nursery, room, watchers = watched
+    assert (await live_house.post("/api/users/5/block", 4, {})).status == 200
+    page = await open_in(nursery, live_house, 4, room, None)
+    for user in (1, 5):
+        await (await open_in(nursery, live_house, user, room)).ask("typing", room, on=True)
+    await believe(watchers, 1, 5)
+    await page.expect("user_typing", userId=1, isTyping=True)
+    (connection,) = live_house.house.engine.connections_of(4)
+    connection.close(DRAINING)
+    await page.is_over.wait()
+    assert page.close_code == 1012
+    assert shown_to(page, None) == []
+    assert {event["userId"] for event in page.of("user_typing", "typing")} == {1}
+
+
+async def test_a_page_that_ends_before_its_blocks_are_known_is_told_of_nobody_nor_is_the_next(
+    live_house, watched, monkeypatch
+):
+    nursery, room, watchers = watched
+    assert (await live_house.post("/api/users/5/block", 4, {})).status == 200
+    await (await open_in(nursery, live_house, 5, room)).ask("typing", room, on=True)
+    await believe(watchers, 5)
+    streams = live_house.house.sockets.streams
+    streams._forget(4)  # as of whoever has not been here for long
+    with monkeypatch.context() as held:
+        held.setattr(streams, "standing", lambda *arguments: None)
+        page = await Socket.open(nursery, live_house, 4, protocol=None)
+        await page.send({"type": "join_conversation", "conversationId": room})
+        await page.expect("conversation_joined")
+        (connection,) = live_house.house.engine.connections_of(4)
+        connection.close(DRAINING)
+        await page.is_over.wait()
+    again = await Socket.open(nursery, live_house, 4, protocol=None)
+    await again.expect("connected")
+    await again.settle()
+    for one in (page, again):
+        assert not one.of("user_typing", "typing")
