@@ -172,12 +172,13 @@ class CompatSession(SocketSession):
     def closed(self) -> None:
         """Hear and show nothing more."""
         assert self.user_id is not None
-        hub = self.services.hub
+        hub, now = self.services.hub, trio.current_time()
         if self.typing_in:
-            last_looked, now = hub.last_looked, trio.current_time()
-            last_looked.note(self.user_id, next(reversed(self.typing_in)), now)
+            hub.last_looked.note(self.user_id, next(reversed(self.typing_in)), now)
             if shown := compat_people.typists_of(self, self.typing_in, now):
-                last_looked.note_shown(self.user_id, shown, now)
+                hub.last_looked.note_shown(self.user_id, shown, now)
+        if online := compat_people.believed_online(self):
+            hub.last_looked.note_online(self.user_id, online, now)
         hub.coming.take(self.connection, self.user_id, hub.blocks)
         mine = hub.compat.get(self.user_id, [])
         if self.connection in mine:

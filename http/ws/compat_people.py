@@ -54,28 +54,38 @@ def online_companions(session: "CompatSession") -> list[Json]:
     return events.first_within((presence.compat_fields(user_id, now_ms) for user_id in online), LISTED_BYTES_MAX)
 
 
+def believed_online(session: "CompatSession") -> set[int]:
+    """Whom the page may show as online, but for its own user."""
+    companions = session.services.hub.companions_of(session.connection)
+    return {one for one in companions if session.services.presence.may_be_believed_online(one)} - {session.user_id}
+
+
 async def tell_who_is_here(session: "CompatSession") -> None:
     """What `initial_data` says of people, by the frames that the page reads: of that one it reads notifications alone.
 
     The list of a page that comes back is not emptied, for however long its tab was hidden: of those who went within a
-    day the GONE_MAX who went last are told to have gone.
+    day the GONE_MAX who went last are told to have gone, and whom it may see no more of those whom it may show.
     """
-    services, connection = session.services, session.connection
+    services, connection, user_id = session.services, session.connection, session.user_id
+    assert user_id is not None
     companions = services.hub.companions_of(connection)
-    away = [user_id for user_id in companions if not services.presence.is_online(user_id)]
+    lost = set(services.hub.last_looked.online(user_id, trio.current_time())) - companions
+    away = [one for one in companions if not services.presence.is_online(one)]
     since_ms = services.clock.wall_milliseconds() - GONE_SECONDS * 1000
     try:
         seen = await services.last_seen.of(away) if away else {}
     except StorageUnavailable:
         seen = {}  # they are told when they come and go again
-    gone = nlargest(GONE_MAX, ((user.at_ms, user_id) for user_id, user in seen.items() if user.at_ms >= since_ms))
-    people = sorted((companions - set(away)).union(user_id for _, user_id in gone))
+    gone = nlargest(GONE_MAX, ((user.at_ms, one) for one, user in seen.items() if user.at_ms >= since_ms))
+    people = sorted((companions - set(away)).union(lost, (one for _, one in gone)))
     for start in range(0, len(people), PEOPLE_AT_ONCE):
         if connection.is_closing:
             return
-        shown = services.hub.companions_of(connection).intersection(people[start : start + PEOPLE_AT_ONCE])
-        services.presence.note_asked(shown)
-        connection.write(b"".join(_frames_of(session, one, seen.get(one)) for one in shown))
+        companions, some = services.hub.companions_of(connection), people[start : start + PEOPLE_AT_ONCE]
+        services.presence.note_asked(companions.intersection(some))
+        frames = [_frames_of(session, one, seen.get(one)) for one in some if one in companions]
+        frames += [services.presence.compat_parting(one) for one in some if one in lost and one not in companions]
+        connection.write(b"".join(frames))
         await wait_drained(connection)
 
 

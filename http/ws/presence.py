@@ -254,8 +254,8 @@ class SocketPresence(PresenceBoard):
         return user_id in self._shown
 
     def may_be_believed_online(self, user_id: int) -> bool:
-        """So the user is shown, or was at the beginning of this second."""
-        return user_id in self._shown or user_id in self._told
+        """So the user is shown, or was at the beginning of this second, or not all were told yet that they went."""
+        return user_id in self._shown or user_id in self._told or user_id in self._left_ms
 
     def name(self, user_id: int, name: str) -> None:
         """Remember what a user with a socket is called."""

@@ -38,7 +38,6 @@ class PresenceNews:
         self._hub = hub
         self._presence = presence
         self._watches = watches
-        self._changes: dict[int, Shown | None] = {}  # that are being told
         self._owed: dict[Connection, set[int]] = {}  # who changed while a socket took nothing
         self._introduced: dict[int, set[int]] = {}  # by room: who came into it this second
         self._frames: dict[tuple[int, ...], bytes] = {}  # of this second; gone when members come or go
@@ -53,7 +52,7 @@ class PresenceNews:
             if not self._owed:
                 await self._presence.changed.wait()
             await trio.sleep(TOLD_SECONDS)
-            changes = self._changes = self._presence.take_changes()
+            changes = self._presence.take_changes()
             self._presence.owe(changes)
             introduced, self._introduced = self._introduced, {}
             self._slice_ends = perf_counter() + SLICE_SECONDS_MAX
@@ -62,7 +61,6 @@ class PresenceNews:
             await self._tell_watchers(changes)
             await self._tell_compat(changes, introduced)
             self._presence.paid(changes)
-            self._changes = {}
 
     # -- greenroom.v1 -------------------------------------------------------------------------------------------
 
@@ -243,27 +241,27 @@ class PresenceNews:
 
     def _part(self, some: Iterable[int], others: Iterable[int]) -> None:
         """Pages on which these stand as online and may not any more."""
-        if not self._hub.compat:
+        compat, rooms_of = self._hub.compat, self._hub.small_rooms.rooms_of
+        if not compat:
             return
-        rooms_of = self._hub.small_rooms.rooms_of
+        lost: dict[int, set[int]] = {}
         for one in some:
             mine = rooms_of.get(one, frozenset[int]())
             for other in others:
                 if one != other and mine.isdisjoint(rooms_of.get(other, ())):
-                    self._take_from(one, other)
-                    self._take_from(other, one)
+                    for viewer_id, user_id in ((one, other), (other, one)):
+                        if viewer_id in compat:
+                            lost.setdefault(viewer_id, set()).add(user_id)
+        for viewer_id, user_ids in lost.items():
+            self._take_from(viewer_id, user_ids)
 
-    def _take_from(self, watcher_id: int, user_id: int) -> None:
-        """Whom a block keeps apart was taken away with it."""
-        if self._may_tell_pages(watcher_id, user_id):
-            for connection in tuple(self._hub.compat[watcher_id]):
-                if self._may_be_believed(connection, user_id):
-                    connection.write(self._presence.compat_parting(user_id), CONTROL)
-
-    def _may_be_believed(self, connection: Connection, user_id: int) -> bool:
-        """Also who went just now and was not told so yet: nobody will."""
-        is_told_here = self._presence.may_be_believed_online(user_id) or user_id in self._changes
-        return is_told_here or user_id in self._owed.get(connection, ())
+    def _take_from(self, viewer_id: int, user_ids: Set[int]) -> None:
+        """Whom a block keeps apart was taken away with it. Noted too: the line of a page may have broken."""
+        seen = sorted(user_ids - self._hub.blocks.apart_from(viewer_id))
+        gone = list(filter(self._presence.may_be_believed_online, seen))
+        if gone:
+            self._tell_pages(viewer_id, b"".join(map(self._presence.compat_parting, gone)))
+            self._hub.last_looked.note_online(viewer_id, gone, trio.current_time())
 
     # -- blocks -------------------------------------------------------------------------------------------------
 
@@ -283,9 +281,11 @@ class PresenceNews:
             return
         presence = self._presence
         if self._hub.blocks.are_apart(session.user_id, seen_id):
-            if self._may_be_believed(connection, seen_id):
+            if presence.may_be_believed_online(seen_id):
                 frame = presence.v1_parting(seen_id, rooms) if is_v1 else presence.compat_parting(seen_id)
                 connection.write(frame, CONTROL)
+                if not is_v1:
+                    self._hub.last_looked.note_online(session.user_id, (seen_id,), trio.current_time())
         elif presence.is_online(seen_id):
             frame = presence.v1_diff(rooms, (seen_id,)) if is_v1 else presence.compat_frames(seen_id, is_turn=True)
             connection.write(frame, CONTROL)

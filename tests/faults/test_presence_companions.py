@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 import trio
 from wire import V1, Socket, frame, open_sockets, wait_until
 
@@ -163,6 +164,48 @@ async def test_a_page_is_told_who_is_there_and_who_went_meanwhile_by_the_frames_
         await again.settle()
         told = {one["userId"] for one in again.of("presence_update")}
         assert told <= {1, 2, 3}, "nobody who was never here, or shares no conversation"
+
+
+async def part(house, room, how):
+    """1 and 2 share this room, and may see each other no more."""
+    if how == "who is shown is removed":
+        answer = await house.delete(f"/api/conversations/{room}/participants/2", 3)
+    elif how == "who looks is removed":
+        answer = await house.delete(f"/api/conversations/{room}/participants/1", 3)
+    elif how == "a block":
+        answer = await house.post("/api/users/1/block", 2, {})
+    else:
+        crowd = list(range(1000, 1000 + PRESENCE_MEMBERS_MAX))
+        await house.people(*crowd)
+        answer = await house.post(f"/api/conversations/{room}/participants", 3, {"userIds": crowd})
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("line", ["ended", "is dead, unnoticed"])
+@pytest.mark.parametrize("how", ["who is shown is removed", "who looks is removed", "a block", "the room grows"])
+async def test_a_page_that_comes_again_shows_nobody_whom_it_may_see_no_more(live_house, how, line):
+    """It takes nobody from its list by itself."""
+    await live_house.people(1, 2, 3, 4)
+    room, _ = await live_house.conversation(3, 1, 2), await live_house.conversation(4, 1)
+    async with open_sockets() as nursery:
+        first = await page_of(nursery, live_house, 1)
+        for user in (2, 4):
+            await page_of(nursery, live_house, user)
+            await first.expect("user_online", userId=user)
+        if line == "ended":
+            await first.close()
+            await wait_until(lambda: live_house.house.engine.connections_of(1) and "its end")
+        else:
+            first.stop_reading()
+        await part(live_house, room, how)
+        again = await page_of(nursery, live_house, 1)
+        await again.send({"type": "request_initial_data", "data": {}})
+        await again.expect("user_offline", userId=2)
+        await again.expect("user_online", userId=4)
+        await again.settle()
+        assert told_of(again, 2) == [("presence_update", "offline"), ("user_offline", None)]
+        assert not told_of(again, 3)
+        assert ("user_offline", None) not in told_of(again, 1) + told_of(again, 4)
 
 
 async def test_initial_data_that_is_asked_for_at_once_holds_who_is_there(live_house):

@@ -2,6 +2,7 @@
 
 from greenroom.http.ws.last_looked import (
     LOOKED_SECONDS,
+    ONLINE_PER_USER_MAX,
     ROOMS_PER_USER_MAX,
     SHOWN_PER_USER_MAX,
     SHOWN_SECONDS,
@@ -47,3 +48,18 @@ def test_whom_pages_may_show_as_typing_is_known_for_a_day_the_newest_of_them() -
         looked.note_shown(user_id, {(41, 0): ""}, 3.0)
     assert not looked.shown(0, 3.0)
     assert looked.shown(USERS_MAX + 4, 3.0)
+
+
+def test_whom_pages_may_show_as_online_is_known_for_a_day_the_newest_of_them() -> None:
+    looked = LastLooked()
+    looked.note_online(1, {2}, 0.0)
+    looked.note_online(1, {3, 4}, 1.0)
+    looked.note_online(1, {2}, 2.0)
+    assert list(looked.online(1, 1.0 + SHOWN_SECONDS)) == [3, 4, 2]
+    assert list(looked.online(1, 2.0 + SHOWN_SECONDS)) == list(looked.online(2, 2.0)) == []
+    looked.note_online(1, range(ONLINE_PER_USER_MAX + 5), 3.0)
+    assert list(looked.online(1, 3.0)) == list(range(5, ONLINE_PER_USER_MAX + 5))
+    for user_id in range(USERS_MAX + 5):
+        looked.note_online(user_id, {0}, 4.0)
+    assert not looked.online(0, 4.0)
+    assert list(looked.online(USERS_MAX + 4, 4.0)) == [0]
