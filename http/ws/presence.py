@@ -276,12 +276,17 @@ class SocketPresence(PresenceBoard):
         if self._told:
             self._asked.update(self._told.keys() & user_ids)
 
-    def tell_room(self, connection: Connection, room_id: int) -> None:
-        """Tell a v1 socket that has come into a room who is there; of a large room nothing, unless it asks."""
+    def tell_room(self, connection: Connection, room_id: int) -> int:
+        """Tell a v1 socket that has come into a room who is there; of a large room nothing, unless it asks.
+
+        Returns how many bytes that took.
+        """
         members = self._hub.small_rooms.members.get(room_id)
-        if members is not None:
-            present = self._online_of(members, connection.session.user_id)
-            connection.write(self.v1_state(present, room_id), CONTROL)
+        if members is None:
+            return 0
+        frame = self.v1_state(self._online_of(members, connection.session.user_id), room_id)
+        connection.write(frame, CONTROL)
+        return len(frame)
 
     async def everybody_in(self, view: RoomView, viewer_id: int) -> list[dict[str, Any]]:
         """Who is here; of a small room also who is not, and when they were last seen. Raises: StorageUnavailable.

@@ -334,9 +334,7 @@ class V1Session(SocketSession):
         if self.connection.is_closing or is_left:
             return
         self.connection.write(events.v1("live", {"rooms": inside}))
-        for room_id in inside:
-            self.services.presence.tell_room(self.connection, room_id)
-            self.tell_typists(room_id)
+        v1_presence.tell_rooms(self, rooms)
 
     def _leave(self, command_id: str | None, frame: dict[str, Any]) -> None:
         room_id = room_of(frame)

@@ -1,12 +1,15 @@
 """Presence as a v1 client asks for it, and tells it: who is in a room, how oneself appears, and who is watched by name.
 
-Every function is the handler of a command: it answers later, through the session, and raises BadCommand at once.
+`presence` and `watch` are handlers of commands: they answer later, through the session, and raise BadCommand at once.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from greenroom.actors.presence.commands import Describe, PresenceView, SetStatus
 from greenroom.actors.room.commands import RoomView
+from greenroom.http.ws.channel import Attachment
+from greenroom.http.ws.replay import PACK_BYTES_MAX, UNSENT_BYTES_MAX, wait_drained
 from greenroom.http.ws.v1_commands import data_of, room_of, wanted_presence
 from greenroom.runtime import ActorError, Command, StorageUnavailable
 
@@ -33,6 +36,40 @@ def watch(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -
     session.begin()
     users = tuple(dict.fromkeys(data_of(frame)["users"]))
     session.services.engine.spawn(_answer_watch, session, command_id, users)
+
+
+def tell_rooms(session: "V1Session", rooms: Iterable[tuple[int, Attachment]]) -> None:
+    """Tell who is in these rooms, and who types there: at once, or of many well-attended ones as the peer takes it."""
+    left = iter(rooms)
+    if not _tell_while_taken(session, left):
+        session.services.engine.spawn(_tell_left, session, left)
+
+
+async def _tell_left(session: "V1Session", left: Iterator[tuple[int, Attachment]]) -> None:
+    connection, is_told = session.connection, False
+    while not is_told and not connection.is_closing:
+        await wait_drained(connection)
+        is_told = _tell_while_taken(session, left)
+
+
+def _tell_while_taken(session: "V1Session", left: Iterator[tuple[int, Attachment]]) -> bool:
+    """False when too much waits for the peer before all is told."""
+    while session.connection.unsent_bytes <= UNSENT_BYTES_MAX:
+        if _tell_pack(session, left):
+            return True
+    return False
+
+
+def _tell_pack(session: "V1Session", left: Iterator[tuple[int, Attachment]]) -> bool:
+    """The next 64 KiB, of rooms that it is in still. Whether that was all."""
+    size = 0
+    for room_id, attachment in left:
+        if attachment.is_attached:
+            size += session.services.presence.tell_room(session.connection, room_id)
+            session.tell_typists(room_id)
+        if size > PACK_BYTES_MAX:
+            return False
+    return True
 
 
 def _ask_own(session: "V1Session", command_id: str | None, command: Command[PresenceView]) -> None:

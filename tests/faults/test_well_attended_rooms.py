@@ -1,0 +1,118 @@
+"""Who is there is told of many well-attended rooms as fast as the peer takes it, also when they are entered at once.
+
+In one piece it is more than an outbox holds, and who comes would be closed as a slow consumer: each time anew.
+"""
+
+import pytest
+from streams import Stream
+from wire import Socket, open_sockets, wait_until
+
+from greenroom.http.ws import attendance
+from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
+from greenroom.http.ws.outboxes import Outboxes
+from greenroom.http.ws.replay import PACK_BYTES_MAX, UNSENT_BYTES_MAX
+
+READER, OTHERS = 1, range(2, 102)  # all are members
+ROOMS = list(range(1_000_000, 1_000_080))
+NOTE = "x" * 140
+STATE_BYTES = 25_000  # of a room, as a frame or as lines of an event
+FILLS = [
+    "insert into conversations (id, is_group, title, created_by_id, top_seq, created_at, updated_at, last_message_at)"
+    " select id, true, 'room', 1, 0, now(), now(), now() from unnest($1::bigint[]) as id",
+    "insert into ownership (kind, key) select 'room', id::text from unnest($1::bigint[]) as id",
+    "insert into participants (conversation_id, user_id, role, is_active, joined_at)"
+    " select id, u, 'member', true, now() from unnest($1::bigint[]) as id, generate_series(1, 101) as u",
+]
+
+
+@pytest.fixture
+async def attended_house(live_house, monkeypatch):
+    """A house where a hundred are online, each with a note, in all of the rooms."""
+    monkeypatch.setattr(attendance, "ROUND_SECONDS", 3600)  # they have no sockets, and nobody is to find that out
+    await live_house.crowd([READER, *OTHERS])
+
+    async def fill(connection):
+        for statement in FILLS:
+            await connection.execute(statement, ROOMS)
+
+    await live_house.house.storage.postgres.transaction(fill)
+    for user in OTHERS:
+        live_house.house.presence.name(user, f"user-{user}")
+        live_house.house.presence.show(user, "online", NOTE, 1)
+    assert len(ROOMS) * len(OTHERS) * len(NOTE) > OUTBOX_BYTES_MAX
+    return live_house
+
+
+def peak_of(monkeypatch):
+    """How much waits at most for anybody, from now on: a function that says so."""
+    peak, note = 0, Outboxes.note
+
+    def watched(self, connection, held, holds):
+        nonlocal peak
+        peak = max(peak, holds)
+        note(self, connection, held, holds)
+
+    monkeypatch.setattr(Outboxes, "note", watched)
+    return lambda: peak
+
+
+def shown_in(reader):
+    """By room: how many it was told are online there."""
+    return {
+        event["room"]: sum(one["user"] in OTHERS and one["status"] == "online" for one in event["data"]["users"])
+        for event in reader.of("presence_state")
+    }
+
+
+def waits(house):
+    """Nothing when so much waits for the reader that no more is told before it reads."""
+    connections = house.house.engine.connections_of(READER)
+    assert not any(connection.is_closing for connection in connections)
+    return not (connections and connections[0].unsent_bytes > UNSENT_BYTES_MAX) and "the reader is not behind yet"
+
+
+def untold(reader, rooms):
+    """Of which of *rooms* it was not told who is there."""
+    assert reader.close_code is None
+    return set(rooms) - set(shown_in(reader))
+
+
+@pytest.mark.parametrize("how", ["start", "joins", "events"])
+async def test_who_reads_slowly_is_told_little_at_a_time_and_all_in_the_end(attended_house, monkeypatch, how):
+    house, peak = attended_house, peak_of(monkeypatch)
+    async with open_sockets() as nursery:
+        if how == "events":
+            reader = await Stream.open(nursery, house, READER, receive_buffer=4096)
+            reader.stop_reading()
+        else:
+            reader = await Socket.open(nursery, house, READER, receive_buffer=4096)
+            if how == "joins":
+                await reader.start()
+                reader.stop_reading()
+                for room in ROOMS:
+                    await reader.send({"type": "join", "id": f"j{room}", "room": room})
+            else:
+                reader.stop_reading()
+                await reader.send({"type": "start", "id": "s", "data": {"rooms": [{"r": room} for room in ROOMS]}})
+        await wait_until(lambda: waits(house))
+        reader.read_again()
+        await wait_until(lambda: untold(reader, ROOMS), 30)
+        assert shown_in(reader) == dict.fromkeys(ROOMS, len(OTHERS))
+        assert len(reader.of("presence_state")) == len(ROOMS)
+        assert peak() <= UNSENT_BYTES_MAX + PACK_BYTES_MAX + STATE_BYTES
+
+
+async def test_of_a_room_that_was_left_meanwhile_nothing_is_told(attended_house):
+    house = attended_house
+    async with open_sockets() as nursery:
+        reader = await Socket.open(nursery, house, READER, receive_buffer=4096)
+        reader.stop_reading()
+        await reader.send({"type": "start", "id": "s", "data": {"rooms": [{"r": room} for room in ROOMS]}})
+        await wait_until(lambda: waits(house))
+        left = house.house.engine.connections_of(READER)[0].session.rooms[-1]
+        gone = await house.delete(f"/api/conversations/{left}/participants/{READER}", READER)
+        assert gone.status == 200, gone.json
+        reader.read_again()
+        await wait_until(lambda: untold(reader, {*ROOMS} - {left}), 30)
+        await reader.settle()
+        assert left not in shown_in(reader)
