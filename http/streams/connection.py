@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 EVENT_BYTES_MAX: Final = 64 * 1024  # after so many an event ends, and the next one begins
 COMMENT_SECONDS: Final = 25.0
 RETRY_MILLISECONDS: Final = (250, 1250)
-POLL_BYTES_MAX: Final = 128 * 1024  # after so many a poll is answered
-POLL_FEW_BYTES: Final = 8 * 1024  # and after so many of news while more waits for all peers than should
+POLL_BYTES_MAX: Final = 128 * 1024  # after so many of news a poll is answered
+POLL_FEW_BYTES: Final = 8 * 1024  # and after so many while more waits for all peers than should
 POLL_SECONDS_MAX: Final = 25
 # News waits so long for company where a poll has just begun, or who reads a busy room would ask for each message. With
 # one poll after the other that is 240 a minute, which is what a user may.
@@ -214,7 +214,7 @@ class Poll(ReadOnlyConnection):
     ) -> None:
         super().__init__(engine, sock, address, headers, request_id)
         self._events: list[bytes] = []
-        self._bytes = self._news_bytes = 0  # of who is in many rooms the start alone is long
+        self._bytes = self._news_bytes = 0  # of who is in many rooms the start alone is long, and no news
         self._has_news = self._is_live = self._is_timed = False
         self._is_awaited = True
         self._typists: dict[int, set[int]] = {}  # others, by room, as they were told last
@@ -273,7 +273,7 @@ class Poll(ReadOnlyConnection):
         self.engine.beat_within(self, self._until - now)
 
     def _is_due(self, now: float) -> bool:
-        if self._bytes > POLL_BYTES_MAX or (self._news_bytes > POLL_FEW_BYTES and self.engine.outboxes.is_crowded):
+        if self._news_bytes > (POLL_FEW_BYTES if self.engine.outboxes.is_crowded else POLL_BYTES_MAX):
             return True
         return self._is_live and ((self._has_news and now >= self._earliest) or now >= self._until)
 

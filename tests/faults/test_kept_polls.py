@@ -4,6 +4,7 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+from held import holding_table
 from streams import messages, polled
 from wire import Socket, open_sockets, wait_until
 
@@ -150,6 +151,31 @@ async def test_while_too_much_waits_a_poll_is_not_answered_for_what_every_start_
         assert said_there.status == 201
         await wait_until(lambda: not answers and "the answer")
         assert messages(answers[0]) == [(other, 1)]
+
+
+async def test_what_every_start_says_fills_no_poll_however_long_it_is(live_house, database, monkeypatch):
+    """Else it would be answered before the user's stream was read, and each of the next polls again."""
+    monkeypatch.setattr(streams, "POLL_BYTES_MAX", 800)
+    await live_house.people(1, 2)
+    await live_house.conversation(1, 2)
+    _, cursor = await polled(live_house, 1, wait=0)
+    sent = await live_house.post("/api/notifications/send", 1, {"title": "news", "message": "m"})
+    assert sent.status == 201, sent.json
+    answers = []
+
+    async def ask():
+        answers.append((await polled(live_house, 1, cursor))[0])
+
+    def has_started():
+        return [one for one in live_house.house.engine.connections_of(1) if one.session.rooms and one._bytes > 800]
+
+    async with open_sockets() as nursery:
+        async with holding_table(database, "user_events"):
+            nursery.start_soon(ask)
+            await wait_until(lambda: not answers and not has_started() and "the poll")
+            assert answers == []
+        await wait_until(lambda: not answers and "the answer")
+    assert [event["data"]["title"] for event in answers[0] if event["type"] == "notification"] == ["news"]
 
 
 async def test_a_poll_that_is_given_up_gives_back_what_it_kept(live_house, patient_polls):
