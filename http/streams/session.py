@@ -186,7 +186,7 @@ class StreamSession(V1Session):
             if failure is not None and failure.code.is_recoverable:
                 self._enter_later(room_id)
             elif failure is not None and failure.code is NOT_MEMBER and self._has_been_in(room_id):
-                self.services.engine.spawn(self._tell_end, room_id)
+                self.services.engine.spawn(self._tell_end, room_id, of=self.connection)
             else:
                 self._lose(room_id)
 
@@ -199,7 +199,7 @@ class StreamSession(V1Session):
                 self._enter(room_id)
 
         self._entering.add(room_id)
-        self.services.engine.spawn(enter)
+        self.services.engine.spawn(enter, of=self.connection)
 
     async def _tell_end(self, room_id: int) -> None:
         """As `Start` does. What the user was told of the room meanwhile comes before it."""

@@ -379,14 +379,17 @@ class SocketEngine:
 
     # -- time ---------------------------------------------------------------------------------------------------
 
-    def spawn(self, fn: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Run a task of a session, such as a replay. What it raises ends nothing but itself."""
-        self._nursery.start_soon(self._guarded, fn, *args)
+    def spawn(self, fn: Callable[..., Awaitable[None]], *args: object, of: Connection | None = None) -> None:
+        """Run a task. What it raises ends nothing but itself, and the session of *of*, which cannot go on without."""
+        self._nursery.start_soon(self._guarded, of, fn, *args)
 
-    async def _guarded(self, fn: Callable[..., Awaitable[None]], *args: object) -> None:
+    async def _guarded(self, of: Connection | None, fn: Callable[..., Awaitable[None]], *args: object) -> None:
         try:
             await fn(*args)
-        except Exception:
+        except Exception as error:
+            if of is not None:
+                self.session_failed(of, error)
+                return
             self._faults += 1
             log.exception("session.task_failed")
 

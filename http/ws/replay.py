@@ -38,14 +38,14 @@ class Replayer:
         hub.on_fallen_behind = self._catch_up_one
 
     def catch_up(self, attachments: list[tuple[int, Attachment]], on_done: Callable[[], None]) -> None:
-        """Make (room, attachment) pairs live, in order, then call *on_done*. At once when nothing lies behind."""
+        """Make (room, attachment) pairs of a socket live, in order, then call *on_done*. At once if none is behind."""
         behind = [
             (room_id, attachment) for room_id, attachment in attachments if not self._is_live(room_id, attachment)
         ]
         if not behind:
             on_done()
             return
-        self._engine.spawn(self._run, behind, on_done)
+        self._engine.spawn(self._run, behind, on_done, of=behind[0][1].connection)
 
     def _is_live(self, room_id: int, attachment: Attachment) -> bool:
         channel = self._hub.channels.get(room_id)

@@ -155,7 +155,7 @@ class SocketStreams(Devices):
         """
         known = self._known.get(user_id)
         if known is None:
-            self._engine.spawn(self._find, connection, user_id, reply_to)
+            self._engine.spawn(self._find, connection, user_id, reply_to, of=connection)
         else:
             self._known.move_to_end(user_id)
             reply_to(known)
@@ -202,7 +202,7 @@ class SocketStreams(Devices):
         if gap is not None:
             connection.write(events.v1("gap", gap))
         if not is_live:  # behind, or nobody knows any more
-            self._engine.spawn(self._replay, connection, user_id, start)
+            self._engine.spawn(self._replay, connection, user_id, start, of=connection)
 
     def begin_again(self, connection: Connection, standing: Standing, cursor: UserCursor) -> None:
         """To a socket that is being brought up tell what follows *cursor* too, if that is farther back."""
@@ -217,7 +217,7 @@ class SocketStreams(Devices):
         useq = connection.session.useq
         if useq is not None and useq < self._known[user_id].useq:
             connection.session.user_stream_at(useq, is_live=False)
-            self._engine.spawn(self._replay, connection, user_id, useq)
+            self._engine.spawn(self._replay, connection, user_id, useq, of=connection)
 
     async def _replay(self, connection: Connection, user_id: int, useq: int) -> None:
         """Everything after *useq*, then live."""

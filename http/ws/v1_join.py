@@ -60,7 +60,7 @@ class Join:
         assert failure is not None
         if failure.code is NOT_MEMBER and self._after_seq is not None and self._room_id in self._session.unasked:
             self._session.unasked = (self._session.unasked - {self._room_id}) or NO_ROOMS
-            self._session.services.engine.spawn(self._look_for_end, value, error)
+            self._session.services.engine.spawn(self._look_for_end, value, error, of=self._session.connection)
             return
         self._refuse(value, error)
 

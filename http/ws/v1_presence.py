@@ -42,7 +42,7 @@ def tell_rooms(session: "V1Session", rooms: Iterable[tuple[int, Attachment]]) ->
     """Tell who is in these rooms, and who types there: at once, or of many well-attended ones as the peer takes it."""
     left = iter(rooms)
     if not _tell_while_taken(session, left):
-        session.services.engine.spawn(_tell_left, session, left)
+        session.services.engine.spawn(_tell_left, session, left, of=session.connection)
 
 
 async def _tell_left(session: "V1Session", left: Iterator[tuple[int, Attachment]]) -> None:

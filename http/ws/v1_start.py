@@ -115,7 +115,7 @@ class Start:
         """Check the credential, then ask for the rooms."""
         session = self._session
         if self._token is not None:
-            session.services.engine.spawn(self._authenticate, self._token)
+            session.services.engine.spawn(self._authenticate, self._token, of=session.connection)
         elif session.user_id is None:
             session.starting = None
             what = "start needs a token: the connection came without a credential"
@@ -230,7 +230,7 @@ class Start:
         if lost and not self._is_sought:  # who is lost later was told that
             self._is_sought = True
             self._left += 1
-            self._session.services.engine.spawn(self._look_for_ends, lost)
+            self._session.services.engine.spawn(self._look_for_ends, lost, of=self._session.connection)
         else:
             self._ready()
 
