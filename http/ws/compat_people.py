@@ -76,7 +76,8 @@ async def tell_who_is_here(session: "CompatSession") -> None:
         seen = await services.last_seen.of(away) if away else {}
     except StorageUnavailable:
         seen = {}  # they are told when they come and go again
-    gone = nlargest(GONE_MAX, ((user.at_ms, one) for one, user in seen.items() if user.at_ms >= since_ms))
+    went_ms = ((user.at_ms or 0, one) for one, user in seen.items())
+    gone = nlargest(GONE_MAX, (went for went in went_ms if went[0] >= since_ms))
     people = sorted((companions - set(away)).union(lost, (one for _, one in gone)))
     for start in range(0, len(people), PEOPLE_AT_ONCE):
         if connection.is_closing:

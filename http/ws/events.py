@@ -257,9 +257,10 @@ def v1_presence_diff(rooms: Sequence[int], joins: Iterable[str], leaves: Iterabl
     return text_frame(f'{{"type":"presence_diff",{where}"data":{{{data}}}}}'.encode())
 
 
-def v1_away(user_id: int, name: str, left_ms: int) -> str:
-    """Somebody who is away, as JSON for a `presence_state`."""
-    return f'{{"user":{user_id},"name":{_quote(name)},"status":"offline","lastSeen":{left_ms}}}'
+def v1_away(user_id: int, name: str, left_ms: int | None) -> str:
+    """Somebody who is away, as JSON for a `presence_state`. left_ms: None of who was never here."""
+    head = f'{{"user":{user_id},"name":{_quote(name)},"status":"offline"'
+    return f"{head}}}" if left_ms is None else f'{head},"lastSeen":{left_ms}}}'
 
 
 def v1_unwatched(user_id: int) -> bytes:

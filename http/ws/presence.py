@@ -289,7 +289,7 @@ class SocketPresence(PresenceBoard):
         return len(frame)
 
     async def everybody_in(self, view: RoomView, viewer_id: int) -> list[dict[str, Any]]:
-        """Who is here; of a small room also who is not, and when they were last seen. Raises: StorageUnavailable.
+        """Who is here; of a small room also who is not, and when they last were. Raises: StorageUnavailable.
 
         Of a large room only those of whom a socket has joined it. viewer_id: as in `_online_of`.
         """
@@ -298,7 +298,8 @@ class SocketPresence(PresenceBoard):
         seen = await self._last_seen.of(sorted(others)) if others else {}
         apart = self._apart_from(viewer_id)  # it may have changed meanwhile
         return [self.v1_fields(user_id) for user_id in present if user_id in self._shown and user_id not in apart] + [
-            {"user": user_id, "name": away.name, "status": "offline", "lastSeen": away.at_ms}
+            {"user": user_id, "name": away.name, "status": "offline"}
+            | ({} if away.at_ms is None else {"lastSeen": away.at_ms})
             for user_id, away in seen.items()
             if user_id not in apart
         ]
@@ -376,12 +377,12 @@ class SocketPresence(PresenceBoard):
     def compat_parting(self, user_id: int, seen: Seen | None = None) -> bytes:
         """The frames for who may see a user no more: offline, whatever they are. seen: of who was away before."""
         now_ms = self._clock.wall_milliseconds()
-        name, left_ms = (self._names.get(user_id, ""), now_ms) if seen is None else seen
+        name, left_ms = seen or (self._names.get(user_id, ""), None)
         fields = {
             "userId": user_id,
             "username": name,
             "status": "offline",
-            "lastSeen": events.iso(left_ms),
+            "lastSeen": events.iso(now_ms if left_ms is None else left_ms),
             "activity": "",
         }
         return events.compat_presence(fields, now_ms, is_online=False, is_turn=True)

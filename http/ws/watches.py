@@ -78,11 +78,11 @@ class Watches:
         ack(visible)
         connection.write(self._state(visible, away), CONTROL)
 
-    async def _look(self, connection: Connection, user_ids: Sequence[int]) -> tuple[list[int], dict[int, Seen | None]]:
+    async def _look(self, connection: Connection, user_ids: Sequence[int]) -> tuple[list[int], dict[int, Seen]]:
         """Who of them may be seen, and since when who is away."""
         watcher_id = connection.session.user_id
         assert watcher_id is not None
-        visible, away = list(user_ids), dict[int, Seen | None]()
+        visible, away = list(user_ids), dict[int, Seen]()
         for _ in range(TRIES):
             with self._hub.small_rooms.noting_changes() as changes:
                 away = await self._last_seen.seen_by(watcher_id, visible)
@@ -122,7 +122,7 @@ class Watches:
             del self._newest[connection]
             self._clear(connection)
 
-    def _state(self, visible: Sequence[int], away: Mapping[int, Seen | None]) -> bytes:
+    def _state(self, visible: Sequence[int], away: Mapping[int, Seen]) -> bytes:
         """All that is watched, as of now: who has gone since *away* was read went just now."""
         self._presence.note_asked(set(visible))
         online_first = sorted(visible, key=lambda user_id: not self._presence.is_online(user_id))
@@ -130,7 +130,7 @@ class Watches:
         return events.v1_presence_state(None, items)
 
     def _item(self, user_id: int, seen: Seen | None) -> str:
-        """How a user is now. seen: of who is away, since when; None: they went just now, or never came."""
+        """How a user is now. seen: of who is away, since when; None: they went just now."""
         if seen is None or self._presence.is_online(user_id):
             return self._presence.v1_item(user_id)
         return events.v1_away(user_id, seen.name, seen.at_ms)

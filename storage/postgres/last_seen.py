@@ -21,10 +21,10 @@ SMALL_ROOM_MEMBERS_MAX: Final = 200
 
 
 class Seen(NamedTuple):
-    """A user who is away. at_ms: milliseconds since 1970."""
+    """A user who is away. at_ms: milliseconds since 1970; None of who was never here."""
 
     name: str
-    at_ms: int
+    at_ms: int | None
 
 
 class LastSeen:
@@ -41,26 +41,22 @@ class LastSeen:
         self._changes[user_id] = (is_online, at_ms)
 
     async def of(self, user_ids: list[int]) -> dict[int, Seen]:
-        """By user; who was never seen is missing."""
-        seen = await self._fetch("select_last_seen", user_ids)
-        return {user_id: found for user_id, found in seen.items() if found is not None}
+        """By user. Raises: StorageUnavailable."""
+        return await self._fetch("select_last_seen", user_ids)
 
-    async def seen_by(self, watcher_id: int, user_ids: Sequence[int]) -> dict[int, Seen | None]:
-        """Of these users those whom *watcher_id* may see (`Visibility.may_see`); None: never seen.
-
-        Raises: StorageUnavailable.
-        """
+    async def seen_by(self, watcher_id: int, user_ids: Sequence[int]) -> dict[int, Seen]:
+        """Of these users those whom *watcher_id* may see (`Visibility.may_see`). Raises: StorageUnavailable."""
         return await self._fetch("select_who_may_see", [watcher_id] * len(user_ids), user_ids)
 
-    async def _fetch(self, name: str, *args: object) -> dict[int, Seen | None]:
+    async def _fetch(self, name: str, *args: object) -> dict[int, Seen]:
         """What is not written yet is newer than what is read."""
         before = self._written | self._changes
         (found,) = await self._postgres.fetch(name, *args)
         waiting = before | self._written | self._changes
-        seen: dict[int, Seen | None] = {}
+        seen: dict[int, Seen] = {}
         for user_id, called, stored_ms in zip(found["users"], found["names"], found["times"], strict=True):
             at_ms = waiting[user_id][1] if user_id in waiting and called is not None else stored_ms
-            seen[user_id] = None if at_ms is None else Seen(called, at_ms)
+            seen[user_id] = Seen(called or "", at_ms)
         return seen
 
     async def small_rooms_of(self, user_ids: Iterable[int]) -> dict[int, dict[int, list[int]]]:

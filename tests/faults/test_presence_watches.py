@@ -70,6 +70,8 @@ async def test_a_watch_is_answered_with_a_snapshot_and_then_what_changes_whateve
             (2, "online"),
             (3, "offline"),
         ]
+        never_here = {"user": 3, "name": "user-3", "status": "offline"}
+        assert never_here in state["data"]["users"]
         three = await open_as(nursery, live_house, 3)
         await hears(watcher, 3, "online")
         await three.ask("presence", status="busy", note="writing")
@@ -144,11 +146,11 @@ async def test_who_still_shares_another_conversation_stays_watched_and_is_told_a
 
 
 async def test_who_is_offline_when_a_doubt_about_them_ends_is_told_with_their_name_and_since_when(live_house):
-    await live_house.people(1, 2, 3)
-    rooms = [await live_house.conversation(1, 2, 3) for _ in range(2)]
+    await live_house.people(1, 2, 3, 4)
+    rooms = [await live_house.conversation(1, 2, 3, 4) for _ in range(2)]
     async with open_sockets() as nursery:
         watcher = await open_as(nursery, live_house, 1)
-        await watcher.ask("watch", users=[2, 3])
+        await watcher.ask("watch", users=[2, 3, 4])  # 4 is never here
         for user in (2, 3):
             sock = await open_as(nursery, live_house, user)
             await hears(watcher, user, "online")
@@ -165,10 +167,10 @@ async def test_who_is_offline_when_a_doubt_about_them_ends_is_told_with_their_na
             for event in watcher.events[before:]:
                 if event["type"] == "presence_diff" and "room" not in event:
                     told.update({one["user"]: (one["name"], one.get("lastSeen")) for one in event["data"]["leaves"]})
-            return {2, 3} - told.keys()
+            return {2, 3, 4} - told.keys()
 
         await wait_until(missing)
-        assert told == {user: (f"user-{user}", seen[user].at_ms) for user in (2, 3)}
+        assert told == {user: (f"user-{user}", seen[user].at_ms) for user in (2, 3)} | {4: ("user-4", None)}
 
 
 async def test_while_storage_does_not_say_whether_one_may_be_seen_nothing_is_told(live_house, monkeypatch):
@@ -237,7 +239,8 @@ async def test_who_asks_about_a_room_is_told_who_is_online_though_no_socket_hear
         await becomes(live_house, 1, "online")
         answer = await asker.ask("presence", room)
         people = {one["user"]: (one["name"], one["status"]) for one in answer["data"]["users"]}
-        assert people == {1: ("user-1", "online"), 2: ("user-2", "online")}  # 3 was never seen, and 4 is blocked
+        assert people == {1: ("user-1", "online"), 2: ("user-2", "online"), 3: ("user-3", "offline")}  # 4 is blocked
+        assert [one for one in answer["data"]["users"] if "lastSeen" in one] == []  # 3 was never here
 
 
 # -- idle devices -----------------------------------------------------------------------------------------------------

@@ -66,11 +66,11 @@ class Kept:
 
     async def of(self, user_ids):
         await self._answer()
-        return {user_id: Seen(f"user-{user_id}", self.seen[user_id][1]) for user_id in user_ids if user_id in self.seen}
+        return {user_id: Seen(f"user-{user_id}", self.seen.get(user_id, (False, None))[1]) for user_id in user_ids}
 
     async def seen_by(self, watcher_id, user_ids):
         seen = await self.of(user_ids)
-        return {user_id: seen.get(user_id) for user_id in user_ids if self.world.may_see(watcher_id, user_id)}
+        return {user_id: seen[user_id] for user_id in user_ids if self.world.may_see(watcher_id, user_id)}
 
     async def small_rooms_of(self, user_ids):
         await self._answer()

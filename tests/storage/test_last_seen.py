@@ -19,7 +19,7 @@ async def test_who_has_gone_is_seen_before_while_and_after_that_is_written(house
 
     monkeypatch.setattr(postgres, "execute", held)
     gone = {1: Seen("user-1", 1_700_000_000_000)}
-    last_seen.put(1, is_online=False, at_ms=gone[1].at_ms)
+    last_seen.put(1, is_online=False, at_ms=1_700_000_000_000)
     assert await last_seen.of([1]) == gone
     async with trio.open_nursery() as nursery:
         nursery.start_soon(last_seen.flush)
@@ -44,3 +44,10 @@ async def test_who_reads_while_a_batch_is_stored_reads_no_older_one(house, monke
     monkeypatch.setattr(postgres, "fetch", slow)
     last_seen.put(1, is_online=False, at_ms=1_700_000_000_000)
     assert await last_seen.of([1]) == {1: Seen("user-1", 1_700_000_000_000)}
+
+
+async def test_who_was_never_here_has_a_name_and_no_time(house):
+    await house.people(1, 2)
+    await house.conversation(1, 2)
+    last_seen = LastSeen(house.house.storage.postgres)
+    assert await last_seen.of([2, 99]) == await last_seen.seen_by(1, [2, 99]) == {2: Seen("user-2", None)}
