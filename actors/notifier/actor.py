@@ -73,7 +73,8 @@ class Devices(Protocol):
     def stands_at(self, user_id: int, standing: Standing, version: int) -> bool:
         """So far the stream is by what is stored: some of it may not have been told.
 
-        False: whom the user sees has changed since *version*, so this may be older, and storage is to be asked again.
+        False: whom the user sees, or what was left for them, has changed since *version*: this may be older, and
+        storage is to be asked again.
         """
         ...
 

@@ -6,6 +6,10 @@
 
 A session's `useq` is the last event that its socket was given, None while it is being brought up. How far a stream is
 stays known here as long as nothing is stored past us, so that a user who comes back costs no look into storage.
+
+    storage says so, and no note waits ──▶ known: with the user's blocks; both are kept right by what is told
+    something is told of who is not    ──▶ how far it is, and no more: who comes is looked up
+    a note is left for who is away     ──▶ forgotten, and what is being read of them is read again
 """
 
 from collections import OrderedDict
@@ -22,6 +26,7 @@ from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.replay import PACK_BYTES_MAX, STORAGE_PAUSE_SECONDS, wait_drained
 from greenroom.runtime import Clock, StorageUnavailable
+from greenroom.storage.changed import Changed
 from greenroom.storage.postgres.user_streams import Standing, UserEvent, UserStreams
 
 KNOWN_STREAMS_MAX: Final = 100_000
@@ -48,7 +53,9 @@ class SocketStreams(Devices):
         self._blocks = blocks
         self._coming = coming
         self._streams = streams
-        self._known: OrderedDict[int, Standing] = OrderedDict()  # as far as was told, or read
+        # As far as was told, or read. has_notes: more may be stored, of blocks too, so who comes is looked up.
+        self._known: OrderedDict[int, Standing] = OrderedDict()
+        self._changed = Changed()  # of users: what was read of how they stand before is out of date
         self._again: dict[Connection, int] = {}  # places farther back, asked for while something was told already
         # Called with a user for whom there are notes, while somebody here listens: their notifier should fold them in.
         # And with whether the user is coming only now.
@@ -76,7 +83,7 @@ class SocketStreams(Devices):
         """These events are stored."""
         first, last = told[0].useq, told[-1].useq
         self.on_changed(user_id)
-        self._know(user_id, Standing(last, epoch))
+        self._know(user_id, Standing(last, epoch, has_notes=not self._is_known(user_id)))
         connections = self._engine.connections_of(user_id)
         if not connections:
             return
@@ -98,17 +105,18 @@ class SocketStreams(Devices):
 
     def version(self) -> int:
         """Before storage is asked how far a stream is."""
-        return self._blocks.changed.version
+        return self._changed.version
 
     def stands_at(self, user_id: int, standing: Standing, version: int) -> bool:
         """So far the stream is by what is stored: whoever was told less is brought up.
 
-        False, and nothing is done, when the user blocked or was blocked since *version*.
+        False, and nothing is done, when the user blocked, was blocked or was forgotten since *version*.
         """
-        if self._blocks.changed.since(user_id, version):
+        if self._changed.since(user_id, version):
             return False
         self.on_changed(user_id)
-        self._know(user_id, standing)
+        has_notes = standing.has_notes and not self._is_known(user_id)  # of who is, the notifier was told of the notes
+        self._know(user_id, standing._replace(has_notes=has_notes))
         self._put_blocks(user_id, standing)
         for connection in list(self._engine.connections_of(user_id)):
             self._bring_up(connection, user_id)
@@ -121,6 +129,7 @@ class SocketStreams(Devices):
         self.on_hides_changed(user_id)
         for one in (user_id, other_id):
             self.on_changed(one)
+            self._changed.note(one)
             if one not in self._known and not self._engine.of_user(one):
                 self._blocks.drop(one)
         if self._are_apart(user_id, other_id) != were_apart:
@@ -139,12 +148,14 @@ class SocketStreams(Devices):
     def forget(self, user_id: int) -> None:
         """Ask storage, at the next coming."""
         self.on_changed(user_id)
-        self._known.pop(user_id, None)
+        self._forget(user_id)
 
     def _forget(self, user_id: int) -> None:
-        """The user is not here, and may be changed without our knowing."""
+        """What is known of the user, or being read, may be out of date. Of who is not here nothing is kept."""
         self._known.pop(user_id, None)
-        self._blocks.drop(user_id)
+        self._changed.note(user_id)
+        if not self._engine.of_user(user_id):
+            self._blocks.drop(user_id)
 
     # -- sessions -----------------------------------------------------------------------------------------------
 
@@ -153,12 +164,11 @@ class SocketStreams(Devices):
 
         While storage does not answer that waits: not to know whom somebody blocks is no reason to show them all.
         """
-        known = self._known.get(user_id)
-        if known is None:
-            self._engine.spawn(self._find, connection, user_id, reply_to, of=connection)
-        else:
+        if self._is_known(user_id):
             self._known.move_to_end(user_id)
-            reply_to(known)
+            reply_to(self._known[user_id])
+        else:
+            self._engine.spawn(self._find, connection, user_id, reply_to, of=connection)
 
     async def _find(self, connection: Connection, user_id: int, reply_to: Callable[[Standing], None]) -> None:
         while not connection.is_closing:
@@ -173,20 +183,20 @@ class SocketStreams(Devices):
                 return
 
     async def _read(self, user_id: int, version: int) -> Standing | None:
-        """How far the stream is by storage, or farther; None when the user blocked or was blocked meanwhile: ask again.
+        """How far the stream is by storage, or farther; None when that is out of date already: ask again.
 
         Raises: StorageUnavailable.
         """
         found = await self._streams.standing(user_id)
-        if self._blocks.changed.since(user_id, version):
+        if self._changed.since(user_id, version):
             return None
         self._put_blocks(user_id, found)
         if found.has_notes:
             self.on_notes(user_id, True)
         known = self._known.get(user_id)
-        standing = Standing(found.useq if known is None else max(found.useq, known.useq), found.epoch)
-        if not found.has_notes:
-            self._know(user_id, standing)
+        useq = found.useq if known is None else max(found.useq, known.useq)
+        standing = Standing(useq, found.epoch, found.has_notes)
+        self._know(user_id, standing)
         return standing
 
     def attach(self, connection: Connection, user_id: int, standing: Standing, cursor: UserCursor | None) -> None:
@@ -270,8 +280,13 @@ class SocketStreams(Devices):
 
     # -- what is known ------------------------------------------------------------------------------------------
 
+    def _is_known(self, user_id: int) -> bool:
+        known = self._known.get(user_id)
+        return known is not None and not known.has_notes
+
     def _know(self, user_id: int, standing: Standing) -> None:
-        self._known[user_id] = _FRESH if standing[:2] == _FRESH[:2] else Standing(standing.useq, standing.epoch)
+        kept = Standing(*standing[:3])
+        self._known[user_id] = _FRESH if kept == _FRESH else kept
         self._known.move_to_end(user_id)
         if len(self._known) > KNOWN_STREAMS_MAX:
             gone, _ = self._known.popitem(last=False)
