@@ -58,8 +58,9 @@ class SocketStreams(Devices):
         self._changed = Changed()  # of users: what was read of how they stand before is out of date
         self._again: dict[Connection, int] = {}  # places farther back, asked for while something was told already
         # Called with a user for whom there are notes, while somebody here listens: their notifier should fold them in.
-        # And with whether the user is coming only now.
-        self.on_notes: Callable[[int, bool], None] = _nobody_folds
+        # And with whether the user is coming only now. False: it could not be told.
+        self.on_notes: Callable[[int, bool], bool] = _nobody_folds
+        self._untold: set[int] = set()  # users whose notifiers could not be told of notes yet
         # Called with two of whom neither may see the other any more, or each may again.
         self.on_sight_changed: Callable[[int, int], None] = lambda user_id, other_id: None
         # Called with a user who sees from now on less, or more, of what others say.
@@ -73,9 +74,25 @@ class SocketStreams(Devices):
         """Notes were stored for these users. Who has no socket here hears of them on coming."""
         for user_id in user_ids:
             if self._engine.of_user(user_id):
-                self.on_notes(user_id, False)
+                self._have_folded(user_id, is_coming=False)
             else:
                 self._forget(user_id)
+
+    def _have_folded(self, user_id: int, *, is_coming: bool) -> None:
+        """Tell the notifier of notes: again and again, should its mailbox be full, as long as the user is here."""
+        if user_id not in self._untold and not self.on_notes(user_id, is_coming):
+            self._untold.add(user_id)
+            self._engine.spawn(self._tell_of_notes, user_id)
+
+    async def _tell_of_notes(self, user_id: int) -> None:
+        try:
+            while self._engine.of_user(user_id):
+                await trio.sleep(STORAGE_PAUSE_SECONDS)
+                if self.on_notes(user_id, False):
+                    return
+            self._forget(user_id)
+        finally:
+            self._untold.discard(user_id)
 
     # -- the notifier -------------------------------------------------------------------------------------------
 
@@ -192,7 +209,7 @@ class SocketStreams(Devices):
             return None
         self._put_blocks(user_id, found)
         if found.has_notes:
-            self.on_notes(user_id, True)
+            self._have_folded(user_id, is_coming=True)
         known = self._known.get(user_id)
         useq = found.useq if known is None else max(found.useq, known.useq)
         standing = Standing(useq, found.epoch, found.has_notes)
@@ -311,5 +328,5 @@ def _gap(first: int, last: int, top: int) -> dict[str, object]:
     return {"user": True, "from": first, "to": last, "top": top}
 
 
-def _nobody_folds(user_id: int, _: bool) -> None:
+def _nobody_folds(user_id: int, _: bool) -> bool:
     raise AssertionError(f"there are notes for user {user_id} and nobody was named to fold them in")

@@ -63,7 +63,15 @@ from greenroom.http.ws.services import SocketLimits, SocketServices, ask_for_vie
 from greenroom.http.ws.user_streams import SocketStreams
 from greenroom.http.ws.watches import Watches
 from greenroom.mail import email_settings, queue_policy
-from greenroom.runtime import ActorSystem, Inspection, StorageUnavailable, SystemClock, open_system
+from greenroom.runtime import (
+    ActorGone,
+    ActorSystem,
+    Inspection,
+    MailboxFull,
+    StorageUnavailable,
+    SystemClock,
+    open_system,
+)
 from greenroom.settings import Settings
 from greenroom.storage.postgres.actor_state import PostgresStateStore
 from greenroom.storage.postgres.alarms import PostgresAlarmStore
@@ -193,8 +201,15 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         nursery.cancel_scope.cancel(reason="greenroom stops")
 
 
-def _fold_notes(system: ActorSystem, user_id: int, is_coming: bool) -> None:
-    system.tell_or_bury(system.ref("notifier", user_id).address, FoldNotes(is_of_coming=is_coming))
+def _fold_notes(system: ActorSystem, user_id: int, is_coming: bool) -> bool:
+    """False: the notifier's mailbox is full."""
+    try:
+        system.ref("notifier", user_id).tell(FoldNotes(is_of_coming=is_coming))
+    except MailboxFull:
+        return False
+    except ActorGone:
+        return True  # the system stops: the next start reads them
+    return True
 
 
 def _look_if_here(sockets: SocketServices, user_id: int) -> None:

@@ -4,10 +4,12 @@ import asyncpg
 import pytest
 import trio
 import trio_asyncio
+from held import holding_table
 from wire import Socket, open_sockets, wait_until
 
+from greenroom.actors.notifier.commands import Notify
 from greenroom.http.ws import user_streams
-from greenroom.runtime import Address, StorageUnavailable
+from greenroom.runtime import Address, MailboxFull, StorageUnavailable
 from greenroom.runtime.passivation import passivate_if_idle
 
 STREAM = ("read_sync", "membership", "notification", "notification_read", "block")
@@ -87,7 +89,7 @@ async def test_a_note_whose_notifier_never_heard_of_it_is_folded_in_when_the_use
     await live_house.people(1, 2)
     room = await live_house.conversation(1, 2)
     streams = live_house.house.sockets.streams
-    fold, streams.on_notes = streams.on_notes, lambda user, is_coming: None
+    fold, streams.on_notes = streams.on_notes, lambda user, is_coming: True
     async with open_sockets() as nursery:
         sock, _ = await ready(nursery, live_house, 2, room)
         await sock.ask("send", room, body="x")
@@ -219,3 +221,36 @@ async def test_while_it_cannot_be_known_whom_a_user_blocks_nothing_is_told_and_t
                 assert (await sock.expect("ready"))["data"]["resumed"]
                 await sock.expect("message", seq=1)
                 assert len(await hear(sock, 1)) == 1
+
+
+def fill(notifier):
+    while True:
+        notifier.tell(Notify("system", "system", "t", "m", "normal"))
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_a_note_that_finds_the_mailbox_of_the_notifier_full_is_folded_in_all_the_same(
+    live_house, database, monkeypatch, stays
+):
+    monkeypatch.setattr(user_streams, "STORAGE_PAUSE_SECONDS", 0.05)
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    notifier = live_house.house.system.ref("notifier", 2)
+    async with open_sockets() as nursery:
+        author, _ = await ready(nursery, live_house, 1, room)
+        await author.ask("send", room, body="x")
+        sock, _ = await ready(nursery, live_house, 2, room, resume={"user": 0})
+        await hear(sock, 1)
+        async with holding_table(database, "notifications"):
+            notifier.tell(Notify("system", "system", "t", "m", "normal"))  # it counts what is unread
+            await wait_until(lambda: live_house.house.system.statistics().kinds["notifier"].depth and "its turn")
+            with pytest.raises(MailboxFull):
+                fill(notifier)
+            await sock.ask("read", room, seq=1)
+            if not stays:
+                sock.cut()
+                await wait_until(lambda: live_house.house.engine.of_user(2) and "the end of the socket")
+                await wait_until(lambda: 2 in live_house.house.sockets.streams._known and "that it is noticed")
+        if not stays:
+            sock, _ = await ready(nursery, live_house, 2, room, resume={"user": 0})
+        await sock.expect("read_sync", data={"seq": 1})
