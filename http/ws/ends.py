@@ -4,7 +4,7 @@ And who becomes invisible, or visible again, in another process: shown here as t
 
     NOTIFY ──▶ the users and keys, each once ──▶ what is remembered of them is dropped ──▶ their sockets are looked at
        while that is under way, who is told of next is gathered; after it a rest of REST_SECONDS
-       storage is away ──▶ those who are here are looked at again, AWAY_REST_SECONDS later
+       storage is away, or fails ──▶ those who are here are looked at again, AWAY_REST_SECONDS later
     listening begins, again too ──▶ all who are here: what was told before was not heard
 
 So the load is bounded whatever is told, what is told of users without a socket costs hardly anything, and where nothing
@@ -81,6 +81,7 @@ class Ends:
                     rest_seconds = AWAY_REST_SECONDS
                 except Exception:  # a fault here must not end every room; nor may it go unseen
                     log.exception("ends.failed")
+                    rest_seconds = AWAY_REST_SECONDS
                 await trio.sleep(rest_seconds)
 
     def listening(self) -> None:
@@ -131,7 +132,7 @@ class Ends:
             await self._revocations.look_at(self._connections_of(of_sessions))
             if keys:
                 await self._revocations.look_at_keys(None if "*" in keys else keys)
-        except StorageUnavailable:
+        except Exception:  # whatever it is: nobody else would find who signed out
             self._of_sessions.update(user_id for user_id in of_sessions if self._engine.connections_of(user_id))
             self._signed_out.update(user_id for user_id in signed_out if self._engine.connections_of(user_id))
             self._keys |= keys

@@ -332,7 +332,8 @@ async def test_who_signs_out_elsewhere_ends_what_a_key_had_opened_for_them_and_n
         assert again.close_code is None
 
 
-async def test_who_signed_out_when_storage_could_not_be_asked_is_looked_at_again(live_house, monkeypatch):
+@pytest.mark.parametrize("error", [StorageUnavailable, asyncpg.DataCorruptedError])
+async def test_who_signed_out_when_storage_could_not_be_asked_is_looked_at_again(live_house, monkeypatch, error):
     house, asked = live_house, []
     await house.people(1)
     await listens(house)
@@ -342,7 +343,7 @@ async def test_who_signed_out_when_storage_could_not_be_asked_is_looked_at_again
     async def away_at_first(user_ids):
         asked.append(user_ids)
         if len(asked) == 1:
-            raise StorageUnavailable("it is away")
+            raise error("a test says so")
         return await honest(user_ids)
 
     async with open_sockets() as nursery:
