@@ -2,10 +2,11 @@
 
 Inbound: a small text frame, which is nearly all of them, is unmasked in a few lines (0.4 µs), and so is a close frame
 without a reason. The first frame that is anything else hands the rest of the connection to `websockets`'
-sans-I/O protocol (5 µs a frame), which caps declared, joined and control lengths and keeps every rule of the RFC but
-those of the form of a length (`lengths.py`). Text is decoded here: the library does not check it. Outbound frames are
-built once per class of receivers, never per connection. Of extensions permessage-deflate alone is spoken, where it was
-agreed to (`deflate.py`).
+sans-I/O protocol (5 µs a frame), which caps declared and control lengths and keeps every rule of the RFC but those of
+the form of a length (`lengths.py`). Joint lengths are capped here, for the library holds a ping between fragments to
+what is left of their message; and text is decoded here, which it does not check. Outbound frames are built once per
+class of receivers, never per connection. Of extensions permessage-deflate alone is spoken, where it was agreed to
+(`deflate.py`).
 """
 
 import codecs
@@ -27,6 +28,8 @@ from greenroom.http.ws.deflate import Inflater, InflatesTooFar
 from greenroom.http.ws.lengths import Lengths
 
 FRAME_BYTES_MAX: Final = 128 * 1024
+# On the wire: no deflate makes anything longer by more than 13 % (zlib's deflateBound), stored blocks by 5 bytes each.
+DEFLATED_BYTES_MAX: Final = FRAME_BYTES_MAX + FRAME_BYTES_MAX // 7
 INSIDE_BYTES_MIN: Final = 1024
 EARLY_BYTES_MAX: Final = 8 * 1024  # in one turn, as of what is read
 BEGUN_BYTES_MAX: Final = 4096  # copied with every read until the frame is whole, so no more
@@ -205,7 +208,8 @@ class FrameReader:
         self.unfinished_bytes, self.is_new = len(self._begun), self.is_new or position > 0
 
     def _open_protocol(self) -> Protocol:
-        protocol, self._lengths = Protocol(SERVER, state=State.OPEN, max_size=FRAME_BYTES_MAX), Lengths()
+        bytes_max = FRAME_BYTES_MAX if self._inflater is None else DEFLATED_BYTES_MAX
+        protocol, self._lengths = Protocol(SERVER, state=State.OPEN, max_size=(None, bytes_max)), Lengths()
         if self._inflater is not None:
             protocol.extensions = [self._inflater.marks]
         return protocol
@@ -273,12 +277,12 @@ class FrameReader:
             yield self._fault(1002, "a length that is not in its shortest form")
 
     def _assemble(self, opcode: Opcode, is_final: bool, data: bytes) -> InboundFrame | None:
-        """Join fragments; the library has checked their order, and of what is not deflated the joint size."""
+        """Join fragments; the library has checked their order."""
         if opcode is not Opcode.CONT:
             self._is_binary = opcode is Opcode.BINARY
             self._is_deflated = self._inflater is not None and self._inflater.marks.take()
             if is_final:
-                return self._whole(data) if not self._is_deflated else self._inflated(data, b"", is_final=True)
+                return self._inflated(data, b"", is_final=True) if self._is_deflated else self._whole(data)
             self._fragments, self._fragments_count, self._utf8 = bytearray(), 0, _UTF8()
         assert self._fragments is not None
         self._fragments_count += 1
@@ -293,7 +297,7 @@ class FrameReader:
         try:
             inflated = self._inflater.inflate(data, FRAME_BYTES_MAX - len(before), is_final=is_final)
         except InflatesTooFar:
-            return self._fault(1009, f"a message of more than {FRAME_BYTES_MAX} bytes")
+            return self._too_long()
         except zlib.error:
             return self._fault(1007, "a message that does not inflate")
         return self._whole(inflated) if self._fragments is None else self._fragment(inflated, is_final=is_final)
@@ -301,6 +305,8 @@ class FrameReader:
     def _fragment(self, data: bytes | bytearray, *, is_final: bool) -> InboundFrame | None:
         assert self._fragments is not None
         assert self._utf8 is not None
+        if len(self._fragments) + len(data) > FRAME_BYTES_MAX:
+            return self._too_long()
         self._fragments += data  # as they come: empty ones take no memory
         if is_final:
             whole, self._fragments = self._fragments, None
@@ -313,7 +319,12 @@ class FrameReader:
         return None
 
     def _whole(self, payload: bytes | bytearray) -> InboundFrame:
+        if len(payload) > FRAME_BYTES_MAX:  # not deflated, where it might have been
+            return self._too_long()
         return BinaryFrame() if self._is_binary else self._text(payload)
+
+    def _too_long(self) -> Fault:
+        return self._fault(1009, f"a message of more than {FRAME_BYTES_MAX} bytes")
 
     def _fault(self, code: int, reason: str) -> Fault:
         self._is_done = True

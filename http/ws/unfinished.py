@@ -1,8 +1,9 @@
 """The beginnings of messages that have come so far: one budget of bytes for all connections of the process.
 
-A connection may hold one message of 128 KiB that is not whole. Of thousands that begin one and never end it that would
-be a gigabyte; here they share UNFINISHED_BYTES_MAX. When it is spent, whoever began theirs longest ago is closed, and
-may come back and say it again. A message that is really being sent is whole within moments, and among the youngest.
+A connection may hold one message of 128 KiB that is not whole, and as much of a fragment that is too much for it. Of
+thousands that begin one and never end it that would be gigabytes; here they share UNFINISHED_BYTES_MAX. When it is
+spent, whoever began theirs longest ago is closed, and may come back and say it again. A message that is really being
+sent is whole within moments, and among the youngest.
 """
 
 from typing import TYPE_CHECKING, Final

@@ -1,7 +1,7 @@
 """RFC 6455 section 5.4: a message in fragments is one message; what does not fit together is 1002."""
 
 import pytest
-from peer import BINARY, CONTINUATION, PING, PONG, TEXT, fragments, frame, ping_command
+from peer import BINARY, CONTINUATION, PING, PONG, TEXT, close, fragments, frame, ping_command
 
 FRAME_BYTES_MAX = 128 * 1024
 FRAGMENTS_MAX = 1024
@@ -70,6 +70,32 @@ async def test_the_largest_message_may_come_in_fragments_of_any_size(peer, size)
     count = min((FRAME_BYTES_MAX - 1) // size, FRAGMENTS_MAX - 1)
     await peer.send(b"".join(fragments(ping_command("p", (count + 1) * size), (size,) * count)))
     await peer.event("pong", id="p")
+
+
+@pytest.mark.parametrize("left", [0, 1, 72])
+async def test_a_control_frame_between_fragments_is_no_part_of_the_message_however_little_of_it_is_left(peer, left):
+    """Section 5.4: they may come there, and section 5.5 alone says how long they may be."""
+    first, rest = ping_command("p", FRAME_BYTES_MAX)[: FRAME_BYTES_MAX - left], b" " * left
+    await peer.send(frame(first, fin=False), frame(b"x" * 125, PING), frame(b"y" * 125, PONG))
+    assert await peer.control(PONG) == b"x" * 125
+    await peer.send(frame(rest, CONTINUATION))
+    await peer.event("pong", id="p")
+
+
+async def test_a_close_between_fragments_is_answered_however_little_of_the_message_is_left(peer):
+    await peer.send(frame(b" " * FRAME_BYTES_MAX, fin=False), close(1000, b"gone"))
+    assert (await peer.end())[0] == 1000
+
+
+async def test_a_control_frame_that_is_too_long_is_1002_however_little_of_the_message_is_left(peer):
+    await peer.send(frame(b" " * FRAME_BYTES_MAX, fin=False), frame(b"x" * 126, PING))
+    assert (await peer.end())[0] == 1002
+
+
+@pytest.mark.parametrize("fin", [True, False])
+async def test_fragments_that_are_too_long_together_are_1009_the_last_too(peer, fin):
+    await peer.send(frame(b" " * (FRAME_BYTES_MAX - 5), fin=False), frame(b" " * 6, CONTINUATION, fin=fin))
+    assert (await peer.end())[0] == 1009
 
 
 async def test_fragments_that_are_too_long_together_are_1009(peer):
