@@ -361,7 +361,7 @@ class Connection:
         if self.is_closing or not self.is_open:
             return
         self.flush_before_close()
-        if not self.is_open:
+        if self.is_closing or not self.is_open:  # what went out was too much, or its peer is gone
             return
         self.is_closing = True
         self._not_clear()

@@ -14,7 +14,7 @@ from tls_pair import connected, read_some
 
 from greenroom.http.adoption import Adopted
 from greenroom.http.tls import RECORD_BYTES_MAX
-from greenroom.http.ws.codes import SLOW_CONSUMER
+from greenroom.http.ws.codes import DRAINING, SLOW_CONSUMER
 from greenroom.http.ws.connection import CONTROL, DURABLE, JOINED_BYTES_MAX, OUTBOX_BYTES_MAX
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.frames import text_frame
@@ -144,6 +144,21 @@ async def test_signs_of_life_that_nobody_reads_are_bounded_like_everything(line)
             break
     assert line.connection.is_closing
     assert line.connection.unsent_bytes < 10_000 + line.begun_max * 500
+
+
+async def test_a_close_whose_flush_is_too_much_for_the_peer_is_one_close(line):
+    """What was collected goes out before it, and of a peer who has too much waiting that is the end already."""
+    connection, closes = line.connection, []
+    connection.session.closed = lambda: closes.append(1)
+    for index in range(2 * OUTBOX_BYTES_MAX // 500):
+        connection.write(number(index))
+    connection.close(DRAINING)
+    read_all(line)
+    assert connection.engine.statistics().closed == {SLOW_CONSUMER.code: 1}
+    assert len(closes) == 1
+    *before, last = line.frames()
+    assert int.from_bytes(last[:2]) == SLOW_CONSUMER.code
+    assert numbers(before) == list(range(len(before)))
 
 
 def chances(line, dice):
