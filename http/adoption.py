@@ -145,7 +145,10 @@ def _hand_of(websocket: Websocket) -> "Hand":
 
 
 class Hand:
-    """The one owner of an accepted socket until the engine takes it. One task receives; senders take turns outside."""
+    """The one owner of an accepted socket until the engine takes it. One task receives; senders take turns outside.
+
+    progressed_at: when something last came, or went. taken_at: when something last went, or was to go.
+    """
 
     __slots__ = (
         "_answer",
@@ -158,6 +161,7 @@ class Hand:
         "progressed_at",
         "sending",
         "stage",
+        "taken_at",
     )
 
     def __init__(self, sock: Transport, peer: tuple[str, int]) -> None:
@@ -169,7 +173,7 @@ class Hand:
         self.adopted: Adopted | None = None
         self.broken = False
         self.sending = False
-        self.progressed_at = trio.current_time()
+        self.progressed_at = self.taken_at = trio.current_time()
 
     @property
     def held(self) -> bool:
@@ -216,14 +220,16 @@ class Hand:
         if self.stage is Stage.ADOPTED:
             await trio.lowlevel.checkpoint()
             return
-        self.sending, self.progressed_at = True, trio.current_time()
+        self.sending = True
+        self.progressed_at = self.taken_at = trio.current_time()
         try:
             rest, taken = memoryview(data), 0
             while rest:
                 sent = await self._when(trio.lowlevel.wait_writable, self._sock.send, rest)
                 rest, taken = rest[sent:], taken + sent
                 if taken >= TAKEN_BYTES_MIN:
-                    self.progressed_at, taken = trio.current_time(), 0
+                    self.progressed_at = self.taken_at = trio.current_time()
+                    taken = 0
         except BaseException:
             self.broken = True
             raise

@@ -138,7 +138,7 @@ class Connection:
         if self._protocol is None or self._expired is not None:
             return None
         if self.hand.sending:
-            return Overdue.STALLED if now - progressed > limits.stalled_seconds_max else None
+            return Overdue.STALLED if now - self.hand.taken_at > limits.stalled_seconds_max else None
         if self.hand.held:
             return Overdue.UPGRADE if now - progressed > limits.upgrade_seconds_max else None
         if self._protocol.is_between_requests:

@@ -7,7 +7,7 @@ import resource
 import socket
 import struct
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pytest
@@ -658,6 +658,16 @@ async def test_an_answer_that_is_not_read_is_given_up(quick):
         with trio.fail_after(5):
             while quick.server.statistics().swept != {Overdue.STALLED: 1} or quick.open_connections():  # noqa: ASYNC110
                 await trio.sleep(0.02)
+
+
+async def test_an_answer_that_is_not_read_is_given_up_although_a_body_trickles_in(quick):
+    async with await quick.connect() as stream:
+        await stream.send_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+        with trio.fail_after(5), suppress(trio.BrokenResourceError):
+            while not quick.server.statistics().swept:
+                await stream.send_all(b"x")
+                await trio.sleep(0.02)
+        assert quick.server.statistics().swept == {Overdue.STALLED: 1}
 
 
 async def test_an_answer_that_is_read_slowly_is_not_given_up():
