@@ -75,12 +75,21 @@ class StrictHeads(h11.Connection):
 
 
 def asks_for_websocket(request: h11.Request) -> bool:
-    """Decide exactly as H11Protocol._create_stream does; tests/http/test_canary.py compares the two."""
+    """Whether it does by RFC 6455 section 4.2.1; several fields of one name are one list (RFC 9110 section 5.3).
+
+    H11Protocol._create_stream looks at the last of them, and must find no upgrade that is none here: it would read the
+    frames. tests/http/test_canary.py compares the two.
+    """
     if request.method.upper() != b"GET":
         return False
-    fields = dict(request.headers)
-    tokens = {token.strip() for token in _text(fields, b"connection").lower().split(",")}
-    return "upgrade" in tokens and _text(fields, b"upgrade").lower() == "websocket"
+    upgrade: list[bytes] = []
+    connection: list[bytes] = []
+    for name, value in request.headers:
+        if name == b"upgrade":
+            upgrade.append(value)
+        elif name == b"connection":
+            connection.append(value)
+    return bool(upgrade) and "websocket" in _tokens(upgrade) and "upgrade" in _tokens(connection)
 
 
 def asks_for_stream(request: h11.Request) -> bool:
@@ -178,6 +187,11 @@ def _repetition(headers: list[tuple[bytes, bytes]]) -> Refusal | None:
     names = [name for name, _ in headers if name in SINGLE_FIELDS]
     twice = next((name for name in names if names.count(name) > 1), None)
     return None if twice is None else (HTTPStatus.BAD_REQUEST, f"{twice.decode()} may be sent once")
+
+
+def _tokens(values: list[bytes]) -> set[str]:
+    """The elements of a list, of which the case does not count."""
+    return {token.strip() for token in b",".join(values).decode("latin1").lower().split(",")}
 
 
 def _text(fields: Fields, name: bytes) -> str:

@@ -369,6 +369,35 @@ async def test_every_way_to_name_a_host_is_taken(front, host):
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_upgrade"),
+    [
+        (["Connection: Upgrade", "Upgrade: websocket"], True),
+        (["connection: keep-alive ,UPGRADE", "upgrade: WebSocket"], True),
+        (["Connection: Upgrade", "Connection: keep-alive", "Upgrade: websocket"], True),
+        (["Connection: close", "Connection: Upgrade", "Upgrade: websocket"], True),
+        (["Connection: Upgrade", "Connection: ,", "Upgrade: websocket", "Upgrade:"], True),
+        (["Connection: Upgrade", "Upgrade: websocket, h2c"], True),
+        (["Connection: Upgrade", "Upgrade: h2c,websocket"], True),
+        (["Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"], True),
+        (["Connection: Upgrade", "Upgrade: h2c", "Upgrade: websocket"], True),
+        (["Connection: keep-alive", "Connection: close", "Upgrade: websocket"], False),
+        (["Connection: upgraded", "Upgrade: websocket"], False),
+        (["Connection: Upgrade", "Upgrade: h2c"], False),
+        (["Connection: Upgrade", "Upgrade: web, socket"], False),
+        (["Connection: Upgrade"], False),
+        (["Upgrade: websocket"], False),
+    ],
+)
+async def test_an_upgrade_is_one_among_others_in_fields_that_are_lists(front, fields, is_upgrade):
+    """RFC 6455 section 4.2.1 asks for a token in each; RFC 9110 section 5.3: several fields of a name are one list."""
+    lines = "".join(f"{field}\r\n" for field in fields).encode()
+    sent = UPGRADE.replace(b"Connection: Upgrade\r\nUpgrade: websocket\r\n", lines) % b"/ws"
+    async with await front.connect() as stream:
+        await stream.send_all(sent)
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ") == is_upgrade
+
+
 async def test_an_upgrade_to_http_2_in_clear_text_is_answered_in_http_1(front):
     answer = await front.exchange(
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
