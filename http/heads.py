@@ -93,8 +93,13 @@ def asks_for_websocket(request: h11.Request) -> bool:
 
 
 def asks_for_stream(request: h11.Request) -> bool:
-    """Whether the answer is the engine's. HEAD is not: its answer is short."""
-    return request.method == b"GET" and request.target.partition(b"?")[0] in STREAM_PATHS
+    """Whether the answer is the engine's, of a request that is not refused. HEAD is not: its answer is short."""
+    if request.method != b"GET":
+        return False
+    path = request.target.partition(b"?")[0]
+    if path[:1] != b"/":
+        path = urlsplit(path).path  # of a URL, which a proxy may send: RFC 9112 section 3.2.2
+    return path in STREAM_PATHS
 
 
 def refusal_of(request: h11.Request, *, upgrade: bool) -> Refusal | None:

@@ -910,6 +910,11 @@ async def test_what_a_reader_says_is_forgotten_and_too_much_of_it_is_the_end(liv
         ("HEAD", "/events", "1.1", 200),
         ("HEAD", "/poll", "1.1", 200),
         ("POST", "/events", "1.1", 405),
+        ("GET", "http://{host}/events", "1.1", 200),
+        ("GET", "http://{host}/events?cursor=1", "1.1", 200),
+        ("GET", "HTTP://{host}/poll", "1.1", 200),
+        ("GET", "http://{host}/events/", "1.1", 400),
+        ("GET", "http://{host}", "1.1", 400),
         ("GET", "/%65vents", "1.1", 400),
         ("GET", "/events/", "1.1", 400),
         ("GET", "/events?cursor=1", "1.0", 200),
@@ -920,7 +925,8 @@ async def test_odd_requests_have_plain_answers(live_house, method, target, versi
     house = live_house
     await house.people(1)
     token = house.token(1)
-    head = f"{method} {target} HTTP/{version}\r\nHost: 127.0.0.1:{house.port}\r\nAuthorization: Bearer {token}\r\n"
+    host = f"127.0.0.1:{house.port}"
+    head = f"{method} {target.format(host=host)} HTTP/{version}\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
     sock = await connect_tcp(house.port)
     await send_all(sock, head.encode() + b"Connection: close\r\n\r\n")
     received = b""
