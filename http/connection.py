@@ -16,6 +16,7 @@ sweeper asks all of them (`http/server.py`): no task and no timer per connection
 
 import json
 import logging
+import sys
 import uuid
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -68,6 +69,7 @@ class HttpLimits:
     upgrade_seconds_max: float = 60.0  # from an upgrade request to the end of its view
     head_bytes_max: int = 16 * 1024
     connections_max: int = 10_000  # HTTP connections; at the limit new ones wait in the backlog
+    descriptors_max: int = sys.maxsize  # of the process, whatever they are of; from there on new ones wait likewise
 
 
 class Overdue(StrEnum):

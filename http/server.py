@@ -1,9 +1,9 @@
 """The HTTP server: accepts, attends, sweeps and stops. It runs in the caller's nursery, on the caller's listeners.
 
 Guarantees: no exception of one connection can end the process or another connection: `_attend` is total. (Stock
-Hypercorn on trio exits when an upgrade request and a frame come in one segment.) Out of descriptors, accepting pauses
-instead of spinning. One sweeper ends every connection that has passed a limit of `HttpLimits`. The application's
-startup and shutdown hooks run, shutdown also when the server is cancelled.
+Hypercorn on trio exits when an upgrade request and a frame come in one segment.) Out of descriptors, or of those that
+HTTP may take, accepting pauses instead of spinning. One sweeper ends every connection that has passed a limit of
+`HttpLimits`. The application's startup and shutdown hooks run, shutdown also when the server is cancelled.
 
 Stopping goes in phases, from outside: `stop_accepting()` leaves the listeners open, so that clients of a port that
 outlives us wait in its backlog instead of being refused; `drain()` lets the answers in progress end; `aclose()` cuts
@@ -11,6 +11,7 @@ what is left and runs the shutdown hooks. Adopted sockets belong to the engine: 
 """
 
 import errno
+import os
 import socket
 import ssl
 from collections import Counter
@@ -38,6 +39,7 @@ log = structlog.get_logger()
 # kernel resets after some seconds, although its peer believes to be connected; each costs a tenth of a millisecond.
 ACCEPTS_AT_ONCE: Final = 16
 ACCEPT_PAUSE_SECONDS: Final = 0.1  # asyncio waits 1 s, trio 0.1 s
+SHORTAGE_SECONDS: Final = 10.0  # without a pause, then a shortage is over: in a lasting one some come in now and then
 SHUTDOWN_SECONDS_MAX: Final = 10.0
 SWEEP_SECONDS: Final = 1.0
 
@@ -194,15 +196,17 @@ class HttpServer:
 
     async def _accept_from(self, listening: socket.socket, connections: trio.Nursery) -> None:
         address = listening.getsockname()[:2]
-        paused = False
+        descriptors_max, highest, told_until = self._limits.descriptors_max, 0, 0.0
         while True:
             while len(self._connections) >= self._limits.connections_max:
                 await self._one_ended.wait()
             try:
                 await trio.lowlevel.wait_readable(listening)
                 for _ in range(min(ACCEPTS_AT_ONCE, self._limits.connections_max - len(self._connections))):
+                    if highest + 1 >= descriptors_max:  # once it was near, each is asked for
+                        self._require_descriptor(listening)
                     sock, peer = listening.accept()
-                    paused = False
+                    highest = max(highest, sock.fileno())
                     self._accepted += 1
                     connections.start_soon(self._attend, self._connection(sock, peer[:2]), address)
             except trio.ClosedResourceError:
@@ -211,11 +215,21 @@ class HttpServer:
                 pass  # that was the last; or it went to another process, or is gone
             except OSError as fault:
                 if fault.errno not in _FAULTS_OF_ONE_PEER:
-                    if not paused:  # once per shortage, not ten times a second
+                    now = trio.current_time()
+                    if now >= told_until:  # once per shortage, not ten times a second
                         log.exception("http.accept_paused", connections_open=len(self._connections))
-                    paused = True
+                    told_until = now + SHORTAGE_SECONDS
                     self._accept_pauses += 1
                     await trio.sleep(ACCEPT_PAUSE_SECONDS)
+
+    def _require_descriptor(self, listening: socket.socket) -> None:
+        """Raise OSError, as accept() does when there is none, where the next one is beyond what HTTP may take.
+
+        POSIX gives the lowest that is free: so many are open, then, whatever they are of.
+        """
+        os.close(next_one := os.dup(listening.fileno()))
+        if next_one >= self._limits.descriptors_max:
+            raise OSError(errno.EMFILE, f"{next_one} descriptors are open, and the rest is not HTTP's")
 
     def _connection(self, sock: socket.socket, peer: tuple[str, int]) -> Connection:
         sock.setblocking(False)

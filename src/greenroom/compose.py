@@ -9,6 +9,7 @@ taken; then the actors, which finish what they have; then the committer, which s
 
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from greenroom.control.server import Operations
 from greenroom.http.app import OPERATIONS, make_app
 from greenroom.http.auth import Authenticator
 from greenroom.http.checkup import Checkup
+from greenroom.http.connection import HttpLimits
 from greenroom.http.development import DevelopmentGate
 from greenroom.http.direct import DirectConversations
 from greenroom.http.door import Door
@@ -87,7 +89,7 @@ HTTP_DRAIN_SECONDS = 1.0
 HTTP_STOP_SECONDS = 0.5
 ACTORS_STOP_SECONDS = 3.5
 STOP_SECONDS_MAX = 8.4  # when PostgreSQL is told to hurry
-DESCRIPTORS_RESERVED = 512
+DESCRIPTORS_RESERVED = 512  # for HTTP and all else that is no WebSocket: files, the database, who looks in
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,16 +322,28 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
 
 
 def _sockets_max(settings: Settings) -> int:
-    """WS_MAX_CONNECTIONS, as far as the system gives descriptors: HTTP and the database need some too."""
-    try:
-        import resource
-    except ImportError:
-        return settings.ws_max_connections
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    possible = max(descriptors - DESCRIPTORS_RESERVED, descriptors // 2)
+    """WS_MAX_CONNECTIONS, as far as the system gives descriptors: others need some too."""
+    descriptors, reserved = _descriptors()
+    possible = descriptors - reserved
     if possible < settings.ws_max_connections:
         log.info("sockets.bounded", possible=possible, wanted=settings.ws_max_connections)
     return min(settings.ws_max_connections, possible)
+
+
+def _http_limits() -> HttpLimits:
+    """HTTP takes what no WebSocket has, but for half of what none may have: or who asks nothing takes the last one."""
+    descriptors, reserved = _descriptors()
+    return HttpLimits(descriptors_max=descriptors - reserved // 2)
+
+
+def _descriptors() -> tuple[int, int]:
+    """How many the system gives us, and how many of those no WebSocket may have."""
+    try:
+        import resource
+    except ImportError:
+        return sys.maxsize, 0
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return descriptors, min(DESCRIPTORS_RESERVED, descriptors - descriptors // 2)
 
 
 async def _check_messaging(system: ActorSystem) -> None:
@@ -386,7 +400,7 @@ async def open_front(
 ) -> AsyncIterator[HttpServer]:
     """Serve HTTP and WebSocket while the block lasts; then say goodbye to every socket and finish every answer."""
     async with trio.open_nursery() as nursery:
-        server: HttpServer = await nursery.start(partial(serve, app, listeners, tls=tls))
+        server: HttpServer = await nursery.start(partial(serve, app, listeners, limits=_http_limits(), tls=tls))
         try:
             yield server
         finally:

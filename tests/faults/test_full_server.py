@@ -11,10 +11,20 @@ import trio
 from crowd import Crowd, leave_all  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
 from streams import Stream  # type: ignore[import-not-found]
-from wire import V1, Refused, Socket, http, open_sockets, upgrade_request, wait_until  # type: ignore[import-not-found]
+from wire import (  # type: ignore[import-not-found]
+    V1,
+    Refused,
+    Socket,
+    connect_tcp,
+    http,
+    open_sockets,
+    upgrade_request,
+    wait_until,
+)
 
 DESCRIPTORS = 600
 POSSIBLE = DESCRIPTORS // 2
+KEPT = POSSIBLE // 2  # of what is left over: for all but HTTP
 LIMITED = f"""
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({DESCRIPTORS}, {DESCRIPTORS}))
@@ -118,3 +128,28 @@ async def test_no_more_come_in_than_there_are_descriptors_for_and_http_has_some_
         finally:
             leave_all()
         assert not server.faults(), server.faults()[0]
+
+
+async def test_who_connects_and_asks_nothing_takes_no_descriptor_that_files_and_the_database_need():
+    """They are fewer than HTTP may have connections: all that is left for one is taken, and more of them wait."""
+    silent = []
+    with LimitedServer() as server:
+        await trio.to_thread.run_sync(server.start)
+        await server.make_people(1)
+        try:
+            async with open_sockets() as nursery:
+                member = await Socket.open(nursery, server, 1)
+                for _ in range(DESCRIPTORS):
+                    silent.append(await connect_tcp(server.port))
+                await wait_until(lambda: server.usage().descriptors < DESCRIPTORS - KEPT and server.usage(), every=0.3)
+                look = server.command("tree")
+                said = await trio.to_thread.run_sync(look.communicate)
+                assert look.returncode == 0, said
+                assert server.usage().descriptors <= DESCRIPTORS - KEPT // 2
+                await member.command("ping")
+                await member.expect("pong")
+        finally:
+            for sock in silent:
+                sock.close()
+        assert (await http(server, "GET", "/api/conversations", user=1)).status == 200
+        assert server.log.read_text().count("accept_paused") == 1

@@ -7,13 +7,14 @@ import resource
 import socket
 import struct
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import pytest
 import trio
 from quart import request
 from quart_trio import QuartTrio
+from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
 from greenroom.http.adoption import adopt
@@ -558,6 +559,35 @@ async def test_without_descriptors_accepting_pauses_and_then_goes_on(front):
         async with trio.SocketStream(trio.socket.from_stdlib_socket(client)) as stream:
             await stream.send_all(GET)
             await read_until(stream, b'{"ok":true}\n')
+
+
+def next_descriptors(count):
+    """The numbers of those that are opened next."""
+    descriptors = [os.open("/dev/null", os.O_RDONLY) for _ in range(count)]
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return descriptors
+
+
+async def test_when_few_descriptors_are_left_new_connections_wait_and_a_shortage_that_lasts_is_told_once():
+    """Those are for all else that the process opens. Each time that one is free the next comes in."""
+    with ExitStack() as stack, capture_logs() as logs:
+        clients = [stack.enter_context(socket.socket()) for _ in range(5)]
+        _, _, last = next_descriptors(3)  # the listener's, and those of two connections
+        async with open_front(HttpLimits(descriptors_max=last + 1)) as front:
+            for client in clients:
+                client.connect(("127.0.0.1", front.port))
+            for accepted in range(2, 6):
+                before = front.server.statistics()
+                with trio.fail_after(5):
+                    while front.server.statistics().accepted < accepted:  # noqa: ASYNC110
+                        await trio.sleep(0.02)
+                    while accepted < 5 and front.server.statistics().accept_pauses == before.accept_pauses:  # noqa: ASYNC110
+                        await trio.sleep(0.02)
+                found = front.server.statistics()
+                assert (found.accepted, found.connections_open) == (accepted, 2)
+                clients[accepted - 2].shutdown(socket.SHUT_WR)  # closed, its descriptor would be free, too
+        assert [event["event"] for event in logs].count("http.accept_paused") == 1
 
 
 async def test_at_the_limit_new_connections_wait_until_one_ends():
