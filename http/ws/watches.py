@@ -52,7 +52,7 @@ class Watches:
         self._watched: dict[Connection, tuple[int, ...]] = {}
         self._doubted: dict[Connection, set[int]] = {}  # watched, and to be asked about again
         self._numbers = count(1)
-        self._newest: dict[Connection, int] = {}  # of each socket, the number of its latest `watch`
+        self._newest: dict[Connection, int] = {}  # of each socket, the number of the latest `watch` that was answered
         self._doubts_came = trio.Event()
 
     def is_watched(self, connection: Connection, user_id: int) -> bool:
@@ -65,15 +65,16 @@ class Watches:
         """Have a v1 socket told of these users and of no others; of nobody when there are none.
 
         ack: called with those that may be seen, before the snapshot is sent; with None when a later call for the same
-        socket has taken its place. Raises: StorageUnavailable; then everything is as it was.
+        socket was answered before. Raises: StorageUnavailable; then everything is as it was.
         """
         if connection.is_closing:
             return
-        self._newest[connection] = number = next(self._numbers)
+        number = next(self._numbers)
         visible, away = await self._look(connection, user_ids) if user_ids else ([], {})
-        if connection.is_closing or self._newest.get(connection) != number:
+        if connection.is_closing or self._newest.get(connection, 0) > number:
             ack(None)
             return
+        self._newest[connection] = number
         self._set(connection, visible)
         ack(visible)
         connection.write(self._state(visible, away), CONTROL)

@@ -204,6 +204,55 @@ async def test_while_storage_does_not_say_whether_one_may_be_seen_nothing_is_tol
         await hears(watcher, 2, "dnd", before)
 
 
+@pytest.fixture
+def held_watch(live_house, monkeypatch):
+    """The look-up of the first `watch` waits for go_on; those after it fail while fail holds anything."""
+    last_seen = live_house.house.sockets.watches._last_seen
+    seen_by, held, go_on, fail = last_seen.seen_by, trio.Event(), trio.Event(), []
+
+    async def slowly(*about):
+        if not held.is_set():
+            held.set()
+            await go_on.wait()
+        elif fail:
+            raise StorageUnavailable("a test says so")
+        return await seen_by(*about)
+
+    monkeypatch.setattr(last_seen, "seen_by", slowly)
+    return held, go_on, fail
+
+
+async def test_a_watch_that_fails_leaves_the_one_before_it_that_is_still_being_read(live_house, held_watch):
+    held, go_on, fail = held_watch
+    await live_house.people(1, 2, 3)
+    await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        watcher = await open_as(nursery, live_house, 1)
+        first = await watcher.command("watch", users=[2])
+        await held.wait()
+        fail.append(True)
+        refused = await watcher.ask("watch", users=[3])
+        assert (refused["type"], refused["data"]["code"]) == ("error", 5002)
+        go_on.set()
+        assert (await watcher.expect("ack", id=first))["data"] == {"watching": [2], "refused": []}
+        await open_as(nursery, live_house, 2)
+        await hears(watcher, 2, "online")
+
+
+async def test_a_watch_whose_answer_comes_after_that_of_a_later_one_is_replaced_by_it(live_house, held_watch):
+    held, go_on, _ = held_watch
+    await live_house.people(1, 2, 3)
+    await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        watcher = await open_as(nursery, live_house, 1)
+        first = await watcher.command("watch", users=[2])
+        await held.wait()
+        assert (await watcher.ask("watch", users=[3]))["data"] == {"watching": [3], "refused": []}
+        go_on.set()
+        assert (await watcher.expect("ack", id=first))["data"] == {"replaced": True}
+        assert list(live_house.house.sockets.watches.watchers) == [3]
+
+
 @pytest.mark.parametrize("users", [None, 7, "2", [True], ["two"], [0], [-1], [1.5], [2**60], [*range(1, 202)], [None]])
 async def test_a_watch_that_cannot_be_understood_is_told_so_and_changes_nothing(live_house, users):
     await live_house.people(1, 2)

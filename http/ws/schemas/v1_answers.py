@@ -251,7 +251,7 @@ class WatchedData(TypedDict):
 
 
 class ReplacedData(TypedDict):
-    """A later `watch` came before the answer."""
+    """A later `watch` was answered before."""
 
     replaced: Literal[True]
 
