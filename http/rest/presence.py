@@ -90,6 +90,7 @@ def presence_operations(sockets: SocketServices) -> Operations:
         session_id = call.principal.session_id or WITHOUT_SESSION
         before = sockets.presence.wished_by(user_id)
         if (write.status, write.activity) != (before.status, before.activity):  # else a timer says it again
+            sockets.presence.note_input(user_id, session_id)  # what a program says, too
             sockets.note_input(call.principal)
         heartbeat = Heartbeat(session_id, call.principal.name, write.status, write.activity)
         deadline = trio.current_time() + COMMAND_SECONDS_MAX

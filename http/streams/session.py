@@ -22,7 +22,7 @@ from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import NOT_MEMBER
 from greenroom.http.ws.cursor import AT_TOP, ROOMS_MAX, Cursor, Place, cursor_text
-from greenroom.http.ws.presence import OVER_REST, WITHOUT_SESSION
+from greenroom.http.ws.presence import OVER_REST
 from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1 import V1Session
@@ -234,13 +234,19 @@ class StreamSession(V1Session):
         self.tell_gap(view, after_seq, place.epoch)
         self.replay([(room_id, attachment)])
 
+    @property
+    def seat(self) -> tuple[str, str]:
+        """As in v1; all polls of a session are one device."""
+        device, under = super().seat
+        return POLLER if self.via == "poll" else device, under
+
     def closed(self) -> None:
         """As in v1. Who polls is here until the next poll."""
-        if self.is_present and self.user_id is not None and self.stream.lease_seconds:
-            assert self.principal is not None
-            under = self.principal.session_id or WITHOUT_SESSION
-            self.services.presence.hear_from(self.user_id, under, self.name, self.stream.lease_seconds, POLLER)
+        is_polling, seconds = self.is_present, self.stream.lease_seconds
         super().closed()
+        if is_polling and self.user_id is not None and seconds:
+            called, under = self.seat
+            self.services.presence.hear_from(self.user_id, under, self.name, seconds, called)
 
     def take_back(self, called: str | None = OVER_REST) -> None:
         """The end of a poll is no sign that the user goes, unless it is that of its credential: then all ends."""

@@ -8,7 +8,6 @@ client that polled and does so no more, stands for one round at most. Of a proce
 another: people are shown by the process that holds their sockets.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -24,18 +23,12 @@ WITHOUT_REST: Final = 128  # users
 
 
 class Attendance:
-    """One per process. Run `run` in a nursery.
+    """One per process. Run `run` in a nursery."""
 
-    idle_seconds: without input for so long a device is idle; 0 for never.
-    """
-
-    def __init__(
-        self, engine: SocketEngine, presence: SocketPresence, look: Callable[[int], None], idle_seconds: float
-    ) -> None:
+    def __init__(self, engine: SocketEngine, presence: SocketPresence, look: Callable[[int], None]) -> None:
         self._engine = engine
         self._presence = presence
         self._look = look
-        self._idle_seconds = idle_seconds
 
     async def run(self) -> None:
         """Go round, for ever."""
@@ -45,15 +38,12 @@ class Attendance:
             await self._go_round(self._presence.without_socket())
 
     async def _go_round(self, user_ids: Iterable[int]) -> None:
-        before = self._idle_before()
+        before = self._presence.idle_before()
         for number, user_id in enumerate(user_ids, start=1):
             self._see(user_id, before)
             if number % WITHOUT_REST == 0:
                 await trio.lowlevel.checkpoint()
-                before = self._idle_before()
-
-    def _idle_before(self) -> float:
-        return trio.current_time() - self._idle_seconds if self._idle_seconds else -math.inf
+                before = self._presence.idle_before()
 
     def _see(self, user_id: int, before: float) -> None:
         connections = self._engine.connections_of(user_id)

@@ -7,6 +7,7 @@ It outlives the actors, so that nothing ends with one of them. What it shows of 
 of somebody invisible it is what was so when they vanished: offline, last seen then.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from json.encoder import encode_basestring
@@ -23,6 +24,7 @@ from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.last_inputs import LastInputs
 from greenroom.http.ws.typists import Typists
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen, Seen
@@ -47,21 +49,29 @@ OFFLINE: Final = Shown("offline", "", 0)
 
 
 class SocketPresence(PresenceBoard):
-    """The board of this process."""
+    """The board of this process. idle_seconds: without input for so long a device is idle; 0 for never."""
 
     def __init__(
-        self, engine: SocketEngine, hub: Hub, last_seen: LastSeen, visibility: Visibility, clock: Clock
+        self,
+        engine: SocketEngine,
+        hub: Hub,
+        last_seen: LastSeen,
+        visibility: Visibility,
+        clock: Clock,
+        idle_seconds: float,
     ) -> None:
         self._engine = engine
         self._hub = hub
         self._last_seen = last_seen
         self._visibility = visibility
         self._clock = clock
+        self._idle_seconds = idle_seconds
         self._shown: dict[int, Shown] = {}  # whoever is not offline
         self._wished: dict[int, Wished] = {}  # of whoever has said more than that they are here
         # Devices without a socket, each (what it is called, its session's id), and until when they count. The id is
         # told to nobody: it is what the cookie holds.
         self._polling: dict[int, dict[tuple[str, str], float]] = {}
+        self.last_inputs = LastInputs()  # of these, and of v1 sockets and streams that have ended
         self._told: dict[int, Shown] = {}  # what others believe of whoever changed this second
         self._asked: set[int] = set()  # of those, who was shown as they are now to somebody who asked
         self._owed: dict[int, int] = {}  # whose news is on its way, and to how many
@@ -86,11 +96,19 @@ class SocketPresence(PresenceBoard):
         if user_id in self._polling:
             with_socket = {session.principal.session_id for session in sessions if session.principal is not None}
             devices += [
-                Device(called, False)
+                Device(called, self._is_idle(user_id, (called, under)))
                 for called, under in self._polls(user_id)
                 if called != OVER_REST or under not in with_socket
             ]
         return devices
+
+    def _is_idle(self, user_id: int, device: tuple[str, str]) -> bool:
+        input_at = self.last_inputs.at(user_id, device, trio.current_time())
+        return input_at is not None and input_at <= self.idle_before()
+
+    def idle_before(self) -> float:
+        """The trio time at or before which the last input of an idle device was."""
+        return trio.current_time() - self._idle_seconds if self._idle_seconds else -math.inf
 
     def _polls(self, user_id: int) -> list[tuple[str, str]]:
         """Of a user who has polled: the devices that still count. Those whose time is over are forgotten."""
@@ -110,17 +128,24 @@ class SocketPresence(PresenceBoard):
     def hear_from(self, user_id: int, session_id: str, name: str, seconds: float, called: str = OVER_REST) -> None:
         """A client polls, or says so over REST. That counts while its session has no socket, which knows better.
 
-        called: the device.
+        called: the device. Only the first word of it is an input.
         """
-        polling, device = self._polling.setdefault(user_id, {}), (called, session_id)
+        polling, device, now = self._polling.setdefault(user_id, {}), (called, session_id), trio.current_time()
         polling.pop(device, None)
         if seconds > 0:
             while len(polling) >= POLLING_DEVICES_MAX:
                 del polling[next(iter(polling))]
-            polling[device] = trio.current_time() + seconds
+            polling[device] = now + seconds
+            input_at = self.last_inputs.at(user_id, device, now)
+            self.last_inputs.note(user_id, device, now if input_at is None else input_at, now)
             self.name(user_id, name)
         elif not polling:
             del self._polling[user_id]
+
+    def note_input(self, user_id: int, session_id: str | None) -> None:
+        """A user did something over REST, which is done at all devices under that session that have no socket."""
+        now = trio.current_time()
+        self.last_inputs.note_all(user_id, session_id or WITHOUT_SESSION, now, now)
 
     def forget_polls(self, user_id: int, session_id: str | None, called: str | None = None) -> None:
         """The session has ended; None: all that the user has. called: of its devices only those of that name."""

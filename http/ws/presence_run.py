@@ -17,8 +17,8 @@ log = structlog.get_logger()
 AGAIN_SECONDS: Final = 1.0
 
 
-async def run_presence(services: SocketServices, idle_seconds: float) -> None:
-    """Run it all until cancelled. idle_seconds: without input for so long a device is idle; 0 for never."""
+async def run_presence(services: SocketServices) -> None:
+    """Run it all until cancelled."""
     news = PresenceNews(services.engine, services.hub, services.presence, services.watches)
 
     def sight_changed(user_id: int, other_id: int) -> None:
@@ -31,9 +31,7 @@ async def run_presence(services: SocketServices, idle_seconds: float) -> None:
 
     services.streams.on_sight_changed = sight_changed
     services.presence.on_typist_hidden = typist_hidden
-    attendance = Attendance(
-        services.engine, services.presence, lambda user_id: services.tell_presence(user_id, Look()), idle_seconds
-    )
+    attendance = Attendance(services.engine, services.presence, lambda user_id: services.tell_presence(user_id, Look()))
     async with trio.open_nursery() as nursery:
         for task in (news.run, services.watches.run, attendance.run):
             nursery.start_soon(_for_ever, task)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 import trio
 
 from greenroom.actors.errors import Refused
+from greenroom.actors.presence.commands import Look
 from greenroom.actors.room.commands import Enter, RoomView, Send
 from greenroom.http.auth import Authenticator, Principal
 from greenroom.http.direct import DirectConversations
@@ -145,13 +146,16 @@ class SocketServices:
             pass
 
     def note_input(self, principal: Principal) -> None:
-        """A user did something over REST: what is open under the same session is in use, as if it was done there."""
+        """A user did something over REST: what is here under the same session is in use, as if it was done there."""
         if principal.kind == "api_key" or principal.user_id is None:
             return  # a program
         for connection in self.engine.connections_of(principal.user_id):
             shown = connection.session.principal
             if shown is not None and shown.session_id == principal.session_id:
                 connection.session.note_input()
+        self.presence.note_input(principal.user_id, principal.session_id)
+        if self.presence.is_shown_wrongly(principal.user_id):
+            self.tell_presence(principal.user_id, Look())
 
     def take_message(self, user_id: int) -> int | None:
         """Count a message against the user's minute: None, or the seconds until one may pass."""

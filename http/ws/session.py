@@ -19,7 +19,7 @@ from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SLICE_SECONDS_MAX
-from greenroom.http.ws.presence import OVER_REST
+from greenroom.http.ws.presence import OVER_REST, WITHOUT_SESSION
 from greenroom.http.ws.put_aside import Aside, is_sign_of_life
 from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices, ask_with_backpressure
@@ -147,8 +147,16 @@ class SocketSession:
         self.services.watches.end(self.connection)
         if self.is_present and self.user_id is not None:
             self.is_present = False
+            self._leave_input(self.user_id)
             self.take_back()
             self.services.tell_presence(self.user_id, Look())
+
+    def _leave_input(self, user_id: int) -> None:
+        """For who goes on over REST, or comes back. A page that comes back is not told from one that is opened."""
+        last_inputs, seat, now = self.services.presence.last_inputs, self.seat, trio.current_time()
+        last_inputs.note_all(user_id, seat[1], self.input_at, now)
+        if self.is_v1:
+            last_inputs.note(user_id, seat, self.input_at, now)
 
     def take_back(self, called: str | None = OVER_REST) -> None:
         """What was said over REST under the same session, that the user is here, ends with the socket.
@@ -165,12 +173,22 @@ class SocketSession:
         """What the user is called."""
         return self.principal.name if self.principal is not None else ""
 
-    def appear(self) -> None:
-        """The user is here."""
+    @property
+    def seat(self) -> tuple[str, str]:
+        """What the device is known by when it comes back: its name, and the id of its session."""
+        session_id = None if self.principal is None else self.principal.session_id
+        return self.device, session_id or WITHOUT_SESSION
+
+    def appear(self, *, is_back: bool = False) -> None:
+        """The user is here. is_back: a device goes on where it was, which is nothing that a person does."""
         assert self.user_id is not None
+        presence, self.input_at = self.services.presence, self.services.engine.now
+        if is_back:
+            input_at = presence.last_inputs.at(self.user_id, self.seat, self.input_at)
+            self.input_at = self.input_at if input_at is None else input_at
+            self.is_idle = self.input_at <= presence.idle_before()
         self.is_present = True
-        self.services.presence.name(self.user_id, self.name)
-        self.input_at = self.services.engine.now
+        presence.name(self.user_id, self.name)
         self.services.tell_presence(self.user_id, Look())
 
     def note_input(self) -> None:

@@ -295,7 +295,7 @@ class Start:
         for view in views.values():
             session.tell_gap(view, wanted.after[view.room_id], wanted.epochs.get(view.room_id))
         session.services.streams.attach(session.connection, session.user_id, standing, wanted.user)
-        session.appear()
+        session.appear(is_back=wanted.is_resume)
         if self._client:
             name, version = self._client["name"], self._client.get("ver")
             log.debug("session.started", user=session.user_id, device=session.device, client=name, version=version)

@@ -125,7 +125,9 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
         clock = SystemClock()
         engine = SocketEngine(nursery)
         hub = Hub(engine, clock)
-        presence = SocketPresence(engine, hub, storage.last_seen, storage.visibility, clock)
+        presence = SocketPresence(
+            engine, hub, storage.last_seen, storage.visibility, clock, settings.presence_idle_seconds
+        )
         streams = SocketStreams(engine, storage.user_streams, hub.blocks, hub.coming, clock)
         hub.delivery.committed_at = lambda: storage.committer.committed_at
         hub.is_hiding = presence.is_hiding
@@ -180,7 +182,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 ends = Ends(storage.postgres, storage.users, engine, authenticator, revocations, storage.visibility)
                 post_office = PostOffice(storage.outbox, system, policy)
                 storage.visibility.on_found = partial(_look_if_here, sockets)
-                presence_task = partial(run_presence, sockets, settings.presence_idle_seconds)
+                presence_task = partial(run_presence, sockets)
                 sweep = partial(sweep_files, storage.uploads, clock)
                 tasks = (
                     sweep,

@@ -237,7 +237,7 @@ class World:
         self.hub = Hub(self.engine, self.clock)
         self.kept = Kept(self)
         self.visibility = Visibility(self.kept)
-        self.presence = SocketPresence(self.engine, self.hub, self.kept, self.visibility, self.clock)
+        self.presence = SocketPresence(self.engine, self.hub, self.kept, self.visibility, self.clock, IDLE_SECONDS)
         self.streams = SocketStreams(self.engine, self.kept, self.hub.blocks, self.hub.coming, self.clock)
         self._show = self.presence.show
         self.presence.show = self._show_or_crash
@@ -389,7 +389,7 @@ async def open_world(clock, rooms):
             )
             world.look = lambda user_id: world.services.tell_presence(user_id, Look())
             nursery.start_soon(world.engine.run)
-            nursery.start_soon(run_presence, world.services, IDLE_SECONDS)
+            nursery.start_soon(run_presence, world.services)
             yield world
             for client in world.clients:
                 if client.is_open:
