@@ -1,6 +1,7 @@
 """Ends that PostgreSQL tells of: a session or an API key that ends, a user who signs out everywhere, whoever wrote it.
 
-And who becomes invisible, or visible again, in another process: shown here as they were they would be seen.
+And who becomes invisible, or visible again, in another process: shown here as they were they would be seen. Who polls,
+or says over REST that they are here, has no socket to end, and is looked at as well.
 
     NOTIFY ──▶ the users and keys, each once ──▶ what is remembered of them is dropped ──▶ their sockets are looked at
        while that is under way, who is told of next is gathered; after it a rest of REST_SECONDS
@@ -11,9 +12,10 @@ So the load is bounded whatever is told, what is told of users without a socket 
 ends nothing is done. What is not heard behind a transaction pooler, the rounds of `Revocations` find, but for JWTs, and
 for what keys have opened for a user: who signs out everywhere through one process then keeps what is open in another,
 which takes their tokens for as long as it remembers the user. What a key opens after that stays: it is not the user's.
+And who is here without a socket is so until they have not been heard from for long.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -25,6 +27,7 @@ from greenroom.http.claims import is_signed_out
 from greenroom.http.ws.codes import FORBIDDEN
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.presence import WITHOUT_SESSION, SocketPresence
 from greenroom.http.ws.revocation import CLOSES_WITHOUT_REST, Revocations
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.listening import listen
@@ -44,7 +47,7 @@ PAGE_USERS: Final = 1000
 
 
 class Ends:
-    """One per process. Run `run` in a nursery."""
+    """One per process. Run `run` in a nursery. look: called with a user of whom a device without a socket has ended."""
 
     def __init__(
         self,
@@ -54,6 +57,8 @@ class Ends:
         authenticator: Authenticator,
         revocations: Revocations,
         visibility: Visibility,
+        presence: SocketPresence,
+        look: Callable[[int], None],
     ) -> None:
         self._postgres = postgres
         self._users = users
@@ -61,6 +66,8 @@ class Ends:
         self._authenticator = authenticator
         self._revocations = revocations
         self._visibility = visibility
+        self._presence = presence
+        self._look_at_user = look
         self._of_sessions: set[int] = set()
         self._unseen: set[int] | None = set()  # who may have become invisible, or visible; None: anybody
         self._signed_out: set[int] = set()
@@ -88,6 +95,7 @@ class Ends:
         """From now on is heard what is told; before, somebody may have signed out."""
         self._authenticator.forget_everybody()
         self._signed_out.update(self._engine.users())
+        self._of_sessions.update(self._presence.polling())
         self._keys.add("*")
         self._unseen = None
         self._is_told.set()
@@ -99,7 +107,7 @@ class Ends:
         """
         kind, _, name = payload.partition(" ")
         if kind == "session" and name == "*":
-            self._of_sessions.update(self._engine.users())
+            self._of_sessions.update(self._engine.users(), self._presence.polling())
         elif kind == "invisible" and name == "*":
             self._unseen = None
         elif kind == "key" and 0 < len(name) <= KEY_CHARACTERS_MAX:
@@ -128,13 +136,14 @@ class Ends:
         try:
             if unseen is None or unseen:
                 await self._visibility.look_again(unseen)
-            await self._look_at_tokens([user_id for user_id in signed_out if self._engine.connections_of(user_id)])
+            await self._look_at_tokens([user_id for user_id in signed_out if self._is_here(user_id)])
             await self._revocations.look_at(self._connections_of(of_sessions))
+            await self._look_at_polls(of_sessions)
             if keys:
                 await self._revocations.look_at_keys(None if "*" in keys else keys)
         except Exception:  # whatever it is: nobody else would find who signed out
-            self._of_sessions.update(user_id for user_id in of_sessions if self._engine.connections_of(user_id))
-            self._signed_out.update(user_id for user_id in signed_out if self._engine.connections_of(user_id))
+            self._of_sessions.update(user_id for user_id in of_sessions if self._is_here(user_id))
+            self._signed_out.update(user_id for user_id in signed_out if self._is_here(user_id))
             self._keys |= keys
             self._unseen = None if unseen is None or self._unseen is None else self._unseen | unseen
             self._is_told.set()
@@ -150,6 +159,7 @@ class Ends:
             for count, (user_id, moment) in enumerate(moments.items(), 1):
                 for connection in tuple(self._engine.connections_of(user_id)):
                     self._look_at_token(connection, moment)
+                self._forget_polls(user_id, WITHOUT_SESSION)
                 if count % CLOSES_WITHOUT_REST == 0:
                     await trio.lowlevel.checkpoint()
 
@@ -160,6 +170,23 @@ class Ends:
             return
         if is_signed_out(principal.issued_at, signed_out_at):
             connection.end(FORBIDDEN)
+
+    async def _look_at_polls(self, user_ids: Iterable[int]) -> None:
+        """Those who are here by other sessions stay."""
+        under = [(session_id, user_id) for user_id in user_ids for session_id in self._presence.polling_under(user_id)]
+        ended = await self._revocations.ended([one for one in under if one[0] != WITHOUT_SESSION])
+        for count, (session_id, user_id) in enumerate(ended, 1):
+            self._forget_polls(user_id, session_id)
+            if count % CLOSES_WITHOUT_REST == 0:
+                await trio.lowlevel.checkpoint()
+
+    def _forget_polls(self, user_id: int, session_id: str) -> None:
+        if session_id in self._presence.polling_under(user_id):
+            self._presence.forget_polls(user_id, session_id)
+            self._look_at_user(user_id)
+
+    def _is_here(self, user_id: int) -> bool:
+        return bool(self._engine.connections_of(user_id) or self._presence.polling_under(user_id))
 
     def _connections_of(self, user_ids: Iterable[int]) -> list[Connection]:
         return [connection for user_id in user_ids for connection in self._engine.connections_of(user_id)]

@@ -156,6 +156,14 @@ class SocketPresence(PresenceBoard):
             if not polling:
                 del self._polling[user_id]
 
+    def polling(self) -> list[int]:
+        """Users who have a device without a socket, or had one that is not forgotten yet."""
+        return list(self._polling)
+
+    def polling_under(self, user_id: int) -> set[str]:
+        """The ids of the sessions of such devices of a user; WITHOUT_SESSION among them."""
+        return {under for _, under in self._polling.get(user_id, ())}
+
     def polls_under(self, session_id: str) -> int | None:
         """The user who has said over REST that they are here, under this session."""
         assert session_id != WITHOUT_SESSION, "so many users may have said it"

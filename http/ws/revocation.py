@@ -96,6 +96,19 @@ class Revocations:
         for page in _pages(session_ids):
             await self._look_at_sessions(page)
 
+    async def ended(self, sessions: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Of sessions, each (id, user), those that are gone, over, or another's. Raises: StorageUnavailable."""
+        ended, now = list[tuple[str, int]](), self._clock.wall_milliseconds() / 1000
+        for start in range(0, len(sessions), PAGE_CREDENTIALS):
+            page = sessions[start : start + PAGE_CREDENTIALS]
+            self._questions += 1
+            found = await self._sessions.changed([SessionInUse(*session, expires_at=0.0) for session in page])
+            for session_id, user_id in page:
+                session = found.get(session_id)  # each of them is told: none ends in 1970 and is not over
+                if session is None or session.user_id != user_id or session.expires_at <= now:
+                    ended.append((session_id, user_id))
+        return ended
+
     async def look_at_keys(self, key_ids: Container[str] | None) -> None:
         """Look at those of these keys that sockets hang on, now; None: at all. Raises: StorageUnavailable."""
         hanging = [key_id for key_id in self._credentials.api_keys if key_ids is None or key_id in key_ids]

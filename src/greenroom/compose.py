@@ -179,7 +179,16 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 revocations = Revocations(
                     engine.credentials, storage.sessions, storage.api_keys, authenticator, system.clock
                 )
-                ends = Ends(storage.postgres, storage.users, engine, authenticator, revocations, storage.visibility)
+                ends = Ends(
+                    storage.postgres,
+                    storage.users,
+                    engine,
+                    authenticator,
+                    revocations,
+                    storage.visibility,
+                    presence,
+                    lambda user_id: sockets.tell_presence(user_id, Look()),
+                )
                 post_office = PostOffice(storage.outbox, system, policy)
                 storage.visibility.on_found = partial(_look_if_here, sockets)
                 presence_task = partial(run_presence, sockets)

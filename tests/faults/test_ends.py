@@ -13,7 +13,7 @@ from credential_crowd import Crowd
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
 from stopwatch import closed_within, open_stopwatch
-from streams import Stream
+from streams import Stream, polled
 from wire import V1, Socket, open_sockets, wait_until
 
 from greenroom.http.auth import Principal
@@ -69,6 +69,20 @@ async def listens(house, listeners=1):
     raise AssertionError("nobody listens")
 
 
+def ends_of(whole):
+    """Some that hear nothing by themselves."""
+    return Ends(
+        whole.storage.postgres,
+        whole.storage.users,
+        whole.engine,
+        whole.authenticator,
+        whole.revocations,
+        whole.storage.visibility,
+        whole.presence,
+        lambda user_id: None,
+    )
+
+
 @asynccontextmanager
 async def crowd_of_sessions(house, user_of):
     """Thousands of sessions in use, of users as *user_of* a number says, and one who hears of their ends alone."""
@@ -96,7 +110,16 @@ async def crowd_of_sessions(house, user_of):
     given: Any = engine
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
-            Ends(storage.postgres, storage.users, given, authenticator, revocations, storage.visibility).run
+            Ends(
+                storage.postgres,
+                storage.users,
+                given,
+                authenticator,
+                revocations,
+                storage.visibility,
+                house.house.presence,
+                lambda user_id: None,
+            ).run
         )
         await listens(house, 2)
         await trio.sleep(0.5)  # what they look at when they begin
@@ -187,6 +210,87 @@ async def test_however_a_row_ends_its_sockets_and_streams_are_closed_within_a_se
     assert answer.status == expected, "what is remembered is dropped"
 
 
+def is_offline(house, user):
+    return house.house.presence.status_of(user)[0] == "offline"
+
+
+async def says_so(house, shown):
+    """As a client without a socket does once a minute."""
+    assert (await house.post("/api/presence/update", None, {}, **dict(shown), Origin=house.url)).status == 200
+
+
+@pytest.mark.parametrize("road", ["says so", "polls"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from sessions",
+        "truncate sessions",
+        "update sessions set expires_at = now() - interval '1 s'",
+        "update sessions set user_id = 2",
+        "update users set signed_out_at = now() where id = 1",
+    ],
+)
+async def test_who_is_here_without_a_socket_is_offline_however_what_they_showed_ends(
+    live_house, statement, road, monkeypatch
+):
+    monkeypatch.setattr("greenroom.http.streams.connection.LEASE_SECONDS", 1000.0)  # not because its time is over
+    house = live_house
+    await house.people(1, 2)
+    shown = [("Cookie", f"pitchey-session={(await house.house.storage.sessions.create(1))[0]}")]
+    if "signed_out_at" in statement:
+        shown = shown_by(house, 1)
+    await listens(house)
+    await (says_so(house, shown) if road == "says so" else polled(house, None, headers=shown))
+    await wait_until(lambda: is_offline(house, 1) and "that they are here")
+    await wait_until(lambda: house.house.engine.of_user(1) and "the end of the poll")
+    await sql(house, statement)
+    await wait_until(lambda: not is_offline(house, 1) and "that they are gone")
+    assert not house.house.presence._polling
+
+
+async def test_who_is_here_under_another_session_too_is_not_shown_offline_for_a_moment(live_house, monkeypatch):
+    house, shown_as = live_house, []
+    await house.people(1)
+    ends, stays = [(await house.house.storage.sessions.create(1))[0] for _ in range(2)]
+    presence = house.house.presence
+    show = presence.show
+
+    def show_and_note(user_id, status, activity, at_ms):
+        shown_as.append(status)
+        show(user_id, status, activity, at_ms)
+
+    monkeypatch.setattr(presence, "show", show_and_note)
+    await listens(house)
+    for session in (ends, stays):
+        await says_so(house, [("Cookie", f"pitchey-session={session}")])
+    await sql(house, "delete from sessions where id = $1", ends)
+    await wait_until(lambda: len(presence._polling[1]) > 1 and "the end of one of them")
+    await sql(house, "delete from sessions")
+    await wait_until(lambda: not is_offline(house, 1) and "that they are gone")
+    assert shown_as == ["online", "offline"]
+
+
+async def test_who_is_here_without_a_socket_is_looked_at_again_when_storage_could_not_be_asked(live_house, monkeypatch):
+    house, asked = live_house, []
+    await house.people(1)
+    session = (await house.house.storage.sessions.create(1))[0]
+    sessions = house.house.storage.sessions
+    honest = sessions.changed
+
+    async def away_at_first(believed):
+        asked.append(believed)
+        if len(asked) < 2:
+            raise StorageUnavailable("a test says so")
+        return await honest(believed)
+
+    await listens(house)
+    await says_so(house, [("Cookie", f"pitchey-session={session}")])
+    monkeypatch.setattr(sessions, "changed", away_at_first)
+    await sql(house, "delete from sessions")
+    await wait_until(lambda: not is_offline(house, 1) and "that they are gone")
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("shown", ["tokens", "sessions"])
 async def test_a_socket_that_fails_at_its_end_is_ended_all_the_same_and_nobody_else_stays_for_it(
     live_house, shown, monkeypatch
@@ -224,10 +328,7 @@ async def test_a_session_that_lasts_longer_is_no_news_and_strange_words_are_not_
     house, heard = live_house, []
     await house.people(1)
     await house.house.storage.sessions.create(1)
-    storage, whole = house.house.storage, house.house
-    ends = Ends(
-        storage.postgres, storage.users, whole.engine, whole.authenticator, whole.revocations, storage.visibility
-    )
+    ends = ends_of(house.house)
     strange = (
         "",
         "session",
@@ -284,9 +385,10 @@ async def test_who_signed_out_while_nobody_listened_is_out_when_somebody_does(da
         open_proxy(database.host) as proxy,
         open_house_under_test(replace(database, host=str(proxy.folder)), tmp_path, listens=True) as house,
     ):
-        await house.people(1, 2)
+        await house.people(1, 2, 3)
         await listens(house)
         old, other = shown_by(house, 1), shown_by(house, 2)
+        await says_so(house, [("Cookie", f"pitchey-session={(await house.house.storage.sessions.create(3))[0]}")])
         async with open_sockets() as nursery:
             sock, stays = [await Socket.open(nursery, house, headers=shown) for shown in (old, other)]
             await sock.start()
@@ -295,9 +397,11 @@ async def test_who_signed_out_while_nobody_listened_is_out_when_somebody_does(da
             await stream.expect("ready")
             await proxy.cut_all()
             await past_the_house(database, "update users set signed_out_at = now() where id = 1")
+            await past_the_house(database, "delete from sessions")
             proxy.open_again()
             assert await sock.wait_closed(5) == 4003
             assert await stream.wait_closed(5) == 4003
+            await wait_until(lambda: not is_offline(house, 3) and "that who said so over REST is gone")
             await stays.settle()
             assert stays.close_code is None
         for path in ("/api/auth/session", "/poll"):
@@ -429,15 +533,7 @@ async def test_too_many_keys_to_name_or_one_that_is_too_long_are_all(live_house)
         await sql(house, "truncate api_keys")
         await wait_until(lambda told=told: len(heard) != told + 1 and f"{told + 1}, not {len(heard)}")
     connection.terminate()
-    whole = house.house
-    ends = Ends(
-        whole.storage.postgres,
-        whole.storage.users,
-        whole.engine,
-        whole.authenticator,
-        whole.revocations,
-        whole.storage.visibility,
-    )
+    ends = ends_of(house.house)
     for number in range(5000):
         ends.heard(f"key {number}")
     assert len(ends._keys) <= KEYS_MAX + 1
