@@ -8,10 +8,9 @@ import { addressOf, bodyOf, countOf, deviceOf, lineOf, peopleOf, roomIdOf, token
 import { ClientRefused, isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
 import { FrameLimit } from "./frame_limit.js";
 import { entryOf, member, pageOf } from "./log_entries.js";
-import { receipts, typing } from "./moments.js";
 import { Pace } from "./pace.js";
 import { Refreshing } from "./refreshing.js";
-import { Room } from "./room.js";
+import { OF_THE_MOMENT, Room } from "./room.js";
 import { Sending } from "./sending.js";
 import { startOf } from "./start.js";
 import { HOLE_SECONDS, UserStream } from "./user_stream.js";
@@ -24,7 +23,7 @@ const NOT_MEMBER = 3004;
 const UNAUTHENTICATED = 4001;
 const TOO_MANY_ROOMS = 4293;
 const CLOSED_TOO_BIG = 1009;
-const KNOWN_IN_ROOMS = ["gap", "presence_state", "presence_diff", "receipts", "typing", "member"];
+const KNOWN_IN_ROOMS = [...OF_THE_MOMENT, "gap", "member"];
 
 export class Client {
   constructor({ url, token, device = "", WebSocket = globalThis.WebSocket, onEvent = () => {} }) {
@@ -267,21 +266,17 @@ export class Client {
 
   _heardIn(room, frame, data) {
     const { type, seq } = frame;
-    const roomId = room.id;
     const hasLeft = this._isEnd(frame, data);
     if (seq !== undefined && !hasLeft) {
-      this._tellSaid(room, room.log.take(seq, entryOf(frame, this.userId)));
+      this._tellOf(room, room.log.take(seq, entryOf(frame, this.userId)));
       this._tellCaughtUp(room);
       if (room.log.isMissing) setTimeout(() => this._fetch(room), HOLE_SECONDS * 1000);
     } else if (type === "gap") this._gap(room, data);
-    else if (type === "presence_state") this._tellPresence(room, room.presence.state(data.users));
-    else if (type === "presence_diff") this._tellPresence(room, room.presence.diff(data.joins, data.leaves));
-    else if (type === "receipts") this._tell(receipts(roomId, data));
-    else if (type === "typing") this._tell(typing(roomId, data, this.userId));
+    else if (OF_THE_MOMENT.includes(type)) this._tellOf(room, room.heard(type, data, this.userId));
     else if (type === "member") {
-      this._tell(member(roomId, frame, data));
+      this._tell(member(room.id, frame, data));
       if (hasLeft) this._shutOut(room, new Refused(NOT_MEMBER, "no member any more"));
-    } else this._tellOther(roomId, frame);
+    } else this._tellOther(room.id, frame);
   }
 
   _hello(data) {
@@ -397,7 +392,7 @@ export class Client {
         if (lives !== room.log.lives || !isHere()) continue;
         const page = this._readPage(room.id, answer);
         if (page === null) return;
-        this._tellSaid(room, room.log.takePage(page, goal));
+        this._tellOf(room, room.log.takePage(page, goal));
       }
     } catch (fault) {
       if (fault instanceof Refused) setTimeout(() => this._fetch(room), AGAIN_SECONDS * 1000);
@@ -419,16 +414,12 @@ export class Client {
   }
 
   // Whoever is told may leave the room, or close the client: then the rest is not told.
-  _tellSaid(room, told) {
-    for (const event of told) {
+  _tellOf(room, events) {
+    for (const event of events) {
       if (!this._isJoined(room)) return;
       if (event.isOwn) this._sending.copied(event);
       this._tell(event);
     }
-  }
-
-  _tellPresence(room, { here, gone }) {
-    if (here.length + gone.length > 0) this._tell({ type: "presence", roomId: room.id, here, gone });
   }
 
   _tellCaughtUp(room) {

@@ -41,7 +41,6 @@ from greenroom.client.events import (
     RoomRefused,
     Said,
 )
-from greenroom.client.events import Presence as PresenceChanged
 from greenroom.client.frame_limit import FrameLimit
 from greenroom.client.frames import (
     KNOWN_IN_ROOMS,
@@ -313,11 +312,8 @@ class Client(MessageCommands):
             await self._tell_caught_up(room)
         elif kind == "gap":
             await self._gap(room, data)
-        elif kind in ("presence_state", "presence_diff"):
-            if any(changed := room.presence.heard(frame)):
-                await self._tell(PresenceChanged(room.id, *changed))
         else:
-            await self._tell(event_of(frame, room.id, self.user_id))
+            await self._tell(*room.heard(frame, self.user_id))
 
     async def _ready(self, data: dict[str, Any]) -> None:
         user_id = whole(data["user"])

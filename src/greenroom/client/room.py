@@ -5,6 +5,9 @@ from typing import Any
 
 import trio
 
+from greenroom.client.events import Event
+from greenroom.client.events import Presence as PresenceChanged
+from greenroom.client.frames import Frame, event_of
 from greenroom.client.presence import Presence
 from greenroom.client.room_log import RoomLog
 
@@ -30,6 +33,13 @@ class Room:
         self.refusal = self.refusal if was_in else refusal
         self.entered.set()
         return was_in
+
+    def heard(self, frame: Frame, user_id: int) -> list[Event]:
+        """What is to be told of a frame that has no place in the log."""
+        if frame["type"] not in ("presence_state", "presence_diff"):
+            return [event_of(frame, self.id, user_id)]
+        changed = self.presence.heard(frame)
+        return [PresenceChanged(self.id, *changed)] if any(changed) else []
 
     def live(self) -> None:
         """The server has told what was missed; of the room of this id that was left, when it has not let us in yet."""
