@@ -2,7 +2,8 @@
 //
 // Both answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed
 // before a cut is kept to compare the next state with, but is not known any more until that comes. Where nobody is here
-// yet the server tells no state: what follows `live` then begins with nobody.
+// yet the server tells no state: what follows `live` then begins with nobody. So it does in a room that grew too large for
+// the server to tell, which says so with an empty state.
 
 export class Presence {
   constructor() {
@@ -13,17 +14,15 @@ export class Presence {
 
   // Everybody who is here; nobody else is.
   state(users) {
-    const people = new Map(users.filter(isHere).map((item) => [item.user, personOf(item)]));
-    const left = [...this.people.values()].filter((person) => !people.has(person.userId));
-    const here = [...people.values()].filter((person) => !isSame(person, this.people.get(person.userId)));
-    this.people = people;
-    this.isKnown = true;
-    return { here, gone: left.map((person) => ({ ...person, status: "offline" })) };
+    if (users.length > 0 || !this.isKnown) return this._replaced(users);
+    this.people = new Map(); // an empty room is told on coming in alone: this one is too large from now on
+    this.isKnown = false;
+    return { here: [], gone: [] };
   }
 
   // Who came or changed, and who went.
   diff(joins, leaves) {
-    if (this._isLive && !this.isKnown) return this.state(joins);
+    if (this._isLive && !this.isKnown) return this._replaced(joins);
     const here = joins.filter(isHere).map(personOf).filter((person) => !isSame(person, this.people.get(person.userId)));
     for (const person of here) this.people.set(person.userId, person);
     const left = [...leaves, ...joins.filter((item) => !isHere(item))];
@@ -39,6 +38,15 @@ export class Presence {
   // The connection is lost: nobody says who comes and goes.
   forget() {
     this.isKnown = this._isLive = false;
+  }
+
+  _replaced(users) {
+    const people = new Map(users.filter(isHere).map((item) => [item.user, personOf(item)]));
+    const left = [...this.people.values()].filter((person) => !people.has(person.userId));
+    const here = [...people.values()].filter((person) => !isSame(person, this.people.get(person.userId)));
+    this.people = people;
+    this.isKnown = true;
+    return { here, gone: left.map((person) => ({ ...person, status: "offline" })) };
   }
 }
 

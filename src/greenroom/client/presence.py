@@ -2,7 +2,8 @@
 
 Both answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed before
 a cut is kept to compare the next state with, but is not known any more until that comes. Where nobody is here yet the
-server tells no state: what follows `live` then begins with nobody.
+server tells no state: what follows `live` then begins with nobody. So it does in a room that grew too large for the
+server to tell, which says so with an empty state.
 """
 
 from dataclasses import replace
@@ -32,17 +33,15 @@ class Presence:
 
     def state(self, users: list[Item]) -> Changed:
         """Everybody who is here, and nobody else: (who came or changed, who went)."""
-        people = {item["user"]: person_of(item) for item in users if _is_here(item)}
-        left = [person for user_id, person in self.people.items() if user_id not in people]
-        gone = tuple(replace(person, status="offline") for person in left)
-        here = tuple(person for user_id, person in people.items() if self.people.get(user_id) != person)
-        self.people, self.is_known = people, True
-        return here, gone
+        if not users and self.is_known:  # an empty room is told on coming in alone: this one is too large from now on
+            self.people, self.is_known = {}, False
+            return (), ()
+        return self._replaced(users)
 
     def diff(self, joins: list[Item], leaves: list[Item]) -> Changed:
         """Some people came, changed or went: (who came or changed, who went)."""
         if self._is_live and not self.is_known:
-            return self.state(joins)
+            return self._replaced(joins)
         came = [person_of(item) for item in joins if _is_here(item)]
         here = tuple(person for person in came if self.people.get(person.user_id) != person)
         self.people |= {person.user_id: person for person in here}
@@ -57,6 +56,14 @@ class Presence:
     def forget(self) -> None:
         """The connection is lost: nobody says who comes and goes."""
         self.is_known = self._is_live = False
+
+    def _replaced(self, users: list[Item]) -> Changed:
+        people = {item["user"]: person_of(item) for item in users if _is_here(item)}
+        left = [person for user_id, person in self.people.items() if user_id not in people]
+        gone = tuple(replace(person, status="offline") for person in left)
+        here = tuple(person for user_id, person in people.items() if self.people.get(user_id) != person)
+        self.people, self.is_known = people, True
+        return here, gone
 
 
 def person_of(item: Item) -> Person:
