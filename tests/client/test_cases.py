@@ -42,7 +42,7 @@ def test_a_room_log_tells_each_message_once_and_in_order(case: dict[str, Any]):
     log = RoomLog(case["recent"])
     for step in case["steps"]:
         assert [said.seq for said in done(log, step)] == step["told"], step
-        found = {"seq": log.seq, "isMissing": log.is_missing, "epoch": log.epoch}
+        found = {"seq": log.seq, "isMissing": log.is_missing, "epoch": log.epoch, "top": log.top}
         if "page" not in step:  # of a page goal is what it was asked for
             found["goal"] = log.goal
         expected = {name: step[name] for name in found if name in step}
@@ -85,9 +85,12 @@ def test_presence_is_folded(case: dict[str, Any]):
 
 def changed(presence: Presence, step: dict[str, Any]) -> tuple[tuple[Person, ...], tuple[Person, ...]]:
     if "state" in step:
-        return presence.state(step["state"])
+        return presence.state(step["state"], step.get("top", 0))
     if "diff" in step:
-        return presence.diff(*step["diff"])
+        joins, leaves = step["diff"]
+        return presence.diff(joins, leaves, step.get("top", 0))
+    if "left" in step:
+        return presence.left(step["left"], step["seq"])
     if "forget" in step:
         presence.forget()
     if "live" in step:

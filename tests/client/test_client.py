@@ -1151,6 +1151,34 @@ async def test_who_came_or_went_is_told_in_its_place_and_once():
         assert await told(client, RoomRefused) == RoomRefused(ROOM, 3004, "no member any more")
 
 
+async def test_who_leaves_the_room_is_here_no_more_also_when_history_tells_it_and_who_is_back_since_stays():
+    people = [{"user": user, "name": f"P{user}", "status": "online", "activity": ""} for user in (7, 8, 9, 10)]
+    went = {"ts": 9, "change": "left", "role": "member"}
+    async with (
+        scripted_server() as server,
+        open_client(server.url, "a token") as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(partial(client.join, ROOM, recent=2))
+        line = await server.line()
+        await line.ready((ROOM, 2, 1))
+        await line.say({"type": "presence_state", "room": ROOM, "data": {"users": people}})
+        page = [{**went, "seq": 1, "user": 8}, {**went, "seq": 2, "user": 8, "change": "joined"}]
+        await line.ack(await line.heard("history"), messages=[], changes=page, top=2, epoch=1)
+        await line.say(member(3, 9, "left"))
+        assert len((await told(client, Presence)).here) == 4
+        gone = await told(client, Presence)
+        assert (gone.here, [(one.user_id, one.status) for one in gone.gone]) == ((), [(9, "offline")])
+        assert sorted(client.here(ROOM) or ()) == [7, 8, 10]
+        await line.message(5)
+        page = [{**went, "seq": 4, "user": 10}]
+        await line.ack(await line.heard("history"), messages=[], changes=page, top=5, epoch=1)
+        assert [one.user_id for one in (await told(client, Presence)).gone] == [10]
+        await line.say({"type": "member", "room": ROOM, "data": {"user": 8, "role": "member", "change": "left"}})
+        assert [one.user_id for one in (await told(client, Presence)).gone] == [8]
+        assert list(client.here(ROOM) or ()) == [7]
+
+
 async def back_in_none(server: Scripted, line: Line, *ends: dict[str, Any]) -> None:
     """The line is lost, and on the next one ROOM is refused, with what follows; then something personal."""
     await line.socket.aclose(4200)

@@ -10,7 +10,7 @@ import { FrameLimit } from "./frame_limit.js";
 import { entryOf, member, pageOf } from "./log_entries.js";
 import { Pace } from "./pace.js";
 import { Refreshing } from "./refreshing.js";
-import { OF_THE_MOMENT, Room } from "./room.js";
+import { OUTSIDE_LOG, Room } from "./room.js";
 import { Sending } from "./sending.js";
 import { startOf } from "./start.js";
 import { HOLE_SECONDS, UserStream } from "./user_stream.js";
@@ -23,7 +23,7 @@ const NOT_MEMBER = 3004;
 const UNAUTHENTICATED = 4001;
 const TOO_MANY_ROOMS = 4293;
 const CLOSED_TOO_BIG = 1009;
-const KNOWN_IN_ROOMS = [...OF_THE_MOMENT, "gap", "member"];
+const KNOWN_IN_ROOMS = [...OUTSIDE_LOG, "gap"];
 
 export class Client {
   constructor({ url, token, device = "", WebSocket = globalThis.WebSocket, onEvent = () => {} }) {
@@ -266,17 +266,16 @@ export class Client {
 
   _heardIn(room, frame, data) {
     const { type, seq } = frame;
-    const hasLeft = this._isEnd(frame, data);
-    if (seq !== undefined && !hasLeft) {
+    if (this._isEnd(frame, data)) {
+      this._tell(member(room.id, frame, data));
+      this._shutOut(room, new Refused(NOT_MEMBER, "no member any more"));
+    } else if (seq !== undefined) {
       this._tellOf(room, room.log.take(seq, entryOf(frame, this.userId)));
       this._tellCaughtUp(room);
       if (room.log.isMissing) setTimeout(() => this._fetch(room), HOLE_SECONDS * 1000);
     } else if (type === "gap") this._gap(room, data);
-    else if (OF_THE_MOMENT.includes(type)) this._tellOf(room, room.heard(type, data, this.userId));
-    else if (type === "member") {
-      this._tell(member(room.id, frame, data));
-      if (hasLeft) this._shutOut(room, new Refused(NOT_MEMBER, "no member any more"));
-    } else this._tellOther(room.id, frame);
+    else if (OUTSIDE_LOG.includes(type)) this._tellOf(room, room.heard(frame, data, this.userId));
+    else this._tellOther(room.id, frame);
   }
 
   _hello(data) {
@@ -419,6 +418,7 @@ export class Client {
       if (!this._isJoined(room)) return;
       if (event.isOwn) this._sending.copied(event);
       this._tell(event);
+      for (const more of room.after(event)) this._tell(more);
     }
   }
 

@@ -1,33 +1,47 @@
-// Who is here in one room, folded from `presence_state` and `presence_diff`. Pure.
+// Who is here in one room, folded from `presence_state` and `presence_diff`, and from who leaves the room. Pure.
 //
-// Both answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed
+// All answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed
 // before a cut is kept to compare the next state with, but is not known any more until that comes. Where nobody is here
 // yet the server tells no state: what follows `live` then begins with nobody. So it does in a room that grew too large for
 // the server to tell, which says so with an empty state.
+//
+// That somebody left stands in the log alone, and may come late, with a page of `history`: it counts unless they were told
+// of when the log was as far already. A `top` is the newest seq of it that is known of.
 
 export class Presence {
   constructor() {
     this.isKnown = false; // the server has told of everybody on this connection
     this._isLive = false;
     this.people = new Map();
+    this._tops = new Map(); // by user: when they were told of last
   }
 
   // Everybody who is here; nobody else is.
-  state(users) {
-    if (users.length > 0 || !this.isKnown) return this._replaced(users);
+  state(users, top) {
+    if (users.length > 0 || !this.isKnown) return this._replaced(users, top);
     this.people = new Map(); // an empty room is told on coming in alone: this one is too large from now on
     this.isKnown = false;
     return { here: [], gone: [] };
   }
 
   // Who came or changed, and who went.
-  diff(joins, leaves) {
-    if (this._isLive && !this.isKnown) return this._replaced(joins);
-    const here = joins.filter(isHere).map(personOf).filter((person) => !isSame(person, this.people.get(person.userId)));
+  diff(joins, leaves, top) {
+    if (this._isLive && !this.isKnown) return this._replaced(joins, top);
+    const came = joins.filter(isHere).map(personOf);
+    const here = came.filter((person) => !isSame(person, this.people.get(person.userId)));
     for (const person of here) this.people.set(person.userId, person);
+    for (const { userId } of came) this._tops.set(userId, top);
     const left = [...leaves, ...joins.filter((item) => !isHere(item))];
     const gone = left.map(personOf).filter((person) => this.people.delete(person.userId));
     return { here, gone };
+  }
+
+  // Somebody has left the room, at this place of its log (null: now).
+  left(userId, seq) {
+    const person = this.people.get(userId);
+    if (person === undefined || (seq !== null && seq <= this._tops.get(userId))) return { here: [], gone: [] };
+    this.people.delete(userId);
+    return { here: [], gone: [goneNow(person)] };
   }
 
   // The room is caught up: a state comes with this, or nobody was here.
@@ -40,18 +54,23 @@ export class Presence {
     this.isKnown = this._isLive = false;
   }
 
-  _replaced(users) {
+  _replaced(users, top) {
     const people = new Map(users.filter(isHere).map((item) => [item.user, personOf(item)]));
     const left = [...this.people.values()].filter((person) => !people.has(person.userId));
     const here = [...people.values()].filter((person) => !isSame(person, this.people.get(person.userId)));
     this.people = people;
+    this._tops = new Map([...people.keys()].map((userId) => [userId, top]));
     this.isKnown = true;
-    return { here, gone: left.map((person) => ({ ...person, status: "offline" })) };
+    return { here, gone: left.map(goneNow) };
   }
 }
 
 function isHere(item) {
   return item.status !== "offline";
+}
+
+function goneNow(person) {
+  return { ...person, status: "offline" };
 }
 
 // As a frame of presence tells of them. lastSeenMs: of who is offline, where the server tells it.

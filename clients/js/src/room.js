@@ -1,11 +1,12 @@
 // One room that the client hears.
 
+import { member } from "./log_entries.js";
 import { receipts, typing } from "./moments.js";
 import { Presence } from "./presence.js";
 import { RoomLog } from "./room_log.js";
 
-// Frames of what has no place in the log of a room: who is here, who types, how far some have read.
-export const OF_THE_MOMENT = ["presence_state", "presence_diff", "receipts", "typing"];
+// Frames of what has no place in the log of a room, or is told without it.
+export const OUTSIDE_LOG = ["presence_state", "presence_diff", "receipts", "typing", "member"];
 
 export class Room {
   constructor(id, recent) {
@@ -22,12 +23,22 @@ export class Room {
     this.entered.catch(() => {}); // who waits for it is told; nobody has to
   }
 
-  // What is to be told of a frame of the moment.
-  heard(type, data, userId) {
+  // What is to be told of one of these.
+  heard(frame, data, userId) {
+    const { type } = frame;
+    if (type === "member") return [member(this.id, frame, data)];
     if (type === "receipts") return [receipts(this.id, data)];
     if (type === "typing") return [typing(this.id, data, userId)];
-    const isState = type === "presence_state";
-    const { here, gone } = isState ? this.presence.state(data.users) : this.presence.diff(data.joins, data.leaves);
+    const { presence, log: { top } } = this;
+    return this._changed(type === "presence_state" ? presence.state(data.users, top) : presence.diff(data.joins, data.leaves, top));
+  }
+
+  // What follows when this is told: of who has left the room no frame of presence says that they are here no more.
+  after({ type, userId, isActive, seq }) {
+    return type === "member" && !isActive ? this._changed(this.presence.left(userId, seq)) : [];
+  }
+
+  _changed({ here, gone }) {
     return here.length + gone.length > 0 ? [{ type: "presence", roomId: this.id, here, gone }] : [];
   }
 

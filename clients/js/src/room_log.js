@@ -25,6 +25,11 @@ export class RoomLog {
     return this.seq !== null && this.seq < this.goal;
   }
 
+  // The newest seq that is known of, told or not.
+  get top() {
+    return Math.max(this.seq ?? 0, this.goal, ...this._ahead.keys());
+  }
+
   // The server lets us in. The first time what is old begins `recent` below the top. A log that we know keeps its epoch
   // until the server has said that it was replaced: a cut between the two must not hide it.
   entered(top, epoch) {

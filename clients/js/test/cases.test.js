@@ -31,7 +31,7 @@ for (const { title, recent, steps } of CASES.roomLog) {
     const log = new RoomLog(recent);
     for (const step of steps) {
       assert.deepEqual(done(log, step), step.told, JSON.stringify(step));
-      const found = { seq: log.seq, isMissing: log.isMissing, epoch: log.epoch };
+      const found = { seq: log.seq, isMissing: log.isMissing, epoch: log.epoch, top: log.top };
       if (step.page === undefined) found.goal = log.goal; // of a page it is what was asked for
       for (const name of Object.keys(found)) {
         if (step[name] !== undefined) assert.equal(found[name], step[name], `${name} after ${JSON.stringify(step)}`);
@@ -67,8 +67,10 @@ for (const { title, steps } of CASES.presence) {
 }
 
 function changed(presence, step) {
-  if (step.state) return presence.state(step.state);
-  if (step.diff) return presence.diff(...step.diff);
+  const { top = 0 } = step;
+  if (step.state) return presence.state(step.state, top);
+  if (step.diff) return presence.diff(...step.diff, top);
+  if (step.left) return presence.left(step.left, step.seq);
   if (step.forget) presence.forget();
   if (step.live) presence.live();
   return { here: [], gone: [] };

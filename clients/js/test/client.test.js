@@ -890,6 +890,29 @@ test("who came or went is told in its place and once, and our own end wherever w
   assert.deepEqual(await next("roomRefused"), { type: "roomRefused", roomId: ROOM, code: 3004, why: "no member any more" });
 });
 
+test("who leaves the room is here no more, also when history tells it, and who is back since stays", async (context) => {
+  const { server, client, next } = await opened(context, { join: [] });
+  client.join(ROOM, { recent: 2 });
+  const line = await server.ready([ROOM, 2]);
+  const users = [7, 8, 9, 10].map((user) => ({ user, name: `P${user}`, status: "online" }));
+  line.say({ type: "presence_state", room: ROOM, data: { users } });
+  const went = { ts: 9, change: "left", role: "member" };
+  let changes = [{ ...went, seq: 1, user: 8 }, { ...went, seq: 2, user: 8, change: "joined" }];
+  line.ack(await line.heard("history"), { messages: [], changes });
+  line.say(member(3, 9, "left"));
+  assert.equal((await next("presence")).here.length, 4);
+  const { here, gone } = await next("presence");
+  assert.deepEqual([here, gone.map(({ userId, status }) => [userId, status])], [[], [[9, "offline"]]]);
+  assert.deepEqual([...client.here(ROOM).keys()], [7, 8, 10]);
+  line.message(ROOM, 5);
+  changes = [{ ...went, seq: 4, user: 10 }];
+  line.ack(await line.heard("history"), { messages: [], changes });
+  assert.deepEqual((await next("presence")).gone.map(({ userId }) => userId), [10]);
+  line.say({ type: "member", room: ROOM, data: { user: 8, role: "member", change: "left" } });
+  assert.deepEqual((await next("presence")).gone.map(({ userId }) => userId), [8]);
+  assert.deepEqual([...client.here(ROOM).keys()], [7]);
+});
+
 test("a room that may let us in later is asked again", async (context) => {
   const { server, client } = await opened(context);
   const line = await server.ready({ r: ROOM, code: 5002, error: "STORAGE_UNAVAILABLE" });

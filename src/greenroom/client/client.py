@@ -308,7 +308,7 @@ class Client(MessageCommands):
         elif "seq" in frame:
             told = room.log.take(*entry(room.id, frame, self.user_id))
             self._fetch_soon(room, HOLE_SECONDS)
-            await self._tell(*told)
+            await self._tell(*room.followed(told))
             await self._tell_caught_up(room)
         elif kind == "gap":
             await self._gap(room, data)
@@ -436,7 +436,8 @@ class Client(MessageCommands):
 
     async def _take_page(self, room: Room, goal: int, lives: int, answer: dict[str, Any]) -> None:
         if lives == room.log.lives and self._is_joined(room):
-            await self._tell(*room.log.take_page(entries(room.id, answer, self.user_id), goal))
+            told = room.log.take_page(entries(room.id, answer, self.user_id), goal)
+            await self._tell(*room.followed(told))
 
     async def _answered(self, command_id: str, data: dict[str, Any], *, is_error: bool) -> None:
         if is_error and command_id == "start":

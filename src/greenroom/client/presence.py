@@ -1,9 +1,12 @@
-"""Who is here in one room, folded from `presence_state` and `presence_diff`. Pure.
+"""Who is here in one room, folded from `presence_state` and `presence_diff`, and from who leaves the room. Pure.
 
-Both answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed before
+All answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed before
 a cut is kept to compare the next state with, but is not known any more until that comes. Where nobody is here yet the
 server tells no state: what follows `live` then begins with nobody. So it does in a room that grew too large for the
 server to tell, which says so with an empty state.
+
+That somebody left stands in the log alone, and may come late, with a page of `history`: it counts unless they were told
+of when the log was as far already. A *top* is the newest seq of it that is known of.
 """
 
 from dataclasses import replace
@@ -18,36 +21,46 @@ Changed = tuple[tuple[Person, ...], tuple[Person, ...]]
 class Presence:
     """is_known: the server has told of everybody on this connection."""
 
-    __slots__ = ("_is_live", "is_known", "people")
+    __slots__ = ("_is_live", "_tops", "is_known", "people")
 
     def __init__(self) -> None:
         self.is_known = False
         self._is_live = False
         self.people: dict[int, Person] = {}
+        self._tops: dict[int, int] = {}  # when each of them was told of last
 
-    def heard(self, frame: Item) -> Changed:
+    def heard(self, frame: Item, top: int) -> Changed:
         """What a `presence_state` or `presence_diff` of the room tells: (who came or changed, who went)."""
         data = frame["data"]
         is_state = frame["type"] == "presence_state"
-        return self.state(data["users"]) if is_state else self.diff(data["joins"], data["leaves"])
+        return self.state(data["users"], top) if is_state else self.diff(data["joins"], data["leaves"], top)
 
-    def state(self, users: list[Item]) -> Changed:
+    def state(self, users: list[Item], top: int) -> Changed:
         """Everybody who is here, and nobody else: (who came or changed, who went)."""
         if not users and self.is_known:  # an empty room is told on coming in alone: this one is too large from now on
             self.people, self.is_known = {}, False
             return (), ()
-        return self._replaced(users)
+        return self._replaced(users, top)
 
-    def diff(self, joins: list[Item], leaves: list[Item]) -> Changed:
+    def diff(self, joins: list[Item], leaves: list[Item], top: int) -> Changed:
         """Some people came, changed or went: (who came or changed, who went)."""
         if self._is_live and not self.is_known:
-            return self._replaced(joins)
+            return self._replaced(joins, top)
         came = [person_of(item) for item in joins if _is_here(item)]
         here = tuple(person for person in came if self.people.get(person.user_id) != person)
         self.people |= {person.user_id: person for person in here}
+        self._tops |= {person.user_id: top for person in came}
         left = [person_of(item) for item in (*leaves, *(item for item in joins if not _is_here(item)))]
         gone = tuple(person for person in left if self.people.pop(person.user_id, None) is not None)
         return here, gone
+
+    def left(self, user_id: int, seq: int | None) -> Changed:
+        """Somebody has left the room, at this place of its log (None: now): as above."""
+        person = self.people.get(user_id)
+        if person is None or (seq is not None and seq <= self._tops[user_id]):
+            return (), ()
+        del self.people[user_id]
+        return (), (replace(person, status="offline"),)
 
     def live(self) -> None:
         """The room is caught up: a state comes with this, or nobody was here."""
@@ -57,12 +70,13 @@ class Presence:
         """The connection is lost: nobody says who comes and goes."""
         self.is_known = self._is_live = False
 
-    def _replaced(self, users: list[Item]) -> Changed:
+    def _replaced(self, users: list[Item], top: int) -> Changed:
         people = {item["user"]: person_of(item) for item in users if _is_here(item)}
         left = [person for user_id, person in self.people.items() if user_id not in people]
         gone = tuple(replace(person, status="offline") for person in left)
         here = tuple(person for user_id, person in people.items() if self.people.get(user_id) != person)
         self.people, self.is_known = people, True
+        self._tops = dict.fromkeys(people, top)
         return here, gone
 
 

@@ -1,11 +1,12 @@
 """One room that the client hears."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
-from greenroom.client.events import Event
+from greenroom.client.events import Event, Member
 from greenroom.client.events import Presence as PresenceChanged
 from greenroom.client.frames import Frame, event_of
 from greenroom.client.presence import Presence
@@ -37,9 +38,19 @@ class Room:
     def heard(self, frame: Frame, user_id: int) -> list[Event]:
         """What is to be told of a frame that has no place in the log."""
         if frame["type"] not in ("presence_state", "presence_diff"):
-            return [event_of(frame, self.id, user_id)]
-        changed = self.presence.heard(frame)
+            return self.followed([event_of(frame, self.id, user_id)])
+        changed = self.presence.heard(frame, self.log.top)
         return [PresenceChanged(self.id, *changed)] if any(changed) else []
+
+    def followed(self, told: Iterable[Event]) -> list[Event]:
+        """What is told, and behind who has left the room that they are here no more: no frame of presence says so."""
+        events = list[Event]()
+        for event in told:
+            events.append(event)
+            if isinstance(event, Member) and not event.is_active:
+                changed = self.presence.left(event.user_id, event.seq)
+                events += [PresenceChanged(self.id, *changed)] if any(changed) else []
+        return events
 
     def live(self) -> None:
         """The server has told what was missed; of the room of this id that was left, when it has not let us in yet."""

@@ -41,6 +41,11 @@ class RoomLog:
         """Something must be fetched, with `history` after `seq`."""
         return self.seq is not None and self.seq < self.goal
 
+    @property
+    def top(self) -> int:
+        """The newest seq that is known of, told or not."""
+        return max(self.seq or 0, self.goal, *self._ahead)
+
     def entered(self, top: int, epoch: int) -> None:
         """The server lets us in. The first time what is old begins *recent* below the top.
 
