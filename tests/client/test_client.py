@@ -1119,6 +1119,30 @@ async def test_presence_is_known_while_the_line_is_up_and_what_changed_over_a_cu
         assert (changed.here, [person.name for person in changed.gone]) == ((), ["Ben"])
 
 
+async def test_nobody_types_any_more_once_the_line_is_lost():
+    """The server tells who comes in that somebody types, and nothing where nobody does."""
+
+    def typing(user_id: int, name: str) -> dict[str, Any]:
+        return {"type": "typing", "room": ROOM, "data": {"users": [user_id], "names": {str(user_id): name}}}
+
+    async with entered() as (server, client, first):
+        await first.say(typing(8, "Ben"))
+        assert await told(client, Typing) == Typing(ROOM, {8: "Ben"})
+        await first.socket.aclose(4200)
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            events = [await client.events.receive() for _ in range(2)]
+        assert (events[0], type(events[1])) == (Typing(ROOM, {}), Disconnected)
+        second = await server.line()
+        await second.ready((ROOM, 0, 1))
+        await second.say(typing(8, "Ben"), typing(7, "Ann"))  # our own is left out
+        await second.socket.aclose(4200)
+        events.clear()
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            while not events or not isinstance(events[-1], Disconnected):
+                events.append(await client.events.receive())
+        assert [event for event in events if isinstance(event, Typing)] == [Typing(ROOM, {8: "Ben"}), Typing(ROOM, {})]
+
+
 async def test_who_is_removed_from_a_room_is_told_and_does_not_ask_for_it_again():
     async with entered() as (server, client, line):
         await line.say({"type": "member", "room": ROOM, "data": {"user": 7, "role": "member", "change": "left"}})

@@ -197,7 +197,7 @@ export class Client {
 
   _lost(code, why, retrySeconds, isExpected) {
     if (code === CLOSED_TOO_BIG) this._sending.refuseLongest();
-    this._disconnect(new ServerAway("the connection was lost"));
+    for (const event of this._disconnect(new ServerAway("the connection was lost"))) this._tell(event);
     this._tell({ type: "disconnected", code, why, retrySeconds, isExpected });
   }
 
@@ -206,14 +206,15 @@ export class Client {
     this._tell({ type: "ended", code: fault.code, why: fault.message });
   }
 
+  // Answers what is to be told of it.
   _disconnect(fault) {
     this.isConnected = false;
     this._early = [];
     this._sending.lose();
     this._userStream.lose();
     this._watching.lose();
-    for (const room of this._rooms.values()) room.lose();
     this._asking.lose(fault);
+    return [...this._rooms.values()].flatMap((room) => room.lose());
   }
 
   _finish(fault) {

@@ -13,6 +13,7 @@ export class Room {
     this.id = id;
     this.log = new RoomLog(recent);
     this.presence = new Presence();
+    this.isTyping = false; // somebody, as it was told last
     this.isEntered = false;
     this.isFetching = false;
     this.isLive = false; // the server has said so on this connection, and that is not told yet
@@ -28,7 +29,7 @@ export class Room {
     const { type } = frame;
     if (type === "member") return [member(this.id, frame, data)];
     if (type === "receipts") return [receipts(this.id, data)];
-    if (type === "typing") return [typing(this.id, data, userId)];
+    if (type === "typing") return [this._typing(data, userId)];
     const { presence, log: { top } } = this;
     return this._changed(type === "presence_state" ? presence.state(data.users, top) : presence.diff(data.joins, data.leaves, top));
   }
@@ -38,10 +39,6 @@ export class Room {
     return type === "member" && !isActive ? this._changed(this.presence.left(userId, seq)) : [];
   }
 
-  _changed({ here, gone }) {
-    return here.length + gone.length > 0 ? [{ type: "presence", roomId: this.id, here, gone }] : [];
-  }
-
   // Before the server has said how the room stands it means the one of this id that was left.
   live() {
     if (this.log.seq === null) return;
@@ -49,9 +46,11 @@ export class Room {
     this.isLive = true;
   }
 
+  // The connection is lost: what is to be told. On the next one nothing is said where nobody types any more.
   lose() {
     this.presence.forget();
     this.isLive = false;
+    return this.isTyping ? [this._typing({}, null)] : [];
   }
 
   // Everything that was there is told now; once on each connection.
@@ -59,5 +58,15 @@ export class Room {
     const isNow = this.isLive && !this.isFetching && !this.log.isMissing;
     if (isNow) this.isLive = false;
     return isNow;
+  }
+
+  _typing(data, userId) {
+    const event = typing(this.id, data, userId);
+    this.isTyping = event.names.size > 0;
+    return event;
+  }
+
+  _changed({ here, gone }) {
+    return here.length + gone.length > 0 ? [{ type: "presence", roomId: this.id, here, gone }] : [];
   }
 }

@@ -831,6 +831,23 @@ test("presence is known while the line is up, and what changed over a cut is tol
   assert.equal(of("presence").length, 3);
 });
 
+// The server tells who comes in that somebody types, and nothing where nobody does.
+test("nobody types any more once the line is lost", async (context) => {
+  const { server, next, of, log } = await opened(context);
+  const typing = (names) => ({ type: "typing", room: ROOM, data: { users: Object.keys(names).map(Number), names } });
+  const first = await server.ready([ROOM, 0]);
+  first.say(typing({ 8: "Ben" }));
+  first.socket.close(4200);
+  await next("disconnected");
+  assert.deepEqual(log.slice(-2).map(({ type }) => type), ["typing", "disconnected"]);
+  assert.deepEqual(of("typing").map(({ names }) => [...names.values()]), [["Ben"], []]);
+  const second = await server.ready([ROOM, 0]);
+  second.say(typing({ 8: "Ben" }), typing({ 7: "Ann" })); // our own is left out
+  second.socket.close(4200);
+  await next("disconnected");
+  assert.deepEqual(of("typing").map(({ names }) => [...names.values()]), [["Ben"], [], ["Ben"], []]);
+});
+
 test("rooms that refuse are told, and one that was left is not resumed", async (context) => {
   const { server, client, next } = await opened(context, { join: [1, 2, 3, 4] });
   const refused = assert.rejects(client.join(2), Refused);

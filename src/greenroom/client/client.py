@@ -236,11 +236,10 @@ class Client(MessageCommands):
         self._asking.lose()
         self._user_stream.lose()
         self._watching.lose()
-        for room in self._rooms.values():
-            room.lose()
+        ended = [event for room in self._rooms.values() for event in room.lose()]
         if code == _CLOSED_TOO_BIG and longest is not None:  # it would close every connection
             await self._sending.refuse_too_long(longest)
-        await self._tell(Disconnected(code, why, retry_seconds, is_expected))
+        await self._tell(*ended, Disconnected(code, why, retry_seconds, is_expected))
 
     def _hello(self, data: dict[str, Any]) -> None:
         self._connection.silence_seconds = (data["hb"] + data["hbGrace"]) / 1000

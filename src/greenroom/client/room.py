@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from greenroom.client.events import Event, Member
+from greenroom.client.events import Event, Member, Typing
 from greenroom.client.events import Presence as PresenceChanged
 from greenroom.client.frames import Frame, event_of
 from greenroom.client.presence import Presence
@@ -17,12 +17,14 @@ from greenroom.client.room_log import RoomLog
 class Room:
     """entered: the server has let us in, or has refused to.
 
+    is_typing: somebody, as it was told last.
     is_live: it has said so on this connection, and that is not told yet, for what was there may still be fetched.
     """
 
     id: int
     log: RoomLog
     presence: Presence = field(default_factory=Presence)
+    is_typing: bool = False
     is_fetching: bool = False
     is_live: bool = False
     entered: trio.Event = field(default_factory=trio.Event)
@@ -38,7 +40,9 @@ class Room:
     def heard(self, frame: Frame, user_id: int) -> list[Event]:
         """What is to be told of a frame that has no place in the log."""
         if frame["type"] not in ("presence_state", "presence_diff"):
-            return self.followed([event_of(frame, self.id, user_id)])
+            event = event_of(frame, self.id, user_id)
+            self.is_typing = bool(event.names) if isinstance(event, Typing) else self.is_typing
+            return self.followed([event])
         changed = self.presence.heard(frame, self.log.top)
         return [PresenceChanged(self.id, *changed)] if any(changed) else []
 
@@ -64,10 +68,11 @@ class Room:
         """The data of `join`: where we are in its log."""
         return {} if self.log.seq is None else {"after": self.log.seq, "epoch": self.log.epoch}
 
-    def lose(self) -> None:
-        """The connection is lost."""
+    def lose(self) -> list[Event]:
+        """The connection is lost: what is to be told. On the next one nothing is said where nobody types any more."""
         self.presence.forget()
-        self.is_live = False
+        was_typing, self.is_typing, self.is_live = self.is_typing, False, False
+        return [Typing(self.id, {})] if was_typing else []
 
     def catches_up(self) -> bool:
         """Everything that was there is told now; once on each connection."""
