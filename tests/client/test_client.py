@@ -81,7 +81,7 @@ EARLY: tuple[dict[str, Any], ...] = (  # before `ready`: a room that has answere
     {"type": "of tomorrow", "room": ROOM, "data": {}},
 )
 ERRORS = {code.number: code for code in vars(codes).values() if isinstance(code, codes.ErrorCode)}
-IN_ROOM = ("join", "history", "members", "edit")  # commands whose acks say where
+IN_ROOM = ("join", "leave", "read", "history", "members", "edit")  # commands whose acks say where
 
 
 class Line:
@@ -1031,6 +1031,33 @@ async def test_what_waits_goes_in_the_order_in_which_it_was_said_and_of_one_mark
                 await asking.answered(command["id"], {}, None)
     assert len(answers) == 4
     assert len(asking) == 0
+
+
+async def test_a_marker_or_a_leave_that_is_refused_for_a_moment_is_said_again_if_it_is_still_the_newest():
+    async with entered() as (_, client, line), trio.open_nursery() as nursery:
+        client.read(41, 1)
+        client.read(ROOM, 2)
+        client.read(ROOM, 3)
+        client.leave(43)
+        client.leave(44)
+        client.read(45, 1)
+        client.read(46, 1)
+        first = [await line.heard(kind) for kind in ("read", "read", "read", "leave", "leave", "read", "read")]
+        for command, code in zip(first, (4291, 5002, 4292, 4292, 5003, 3004, 4291), strict=True):
+            await line.error(command, code)
+        nursery.start_soon(client.join, 44)  # the server has not detached us: to be left again would lose it
+        await line.ack(await line.heard("join"), **PLACE, r=44, epoch=1, top=0)
+        with trio.fail_after(WAIT_SECONDS_MAX):
+            again = [json.loads(await line.socket.get_message()) for _ in range(4)]
+        said = [(command["type"], command["room"], command.get("data", {}).get("seq", 0)) for command in again]
+        assert sorted(said) == [("leave", 43, 0), ("read", 41, 1), ("read", 42, 3), ("read", 46, 1)]
+        for command in again:
+            await line.ack(command, **command.get("data", {}))
+        await line.personal(1)
+        await told(client, Personal)
+        assert len(client._asking) == 0
+        nursery.start_soon(client.request, "members", ROOM)
+        await line.ack(await line.heard("members"), members=[])
 
 
 async def test_a_start_that_is_refused_without_a_close_is_told_and_tried_again():

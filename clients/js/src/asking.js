@@ -1,11 +1,13 @@
 // Commands other than `send`, on their way: what has an answer gets one, or is told that none comes.
 //
 // While the server asks to slow down they wait here, and go in the order in which they were said. A connection that is
-// lost takes all of them with it.
+// lost takes all of them with it. What nobody waits for is said again when it was refused for a moment.
 
-import { Refused, ServerAway } from "./errors.js";
+import { isWorthAnotherTry, Refused, ServerAway } from "./errors.js";
 import { tooLong } from "./frame_limit.js";
 import { timerMs } from "./pace.js";
+
+const AGAIN_SECONDS = 1;
 
 export class Asking {
   // nextId(): of a command; none of them comes twice. write(text): whether there was a connection to write to
@@ -15,7 +17,8 @@ export class Asking {
     this._pace = pace;
     this._write = write;
     this._replies = new Map(); // id: reply, of those that were sent
-    this._waiting = new Map(); // [command, reply] by its reply, or [command] by its key; as they were said
+    this._waiting = new Map(); // [command, reply] by key; as they were said
+    this._newest = new Map(); // command by key, of what nobody waits for
     this._timer = undefined;
   }
 
@@ -24,10 +27,12 @@ export class Asking {
     return this._replies.size;
   }
 
-  // reply.resolve is called before anything that comes after the answer is looked at.
-  ask(command, reply) {
+  // reply.resolve is called before anything that comes after the answer is looked at. Of those with one key that have to
+  // wait the newest is asked.
+  ask(command, reply, key = reply) {
     if (this._mustWait()) {
-      this._waiting.set(reply, [command, reply]);
+      this._waiting.delete(key);
+      this._waiting.set(key, [command, reply]);
       return;
     }
     const id = this._nextId();
@@ -41,14 +46,27 @@ export class Asking {
     }
   }
 
-  // Nobody waits for an answer. Of those with one key that have to wait the newest is said.
+  // Nobody waits for an answer. Refused for a moment it is said again, if it is the newest with its key.
   say(key, command) {
-    if (!this._mustWait()) {
-      this._write(JSON.stringify(command));
-      return;
-    }
-    this._waiting.delete(key);
-    this._waiting.set(key, [command]);
+    const again = () => this._newest.get(key) === command && this.ask(command, reply, key);
+    const reply = {
+      resolve: () => {},
+      reject(fault) {
+        if (fault instanceof Refused && isWorthAnotherTry(fault)) setTimeout(again, AGAIN_SECONDS * 1000).unref?.();
+      },
+    };
+    this._newest.set(key, command);
+    this.ask(command, reply, key);
+  }
+
+  // Hear the room no more.
+  leave(roomId) {
+    this.say(`leave ${roomId}`, { type: "leave", room: roomId });
+  }
+
+  // It is joined anew: a `leave` that the server has refused is not said again.
+  stay(roomId) {
+    this._newest.delete(`leave ${roomId}`);
   }
 
   // An `ack`, an `error`, or the `pong` of a `ping` has come.
@@ -63,10 +81,8 @@ export class Asking {
   lose(fault) {
     clearTimeout(this._timer);
     this._timer = undefined;
-    const waiting = [...this._waiting.values()].flatMap(([, reply]) => reply ?? []);
-    const replies = [...this._replies.values(), ...waiting];
-    this._replies.clear();
-    this._waiting.clear();
+    const replies = [...this._replies.values(), ...[...this._waiting.values()].map(([, reply]) => reply)];
+    for (const all of [this._replies, this._waiting, this._newest]) all.clear();
     for (const { reject } of replies) reject(fault);
   }
 
@@ -81,9 +97,6 @@ export class Asking {
     this._timer = undefined;
     const waiting = [...this._waiting];
     this._waiting.clear();
-    for (const [key, [command, reply]] of waiting) {
-      if (reply === undefined) this.say(key, command);
-      else this.ask(command, reply);
-    }
+    for (const [key, [command, reply]] of waiting) this.ask(command, reply, key);
   }
 }

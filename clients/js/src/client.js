@@ -188,7 +188,7 @@ export class Client {
   }
 
   _leave(roomId) {
-    if (this.isConnected) this._asking.say(`leave ${roomId}`, { type: "leave", room: roomId });
+    if (this.isConnected) this._asking.leave(roomId);
   }
 
   _write(text) {
@@ -341,6 +341,7 @@ export class Client {
 
   _enter(room) {
     if (!this._isJoined(room)) return;
+    this._asking.stay(room.id);
     const { seq, epoch } = room.log;
     this._ask("join", room.id, seq === null ? {} : { after: seq, epoch }, {
       resolve: (item) => this._entered(room, item),

@@ -737,6 +737,29 @@ test("what waits goes in the order in which it was said, and of one marker the n
   await Promise.all(asked);
 });
 
+test("a marker or a leave that is refused for a moment is said again, if it is still the newest", async (context) => {
+  const { server, client, next } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  await next("connected");
+  client.read(41, 1);
+  client.read(ROOM, 2);
+  client.read(ROOM, 3);
+  client.leave(43);
+  client.leave(44);
+  client.read(45, 1);
+  client.read(46, 1);
+  for (const code of [4291, 5002, 4292, 4292, 5003, 3004, 4291]) line.error(await line.frames.next("a command"), code);
+  client.join(44); // the server has not detached us: to be left again would lose it
+  line.ack(await line.heard("join"), { r: 44, epoch: 1, top: 0 });
+  const again = [];
+  for (let count = 0; count < 4; count += 1) again.push(await line.frames.next("a command"));
+  const said = again.map(({ type, room, data = {} }) => [type, room, data.seq ?? 0]);
+  assert.deepEqual(said, [["read", 41, 1], ["read", ROOM, 3], ["leave", 43, 0], ["read", 46, 1]]);
+  for (const command of again) line.ack(command);
+  await answered(client, line);
+  assert.equal(client._asking.size, 0);
+});
+
 test("a start that is refused without a close is told, and tried again", async (context) => {
   const { server, next, of } = await opened(context);
   const first = await server.line();

@@ -353,6 +353,7 @@ class Client(MessageCommands):
         """Join one room on a connection that is ready; a lost connection leaves it to the next one."""
         if not self._is_joined(room):
             return
+        self._asking.stay(room.id)
         try:
             await self._ask("join", room.id, room.known, Reply(partial(self._entered, room)))
         except ServerAway:
