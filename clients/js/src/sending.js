@@ -81,7 +81,7 @@ export class Sending {
   // A frame was too long for the connection: if it is that of a line, it would close every one.
   refuseLongest() {
     const line = this._frameLimit.longest;
-    if (this.outbox.underWay.includes(line)) this._undelivered(line, tooLong());
+    if (this.outbox.underWay.includes(line)) this._giveUp(line);
   }
 
   _next() {
@@ -99,8 +99,13 @@ export class Sending {
       const attachments = line.attachments.length > 0 ? line.attachments : undefined;
       const text = JSON.stringify({ type: "send", id, room, data: { body, clientId, attachments, ...line.details } });
       if (this._frameLimit.admits(text, line)) this._write(text);
-      else this._undelivered(line, tooLong());
+      else queueMicrotask(() => this._giveUp(line)); // whoever says it has its client id first
     }
+  }
+
+  // No frame can carry it.
+  _giveUp(line) {
+    if (this.outbox.find(line.roomId, line.clientId) === line) this._undelivered(line, tooLong());
   }
 
   _undelivered(line, { code, message }) {

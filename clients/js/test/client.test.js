@@ -317,6 +317,19 @@ test("a line that no frame can carry is told, and never sent", async (context) =
   assert.equal((await line.heard("send")).data.body, "short");
 });
 
+test("what became of a line is told when its sender has its client id", async (context) => {
+  const { server, client, next, on } = await opened(context, { hello: { ...HELLO, limits: { frame: 400 } } });
+  await server.ready([ROOM, 0]);
+  await next("connected");
+  const mine = new Set();
+  const unknown = [];
+  on("undelivered", ({ clientId }) => mine.has(clientId) || unknown.push(clientId));
+  for (let count = 0; count < 2; count += 1) mine.add(client.send(ROOM, "x".repeat(400)));
+  assert.equal(client.unsent, 2);
+  await client.waitSent();
+  assert.deepEqual([unknown, mine.size], [[], 2]);
+});
+
 test("a connection that is closed with 1009 gives up the line that was too big", async (context) => {
   const { server, client, next } = await opened(context);
   const line = await server.ready([ROOM, 0]);
