@@ -314,6 +314,7 @@ export class Client {
       else this._roomRefused(room, new Refused(item.code, item.error));
     }
     for (const room of unanswered.values()) this._enter(room); // asked for since
+    if (this._fault !== null) return; // whoever was told has closed it
     this._sending.ready();
     this._watching.ready();
     const isOver = (frame) => this._isEnd(frame, frame.data) && data.rooms.some(({ r }) => r === frame.room);

@@ -123,12 +123,12 @@ export class Sending {
     const retrySeconds = Math.max(AGAIN_SECONDS, heeded(seconds));
     const ms = timerMs(retrySeconds);
     this.outbox.hold(line);
-    this._tell({ type: "delayed", roomId: line.roomId, clientId: line.clientId, retrySeconds, why });
     const timer = setTimeout(() => {
       this._timers.delete(timer);
       this.outbox.release(line.roomId);
       this._next();
     }, ms);
-    this._timers.add(timer);
+    this._timers.add(timer); // before it is told: whoever is may close the client
+    this._tell({ type: "delayed", roomId: line.roomId, clientId: line.clientId, retrySeconds, why });
   }
 }

@@ -1,6 +1,8 @@
 // The client against a scripted server: what it says, what it tells, and what it does when the line goes.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import WebSocket from "ws";
@@ -1222,6 +1224,36 @@ test("it leaves in order, and says no more", async (context) => {
   assert.equal(of("disconnected").length + of("ended").length, 0);
   await assert.rejects(client.join(ROOM), ServerAway);
 });
+
+// A program that closes its client when it is told what its second argument names, the last time of so many.
+const CLOSING = `
+  import WebSocket from "ws";
+  import { Client } from "./index.js";
+  let [url, type, times] = process.argv.slice(1);
+  const onEvent = (event) => event.type === type && --times === 0 && client.close();
+  const client = new Client({ url, token: "a token", WebSocket, onEvent });
+  client.join(${ROOM}).catch(() => {});
+  client.open();
+  client.send(${ROOM}, "later");
+`;
+for (const [type, times] of [["delayed", 1], ["connected", 2], ["entered", 2]]) {
+  test(`a program that closes its client when it is told ${type} ends`, { timeout: 20_000 }, async (context) => {
+    const server = new ScriptedServer();
+    const cwd = new URL("..", import.meta.url);
+    const args = ["--input-type=module", "-e", CLOSING, await server.address(), type, times];
+    const program = spawn(process.execPath, args, { cwd, stdio: ["ignore", "inherit", "inherit"], timeout: 10_000 });
+    context.after(() => server.close());
+    const ended = once(program, "exit");
+    const first = await server.ready([ROOM, 0]);
+    const sent = await first.heard("send");
+    if (times === 2) {
+      first.say({ type: "slow_down", data: { class: "send", retryAfter: 300 } });
+      first.socket.close(4200);
+      await server.ready([ROOM, 0]);
+    } else first.error(sent, 4291, { recoverable: true, retryAfter: 300 });
+    assert.deepEqual(await ended, [0, null]);
+  });
+}
 
 test("what it cannot work with is refused where it is made", () => {
   assert.throws(() => new Client({ url: "ftp://x", WebSocket }), TypeError);
