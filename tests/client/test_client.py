@@ -404,6 +404,32 @@ async def test_the_token_is_renewed_once_at_a_time_however_often_the_server_says
         assert (await line.heard("refresh"))["data"] == {"token": "token 4"}
 
 
+async def test_a_token_that_comes_when_the_connection_that_it_was_asked_for_is_lost_is_shown_to_nobody():
+    asked, late = 0, trio.Event()
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        name = f"token {asked}"
+        if asked == 2:
+            await late.wait()
+        if asked == 3:
+            late.set()  # it comes behind this one, and before the next connection is there
+        return name
+
+    async with entered(token) as (server, client, first), trio.open_nursery() as nursery:
+        await first.say({"type": "token_expiring", "data": {"at": 1}})
+        await first.message(1)
+        await told(client, Said)
+        await first.socket.aclose(4200)
+        second = await server.line()
+        assert second.credential == "token 3"
+        await second.ready((ROOM, 1, 1))
+        await told(client, Connected)
+        nursery.start_soon(client.request, "members", ROOM)
+        await second.ack(await second.heard("members"), members=[])  # and no `refresh`
+
+
 async def test_no_wait_that_a_server_names_is_heeded_for_longer_than_five_minutes():
     async with entered() as (_, client, line):
         client.send(ROOM, "later")

@@ -57,10 +57,12 @@ export class Connection {
     return this._socket?.readyState === OPEN;
   }
 
-  // A token as it is now.
+  // A token as it is now; one that comes when another connection is tried already takes the place of none.
   async freshToken() {
-    this.token = await (this.isTokenRenewable ? this._token() : this._token);
-    return this.token;
+    const isSame = this.sameOne();
+    const token = await (this.isTokenRenewable ? this._token() : this._token);
+    if (isSame()) this.token = token;
+    return token;
   }
 
   open() {

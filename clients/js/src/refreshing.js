@@ -27,6 +27,7 @@ export class Refreshing {
     while (this._connection.isTokenRenewable && this._connection.isOpen && isSame() && this._isDue) {
       try {
         const token = await this._connection.freshToken();
+        if (!isSame()) break; // the next one has a token of its own
         this._isDue = false;
         await this._ask(token);
       } catch (fault) {

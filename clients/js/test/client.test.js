@@ -491,6 +491,27 @@ test("the token is renewed once at a time, however often the server says that it
   assert.deepEqual((await line.heard("refresh")).data, { token: "token 4" });
 });
 
+test("a token that comes when the connection that it was asked for is lost is shown to nobody", async (context) => {
+  let asked = 0;
+  let answerLate;
+  const token = () => {
+    asked += 1;
+    if (asked === 2) return new Promise((resolve) => (answerLate = () => resolve("token 2")));
+    if (asked === 3) setImmediate(answerLate); // behind this one, and before the next connection is there
+    return `token ${asked}`;
+  };
+  const { server, client, next } = await opened(context, { token });
+  const first = await server.ready([ROOM, 0]);
+  await next("connected");
+  first.say({ type: "token_expiring", data: { at: 1 } });
+  await answered(client, first);
+  first.socket.close(4200);
+  const second = await server.ready([ROOM, 0]);
+  assert.equal(second.start.token, "token 3");
+  await next("connected");
+  await answered(client, second); // and no `refresh`
+});
+
 test("no wait that a server names is heeded for longer than five minutes", async (context) => {
   const { server, client, next } = await opened(context);
   const line = await server.ready([ROOM, 0]);

@@ -217,7 +217,7 @@ class Client(MessageCommands):
     async def http(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """`data` of the answer to an HTTP request. Raises: Refused with the status, ServerAway."""
         token = self._connection.token or await self._connection.fresh_token()
-        self._connection.check_token()
+        self._connection.check_token(token)
         return await trio.to_thread.run_sync(ask, self.url, token, method, path, body, abandon_on_cancel=True)
 
     # -- connections --------------------------------------------------------------------------------------------

@@ -106,14 +106,21 @@ class Connection:
         return self._frames is not None
 
     async def fresh_token(self) -> str:
-        """A token as it is now, of whatever kind. Raises what `token` raises."""
-        if self._ask_token is not None:
-            self.token = await self._ask_token()
-        return self.token
+        """A token as it is now, of whatever kind. Raises what `token` raises.
 
-    def check_token(self) -> None:
+        One that comes when another connection is begun already takes the place of none.
+        """
+        if self._ask_token is None:
+            return self.token
+        connects = self.connects
+        token = await self._ask_token()
+        if connects == self.connects:
+            self.token = token
+        return token
+
+    def check_token(self, token: str) -> None:
         """The server would say the same of what cannot be shown to it. Raises: ClientRefused."""
-        if not is_showable(self.token):
+        if not is_showable(token):
             what = "the token is no text, empty, or has characters that none has, such as a line break at its end"
             raise ClientRefused(_UNAUTHENTICATED, what)
 
@@ -192,8 +199,7 @@ class Connection:
         self.connects += 1
         with trio.move_on_after(CONNECT_SECONDS_MAX) as self._scope:
             try:
-                await self.fresh_token()
-                self.check_token()
+                self.check_token(await self.fresh_token())
             except ClientRefused:
                 raise
             except Exception as fault:  # theirs: it may go well next time

@@ -36,6 +36,8 @@ class Refreshing:
         while connection.is_token_renewable and connection.is_open and connection.connects == connects and self._is_due:
             try:
                 token = await connection.fresh_token()
+                if connection.connects != connects:
+                    break  # the next one has a token of its own
                 self._is_due = False
                 await self._ask("refresh", None, {"token": token})
             except ClientRefused:
