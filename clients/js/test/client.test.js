@@ -1276,6 +1276,28 @@ for (const [type, times] of [["delayed", 1], ["connected", 2], ["entered", 2]]) 
   });
 }
 
+test("the quick start of the contract runs as it is written, and says why nobody answers", { timeout: 20_000 }, async (context) => {
+  const page = readFileSync(new URL("../../../docs/clients.md", import.meta.url), "utf8");
+  const server = new ScriptedServer();
+  const example = page.match(/```js\n(.*?)```/s)[1].replace("http://127.0.0.1:8787", await server.address());
+  const args = ["--input-type=module", "-e", example.replace("./clients/js/", "./")];
+  const options = { cwd: new URL("..", import.meta.url), env: { ...process.env, TOKEN: "a token", ROOM: `${ROOM}` }, timeout: 10_000 };
+  const program = spawn(process.execPath, args, { ...options, stdio: ["ignore", "pipe", "inherit"] });
+  context.after(() => server.close());
+  const ended = once(program, "close");
+  let said = "";
+  program.stdout.on("data", (text) => (said += text));
+  (await server.line()).socket.close(4200, "a restart");
+  const line = await server.ready([ROOM, 1]);
+  assert.deepEqual(line.start.rooms, [{ r: ROOM }]);
+  line.ack(await line.heard("history"), { messages: [{ seq: 1, ts: 1, sender: 8, senderName: "Ben", body: "hi" }] });
+  const sent = await line.heard("send");
+  assert.equal(sent.data.body, "hello");
+  line.ack(sent, { messageId: 2, seq: 2, ts: 1 });
+  assert.deepEqual(await ended, [0, null]);
+  assert.match(said, /^away: a restart; again in \d\.\d s\nBen: hi\n$/);
+});
+
 test("what it cannot work with is refused where it is made", () => {
   assert.throws(() => new Client({ url: "ftp://x", WebSocket }), TypeError);
   assert.throws(() => new Client({ url: "nowhere", WebSocket }), TypeError);
