@@ -54,6 +54,22 @@ def test_two_people_talk_and_see_each_other_come_and_go(served):
     assert chat_lines(alice.text) == ["alice: hello", "bob: /etc is a folder"]
 
 
+def test_that_somebody_left_the_room_is_said_once(served):
+    alice, bob = open_chats(served, "alice", "bob")
+    alice.wait_for("-- bob is here")
+    token = served.token("bob")
+    (room,) = ask(served, token, "GET", "/api/conversations")["conversations"]
+    own = ask(served, token, "GET", "/api/auth/session")["user"]["id"]
+    ask(served, token, "DELETE", f"/api/conversations/{room['id']}/participants/{own}")
+    alice.wait_for("-- bob is no member any more")
+    bob.wait_for("out of the room")
+    alice.type("/who")
+    alice.wait_for(r"-- Lobby: ")
+    alice.end_input()
+    assert alice.ended() == 0
+    assert "bob is gone" not in alice.text
+
+
 def test_what_comes_through_a_pipe_is_said_as_it_is(served):
     alice = served.start("chat", "--user", "alice", "--new", "Lobby")
     alice.wait_for("in Lobby$")

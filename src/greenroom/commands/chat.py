@@ -361,9 +361,7 @@ class Chat:
             case Presence():
                 self._show_presence(event)
             case Member():
-                if (name := self._names.get(event.user_id)) is not None:  # of who is new here presence tells the name
-                    is_what = "is an admin now" if event.role == "admin" else "is a member again"
-                    self._tell(f"{name} {is_what if event.is_active else 'is no member any more'}")
+                self._show_member(event)
             case Connected():
                 if self._was_cut:
                     self._tell("connected again")
@@ -378,6 +376,13 @@ class Chat:
                 self._not_delivered(event.why, f"not sent: {event.body} ({event.why})")
             case RoomRefused():
                 self._tell(f"out of the room: {event.why}")
+
+    def _show_member(self, event: Member) -> None:
+        if not event.is_active:
+            self._here -= {event.user_id}  # said once: presence tells it too
+        if (name := self._names.get(event.user_id)) is not None:  # of who is new here presence tells the name
+            is_what = "is an admin now" if event.role == "admin" else "is a member again"
+            self._tell(f"{name} {is_what if event.is_active else 'is no member any more'}")
 
     def _show_presence(self, event: Presence) -> None:
         for people, word in ((event.here, "here"), (event.gone, "gone")):
