@@ -55,7 +55,11 @@ def tables() -> Mapping[str, str]:
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(map(_in_one_line, line)) + " |\n" for line in lines)
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------

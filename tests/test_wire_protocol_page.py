@@ -43,6 +43,11 @@ def numbers(cell: str) -> list[int]:
     return [int(number) for number in re.findall(r"\b\d{4}\b", cell)]
 
 
+def test_a_table_ends_where_a_paragraph_begins():
+    """A line that begins with a bar and does not end with one is a cell with a line end in it: the rest is no table."""
+    assert not [line for line in PAGE.splitlines() if line.startswith("|") and not line.endswith("|")]
+
+
 # -- examples ----------------------------------------------------------------------------------------------------------
 
 
