@@ -24,6 +24,8 @@ GONE_SECONDS: Final = 86_400
 GONE_MAX: Final = 200
 PEOPLE_AT_ONCE: Final = 100
 LISTED_BYTES_MAX: Final = 128 * 1024  # of people in one answer, whose frame says them twice: it must fit well
+# Of whom storage was not asked. The board knows their name while they are here, be it invisibly: that would tell it.
+NAMELESS: Final = Seen("", None)
 
 Json = dict[str, Any]
 
@@ -85,7 +87,8 @@ async def tell_who_is_here(session: "CompatSession") -> None:
         companions, some = services.hub.companions_of(connection), people[start : start + PEOPLE_AT_ONCE]
         services.presence.note_asked(companions.intersection(some))
         frames = [_frames_of(session, one, seen.get(one)) for one in some if one in companions]
-        frames += [services.presence.compat_parting(one) for one in some if one in lost and one not in companions]
+        parted = [one for one in some if one in lost and one not in companions]
+        frames += [services.presence.compat_parting(one, NAMELESS) for one in parted]
         connection.write(b"".join(frames))
         await wait_drained(connection)
 
@@ -93,9 +96,9 @@ async def tell_who_is_here(session: "CompatSession") -> None:
 def _frames_of(session: "CompatSession", user_id: int, seen: Seen | None) -> bytes:
     """seen: as stored, of who was away. Of those the board knows neither the name nor since when."""
     presence = session.services.presence
-    if seen is None or presence.is_online(user_id):
+    if presence.is_online(user_id):
         return presence.compat_frames(user_id, is_turn=True)
-    return presence.compat_parting(user_id, seen)
+    return presence.compat_parting(user_id, seen or NAMELESS)
 
 
 # -- who types ---------------------------------------------------------------------------------------------------------

@@ -408,7 +408,11 @@ class SocketPresence(PresenceBoard):
         return events.v1_presence_diff(rooms, (), (item,))
 
     def compat_parting(self, user_id: int, seen: Seen | None = None) -> bytes:
-        """The frames for who may see a user no more: offline, whatever they are. seen: of who was away before."""
+        """The frames for who may see a user no more: offline, whatever they are.
+
+        seen: of who was away before. None: only of whom the viewer may believe to be online at this moment, since the
+        name is known as long as somebody is here, invisible too.
+        """
         now_ms = self._clock.wall_milliseconds()
         name, left_ms = seen or (self._names.get(user_id, ""), None)
         fields = {

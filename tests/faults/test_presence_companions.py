@@ -208,6 +208,45 @@ async def test_a_page_that_comes_again_shows_nobody_whom_it_may_see_no_more(live
         assert ("user_offline", None) not in told_of(again, 1) + told_of(again, 4)
 
 
+async def test_who_may_see_somebody_no_more_is_told_the_same_whether_they_are_here_or_hide_or_are_away(live_house):
+    """The frames say that they went: a name that is known of who is here alone would tell it."""
+    await live_house.people(1, 2)
+    await live_house.conversation(1, 2)
+    presence = live_house.house.presence
+    told = {}
+
+    async def come_again(nursery, how):
+        page = await page_of(nursery, live_house, 1)
+        await page.send({"type": "request_initial_data", "data": {}})
+        await page.expect("user_offline", userId=2)
+        await page.settle()
+        told[how] = [but_for_moments(event) for event in page.events if event.get("userId") == 2]
+        await page.close()
+
+    async with open_sockets() as nursery:
+        first, other = [await page_of(nursery, live_house, user) for user in (1, 2)]
+        await first.expect("user_online", userId=2)
+        await first.close()
+        await wait_until(lambda: live_house.house.engine.connections_of(1) and "its end")
+        assert (await live_house.post("/api/users/1/block", 2, {})).status == 200
+        await come_again(nursery, "here")
+        await other.send({"type": "presence_update", "status": "invisible"})
+        await wait_until(lambda: presence.is_online(2) and "that they hide")
+        await come_again(nursery, "invisible")
+        other.cut()
+        await wait_until(lambda: 2 in presence._names and "that they are gone")
+        await come_again(nursery, "away")
+    assert told["here"] == told["invisible"] == told["away"]
+    assert [event["type"] for event in told["here"]] == ["presence_update", "user_offline"]
+
+
+def but_for_moments(event):
+    """All that a frame says but when, and its id."""
+    if not isinstance(event, dict):
+        return event
+    return {key: but_for_moments(event[key]) for key in event if key not in ("id", "timestamp", "lastSeen")}
+
+
 async def test_initial_data_that_is_asked_for_at_once_holds_who_is_there(live_house):
     await live_house.people(1, 2)
     await live_house.conversation(1, 2)
