@@ -14,7 +14,7 @@ Alike its list of who is online: who may be seen no more when the next socket co
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 LOOKED_SECONDS: Final = 60.0  # the slowest retry of that client waits 30 s (section 2.7)
@@ -36,7 +36,8 @@ class LastLooked:
         # By user, who ended last at the end: until when, and the rooms, the newest at the end.
         self._rooms: OrderedDict[int, tuple[float, tuple[int, ...]]] = OrderedDict()
         self._shown: OrderedDict[int, tuple[float, dict[Typist, str]]] = OrderedDict()  # alike; with their names
-        self._online: OrderedDict[int, tuple[float, array[int]]] = OrderedDict()  # alike; at most 16 MB
+        # Alike; whom, and until when each of them, the first at the beginning: two arrays, at most 32 MB.
+        self._online: OrderedDict[int, tuple[float, tuple[array[int], array[float]]]] = OrderedDict()
 
     def __len__(self) -> int:
         """Users."""
@@ -62,15 +63,22 @@ class LastLooked:
         _drop_old(self._shown, now)
         return self._shown[user_id][1] if user_id in self._shown else {}
 
-    def note_online(self, user_id: int, people: Collection[int], now: float) -> None:
+    def note_online(self, user_id: int, people: Iterable[int], now: float) -> None:
         """A page of the user may show these as online: it ended, or may not have heard that it sees them no more."""
-        others = [other for other in self.online(user_id, now) if other not in people]
-        _keep(self._online, user_id, now + SHOWN_SECONDS, array("q", [*others, *people][-ONLINE_PER_USER_MAX:]))
+        until, noted = now + SHOWN_SECONDS, self.online(user_id, now)
+        for one in people:
+            noted.pop(one, None)
+            noted[one] = until
+        newest = [*noted][-ONLINE_PER_USER_MAX:]
+        _keep(self._online, user_id, until, (array("q", newest), array("d", [noted[one] for one in newest])))
 
-    def online(self, user_id: int, now: float) -> Collection[int]:
-        """Whom the user's pages may show as online, whether the user may see them still or not."""
+    def online(self, user_id: int, now: float) -> dict[int, float]:
+        """Whom the user's pages may show as online, whether the user may see them still or not, and until when."""
         _drop_old(self._online, now)
-        return self._online[user_id][1] if user_id in self._online else ()
+        if user_id not in self._online:
+            return {}
+        people, untils = self._online[user_id][1]
+        return {one: until for one, until in zip(people, untils, strict=True) if until > now}
 
 
 def _keep(noted: OrderedDict[int, tuple[float, T]], user_id: int, until: float, what: T) -> None:

@@ -55,7 +55,8 @@ def test_whom_pages_may_show_as_online_is_known_for_a_day_the_newest_of_them() -
     looked.note_online(1, {2}, 0.0)
     looked.note_online(1, {3, 4}, 1.0)
     looked.note_online(1, {2}, 2.0)
-    assert list(looked.online(1, 1.0 + SHOWN_SECONDS)) == [3, 4, 2]
+    assert list(looked.online(1, 2.0)) == [3, 4, 2]
+    assert list(looked.online(1, 1.0 + SHOWN_SECONDS)) == [2], "each for a day, however many are noted after them"
     assert list(looked.online(1, 2.0 + SHOWN_SECONDS)) == list(looked.online(2, 2.0)) == []
     looked.note_online(1, range(ONLINE_PER_USER_MAX + 5), 3.0)
     assert list(looked.online(1, 3.0)) == list(range(5, ONLINE_PER_USER_MAX + 5))
