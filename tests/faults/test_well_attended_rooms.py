@@ -3,6 +3,8 @@
 In one piece it is more than an outbox holds, and who comes would be closed as a slow consumer: each time anew.
 """
 
+import math
+
 import pytest
 from streams import Stream
 from wire import Socket, open_sockets, wait_until
@@ -26,9 +28,14 @@ FILLS = [
 
 
 @pytest.fixture
-async def attended_house(live_house, monkeypatch):
+def no_rounds(monkeypatch):
+    """Nobody finds out that who is online has no socket. Set before the house, and its first round with it, begins."""
+    monkeypatch.setattr(attendance, "ROUND_SECONDS", math.inf)
+
+
+@pytest.fixture
+async def attended_house(live_house, no_rounds):
     """A house where a hundred are online, each with a note, in all of the rooms."""
-    monkeypatch.setattr(attendance, "ROUND_SECONDS", 3600)  # they have no sockets, and nobody is to find that out
     await live_house.crowd([READER, *OTHERS])
 
     async def fill(connection):
