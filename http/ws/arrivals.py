@@ -5,7 +5,8 @@ task and a query for each socket four thousand pages that came at once kept the 
 
 Who came or went while storage was read is not in what it said: that is made good after it, or somebody who was removed
 in that moment would be shown who is online there. Who came into a room meanwhile is read again: who is in it is news.
-While storage is away nobody waits for it: those who came appear, and are shown presence when it is back.
+While storage is away nobody waits for it: those who came appear, and are shown presence when it is back. Any other
+error ends the sessions it was read for: nobody would ask again for them, and their pages come again.
 """
 
 from collections import deque
@@ -92,6 +93,10 @@ class Arrivals:
                 rooms = await self._last_seen.small_rooms_of(_users_of(batch))
             except StorageUnavailable:
                 is_away = True
+                await trio.lowlevel.checkpoint()
+            except Exception as error:
+                for session, _ in batch:
+                    self._engine.session_failed(session.connection, error)
                 await trio.lowlevel.checkpoint()
         news = {change.user_id for change in changes if change.is_active}
         for session, tries in batch:

@@ -311,12 +311,12 @@ class SocketSession:
 
         Also when the connection has ended meanwhile: what was said is done.
         """
-        self._words = self._words or Turns(self.services.engine)
+        self._words = self._words or Turns(self.connection)
         self._words.put(do, *args)
 
     def read_in_turn(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
         """The same for an answer from storage: one at a time, when the peer has taken most of those before it."""
-        self._reads = self._reads or Turns(self.services.engine)
+        self._reads = self._reads or Turns(self.connection)
         self._reads.put(self._read_answer, do, *args)
 
     async def _read_answer(self, do: Callable[..., Awaitable[None]], *args: object) -> None:

@@ -5,6 +5,8 @@
 What waits in it is a few hundred bytes, so nothing is found out before its turn. As a task of its own it would be five
 thousand, and those that read storage would hold their pages meanwhile: 330 clients with 224 `history` each took 550 MB,
 in pieces that the allocator of Python cannot give back.
+
+A fault in one ends the session: its answer will never come, and who waits for it would not ask again.
 """
 
 from collections import deque
@@ -12,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from greenroom.http.ws.engine import SocketEngine
+    from greenroom.http.ws.connection import Connection
 
 Job = tuple[Callable[..., Awaitable[None]], tuple[object, ...]]
 
@@ -20,10 +22,10 @@ Job = tuple[Callable[..., Awaitable[None]], tuple[object, ...]]
 class Turns:
     """Of one connection. Also what was asked before it ended is done: whoever must not looks."""
 
-    __slots__ = ("_engine", "_jobs")
+    __slots__ = ("_connection", "_jobs")
 
-    def __init__(self, engine: "SocketEngine") -> None:
-        self._engine = engine
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
         self._jobs: deque[Job] | None = None
 
     def put(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
@@ -32,7 +34,7 @@ class Turns:
             self._jobs.append((do, args))
         else:
             self._jobs = deque([(do, args)])
-            self._engine.spawn(self._run)
+            self._connection.engine.spawn(self._run, of=self._connection)
 
     async def _run(self) -> None:
         jobs = self._jobs

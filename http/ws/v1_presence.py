@@ -35,7 +35,7 @@ def watch(session: "V1Session", command_id: str | None, frame: dict[str, Any]) -
     """Be told of these users, wherever they are, and of no others by name."""
     session.begin()
     users = tuple(dict.fromkeys(data_of(frame)["users"]))
-    session.services.engine.spawn(_answer_watch, session, command_id, users)
+    session.services.engine.spawn(_answer_watch, session, command_id, users, of=session.connection)
 
 
 def tell_rooms(session: "V1Session", rooms: Iterable[tuple[int, Attachment]]) -> None:

@@ -16,9 +16,25 @@ from wire import V1, Socket, open_sockets, wait_until
 
 from greenroom.storage.postgres.conversations import Conversations
 from greenroom.storage.postgres.last_seen import LastSeen
+from greenroom.storage.postgres.notifications import Notifications
 from greenroom.storage.postgres.outbox import Outbox
 from greenroom.storage.postgres.uploads import Uploads
 from greenroom.storage.postgres.user_streams import UserStreams
+from greenroom.storage.postgres.users import Users
+
+
+def fail_once(monkeypatch, owner, name):
+    """Have the next question of that name fail as none is expected to."""
+    work, fails = getattr(owner, name), True
+
+    async def fails_first(self, *args, **options):
+        nonlocal fails
+        if fails:
+            fails = False
+            raise asyncpg.InternalServerError("could not read block 7")
+        return await work(self, *args, **options)
+
+    monkeypatch.setattr(owner, name, fails_first)
 
 
 @pytest.mark.parametrize(
@@ -76,15 +92,6 @@ async def test_who_cannot_be_brought_up_is_told_so_and_is_when_they_come_again(l
     await live_house.people(1, 2)
     rooms = {name: await live_house.conversation(1, 2) for name in ("heard", "left")}
     assert (await live_house.delete(f"/api/conversations/{rooms['left']}/participants/2", 2)).status == 200
-    work, fails = getattr(way.owner, way.name), True
-
-    async def fails_once(self, *args, **options):
-        nonlocal fails
-        if fails:
-            fails = False
-            raise asyncpg.InternalServerError("could not read block 7")
-        return await work(self, *args, **options)
-
     resume = dict(way.resume)
     if "rooms" in resume:
         resume["rooms"] = {str(rooms[name]): place for name, place in resume["rooms"].items()}
@@ -106,7 +113,7 @@ async def test_who_cannot_be_brought_up_is_told_so_and_is_when_they_come_again(l
         await wait_until(lambda: house.engine.connections_of(2))
         if way.name == "standing":
             house.sockets.streams.forget(2)
-        monkeypatch.setattr(way.owner, way.name, fails_once)
+        fail_once(monkeypatch, way.owner, way.name)
         faults = house.engine.statistics().faults
         sock = await come()
         assert await sock.wait_closed() == (1011 if way.protocol is None else 4100)
@@ -116,3 +123,90 @@ async def test_who_cannot_be_brought_up_is_told_so_and_is_when_they_come_again(l
         await again.expect("connected" if way.protocol is None else "live")
         if way.name == "log_after":
             assert [event["data"]["body"] for event in again.of("message")] == ["x"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, by its kind; where the answer is read; and the kind of the answer, of a page."""
+
+    kind: str
+    owner: type
+    name: str
+    data: dict[str, Any] = field(default_factory=dict)
+    of_room: bool = False
+    answer: str | None = None
+
+
+QUESTIONS = [
+    Question("history", Conversations, "messages_before", of_room=True),
+    Question("members", Conversations, "participants", of_room=True),
+    Question("presence", LastSeen, "of", of_room=True),
+    Question("watch", LastSeen, "seen_by", {"users": [1]}),
+    Question("block", Users, "exists", {"user": 1}),
+    Question("request_initial_data", Notifications, "page", answer="initial_data"),
+    Question("get_unread_count", Notifications, "counts", answer="unread_count"),
+]
+
+
+@pytest.mark.parametrize("asked", QUESTIONS, ids=lambda asked: asked.kind)
+async def test_who_asks_what_cannot_be_read_is_not_left_without_an_answer(live_house, monkeypatch, asked):
+    """A page asks for its initial data once for a socket; a client of v1 waits with all that it may ask at a time."""
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    protocol = V1 if asked.answer is None else None
+
+    async def come():
+        sock = await Socket.open(nursery, live_house, 2, protocol=protocol)
+        if protocol is None:
+            await sock.expect("connected")
+        else:
+            await sock.start()
+        return sock
+
+    async with open_sockets() as nursery:
+        sock = await come()
+        fail_once(monkeypatch, asked.owner, asked.name)
+        faults = live_house.house.engine.statistics().faults
+        frame = {"type": asked.kind, "id": "c", "data": asked.data, **({"room": room} if asked.of_room else {})}
+        await sock.send(frame)
+        assert await sock.wait_closed() == (1011 if protocol is None else 4100)
+        assert live_house.house.engine.statistics().faults == faults + 1
+        again = await come()
+        await again.send(frame)
+        await again.expect(asked.answer or "ack")
+
+
+async def test_pages_that_come_while_their_rooms_cannot_be_read_come_again_and_those_behind_them_arrive(
+    live_house, monkeypatch
+):
+    """Else none of them would appear, nor have its initial data, before another page came, or at all."""
+    await live_house.people(1, 2, 3)
+    await live_house.conversation(1, 2, 3)
+    house, begun, fails = live_house.house, trio.Event(), trio.Event()
+    work = LastSeen.small_rooms_of
+
+    async def fails_first(self, user_ids):
+        if not begun.is_set():
+            begun.set()
+            await fails.wait()
+            raise asyncpg.InternalServerError("could not read block 7")
+        return await work(self, user_ids)
+
+    async def come(user):
+        sock = await Socket.open(nursery, live_house, user, protocol=None)
+        await sock.expect("connected")
+        await sock.send({"type": "request_initial_data"})
+        return sock
+
+    monkeypatch.setattr(LastSeen, "small_rooms_of", fails_first)
+    async with open_sockets() as nursery:
+        first = await come(1)
+        await begun.wait()
+        second = await come(2)
+        await wait_until(lambda: not house.engine.connections_of(2)[0].session.initial_data_is_due and "it to ask")
+        fails.set()
+        assert await first.wait_closed() == 1011
+        await second.expect("initial_data")
+        again = await come(1)
+        await again.expect("initial_data")
+        await second.expect("presence_update", userId=1, status="online")
