@@ -31,7 +31,7 @@ from greenroom.http.streams.framing import (
 )
 from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import FORBIDDEN, PROTOCOL_VIOLATION, CloseCode
-from greenroom.http.ws.connection import DURABLE, EPHEMERAL, Connection
+from greenroom.http.ws.connection import DURABLE, EPHEMERAL, OUTBOX_BYTES_MAX, Connection
 from greenroom.http.ws.delivery import Via
 from greenroom.http.ws.frames import Fault, FrameReader, InboundFrame
 
@@ -184,7 +184,8 @@ class Poll(ReadOnlyConnection):
     """Long-poll: the response to `GET /poll`, which is answered once.
 
     Who types when it begins is told by every start, as who is online is, and it would be answered again and again while
-    anybody does: so that is news only when it changes, and one's own typing never is.
+    anybody does: so that is news only when it changes, and one's own typing never is. Of who is in many well-attended
+    rooms the start is megabytes: over OUTBOX_BYTES_MAX it is answered for that, once the user's stream was read.
     """
 
     __slots__ = (
@@ -253,7 +254,7 @@ class Poll(ReadOnlyConnection):
     def _answer_soon(self, now: float) -> None:
         if self._is_due(now):
             self.engine.flush_soon(self)
-        elif self._is_live and self._has_news and not self._is_timed:
+        elif self._is_live and self._has_enough and not self._is_timed:
             self._is_timed = True
             self.engine.spawn(self._answer_at, self._earliest)
 
@@ -275,7 +276,11 @@ class Poll(ReadOnlyConnection):
     def _is_due(self, now: float) -> bool:
         if self._news_bytes > (POLL_FEW_BYTES if self.engine.outboxes.is_crowded else POLL_BYTES_MAX):
             return True
-        return self._is_live and ((self._has_news and now >= self._earliest) or now >= self._until)
+        return self._is_live and ((self._has_enough and now >= self._earliest) or now >= self._until)
+
+    @property
+    def _has_enough(self) -> bool:
+        return self._has_news or self._bytes > OUTBOX_BYTES_MAX
 
     def beat(self, now: float) -> float:
         """Answer when the time is up; in the end also when a room has not said yet what was missed."""

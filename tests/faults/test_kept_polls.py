@@ -153,9 +153,12 @@ async def test_while_too_much_waits_a_poll_is_not_answered_for_what_every_start_
         assert messages(answers[0]) == [(other, 1)]
 
 
-async def test_what_every_start_says_fills_no_poll_however_long_it_is(live_house, database, monkeypatch):
-    """Else it would be answered before the user's stream was read, and each of the next polls again."""
+async def test_what_every_start_says_fills_no_poll_before_the_stream_of_its_user_is_read(
+    live_house, database, monkeypatch
+):
+    """However long it is: else it would be answered without that, and each of the next polls again."""
     monkeypatch.setattr(streams, "POLL_BYTES_MAX", 800)
+    monkeypatch.setattr(streams, "OUTBOX_BYTES_MAX", 800)
     await live_house.people(1, 2)
     await live_house.conversation(1, 2)
     _, cursor = await polled(live_house, 1, wait=0)

@@ -6,9 +6,11 @@ In one piece it is more than an outbox holds, and who comes would be closed as a
 import math
 
 import pytest
-from streams import Stream
+import trio
+from streams import Stream, polled
 from wire import Socket, open_sockets, wait_until
 
+from greenroom.http.streams import connection as streams
 from greenroom.http.ws import attendance
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
 from greenroom.http.ws.outboxes import Outboxes
@@ -123,3 +125,23 @@ async def test_of_a_room_that_was_left_meanwhile_nothing_is_told(attended_house)
         await wait_until(lambda: untold(reader, {*ROOMS} - {left}), 30)
         await reader.settle()
         assert left not in shown_in(reader)
+
+
+async def test_a_poll_keeps_no_more_of_who_is_there_than_waits_for_any_peer(attended_house, monkeypatch):
+    """As long as others wait, some thirty of them would have half of what may wait for all peers together."""
+    monkeypatch.setattr(streams, "EPHEMERAL_SECONDS", 1000.0)  # that its own user came is no reason
+    house, answers = attended_house, []
+    events, cursor = await polled(house, READER)
+    assert len([event for event in events if event["type"] == "presence_state"]) == len(ROOMS)
+
+    async def ask():
+        began = trio.current_time()
+        answers.append(await polled(house, READER, cursor, wait=25))
+        assert trio.current_time() - began >= streams.POLL_SECONDS_MIN, "one after the other is more than a user may"
+
+    async with open_sockets() as nursery:
+        nursery.start_soon(ask)
+        await wait_until(lambda: not answers and "the answer")
+    ((events, again),) = answers
+    assert {event["room"] for event in events if event["type"] == "presence_state"} == {*ROOMS}
+    assert again == cursor
