@@ -5,7 +5,7 @@ opened again by the machine: none of that is a sign that somebody sits there. In
 """
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, NamedTuple
 
 KEPT_SECONDS: Final = 300.0  # after the last word of any of a user's: as long as one over REST says that they are here
 USERS_MAX: Final = 10_000  # of more, those heard from longest ago are in use when they come back
@@ -15,39 +15,55 @@ Device = tuple[str, str]
 """What it is called, and the id of its session."""
 
 
+class LastInput(NamedTuple):
+    """What is known of a device; of two the greater is the later.
+
+    at: when somebody last did something there. is_idle: nobody sits there since, so its client said or it was found.
+    """
+
+    at: float
+    is_idle: bool = False
+
+
 class LastInputs:
     """Of this process. now: trio time, as are all moments."""
 
     def __init__(self) -> None:
-        # By user, who was heard from last at the end: until when it is kept, and the moment by device.
-        self._kept: OrderedDict[int, tuple[float, dict[Device, float]]] = OrderedDict()
+        # By user, who was heard from last at the end: until when it is kept, and the last input by device.
+        self._kept: OrderedDict[int, tuple[float, dict[Device, LastInput]]] = OrderedDict()
 
     def __len__(self) -> int:
         """Users."""
         return len(self._kept)
 
-    def at(self, user_id: int, device: Device, now: float) -> float | None:
-        """When somebody last did something there; None when that is not known."""
-        return self._of(user_id, now).get(device)
+    def of(self, user_id: int, device: Device, now: float) -> LastInput | None:
+        """The last there, or of a device that is not known the last at any of its session; None when there is none.
 
-    def note(self, user_id: int, device: Device, input_at: float, now: float) -> None:
-        """A device is heard from. input_at: when somebody did something there; what is known to be later counts."""
+        Who goes on by another road, a poll after a stream, is another device of the same session.
+        """
         inputs = self._of(user_id, now)
-        input_at = max(input_at, inputs.pop(device, input_at))
+        if device in inputs:
+            return inputs[device]
+        return max((last for (_, under), last in inputs.items() if under == device[1]), default=None)
+
+    def note(self, user_id: int, device: Device, last: LastInput, now: float) -> None:
+        """A device is heard from. last: its last input; what is known to be later counts."""
+        inputs = self._of(user_id, now)
+        last = max(last, inputs.pop(device, last))
         while len(inputs) >= DEVICES_PER_USER_MAX:
             del inputs[next(iter(inputs))]
-        inputs[device] = input_at
+        inputs[device] = last
         self._kept[user_id] = now + KEPT_SECONDS, inputs
         self._kept.move_to_end(user_id)
         if len(self._kept) > USERS_MAX:
             self._kept.popitem(last=False)
 
-    def note_all(self, user_id: int, session_id: str, input_at: float, now: float) -> None:
+    def note_all(self, user_id: int, session_id: str, last: LastInput, now: float) -> None:
         """Somebody did something under a session, which counts for all its devices that are known."""
         inputs = self._of(user_id, now)
-        inputs.update({device: max(input_at, at) for device, at in inputs.items() if device[1] == session_id})
+        inputs.update({device: max(last, known) for device, known in inputs.items() if device[1] == session_id})
 
-    def _of(self, user_id: int, now: float) -> dict[Device, float]:
+    def _of(self, user_id: int, now: float) -> dict[Device, LastInput]:
         while self._kept and next(iter(self._kept.values()))[0] <= now:
             self._kept.popitem(last=False)
         return self._kept[user_id][1] if user_id in self._kept else {}

@@ -24,7 +24,7 @@ from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
-from greenroom.http.ws.last_inputs import LastInputs
+from greenroom.http.ws.last_inputs import LastInput, LastInputs
 from greenroom.http.ws.typists import Typists
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen, Seen
@@ -71,7 +71,7 @@ class SocketPresence(PresenceBoard):
         # Devices without a socket, each (what it is called, its session's id), and until when they count. The id is
         # told to nobody: it is what the cookie holds.
         self._polling: dict[int, dict[tuple[str, str], float]] = {}
-        self.last_inputs = LastInputs()  # of these, and of v1 sockets and streams that have ended
+        self.last_inputs = LastInputs()  # of these, and of sockets and streams that have ended
         self._told: dict[int, Shown] = {}  # what others believe of whoever changed this second
         self._asked: set[int] = set()  # of those, who was shown as they are now to somebody who asked
         self._owed: dict[int, int] = {}  # whose news is on its way, and to how many
@@ -96,15 +96,19 @@ class SocketPresence(PresenceBoard):
         if user_id in self._polling:
             with_socket = {session.principal.session_id for session in sessions if session.principal is not None}
             devices += [
-                Device(called, self._is_idle(user_id, (called, under)))
+                Device(called, self._is_poll_idle(user_id, (called, under)))
                 for called, under in self._polls(user_id)
                 if called != OVER_REST or under not in with_socket
             ]
         return devices
 
-    def _is_idle(self, user_id: int, device: tuple[str, str]) -> bool:
-        input_at = self.last_inputs.at(user_id, device, trio.current_time())
-        return input_at is not None and input_at <= self.idle_before()
+    def _is_poll_idle(self, user_id: int, device: tuple[str, str]) -> bool:
+        last = self.last_inputs.of(user_id, device, trio.current_time())
+        return last is not None and self.is_idle(last)
+
+    def is_idle(self, last: LastInput) -> bool:
+        """Nobody sits at a device of which that was the last input."""
+        return last.is_idle or last.at <= self.idle_before()
 
     def idle_before(self) -> float:
         """The trio time at or before which the last input of an idle device was."""
@@ -128,7 +132,7 @@ class SocketPresence(PresenceBoard):
     def hear_from(self, user_id: int, session_id: str, name: str, seconds: float, called: str = OVER_REST) -> None:
         """A client polls, or says so over REST. That counts while its session has no socket, which knows better.
 
-        called: the device. Only the first word of it is an input.
+        called: the device. Only the first word of its session is an input.
         """
         polling, device, now = self._polling.setdefault(user_id, {}), (called, session_id), trio.current_time()
         polling.pop(device, None)
@@ -136,16 +140,16 @@ class SocketPresence(PresenceBoard):
             while len(polling) >= POLLING_DEVICES_MAX:
                 del polling[next(iter(polling))]
             polling[device] = now + seconds
-            input_at = self.last_inputs.at(user_id, device, now)
-            self.last_inputs.note(user_id, device, now if input_at is None else input_at, now)
+            last = self.last_inputs.of(user_id, device, now) or LastInput(now)
+            self.last_inputs.note(user_id, device, last, now)
             self.name(user_id, name)
         elif not polling:
             del self._polling[user_id]
 
     def note_input(self, user_id: int, session_id: str | None) -> None:
         """A user did something over REST, which is done at all devices under that session that have no socket."""
-        now = trio.current_time()
-        self.last_inputs.note_all(user_id, session_id or WITHOUT_SESSION, now, now)
+        last = LastInput(self._engine.now)  # the time of sockets, whose client may say right after it that it is idle
+        self.last_inputs.note_all(user_id, session_id or WITHOUT_SESSION, last, trio.current_time())
 
     def forget_polls(self, user_id: int, session_id: str | None, called: str | None = None) -> None:
         """The session has ended; None: all that the user has. called: of its devices only those of that name."""

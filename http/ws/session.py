@@ -19,6 +19,7 @@ from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SLICE_SECONDS_MAX
+from greenroom.http.ws.last_inputs import LastInput
 from greenroom.http.ws.presence import OVER_REST, WITHOUT_SESSION
 from greenroom.http.ws.put_aside import Aside, is_sign_of_life
 from greenroom.http.ws.replay import wait_drained
@@ -154,9 +155,9 @@ class SocketSession:
     def _leave_input(self, user_id: int) -> None:
         """For who goes on over REST, or comes back. A page that comes back is not told from one that is opened."""
         last_inputs, seat, now = self.services.presence.last_inputs, self.seat, trio.current_time()
-        last_inputs.note_all(user_id, seat[1], self.input_at, now)
-        if self.is_v1:
-            last_inputs.note(user_id, seat, self.input_at, now)
+        last = LastInput(self.input_at, self.is_idle)
+        last_inputs.note_all(user_id, seat[1], last, now)
+        last_inputs.note(user_id, seat, last, now)
 
     def take_back(self, called: str | None = OVER_REST) -> None:
         """What was said over REST under the same session, that the user is here, ends with the socket.
@@ -184,9 +185,8 @@ class SocketSession:
         assert self.user_id is not None
         presence, self.input_at = self.services.presence, self.services.engine.now
         if is_back:
-            input_at = presence.last_inputs.at(self.user_id, self.seat, self.input_at)
-            self.input_at = self.input_at if input_at is None else input_at
-            self.is_idle = self.input_at <= presence.idle_before()
+            last = presence.last_inputs.of(self.user_id, self.seat, self.input_at) or LastInput(self.input_at)
+            self.input_at, self.is_idle = last.at, presence.is_idle(last)
         self.is_present = True
         presence.name(self.user_id, self.name)
         self.services.tell_presence(self.user_id, Look())

@@ -6,6 +6,7 @@ from streams import Stream, polled
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.http.ws import attendance
+from greenroom.http.ws.last_inputs import LastInput
 
 pytestmark = pytest.mark.parametrize("house_settings", [{"presence_idle_seconds": 1.0}])
 
@@ -101,13 +102,13 @@ async def test_what_somebody_did_on_a_socket_counts_when_they_go_on_over_rest(li
         await sock.start(room)
         await sock.ask("read", room, seq=0)
         (connection,) = live_house.house.engine.connections_of(1)
-        input_at = connection.session.input_at
+        last = LastInput(connection.session.input_at)
         await sock.close()
         await were_shown("online", "away", "online")
         await wait_until(lambda: live_house.house.engine.of_user(1) and "the end of the socket")
     await says(live_house, shows)
     board, ((device, _),) = live_house.house.presence, live_house.house.presence._polling[1].items()
-    assert board.last_inputs.at(1, device, trio.current_time()) == input_at
+    assert board.last_inputs.of(1, device, trio.current_time()) == last
 
 
 @pytest.mark.parametrize("road", ["socket", "stream"])
@@ -135,3 +136,54 @@ async def test_who_comes_back_is_as_idle_as_they_were_and_who_begins_anew_is_not
         await were_shown("online", "away", "offline", "away", "offline")
         await come()
         await were_shown("online", "away", "offline", "away", "offline", "online", "away")
+
+
+async def goes_on(house, road, shows, before, nursery, room):
+    """As who was there as *before* and was cut."""
+    if road == "rest":
+        await says(house, shows)
+    elif road == "poll":
+        await polled(house, None, before.cursor, headers=shows.items())
+    else:
+        sock = await Socket.open(nursery, house, headers=shows.items())
+        await sock.start(room, device="phone", resume={"rooms": {str(room): 0}})
+
+
+@pytest.mark.parametrize(("came", "road"), [("socket", "rest"), ("page", "rest"), ("stream", "poll")])
+async def test_who_goes_on_by_another_road_is_as_idle_as_they_were(live_house, first, came, road):
+    room, shows, were_shown = first
+    async with open_sockets() as nursery:
+        if came == "stream":
+            device = await Stream.open(nursery, live_house, headers=shows.items())
+            await device.expect("live")
+        else:
+            protocol = {"protocol": None} if came == "page" else {}
+            device = await Socket.open(nursery, live_house, headers=shows.items(), **protocol)
+            await (device.expect("connected") if came == "page" else device.start(room))
+        await were_shown("online", "away")
+        device.cut()
+        await were_shown("online", "away", "offline")
+        await goes_on(live_house, road, shows, device, nursery, room)
+        assert await were_shown("online", "away", "offline", "away")
+
+
+@pytest.mark.parametrize(("said_before", "road"), [(False, "socket"), (False, "rest"), (True, "rest")])
+async def test_who_said_that_nobody_sits_there_is_idle_when_they_go_on_until_they_do_something(
+    live_house, first, monkeypatch, said_before, road
+):
+    room, shows, were_shown = first
+    monkeypatch.setattr(live_house.house.presence, "_idle_seconds", 300.0)  # their last input alone makes none idle
+    async with open_sockets() as nursery:
+        if said_before:
+            await says(live_house, shows)
+        sock = await Socket.open(nursery, live_house, headers=shows.items())
+        await sock.start(room, device="phone")
+        await were_shown("online")
+        await sock.ask("presence", idle=True)
+        await were_shown("online", "away")
+        sock.cut()
+        await were_shown("online", "away", "offline")
+        await goes_on(live_house, road, shows, sock, nursery, room)
+        assert await were_shown("online", "away", "offline", "away")
+        await sends(live_house, room, shows)
+        assert await were_shown("online", "away", "offline", "away", "online")
