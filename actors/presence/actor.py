@@ -28,7 +28,9 @@ class PresenceBoard(Protocol):
         """A socket of the user is open and does not count yet."""
         ...
 
-    def hear_from(self, user_id: int, session_id: str, name: str, seconds: float) -> None:
+    def hear_from(
+        self, user_id: int, session_id: str, name: str, seconds: float, token_issued_at: float | None
+    ) -> None:
         """A client without a socket is the user's device for so long; with 0 it is none any more."""
         ...
 
@@ -83,7 +85,7 @@ class PresenceActor(Actor):
     def heartbeat(self, command: Heartbeat) -> PresenceView | Awaitable[PresenceView]:
         """The user is here without a socket; who says that they are offline is not."""
         seconds = 0.0 if command.status == "offline" else HEARTBEAT_SECONDS
-        self._board.hear_from(self._user_id, command.session_id, command.name, seconds)
+        self._board.hear_from(self._user_id, command.session_id, command.name, seconds, command.token_issued_at)
         return self._wish(command.status, command.activity)
 
     @handles(Describe)

@@ -53,13 +53,15 @@ class Heartbeat(Command[PresenceView]):
     """Of a client without a socket, which polls: the user is here for HEARTBEAT_SECONDS more, and wants to appear so.
 
     session_id: what tells such clients of one user apart, and is told to nobody. While that session has a socket, the
-    socket says when the user goes, and this ends with it. name: what the user is called.
+    socket says when the user goes, and this ends with it. name: what the user is called. token_issued_at: of who showed
+    a token or a key, Unix seconds: it ends with a sign-out everywhere since; None of a session.
     """
 
     session_id: str
     name: str
     status: Wish
     activity: str
+    token_issued_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

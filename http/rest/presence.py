@@ -17,7 +17,7 @@ from greenroom.http.models import Input, Output
 from greenroom.http.rest.rooms import ask_room
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
-from greenroom.http.ws.presence import WITHOUT_SESSION
+from greenroom.http.ws.leases import WITHOUT_SESSION, token_issued_at
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices
 
 _STATUSES: Final = get_args(Wish)
@@ -92,7 +92,8 @@ def presence_operations(sockets: SocketServices) -> Operations:
         if (write.status, write.activity) != (before.status, before.activity):  # else a timer says it again
             sockets.presence.note_input(user_id, session_id)  # what a program says, too
             sockets.note_input(call.principal)
-        heartbeat = Heartbeat(session_id, call.principal.name, write.status, write.activity)
+        issued_at = token_issued_at(call.principal)
+        heartbeat = Heartbeat(session_id, call.principal.name, write.status, write.activity, issued_at)
         deadline = trio.current_time() + COMMAND_SECONDS_MAX
         await sockets.system.ref("presence", user_id).ask(heartbeat, deadline=deadline)
         return Answer(

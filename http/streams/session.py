@@ -22,7 +22,7 @@ from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import NOT_MEMBER
 from greenroom.http.ws.cursor import AT_TOP, ROOMS_MAX, Cursor, Place, cursor_text
-from greenroom.http.ws.presence import OVER_REST
+from greenroom.http.ws.leases import OVER_REST, token_issued_at
 from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1 import V1Session
@@ -244,9 +244,9 @@ class StreamSession(V1Session):
         """As in v1. Who polls is here until the next poll."""
         is_polling, seconds = self.is_present, self.stream.lease_seconds
         super().closed()
-        if is_polling and self.user_id is not None and seconds:
-            called, under = self.seat
-            self.services.presence.hear_from(self.user_id, under, self.name, seconds, called)
+        if is_polling and self.user_id is not None and self.principal is not None and seconds:
+            (called, under), issued_at = self.seat, token_issued_at(self.principal)
+            self.services.presence.hear_from(self.user_id, under, self.name, seconds, issued_at, called)
 
     def take_back(self, called: str | None = OVER_REST) -> None:
         """The end of a poll is no sign that the user goes, unless it is that of its credential: then all ends."""

@@ -27,7 +27,7 @@ from greenroom.http.claims import is_signed_out
 from greenroom.http.ws.codes import FORBIDDEN
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
-from greenroom.http.ws.presence import WITHOUT_SESSION, SocketPresence
+from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.revocation import CLOSES_WITHOUT_REST, Revocations
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.listening import listen
@@ -94,8 +94,8 @@ class Ends:
     def listening(self) -> None:
         """From now on is heard what is told; before, somebody may have signed out."""
         self._authenticator.forget_everybody()
-        self._signed_out.update(self._engine.users())
-        self._of_sessions.update(self._presence.polling())
+        self._signed_out.update(self._engine.users(), self._presence.leases.users())
+        self._of_sessions.update(self._presence.leases.users())
         self._keys.add("*")
         self._unseen = None
         self._is_told.set()
@@ -107,7 +107,7 @@ class Ends:
         """
         kind, _, name = payload.partition(" ")
         if kind == "session" and name == "*":
-            self._of_sessions.update(self._engine.users(), self._presence.polling())
+            self._of_sessions.update(self._engine.users(), self._presence.leases.users())
         elif kind == "invisible" and name == "*":
             self._unseen = None
         elif kind == "key" and 0 < len(name) <= KEY_CHARACTERS_MAX:
@@ -159,7 +159,8 @@ class Ends:
             for count, (user_id, moment) in enumerate(moments.items(), 1):
                 for connection in tuple(self._engine.connections_of(user_id)):
                     self._look_at_token(connection, moment)
-                self._forget_polls(user_id, WITHOUT_SESSION)
+                if self._presence.leases.forget_tokens(user_id, moment):
+                    self._look_at_user(user_id)
                 if count % CLOSES_WITHOUT_REST == 0:
                     await trio.lowlevel.checkpoint()
 
@@ -173,20 +174,17 @@ class Ends:
 
     async def _look_at_polls(self, user_ids: Iterable[int]) -> None:
         """Those who are here by other sessions stay."""
-        under = [(session_id, user_id) for user_id in user_ids for session_id in self._presence.polling_under(user_id)]
-        ended = await self._revocations.ended([one for one in under if one[0] != WITHOUT_SESSION])
-        for count, (session_id, user_id) in enumerate(ended, 1):
-            self._forget_polls(user_id, session_id)
+        leases = self._presence.leases
+        under = [(session_id, user_id) for user_id in user_ids for session_id in leases.sessions_of(user_id)]
+        for count, (session_id, user_id) in enumerate(await self._revocations.ended(under), 1):
+            if session_id in leases.sessions_of(user_id):
+                leases.forget(user_id, session_id)
+                self._look_at_user(user_id)
             if count % CLOSES_WITHOUT_REST == 0:
                 await trio.lowlevel.checkpoint()
 
-    def _forget_polls(self, user_id: int, session_id: str) -> None:
-        if session_id in self._presence.polling_under(user_id):
-            self._presence.forget_polls(user_id, session_id)
-            self._look_at_user(user_id)
-
     def _is_here(self, user_id: int) -> bool:
-        return bool(self._engine.connections_of(user_id) or self._presence.polling_under(user_id))
+        return bool(self._engine.connections_of(user_id)) or user_id in self._presence.leases
 
     def _connections_of(self, user_ids: Iterable[int]) -> list[Connection]:
         return [connection for user_id in user_ids for connection in self._engine.connections_of(user_id)]

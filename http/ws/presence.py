@@ -25,14 +25,12 @@ from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.last_inputs import LastInput, LastInputs
+from greenroom.http.ws.leases import OVER_REST, WITHOUT_SESSION, Lease, Leases
 from greenroom.http.ws.typists import Typists
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen, Seen
 from greenroom.storage.postgres.visibility import Visibility
 
-POLLING_DEVICES_MAX: Final = 8  # of one user; of more, those heard from longest ago are forgotten
-OVER_REST: Final = "rest"  # what the device of a client is called that says over REST that its user is here
-WITHOUT_SESSION: Final = ""  # what tells clients with a token or a key apart: nothing; no cookie holds it
 _quote: Final = encode_basestring
 
 
@@ -68,9 +66,7 @@ class SocketPresence(PresenceBoard):
         self._idle_seconds = idle_seconds
         self._shown: dict[int, Shown] = {}  # whoever is not offline
         self._wished: dict[int, Wished] = {}  # of whoever has said more than that they are here
-        # Devices without a socket, each (what it is called, its session's id), and until when they count. The id is
-        # told to nobody: it is what the cookie holds.
-        self._polling: dict[int, dict[tuple[str, str], float]] = {}
+        self.leases = Leases()  # of devices without a socket
         self.last_inputs = LastInputs()  # of these, and of sockets and streams that have ended
         self._told: dict[int, Shown] = {}  # what others believe of whoever changed this second
         self._asked: set[int] = set()  # of those, who was shown as they are now to somebody who asked
@@ -93,11 +89,11 @@ class SocketPresence(PresenceBoard):
             if not connection.is_closing and connection.session.is_present
         ]
         devices = [Device(session.device, session.is_idle) for session in sessions]
-        if user_id in self._polling:
+        if user_id in self.leases:
             with_socket = {session.principal.session_id for session in sessions if session.principal is not None}
             devices += [
                 Device(called, self._is_poll_idle(user_id, (called, under)))
-                for called, under in self._polls(user_id)
+                for called, under in self.leases.devices_of(user_id, trio.current_time())
                 if called != OVER_REST or under not in with_socket
             ]
         return devices
@@ -114,14 +110,6 @@ class SocketPresence(PresenceBoard):
         """The trio time at or before which the last input of an idle device was."""
         return trio.current_time() - self._idle_seconds if self._idle_seconds else -math.inf
 
-    def _polls(self, user_id: int) -> list[tuple[str, str]]:
-        """Of a user who has polled: the devices that still count. Those whose time is over are forgotten."""
-        now = trio.current_time()
-        polling = {device: until for device, until in self._polling.pop(user_id).items() if until > now}
-        if polling:
-            self._polling[user_id] = polling
-        return list(polling)
-
     def is_coming(self, user_id: int) -> bool:
         """A socket whose protocol is not so far."""
         return any(
@@ -129,52 +117,32 @@ class SocketPresence(PresenceBoard):
             for connection in self._engine.connections_of(user_id)
         )
 
-    def hear_from(self, user_id: int, session_id: str, name: str, seconds: float, called: str = OVER_REST) -> None:
+    def hear_from(
+        self,
+        user_id: int,
+        session_id: str,
+        name: str,
+        seconds: float,
+        token_issued_at: float | None,
+        called: str = OVER_REST,
+    ) -> None:
         """A client polls, or says so over REST. That counts while its session has no socket, which knows better.
 
         called: the device. Only the first word of its session is an input.
         """
-        polling, device, now = self._polling.setdefault(user_id, {}), (called, session_id), trio.current_time()
-        polling.pop(device, None)
-        if seconds > 0:
-            while len(polling) >= POLLING_DEVICES_MAX:
-                del polling[next(iter(polling))]
-            polling[device] = now + seconds
-            last = self.last_inputs.of(user_id, device, now) or LastInput(now)
-            self.last_inputs.note(user_id, device, last, now)
-            self.name(user_id, name)
-        elif not polling:
-            del self._polling[user_id]
+        if seconds <= 0:
+            self.leases.forget(user_id, session_id, called)
+            return
+        device, now = (called, session_id), trio.current_time()
+        self.leases.put(user_id, device, Lease(now + seconds, token_issued_at))
+        last = self.last_inputs.of(user_id, device, now) or LastInput(now)
+        self.last_inputs.note(user_id, device, last, now)
+        self.name(user_id, name)
 
     def note_input(self, user_id: int, session_id: str | None) -> None:
         """A user did something over REST, which is done at all devices under that session that have no socket."""
         last = LastInput(self._engine.now)  # the time of sockets, whose client may say right after it that it is idle
         self.last_inputs.note_all(user_id, session_id or WITHOUT_SESSION, last, trio.current_time())
-
-    def forget_polls(self, user_id: int, session_id: str | None, called: str | None = None) -> None:
-        """The session has ended; None: all that the user has. called: of its devices only those of that name."""
-        polling = self._polling.get(user_id)
-        if polling is not None:
-            for device in [one for one in polling if session_id in (None, one[1]) and called in (None, one[0])]:
-                del polling[device]
-            if not polling:
-                del self._polling[user_id]
-
-    def polling(self) -> list[int]:
-        """Users who have a device without a socket, or had one that is not forgotten yet."""
-        return list(self._polling)
-
-    def polling_under(self, user_id: int) -> set[str]:
-        """The ids of the sessions of such devices of a user; WITHOUT_SESSION among them."""
-        return {under for _, under in self._polling.get(user_id, ())}
-
-    def polls_under(self, session_id: str) -> int | None:
-        """The user who has said over REST that they are here, under this session."""
-        assert session_id != WITHOUT_SESSION, "so many users may have said it"
-        for user_id, polling in self._polling.items():
-            if any(session_id == under for _, under in polling):
-                return user_id
-        return None
 
     def wished_by(self, user_id: int) -> Wished:
         """Invisible counts before all else."""
@@ -243,7 +211,7 @@ class SocketPresence(PresenceBoard):
 
     def without_socket(self) -> list[int]:
         """All who are not offline, or poll, and have no socket."""
-        users = [*self._shown, *(user_id for user_id in self._polling if user_id not in self._shown)]
+        users = [*self._shown, *(user_id for user_id in self.leases.users() if user_id not in self._shown)]
         return [user_id for user_id in users if not self._engine.of_user(user_id)]
 
     # -- for who tells it ---------------------------------------------------------------------------------------
@@ -280,7 +248,7 @@ class SocketPresence(PresenceBoard):
         if user_id in self._told or user_id in self._owed:
             return
         self._left_ms.pop(user_id, None)
-        if user_id not in self._shown and not self._engine.of_user(user_id) and user_id not in self._polling:
+        if user_id not in self._shown and not self._engine.of_user(user_id) and user_id not in self.leases:
             self._names.pop(user_id, None)
             self._items.pop(user_id, None)
 

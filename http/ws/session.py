@@ -20,7 +20,7 @@ from greenroom.http.ws.codes import TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SLICE_SECONDS_MAX
 from greenroom.http.ws.last_inputs import LastInput
-from greenroom.http.ws.presence import OVER_REST, WITHOUT_SESSION
+from greenroom.http.ws.leases import OVER_REST, WITHOUT_SESSION
 from greenroom.http.ws.put_aside import Aside, is_sign_of_life
 from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices, ask_with_backpressure
@@ -165,7 +165,7 @@ class SocketSession:
         called: the name of those devices without a socket that end with it; None: all of the session.
         """
         if self.principal is not None and self.principal.session_id is not None and self.user_id is not None:
-            self.services.presence.forget_polls(self.user_id, self.principal.session_id, called)
+            self.services.presence.leases.forget(self.user_id, self.principal.session_id, called)
 
     # -- the protocols' side ------------------------------------------------------------------------------------
 

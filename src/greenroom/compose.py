@@ -375,9 +375,9 @@ def _close_session(sockets: SocketServices, session_id: str) -> None:
     """A session was ended: its sockets end with it, and who said under it that they are here is so no more."""
     for connection in sockets.engine.connections_of_session(session_id):
         connection.close(FORBIDDEN)
-    user_id = sockets.presence.polls_under(session_id)
+    user_id = sockets.presence.leases.user_under(session_id)
     if user_id is not None:
-        sockets.presence.forget_polls(user_id, session_id)
+        sockets.presence.leases.forget(user_id, session_id)
         sockets.tell_presence(user_id, Look())
 
 
@@ -385,7 +385,7 @@ def _close_user(sockets: SocketServices, user_id: int) -> None:
     """A user signed out everywhere: whatever is open for them ends, by whichever credential; nobody polls for them."""
     for connection in tuple(sockets.engine.connections_of(user_id)):
         connection.close(FORBIDDEN)
-    sockets.presence.forget_polls(user_id, None)
+    sockets.presence.leases.forget(user_id, None)
     sockets.tell_presence(user_id, Look())
 
 

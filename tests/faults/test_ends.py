@@ -245,7 +245,7 @@ async def test_who_is_here_without_a_socket_is_offline_however_what_they_showed_
     await wait_until(lambda: house.house.engine.of_user(1) and "the end of the poll")
     await sql(house, statement)
     await wait_until(lambda: not is_offline(house, 1) and "that they are gone")
-    assert not house.house.presence._polling
+    assert not house.house.presence.leases.users()
 
 
 async def test_who_is_here_under_another_session_too_is_not_shown_offline_for_a_moment(live_house, monkeypatch):
@@ -264,7 +264,7 @@ async def test_who_is_here_under_another_session_too_is_not_shown_offline_for_a_
     for session in (ends, stays):
         await says_so(house, [("Cookie", f"pitchey-session={session}")])
     await sql(house, "delete from sessions where id = $1", ends)
-    await wait_until(lambda: len(presence._polling[1]) > 1 and "the end of one of them")
+    await wait_until(lambda: len(presence.leases._kept[1]) > 1 and "the end of one of them")
     await sql(house, "delete from sessions")
     await wait_until(lambda: not is_offline(house, 1) and "that they are gone")
     assert shown_as == ["online", "offline"]
@@ -406,6 +406,51 @@ async def test_who_signed_out_while_nobody_listened_is_out_when_somebody_does(da
             assert stays.close_code is None
         for path in ("/api/auth/session", "/poll"):
             assert (await house.get(path, headers=dict(old))).status == 401
+
+
+async def test_who_is_here_by_a_token_and_signed_out_while_nobody_listened_is_gone_and_who_did_last_year_stays(
+    database, tmp_path, monkeypatch
+):
+    async with (
+        open_proxy(database.host) as proxy,
+        open_house_under_test(replace(database, host=str(proxy.folder)), tmp_path, listens=True) as house,
+    ):
+        await house.people(1, 2)
+        await past_the_house(database, "update users set signed_out_at = now() - interval '1 year' where id = 2")
+        await listens(house)
+        presence, shown_as = house.house.presence, []
+        show = presence.show
+
+        def show_and_note(user_id, status, activity, at_ms):
+            shown_as.append((user_id, status))
+            show(user_id, status, activity, at_ms)
+
+        monkeypatch.setattr(presence, "show", show_and_note)
+        await says_so(house, shown_by(house, 1))
+        await says_so(house, shown_by(house, 2))
+        await proxy.cut_all()
+        await past_the_house(database, "update users set signed_out_at = now() where id = 1")
+        proxy.open_again()
+        await wait_until(lambda: not is_offline(house, 1) and "that who signed out is gone")
+        await past_the_house(database, f"notify {CHANNEL}, 'user 2'")
+        await says_so(house, [("Authorization", f"Bearer {house.token(1, iat=int(time.time()) + 1)}")])
+        await past_the_house(database, "update users set signed_out_at = now() + interval '2 s' where id = 1")
+        await wait_until(lambda: not is_offline(house, 1) and "that they are gone again")
+        assert shown_as == [(1, "online"), (2, "online"), (1, "offline"), (1, "online"), (1, "offline")]
+
+
+async def test_who_is_here_by_a_token_with_an_id_goes_when_they_sign_out_and_not_when_a_session_ends(live_house):
+    house = live_house
+    await house.people(1)
+    session = (await house.house.storage.sessions.create(1))[0]
+    await listens(house)
+    await says_so(house, [("Authorization", f"Bearer {house.token(1, jti='a-token')}")])
+    await says_so(house, [("Cookie", f"pitchey-session={session}")])
+    await sql(house, "delete from sessions")
+    await wait_until(lambda: len(house.house.presence.leases._kept[1]) > 1 and "the end of the session")
+    assert not is_offline(house, 1)
+    await sql(house, "update users set signed_out_at = now() + interval '1 s'")
+    await wait_until(lambda: not is_offline(house, 1) and "that they are gone")
 
 
 async def test_who_signs_out_elsewhere_ends_what_a_key_had_opened_for_them_and_nothing_of_after(live_house):

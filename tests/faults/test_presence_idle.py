@@ -107,7 +107,7 @@ async def test_what_somebody_did_on_a_socket_counts_when_they_go_on_over_rest(li
         await were_shown("online", "away", "online")
         await wait_until(lambda: live_house.house.engine.of_user(1) and "the end of the socket")
     await says(live_house, shows)
-    board, ((device, _),) = live_house.house.presence, live_house.house.presence._polling[1].items()
+    board, ((device, _),) = live_house.house.presence, live_house.house.presence.leases._kept[1].items()
     assert board.last_inputs.of(1, device, trio.current_time()) == last
 
 

@@ -105,7 +105,7 @@ async def test_who_polls_is_offline_at_once_when_their_session_ends_in_a_poll_or
         out = await house.post("/api/auth/sign-out", None, {"everywhere": end == "everywhere"}, **shown)
         assert out.status == 200, out.json
     await is_shown("offline")
-    assert not house.house.presence._polling
+    assert not house.house.presence.leases.users()
 
 
 async def test_who_polls_is_here_between_two_polls_when_a_page_of_the_same_session_closes(live_house, seen):
@@ -118,7 +118,7 @@ async def test_who_polls_is_here_between_two_polls_when_a_page_of_the_same_sessi
     await polled(live_house, None, headers=shown.items())
     await sock.close()
     await wait_until(lambda: live_house.house.engine.of_user(1) and "the end of both")
-    await wait_until(lambda: len(live_house.house.presence._polling[1]) - 1)
+    await wait_until(lambda: len(live_house.house.presence.leases._kept[1]) - 1)
     assert [device.name for device in live_house.house.presence.devices_of(1)] == ["poll"]
     assert live_house.house.presence.status_of(1)[0] == "busy"
 

@@ -447,7 +447,7 @@ async def test_a_client_that_polls_is_online_until_it_has_not_been_heard_of_for_
         assert shown(live_house, 1) == "online"
         await becomes(live_house, 1, "offline", 8)
         await page.expect("user_offline", userId=1)
-        assert not live_house.house.presence._polling
+        assert not live_house.house.presence.leases.users()
 
 
 async def test_a_client_that_says_offline_is_so_at_once_and_many_devices_are_bounded(live_house):
@@ -460,7 +460,7 @@ async def test_a_client_that_says_offline_is_so_at_once_and_many_devices_are_bou
         view = await beat(live_house, 1, "offline", f"s{number}")
         assert view.shown == "offline"
     assert view.devices == ()
-    assert not live_house.house.presence._polling
+    assert not live_house.house.presence.leases.users()
     assert (await beat(live_house, 1)).shown == "online", "who comes back comes back online"
 
 

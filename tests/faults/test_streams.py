@@ -995,7 +995,7 @@ async def test_streams_and_polls_make_their_user_appear(live_house):
         await wait_until(
             lambda: told(sock, "leaves") != [1, 1] and "that they are gone again", LEASE_SECONDS + ROUND_SECONDS + 3
         )
-        assert not house.house.presence._polling
+        assert not house.house.presence.leases.users()
 
 
 def told(sock, change):

@@ -128,7 +128,7 @@ async def test_nobody_is_remembered_who_says_so_and_goes(house):
         await house.post("/api/presence/update", user, {})
         await house.post("/api/presence/update", user, {"status": "offline"})
     with trio.fail_after(10):
-        while presence._polling or presence._shown or presence._names:  # noqa: ASYNC110
+        while presence.leases.users() or presence._shown or presence._names:  # noqa: ASYNC110
             await trio.sleep(0.1)
 
 
