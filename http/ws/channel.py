@@ -23,9 +23,10 @@ class Attachment:
     """One v1 socket in one room. is_live: events reach it as they happen.
 
     seq: the last message it was given, while it stands outside of the ranks. place: in the ranks, -1 outside of them.
+    has_presence: it was told who is there, so far as the room tells it.
     """
 
-    __slots__ = ("connection", "is_attached", "is_live", "place", "ranks", "seq", "user_id")
+    __slots__ = ("connection", "has_presence", "is_attached", "is_live", "place", "ranks", "seq", "user_id")
 
     def __init__(self, connection: Connection, user_id: int, seq: int, ranks: Ranks) -> None:
         self.ranks = ranks
@@ -35,6 +36,7 @@ class Attachment:
         self.seq = seq
         self.is_live = False
         self.is_attached = True
+        self.has_presence = False
         ranks.strays[self] = None
 
     def fall_out(self) -> None:

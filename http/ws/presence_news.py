@@ -8,6 +8,9 @@ Only in rooms of at most 200 members: elsewhere presence is asked for. Whoever f
 The work is that of those who are told, never that of everybody with everybody. It is done half a millisecond at a
 time; who may hear what is looked at again after each rest, because people come and go meanwhile.
 
+A v1 socket hears of a room only once it was told who is there: until then, what it is yet to be told has the news too,
+and a change alone would stand for all.
+
 Nothing stays wrong: to a socket that takes nothing now what was not sent is owed, and told as it is then. Who comes
 into a room is made known there, and who goes is taken from those who may see them no more. Of two of whom one has
 blocked the other neither is told of the other, here as little as on other roads.
@@ -81,8 +84,13 @@ class PresenceNews:
         self._frames.clear()
         for connection, rooms in rooms_of.items():
             await self._rest()
-            inside = [room_id for room_id in rooms if self._hub.is_attached(connection, room_id)]
+            inside = [room_id for room_id in rooms if self._has_presence(connection, room_id)]
             self._tell_socket(connection, inside, by_room)
+
+    def _has_presence(self, connection: Connection, room_id: int) -> bool:
+        channel = self._hub.channels.get(room_id)
+        attachment = None if channel is None else channel.attachments.get(connection)
+        return attachment is not None and attachment.has_presence
 
     def _tell_socket(self, connection: Connection, rooms: list[int], by_room: dict[int, list[int]]) -> None:
         if not connection.takes_ephemeral:
@@ -205,7 +213,7 @@ class PresenceNews:
         by_room: dict[int, list[int]] = {}
         for user_id in user_ids:
             for room_id in self._hub.small_rooms.rooms_of.get(user_id, ()):
-                if self._hub.is_attached(connection, room_id):
+                if self._has_presence(connection, room_id):
                     by_room.setdefault(room_id, []).append(user_id)
         self._tell_apart(connection, self._hub.blocks.apart_from(viewer_id), by_room, CONTROL)
         self._tell_watcher(connection, user_ids)
@@ -236,7 +244,8 @@ class PresenceNews:
         """It is too large for presence from now on: what was told is not kept up to date, so it is taken back."""
         channel = self._hub.channels.get(room_id)
         for connection in tuple(channel.attachments) if channel is not None else ():
-            connection.write(self._presence.v1_state((), room_id), CONTROL)
+            if self._has_presence(connection, room_id):
+                connection.write(self._presence.v1_state((), room_id), CONTROL)
         self._part(members, members)
 
     def _part(self, some: Iterable[int], others: Iterable[int]) -> None:
@@ -276,7 +285,7 @@ class PresenceNews:
 
     def _sight_changed(self, connection: Connection, seen_id: int, shared: Sequence[int]) -> None:
         session, is_v1 = connection.session, connection.session.is_v1
-        rooms = [room_id for room_id in shared if self._hub.is_attached(connection, room_id)]
+        rooms = [room_id for room_id in shared if self._has_presence(connection, room_id)]
         if (is_v1 and not rooms) or session.user_id is None or self._hub.coming.holds(connection, session.user_id):
             return
         presence = self._presence

@@ -66,6 +66,7 @@ def _tell_pack(session: "V1Session", left: Iterator[tuple[int, Attachment]]) -> 
     for room_id, attachment in left:
         if attachment.is_attached:
             size += session.services.presence.tell_room(session.connection, room_id)
+            attachment.has_presence = True
             session.tell_typists(room_id)
         if size > PACK_BYTES_MAX:
             return False

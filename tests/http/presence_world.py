@@ -206,7 +206,7 @@ class Client:
 
     def _hear_diff(self, event, data):
         rooms = event.get("rooms") or ([event["room"]] if "room" in event else [])
-        views = [self.rooms.setdefault(room, {}) for room in rooms] or [self.watched]
+        views = [self.rooms[room] for room in rooms] or [self.watched]  # of a room the state comes first
         for view in views:
             for item in data["joins"]:
                 view[item["user"]] = item["status"], item["activity"]
