@@ -1,9 +1,10 @@
 // Who is here in one room, folded from `presence_state` and `presence_diff`, and from who leaves the room. Pure.
 //
 // All answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed
-// before a cut is kept to compare the next state with, but is not known any more until that comes. Where nobody is here
-// yet the server tells no state: what follows `live` then begins with nobody. So it does in a room that grew too large for
-// the server to tell, which says so with an empty state.
+// before a cut is kept to compare the next state with, but is not known any more until that comes. So it is in a room
+// that grows too large for the server to tell, which says so with an empty state; the first one behind `live` says that
+// nobody is here. Of a room that is too large when it is live no state is told. When it shrinks to a size that is told
+// again, a diff holds everybody.
 //
 // That somebody left stands in the log alone, and may come late, with a page of `history`: it counts unless they were told
 // of when the log was as far already. A `top` is the newest seq of it that is known of.
@@ -12,15 +13,17 @@ export class Presence {
   constructor() {
     this.isKnown = false; // the server has told of everybody on this connection
     this._isLive = false;
+    this._isTooLarge = false; // and the server has said so
     this.people = new Map();
     this._tops = new Map(); // by user: when they were told of last
   }
 
   // Everybody who is here; nobody else is.
   state(users, top) {
-    if (users.length > 0 || !this.isKnown) return this._replaced(users, top);
-    this.people = new Map(); // an empty room is told on coming in alone: this one is too large from now on
-    this.isKnown = false;
+    const isComingIn = this._isLive && !this.isKnown && !this._isTooLarge;
+    if (users.length > 0 || isComingIn) return this._replaced(users, top);
+    this.isKnown = false; // an empty room is told on coming in alone: this one is too large from now on
+    this._isTooLarge = true;
     return { here: [], gone: [] };
   }
 
@@ -44,14 +47,14 @@ export class Presence {
     return { here: [], gone: [goneNow(person)] };
   }
 
-  // The room is caught up: a state comes with this, or nobody was here.
+  // The room is caught up: a state follows, unless it is too large.
   live() {
     this._isLive = true;
   }
 
   // The connection is lost: nobody says who comes and goes.
   forget() {
-    this.isKnown = this._isLive = false;
+    this.isKnown = this._isLive = this._isTooLarge = false;
   }
 
   _replaced(users, top) {
@@ -61,6 +64,7 @@ export class Presence {
     this.people = people;
     this._tops = new Map([...people.keys()].map((userId) => [userId, top]));
     this.isKnown = true;
+    this._isTooLarge = false;
     return { here, gone: left.map(goneNow) };
   }
 }

@@ -1,9 +1,10 @@
 """Who is here in one room, folded from `presence_state` and `presence_diff`, and from who leaves the room. Pure.
 
 All answer with what changed for the reader: who came or appears otherwise now, and who went. What was believed before
-a cut is kept to compare the next state with, but is not known any more until that comes. Where nobody is here yet the
-server tells no state: what follows `live` then begins with nobody. So it does in a room that grew too large for the
-server to tell, which says so with an empty state.
+a cut is kept to compare the next state with, but is not known any more until that comes. So it is in a room that grows
+too large for the server to tell, which says so with an empty state; the first one behind `live` says that nobody is
+here. Of a room that is too large when it is live no state is told. When it shrinks to a size that is told again, a diff
+holds everybody.
 
 That somebody left stands in the log alone, and may come late, with a page of `history`: it counts unless they were told
 of when the log was as far already. A *top* is the newest seq of it that is known of.
@@ -21,11 +22,12 @@ Changed = tuple[tuple[Person, ...], tuple[Person, ...]]
 class Presence:
     """is_known: the server has told of everybody on this connection."""
 
-    __slots__ = ("_is_live", "_tops", "is_known", "people")
+    __slots__ = ("_is_live", "_is_too_large", "_tops", "is_known", "people")
 
     def __init__(self) -> None:
         self.is_known = False
         self._is_live = False
+        self._is_too_large = False  # and the server has said so
         self.people: dict[int, Person] = {}
         self._tops: dict[int, int] = {}  # when each of them was told of last
 
@@ -37,10 +39,12 @@ class Presence:
 
     def state(self, users: list[Item], top: int) -> Changed:
         """Everybody who is here, and nobody else: (who came or changed, who went)."""
-        if not users and self.is_known:  # an empty room is told on coming in alone: this one is too large from now on
-            self.people, self.is_known = {}, False
-            return (), ()
-        return self._replaced(users, top)
+        is_coming_in = self._is_live and not self.is_known and not self._is_too_large
+        if users or is_coming_in:
+            return self._replaced(users, top)
+        self.is_known = False  # an empty room is told on coming in alone: this one is too large from now on
+        self._is_too_large = True
+        return (), ()
 
     def diff(self, joins: list[Item], leaves: list[Item], top: int) -> Changed:
         """Some people came, changed or went: (who came or changed, who went)."""
@@ -63,19 +67,19 @@ class Presence:
         return (), (replace(person, status="offline"),)
 
     def live(self) -> None:
-        """The room is caught up: a state comes with this, or nobody was here."""
+        """The room is caught up: a state follows, unless it is too large."""
         self._is_live = True
 
     def forget(self) -> None:
         """The connection is lost: nobody says who comes and goes."""
-        self.is_known = self._is_live = False
+        self.is_known = self._is_live = self._is_too_large = False
 
     def _replaced(self, users: list[Item], top: int) -> Changed:
         people = {item["user"]: person_of(item) for item in users if _is_here(item)}
         left = [person for user_id, person in self.people.items() if user_id not in people]
         gone = tuple(replace(person, status="offline") for person in left)
         here = tuple(person for user_id, person in people.items() if self.people.get(user_id) != person)
-        self.people, self.is_known = people, True
+        self.people, self.is_known, self._is_too_large = people, True, False
         self._tops = dict.fromkeys(people, top)
         return here, gone
 
