@@ -1244,6 +1244,9 @@ async def test_who_leaves_the_room_is_here_no_more_also_when_history_tells_it_an
         await line.ack(await line.heard("history"), messages=[], changes=page, top=2, epoch=1)
         await line.say(member(3, 9, "left"))
         assert len((await told(client, Presence)).here) == 4
+        while (await told(client, Member)).user_id != 9:
+            pass
+        assert sorted(client.here(ROOM) or ()) == [7, 8, 10]  # as `member` is told already
         gone = await told(client, Presence)
         assert (gone.here, [(one.user_id, one.status) for one in gone.gone]) == ((), [(9, "offline")])
         assert sorted(client.here(ROOM) or ()) == [7, 8, 10]

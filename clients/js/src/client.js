@@ -417,11 +417,10 @@ export class Client {
 
   // Whoever is told may leave the room, or close the client: then the rest is not told.
   _tellOf(room, events) {
-    for (const event of events) {
+    for (const event of room.followed(events)) {
       if (!this._isJoined(room)) return;
       if (event.isOwn) this._sending.copied(event);
       this._tell(event);
-      for (const more of room.after(event)) this._tell(more);
     }
   }
 

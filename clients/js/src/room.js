@@ -34,9 +34,12 @@ export class Room {
     return this._changed(type === "presence_state" ? presence.state(data.users, top) : presence.diff(data.joins, data.leaves, top));
   }
 
-  // What follows when this is told: of who has left the room no frame of presence says that they are here no more.
-  after({ type, userId, isActive, seq }) {
-    return type === "member" && !isActive ? this._changed(this.presence.left(userId, seq)) : [];
+  // What is told, and behind who has left the room that they are here no more: no frame of presence says so.
+  followed(told) {
+    return told.flatMap((event) => {
+      const hasLeft = event.type === "member" && !event.isActive;
+      return hasLeft ? [event, ...this._changed(this.presence.left(event.userId, event.seq))] : [event];
+    });
   }
 
   // Before the server has said how the room stands it means the one of this id that was left.

@@ -967,7 +967,7 @@ test("who came or went is told in its place and once, and our own end wherever w
 });
 
 test("who leaves the room is here no more, also when history tells it, and who is back since stays", async (context) => {
-  const { server, client, next } = await opened(context, { join: [] });
+  const { server, client, next, on } = await opened(context, { join: [] });
   client.join(ROOM, { recent: 2 });
   const line = await server.ready([ROOM, 2]);
   const users = [7, 8, 9, 10].map((user) => ({ user, name: `P${user}`, status: "online" }));
@@ -975,10 +975,13 @@ test("who leaves the room is here no more, also when history tells it, and who i
   const went = { ts: 9, change: "left", role: "member" };
   let changes = [{ ...went, seq: 1, user: 8 }, { ...went, seq: 2, user: 8, change: "joined" }];
   line.ack(await line.heard("history"), { messages: [], changes });
+  const hereThen = [];
+  on("member", () => hereThen.push([...client.here(ROOM).keys()]));
   line.say(member(3, 9, "left"));
   assert.equal((await next("presence")).here.length, 4);
   const { here, gone } = await next("presence");
   assert.deepEqual([here, gone.map(({ userId, status }) => [userId, status])], [[], [[9, "offline"]]]);
+  assert.deepEqual(hereThen.at(-1), [7, 8, 10]); // as `member` is told already
   assert.deepEqual([...client.here(ROOM).keys()], [7, 8, 10]);
   line.message(ROOM, 5);
   changes = [{ ...went, seq: 4, user: 10 }];
@@ -1217,6 +1220,18 @@ test("whoever leaves a room, or the client, while a page is told hears no more o
     assert.deepEqual(seqs(of("said")), [1]);
     assert.deepEqual(of("caughtUp"), []);
   }
+});
+
+test("whoever leaves a room as somebody leaves it hears no more of it", async (context) => {
+  const { server, client, next, of, on } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  line.say({ type: "presence_state", room: ROOM, data: { users: [{ user: 8, name: "Ben", status: "online" }] } });
+  await next("presence");
+  on("member", () => client.leave(ROOM));
+  line.say(member(1, 8, "left"));
+  await line.heard("leave");
+  await answered(client, line);
+  assert.equal(of("presence").length, 1);
 });
 
 test("a client that is over is not opened again", async (context) => {
