@@ -197,16 +197,16 @@ export class Client {
 
   _lost(code, why, retrySeconds, isExpected) {
     if (code === CLOSED_TOO_BIG) this._sending.refuseLongest();
-    for (const event of this._disconnect(new ServerAway("the connection was lost"))) this._tell(event);
+    this._tellLost(this._disconnect(new ServerAway("the connection was lost")));
     this._tell({ type: "disconnected", code, why, retrySeconds, isExpected });
   }
 
   _ended(fault) {
-    this._finish(fault);
+    this._tellLost(this._finish(fault));
     this._tell({ type: "ended", code: fault.code, why: fault.message });
   }
 
-  // Answers what is to be told of it.
+  // Answers what is to be told of it, by room.
   _disconnect(fault) {
     this.isConnected = false;
     this._early = [];
@@ -214,15 +214,21 @@ export class Client {
     this._userStream.lose();
     this._watching.lose();
     this._asking.lose(fault);
-    return [...this._rooms.values()].flatMap((room) => room.lose());
+    return [...this._rooms.values()].map((room) => [room, room.lose()]);
   }
 
+  // As `_disconnect`.
   _finish(fault) {
     this._fault ??= fault;
-    this._disconnect(fault);
+    const lost = this._disconnect(fault);
     this._sending.end(fault);
     this._watching.end(fault);
     for (const room of this._rooms.values()) room.refuse(fault);
+    return lost;
+  }
+
+  _tellLost(lost) {
+    for (const [room, events] of lost) this._tellOf(room, events);
   }
 
   // -- what the server says --------------------------------------------------------------------------------------

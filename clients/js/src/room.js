@@ -49,7 +49,7 @@ export class Room {
     this.isLive = true;
   }
 
-  // The connection is lost: what is to be told. On the next one nothing is said where nobody types any more.
+  // The connection is over: what is to be told. On the next one nothing is said where nobody types any more.
   lose() {
     this.presence.forget();
     this.isLive = false;

@@ -907,6 +907,17 @@ test("nobody types any more once the line is lost", async (context) => {
   assert.deepEqual(of("typing").map(({ names }) => [...names.values()]), [["Ben"], [], ["Ben"], []]);
 });
 
+test("nobody types any more where the client ends", async (context) => {
+  const { server, next, log } = await opened(context);
+  const line = await server.ready([ROOM, 0]);
+  line.say({ type: "typing", room: ROOM, data: { users: [8], names: { 8: "Ben" } } });
+  line.socket.close(4001, "signed out");
+  await next("ended");
+  assert.deepEqual(log.slice(-3).map(({ type, names }) => [type, names && [...names.values()]]), [
+    ...[["typing", ["Ben"]], ["typing", []], ["ended", undefined]],
+  ]);
+});
+
 test("rooms that refuse are told, and one that was left is not resumed", async (context) => {
   const { server, client, next } = await opened(context, { join: [1, 2, 3, 4] });
   const refused = assert.rejects(client.join(2), Refused);
@@ -1232,6 +1243,23 @@ test("whoever leaves a room as somebody leaves it hears no more of it", async (c
   await line.heard("leave");
   await answered(client, line);
   assert.equal(of("presence").length, 1);
+});
+
+test("whoever leaves a room, or leaves it and joins it anew, as the line is lost hears no more of it", async (context) => {
+  for (const isAnew of [false, true]) {
+    const { server, client, next, of, on } = await opened(context, { join: [ROOM, 43] });
+    const line = await server.ready([ROOM, 0], [43, 0]);
+    for (const room of [ROOM, 43]) line.say({ type: "typing", room, data: { users: [8], names: { 8: "Ben" } } });
+    await next("typing");
+    await next("typing");
+    on("typing", () => {
+      client.leave(43);
+      if (isAnew) client.join(43);
+    });
+    line.socket.close(4200);
+    await next("disconnected");
+    assert.deepEqual(of("typing").slice(2).map(({ roomId }) => roomId), [ROOM]);
+  }
 });
 
 test("a client that is over is not opened again", async (context) => {
