@@ -378,7 +378,7 @@ class Chat:
                 self._tell(f"out of the room: {event.why}")
 
     def _show_member(self, event: Member) -> None:
-        if not event.is_active:
+        if not event.is_active and event.user_id not in (self._client.here(self._room_id) or ()):  # else: back since
             self._here -= {event.user_id}  # said once: presence tells it too
         if (name := self._names.get(event.user_id)) is not None:  # of who is new here presence tells the name
             is_what = "is an admin now" if event.role == "admin" else "is a member again"
