@@ -6,6 +6,7 @@ up from `recent`, or from storage when that does not reach back far enough.
 
 from collections import deque
 from collections.abc import Iterable
+from enum import Enum, auto
 from typing import Final
 
 from greenroom.actors.events import MemberChanged, member_changed
@@ -19,14 +20,22 @@ from greenroom.storage.postgres.conversations import MEMBER_CHANGES, StoredMessa
 RECENT_MESSAGES_MAX: Final = 512
 
 
+class Told(Enum):
+    """What a socket was told of who is in a room."""
+
+    NOT_YET = auto()  # the state that follows `live` holds all that happened until then
+    NOTHING = auto()  # the room was too large, and when it is so no more the next that is told holds everybody
+    EVERYBODY = auto()  # from then on what changes
+
+
 class Attachment:
     """One v1 socket in one room. is_live: events reach it as they happen.
 
     seq: the last message it was given, while it stands outside of the ranks. place: in the ranks, -1 outside of them.
-    has_presence: it was told who is there, so far as the room tells it.
+    told: of who is there.
     """
 
-    __slots__ = ("connection", "has_presence", "is_attached", "is_live", "place", "ranks", "seq", "user_id")
+    __slots__ = ("connection", "is_attached", "is_live", "place", "ranks", "seq", "told", "user_id")
 
     def __init__(self, connection: Connection, user_id: int, seq: int, ranks: Ranks) -> None:
         self.ranks = ranks
@@ -36,7 +45,7 @@ class Attachment:
         self.seq = seq
         self.is_live = False
         self.is_attached = True
-        self.has_presence = False
+        self.told = Told.NOT_YET
         ranks.strays[self] = None
 
     def fall_out(self) -> None:

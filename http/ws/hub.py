@@ -93,7 +93,7 @@ class Hub(Audience):
         attachment = Attachment(connection, user_id, after_seq, channel.ranks)
         if old is not None:
             old.is_attached = old.is_live = False
-            attachment.has_presence = old.has_presence
+            attachment.told = old.told
             channel.ranks.leave(old)
         else:
             was_small = view.room_id in self.small_rooms.members

@@ -9,7 +9,8 @@ The work is that of those who are told, never that of everybody with everybody. 
 time; who may hear what is looked at again after each rest, because people come and go meanwhile.
 
 A v1 socket hears of a room only once it was told who is there: until then, what it is yet to be told has the news too,
-and a change alone would stand for all.
+and a change alone would stand for all. Of a room that was too large it was told nothing, or that nothing is kept up to
+date any more: when the room has become small, the first that it hears of it holds everybody, also when that is nobody.
 
 Nothing stays wrong: to a socket that takes nothing now what was not sent is owed, and told as it is then. Who comes
 into a room is made known there, and who goes is taken from those who may see them no more. Of two of whom one has
@@ -23,6 +24,8 @@ from typing import Final
 import trio
 
 from greenroom.actors.events import MemberChanged
+from greenroom.http.ws.blocks import NOBODY
+from greenroom.http.ws.channel import Told
 from greenroom.http.ws.connection import CONTROL, EPHEMERAL, Connection
 from greenroom.http.ws.engine import SLICE_SECONDS_MAX, SocketEngine
 from greenroom.http.ws.hub import Hub
@@ -43,7 +46,8 @@ class PresenceNews:
         self._watches = watches
         self._owed: dict[Connection, set[int]] = {}  # who changed while a socket took nothing
         self._introduced: dict[int, set[int]] = {}  # by room: who came into it this second
-        self._frames: dict[tuple[int, ...], bytes] = {}  # of this second; gone when members come or go
+        # Of this second, by the rooms: those where some changed, those to be told whole. Gone when members come or go.
+        self._frames: dict[tuple[tuple[int, ...], tuple[int, ...]], bytes] = {}
         self._slice_ends = 0.0
         self._looks = 0
         hub.on_member_changed = self.member_changed
@@ -77,51 +81,80 @@ class PresenceNews:
             known = by_room.setdefault(room_id, [])
             known += [user_id for user_id in new if user_id not in known and self._presence.is_online(user_id)]
         rooms_of: dict[Connection, list[int]] = {}
-        for room_id, users in by_room.items():
+        for room_id in by_room:
             channel = self._hub.channels.get(room_id)
-            for connection in channel.attachments if channel is not None and users else ():
+            for connection in channel.attachments if channel is not None else ():
                 rooms_of.setdefault(connection, []).append(room_id)
         self._frames.clear()
         for connection, rooms in rooms_of.items():
             await self._rest()
-            inside = [room_id for room_id in rooms if self._has_presence(connection, room_id)]
-            self._tell_socket(connection, inside, by_room)
+            self._tell_socket(connection, rooms, by_room)
 
-    def _has_presence(self, connection: Connection, room_id: int) -> bool:
-        channel = self._hub.channels.get(room_id)
-        attachment = None if channel is None else channel.attachments.get(connection)
-        return attachment is not None and attachment.has_presence
-
-    def _tell_socket(self, connection: Connection, rooms: list[int], by_room: dict[int, list[int]]) -> None:
+    def _tell_socket(self, connection: Connection, rooms: Iterable[int], by_room: dict[int, list[int]]) -> None:
+        changed, whole = self._to_tell(connection, rooms)
+        viewer_id, members = connection.session.user_id or 0, self._hub.small_rooms.members
         if not connection.takes_ephemeral:
-            self._owe(connection, [user_id for room_id in rooms for user_id in by_room[room_id]])
+            # One member is enough to have a room told whole, and the viewer is one though nobody be online.
+            owed = [user_id for room_id in changed for user_id in by_room[room_id]]
+            self._owe(connection, [*owed, viewer_id] if whole else owed)
             return
-        apart = self._hub.blocks.apart_from(connection.session.user_id or 0)
-        if apart and not all(apart.isdisjoint(by_room[room_id]) for room_id in rooms):
-            self._tell_apart(connection, apart, {room_id: by_room[room_id] for room_id in rooms}, EPHEMERAL)
+        self._note_told(connection, whole)
+        apart = self._hub.blocks.apart_from(viewer_id)
+        people = [*(by_room[room_id] for room_id in changed), *(members[room_id] for room_id in whole)] if apart else ()
+        if not all(map(apart.isdisjoint, people)):
+            self._write(connection, self._diff(by_room, changed, whole, apart), EPHEMERAL)
             return
-        key = tuple(rooms)
+        key = changed, whole
         frame = self._frames.get(key)
         if frame is None:
-            frame = self._frames[key] = self._diff({room_id: by_room[room_id] for room_id in rooms})
-        if frame:
-            connection.write(frame, EPHEMERAL)
+            frame = self._frames[key] = self._diff(by_room, changed, whole)
+        self._write(connection, frame, EPHEMERAL)
 
-    def _tell_apart(self, connection: Connection, apart: Set[int], changed: dict[int, list[int]], kind: int) -> None:
-        """Tell one socket of *changed* (users by room), but not of those *apart* from its user."""
-        frame = self._diff({room_id: [one for one in ids if one not in apart] for room_id, ids in changed.items()})
-        if frame:
-            connection.write(frame, kind)
+    def _to_tell(self, connection: Connection, rooms: Iterable[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of these rooms: (where it is told what changes, where everybody)."""
+        told = {room_id: self._told(connection, room_id) for room_id in rooms}
+        members = self._hub.small_rooms.members
+        return (
+            tuple([room_id for room_id in told if told[room_id] is Told.EVERYBODY]),
+            tuple([room_id for room_id in told if told[room_id] is Told.NOTHING and room_id in members]),
+        )
 
-    def _diff(self, changed: dict[int, list[int]]) -> bytes:
-        """The frames that tell of *changed* (users by room): one for all rooms in which the same people changed."""
+    def _told(self, connection: Connection, room_id: int) -> Told:
+        channel = self._hub.channels.get(room_id)
+        attachment = None if channel is None else channel.attachments.get(connection)
+        return Told.NOT_YET if attachment is None else attachment.told
+
+    def _note_told(self, connection: Connection, whole: Iterable[int]) -> None:
+        for room_id in whole:
+            self._hub.channels[room_id].attachments[connection].told = Told.EVERYBODY
+
+    def _diff(
+        self,
+        by_room: dict[int, list[int]],
+        changed: Iterable[int],
+        whole: Iterable[int],
+        apart: Set[int] = NOBODY,
+    ) -> bytes:
+        """The frames that tell who changed (*by_room*) in some rooms, and everybody who is in others.
+
+        One for all rooms of which the same people are told. apart: of whom nothing is told.
+        """
         alike: dict[tuple[int, ...], list[int]] = {}
-        for room_id, user_ids in changed.items():
-            members = self._hub.small_rooms.members.get(room_id, ())
-            people = tuple(user_id for user_id in user_ids if user_id in members)
+        small = self._hub.small_rooms.members
+        for room_id in changed:
+            members = small.get(room_id, ())
+            people = tuple([one for one in by_room[room_id] if one in members and one not in apart])
             if people:
                 alike.setdefault(people, []).append(room_id)
+        for room_id in whole:
+            people = tuple([one for one in sorted(small[room_id] - apart) if self._presence.is_online(one)])
+            alike.setdefault(people, []).append(room_id)
         return b"".join([self._presence.v1_diff(rooms, people) for people, rooms in alike.items()])
+
+    @staticmethod
+    def _write(connection: Connection, frame: bytes, kind: int) -> None:
+        if frame:
+            connection.write(frame, kind)
 
     async def _tell_watchers(self, changes: Iterable[int]) -> None:
         news: dict[Connection, list[int]] = {}
@@ -213,9 +246,10 @@ class PresenceNews:
         by_room: dict[int, list[int]] = {}
         for user_id in user_ids:
             for room_id in self._hub.small_rooms.rooms_of.get(user_id, ()):
-                if self._has_presence(connection, room_id):
-                    by_room.setdefault(room_id, []).append(user_id)
-        self._tell_apart(connection, self._hub.blocks.apart_from(viewer_id), by_room, CONTROL)
+                by_room.setdefault(room_id, []).append(user_id)
+        changed, whole = self._to_tell(connection, by_room)
+        self._note_told(connection, whole)
+        self._write(connection, self._diff(by_room, changed, whole, self._hub.blocks.apart_from(viewer_id)), CONTROL)
         self._tell_watcher(connection, user_ids)
 
     # -- members ------------------------------------------------------------------------------------------------
@@ -243,9 +277,10 @@ class PresenceNews:
     def _outgrown(self, room_id: int, members: set[int]) -> None:
         """It is too large for presence from now on: what was told is not kept up to date, so it is taken back."""
         channel = self._hub.channels.get(room_id)
-        for connection in tuple(channel.attachments) if channel is not None else ():
-            if self._has_presence(connection, room_id):
-                connection.write(self._presence.v1_state((), room_id), CONTROL)
+        for attachment in tuple(channel.attachments.values()) if channel is not None else ():
+            if attachment.told is Told.EVERYBODY:
+                attachment.told = Told.NOTHING
+                attachment.connection.write(self._presence.v1_state((), room_id), CONTROL)
         self._part(members, members)
 
     def _part(self, some: Iterable[int], others: Iterable[int]) -> None:
@@ -285,7 +320,7 @@ class PresenceNews:
 
     def _sight_changed(self, connection: Connection, seen_id: int, shared: Sequence[int]) -> None:
         session, is_v1 = connection.session, connection.session.is_v1
-        rooms = [room_id for room_id in shared if self._has_presence(connection, room_id)]
+        rooms = [room_id for room_id in shared if self._told(connection, room_id) is Told.EVERYBODY]
         if (is_v1 and not rooms) or session.user_id is None or self._hub.coming.holds(connection, session.user_id):
             return
         presence = self._presence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenroom.actors.presence.commands import Describe, PresenceView, SetStatus
 from greenroom.actors.room.commands import RoomView
-from greenroom.http.ws.channel import Attachment
+from greenroom.http.ws.channel import Attachment, Told
 from greenroom.http.ws.replay import PACK_BYTES_MAX, UNSENT_BYTES_MAX, wait_drained
 from greenroom.http.ws.v1_commands import data_of, room_of, wanted_presence
 from greenroom.runtime import ActorError, Command, StorageUnavailable
@@ -65,8 +65,9 @@ def _tell_pack(session: "V1Session", left: Iterator[tuple[int, Attachment]]) -> 
     size = 0
     for room_id, attachment in left:
         if attachment.is_attached:
-            size += session.services.presence.tell_room(session.connection, room_id)
-            attachment.has_presence = True
+            told_bytes = session.services.presence.tell_room(session.connection, room_id)
+            attachment.told = Told.EVERYBODY if told_bytes else Told.NOTHING
+            size += told_bytes
             session.tell_typists(room_id)
         if size > PACK_BYTES_MAX:
             return False

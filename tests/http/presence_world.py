@@ -18,6 +18,7 @@ from greenroom.actors import catalog
 from greenroom.actors.events import MemberChanged
 from greenroom.actors.presence.commands import Look
 from greenroom.actors.room.commands import RoomView
+from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 from greenroom.http.adoption import Adopted
 from greenroom.http.auth import Principal
 from greenroom.http.rate_limit import SlidingWindow
@@ -143,7 +144,10 @@ class Client:
 
     def join(self, room):
         members = self.world.rooms[room]
-        view = RoomView(room, 1, 0, 0, len(members), frozenset(members))
+        is_small = len(members) <= PRESENCE_MEMBERS_MAX
+        view = RoomView(room, 1, 0, 0, len(members), frozenset(members if is_small else ()))
+        if not is_small:
+            self.rooms[room] = {}  # no state is told, and the first diff names all
         attachment = self.world.hub.attach(self.connection, self.user_id, view, 0)
         self.session.ready((*{*self.session.rooms, room},))
         self.session.replay([(room, attachment)])
