@@ -50,6 +50,7 @@ POLL_SECONDS_MAX: Final = 25
 POLL_SECONDS_MIN: Final = 0.25
 START_SECONDS_MAX: Final = 12.0  # every room has answered by then, or will not
 EPHEMERAL_SECONDS: Final = 1.0  # what may be dropped waits so long for company
+LARGE_SECONDS: Final = 5.0  # over OUTBOX_BYTES_MAX is kept so long where nothing is new
 LEASE_SECONDS: Final = 10.0  # between two polls
 UNASKED_BYTES_MAX: Final = 16 * 1024
 # Where an event stands in the log of its room; nothing stands in it for who is not shown it.
@@ -185,7 +186,8 @@ class Poll(ReadOnlyConnection):
 
     Who types when it begins is told by every start, as who is online is, and it would be answered again and again while
     anybody does: so that is news only when it changes, and one's own typing never is. Of who is in many well-attended
-    rooms the start is megabytes: over OUTBOX_BYTES_MAX it is answered for that, once the user's stream was read.
+    rooms the start is megabytes, each time anew: over OUTBOX_BYTES_MAX it is answered for that, but seconds later, or
+    its client would ask again without end; earlier only while more waits for all peers than should.
     """
 
     __slots__ = (
@@ -237,8 +239,9 @@ class Poll(ReadOnlyConnection):
         self._news_bytes += news_bytes
         self._note(held)
         if news_bytes and kind == EPHEMERAL:
-            self._until = min(self._until, trio.current_time() + EPHEMERAL_SECONDS)
-            self.engine.beat_within(self, EPHEMERAL_SECONDS)
+            self._answer_within(EPHEMERAL_SECONDS)
+        if self._is_large:
+            self._answer_within(LARGE_SECONDS)
         self._has_news = self._has_news or (news_bytes > 0 and kind != EPHEMERAL)
         self._answer_soon(trio.current_time())
 
@@ -250,6 +253,10 @@ class Poll(ReadOnlyConnection):
         before = self._typists.get(room_id, set())
         self._typists[room_id] = typists
         return self._is_live and typists != before
+
+    def _answer_within(self, seconds: float) -> None:
+        self._until = min(self._until, trio.current_time() + seconds)
+        self.engine.beat_within(self, seconds)
 
     def _answer_soon(self, now: float) -> None:
         if self._is_due(now):
@@ -280,7 +287,11 @@ class Poll(ReadOnlyConnection):
 
     @property
     def _has_enough(self) -> bool:
-        return self._has_news or self._bytes > OUTBOX_BYTES_MAX
+        return self._has_news or (self._is_large and self.engine.outboxes.is_crowded)
+
+    @property
+    def _is_large(self) -> bool:
+        return self._bytes > OUTBOX_BYTES_MAX
 
     def beat(self, now: float) -> float:
         """Answer when the time is up; in the end also when a room has not said yet what was missed."""

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import trio
-from streams import Stream, polled
+from streams import Stream, messages, polled
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.http.streams import connection as streams
@@ -127,21 +127,59 @@ async def test_of_a_room_that_was_left_meanwhile_nothing_is_told(attended_house)
         assert left not in shown_in(reader)
 
 
-async def test_a_poll_keeps_no_more_of_who_is_there_than_waits_for_any_peer(attended_house, monkeypatch):
-    """As long as others wait, some thirty of them would have half of what may wait for all peers together."""
+@pytest.fixture
+async def cursor_of_poll(attended_house, monkeypatch):
+    """Where a poll of the reader begins, who has been told who is in all the rooms."""
     monkeypatch.setattr(streams, "EPHEMERAL_SECONDS", 1000.0)  # that its own user came is no reason
-    house, answers = attended_house, []
-    events, cursor = await polled(house, READER)
+    events, cursor = await polled(attended_house, READER)
     assert len([event for event in events if event["type"] == "presence_state"]) == len(ROOMS)
+    return cursor
+
+
+@pytest.mark.parametrize("is_crowded", [False, True])
+async def test_a_poll_keeps_who_is_there_for_seconds_and_not_while_much_waits_for_all_peers(
+    attended_house, cursor_of_poll, monkeypatch, is_crowded
+):
+    """As long as others wait, some thirty of them would have half of what may wait for all peers together."""
+    house, answers = attended_house, []
+    monkeypatch.setattr(Outboxes, "is_crowded", property(lambda self: is_crowded))
+    monkeypatch.setattr(streams, "LARGE_SECONDS", 1000.0 if is_crowded else 1.0)
+    kept_seconds = streams.POLL_SECONDS_MIN if is_crowded else streams.LARGE_SECONDS
 
     async def ask():
         began = trio.current_time()
-        answers.append(await polled(house, READER, cursor, wait=25))
-        assert trio.current_time() - began >= streams.POLL_SECONDS_MIN, "one after the other is more than a user may"
+        answers.append(await polled(house, READER, cursor_of_poll, wait=25))
+        assert trio.current_time() - began >= kept_seconds, "one after the other is more than a user may"
 
     async with open_sockets() as nursery:
         nursery.start_soon(ask)
         await wait_until(lambda: not answers and "the answer")
     ((events, again),) = answers
     assert {event["room"] for event in events if event["type"] == "presence_state"} == {*ROOMS}
-    assert again == cursor
+    assert again == cursor_of_poll
+
+
+async def test_a_poll_is_not_answered_at_once_for_who_is_there_and_is_for_what_is_new(
+    attended_house, cursor_of_poll, monkeypatch
+):
+    """Its client would ask again at once, each time anew, and leave no command to its user's other pages."""
+    monkeypatch.setattr(streams, "POLL_SECONDS_MIN", 0.0)
+    monkeypatch.setattr(streams, "LARGE_SECONDS", 1000.0)
+    house, answers = attended_house, []
+
+    async def ask():
+        answers.append(await polled(house, READER, cursor_of_poll, wait=25))
+
+    def keeps_all():
+        return any(one._is_live and one._bytes > OUTBOX_BYTES_MAX for one in house.house.engine.connections_of(READER))
+
+    async with open_sockets() as nursery:
+        nursery.start_soon(ask)
+        await wait_until(lambda: not answers and not keeps_all() and "the poll")
+        assert answers == []
+        sent = await house.post(f"/api/conversations/{ROOMS[0]}/messages", READER, {"content": "hello"})
+        assert sent.status == 201, sent.json
+        await wait_until(lambda: not answers and "the answer")
+    ((events, _),) = answers
+    assert messages(events) == [(ROOMS[0], 1)]
+    assert {event["room"] for event in events if event["type"] == "presence_state"} == {*ROOMS}
