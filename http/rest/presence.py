@@ -17,7 +17,8 @@ from greenroom.http.models import Input, Output
 from greenroom.http.rest.rooms import ask_room
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
-from greenroom.http.ws.leases import WITHOUT_SESSION, token_issued_at
+from greenroom.http.ws.last_inputs import WITHOUT_SESSION
+from greenroom.http.ws.leases import token_issued_at
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices
 
 _STATUSES: Final = get_args(Wish)

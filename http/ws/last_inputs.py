@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 KEPT_SECONDS: Final = 300.0  # after the last word of any of a user's: as long as one over REST says that they are here
 USERS_MAX: Final = 10_000  # of more, those heard from longest ago are in use when they come back
 DEVICES_PER_USER_MAX: Final = 8
+WITHOUT_SESSION: Final = ""  # what tells clients with a token or a key apart: nothing; no cookie holds it
 
 Device = tuple[str, str]
-"""What it is called, and the id of its session."""
+"""What it is called, and the id of its session or token; of a token or a key without one `WITHOUT_SESSION`."""
 
 
 class LastInput(NamedTuple):
@@ -36,15 +37,19 @@ class LastInputs:
         """Users."""
         return len(self._kept)
 
-    def of(self, user_id: int, device: Device, now: float) -> LastInput | None:
-        """The last there, or of a device that is not known the last at any of its session; None when there is none.
+    def of(self, user_id: int, device: Device, now: float, *, by_token: bool = False) -> LastInput | None:
+        """The last there; of a device that is not known the last at any it may have been; None when there is none.
 
-        Who goes on by another road, a poll after a stream, is another device of the same session.
+        Who goes on by another road, a poll after a stream, is another device under the same id. Who comes back
+        *by_token* may have a new one, with another id or none: what the device is called is all that it goes by.
         """
-        inputs = self._of(user_id, now)
+        inputs, (called, under) = self._of(user_id, now), device
         if device in inputs:
             return inputs[device]
-        return max((last for (_, under), last in inputs.items() if under == device[1]), default=None)
+        alike = [last for (_, other), last in inputs.items() if other == under != WITHOUT_SESSION]
+        if by_token and not alike:
+            alike = [last for (name, _), last in inputs.items() if name == called]
+        return max(alike, default=None)
 
     def note(self, user_id: int, device: Device, last: LastInput, now: float) -> None:
         """A device is heard from. last: its last input; what is known to be later counts."""

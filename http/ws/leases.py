@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from greenroom.http.auth import Principal
-from greenroom.http.ws.last_inputs import Device
+from greenroom.http.ws.last_inputs import WITHOUT_SESSION, Device
 
 DEVICES_PER_USER_MAX: Final = 8  # of more, those heard from longest ago are forgotten
 OVER_REST: Final = "rest"  # what the device of a client is called that says over REST that its user is here
-WITHOUT_SESSION: Final = ""  # what tells clients with a token or a key apart: nothing; no cookie holds it
 
 
 class Lease(NamedTuple):

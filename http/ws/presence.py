@@ -24,8 +24,8 @@ from greenroom.http.ws.blocks import NOBODY
 from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
-from greenroom.http.ws.last_inputs import LastInput, LastInputs
-from greenroom.http.ws.leases import OVER_REST, WITHOUT_SESSION, Lease, Leases
+from greenroom.http.ws.last_inputs import WITHOUT_SESSION, LastInput, LastInputs
+from greenroom.http.ws.leases import OVER_REST, Lease, Leases
 from greenroom.http.ws.typists import Typists
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen, Seen
@@ -135,7 +135,7 @@ class SocketPresence(PresenceBoard):
             return
         device, now = (called, session_id), trio.current_time()
         self.leases.put(user_id, device, Lease(now + seconds, token_issued_at))
-        last = self.last_inputs.of(user_id, device, now) or LastInput(now)
+        last = self.last_inputs.of(user_id, device, now, by_token=token_issued_at is not None) or LastInput(now)
         self.last_inputs.note(user_id, device, last, now)
         self.name(user_id, name)
 

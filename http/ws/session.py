@@ -19,8 +19,8 @@ from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SLICE_SECONDS_MAX
-from greenroom.http.ws.last_inputs import LastInput
-from greenroom.http.ws.leases import OVER_REST, WITHOUT_SESSION
+from greenroom.http.ws.last_inputs import WITHOUT_SESSION, LastInput
+from greenroom.http.ws.leases import OVER_REST
 from greenroom.http.ws.put_aside import Aside, is_sign_of_life
 from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.services import COMMAND_SECONDS_MAX, SocketServices, ask_with_backpressure
@@ -156,7 +156,8 @@ class SocketSession:
         """For who goes on over REST, or comes back. A page that comes back is not told from one that is opened."""
         last_inputs, seat, now = self.services.presence.last_inputs, self.seat, trio.current_time()
         last = LastInput(self.input_at, self.is_idle)
-        last_inputs.note_all(user_id, seat[1], last, now)
+        if seat[1] != WITHOUT_SESSION or not last.is_idle:  # that nobody sits here says nothing of any other device
+            last_inputs.note_all(user_id, seat[1], last, now)
         last_inputs.note(user_id, seat, last, now)
 
     def take_back(self, called: str | None = OVER_REST) -> None:
@@ -185,7 +186,9 @@ class SocketSession:
         assert self.user_id is not None
         presence, self.input_at = self.services.presence, self.services.engine.now
         if is_back:
-            last = presence.last_inputs.of(self.user_id, self.seat, self.input_at) or LastInput(self.input_at)
+            by_token = self.principal is None or self.principal.kind != "session"
+            last = presence.last_inputs.of(self.user_id, self.seat, self.input_at, by_token=by_token)
+            last = last or LastInput(self.input_at)
             self.input_at, self.is_idle = last.at, presence.is_idle(last)
         self.is_present = True
         presence.name(self.user_id, self.name)

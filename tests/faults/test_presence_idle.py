@@ -5,6 +5,7 @@ import trio
 from streams import Stream, polled
 from wire import Socket, open_sockets, wait_until
 
+from greenroom.actors.presence.commands import Look
 from greenroom.http.ws import attendance
 from greenroom.http.ws.last_inputs import LastInput
 
@@ -187,3 +188,81 @@ async def test_who_said_that_nobody_sits_there_is_idle_when_they_go_on_until_the
         assert await were_shown("online", "away", "offline", "away")
         await sends(live_house, room, shows)
         assert await were_shown("online", "away", "offline", "away", "online")
+
+
+def by_token(house, jti):
+    """Headers of a token that is issued just now. jti: None for one without an id."""
+    return {"Authorization": f"Bearer {house.token(1, **({} if jti is None else {'jti': jti}))}"}
+
+
+async def comes(nursery, house, shows, room, device, **start):
+    """A socket of that name. With resume= it comes back."""
+    sock = await Socket.open(nursery, house, headers=shows.items())
+    await sock.start(room, device=device, **start)
+    return sock
+
+
+async def comes_again_by(road, nursery, house, shows, room, device, cursor):
+    """Back where it was, as a socket of that name or by a road on which none has a name."""
+    if road == "socket":
+        await comes(nursery, house, shows, room, device, resume={"rooms": {str(room): 0}})
+    elif road == "poll":
+        await polled(house, None, cursor, headers=shows.items())
+    else:
+        await says(house, shows)
+
+
+@pytest.mark.parametrize("road", ["socket", "poll", "rest"])
+async def test_who_comes_back_with_a_new_token_is_as_idle_as_they_were(live_house, first, road):
+    room, _, were_shown = first
+    cursor = None
+    async with open_sockets() as nursery:
+        before = by_token(live_house, "old")
+        if road == "socket":
+            sock = await comes(nursery, live_house, before, room, "phone")
+        elif road == "poll":
+            _, cursor = await polled(live_house, None, headers=before.items())
+        else:
+            await says(live_house, before)
+        await were_shown("online", "away")
+        if road == "socket":
+            sock.cut()
+        else:
+            live_house.house.presence.leases.forget(1, None)
+            live_house.house.sockets.tell_presence(1, Look())
+        await were_shown("online", "away", "offline")
+        await comes_again_by(road, nursery, live_house, by_token(live_house, "new"), room, "phone", cursor)
+        assert await were_shown("online", "away", "offline", "away")
+
+
+@pytest.mark.parametrize("road", ["socket", "rest"])
+@pytest.mark.parametrize("jti", [None, "new"])
+async def test_nobody_is_idle_for_what_another_device_with_a_token_has_said(live_house, first, monkeypatch, road, jti):
+    room, _, were_shown = first
+    monkeypatch.setattr(live_house.house.presence, "_idle_seconds", 300.0)  # their last input alone makes none idle
+    async with open_sockets() as nursery:
+        phone = await comes(nursery, live_house, by_token(live_house, None), room, "phone")
+        await phone.ask("presence", idle=True)
+        await were_shown("online", "away")
+        phone.cut()
+        await were_shown("online", "away", "offline")
+        await comes_again_by(road, nursery, live_house, by_token(live_house, jti), room, "laptop", None)
+        assert await were_shown("online", "away", "offline", "online")
+
+
+async def test_a_device_that_is_idle_leaves_those_of_other_tokens_in_use(live_house, first, monkeypatch):
+    room, _, were_shown = first
+    monkeypatch.setattr(live_house.house.presence, "_idle_seconds", 300.0)
+    shows = by_token(live_house, None)
+    async with open_sockets() as nursery:
+        laptop = await comes(nursery, live_house, shows, room, "laptop")
+        await were_shown("online")
+        laptop.cut()
+        await were_shown("online", "offline")
+        phone = await comes(nursery, live_house, shows, room, "phone")
+        await phone.ask("presence", idle=True)
+        await were_shown("online", "offline", "online", "away")
+        phone.cut()
+        await were_shown("online", "offline", "online", "away", "offline")
+        await comes_again_by("socket", nursery, live_house, shows, room, "laptop", None)
+        assert await were_shown("online", "offline", "online", "away", "offline", "online")

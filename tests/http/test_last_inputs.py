@@ -45,6 +45,23 @@ def test_a_device_that_is_not_known_goes_on_where_its_session_was_used_last() ->
     assert inputs.of(1, ("", "phone"), 3.0) == LastInput(1.0, is_idle=True)
 
 
+def test_a_device_with_a_new_token_goes_on_where_one_of_its_name_was() -> None:
+    inputs = LastInputs()
+    inputs.note(1, ("phone", "token"), LastInput(1.0, is_idle=True), 3.0)
+    inputs.note(1, ("laptop", "token"), LastInput(2.0), 3.0)
+    assert inputs.of(1, ("phone", "new"), 3.0, by_token=True) == LastInput(1.0, is_idle=True)
+    assert inputs.of(1, ("tablet", "new"), 3.0, by_token=True) is None
+    assert inputs.of(1, ("tablet", "token"), 3.0, by_token=True) == LastInput(2.0), "another road of the same client"
+    assert inputs.of(1, ("phone", "session"), 3.0) is None, "somebody has just signed in"
+
+
+def test_tokens_without_an_id_have_nothing_in_common_but_what_their_device_is_called() -> None:
+    inputs = LastInputs()
+    inputs.note(1, ("phone", ""), LastInput(1.0, is_idle=True), 3.0)
+    assert inputs.of(1, ("phone", ""), 3.0, by_token=True) == LastInput(1.0, is_idle=True)
+    assert inputs.of(1, ("laptop", ""), 3.0, by_token=True) is inputs.of(1, ("rest", ""), 3.0, by_token=True) is None
+
+
 def test_of_one_user_so_many_devices_are_kept_and_so_many_users_in_all() -> None:
     inputs = LastInputs()
     for number in range(DEVICES_PER_USER_MAX + 1):

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from greenroom.http.auth import Principal
-from greenroom.http.ws.leases import DEVICES_PER_USER_MAX, WITHOUT_SESSION, Lease, Leases, token_issued_at
+from greenroom.http.ws.last_inputs import WITHOUT_SESSION
+from greenroom.http.ws.leases import DEVICES_PER_USER_MAX, Lease, Leases, token_issued_at
 
 PHONE, DESK, TOKEN = ("poll", "phone"), ("rest", "desk"), ("rest", WITHOUT_SESSION)
 
