@@ -8,6 +8,7 @@ from wire import V1, Socket, open_sockets, wait_until
 
 from greenroom.actors.presence.commands import Device, Heartbeat
 from greenroom.http.ws import attendance
+from greenroom.http.ws.last_inputs import WITHOUT_SESSION
 from greenroom.runtime import StorageUnavailable
 
 
@@ -421,7 +422,7 @@ async def test_that_somebody_is_invisible_is_stored_before_it_is_acknowledged(li
 # -- without a socket, and what was lost ------------------------------------------------------------------------------
 
 
-async def beat(house, user, status="online", session="s"):
+async def beat(house, user, status="online", session=WITHOUT_SESSION):
     ref = house.house.system.ref("presence", user)
     return await ref.ask(Heartbeat(session, f"user-{user}", status, "polling"), deadline=trio.current_time() + 5)
 
@@ -452,12 +453,13 @@ async def test_a_client_that_polls_is_online_until_it_has_not_been_heard_of_for_
 
 async def test_a_client_that_says_offline_is_so_at_once_and_many_devices_are_bounded(live_house):
     await live_house.people(1)
-    for number in range(30):
-        view = await beat(live_house, 1, session=f"s{number}")
+    made = [(await live_house.house.storage.sessions.create(1))[0] for _ in range(30)]  # one that is none would end
+    for session in made:
+        view = await beat(live_house, 1, session=session)
     assert view.devices == (Device("rest", False),)
-    for number in range(22, 30):
+    for session in made[22:]:
         assert view.devices, "those of the last eight sessions count"
-        view = await beat(live_house, 1, "offline", f"s{number}")
+        view = await beat(live_house, 1, "offline", session)
         assert view.shown == "offline"
     assert view.devices == ()
     assert not live_house.house.presence.leases.users()
