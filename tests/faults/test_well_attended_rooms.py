@@ -45,9 +45,11 @@ async def attended_house(live_house, no_rounds):
             await connection.execute(statement, ROOMS)
 
     await live_house.house.storage.postgres.transaction(fill)
+    presence = live_house.house.presence
     for user in OTHERS:
-        live_house.house.presence.name(user, f"user-{user}")
-        live_house.house.presence.show(user, "online", NOTE, 1)
+        presence.name(user, f"user-{user}")
+        presence.show(user, "online", NOTE, 1)
+    await wait_until(lambda: bool(presence._told or presence._owed) and "that they came is news")
     assert len(ROOMS) * len(OTHERS) * len(NOTE) > OUTBOX_BYTES_MAX
     return live_house
 
