@@ -11,7 +11,7 @@ from greenroom.storage.postgres.notifications import put_notifications, read_not
 from greenroom.storage.postgres.pool import Postgres
 from greenroom.storage.postgres.preferences import put_preferences
 from greenroom.storage.postgres.queries import query
-from greenroom.storage.postgres.together import Together
+from greenroom.storage.postgres.together import Rest, Together
 from greenroom.storage.postgres.visibility import Visibility
 from greenroom.storage.user_writes import (
     AppendUserEvent,
@@ -66,7 +66,7 @@ class UserStreams:
     def __init__(self, postgres: Postgres, visibility: Visibility) -> None:
         self._postgres = postgres
         self._visibility = visibility
-        self._standings = Together(self._standings_of)
+        self._standings = Together(self._standings_of, Rest())
 
     async def standing(self, user_id: int) -> Standing:
         """How far the user's stream is; 0 when nobody was told anything yet. Raises: StorageUnavailable."""

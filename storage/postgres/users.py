@@ -33,7 +33,7 @@ import trio
 from greenroom.runtime.ports import StorageUnavailable
 from greenroom.storage.postgres.ids import Ids
 from greenroom.storage.postgres.pool import Postgres
-from greenroom.storage.postgres.together import Together
+from greenroom.storage.postgres.together import Rest, Together
 from greenroom.storage.subjects import ISSUER_ID_LIMIT, Subject
 
 BATCH_USERS_MAX: Final = 500
@@ -88,6 +88,7 @@ class Users:
         self._clock = clock
         self._gathering = _Batch()
         self._lock = trio.Lock()
+        self._rest = Rest()
         self._by_id = Together(self._users_of)
 
     async def know(self, subject: Subject, claims: Claims, issued_at: float | None = None) -> User:
@@ -108,7 +109,9 @@ class Users:
         _hear(batch.told.setdefault(subject, {}), claims, issued_at or 0.0)
         async with self._lock:
             if batch.users is None and batch.fault is None:
+                await self._rest.wait()
                 await self._settle(batch)
+                self._rest.begin(len(batch.told))
         if isinstance(batch.fault, StorageUnavailable):
             raise StorageUnavailable(str(batch.fault)) from batch.fault
         if batch.fault is not None:

@@ -37,7 +37,7 @@ from greenroom.storage.postgres.ids import user_ids
 from greenroom.storage.postgres.new_conversation import NewConversation
 from greenroom.storage.postgres.pool import open_postgres
 from greenroom.storage.postgres.queries import query
-from greenroom.storage.postgres.together import Together
+from greenroom.storage.postgres.together import REST_SECONDS_MAX, Rest, Together
 from greenroom.storage.postgres.users import UserChange, Users
 from greenroom.storage.writes import InsertMessage
 
@@ -430,6 +430,34 @@ async def test_who_is_cancelled_while_all_ask_together_takes_nobody_with_it(auto
             nursery.start_soon(get, key)
     assert sorted(asked[1]) == ["b", "c", "d"]
     assert found == {"b": 2, "c": 2, "d": 2}
+
+
+async def test_a_crowd_that_comes_for_seconds_asks_for_many_at_a_time_and_who_comes_alone_does_not_wait(autojump_clock):
+    asked, waited = [], []
+
+    async def ask(keys):
+        asked.append(len(keys))
+        await trio.sleep(0.001)  # a fast database
+        return dict.fromkeys(keys, True)
+
+    together = Together(ask, Rest())
+
+    async def get(key):
+        began = trio.current_time()
+        assert await together.get(key)
+        waited.append(trio.current_time() - began)
+
+    async with trio.open_nursery() as nursery:
+        for key in range(5000):
+            nursery.start_soon(get, key)
+            await trio.sleep(1 / 500)
+    assert len(asked) <= 10 / REST_SECONDS_MAX + 10, "or it would be a thousand"
+    assert max(waited) < REST_SECONDS_MAX + 0.1
+    waited.clear()
+    await trio.sleep(REST_SECONDS_MAX)
+    for key in range(5000, 5003):
+        await get(key)
+    assert max(waited) < 0.01
 
 
 async def test_storage_that_is_away_is_told_to_all_who_ask_together(autojump_clock):
