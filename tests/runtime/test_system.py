@@ -213,6 +213,7 @@ async def test_a_full_mailbox_refuses_a_tell_and_lets_an_offer_wait(autojump_clo
         with pytest.raises(MailboxFull, match="counter/1 holds 2 envelopes"):
             house.counter().tell(Add(1))
         await house.counter().offer(Add(1))
+        await wait_all_tasks_blocked()  # or the two that are left may stand in the way of the question
         assert await house.counter().ask(Look(), deadline=soon()) == 3
         assert house.system.statistics().kinds["counter"].refused == 1
 
