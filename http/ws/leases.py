@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from greenroom.http.auth import Principal
+from greenroom.http.claims import is_signed_out
 from greenroom.http.ws.last_inputs import WITHOUT_SESSION, Device
 
 DEVICES_PER_USER_MAX: Final = 8  # of more, those heard from longest ago are forgotten
@@ -64,7 +65,7 @@ class Leases:
         """The user signed out everywhere, Unix seconds. Whether anything was here by a token or a key of until then."""
         leases = self._kept.get(user_id, {}).items()
         issued = {device: lease.token_issued_at for device, lease in leases if lease.token_issued_at is not None}
-        return self._forget(user_id, [device for device, issued_at in issued.items() if issued_at <= signed_out_at])
+        return self._forget(user_id, [device for device, at in issued.items() if is_signed_out(at, signed_out_at)])
 
     def _forget(self, user_id: int, devices: Sequence[Device]) -> bool:
         for device in devices:
