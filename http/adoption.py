@@ -205,12 +205,20 @@ class Hand:
         await trio.lowlevel.wait_readable(self._sock)
 
     async def receive(self) -> bytes:
-        """Return what the peer sent, empty at its end. From HELD on: wait until cancelled. Raises OSError."""
+        """Return what the peer sent, empty at its end. From HELD on: wait until cancelled. Raises OSError.
+
+        No checkpoint when there is something: for who has just had theirs.
+        """
         if self.held:
             await trio.sleep_forever()
-        data = await self._when(trio.lowlevel.wait_readable, self._sock.recv, RECEIVE_BYTES_MAX)
-        self.progressed_at = trio.current_time()
-        return data
+        while True:
+            try:
+                data = self._sock.recv(RECEIVE_BYTES_MAX)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._sock)
+            else:
+                self.progressed_at = trio.current_time()
+                return data
 
     async def send(self, data: bytes) -> None:
         """Send all of it; raises OSError. A broken peer is remembered in `broken`. Cancelled: a part may be out.

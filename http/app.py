@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import structlog
 from pydantic import BaseModel
-from quart import Response, current_app, g, has_request_context, has_websocket_context, request, websocket
+from quart import Response, Websocket, current_app, g, has_request_context, has_websocket_context, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import MapAdapter
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from greenroom.http.answer_headers import SECURITY_HEADERS, answer_headers
@@ -81,7 +82,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 
 def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) -> QuartTrio:
     """The application over *services*, with all *operations*."""
-    app = QuartTrio("greenroom", static_folder=None, template_folder=None)
+    app = _Application("greenroom", static_folder=None, template_folder=None)
     app.asgi_websocket_class = HandshakeOnly
     app.websocket_class = WithoutBlueprints
     app.url_rule_class = MatchedRule
@@ -100,6 +101,17 @@ def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) 
         for operation in group.all:
             _add(app, services, operation)
     return app
+
+
+class _Application(QuartTrio):
+    """Quart-Trio's, which asks of each upgrade by which of its names it came, and cuts that name three times."""
+
+    def create_url_adapter(self, request: Any) -> MapAdapter | None:
+        """Of a WebSocket, by whatever name. The head is judged already (http/heads.py), and nothing is redirected."""
+        if not isinstance(request, Websocket):
+            return super().create_url_adapter(request)
+        host, query = request.headers.get("Host", ""), request.query_string.decode("latin1")
+        return MapAdapter(self.url_map, host, "/", "", request.scheme, request.path, request.method, query)
 
 
 def refuse_upgrade(refused: UpgradeRefused) -> Response:

@@ -20,7 +20,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Container, Mapping
@@ -29,24 +28,20 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 import trio
-from jwt import PyJWS
-from jwt.exceptions import InvalidTokenError
 
-from greenroom.http.claims import check_signed_out, profile_of, subject_of, time_claim
-from greenroom.http.decode import BadJson, decode_object
+from greenroom.http.claims import check_signed_out
 from greenroom.http.errors import ApiError
+from greenroom.http.json_web_tokens import Claims, JsonWebTokens, expired
 from greenroom.http.known_users import Known, KnownUsers
 from greenroom.http.recent import Recent
 from greenroom.storage.postgres.api_keys import KEY_PREFIX, ApiKey, ApiKeys, split_key
 from greenroom.storage.postgres.sessions import Session, Sessions
-from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS, User, Users
-from greenroom.storage.subjects import Subject
+from greenroom.storage.postgres.users import User, Users
 
 SESSION_COOKIES: Final = ("pitchey-session", "better-auth-session")
 ACT_AS_HEADER: Final = "X-Act-As"
 ACT_AS_SCOPE: Final = "act_as"
 CREDENTIAL_CHARACTERS_MAX: Final = 8192
-GOOD_HEADERS_MAX: Final = 64
 AT_ONCE_SECONDS: Final = 0.05  # what was looked up so lately is not looked up again, when nothing changed here since
 KNOWN_DIGESTS_MAX: Final = 4
 
@@ -110,14 +105,13 @@ class Authenticator:
         self._users = users
         self._sessions = sessions
         self._api_keys = api_keys
-        self._jwt_secret = jwt_secret
+        self._tokens = JsonWebTokens(jwt_secret, clock)
         self._cookie_secret = cookie_secret
         self._clock = clock
         self._known = KnownUsers()
         self.changes = 0  # of users, sessions and keys: what was read before one does not hold after it
         # Called with a user as they are after a token that was not seen before, which may have changed them.
         self.on_user_read: Callable[[User], Awaitable[None]] = _nobody_listens
-        self._good_headers: set[str] = set()  # segments of headers that the library accepted: HS256, nothing critical
         self._recent_sessions: Recent[Session] = Recent()
         self._recent_keys: Recent[ApiKey] = Recent()
 
@@ -167,7 +161,7 @@ class Authenticator:
             assert principal.session_id is not None
             return await self._from_session(principal.session_id)
         if principal.expires_at is not None and principal.expires_at <= self._clock():
-            raise _expired()
+            raise expired()
         if principal.kind == "api_key":
             assert principal.key_id is not None
             key = await self._find_key(principal.key_id)
@@ -216,8 +210,7 @@ class Authenticator:
 
     def sign_token(self, claims: Mapping[str, object]) -> str:
         """A JWT of ours over *claims*: for development, where nobody else issues them."""
-        payload = json.dumps(dict(claims), separators=(",", ":")).encode()
-        return _JWS.encode(payload, self._jwt_secret, algorithm="HS256")
+        return self._tokens.sign(claims)
 
     def forget_session(self, session_id: str) -> None:
         """A session was deleted: do not accept it from the cache."""
@@ -258,69 +251,27 @@ class Authenticator:
     # -- JWT --
 
     async def _from_jwt(self, token: str) -> Principal:
-        claims = self._verified_claims(token)
-        expires_at = self._check_times(claims)
-        subject = subject_of(claims.get("sub"))
-        issued_at = time_claim(claims, "iat")
-        known = await self._know(subject, profile_of(claims), issued_at)
-        check_signed_out(issued_at, known.signed_out_at)
-        token_id = claims.get("jti")
+        claims = self._tokens.read(token)
+        known = await self._know(claims)
+        check_signed_out(claims.issued_at, known.signed_out_at)
         return Principal(
             user_id=known.user_id,
             role=known.role,
             name=known.name,
             kind="jwt",
-            session_id=token_id if isinstance(token_id, str) else None,
-            expires_at=expires_at,
-            issued_at=issued_at,
+            session_id=claims.token_id,
+            expires_at=claims.expires_at,
+            issued_at=claims.issued_at,
         )
 
-    def _verified_claims(self, token: str) -> dict[str, object]:
-        """The claims of a token with a right signature.
-
-        The library judges the header of the first token that has it, and the whole of that token. Tokens that begin
-        with the very same header after that need no more than the HMAC, which is a fifth of the library's time.
-        """
-        header, _, rest = token.partition(".")
-        try:
-            if header in self._good_headers:
-                payload = self._verified_payload(header, *rest.split("."))
-            else:
-                payload = _JWS.decode_complete(token, self._jwt_secret, algorithms=["HS256"])["payload"]
-                if len(self._good_headers) < GOOD_HEADERS_MAX:
-                    self._good_headers.add(header)
-            return decode_object(payload)
-        except BadJson as fault:
-            raise _invalid(f"the claims of the token cannot be used: {fault}") from None
-        except (InvalidTokenError, ValueError, TypeError, RecursionError):
-            raise _invalid("the token is not a JWT that was signed for this server with HS256") from None
-
-    def _verified_payload(self, header: str, payload: str, signature: str) -> bytes:
-        """The payload of a JWS in compact form (RFC 7515 section 5.2). Raises ValueError for a wrong signature."""
-        expected = hmac.digest(self._jwt_secret, f"{header}.{payload}".encode(), "sha256")
-        if not hmac.compare_digest(_unpadded(expected), signature.rstrip("=").encode()):
-            raise ValueError("the signature is wrong")
-        return base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
-
-    def _check_times(self, claims: Mapping[str, object]) -> float | None:
-        now = self._clock()
-        expires_at = time_claim(claims, "exp")
-        if expires_at is not None and expires_at <= now:
-            raise _expired()
-        for name in ("nbf", "iat"):
-            moment = time_claim(claims, name)
-            if moment is not None and moment > now + CLOCK_SKEW_SECONDS:
-                raise _invalid(f"the token is not valid yet ({name})")
-        return expires_at
-
-    async def _know(self, subject: Subject, profile: dict[str, str], issued_at: float | None) -> Known:
-        digest = hash((issued_at, *profile.items()))
+    async def _know(self, claims: Claims) -> Known:
+        subject, digest = claims.subject, claims.digest
         known = self._known.get(subject)
         if known is not None and digest in known.digests:
             self._known.seen(subject)
             return known
         changes = self.changes
-        user, is_news = await self._users.hear(subject, profile, issued_at)
+        user, is_news = await self._users.hear(subject, claims.profile, claims.issued_at)
         known = self._known.get(subject)
         digests = (digest, *known.digests)[:KNOWN_DIGESTS_MAX] if known is not None else (digest,)
         fresh = Known(user.id, user.name, user.role, user.signed_out_at, digests)
@@ -419,19 +370,8 @@ def _for_itself(principal: Principal, act_as: str | None) -> Principal:
     return principal
 
 
-_JWS: Final = PyJWS(algorithms=["HS256"])
-
-
-def _unpadded(octets: bytes) -> bytes:
-    return base64.urlsafe_b64encode(octets).rstrip(b"=")
-
-
 def _invalid(message: str) -> ApiError:
     return ApiError("INVALID_TOKEN", message)
-
-
-def _expired() -> ApiError:
-    return ApiError("TOKEN_EXPIRED", "the token has expired: get a new one")
 
 
 def _signature(secret: bytes, value: str) -> str:

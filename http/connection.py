@@ -39,7 +39,14 @@ from greenroom.http.adoption import HAND_KEY, Hand, Stage
 from greenroom.http.application_tasks import ApplicationTasks
 from greenroom.http.errors import CODE_OF, failure
 from greenroom.http.handshake import Handshake, scope_of
-from greenroom.http.heads import StrictHeads, asks_for_stream, asks_for_websocket, refusal_of, without_extensions
+from greenroom.http.heads import (
+    Headers,
+    StrictHeads,
+    asks_for_stream,
+    asks_for_websocket,
+    refusal_of,
+    without_extensions,
+)
 from greenroom.http.turnstile import Turnstile
 
 log = structlog.get_logger()
@@ -218,6 +225,7 @@ class Connection:
             if not data:
                 await self._finish_last_answer(protocol)
                 return
+            await trio.lowlevel.checkpoint()
 
     async def _take_place(self) -> None:
         """Pass the turnstile. The peer is not blamed for the time that it takes."""
@@ -381,8 +389,9 @@ class FrontProtocol(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         self._asked_for_head = request.method == b"HEAD"
         assert isinstance(self.connection, StrictHeads)
-        upgrade = asks_for_websocket(request)
-        refusal = self.connection.fault or refusal_of(request, upgrade=upgrade)
+        headers = list(request.headers)  # once: h11 makes each pair anew, and several look at them
+        upgrade = asks_for_websocket(request, headers)
+        refusal = self.connection.fault or refusal_of(request, headers, upgrade=upgrade)
         if refusal is not None:
             await self.refuse(*refusal)
             return
@@ -391,20 +400,21 @@ class FrontProtocol(H11Protocol):
             self._owner.hand.hold(self.connection.trailing_data[0])
         if upgrade:
             self._owner.leave_place()  # its application may wait at the door
-            await self._answer_upgrade(request)
+            await self._answer_upgrade(request.target, headers)
         else:
             await super()._create_stream(request)
             self._owner.leave_place()
             assert not self.is_over, "Hypercorn's notion of an upgrade has changed: see asks_for_websocket"
 
-    async def _answer_upgrade(self, request: h11.Request) -> None:
+    async def _answer_upgrade(self, target: bytes, headers: Headers) -> None:
         """Here and now: until it is answered there is nothing to read."""
         hand = self._owner.hand
         self.connection = H11WSConnection(cast("h11.Connection", self.connection))  # writes refusals, reads nothing
         self.connection.buffer.clear()
-        request, hand.offers = without_extensions(request)
+        headers, hand.offers = without_extensions(headers)
         scope, key = scope_of(
-            request,
+            target,
+            headers,
             scheme="wss" if hand.is_secure else "ws",
             client=self.client,
             server=self.server,

@@ -20,7 +20,6 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
-import h11
 import structlog
 import trio
 from hypercorn.protocol.events import Body, EndBody, Response
@@ -135,7 +134,8 @@ class Handshake:
 
 
 def scope_of(
-    request: h11.Request,
+    target: bytes,
+    headers: list[tuple[bytes, bytes]],
     *,
     scheme: str,
     client: tuple[str, int] | None,
@@ -143,8 +143,7 @@ def scope_of(
     state: ConnectionState,
 ) -> tuple[WebsocketScope, bytes]:
     """The ASGI scope of an upgrade request whose head was found good, and its key."""
-    path, _, query = request.target.partition(b"?")
-    headers = list(request.headers)
+    path, _, query = target.partition(b"?")
     key, subprotocols = b"", list[str]()
     for name, value in headers:
         if name == b"sec-websocket-key":

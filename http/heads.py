@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import h11
 
 Refusal = tuple[HTTPStatus, str]  # and a sentence
+Headers = list[tuple[bytes, bytes]]  # each name in small letters, with its value
 Fields = Mapping[bytes, bytes]  # of each name the last value, which is the one that Hypercorn looks at
 
 # What decides who is asking, and for what (RFC 9110 section 5.3: a sender must not repeat a field that is no list).
@@ -74,7 +75,7 @@ class StrictHeads(h11.Connection):
         return None
 
 
-def asks_for_websocket(request: h11.Request) -> bool:
+def asks_for_websocket(request: h11.Request, headers: Headers) -> bool:
     """Whether it does by RFC 6455 section 4.2.1; several fields of one name are one list (RFC 9110 section 5.3).
 
     H11Protocol._create_stream looks at the last of them, and must find no upgrade that is none here: it would read the
@@ -84,7 +85,7 @@ def asks_for_websocket(request: h11.Request) -> bool:
         return False
     upgrade: list[bytes] = []
     connection: list[bytes] = []
-    for name, value in request.headers:
+    for name, value in headers:
         if name == b"upgrade":
             upgrade.append(value)
         elif name == b"connection":
@@ -102,31 +103,23 @@ def asks_for_stream(request: h11.Request) -> bool:
     return path in STREAM_PATHS
 
 
-def refusal_of(request: h11.Request, *, upgrade: bool) -> Refusal | None:
-    """Say what is wrong with a request that h11 could parse. upgrade: it asks for a WebSocket."""
+def refusal_of(request: h11.Request, headers: Headers, *, upgrade: bool) -> Refusal | None:
+    """Say what is wrong with a request that h11 could parse. headers: its own. upgrade: it asks for a WebSocket."""
     if request.http_version not in {b"1.0", b"1.1"}:
         return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here"
     if request.method != request.method.upper():
         # RFC 9110 section 9.1: case counts. Hypercorn would take it for the method in capitals, which a proxy may not.
         return HTTPStatus.BAD_REQUEST, "the methods of HTTP are spelled in capitals"
-    headers = list(request.headers)  # once: h11 makes each pair anew, and several look at them
     fields = dict(headers)
     fault = _address_fault(request, fields) or (_handshake_fault(request, fields, headers) if upgrade else None)
     return fault or _framing_fault(request, fields) or (_repetition(headers) if len(fields) < len(headers) else None)
 
 
-def without_extensions(request: h11.Request) -> tuple[h11.Request, str]:
-    """The same upgrade request without the extensions that it offers, and those: they are for the engine alone, and
-    wsproto raises ValueError on some."""
-    headers = [(name, value) for name, value in request.headers if name != _EXTENSIONS]
-    if len(headers) == len(request.headers):
-        return request, ""
+def without_extensions(headers: Headers) -> tuple[Headers, str]:
+    """The headers of an upgrade request without the extensions that it offers, and those: they are for the engine."""
+    kept = [(name, value) for name, value in headers if name != _EXTENSIONS]
     # RFC 6455 section 11.3.2: what several fields say is one list.
-    offers = ", ".join(value.decode("latin1") for name, value in request.headers if name == _EXTENSIONS)
-    without = h11.Request(
-        method=request.method, target=request.target, headers=headers, http_version=request.http_version
-    )
-    return without, offers
+    return kept, ", ".join(value.decode("latin1") for name, value in headers if name == _EXTENSIONS)
 
 
 def _address_fault(request: h11.Request, fields: Fields) -> Refusal | None:
@@ -153,7 +146,7 @@ def _authority(request: h11.Request) -> str | None:
     return parts.netloc if is_url else None
 
 
-def _handshake_fault(request: h11.Request, fields: Fields, headers: list[tuple[bytes, bytes]]) -> Refusal | None:
+def _handshake_fault(request: h11.Request, fields: Fields, headers: Headers) -> Refusal | None:
     if _text(fields, b"content-length") not in {"", "0"} or _text(fields, b"transfer-encoding"):
         # Otherwise the body would be read as frames.
         return HTTPStatus.BAD_REQUEST, "an upgrade request must not have a body"
@@ -187,7 +180,7 @@ def _framing_fault(request: h11.Request, fields: Fields) -> Refusal | None:
     return None
 
 
-def _repetition(headers: list[tuple[bytes, bytes]]) -> Refusal | None:
+def _repetition(headers: Headers) -> Refusal | None:
     """A proxy may have looked at the first, where we would look at the last."""
     names = [name for name, _ in headers if name in SINGLE_FIELDS]
     twice = next((name for name in names if names.count(name) > 1), None)

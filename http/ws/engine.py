@@ -366,7 +366,8 @@ class SocketEngine:
                     await trio.lowlevel.checkpoint()
                     slice_ends = perf_counter() + SLICE_SECONDS_MAX
             dirty.clear()  # else who has gone would stay until others are written to
-            await trio.lowlevel.checkpoint()
+            if self._dirty:  # else it parks, which is a checkpoint too
+                await trio.lowlevel.checkpoint()
 
     async def _park_flusher(self) -> None:
         self._flusher = trio.lowlevel.current_task()

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from greenroom.actors.events import MarkerMoved, MemberChanged, MessageCommitted, TypingChanged, member_changed
 from greenroom.actors.room.readers import Counts
 from greenroom.http.ws.codes import ErrorCode
@@ -19,7 +21,6 @@ from greenroom.http.ws.frames import text_frame
 from greenroom.storage.postgres.conversations import MEMBER_CHANGES, StoredMessage
 from greenroom.storage.postgres.user_streams import UserEvent
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _quote: Final = encode_basestring
 _serial: Final = itertools.count(1)
 _BOOT: Final = str(uuid.uuid4())[:24]  # of every id of this run: the client drops what it has seen by its id
@@ -38,14 +39,14 @@ V1_TYPE_OF_CHANGE: Final[Mapping[str, str]] = {
 
 def frame_of(value: Json) -> bytes:
     """The frame of any JSON object."""
-    return text_frame(_ENCODER.encode(value).encode())
+    return text_frame(to_json(value))
 
 
 def first_within(items: Iterable[Json], bytes_max: int) -> list[Json]:
     """The first of *items* that are no longer than *bytes_max* as JSON; one at least, if there is one."""
     size, kept = 0, list[Json]()
     for item in items:
-        size += len(_ENCODER.encode(item).encode())
+        size += len(to_json(item))
         if kept and size > bytes_max:
             break
         kept.append(item)

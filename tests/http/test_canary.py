@@ -122,7 +122,7 @@ async def test_what_hypercorn_takes_for_an_upgrade_is_one_to_us(method, upgrade,
         patch.setattr(hypercorn.protocol.h11, "WSStream", Stream)
         patch.setattr(hypercorn.protocol.h11, "HTTPStream", Stream)
         await protocol._create_stream(request)
-    assert asks_for_websocket(request) or not isinstance(protocol.connection, H11WSConnection)
+    assert asks_for_websocket(request, list(request.headers)) or not isinstance(protocol.connection, H11WSConnection)
 
 
 def test_the_events_are_plain_values():
