@@ -30,7 +30,7 @@ from greenroom.http.ws.outboxes import Outboxes
 from greenroom.http.ws.put_aside import AsideBudget
 from greenroom.http.ws.readiness import BROKEN, READABLE, WRITABLE, open_readiness
 from greenroom.http.ws.unfinished import Unfinished
-from greenroom.http.ws.wheel import WHEEL_SLOTS, Wheel
+from greenroom.http.ws.wheel import TICK_SECONDS, WHEEL_SLOTS, Wheel
 
 log = structlog.get_logger()
 
@@ -48,7 +48,6 @@ TURN_SECONDS_MAX: Final = 0.001
 REST: Final = 9.0
 REST_SECONDS_MAX: Final = 1.0
 SATED_REST_SECONDS: Final = 0.02  # after what inflated to as much as a message may hold, which takes 2 ms to act on
-TICK_SECONDS: Final = 1.0
 
 
 class SocketEngine:

@@ -10,6 +10,7 @@ from typing import Final
 from greenroom.http.ws.connection import NEVER, Connection
 
 WHEEL_SLOTS: Final = 64
+TICK_SECONDS: Final = 1.0  # from one slot to the next
 
 
 class Wheel:
