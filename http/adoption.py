@@ -204,21 +204,20 @@ class Hand:
         """Return when there is more to read. Raises trio.ClosedResourceError."""
         await trio.lowlevel.wait_readable(self._sock)
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, at_once: bool = False) -> bytes:
         """Return what the peer sent, empty at its end. From HELD on: wait until cancelled. Raises OSError.
 
-        No checkpoint when there is something: for who has just had theirs.
+        at_once: no pass of the loop for what is here already, for a task that has just begun.
         """
         if self.held:
             await trio.sleep_forever()
-        while True:
-            try:
-                data = self._sock.recv(RECEIVE_BYTES_MAX)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._sock)
-            else:
-                self.progressed_at = trio.current_time()
-                return data
+        if at_once:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with suppress(BlockingIOError):
+                return self._sock.recv(RECEIVE_BYTES_MAX)  # progress is counted from when the task was made
+        data = await self._when(trio.lowlevel.wait_readable, self._sock.recv, RECEIVE_BYTES_MAX)
+        self.progressed_at = trio.current_time()
+        return data
 
     async def send(self, data: bytes) -> None:
         """Send all of it; raises OSError. A broken peer is remembered in `broken`. Cancelled: a part may be out.

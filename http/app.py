@@ -82,7 +82,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 
 def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) -> QuartTrio:
     """The application over *services*, with all *operations*."""
-    app = _Application("greenroom", static_folder=None, template_folder=None)
+    app = Application("greenroom", static_folder=None, template_folder=None)
     app.asgi_websocket_class = HandshakeOnly
     app.websocket_class = WithoutBlueprints
     app.url_rule_class = MatchedRule
@@ -103,7 +103,7 @@ def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) 
     return app
 
 
-class _Application(QuartTrio):
+class Application(QuartTrio):
     """Quart-Trio's, which asks of each upgrade by which of its names it came, and cuts that name three times."""
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:

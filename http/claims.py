@@ -1,6 +1,6 @@
 """What the claims of a JWT say: who it is of, what they are called, and since when.
 
-The token is verified already (auth.py); what its claims change is said in `storage/postgres/users.py`.
+The token is verified already (json_web_tokens.py); what its claims change is said in `storage/postgres/users.py`.
 """
 
 import math

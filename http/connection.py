@@ -207,11 +207,13 @@ class Connection:
             self.leave_place()
 
     async def _read(self, protocol: "FrontProtocol") -> None:
+        is_first = True
         while True:
             try:
-                data = await self.hand.receive()
+                data = await self.hand.receive(at_once=is_first)
             except (OSError, trio.ClosedResourceError):
                 return
+            is_first = False
             if data and protocol.is_between_requests:
                 await self._take_place()
                 if self._head_since is None:
@@ -225,7 +227,6 @@ class Connection:
             if not data:
                 await self._finish_last_answer(protocol)
                 return
-            await trio.lowlevel.checkpoint()
 
     async def _take_place(self) -> None:
         """Pass the turnstile. The peer is not blamed for the time that it takes."""

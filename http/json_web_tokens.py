@@ -1,9 +1,8 @@
 """JSON Web Tokens as issuers sign them for this server: HS256 in compact form, with the claims that count here.
 
-    token ──▶ read lately, byte for byte? ── yes ──────────────────────────────▶ its times now ──▶ Claims
-                 └─ no ──▶ the signature ──▶ its times now ──▶ who it is of ──▶ remembered ──▶ Claims
+    token ──▶ its signature ──▶ its times ──▶ who it is of ──▶ Claims
 
-A token is shown with each request and each connect, and what it says does not change: only whether it holds by now.
+What the claims change is the authenticator's business (auth.py).
 """
 
 import base64
@@ -24,9 +23,6 @@ from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS
 from greenroom.storage.subjects import Subject
 
 GOOD_HEADERS_MAX: Final = 64
-# Who talks over REST shows theirs again and again; a crowd that comes once each is not kept, a token is half a KB.
-READ_LATELY_MAX: Final = 128
-READ_LATELY_CHARACTERS_MAX: Final = 1024
 
 _JWS: Final = PyJWS(algorithms=["HS256"])
 
@@ -43,7 +39,6 @@ class Claims:
     token_id: str | None
     issued_at: float | None
     expires_at: float | None
-    not_before: float | None
     digest: int
 
 
@@ -54,7 +49,6 @@ class JsonWebTokens:
         self._secret = secret
         self._clock = clock
         self._good_headers: set[str] = set()  # segments of headers that the library accepted: HS256, nothing critical
-        self._read_lately: dict[str, Claims] = {}  # only what was verified, the first of them longest ago
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """A token over *claims*: for development, where nobody else issues them."""
@@ -63,28 +57,17 @@ class JsonWebTokens:
 
     def read(self, token: str) -> Claims:
         """What a token says that is signed for this server and holds now. Raises: ApiError 401."""
-        claims = self._read_lately.get(token)
-        if claims is not None:
-            self._check_times(claims.expires_at, claims.not_before, claims.issued_at)
-            return claims
         said = self._verified(token)
-        expires_at, not_before, issued_at = (time_claim(said, name) for name in ("exp", "nbf", "iat"))
-        self._check_times(expires_at, not_before, issued_at)
-        profile, token_id = profile_of(said), said.get("jti")
-        claims = Claims(
+        expires_at = self._check_times(said)
+        issued_at, profile, token_id = time_claim(said, "iat"), profile_of(said), said.get("jti")
+        return Claims(
             subject=subject_of(said.get("sub")),
             profile=profile,
             token_id=token_id if isinstance(token_id, str) else None,
             issued_at=issued_at,
             expires_at=expires_at,
-            not_before=not_before,
             digest=hash((issued_at, *profile.items())),
         )
-        if len(token) <= READ_LATELY_CHARACTERS_MAX:
-            if len(self._read_lately) >= READ_LATELY_MAX:
-                del self._read_lately[next(iter(self._read_lately))]
-            self._read_lately[token] = claims
-        return claims
 
     def _verified(self, token: str) -> dict[str, object]:
         """The claims of a token with a right signature.
@@ -113,15 +96,16 @@ class JsonWebTokens:
             raise ValueError("the signature is wrong")
         return base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
 
-    def _check_times(self, expires_at: float | None, not_before: float | None, issued_at: float | None) -> None:
+    def _check_times(self, claims: Mapping[str, object]) -> float | None:
         now = self._clock()
+        expires_at = time_claim(claims, "exp")
         if expires_at is not None and expires_at <= now:
             raise expired()
-        latest = now + CLOCK_SKEW_SECONDS
-        if not_before is not None and not_before > latest:
-            raise _invalid("the token is not valid yet (nbf)")
-        if issued_at is not None and issued_at > latest:
-            raise _invalid("the token is not valid yet (iat)")
+        for name in ("nbf", "iat"):
+            moment = time_claim(claims, name)
+            if moment is not None and moment > now + CLOCK_SKEW_SECONDS:
+                raise _invalid(f"the token is not valid yet ({name})")
+        return expires_at
 
 
 def expired() -> ApiError:

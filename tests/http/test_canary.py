@@ -23,9 +23,12 @@ from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
+from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
+from greenroom.http.app import Application
 from greenroom.http.application_tasks import ApplicationTasks
 from greenroom.http.connection import FrontProtocol
 from greenroom.http.handshake import HandshakeOnly
@@ -123,6 +126,30 @@ async def test_what_hypercorn_takes_for_an_upgrade_is_one_to_us(method, upgrade,
         patch.setattr(hypercorn.protocol.h11, "HTTPStream", Stream)
         await protocol._create_stream(request)
     assert asks_for_websocket(request, list(request.headers)) or not isinstance(protocol.connection, H11WSConnection)
+
+
+@pytest.mark.parametrize("host", ["x", "x:80", "[::1]:8000", "EXAMPLE.org.", "xn--bcher-kva.example", ""])
+@pytest.mark.parametrize("path", ["/ws", "/nothing", "/ws/", "//ws", "/WS", "/ws/../ws"])
+async def test_a_socket_finds_its_view_as_by_quarts_own_adapter(host, path):
+    app = Application("here")
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
+
+    @app.websocket("/ws")
+    async def ws():
+        pass
+
+    headers = [(b"host", host.encode())]
+    scope = {"path": path, "query_string": b"a=%2F", "scheme": "ws", "headers": headers, "client": ("1.2.3.4", 5)}
+    shown = HandshakeOnly(app, scope)._create_websocket_from_scope(None)
+
+    def found(adapter):
+        try:
+            return adapter.match(return_rule=True)
+        except HTTPException as fault:
+            return type(fault)
+
+    async with app.app_context():
+        assert found(app.create_url_adapter(shown)) == found(QuartTrio.create_url_adapter(app, shown))
 
 
 def test_the_events_are_plain_values():
