@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 from pydantic import BaseModel
 from quart import Response, Websocket, current_app, g, has_request_context, has_websocket_context, request, websocket
+from quart.sessions import NullSession, SessionInterface
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import MapAdapter
@@ -86,6 +87,7 @@ def make_app(services: Services, operations: Iterable[Operations] = OPERATIONS) 
     app.asgi_websocket_class = HandshakeOnly
     app.websocket_class = WithoutBlueprints
     app.url_rule_class = MatchedRule
+    app.session_interface = _NoSessions()  # type: ignore[assignment]  # declared narrower than what it asks for
     app.config["MAX_CONTENT_LENGTH"] = max(JSON_BYTES_MAX, services.settings.max_file_size) + MULTIPART_OVERHEAD_BYTES
     app.config["SERVICES"] = services
     app.config["DEVELOPMENT_ENDPOINTS"] = set()
@@ -112,6 +114,18 @@ class Application(QuartTrio):
             return super().create_url_adapter(request)
         host, query = request.headers.get("Host", ""), request.query_string.decode("latin1")
         return MapAdapter(self.url_map, host, "/", "", request.scheme, request.path, request.method, query)
+
+
+class _NoSessions(SessionInterface):
+    """Who is asking is found by the authenticator, in no session of Quart's: of each request and each connect it makes
+    one, to find that there is no key to sign it with."""
+
+    def __init__(self) -> None:
+        self._none = NullSession()
+
+    async def open_session(self, app: Any, request: Any) -> NullSession:
+        """None."""
+        return self._none
 
 
 def refuse_upgrade(refused: UpgradeRefused) -> Response:

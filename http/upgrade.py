@@ -20,8 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from werkzeug.datastructures import Headers
-
 from greenroom.http.auth import ACT_AS_HEADER, Authenticator, Principal
 from greenroom.http.door import Door
 from greenroom.http.errors import ApiError
@@ -30,6 +28,7 @@ from greenroom.http.tickets import Tickets
 from greenroom.runtime import StorageUnavailable
 
 V1: Final = "greenroom.v1"
+_ACT_AS: Final = ACT_AS_HEADER.lower().encode()
 UNAUTHENTICATED_SOCKETS_MAX: Final = 256
 UNAUTHENTICATED_PER_ADDRESS_MAX: Final = 8
 FALLBACK_ENDPOINTS: Final = {
@@ -93,18 +92,21 @@ class UpgradeRequest:
     def of(
         cls,
         *,
-        headers: Headers,
+        fields: Mapping[bytes, bytes],
         query: Mapping[str, str],
         cookies: Mapping[str, str],
         subprotocols: Sequence[str],
         address: str,
     ) -> "UpgradeRequest":
-        """Pick what counts out of a request."""
+        """Pick what counts out of a request. fields: its headers by their names in small letters.
+
+        Which of several of one name it is does not matter: those that count here may be sent once (heads.py).
+        """
         return cls(
             address=address,
-            origin=headers.get("Origin"),
-            authorization=headers.get("Authorization"),
-            act_as=headers.get(ACT_AS_HEADER),
+            origin=_text(fields.get(b"origin")),
+            authorization=_text(fields.get(b"authorization")),
+            act_as=_text(fields.get(_ACT_AS)),
             ticket=query.get("token"),
             cookies=cookies,
             subprotocols=subprotocols,
@@ -131,6 +133,10 @@ class UpgradeRefused:
     status: int
     body: Mapping[str, object]
     headers: Mapping[str, str]
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin1")
 
 
 async def admit(
