@@ -1,8 +1,11 @@
 """Ends a run of slow tests at BUDGET_SECONDS, cleanly: what did not run is listed, and is no failure.
 
-The tests run in the fixed order of their names, and one is started only while the budget has room for what it says it
-takes: `@pytest.mark.slow(seconds=90)`, 60 where nothing is said. A test that is left out does not hold up a shorter one
-behind it. A test under way is never stopped: red is a failed test, never the clock.
+One is started only while the budget has room for what it says it takes: `@pytest.mark.slow(seconds=90)`, 60 where
+nothing is said. A test that is left out does not hold up a shorter one behind it. A test under way is never stopped:
+red is a failed test, never the clock.
+
+The order is fixed: of each file its shortest test, then of each its next one. By their names a small budget would end
+in the first files, and no change of the others would ever meet a slow test.
 
 A run in which there was nothing to run ends with 0, not with pytest's 5.
 """
@@ -31,8 +34,8 @@ class SlowBudget:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put them into the order of their names; the budget counts from here."""
-        items.sort(key=lambda item: item.nodeid)
+        """Put them in order; the budget counts from here."""
+        items[:] = in_rounds(items)
         self.began_at = time.monotonic()
 
     @pytest.hookimpl(tryfirst=True)
@@ -54,6 +57,16 @@ class SlowBudget:
         """Nothing to run is no failure."""
         if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             session.exitstatus = pytest.ExitCode.OK
+
+
+def in_rounds(items: list[pytest.Item]) -> list[pytest.Item]:
+    """One of each file, then one more of each, and so on; in a file and in a round the shorter ones first."""
+    files: dict[str, list[pytest.Item]] = {}
+    for item in sorted(items, key=lambda item: (seconds_of(item), item.nodeid)):
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    rounds = [(number, item) for tests in files.values() for number, item in enumerate(tests)]
+    rounds.sort(key=lambda place: (place[0], seconds_of(place[1]), place[1].nodeid))
+    return [item for _, item in rounds]
 
 
 def seconds_of(item: pytest.Item) -> float:
