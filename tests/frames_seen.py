@@ -7,7 +7,8 @@ Sockets of wire.py call these, and every client that stands on trio-websocket is
 it takes of a greenroom.v1 client, is looked at there, whoever that client is and whether anybody reads it: a page in a
 browser, a program of its own, a crowd. Of a server that is a process of its own, started with `environment()`,
 in_servers/sitecustomize.py tells. (The existing client's frames are looked at where they are said: of those the server
-leaves out what does not fit, so that it takes everything.)
+leaves out what does not fit, so that it takes everything.) So does clients/js/test/frames_seen.js of the server that
+the JavaScript client's own tests script, with what it says wrong on purpose left out.
 
 Of more than 500 frames of a kind in one test only those of a new shape are looked at: a flood is to stay one.
 
@@ -189,10 +190,10 @@ def _look_at_what_is_taken() -> None:
     v1.read = read_command  # type: ignore[attr-defined]
 
 
-def _look_in_server(protocol: str, side: str, frame: Json) -> None:
+def _look_in_server(protocol: str, side: str, frame: Json, command: str | None = None) -> None:
     if side == "client" and _may_say_wrong[0]:
         return
-    fault = fault_in(protocol, side, frame)
+    fault = fault_in(protocol, side, frame, command)
     if fault is not None:
         which = "made by" if side == "server" else "taken by"
         faults.append(f"{protocol}, {which} the server: {fault}\n    {str(frame)[:1000]}")

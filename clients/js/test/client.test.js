@@ -7,13 +7,14 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import WebSocket from "ws";
 import { Client, ClientRefused, Refused, ServerAway } from "../index.js";
-import { HELLO, ScriptedServer, Waiting } from "./scripted_server.js";
+import { HELLO, PLACE, ScriptedServer, stored, Waiting } from "./scripted_server.js";
 
 const ROOM = 42;
+const SMALL = { ...HELLO, limits: { ...HELLO.limits, frame: 400 } };
 
 // A client with what it told; both ends are closed when the test is over.
-async function opened(context, { token = "a token", hello = HELLO, join = [ROOM] } = {}) {
-  const server = new ScriptedServer(hello);
+async function opened(context, { token = "a token", hello = HELLO, isHelloWrong = false, join = [ROOM] } = {}) {
+  const server = new ScriptedServer(hello, isHelloWrong);
   const told = new Waiting();
   const log = [];
   const acts = {};
@@ -74,9 +75,10 @@ test("each message is told once and in order, and a hole is filled from history"
   for (const seq of [1, 1, 2, 5, 4]) line.message(ROOM, seq);
   const asked = await line.heard("history");
   assert.deepEqual([asked.room, asked.data.after], [ROOM, 2]);
-  line.ack(asked, { messages: [{ seq: 3, ts: 1, sender: 8, body: "m3" }, { seq: 4, ts: 1, sender: 8, body: "m4" }] });
+  line.ack(asked, { messages: [stored(3), stored(4)] });
   line.message(ROOM, 2);
-  line.say({ type: "skip", room: ROOM, seq: 6 }, { type: "of tomorrow", room: ROOM, seq: 7, data: {} }, { type: "what" });
+  line.say({ type: "skip", room: ROOM, seq: 6 });
+  line.sayWrong({ type: "of tomorrow", room: ROOM, seq: 7, data: {} }, { type: "what" });
   line.message(ROOM, 8);
   while ((await next("said")).seq !== 8);
   assert.deepEqual(seqs(of("said")), [1, 2, 3, 4, 5, 8]);
@@ -108,7 +110,7 @@ test("a line is sent again under its client id until it is stored, and its own c
   assert.deepEqual(sent.data, { clientId, body: "hello" });
   first.socket.terminate(); // the ack is lost
   const second = await server.line();
-  second.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [{ r: ROOM, epoch: 1, top: 1 }] } });
+  second.say(second.readyFrame({ rooms: [{ ...PLACE, r: ROOM, top: 1 }] }));
   const again = await second.heard("send");
   assert.equal(again.data.clientId, clientId);
   second.message(ROOM, 1, { sender: 7, body: "hello", clientId });
@@ -232,13 +234,26 @@ test("a token that no header can carry ends the client with 4001", async (contex
 test("on each connection it is told how a room stands", async (context) => {
   const { server, next } = await opened(context);
   const first = await server.line();
-  const item = { r: ROOM, epoch: 1, top: 9, read: 7, unread: 2, members: 3, mode: "full" };
-  first.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [item] } });
+  const item = { ...PLACE, r: ROOM, top: 9, read: 7, unread: 2, members: 3 };
+  first.say(first.readyFrame({ rooms: [item] }));
   const entered = { type: "entered", roomId: ROOM, top: 9, read: 7, unread: 2, members: 3 };
   assert.deepEqual(await next("entered"), entered);
   first.socket.close(4200);
-  (await server.line()).say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [{ ...item, read: 9 }] } });
+  const second = await server.line();
+  second.say(second.readyFrame({ rooms: [{ ...item, read: 9 }] }));
   assert.deepEqual(await next("entered"), { ...entered, read: 9 });
+});
+
+test("a server that knows no stream of the user is borne, and none is resumed", async (context) => {
+  const { server, client, next } = await opened(context);
+  const first = await server.line();
+  const { useq, userEpoch, ...data } = first.readyFrame({ rooms: [{ ...PLACE, r: ROOM, top: 1 }] }).data;
+  first.sayWrong({ type: "ready", id: "start", data });
+  first.socket.close(4200);
+  await next("disconnected");
+  client.retryNow();
+  const second = await server.line();
+  assert.deepEqual(second.start.resume, { rooms: { [ROOM]: { seq: 1, epoch: 1 } } });
 });
 
 test("one line of a room is under way at a time, and rooms do not wait for each other", async (context) => {
@@ -284,12 +299,12 @@ for (const [type, data] of UNREADABLE) {
     const first = await server.ready([ROOM, 0]);
     await next("connected");
     const clientId = client.send(ROOM, "hello");
-    first.say({ type, id: (await first.heard("send")).id, data });
+    first.sayWrong({ type, id: (await first.heard("send")).id, data });
     assert.match((await next("disconnected")).why, /no greenroom/);
     const second = await server.ready([ROOM, 0]);
     const again = await second.heard("send");
     assert.equal(again.data.clientId, clientId);
-    second.ack(again, { messageId: 1, seq: 1 });
+    second.ack(again, { messageId: 1, seq: 1, ts: 1 });
     assert.deepEqual(await next("confirmed"), { type: "confirmed", roomId: ROOM, clientId, seq: 1 });
   });
 }
@@ -301,8 +316,9 @@ test("a wait that is longer than a timer takes is long, and not none", async (co
   client.send(ROOM, "later");
   line.error(await line.heard("send"), 4291, { recoverable: true, retryAfter: 3_000_000 });
   await next("delayed");
-  line.say({ type: "reconnect", data: { after: 3e9 } }, { type: "slow_down", data: { class: "cmds", retryAfter: 3_000_000 } });
-  line.say({ type: "of_tomorrow" });
+  line.say({ type: "reconnect", data: { after: 3e9, deadline: 4e9, reason: "rebalance", resume: true } });
+  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 3_000_000 } });
+  line.sayWrong({ type: "of_tomorrow" });
   await next("other");
   client.request("ping").catch(() => {}); // waits too
   await soon(100);
@@ -310,7 +326,7 @@ test("a wait that is longer than a timer takes is long, and not none", async (co
 });
 
 test("a line that no frame can carry is told, and never sent", async (context) => {
-  const { server, client, next } = await opened(context, { hello: { ...HELLO, limits: { frame: 400 } } });
+  const { server, client, next } = await opened(context, { hello: SMALL });
   const line = await server.ready([ROOM, 0]);
   await next("connected");
   client.send(ROOM, "ü".repeat(200));
@@ -320,7 +336,7 @@ test("a line that no frame can carry is told, and never sent", async (context) =
 });
 
 test("what became of a line is told when its sender has its client id", async (context) => {
-  const { server, client, next, on } = await opened(context, { hello: { ...HELLO, limits: { frame: 400 } } });
+  const { server, client, next, on } = await opened(context, { hello: SMALL });
   await server.ready([ROOM, 0]);
   await next("connected");
   const mine = new Set();
@@ -344,7 +360,7 @@ test("a connection that is closed with 1009 gives up the line that was too big",
 });
 
 test("a command that no frame can carry is refused, and never sent", async (context) => {
-  const { server, client, next, of } = await opened(context, { hello: { ...HELLO, limits: { frame: 400 } } });
+  const { server, client, next, of } = await opened(context, { hello: SMALL });
   const line = await server.ready([ROOM, 0]);
   await next("connected");
   const isTooBig = (fault) => fault instanceof Refused && fault.code === 1003;
@@ -551,9 +567,9 @@ test("a client that comes back as another user ends, and nothing of the one reac
   first.socket.close(4200);
   await next("disconnected");
   const second = await server.line(); // in another tab somebody else has signed in: the cookie is theirs
-  const ready = { type: "ready", id: "start", data: { user: 8, name: "Ben", rooms: [{ r: ROOM, epoch: 1, top: 1 }] } };
-  const message = { type: "message", room: ROOM, seq: 1, ts: 1, data: { id: 1, sender: 9, body: "for the second" } };
-  second.say([ready, message]);
+  const ready = second.readyFrame({ user: 8, name: "Ben", rooms: [{ ...PLACE, r: ROOM, top: 1 }] });
+  const data = { id: 1, sender: 9, senderName: "Cem", body: "for the second" };
+  second.sayWrong([ready, { type: "message", room: ROOM, seq: 1, ts: 1, data }]); // at once
   assert.deepEqual(await next("ended"), { type: "ended", code: 4001, why: "another user is signed in" });
   assert.deepEqual([await second.closed, second.frames.isEmpty], [1000, true]);
   assert.deepEqual([of("connected").length, of("entered").length, of("said")], [1, 1, []]);
@@ -563,12 +579,12 @@ test("a client that comes back as another user ends, and nothing of the one reac
 
 // What the server may say before `ready`: a room that has answered is heard at once, another may be slow.
 const EARLY = [
-  { type: "typing", room: ROOM, data: { names: { 9: "Cem" } } },
+  { type: "typing", room: ROOM, data: { users: [9], names: { 9: "Cem" } } },
   { type: "member", room: ROOM, seq: 1, ts: 1, data: { user: 9, change: "joined", role: "member" } },
   { type: "block", useq: 1, ts: 1, data: { user: 9, blocked: true } },
-  { type: "presence_state", data: { users: [{ user: 9, name: "Cem", status: "online" }] } },
-  { type: "of tomorrow", room: ROOM, data: {} },
+  { type: "presence_state", data: { users: [{ user: 9, name: "Cem", status: "online", activity: "" }] } },
 ];
+const EARLY_OF_TOMORROW = { type: "of tomorrow", room: ROOM, data: {} };
 
 test("what comes before the ready of another user is not told", async (context) => {
   const { server, client, next, log } = await opened(context);
@@ -578,7 +594,9 @@ test("what comes before the ready of another user is not told", async (context) 
   await next("disconnected");
   const told = log.length;
   const second = await server.line();
-  second.say(...EARLY, { type: "ready", id: "start", data: { user: 8, name: "Ben", rooms: [{ r: ROOM, epoch: 1, top: 1 }] } });
+  second.say(...EARLY);
+  second.sayWrong(EARLY_OF_TOMORROW);
+  second.say(second.readyFrame({ user: 8, name: "Ben", rooms: [{ ...PLACE, r: ROOM, top: 1 }] }));
   await next("ended");
   assert.deepEqual(log.slice(told).map(({ type }) => type), ["ended"]);
   assert.equal(client._rooms.get(ROOM).log.seq, 0);
@@ -591,12 +609,13 @@ test("what comes before ready is told after connected, in order, and not if the 
   first.socket.close(4200);
   await next("disconnected");
   const second = await server.line();
-  second.say({ type: "typing", room: ROOM, data: { names: { 8: "Ben" } } });
+  second.say({ type: "typing", room: ROOM, data: { users: [8], names: { 8: "Ben" } } });
   second.socket.close(4200);
   await next("disconnected");
   const told = log.length;
   const third = await server.line();
   third.say(...EARLY);
+  third.sayWrong(EARLY_OF_TOMORROW);
   third.ready([ROOM, 1]);
   third.message(ROOM, 2);
   await next("said");
@@ -687,7 +706,7 @@ test("what the user is told comes once, in order, and a hole is filled by sync",
   assert.deepEqual(asked.data, { user: { useq: 5, epoch: 1 } });
   for (const useq of [6, 7, 8]) first.personal(useq);
   first.ack(asked, { rooms: [] });
-  first.personal(9, "of tomorrow", {});
+  first.sayWrong({ type: "of tomorrow", useq: 9, ts: 1009, data: {} });
   while ((await next("personal")).useq !== 9);
   assert.deepEqual(of("personal").map((event) => event.useq), [5, 6, 7, 8, 9]);
   const { useq, what, roomId, data, atMs } = of("personal")[0];
@@ -727,7 +746,7 @@ test("a class that is told to slow down waits: lines, questions and markers; typ
   const sent = [await line.heard("send"), await line.heard("send")];
   assert.ok(Date.now() - began > 900, "it did not wait");
   assert.deepEqual(sent.map(({ data }) => data.body).sort(), ["held, too", "one too many"]);
-  sent.forEach((command, at) => line.ack(command, { messageId: at, seq: 1, ts: 1 }));
+  sent.forEach((command, at) => line.ack(command, { messageId: at + 1, seq: 1, ts: 1 }));
   line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 1 } });
   await soon(50);
   const since = Date.now();
@@ -753,14 +772,14 @@ test("what waits goes in the order in which it was said, and of one marker the n
   const { server, client, next } = await opened(context);
   const line = await server.ready([ROOM, 0]);
   await next("connected");
-  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 0.2 } });
+  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 1 } });
   await soon(50);
   const asked = ["members", "presence"].map((type) => client.request(type, ROOM));
   client.read(ROOM, 1);
   asked.push(client.request("history", ROOM));
   client.read(43, 7);
   client.read(ROOM, 2);
-  const busy = Date.now() + 250; // its time comes, and its timer has to wait
+  const busy = Date.now() + 1050; // its time comes, and its timer has to wait
   while (Date.now() < busy);
   asked.push(client.request("sync", undefined));
   const heard = [];
@@ -799,12 +818,12 @@ test("a marker or a leave that is refused for a moment is said again, if it is s
 test("a start that is refused without a close is told, and tried again", async (context) => {
   const { server, next, of } = await opened(context);
   const first = await server.line();
-  first.error({ id: "start" }, 5002, { category: "server", message: "storage does not answer", retryAfter: 0.1 });
+  first.error({ id: "start" }, 5002, { message: "storage does not answer", retryAfter: 1 });
   const lost = await next("disconnected");
   assert.deepEqual([lost.code, lost.why], [1006, "start was refused with 5002: storage does not answer"]);
-  assert.ok(lost.retrySeconds >= 0.1 && lost.retrySeconds < 1);
+  assert.ok(lost.retrySeconds >= 1 && lost.retrySeconds <= 1.5);
   const second = await server.line();
-  second.error({ id: "start" }, 2001, { category: "auth" });
+  second.error({ id: "start" }, 2001);
   await soon(100);
   assert.equal(of("disconnected").length, 1, "the close that follows says more");
   second.socket.close(4001);
@@ -815,7 +834,8 @@ for (const retryAfter of ["soon", [5], {}, -1000, null]) {
   test(`a start that is refused with a wait that is none costs a try: ${JSON.stringify(retryAfter)}`, async (context) => {
     const { server, client, next } = await opened(context);
     client.send(ROOM, "kept");
-    (await server.line()).error({ id: "start" }, 5002, { category: "server", retryAfter });
+    const data = { code: 5002, error: "STORAGE_UNAVAILABLE", message: "away", category: "server", recoverable: true };
+    (await server.line()).sayWrong({ type: "error", id: "start", data: { ...data, retryAfter } });
     const { retrySeconds } = await next("disconnected");
     assert.ok(retrySeconds >= 0 && retrySeconds <= 0.5, `${retrySeconds} s`);
     const second = await server.ready([ROOM, 0]);
@@ -831,7 +851,7 @@ test("a page of nothing but what is hidden is passed over, and what lies beyond 
   line.ack(first, { messages: [], skip: [1, 2, 3], top: 6, epoch: 1 });
   const second = await line.heard("history");
   assert.equal(second.data.after, 3);
-  line.ack(second, { messages: [{ seq: 4, ts: 1, sender: 8, body: "m4" }], skip: [5], top: 6, epoch: 1 });
+  line.ack(second, { messages: [stored(4)], skip: [5], top: 6, epoch: 1 });
   while ((await next("said")).seq !== 6);
   assert.deepEqual(seqs(of("said")), [4, 6]);
 });
@@ -843,7 +863,7 @@ test("a log that was replaced while the line was cut between ready and gap is st
   await next("said");
   first.socket.close(4200);
   const second = await server.line(); // the database was restored meanwhile
-  second.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [{ r: ROOM, epoch: 2, top: 4 }] } });
+  second.say(second.readyFrame({ rooms: [{ ...PLACE, r: ROOM, epoch: 2, top: 4 }] }));
   second.socket.close(4200);
   const third = await server.ready([ROOM, 4, 2]);
   assert.deepEqual(third.start.resume.rooms, { [ROOM]: { seq: 11, epoch: 1 } });
@@ -863,7 +883,7 @@ test("what was fetched of a log that is no more is thrown away", async (context)
   line.message(ROOM, 9);
   const asked = await line.heard("history");
   line.say({ type: "gap", room: ROOM, data: { from: 1, to: 20, top: 20, reset: true } });
-  line.ack(asked, { messages: [{ seq: 30, ts: 1, sender: 8, body: "of the old log" }] });
+  line.ack(asked, { messages: [stored(30, { body: "of the old log" })] });
   line.message(ROOM, 21);
   assert.equal((await next("said")).seq, 21);
   assert.deepEqual(seqs(of("said")), [21]);
@@ -871,8 +891,8 @@ test("what was fetched of a log that is no more is thrown away", async (context)
 
 test("presence is known while the line is up, and what changed over a cut is told", async (context) => {
   const { server, client, next, of } = await opened(context);
-  const ann = { user: 7, name: "Ann", status: "online" };
-  const ben = { user: 8, name: "Ben", status: "online" };
+  const ann = { user: 7, name: "Ann", status: "online", activity: "" };
+  const ben = { user: 8, name: "Ben", status: "online", activity: "" };
   const first = await server.ready([ROOM, 0]);
   assert.equal(client.here(ROOM), null);
   first.say({ type: "presence_state", room: ROOM, data: { users: [ann, ben] } });
@@ -939,12 +959,13 @@ test("who was removed while they were away is told so behind the refusal and onc
   const { server, next, of } = await opened(context);
   (await server.ready([ROOM, 0])).socket.close(4200);
   const line = await server.line();
-  const data = { user: 7, name: "Ann", rooms: [], refused: [{ r: ROOM, code: 3004, error: "NOT_MEMBER" }] };
+  const refused = [{ r: ROOM, code: 3004, error: "NOT_MEMBER" }];
   const end = member(3, 7, "left");
-  line.say({ type: "ready", id: "start", data }, member(2, 8, "left"), end, end);
+  line.say(line.readyFrame({ rooms: [], refused }), member(2, 8, "left"), end, end);
   await next("roomRefused");
   assert.deepEqual(await next("member"), told(3, 7, false));
-  line.say({ type: "live", data: { rooms: [] } }, member(5, 7, "left"), { type: "of_tomorrow" });
+  line.say({ type: "live", data: { rooms: [] } }, member(5, 7, "left"));
+  line.sayWrong({ type: "of_tomorrow" });
   await next("other");
   assert.equal(of("member").length, 1);
 });
@@ -956,9 +977,10 @@ test("an end that comes when the rooms are live, or of a room that was left, is 
     if (hasLeft) on("roomRefused", () => client.leave(ROOM));
     const line = await server.line();
     const refused = [{ r: ROOM, code: 3004, error: "NOT_MEMBER" }];
-    line.say({ type: "ready", id: "start", data: { user: 7, name: "Ann", rooms: [], refused } });
+    line.say(line.readyFrame({ rooms: [], refused }));
     if (!hasLeft) line.say({ type: "live", data: { rooms: [] } });
-    line.say(member(3, 7, "left"), { type: "of_tomorrow" });
+    line.say(member(3, 7, "left"));
+    line.sayWrong({ type: "of_tomorrow" });
     await next("other");
     assert.deepEqual(of("member"), []);
   }
@@ -981,7 +1003,7 @@ test("who leaves the room is here no more, also when history tells it, and who i
   const { server, client, next, on } = await opened(context, { join: [] });
   client.join(ROOM, { recent: 2 });
   const line = await server.ready([ROOM, 2]);
-  const users = [7, 8, 9, 10].map((user) => ({ user, name: `P${user}`, status: "online" }));
+  const users = [7, 8, 9, 10].map((user) => ({ user, name: `P${user}`, status: "online", activity: "" }));
   line.say({ type: "presence_state", room: ROOM, data: { users } });
   const went = { ts: 9, change: "left", role: "member" };
   let changes = [{ ...went, seq: 1, user: 8 }, { ...went, seq: 2, user: 8, change: "joined" }];
@@ -1097,7 +1119,7 @@ test("a ping that was asked for is answered by its pong, and a pong is not asked
 
 test("nothing is told of a room that was left, whatever was under way of it, and each message once of one joined anew", async (context) => {
   const { server, client, of } = await opened(context, { join: [] });
-  const page = { messages: [1, 2, 3].map((seq) => ({ id: seq, seq, ts: 1, sender: 8, body: `m${seq}` })) };
+  const page = { messages: [1, 2, 3].map((seq) => stored(seq)) };
   client.join(ROOM, { recent: 3 });
   const line = await server.ready([ROOM, 3]);
   const early = await line.heard("history");
@@ -1131,11 +1153,11 @@ test("what is asked after a wait overtakes nothing that waited: a room that was 
   const { server, client, next } = await opened(context);
   const line = await server.ready([ROOM, 0]);
   await next("connected");
-  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 0.2 } });
+  line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 1 } });
   await soon(50);
   client.leave(ROOM);
   const blocking = client.request("block", undefined, { user: 8 });
-  const until = Date.now() + 300;
+  const until = Date.now() + 1050;
   while (Date.now() < until); // a page that is busy: the time has come, and no timer has
   const joined = client.join(ROOM);
   const unblocking = client.request("unblock", undefined, { user: 8 });
@@ -1160,7 +1182,7 @@ test("what was live of a room that was left says nothing of the one that is join
   assert.deepEqual(of("caughtUp"), []);
   line.ack(second, { r: ROOM, epoch: 1, top: 2 });
   line.say({ type: "live", data: { rooms: [ROOM] } });
-  line.ack(await line.heard("history"), { messages: [1, 2].map((seq) => ({ seq, ts: 1, sender: 8, body: `m${seq}` })) });
+  line.ack(await line.heard("history"), { messages: [stored(1), stored(2)] });
   await next("caughtUp");
   assert.deepEqual([seqs(of("said")), of("caughtUp").length], [[1, 2], 1]);
 });
@@ -1190,19 +1212,19 @@ test("a socket that cannot be made costs a try, and so does what no greenroom sa
     await client.close();
   }
 
-  const { server, next } = await opened(context, { hello: null });
+  const { server, next } = await opened(context, { hello: null, isHelloWrong: true });
   await server.lines.next("a connection");
   assert.match((await next("disconnected")).why, /no greenroom/);
-  server.hello = HELLO;
+  Object.assign(server, { hello: HELLO, isHelloWrong: false });
   const line = await server.ready([ROOM, 0]);
-  line.say({ type: "live", data: null });
+  line.sayWrong({ type: "live", data: null });
   assert.match((await next("disconnected")).why, /no greenroom/);
   const again = await server.ready([ROOM, 0]);
-  again.say({ type: "reconnect", data: { after: "soon" } });
+  again.sayWrong({ type: "reconnect", data: { after: "soon" } });
   assert.match((await next("disconnected")).why, /no greenroom: its reconnect/);
   const missing = await server.ready([ROOM, 3]);
   missing.message(ROOM, 3);
-  missing.ack(await missing.heard("history"), { odd: true });
+  missing.sayWrong({ type: "ack", id: (await missing.heard("history")).id, data: { odd: true } });
   assert.match((await next("disconnected")).why, /no greenroom: its history/);
 });
 
@@ -1211,14 +1233,14 @@ test("a page that was asked for and cannot be read costs a try, and is told as n
   const line = await server.ready([ROOM, 0]);
   await next("connected");
   const asked = assert.rejects(client.history(ROOM, 5), ServerAway);
-  line.ack(await line.heard("history"), { messages: [null] });
+  line.sayWrong({ type: "ack", id: (await line.heard("history")).id, data: { messages: [null] } });
   await asked;
   assert.match((await next("disconnected")).why, /no greenroom/);
   await server.ready([ROOM, 0]);
 });
 
 test("whoever leaves a room, or the client, while a page is told hears no more of it", async (context) => {
-  const page = { messages: [1, 2, 3].map((seq) => ({ id: seq, seq, ts: 1, sender: 8, body: `m${seq}` })) };
+  const page = { messages: [1, 2, 3].map((seq) => stored(seq)) };
   const leaving = [(client) => client.leave(ROOM), (line) => line.heard("leave")];
   const closing = [(client) => client.close(), (line) => line.closed];
   for (const [leave, hasLeft] of [leaving, closing]) {
@@ -1236,7 +1258,8 @@ test("whoever leaves a room, or the client, while a page is told hears no more o
 test("whoever leaves a room as somebody leaves it hears no more of it", async (context) => {
   const { server, client, next, of, on } = await opened(context);
   const line = await server.ready([ROOM, 0]);
-  line.say({ type: "presence_state", room: ROOM, data: { users: [{ user: 8, name: "Ben", status: "online" }] } });
+  const ben = { user: 8, name: "Ben", status: "online", activity: "" };
+  line.say({ type: "presence_state", room: ROOM, data: { users: [ben] } });
   await next("presence");
   on("member", () => client.leave(ROOM));
   line.say(member(1, 8, "left"));
@@ -1333,7 +1356,7 @@ test("the quick start of the contract runs as it is written, and says why nobody
   (await server.line()).socket.close(4200, "a restart");
   const line = await server.ready([ROOM, 1]);
   assert.deepEqual(line.start.rooms, [{ r: ROOM }]);
-  line.ack(await line.heard("history"), { messages: [{ seq: 1, ts: 1, sender: 8, senderName: "Ben", body: "hi" }] });
+  line.ack(await line.heard("history"), { messages: [stored(1, { body: "hi" })] });
   const sent = await line.heard("send");
   assert.equal(sent.data.body, "hello");
   while (!said.includes("hi")) await once(program.stdout, "data"); // it leaves with the ack
@@ -1466,16 +1489,18 @@ test("what is no list of people, or too long a one, is refused at the door", asy
 test("what the client does not fold is told as it came", async (context) => {
   const { server, next, of } = await opened(context);
   const line = await server.ready([ROOM, 0]);
-  line.say({ type: "room_summary", room: 43, data: { top: 4, unread: 2, last: null } });
-  assert.deepEqual(await next("other"), { type: "other", what: "room_summary", roomId: 43, data: { top: 4, unread: 2, last: null }, atMs: null });
-  line.say({ type: "of tomorrow", room: ROOM, ts: 9 });
+  const data = { top: 4, unread: 2, mention: 0, last: null };
+  line.say({ type: "room_summary", room: 43, data });
+  assert.deepEqual(await next("other"), { type: "other", what: "room_summary", roomId: 43, data, atMs: null });
+  line.sayWrong({ type: "of tomorrow", room: ROOM, ts: 9 });
   assert.deepEqual(await next("other"), { type: "other", what: "of tomorrow", roomId: ROOM, data: {}, atMs: 9 });
-  line.say({ type: "error", data: { code: 1001, error: "BAD_JSON" } });
+  line.error({}, 1001); // of no command
   assert.deepEqual((await next("other")).data.code, 1001);
-  line.say({ type: "of tomorrow", rooms: [ROOM, 44], data: {} });
+  line.sayWrong({ type: "of tomorrow", rooms: [ROOM, 44], data: {} });
   assert.deepEqual([(await next("other")).roomId, (await next("other")).roomId], [ROOM, 44]);
-  for (const type of ["typing", "presence_state", "member"]) line.say({ type, room: 43, data: {} }); // of a room that was left
-  line.say({ type: "of tomorrow", room: ROOM, seq: 1, data: {} }, { type: "of tomorrow", room: 43, seq: 1, data: {} });
+  line.say({ type: "typing", room: 43, data: { users: [8], names: { 8: "Ben" } } }); // of a room that was left
+  line.say({ type: "presence_state", room: 43, data: { users: [] } }, { ...member(1, 8, "left"), room: 43 }); // as well
+  for (const room of [ROOM, 43]) line.sayWrong({ type: "of tomorrow", room, seq: 1, data: {} });
   line.message(ROOM, 2);
   assert.equal((await next("said")).seq, 2);
   assert.equal(of("other").length, 5);
@@ -1489,8 +1514,7 @@ test("it is told when a room is caught up, on each connection, behind what was t
   first.message(ROOM, 6);
   await soon(50);
   assert.equal(of("caughtUp").length, 0);
-  const messages = [4, 5].map((seq) => ({ id: seq, seq, ts: 1, sender: 8, body: `m${seq}` }));
-  first.ack(asked, { messages, top: 5, epoch: 1 });
+  first.ack(asked, { messages: [stored(4), stored(5)] });
   assert.deepEqual(await next("caughtUp"), { type: "caughtUp", roomId: ROOM });
   assert.deepEqual(seqs(of("said")), [4, 5, 6]);
   first.message(ROOM, 7);
@@ -1533,7 +1557,7 @@ test("files and details go with their line, again and again until it is stored; 
   second.message(ROOM, 2, { body: "", deleted: 10 });
   assert.deepEqual(stands(await next("said")), [[], null, true]);
   const asked = client.history(ROOM, 5);
-  const item = { id: 1, seq: 1, ts: 1, sender: 8, body: "m1", attachments: [file], edited: 9 };
+  const item = stored(1, { attachments: [file], edited: 9 });
   second.ack(await second.heard("history"), { messages: [item, { ...item, seq: 2, attachments: undefined, edited: undefined, deleted: 10 }] });
   assert.deepEqual((await asked).map(stands), [[[file], 9, false], [[], null, true]]);
 });

@@ -55,7 +55,8 @@ for (const [code, least, most] of [[4200, 0, 1], [4100, 1, 1.5], [1011, 0, 0.5]]
 test("those who are moved at once go spread over the second that there is for it", async (context) => {
   const { server, lines, losses } = await herd(context);
   const began = performance.now();
-  for (const line of lines) line.say({ type: "reconnect", data: { after: 0, deadline: 60000 } });
+  const data = { after: 0, deadline: 60000, reason: "rebalance", resume: true };
+  for (const line of lines) line.say({ type: "reconnect", data });
   for (let count = 0; count < MANY; count++) await server.ready();
   const delays = losses.map((loss) => loss.at - began).sort((one, other) => one - other);
   assert.equal(delays.length, MANY);
