@@ -18,7 +18,7 @@ from wire import wait_until  # type: ignore[import-not-found]
 
 from greenroom.settings import Settings
 
-SECONDS_MAX = 15  # from the kill, so with the start of the server; of few, from the start
+SECONDS_MAX = 60  # beside whatever else runs here: that it is 15 is held by `make bench ONLY=resume-storm`
 MANY = 1000
 OF_ROOMS_MAX = 6  # of them for each: what it asks for itself
 POOL_MAX = Settings.model_fields["database_connections_max"].default  # opened when they are needed, and kept
@@ -33,10 +33,9 @@ async def storm_with(rooms):
         f"{len(rooms.listeners)} live again {returned.live_seconds:.1f} s after the kill, the server"
         f" {returned.start_seconds:.1f} s; {asked.total()} questions for {len(rooms.rooms)} rooms: {asked}"
     )
-    is_of_many = len(rooms.listeners) >= MANY
-    assert returned.live_seconds - (0 if is_of_many else returned.start_seconds) < SECONDS_MAX
+    assert returned.live_seconds < SECONDS_MAX
     assert sum(count for question, count in asked.items() if "room" in question) <= OF_ROOMS_MAX * len(rooms.rooms)
-    if is_of_many:  # of few each may be looked up alone
+    if len(rooms.listeners) >= MANY:  # of few each may be looked up alone
         assert asked.total() <= questions_max(len(rooms.rooms))
     return asked.total()
 
@@ -79,5 +78,5 @@ async def test_three_hundred_are_live_again_with_everything_once_after_kill_9_an
 
 
 @pytest.mark.slow(seconds=120)
-async def test_five_thousand_are_live_again_within_15_seconds_with_everything_once_after_kill_9():
+async def test_five_thousand_are_live_again_with_everything_once_after_kill_9():
     await storms(50, 10, 100)
