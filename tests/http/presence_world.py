@@ -75,8 +75,8 @@ class Kept:
 
     async def small_rooms_of(self, user_ids):
         await self._answer()
-        rooms = self.world.rooms.items()
-        return {user: {room: list(members) for room, members in rooms if user in members} for user in user_ids}
+        small = [(room, members) for room, members in self.world.rooms.items() if len(members) <= PRESENCE_MEMBERS_MAX]
+        return {user: {room: list(members) for room, members in small if user in members} for user in user_ids}
 
     async def standing(self, user_id):
         await self._answer()
