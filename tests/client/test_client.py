@@ -1,7 +1,7 @@
 """The client against a scripted server, over real sockets: for what the real one does once in a blue moon.
 
 What the real server does, and every cut of the line, is in tests/clients/. The JavaScript client has the same tests in
-clients/js/test/client.test.js.
+clients/js/test.
 """
 
 import json
