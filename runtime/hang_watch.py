@@ -11,7 +11,7 @@ times a second. It sees nothing while code holds Python's own lock (a regular ex
 as `turn.slow` when it is over. A pause of the whole process (a debugger, a laptop that sleeps) holds up the thread too,
 and is not counted.
 
-Steps are seen by samples, four a second while the loop waits and ten while it works, so a healthy one costs nothing:
+Steps are seen by samples, three a second while the loop waits and ten while it works, so a healthy one costs nothing:
 one of half a second is not missed, a shorter one may be. What the dispatcher drains is left out, for it measures that
 itself.
 """
@@ -38,7 +38,7 @@ from greenroom.runtime.turn import Turn, turn_of
 from greenroom.runtime.waiting_turns import WaitingTurns
 from greenroom.runtime.waking import _prepare, _start_actor
 
-ASK_SECONDS_MAX = 0.25
+ASK_SECONDS_MAX = 0.35
 JOIN_SECONDS_MAX = 0.1
 WAITS_IN = "get_events"  # of each of trio's ways to wait; by another name, the loop is only asked more often
 WINDOW_SECONDS = 60.0
@@ -85,7 +85,9 @@ class HangWatch:
         self._slow_seconds = slow_seconds
         self._tell_slow = tell_slow
         self._sampling = Sampling(tellings_max, WINDOW_SECONDS)
-        self._ends = threading.Event()
+        # A lock, and no event: to wake ten lines of Python in an idle process costs more than all that they do.
+        self._goes_on = threading.Lock()
+        self._goes_on.acquire()
         self._thread = threading.Thread(target=self._run, name="greenroom hang watch", daemon=True)
         self._is_answered = True
         self._asked_at = 0.0
@@ -99,7 +101,8 @@ class HangWatch:
 
     def stop(self) -> None:
         """Watch no more. It does not wait for a thread that is about to tell something."""
-        self._ends.set()
+        if self._goes_on.locked():
+            self._goes_on.release()
         self._thread.join(JOIN_SECONDS_MAX)
 
     @property
@@ -108,10 +111,10 @@ class HangWatch:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        at_rest = min(ASK_SECONDS_MAX, self._seconds_max / 4)
+        at_rest = min(ASK_SECONDS_MAX, self._seconds_max / 2.5)
         at_work = pause = min(at_rest, self._slow_seconds)
         tell_after, woke_at = self._seconds_max, time.monotonic()
-        while not self._ends.wait(pause):
+        while not self._goes_on.acquire(timeout=pause):
             before, woke_at = woke_at, time.monotonic()
             if self._is_answered:
                 tell_after = self._seconds_max

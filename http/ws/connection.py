@@ -71,6 +71,7 @@ class Connection:
         "is_rankable",
         "linger_bytes",
         "lingers_until",
+        "looks_at",
         "number",
         "opened_at",
         "pending",
@@ -100,10 +101,9 @@ class Connection:
         self.ranked: tuple[Ranked, ...] = ()  # only while it is clear
         self.is_paused = False
         self.is_rankable = type(sock) is socket.socket  # others are sent other bytes
-        self.lingers_until = 0.0
-        self.linger_bytes = 0
+        self.lingers_until, self.linger_bytes = 0.0, 0
         self.number = next(_numbers)
-        self.beats_at = NEVER  # the turn of the wheel at which its session is called
+        self.beats_at = self.looks_at = NEVER  # the turns of the wheel at which its session is called
         self.opened_at = self.heard_at = self.spoken_at = trio.current_time()
 
     # -- writing ------------------------------------------------------------------------------------------------

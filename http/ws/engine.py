@@ -20,7 +20,7 @@ import trio
 from greenroom.http.adoption import Adopted
 from greenroom.http.transport import Transport
 from greenroom.http.ws.codes import DRAINING, HEARTBEAT_TIMEOUT, INTERNAL, SLOW_CONSUMER
-from greenroom.http.ws.connection import LINGER_BYTES_MAX, NEVER, Connection
+from greenroom.http.ws.connection import LINGER_BYTES_MAX, Connection
 from greenroom.http.ws.contract import EngineStatistics, Session, SessionOver
 from greenroom.http.ws.credentials import Credentials
 from greenroom.http.ws.deflate import SharedDeflater
@@ -67,7 +67,7 @@ class SocketEngine:
         self.aside = AsideBudget()
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
-        self._wheel = Wheel()
+        self.wheel = Wheel()
         self._lingering, self._blocked = set[Connection](), set[Connection]()
         self._adopted = self._frames_in = self._faults = 0
         self._closed: Counter[int] = Counter()
@@ -181,7 +181,7 @@ class SocketEngine:
         self._blocked.discard(connection)
         self.credentials.discard(connection)
         self.unfinished.forget(connection)
-        self._wheel.take_off(connection)
+        self.wheel.forget(connection)
         self._by_address[connection.address] -= 1
         if self._by_address[connection.address] <= 0:
             del self._by_address[connection.address]
@@ -405,8 +405,8 @@ class SocketEngine:
             self._end_stuck(now)
 
     async def _beat_those_due(self, now: float) -> None:
-        for count, connection in enumerate(self._wheel.turn()):
-            if self._wheel.is_due(connection):
+        for count, connection in enumerate(self.wheel.turn()):
+            if self.wheel.is_due(connection, now):
                 self._beat(connection, now)
             if count % 64 == 63:
                 await trio.lowlevel.checkpoint()
@@ -420,12 +420,11 @@ class SocketEngine:
         if wait_seconds is None:
             connection.close(HEARTBEAT_TIMEOUT)
         else:
-            connection.beats_at = NEVER
             self.beat_within(connection, wait_seconds)
 
     def beat_within(self, connection: Connection, wait_seconds: float) -> None:
         """Have the session's `beat` called in so many seconds, unless its turn comes earlier anyway."""
-        self._wheel.call_within(connection, wait_seconds)
+        self.wheel.call_within(connection, wait_seconds)
 
     def _end_stuck(self, now: float) -> None:
         for connection in list(self._blocked):

@@ -163,7 +163,8 @@ class V1Session(SocketSession):
         if now >= self._first_ping_at or heard_ago >= PING_SECONDS or spoken_ago >= PING_SECONDS:
             self._first_ping_at, connection.spoken_at = math.inf, now
             connection.signal(_PING)
-            return min(PING_SECONDS, SILENCE_SECONDS - heard_ago + 1, seconds_left)
+            connection.engine.wheel.look_within(connection, SILENCE_SECONDS - heard_ago + 1)
+            return min(PING_SECONDS + 1, seconds_left)
         until_ping = min(PING_SECONDS - heard_ago, PING_SECONDS - spoken_ago, self._first_ping_at - now)
         return min(until_ping + 1, seconds_left)
 
