@@ -34,7 +34,7 @@ class Wheel:
     def look_within(self, connection: Connection, wait_seconds: float) -> None:
         """Give it a turn besides in so many seconds, at most a round, unless it is heard shortly before.
 
-        Who was asked for a sign of life gives it, as a rule, and a turn for nothing costs ten times a look.
+        Who was asked for a sign of life gives it, as a rule: a turn to find that is one for nothing.
         """
         if connection.is_open:
             if connection.looks_at > self._turn and connection.looks_at not in (NEVER, connection.beats_at):
