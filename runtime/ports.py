@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-import trio
-
 from greenroom.runtime.address import Address as Address
 from greenroom.runtime.alarm_store import AlarmStore as AlarmStore
 from greenroom.runtime.alarm_store import DeleteAlarm as DeleteAlarm
@@ -89,17 +87,6 @@ class Committer(Protocol):
     async def probe(self) -> None:
         """Return when storage answers. Raises: StorageUnavailable."""
         ...
-
-
-async def sleep_to_tick(period_seconds: float) -> None:
-    """Until trio's clock is next at a whole multiple of *period_seconds*.
-
-    For what recurs: all of it then happens in one pass of the loop. A process that is woken for each such task by
-    itself pays every time for caches that are cold, 0.15 ms and more.
-    """
-    now = trio.current_time()
-    tick_at = (now // period_seconds + 1) * period_seconds
-    await trio.sleep_until(tick_at if tick_at > now else tick_at + period_seconds)
 
 
 class Clock(Protocol):

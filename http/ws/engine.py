@@ -31,6 +31,7 @@ from greenroom.http.ws.put_aside import AsideBudget
 from greenroom.http.ws.readiness import BROKEN, READABLE, WRITABLE, open_readiness
 from greenroom.http.ws.unfinished import Unfinished
 from greenroom.http.ws.wheel import TICK_SECONDS, WHEEL_SLOTS, Wheel
+from greenroom.runtime import sleep_together
 
 log = structlog.get_logger()
 
@@ -224,17 +225,17 @@ class SocketEngine:
                 ready = self._readiness.poll()
                 self._read_bytes = READ_BYTES if len(ready) < CROWD else READ_CROWD_BYTES
                 for fd, events in ready:
+                    if began > slice_ends:  # behind the last of them everything else gets its turn anyway
+                        await trio.lowlevel.checkpoint()
+                        self.now = trio.current_time()
+                        began, cpu_began = perf_counter(), thread_time()
+                        slice_ends = began + SLICE_SECONDS_MAX
                     connection = self._connections.get(fd)
                     if connection is not None:
                         self._serve(connection, events)
                     ended = perf_counter()
                     if ended - began > TURN_SECONDS_MAX and connection is not None and not connection.is_closing:
                         self._let_rest(connection, min(ended - began, thread_time() - cpu_began))
-                    if ended > slice_ends:
-                        await trio.lowlevel.checkpoint()
-                        self.now = trio.current_time()
-                        ended, cpu_began = perf_counter(), thread_time()
-                        slice_ends = ended + SLICE_SECONDS_MAX
                     began = ended
         finally:
             trio.lowlevel.notify_closing(descriptor)
@@ -360,10 +361,10 @@ class SocketEngine:
             self.now = trio.current_time()
             slice_ends = perf_counter() + SLICE_SECONDS_MAX
             for connection in dirty:
-                connection.flush()
                 if perf_counter() > slice_ends:
                     await trio.lowlevel.checkpoint()
                     slice_ends = perf_counter() + SLICE_SECONDS_MAX
+                connection.flush()
             dirty.clear()  # else who has gone would stay until others are written to
             if self._dirty:  # else it parks, which is a checkpoint too
                 await trio.lowlevel.checkpoint()
@@ -398,7 +399,7 @@ class SocketEngine:
         due_at = trio.current_time() // TICK_SECONDS * TICK_SECONDS  # with all else that recurs
         while True:
             due_at += TICK_SECONDS
-            await trio.sleep_until(due_at)
+            await sleep_together(due_at)
             self.now = now = trio.current_time()
             due_at = max(due_at, (now - WHEEL_SLOTS) // TICK_SECONDS * TICK_SECONDS)
             await self._beat_those_due(now)

@@ -120,6 +120,9 @@ class Walker:
         sockets, size = ranks.sockets, len(frames)
         slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX
         for start in range(0, len(sockets), WALK_SOCKETS_AT_ONCE):
+            if perf_counter() > slice_ends:
+                await trio.lowlevel.checkpoint()
+                slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX
             ranks.walked = start + WALK_SOCKETS_AT_ONCE
             some = sockets[start : ranks.walked]
             left = iter(some)
@@ -133,9 +136,6 @@ class Walker:
                     is_over = True
                 except OSError as error:
                     self._took_less(some[~length_hint(left)], frames, error)
-            if perf_counter() > slice_ends:
-                await trio.lowlevel.checkpoint()
-                slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX
 
     def _took_less(self, sock: socket.socket | None, rest: bytes, error: OSError | None) -> None:
         assert sock is not None
