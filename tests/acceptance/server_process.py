@@ -1,11 +1,11 @@
-"""The real thing: `python -m greenroom serve` as a process of its own, started, stopped, killed and looked into.
+"""The real thing: `greenroom serve` as a process of its own, started, stopped, killed and looked into.
 
     with ServerProcess(MESSAGES_PER_MINUTE=0) as server:
         server.start()            # returns when the port answers and storage is there
         server.kill()             # kill -9: PostgreSQL stays behind, as it would
         server.start()            # takes it over
 
-It ends only what it started: the server by its Popen, PostgreSQL by the pid in its own data folder, and only while
+It ends only what it started: the server by its process, PostgreSQL by the pid in its own data folder, and only while
 that pid still works in that folder. An error inside the block prints the end of the server's log.
 """
 
@@ -30,6 +30,7 @@ from typing import Any
 import asyncpg
 import jwt
 import trio
+from forked_process import ForkedProcess  # type: ignore[import-not-found]
 from frames_seen import environment  # type: ignore[import-not-found]
 from prepared_cluster import lay_cluster
 
@@ -96,7 +97,7 @@ class ServerProcess:
         self.starts = 0
         self._listener = listener
         self._settings = {**UNLIMITED, **{name: str(value) for name, value in settings.items()}}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     # -- the life of the process ----------------------------------------------------------------------------------
 
@@ -110,16 +111,7 @@ class ServerProcess:
             log.write(f"---- start {self.starts}\n".encode())
             log.flush()
             since = log.tell()
-            self._process = subprocess.Popen(
-                self._command(),
-                env=self._environment(),
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[self._listener.fileno()] if self._listener is not None else (),
-                start_new_session=True,
-            )
+            self._process = self._process_that_logs_to(log.fileno())
         deadline = time.monotonic() + START_SECONDS_MAX
         while (found := re.search(rb"runs at https?://[^:]+:(\d+)", self._log_since(since))) is None:
             assert self._process.poll() is None, f"the server ended with {self._process.returncode}:\n{self.log_tail()}"
@@ -358,10 +350,24 @@ class ServerProcess:
             log.seek(position)
             return log.read()
 
-    def _command(self) -> list[str]:
-        if self._listener is not None:
-            return [sys.executable, "-c", WITH_LISTENER, str(self._listener.fileno())]
-        return [sys.executable, "-m", "greenroom", "serve"]
+    def _process_that_logs_to(self, log: int) -> "subprocess.Popen[bytes] | ForkedProcess":
+        command = self._command()
+        if command is None:
+            return ForkedProcess(["serve"], self._environment(), self.folder, output=log)
+        return subprocess.Popen(
+            command,
+            env=self._environment(),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[self._listener.fileno()] if self._listener is not None else (),
+            start_new_session=True,
+        )
+
+    def _command(self) -> list[str] | None:
+        """What starts it with a Python of its own; None when nothing has to be done before it is greenroom."""
+        return None if self._listener is None else [sys.executable, "-c", WITH_LISTENER, str(self._listener.fileno())]
 
     def _environment(self) -> dict[str, str]:
         given = {

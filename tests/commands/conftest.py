@@ -17,6 +17,7 @@ from pathlib import Path
 import jwt
 import pytest
 import trio
+from forked_process import ForkedProcess
 from frames_seen import environment
 from house_fixture import house_in_thread
 from prepared_cluster import lay_cluster
@@ -39,36 +40,35 @@ def _heed_hangup() -> None:
 class Process:
     """One `greenroom …`, with what it has printed so far. Both outputs go into one text.
 
-    is_typed: what comes in is a terminal, else a pipe. first: Python that it runs before.
+    is_typed: what comes in is a terminal, else a pipe. first: Python that it runs before. is_forked: from one that has
+    read greenroom.
     """
 
     def __init__(
-        self, arguments: list[str], environment: dict[str, str], cwd: Path, *, is_typed: bool = False, first: str = ""
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        cwd: Path,
+        *,
+        is_typed: bool = False,
+        first: str = "",
+        is_forked: bool,
     ) -> None:
-        ours, theirs = pty.openpty() if is_typed else (-1, subprocess.PIPE)
         self._is_typed = is_typed
-        how = ["-c", f"{first}\nfrom greenroom.cli import main\nmain()"] if first else ["-m", "greenroom"]
-        self.popen = subprocess.Popen(
-            [sys.executable, *how, *arguments],
-            env=environment,
-            cwd=cwd,
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C of who runs the tests is not theirs
-            preexec_fn=_heed_hangup,
-        )
-        if is_typed:
-            os.close(theirs)
-        self._input = os.fdopen(ours, "wb", buffering=0) if is_typed else self.popen.stdin
+        input_, output = pty.openpty() if is_typed else os.pipe()[::-1], os.pipe()
+        start = _fork if is_forked else _start
+        self.popen = start(arguments, environment, cwd, input_[1], output[1], first)
+        os.close(input_[1])
+        os.close(output[1])
+        self._input = os.fdopen(input_[0], "wb", buffering=0 if is_typed else -1)
+        self._output = os.fdopen(output[0], "rb")
         self.text = ""
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
+        for line in self._output:
             with self._changed:
                 self.text += line.decode()
                 self._changed.notify_all()
@@ -87,9 +87,8 @@ class Process:
 
     def stop_reading(self) -> None:
         """Leave its output without a reader, from the next line on: a pipe that is closed, as far as it can tell."""
-        assert self.popen.stdout is not None
         nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, self.popen.stdout.fileno())
+        os.dup2(nothing, self._output.fileno())
         os.close(nothing)
 
     def type(self, line: str) -> None:
@@ -137,19 +136,31 @@ class Process:
         self.popen.wait()
 
 
+def _start(arguments: list[str], environment: dict[str, str], cwd: Path, input_: int, output: int, first: str):
+    how = ["-c", f"{first}\nfrom greenroom.cli import main\nmain()"] if first else ["-m", "greenroom"]
+    return subprocess.Popen(
+        [sys.executable, *how, *arguments],
+        env=environment,
+        cwd=cwd,
+        stdin=input_,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C of who runs the tests is not theirs
+        preexec_fn=_heed_hangup,
+    )
+
+
+def _fork(arguments: list[str], environment: dict[str, str], cwd: Path, input_: int, output: int, first: str):
+    return ForkedProcess(arguments, environment, cwd, input=input_, output=output, first=first)
+
+
 class Terminal:
     """A command in a terminal of 24 lines of 100 columns. text: all that it has shown."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._ours, theirs = pty.openpty()
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "greenroom", *arguments],
-            env={**environment, "TERM": "xterm", "LINES": "24", "COLUMNS": "100"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
+        environment = {**environment, "TERM": "xterm", "LINES": "24", "COLUMNS": "100"}
+        self.popen = ForkedProcess(arguments, environment, Path.cwd(), input=theirs, output=theirs)
         os.close(theirs)
         self.text = ""
         self._changed = threading.Condition()
@@ -181,20 +192,25 @@ class Terminal:
 
 
 class Greenroom:
-    """The command line of one test, with one data directory."""
+    """The command line of one test, with one data directory. is_forked: see Process."""
 
-    def __init__(self, data: Path, cwd: Path) -> None:
+    def __init__(self, data: Path, cwd: Path, *, is_forked: bool) -> None:
         self.data = data
         self.port = 0
         self._cwd = cwd
+        self._is_forked = is_forked
         self._processes: list[Process] = []
 
     def start(self, *arguments: str, **settings: str) -> Process:
-        return self._keep(Process([*arguments], {**self.environment, **settings}, self._cwd))
+        given = {**self.environment, **settings}
+        return self._keep(Process([*arguments], given, self._cwd, is_forked=self._is_forked))
 
     def start_typed(self, *arguments: str, first: str = "") -> Process:
         """What comes in is a terminal; what it prints goes through a pipe."""
-        return self._keep(Process([*arguments], self.environment, self._cwd, is_typed=True, first=first))
+        is_forked = self._is_forked
+        return self._keep(
+            Process([*arguments], self.environment, self._cwd, is_typed=True, first=first, is_forked=is_forked)
+        )
 
     def _keep(self, process: Process) -> Process:
         self._processes.append(process)
@@ -260,7 +276,13 @@ class Greenroom:
 
 
 @pytest.fixture
-def greenroom(tmp_path: Path) -> Iterator[Greenroom]:
+def is_forked() -> bool:
+    """A file whose tests are about how a command starts says no."""
+    return True
+
+
+@pytest.fixture
+def greenroom(tmp_path: Path, is_forked: bool) -> Iterator[Greenroom]:
     """The command line, in a folder that is no checkout; everything is ended afterwards.
 
     Its data is not in `open_folder`: another test session takes a folder whose server was killed for an abandoned one.
@@ -268,7 +290,7 @@ def greenroom(tmp_path: Path) -> Iterator[Greenroom]:
     _sweep_abandoned()
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir="/var/tmp"))
     folder.chmod(0o755)
-    command_line = Greenroom(folder / "data", tmp_path)
+    command_line = Greenroom(folder / "data", tmp_path, is_forked=is_forked)
     yield command_line
     command_line.end_all()
     shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 
 import pytest
 
@@ -13,6 +14,14 @@ def said(greenroom, *arguments: str) -> str:
     process = greenroom.start(*arguments)
     assert process.ended() == 0, process.text
     return process.text
+
+
+def said_when(greenroom, words: str, *arguments: str) -> str:
+    """The first answer with these words: what a server does when it has started is under way."""
+    deadline = time.monotonic() + SECONDS_MAX
+    while words not in (text := said(greenroom, *arguments)):
+        assert time.monotonic() < deadline, f"{words!r} not in:\n{text}"
+    return text
 
 
 @pytest.mark.parametrize("command", ["top --once", "tree", "trace room/1", "attach"])
@@ -35,7 +44,7 @@ def test_each_explains_itself_and_refuses_what_it_does_not_know(greenroom):
 
 def test_a_server_can_be_looked_into_and_outside_development_not_attached_to(greenroom):
     server = greenroom.serve()
-    text = said(greenroom, "tree")
+    text = said_when(greenroom, "provider_queue/folder  ready", "tree")
     assert text.splitlines()[0] == "system  one_for_one, 0 restarts"
     assert "├─ provider_queue  1 in memory" in text
     assert "│  └─ provider_queue/folder  ready" in text

@@ -12,6 +12,11 @@ import jwt
 import pytest
 
 
+@pytest.fixture
+def is_forked() -> bool:
+    return False
+
+
 def get(url: str) -> tuple[int, dict]:
     with urllib.request.urlopen(url, timeout=10) as response:
         return response.status, json.load(response)
