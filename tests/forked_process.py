@@ -29,7 +29,7 @@ ANSWER_BYTES_MAX = 64
 
 
 class ForkedProcess:
-    """One `greenroom …`. output: of both kinds. first: Python that it runs before."""
+    """One `greenroom …`. output: of both kinds, but where errors has its own. first: Python that it runs before."""
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class ForkedProcess:
         cwd: Path,
         *,
         output: int,
+        errors: int | None = None,
         input: int | None = None,  # noqa: A002 - as for Popen; None is as empty as /dev/null
         first: str = "",
     ) -> None:
@@ -45,7 +46,9 @@ class ForkedProcess:
         self.args = arguments
         self.returncode: int | None = None
         nothing = os.open(os.devnull, os.O_RDONLY)
-        self.pid = _parent().ask(request, [nothing if input is None else input, output, output])
+        self.pid = _parent().ask(
+            request, [nothing if input is None else input, output, output if errors is None else errors]
+        )
         os.close(nothing)
         self._pidfd = os.pidfd_open(self.pid)
         self._reaping = threading.Lock()

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.parse import urlencode
 
 import asyncpg
 import jwt
 import pytest
 import trio
+from forked_process import ForkedProcess
 from prepared_cluster import lay_cluster
 
 from greenroom.settings import environment_names
@@ -25,6 +27,7 @@ from greenroom.storage.postgres.embedded import ServerAddress, open_embedded
 
 SECRET = "a secret of at least thirty-two bytes"
 FAST = {"fsync": "off"}
+TEXT_BYTES_MAX = 1024**2
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,9 @@ def shell(data: Path, tmp_path: Path) -> Run:
     checkout."""
 
     def bash(line: str, *arguments: str, **environment: str) -> Done:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        kept |= {"PYTHON": sys.executable, "GREENROOM_DATA_DIR": str(data), "COLUMNS": "200"}
         done = subprocess.run(
             ["bash", "-c", line, "bash", *arguments],
-            env={**kept, **environment},
+            env={**kept(data), "PYTHON": sys.executable, **environment},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -71,12 +72,23 @@ def shell(data: Path, tmp_path: Path) -> Run:
     return bash
 
 
+def kept(data: Path) -> dict[str, str]:
+    found = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return found | {"GREENROOM_DATA_DIR": str(data), "COLUMNS": "200"}
+
+
 @pytest.fixture
-def run(shell: Run) -> Run:
-    """Run `greenroom`."""
+def run(data: Path, tmp_path: Path) -> Run:
+    """Run `greenroom` in that folder, with that data directory, without reading it anew each time."""
 
     def greenroom(*arguments: str, **environment: str) -> Done:
-        return shell('exec "$PYTHON" -m greenroom "$@"', *arguments, **environment)
+        with TemporaryFile() as output, TemporaryFile() as errors:
+            given = {**kept(data), **environment}
+            process = ForkedProcess(arguments, given, tmp_path, output=output.fileno(), errors=errors.fileno())
+            code = process.wait(60)
+            said = [os.pread(file.fileno(), TEXT_BYTES_MAX, 0).decode() for file in (output, errors)]
+        assert "Traceback" not in said[1], said[1]
+        return Done(code, said[0].strip(), said[1].strip())
 
     return greenroom
 

@@ -65,6 +65,7 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     _run._r.seed()  # in which order tasks run, else the same in every child
+    sys.modules["__main__"].__package__ = "greenroom"  # what help calls it: python -m greenroom
     sys.argv = [str(Path(greenroom.__file__).with_name("__main__.py")), *request["arguments"]]
     exec(request["first"], {})
     greenroom.cli.main()
