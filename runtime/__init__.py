@@ -61,12 +61,13 @@ from greenroom.runtime.ports import (
     StateStore,
     SystemClock,
     SystemRandomness,
+    sleep_to_tick,
+    sleep_together,
 )
 from greenroom.runtime.ref import Items, Ref
 from greenroom.runtime.restarts import Directive, RestartPolicy
 from greenroom.runtime.strategies import Strategy
 from greenroom.runtime.system import ActorSystem, open_system
-from greenroom.runtime.ticks import sleep_to_tick, sleep_together
 from greenroom.runtime.timers import Timer
 from greenroom.runtime.tracing import Trace, TraceEntry
 from greenroom.runtime.tree import Child, Service, Supervisor

@@ -123,6 +123,9 @@ def _waits_for(turn: "Turn", at_work: "dict[Address, Turn]") -> "Sequence[Turn]"
     other = at_work.get(asked.to)
     if other is None:
         return ()
+    waiting = other.activation.waiting
+    if waiting is not None and any(nested is asked for nested in waiting.nested):  # it runs inside, presently
+        return ()
     if not other.handler.is_reads:
         return (other,)
     assert other.activation.actor is not None

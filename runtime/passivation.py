@@ -24,7 +24,7 @@ import trio
 from greenroom.runtime.lifecycle import Phase, StopReason
 from greenroom.runtime.limits import need_whole
 from greenroom.runtime.misuse import refuse_coroutine
-from greenroom.runtime.ticks import sleep_to_tick
+from greenroom.runtime.ports import sleep_to_tick
 
 if TYPE_CHECKING:
     from greenroom.runtime.activation import Activation

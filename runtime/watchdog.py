@@ -21,10 +21,10 @@ from greenroom.runtime.call_cycles import end_cycles
 from greenroom.runtime.envelope import Envelope
 from greenroom.runtime.hang_watch import Hang, HangWatch
 from greenroom.runtime.patience import Patience
+from greenroom.runtime.ports import sleep_to_tick
 from greenroom.runtime.sampled_events import SampledEvents
 from greenroom.runtime.stacks import await_stack
 from greenroom.runtime.stopwatch import has_system_clock
-from greenroom.runtime.ticks import sleep_to_tick
 from greenroom.runtime.turn import Turn
 from greenroom.runtime.unfinished import turns_under_way
 

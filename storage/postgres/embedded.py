@@ -40,7 +40,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from greenroom.runtime.ticks import sleep_to_tick
+from greenroom.runtime.ports import sleep_to_tick
 from greenroom.storage.errors import PostgresStartFailed, StorageError
 from greenroom.storage.postgres.account import ensure_account
 from greenroom.storage.postgres.cluster import DATABASE, PORT, SUPERUSER, Cluster, initialise, lay_out

@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 import structlog
 import trio
 
-from greenroom.runtime.ports import StorageUnavailable
-from greenroom.runtime.ticks import sleep_to_tick
+from greenroom.runtime.ports import StorageUnavailable, sleep_to_tick
 from greenroom.storage.postgres.pool import Postgres
 
 log = structlog.get_logger()

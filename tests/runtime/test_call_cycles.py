@@ -19,7 +19,9 @@ from greenroom.runtime import (
     handles,
     open_system,
     reads,
+    reentrant,
 )
+from greenroom.runtime.call_cycles import end_cycles
 from greenroom.runtime.testing import MemoryCommitter
 
 
@@ -81,6 +83,23 @@ class FollowAsker(Command[str]):
     key: int
 
 
+@dataclass(frozen=True, slots=True)
+class Glance(Command[str]):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class AskGlancer(Command[str]):
+    """Asks *key*, which glances back while this one waits."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class GlanceBack(Command[str]):
+    key: int
+
+
 class Person(Actor):
     def __init__(self, key: int | str) -> None:
         self.key = str(key)
@@ -121,6 +140,21 @@ class Person(Actor):
     async def follow_asker(self, command: FollowAsker) -> str:
         asked = FollowAfter(int(self.key))
         return await self.ctx.ref("person", command.key).ask(asked, deadline=trio.current_time() + 50)
+
+    @handles(AskGlancer)
+    async def ask_glancer(self, command: AskGlancer) -> str:
+        back = GlanceBack(int(self.key))
+        return self.key + await self.ctx.ref("person", command.key).ask(back, deadline=trio.current_time() + 50)
+
+    @handles(GlanceBack)
+    async def glance_back(self, command: GlanceBack) -> str:
+        await trio.sleep(1)
+        return self.key + await self.ctx.ref("person", command.key).ask(Glance(), deadline=trio.current_time() + 50)
+
+    @reentrant
+    @handles(Glance)
+    def glance(self, _: Glance) -> str:
+        return self.key
 
     @handles(AskRead)
     async def ask_read(self, command: AskRead) -> str:
@@ -314,3 +348,20 @@ async def test_who_has_a_stream_open_and_does_something_else_waits_for_nobody(au
     async with open_people() as system:
         answers = await answers_to(system, p2=AskAlong((1,)), p1=OpenAndSleep(2))
         assert answers == {"p1": "slept", "p2": "21"}
+
+
+async def test_a_look_between_an_ask_and_its_turn_inside_of_one_that_waits_sees_no_cycle(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_people() as system:
+        trio.lowlevel.add_instrument(LooksAtEachStep(system))
+        answers = await answers_to(system, p1=AskGlancer(2))
+        assert answers == {"p1": "121"}
+
+
+class LooksAtEachStep(trio.abc.Instrument):
+    def __init__(self, system: ActorSystem) -> None:
+        self._system = system
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        end_cycles(self._system.waiting_turns)
