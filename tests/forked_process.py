@@ -116,8 +116,16 @@ class _Parent:
         self._process.wait()
 
 
-@cache
+_making = threading.Lock()  # servers are started by several threads at once
+
+
 def _parent() -> _Parent:
+    with _making:
+        return _the_parent()
+
+
+@cache
+def _the_parent() -> _Parent:
     parent = _Parent()
     atexit.register(parent.end)
     return parent
