@@ -7,6 +7,12 @@ from greenroom.actors.events import MemberChanged
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 
 
+def gone_from(room_id: int, changes: Iterable[MemberChanged]) -> set[int]:
+    """Who left the room by these changes, in their order, and is not back."""
+    last = {change.user_id: change.is_active for change in changes if change.room_id == room_id}
+    return {user_id for user_id, is_active in last.items() if not is_active}
+
+
 class SmallRooms:
     """Which rooms with few members somebody on this process watches, and who is in them: where presence is told.
 
@@ -17,7 +23,7 @@ class SmallRooms:
         self.members: dict[int, set[int]] = {}
         self.rooms_of: dict[int, set[int]] = {}
         self._watchers: dict[int, int] = {}
-        self._notes: list[list[MemberChanged]] = []
+        self._notes: dict[int, list[MemberChanged]] = {}
 
     def watch(self, room_id: int, members: Iterable[int]) -> None:
         """One watcher more. No members: the room is too large for presence, now at least."""
@@ -36,7 +42,7 @@ class SmallRooms:
 
     def member_changed(self, event: MemberChanged) -> None:
         """Keep up with a room that is watched. The same change twice is one."""
-        for changes in self._notes:
+        for changes in self._notes.values():
             changes.append(event)
         known = self.members.get(event.room_id)
         if known is None:
@@ -63,11 +69,11 @@ class SmallRooms:
     def noting_changes(self) -> Iterator[list[MemberChanged]]:
         """What changes in any room while the block lasts, for whoever reads members from storage in it."""
         changes: list[MemberChanged] = []
-        self._notes.append(changes)
+        self._notes[id(changes)] = changes
         try:
             yield changes
         finally:
-            self._notes[:] = [noted for noted in self._notes if noted is not changes]
+            del self._notes[id(changes)]
 
     def _forget(self, room_id: int) -> None:
         for user_id in self.members.pop(room_id, ()):

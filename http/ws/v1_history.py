@@ -49,12 +49,14 @@ async def _answer(session: "V1Session", command_id: str | None, room_id: int, wa
     try:
         for _ in range(TRIES):
             is_old = changes.outdated(session.services.hub, room_id, session.user_id)
-            view = await session.look_into(room_id)
-            if not isinstance(view, RoomView):
-                session.failed(command_id, view, None)
-                return
-            data = await read_page(session.services.conversations, view, session.user_id, wanted)
-            if not is_old():
+            with session.services.hub.small_rooms.noting_changes() as moves:
+                view = await session.look_into(room_id)
+                if not isinstance(view, RoomView):
+                    session.failed(command_id, view, None)
+                    return
+                data = await read_page(session.services.conversations, view, session.user_id, wanted)
+            was_moved = any(move.room_id == room_id and move.user_id == session.user_id for move in moves)
+            if not is_old() and not was_moved:  # who was sent away meanwhile is told that when the room is asked again
                 session.ack(command_id, data, room_id)
                 return
         session.failed(command_id, None, StorageUnavailable("it is changed faster than it is read"))

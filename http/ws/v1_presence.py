@@ -6,10 +6,12 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from greenroom.actors.errors import RefusalCode, Refused
 from greenroom.actors.presence.commands import Describe, PresenceView, SetStatus
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws.channel import Attachment, Told
 from greenroom.http.ws.replay import PACK_BYTES_MAX, UNSENT_BYTES_MAX, wait_drained
+from greenroom.http.ws.small_rooms import gone_from
 from greenroom.http.ws.v1_commands import data_of, room_of, wanted_presence
 from greenroom.runtime import ActorError, Command, StorageUnavailable
 
@@ -100,14 +102,20 @@ def _ask_room(session: "V1Session", command_id: str | None, room_id: int) -> Non
 
 
 async def _answer_room(session: "V1Session", command_id: str | None, room_id: int) -> None:
+    """Of who is still in it when storage has answered, to who is."""
     assert session.user_id is not None
     try:
-        view = await session.look_into(room_id)
-        if not isinstance(view, RoomView):
-            session.failed(command_id, view, None)
+        with session.services.hub.small_rooms.noting_changes() as changes:
+            view = await session.look_into(room_id)
+            if not isinstance(view, RoomView):
+                session.failed(command_id, view, None)
+                return
+            users = await session.services.presence.everybody_in(view, session.user_id)
+        gone = gone_from(room_id, changes)
+        if session.user_id in gone:
+            session.failed(command_id, Refused.because(RefusalCode.NOT_MEMBER), None)
             return
-        users = await session.services.presence.everybody_in(view, session.user_id)
-        session.ack(command_id, {"users": users}, view.room_id)
+        session.ack(command_id, {"users": [one for one in users if one["user"] not in gone]}, view.room_id)
     except (ActorError, StorageUnavailable) as error:
         session.failed(command_id, None, error)
     finally:

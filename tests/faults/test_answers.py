@@ -203,6 +203,34 @@ async def test_a_page_around_a_moment_has_its_first_message_in_the_middle(live_h
         assert (await stranger.ask("history", room, at=1))["data"]["error"] == "NOT_MEMBER"
 
 
+async def test_a_page_of_history_is_not_for_who_was_removed_while_it_was_read(live_house, monkeypatch):
+    await live_house.people(1, 2)
+    room = await live_house.conversation(1, 2)
+    conversations, has_read, arrives = live_house.house.sockets.conversations, trio.Event(), trio.Event()
+    read = conversations.messages_before
+
+    async def read_and_wait(*about):
+        page = await read(*about)
+        has_read.set()
+        await arrives.wait()
+        return page
+
+    monkeypatch.setattr(conversations, "messages_before", read_and_wait)
+    async with open_sockets() as nursery:
+        one, two = await Socket.open(nursery, live_house, 1), await Socket.open(nursery, live_house, 2)
+        await one.start(room)
+        await two.start(room)
+        assert (await one.ask("send", room, body="said"))["type"] == "ack"
+        asked = await two.command("history", room)
+        await has_read.wait()
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/2", 1)).status == 200
+        await two.expect("member", room=room)
+        arrives.set()
+        await wait_until(lambda: not [one for one in two.of("ack", "error") if one.get("id") == asked] and "answer")
+        (answer,) = [one for one in two.of("ack", "error") if one.get("id") == asked]
+        assert (answer["type"], answer["data"].get("error")) == ("error", "NOT_MEMBER")
+
+
 async def test_presence_comes_once_a_second_however_many_rooms_are_shared(live_house):
     await live_house.people(1, 2)
     rooms = [await live_house.conversation(1, 2, isGroup=True) for _ in range(12)]

@@ -293,6 +293,55 @@ async def test_who_asks_about_a_room_is_told_who_is_online_though_no_socket_hear
         assert [one for one in answer["data"]["users"] if "lastSeen" in one] == []  # 3 was never here
 
 
+@pytest.fixture
+def held_answer(live_house, monkeypatch):
+    """What storage says of who is away arrives late: (set when it is read, set to let it arrive)."""
+    last_seen, has_read, arrives = live_house.house.storage.last_seen, trio.Event(), trio.Event()
+    read = last_seen.of
+
+    async def read_and_wait(users):
+        seen = await read(users)
+        has_read.set()
+        await arrives.wait()
+        return seen
+
+    monkeypatch.setattr(last_seen, "of", read_and_wait)
+    return has_read, arrives
+
+
+@pytest.mark.parametrize("who", [3, 4], ids=["who is online", "who is away"])
+async def test_who_leaves_a_room_while_it_is_read_who_is_in_it_is_not_shown(live_house, held_answer, who):
+    has_read, arrives = held_answer
+    await live_house.people(1, 2, 3, 4, 5)
+    room = await live_house.conversation(1, 2, 3, 4, 5)
+    async with open_sockets() as nursery:
+        asker = await open_as(nursery, live_house, 2, room)
+        await open_as(nursery, live_house, 3, room)
+        await becomes(live_house, 3, "online")
+        asked = await asker.command("presence", room)
+        await has_read.wait()
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/{who}", 1)).status == 200
+        arrives.set()
+        answer = await asker.expect("ack", id=asked)
+        assert {one["user"] for one in answer["data"]["users"]} == {1, 2, 3, 4, 5} - {who}
+
+
+async def test_who_is_removed_from_a_room_while_it_is_read_who_is_in_it_is_shown_nobody(live_house, held_answer):
+    has_read, arrives = held_answer
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(1, 2, 3)
+    async with open_sockets() as nursery:
+        asker = await open_as(nursery, live_house, 2, room)
+        asked = await asker.command("presence", room)
+        await has_read.wait()
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/2", 1)).status == 200
+        await asker.expect("member", room=room)
+        arrives.set()
+        await wait_until(lambda: not [one for one in asker.of("ack", "error") if one.get("id") == asked] and "answer")
+        (answer,) = [one for one in asker.of("ack", "error") if one.get("id") == asked]
+        assert (answer["type"], answer["data"].get("error")) == ("error", "NOT_MEMBER")
+
+
 # -- idle devices -----------------------------------------------------------------------------------------------------
 
 

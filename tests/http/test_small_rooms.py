@@ -6,7 +6,7 @@ from greenroom.actors.events import MemberChanged
 from greenroom.actors.room.state import PRESENCE_MEMBERS_MAX
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
-from greenroom.http.ws.small_rooms import SmallRooms
+from greenroom.http.ws.small_rooms import SmallRooms, gone_from
 from greenroom.runtime import SystemClock
 
 
@@ -49,3 +49,12 @@ async def test_of_a_room_that_is_too_large_nobody_looks_who_is_in_it():
 
     async with trio.open_nursery() as nursery:
         Hub(SocketEngine(nursery), SystemClock()).room_made(7, Crowd(range(PRESENCE_MEMBERS_MAX + 1)))
+
+
+def test_who_left_a_room_and_is_back_is_not_gone_from_it_nor_is_who_left_another():
+    rooms = SmallRooms()
+    with rooms.noting_changes() as changes, rooms.noting_changes() as others:
+        for room, user, is_active in [(7, 1, False), (7, 2, False), (7, 1, True), (8, 3, False), (7, 4, True)]:
+            rooms.member_changed(MemberChanged(room, user, "member", is_active))
+    rooms.member_changed(MemberChanged(7, 4, "member", is_active=False))
+    assert (gone_from(7, changes), gone_from(8, others)) == ({2}, {3})
