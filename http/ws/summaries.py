@@ -244,7 +244,7 @@ class Summaries:
             if connection.unsent_bytes * 2 > OUTBOX_BYTES_MAX:
                 self._tell_soon(room_id)
                 continue
-            if self.watches(connection, room_id):  # who was removed meanwhile is told nothing
+            if room.followers.get(connection) is follower:  # who went meanwhile, back or not, is not told by this
                 follower.is_due = False
                 hides = self._blocks.hides(follower.user_id)
                 last = None if room.last is None or room.last["sender"] in hides else room.last

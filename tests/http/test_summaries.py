@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from greenroom.actors.events import MarkerMoved, MessageCommitted
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.ws.blocks import SocketBlocks
-from greenroom.http.ws.summaries import Summaries
+from greenroom.http.ws.summaries import FOLLOWERS_AT_ONCE, Summaries
+from greenroom.storage.postgres.conversations import StoredMessage
 
 ROOM, READERS = 7, (1, 2, 3)
 
@@ -153,3 +155,28 @@ async def test_what_a_room_is_too_full_to_count_is_asked_again_once_a_second_whi
         await trio.sleep(5)
         assert len(asked) == before, "nobody follows it"
         nursery.cancel_scope.cancel()
+
+
+async def test_who_follows_a_room_anew_while_it_is_told_is_told_by_no_follower_of_before() -> None:
+    """All went and came back in the midst of it: what they are told then is how the room stands, and no old words."""
+    summaries, room = Summaries(SocketBlocks()), Room()
+    peers = [Peer() for _ in range(3 * FOLLOWERS_AT_ONCE)]
+
+    def follow(last: StoredMessage) -> None:
+        view = replace(room.view(1, frozenset()), last=last)
+        for peer in peers:
+            summaries.watch(peer, 1, view)  # type: ignore[arg-type]
+
+    said = StoredMessage(100, 1, 2, None, "a secret", 5)
+    room.senders.append(2)
+    follow(said)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(summaries._tell, ROOM)
+        while not peers[0].told:
+            await trio.lowlevel.checkpoint()
+        assert not peers[-1].told
+        for peer in peers:
+            summaries.drop(peer)  # type: ignore[arg-type]
+        follow(said._replace(content="", deleted_at_ms=6))
+    await summaries._tell(ROOM)
+    assert [told["last"]["body"] for told in peers[-1].told] == [""]
