@@ -1,9 +1,9 @@
 """Edits and deletions on their way to those who hear a room, and what must not be told any more because of them.
 
 What a message said before is taken out of all that this process holds to tell later: the frames of a channel, what is
-kept for pages that are coming, summaries. Whoever reads the log from storage, and waits before it tells what it read,
-asks here whether that is older than a change, or than a block, and then reads again. What was handed to a socket is on
-its way.
+kept for pages that are coming, summaries; a walk over a large room looks after each rest whether it has some in hand.
+Whoever reads the log from storage, and waits before it tells what it read, asks here whether that is older than a
+change, or than a block, and then reads again. What was handed to a socket is on its way.
 """
 
 from collections.abc import Callable, Mapping

@@ -63,7 +63,7 @@ class Hub(Audience):
         self.overdue = Overdue(self)
         self.receipts = Receipts(self, engine)
         self.delivery = Delivery()
-        self._walker = Walker(engine, self.blocks, self.delivery, self._fell_behind)
+        self._walker = Walker(engine, self.blocks, self.changed, self.delivery, self._fell_behind)
         # A live socket was overtaken by what is remembered: told to the replayer, which sets this.
         self.on_fallen_behind: Callable[[Channel, Attachment], None] = _nobody_replays
         # By room, where somebody types, whether anybody here listens or not: who comes is told.

@@ -4,7 +4,8 @@
 
 Whoever stands in the ranks is live, has nothing waiting in its outbox, and was given everything up to one `seq` that
 all of them share. So a walk needs their sockets and looks at no connection: at a message now and then those are cold,
-and looking at a thousand of them took as long as the twentieth part of all that the kernel does to send.
+and looking at a thousand of them took as long as the twentieth part of all that the kernel does to send. When what they
+are being told changes in the midst of a walk all of them fall out: whoever was not reached is told what is right then.
 """
 
 import socket

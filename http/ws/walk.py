@@ -18,7 +18,7 @@ from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.channel import RECENT_MESSAGES_MAX, Attachment, Channel
 from greenroom.http.ws.delivery import Delivery
 from greenroom.http.ws.engine import SocketEngine
-from greenroom.http.ws.ranks import Ranks
+from greenroom.storage.changed import Changed
 
 WALK_SOCKETS_MIN: Final = 200
 WALK_SLICE_SECONDS_MAX: Final = 0.002
@@ -33,20 +33,31 @@ UNTOLD_SECONDS_MAX: Final = 1.0
 
 _SEND: Final = socket.socket.send
 
+Shared = tuple[bytes, int, frozenset[int]]
+"""What everybody at one seq is given: frames, the seq they reach (0: not remembered), and who is given others.
+
+These are the senders, and those who are not shown what one of them says.
+"""
+
 
 class Walker:
-    """Walks over the large rooms of the process. fell_behind(channel, attachment): it must be replayed from storage."""
+    """Walks over the large rooms of the process.
+
+    changed: of rooms, messages. fell_behind(channel, attachment): it must be replayed from storage.
+    """
 
     def __init__(
         self,
         engine: SocketEngine,
         blocks: SocketBlocks,
+        changed: Changed,
         delivery: Delivery,
         fell_behind: Callable[[Channel, Attachment], None],
     ) -> None:
         self._delivery = delivery
         self._engine = engine
         self._blocks = blocks
+        self._changed = changed
         self._fell_behind = fell_behind
         self._walked = trio.Event()  # some room has been gone through; another one each time
 
@@ -103,7 +114,8 @@ class Walker:
         if ranks.walked:  # a walk did not come to its end
             ranks.disband()
         while ranks and ranks.seq < channel.top_seq:
-            frames, reached, senders = self._shared(channel, ranks.seq, channel.top_seq)
+            shared = self._shared(channel, ranks.seq, channel.top_seq)
+            _, reached, senders = shared
             if not reached:
                 ranks.disband()
                 return
@@ -112,17 +124,26 @@ class Walker:
                     if connection in channel.attachments:
                         channel.attachments[connection].fall_out()
             ranks.reached = reached
-            await self._send_to_ranks(ranks, frames)
+            await self._send_to_ranks(channel, shared)
             ranks.seq, ranks.walked = reached, 0
 
-    async def _send_to_ranks(self, ranks: Ranks, frames: bytes) -> None:
-        """One send each. What the kernel does not take is its connection's own business again."""
+    async def _send_to_ranks(self, channel: Channel, shared: Shared) -> None:
+        """One send each. What the kernel does not take is its connection's own business again.
+
+        When that is not what they are to be given any more, after a rest in which a message was changed or somebody was
+        blocked, all fall out: whoever was not reached is given, as a stray, what is right then.
+        """
+        ranks, frames, version = channel.ranks, shared[0], self._version()
         sockets, size = ranks.sockets, len(frames)
         slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX
         for start in range(0, len(sockets), WALK_SOCKETS_AT_ONCE):
             if perf_counter() > slice_ends:
                 await trio.lowlevel.checkpoint()
                 slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX
+                before, version = version, self._version()
+                if version != before and self._shared(channel, ranks.seq, ranks.reached) != shared:
+                    ranks.disband()
+                    return
             ranks.walked = start + WALK_SOCKETS_AT_ONCE
             some = sockets[start : ranks.walked]
             left = iter(some)
@@ -136,6 +157,10 @@ class Walker:
                     is_over = True
                 except OSError as error:
                     self._took_less(some[~length_hint(left)], frames, error)
+
+    def _version(self) -> tuple[int, int]:
+        """Another one whenever a message was changed, or somebody was blocked, in whatever room."""
+        return self._changed.version, self._blocks.changed.version
 
     def _took_less(self, sock: socket.socket | None, rest: bytes, error: OSError | None) -> None:
         assert sock is not None
@@ -154,7 +179,7 @@ class Walker:
         """
         ranks = channel.ranks
         up_to = ranks.seq if ranks else channel.top_seq
-        shared: dict[int, tuple[bytes, int, frozenset[int]]] = {}
+        shared: dict[int, Shared] = {}
         slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX
         for attachment in list(ranks.strays):
             seq = attachment.seq
@@ -178,11 +203,7 @@ class Walker:
                 ranks.fall_in(attachment)
         return is_behind
 
-    def _shared(self, channel: Channel, seq: int, up_to: int) -> tuple[bytes, int, frozenset[int]]:
-        """What everybody at *seq* is given: frames, the seq they reach (0: not remembered), and who is given others.
-
-        These are the senders, and those who are not shown what one of them says.
-        """
+    def _shared(self, channel: Channel, seq: int, up_to: int) -> Shared:
         found = channel.frames_after(seq, -1, WALK_BYTES_MAX, up_to)
         if found is None:
             return b"", 0, frozenset()

@@ -7,26 +7,30 @@ socket on, so that a few hundred steps hold what takes a day otherwise.
 import json
 import math
 import random
+import re
 import socket
 from itertools import count
 
 import pytest
 import trio
 
-from greenroom.actors.events import MessageCommitted
+from greenroom.actors.events import MessageChanged
 from greenroom.actors.room.commands import RoomView
 from greenroom.http.adoption import Adopted
+from greenroom.http.ws import changes, events, walk
 from greenroom.http.ws import channel as channels
-from greenroom.http.ws import events, walk
 from greenroom.http.ws import hub as hubs
-from greenroom.http.ws.connection import EPHEMERAL
+from greenroom.http.ws.connection import EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.frames import text_frame
 from greenroom.http.ws.hub import Hub
 from greenroom.runtime import SystemClock
+from greenroom.storage.postgres.conversations import StoredMessage
 
 ROOM = 7
 EPHEMERA = text_frame(b'{"type":"typing"}')
+TOLD = ("message", "message_edited", "message_deleted", "skip")
+WORDS = re.compile(rb"word-\d+;")
 
 
 class Listener:
@@ -91,6 +95,25 @@ class Listener:
         return len(self.messages()) < self.world.top - self.joined_at
 
     def messages(self):
+        """(seq, who said it, whether it has their client id) of each."""
+        return [
+            (value["seq"], value["data"]["sender"], "clientId" in value["data"])
+            for value in self.told()
+            if value["type"] != "skip"
+        ]
+
+    def believed(self):
+        """What each message says, as far as this one was told: the last word holds."""
+        words = {}
+        for value in self.told():
+            if value["type"] == "message":
+                words[value["seq"]] = value["data"]["body"]
+            elif value["data"]["of"] in words:
+                words[value["data"]["of"]] = value["data"].get("body", "")
+        return words
+
+    def told(self):
+        """The entries of the log that came."""
         self.read()
         data, found = self.received, []
         while len(data) >= 2:
@@ -100,14 +123,18 @@ class Listener:
             if len(data) < start + size:
                 break
             value = json.loads(data[start : start + size])
-            if value["type"] == "message":
-                found.append((value["seq"], value["data"]["sender"], "clientId" in value["data"]))
+            if value["type"] in TOLD:
+                found.append(value)
             data = data[start + size :]
         return found
 
 
 class World:
-    """A hub with one room, its log, and who listens."""
+    """A hub with one room, its log, and who listens.
+
+    now: by seq, what messages say that were changed. told_late: words that were handed to a socket after they were
+    taken back.
+    """
 
     def __init__(self, nursery, seed):
         self.engine = SocketEngine(nursery)
@@ -115,6 +142,8 @@ class World:
         self.hub.on_fallen_behind = lambda channel, attachment: self.engine.spawn(self.replay, channel, attachment)
         self.chance = random.Random(seed)
         self.log, self.users, self.listeners = [], count(1), []
+        self.now, self.words, self.erased, self.told_late = {}, count(1), set(), []
+        self.sizes = [10, 200, 3000]
 
     @property
     def top(self):
@@ -125,19 +154,47 @@ class World:
 
     def store(self, sender_id):
         """A message that nobody is told of, as after a commit whose outcome nobody learned."""
-        content = "x" * self.chance.choice([10, 200, 3000])
-        event = MessageCommitted(
-            ROOM, self.top + 100, self.top + 1, sender_id, "n", "c", content, 1, is_from_rest=False
-        )
-        self.log.append(event)
-        return event
+        entry = StoredMessage(self.top + 100, self.top + 1, sender_id, "c", self.content(), 1, sender_name="n")
+        self.log.append(entry)
+        return events.committed(ROOM, entry)
+
+    def content(self):
+        """Words that nobody said before."""
+        return f"word-{next(self.words)};" + "x" * self.chance.choice(self.sizes)
+
+    def change(self, seq, what):
+        """Edit or delete a message; what it said is handed to no socket from here on."""
+        before = self.now.get(seq, self.log[seq - 1])
+        if before.change or before.deleted_at_ms is not None:
+            return
+        now = before._replace(content=self.content(), edited_at_ms=2, message_seq=seq)
+        if what == "deleted":
+            now = before._replace(content="", client_id=None, deleted_at_ms=2, message_seq=seq)
+        self.now[seq] = now
+        self.erased.update(WORDS.findall(before.content.encode()))
+        entry = now._replace(seq=self.top + 1, change=what, changed_by_id=before.sender_id, changed_at_ms=2)
+        self.log.append(entry)
+        self.hub.publish(MessageChanged(ROOM, entry), {})
+
+    def change_lately_said(self):
+        seq = self.top - min(int(self.chance.expovariate(0.5)), self.top - 1)
+        self.change(seq, self.chance.choice(["edited", "deleted"]))
+
+    def stands_now(self, entry):
+        """An entry of the log as storage has it."""
+        now = self.now.get(entry.message_seq or entry.seq, entry)
+        return changes.told_now(entry, now) if entry.change else now
+
+    def handed(self, data):
+        """A socket is given this."""
+        self.told_late += self.erased.intersection(WORDS.findall(data))
 
     async def replay(self, channel, attachment):
         while attachment.is_attached and not self.hub.go_live(channel, attachment):
-            for event in self.log[attachment.seq : attachment.seq + 5]:
-                frames = events.v1_message(event)
-                attachment.connection.write(frames[event.sender_id == attachment.user_id])
-                attachment.seq = event.seq
+            for entry in self.log[attachment.seq : attachment.seq + 5]:
+                frame = events.v1_stored(ROOM, self.stands_now(entry), attachment.user_id)
+                attachment.connection.write(frame)
+                attachment.seq = entry.seq
             await trio.lowlevel.checkpoint()
 
     async def settle(self):
@@ -148,13 +205,21 @@ class World:
                     await trio.sleep(0.001)
 
     def check(self):
+        assert not self.told_late
         for listener in self.listeners:
-            seqs = [(event.seq, event.sender_id, event.sender_id == listener.user_id) for event in self.log]
-            expected = seqs[listener.joined_at :]
-            got = listener.messages()
+            log = [(entry.seq, entry.sender_id, self._is_own(entry, listener)) for entry in self.log]
+            expected = log[listener.joined_at :]
+            got = [told if told[0] not in self.now else (*told[:2], False) for told in listener.messages()]
             if listener.is_over:
                 expected = expected[: len(got)]
             assert got == expected, f"user {listener.user_id}, who joined at {listener.joined_at}"
+            if not listener.is_over:
+                said = [self.stands_now(entry) for entry in self.log[listener.joined_at :] if not entry.change]
+                assert listener.believed() == {entry.seq: entry.content for entry in said}
+
+    def _is_own(self, entry, listener):
+        """Of a message that was changed it depends on when it was told."""
+        return entry.sender_id == listener.user_id and not entry.change and entry.seq not in self.now
 
 
 @pytest.fixture
@@ -168,10 +233,30 @@ def quick_walks(monkeypatch):
     monkeypatch.setattr(channels, "RECENT_MESSAGES_MAX", 12)
 
 
+def look_at_what_is_handed(world, monkeypatch):
+    """To sockets by a walk, and to outboxes."""
+    send, write, write_now = walk._SEND, Connection.write, Connection.write_now
+
+    def looked_at(hand):
+        def handed(to, data, *rest):
+            world.handed(data)
+            return hand(to, data, *rest)
+
+        return handed
+
+    monkeypatch.setattr(walk, "_SEND", looked_at(send))
+    monkeypatch.setattr(Connection, "write", looked_at(write))
+    monkeypatch.setattr(Connection, "write_now", looked_at(write_now))
+
+
 @pytest.mark.parametrize("number", range(12))
-async def test_whatever_befalls_some_everybody_else_gets_everything_once_in_order(quick_walks, seed, number):
+async def test_whatever_befalls_some_everybody_else_gets_everything_once_in_order(
+    quick_walks, monkeypatch, seed, number
+):
+    """And nobody what was taken back by then: messages are edited and deleted in the midst of walks."""
     async with trio.open_nursery() as nursery:
         world = World(nursery, seed + number)
+        look_at_what_is_handed(world, monkeypatch)
         nursery.start_soon(world.engine.run)
         chance, people = world.chance, world.listeners
         for _ in range(9):
@@ -179,13 +264,14 @@ async def test_whatever_befalls_some_everybody_else_gets_everything_once_in_orde
         for _ in range(300):
             someone = chance.choice(people)
             match chance.choice(
-                ["say", "say", "say", "yield", "yield", "stall", "go on", "type", "come", "go", "again"]
+                ["say", "say", "say", "change", "yield", "yield", "stall", "go on", "type", "come", "go", "again"]
             ):
                 case "say":
                     world.publish(someone.user_id)
+                case "change" if world.top:
+                    world.change_lately_said()
                 case "yield":
-                    for _ in range(chance.randint(1, 6)):
-                        await trio.lowlevel.checkpoint()
+                    await passes(chance.randint(1, 6))
                 case "stall":
                     someone.is_reading = False
                 case "go on":
@@ -208,8 +294,7 @@ async def test_whatever_befalls_some_everybody_else_gets_everything_once_in_orde
         if len(people) > 4:
             world.publish(people[0].user_id)
             await world.settle()
-            for _ in range(20):
-                await trio.lowlevel.checkpoint()
+            await passes(20)
             assert {attachment.user_id for attachment in channel.ranks.strays} <= {people[0].user_id}
         nursery.cancel_scope.cancel()
 
@@ -264,6 +349,12 @@ async def test_what_was_stored_and_told_to_nobody_is_read_from_storage_before_wh
                 found = channel.frames_after(seq, -1, 1)
                 assert found is None or f'"seq":{seq + 1},'.encode() in found[0]
         nursery.cancel_scope.cancel()
+
+
+async def passes(count):
+    """Of the loop."""
+    for _ in range(count):
+        await trio.lowlevel.checkpoint()
 
 
 async def _until_nothing_is_pending(world):
@@ -334,4 +425,80 @@ async def test_who_is_removed_while_a_walk_is_under_way_is_told_nothing_of_it(qu
         await world.settle()
         world.check()
         assert [seq for seq, _, _ in last.messages()] == [1]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("what", ["edited", "deleted"])
+async def test_what_is_taken_back_while_a_walk_is_under_way_is_told_to_nobody_whom_it_had_not_reached(
+    quick_walks, monkeypatch, seed, what
+):
+    """They are told the message as it stands, and the change, once each; those before them only the change."""
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed)
+        nursery.start_soon(world.engine.run)
+        world.listeners.extend(Listener(world, next(world.users)) for _ in range(12))
+        world.publish(1)
+        await world.settle()
+        look_at_what_is_handed(world, monkeypatch)
+        world.publish(1)
+        ranks = world.hub.channels[ROOM].ranks
+        while ranks.walked < 4:
+            await trio.lowlevel.checkpoint()
+        world.change(2, what)
+        await world.settle()
+        world.check()
+        bodies = [listener.told()[1]["data"]["body"] for listener in world.listeners]
+        assert len(set(bodies)) == 2
+        assert bodies.count(world.now[2].content) >= 6
+        await _until_nothing_is_pending(world)
+        world.publish(1)
+        await world.settle()
+        world.check()
+        await passes(20)
+        assert {attachment.user_id for attachment in ranks.strays} <= {1}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_change_of_something_else_leaves_the_ranks_as_they_are(quick_walks, seed):
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed)
+        world.sizes = [10]
+        nursery.start_soon(world.engine.run)
+        world.listeners.extend(Listener(world, next(world.users)) for _ in range(12))
+        world.publish(1)
+        await world.settle()
+        world.publish(2)
+        ranks = world.hub.channels[ROOM].ranks
+        while ranks.walked < 4:
+            await trio.lowlevel.checkpoint()
+        world.change(1, "edited")
+        while ranks.walked:
+            assert len(ranks) >= 10
+            await trio.lowlevel.checkpoint()
+        await world.settle()
+        world.check()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_blocks_somebody_while_a_walk_is_under_way_is_told_nothing_more_of_them(quick_walks, seed):
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed)
+        nursery.start_soon(world.engine.run)
+        people = world.listeners
+        people.extend(Listener(world, next(world.users)) for _ in range(12))
+        world.publish(1)
+        await world.settle()
+        world.publish(1)
+        ranks = world.hub.channels[ROOM].ranks
+        while ranks.walked < 4:
+            await trio.lowlevel.checkpoint()
+        last = people.pop()
+        assert last.attachment.place >= ranks.walked
+        world.hub.blocks.change(last.user_id, 1, is_blocked=True)
+        await world.settle()
+        world.check()
+        with trio.fail_after(5):
+            while len(last.told()) < 2:  # noqa: ASYNC110 - the kernel's word
+                await trio.sleep(0.001)
+        assert [(value["type"], value["seq"]) for value in last.told()] == [("message", 1), ("skip", 2)]
         nursery.cancel_scope.cancel()
