@@ -22,6 +22,7 @@ import trio
 
 from greenroom.http.ws.codes import SLOW_CONSUMER
 from greenroom.http.ws.contract import Behind, OutboxStatistics
+from greenroom.http.ws.patience import Patience
 
 if TYPE_CHECKING:
     from greenroom.http.ws.connection import Connection
@@ -38,12 +39,13 @@ VAIN_REST: Final = 9.0  # times as long as it took, after a look for what was no
 class Outboxes:
     """Of the engine. Costs nothing while the kernel takes everything at once. bytes: the sum.
 
-    closed: how many were as slow consumers, whatever it was that was too much.
+    closed: how many were as slow consumers, whatever it was that was too much. patience: who waits for a peer.
     """
 
     def __init__(self, engine: "SocketEngine") -> None:
         self._engine = engine
         self.bytes = self.closed = 0
+        self.patience = Patience()
         self._part = 1.0  # of it that exists
         self._waiting: dict[Connection, None] = {}  # who has taken nothing for longest first
         self._is_watched = False
@@ -67,6 +69,8 @@ class Outboxes:
         self.bytes += holds - held
         if not holds or (holds < held and not connection.is_closing):
             self._waiting.pop(connection, None)
+        if holds < held or connection.is_closing:
+            self.patience.shrank(connection, holds)
         if holds:
             self._waiting.setdefault(connection)
         if self.bytes * 2 > OUTBOXES_BYTES_MAX:
@@ -95,6 +99,8 @@ class Outboxes:
             while self.bytes * 2 > OUTBOXES_BYTES_MAX:
                 began, seemed_spent = perf_counter(), self._is_spent
                 holders = await self._look()
+                if not self.is_crowded:
+                    self.patience.crowd_is_over()
                 if self._is_spent and await self._make_room(holders):
                     continue  # how much, another look tells: of what is shared nothing may be free
                 if seemed_spent:
@@ -106,6 +112,7 @@ class Outboxes:
         finally:
             self._part = 1.0
             self._is_watched = False
+            self.patience.crowd_is_over()
 
     async def _look(self) -> dict[int, int]:
         """Find the part of the sum that exists. Returns how many wait for each frame, by its id."""

@@ -108,14 +108,23 @@ class Replayer:
         return True
 
 
-async def wait_drained(connection: Connection) -> None:
-    """Wait until the peer has taken most of what it was sent; a peer that never does is closed by the engine.
+def is_drained(connection: Connection) -> bool:
+    """Whether the peer has taken most of what it was sent. All of it, while much waits for others too."""
+    return connection.unsent_bytes <= _mark(connection)
 
-    All of it, while much waits for others too.
+
+def _mark(connection: Connection) -> int:
+    return 0 if connection.engine.outboxes.is_crowded else UNSENT_BYTES_MAX
+
+
+async def wait_drained(connection: Connection) -> None:
+    """Wait until the peer is (`is_drained`); one that never is, is closed by the engine.
+
+    Of several who wait for it the first may write so much that the others go on waiting.
     """
-    outboxes = connection.engine.outboxes
-    while not connection.is_closing:
-        if connection.unsent_bytes <= (0 if outboxes.is_crowded else UNSENT_BYTES_MAX):
-            break
-        await trio.sleep(0.02)
     await trio.lowlevel.checkpoint()
+    while not connection.is_closing and not is_drained(connection):
+        if connection.pending is not None:  # what is left of it afterwards waits for the kernel
+            connection.flush()
+        else:
+            await connection.engine.outboxes.patience.wait(connection, _mark(connection))
