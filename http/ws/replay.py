@@ -1,12 +1,17 @@
 """Replay: bringing a socket from where it was to where its room is.
 
+    catch_up ──▶ the line of its connection ──▶ one task, which tells one room after the other, then calls on_done
+
 Frames are packed up to PACK_BYTES_MAX and at most UNSENT_BYTES_MAX wait for the peer, so that a replay can starve
-nobody. Recent messages come from the channel's memory; older ones from storage, in pages that carry the membership
-test. After every page the attachment is looked at again: whoever was removed meanwhile is given nothing more.
+nobody, and a client that asks for many rooms at once is not closed as slow for what they say together. Recent messages
+come from the channel's memory; older ones from storage, in pages that carry the membership test. No page is held while
+the peer is waited for: what it does not take is read again. After every wait the attachment is looked at again: whoever
+was removed meanwhile is given nothing more.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
 import structlog
 import trio
@@ -14,10 +19,11 @@ import trio
 from greenroom.http.ws import changes, events
 from greenroom.http.ws.channel import Attachment, Channel
 from greenroom.http.ws.connection import Connection
+from greenroom.http.ws.cursor import ROOMS_MAX
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.runtime import StorageUnavailable
-from greenroom.storage.postgres.conversations import Conversations
+from greenroom.storage.postgres.conversations import Conversations, StoredMessage
 
 log = structlog.get_logger()
 
@@ -26,26 +32,51 @@ UNSENT_BYTES_MAX: Final = 256 * 1024
 PAGE_MESSAGES: Final = 200
 REPLAY_MESSAGES_MAX: Final = 500
 STORAGE_PAUSE_SECONDS: Final = 0.5
+LINE_MAX: Final = 2 * ROOMS_MAX  # beyond it those in a line are looked for whose rooms were left, or begun again
+
+
+class _Wanted(NamedTuple):
+    """One that waits in a line."""
+
+    rooms: list[tuple[int, Attachment]]
+    on_done: Callable[[], None]
+
+    @property
+    def is_over(self) -> bool:
+        """Its rooms were left, or begun again, all of them."""
+        return not any(attachment.is_attached for _, attachment in self.rooms)
 
 
 class Replayer:
-    """Replays for all sockets; one task per socket that lies behind."""
+    """Replays for all sockets; one task for each that lies behind, in however many rooms."""
 
     def __init__(self, engine: SocketEngine, hub: Hub, conversations: Conversations) -> None:
         self._engine = engine
         self._hub = hub
         self._conversations = conversations
+        self._lines: dict[Connection, deque[_Wanted]] = {}
         hub.on_fallen_behind = self._catch_up_one
 
     def catch_up(self, attachments: list[tuple[int, Attachment]], on_done: Callable[[], None]) -> None:
-        """Make (room, attachment) pairs of a socket live, in order, then call *on_done*. At once if none is behind."""
+        """Make (room, attachment) pairs of a socket live, in order, then call *on_done*. At once if none is behind.
+
+        Else after what was asked for that socket before.
+        """
         behind = [
             (room_id, attachment) for room_id, attachment in attachments if not self._is_live(room_id, attachment)
         ]
         if not behind:
             on_done()
             return
-        self._engine.spawn(self._run, behind, on_done, of=behind[0][1].connection)
+        connection, wanted = behind[0][1].connection, _Wanted(behind, on_done)
+        line = self._lines.get(connection)
+        if line is None:
+            self._lines[connection] = deque([wanted])
+            self._engine.spawn(self._run, connection, of=connection)
+            return
+        line.append(wanted)
+        if len(line) > LINE_MAX:
+            _end_those_over(line)
 
     def _is_live(self, room_id: int, attachment: Attachment) -> bool:
         channel = self._hub.channels.get(room_id)
@@ -54,58 +85,77 @@ class Replayer:
     def _catch_up_one(self, channel: Channel, attachment: Attachment) -> None:
         self.catch_up([(channel.id, attachment)], lambda: None)
 
-    async def _run(self, behind: list[tuple[int, Attachment]], on_done: Callable[[], None]) -> None:
-        for room_id, attachment in behind:
-            await self._replay(room_id, attachment)
-        on_done()
+    async def _run(self, connection: Connection) -> None:
+        line = self._lines[connection]
+        try:
+            while line:
+                wanted = line.popleft()
+                for room_id, attachment in wanted.rooms:
+                    await self._replay(room_id, attachment)
+                wanted.on_done()
+        finally:
+            del self._lines[connection]
 
     async def _replay(self, room_id: int, attachment: Attachment) -> None:
-        connection = attachment.connection
-        while attachment.is_attached and not connection.is_closing:
-            channel = self._hub.channels.get(room_id)
-            if channel is None or self._hub.go_live(channel, attachment):
-                return
-            hides = self._hub.blocks.hides(attachment.user_id)
-            found = channel.frames_after(attachment.seq, attachment.user_id, PACK_BYTES_MAX, hides=hides)
-            if found is not None:
-                frames, attachment.seq = found
-                connection.write(frames)
-                connection.flush()
-            elif not await self._replay_page(room_id, attachment):
-                return
-            await wait_drained(attachment.connection)
+        connection, is_behind = attachment.connection, True
+        while is_behind and attachment.is_attached and not connection.is_closing:
+            await wait_drained(connection)
+            is_behind = not self._is_live(room_id, attachment) and await self._tell_next(room_id, attachment)
 
-    async def _replay_page(self, room_id: int, attachment: Attachment) -> bool:
-        """One page from storage. False when there is nothing that this reader may see."""
-        is_old = changes.outdated(self._hub, room_id, attachment.user_id)
+    async def _tell_next(self, room_id: int, attachment: Attachment) -> bool:
+        """A pack from memory, or a page. False when there is nothing that this reader may see."""
+        hides = self._hub.blocks.hides(attachment.user_id)
+        channel = self._hub.channels[room_id]
+        found = channel.frames_after(attachment.seq, attachment.user_id, PACK_BYTES_MAX, hides=hides)
+        if found is None:
+            return await self._tell_page(room_id, attachment)
+        frames, attachment.seq = found
+        attachment.connection.write(frames)
+        attachment.connection.flush()
+        return True
+
+    async def _tell_page(self, room_id: int, attachment: Attachment) -> bool:
+        """About a pack from storage, or what the peer takes of it. False as above."""
+        is_old, reader_id = changes.outdated(self._hub, room_id, attachment.user_id), attachment.user_id
         try:
-            page = await self._conversations.log_after(room_id, attachment.user_id, attachment.seq, PAGE_MESSAGES)
+            page = await self._conversations.log_after(
+                room_id, reader_id, attachment.seq, PAGE_MESSAGES, PACK_BYTES_MAX
+            )
         except StorageUnavailable:
             await trio.sleep(STORAGE_PAUSE_SECONDS)
             return True
         if not page or not attachment.is_attached:
             return False
-        if is_old():  # a message may say something else by now, or be hidden: read it again
-            return True
-        pack, size = [], 0
-        for message in page:
-            frame = events.v1_stored(room_id, message, attachment.user_id)
-            pack.append(frame)
-            size += len(frame)
-            attachment.seq = message.seq
-            if size >= PACK_BYTES_MAX:
-                attachment.connection.write(b"".join(pack))
+        if not is_old():  # else a message may say something else by now, or be hidden: it is read again
+            for pack, seq in _packs(room_id, page, reader_id):
+                attachment.seq = seq
+                attachment.connection.write(pack)
                 attachment.connection.flush()
-                pack, size = [], 0
-                await wait_drained(attachment.connection)
-                if not attachment.is_attached:
-                    return False
-                if is_old():
-                    return True
-        if pack:
-            attachment.connection.write(b"".join(pack))
-            attachment.connection.flush()
+                if not is_drained(attachment.connection):
+                    break
         return True
+
+
+def _packs(room_id: int, page: list[StoredMessage], reader_id: int) -> Iterable[tuple[bytes, int]]:
+    """The frames of a page, and the seq that each pack of them reaches; made when it is their turn."""
+    pack, size = list[bytes](), 0
+    for message in page:
+        frame = events.v1_stored(room_id, message, reader_id)
+        pack.append(frame)
+        size += len(frame)
+        if size >= PACK_BYTES_MAX or message is page[-1]:
+            yield b"".join(pack), message.seq
+            pack, size = [], 0
+
+
+def _end_those_over(line: deque[_Wanted]) -> None:
+    """A client may ask again and again, and take nothing: what it asked before is over then, and was not its turn."""
+    over = [wanted for wanted in line if wanted.is_over]
+    left = [wanted for wanted in line if not wanted.is_over]
+    line.clear()
+    line.extend(left)
+    for wanted in over:
+        wanted.on_done()
 
 
 def is_drained(connection: Connection) -> bool:

@@ -286,9 +286,15 @@ class Conversations:
         """The conversation of a message, or None when the reader is not in it."""
         return await self._postgres.fetch_value("select_room_of_message", message_id, reader_id)
 
-    async def log_after(self, conversation_id: int, reader_id: int, seq: int, count: int) -> list[StoredMessage]:
-        """The next *count* entries after *seq*, in their order; none for who is not a member."""
-        return _messages(await self._postgres.fetch("select_log_after", conversation_id, reader_id, seq, count))
+    async def log_after(
+        self, conversation_id: int, reader_id: int, seq: int, count: int, bytes_max: int | None = None
+    ) -> list[StoredMessage]:
+        """The next *count* entries after *seq*, in their order; none for who is not a member.
+
+        bytes_max: of text, with the entry that reaches it, where the page ends; so a short page need not be the last.
+        """
+        rows = await self._postgres.fetch("select_log_after", conversation_id, reader_id, seq, count, bytes_max)
+        return _messages(rows)
 
     async def messages_after(self, conversation_id: int, reader_id: int, seq: int, count: int) -> list[StoredMessage]:
         """The next *count* messages after *seq*, oldest first; none for who is not a member."""

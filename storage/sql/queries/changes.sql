@@ -43,19 +43,8 @@ where c.id = t.conversation_id;
 -- The log of a room forwards, messages, changes and who came or went, for an active member only; a change with what its
 -- message says now. message_seq: of the message. sender_id, of who came or went: they. is_hidden: who said the message is
 -- blocked by the reader, who is not shown what it says; or who reacts to it; or the reader left once, and is back.
-select entry.*, u.name as sender_name, u.role as sender_role,
-    case
-        when entry.change in ('joined', 'left') then entry.change = 'left' and entry.sender_id = $2
-        else exists (
-            select from user_blocks b
-            where b.blocker_id = $2
-                and (
-                    b.blocked_id = entry.sender_id
-                    or (entry.change in ('reacted', 'unreacted') and b.blocked_id = entry.changed_by_id)
-                )
-        )
-    end as is_hidden
-from (
+-- The page ends with the entry that brings what they say, with files and details, to $5 bytes; null: it has no such end.
+with entry as (
     (
         select m.id, m.seq, m.sender_id, m.client_id, m.content,
             (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
@@ -87,10 +76,31 @@ from (
             '' as reaction, c.role as member_role
         from member_changes c where c.conversation_id = $1 and c.seq > $3 order by c.seq limit $4
     )
-) entry
+    order by seq limit $4
+),
+sizes as (
+    select seq, octet_length(content) + octet_length(attachments) + octet_length(details) as bytes from entry
+),
+sums as (
+    select seq, sum(bytes) over (order by seq) - bytes as bytes_before from sizes
+)
+select entry.*, u.name as sender_name, u.role as sender_role,
+    case
+        when entry.change in ('joined', 'left') then entry.change = 'left' and entry.sender_id = $2
+        else exists (
+            select from user_blocks b
+            where b.blocker_id = $2
+                and (
+                    b.blocked_id = entry.sender_id
+                    or (entry.change in ('reacted', 'unreacted') and b.blocked_id = entry.changed_by_id)
+                )
+        )
+    end as is_hidden
+from entry
 join users u on u.id = entry.sender_id
 where exists (select 1 from participants p where p.conversation_id = $1 and p.user_id = $2 and p.is_active)
-order by entry.seq limit $4;
+    and ($5::bigint is null or entry.seq <= (select max(seq) from sums where bytes_before < $5))
+order by entry.seq;
 
 -- name: select_ring
 -- The end of the log of a room, messages, changes and who came or went, oldest first: its ring.
