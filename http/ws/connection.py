@@ -2,7 +2,7 @@
 
     write ──▶ pending ──flush──▶ send() ──all taken──▶ nothing is held
                                    └─ the kernel is full ──▶ queue ──writable──▶ send() …
-    queue over OUTBOX_BYTES_MAX, or its head older than OUTBOX_SECONDS_MAX ──▶ closed with 4201
+    queue over OUTBOX_BYTES_MAX, or taken too slowly (`pace.py`): its head is old ──▶ closed with 4201
     what all queues hold over its budget (`outboxes.py`) ──▶ whoever has taken nothing for longest, likewise
     closed while the kernel is full ──▶ its buffer is widened, so that it holds the last word also after we are gone
 
@@ -15,7 +15,7 @@ and pongs go ahead of whole frames that wait. Nothing here waits.
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import count, islice
 from typing import TYPE_CHECKING, Final, TypeGuard
 
@@ -26,6 +26,8 @@ from greenroom.http.transport import Transport, begun_bytes_of
 from greenroom.http.ws.codes import SLOW_CONSUMER, CloseCode
 from greenroom.http.ws.contract import Ranked, Session
 from greenroom.http.ws.frames import FrameReader, close_frame
+from greenroom.http.ws.pace import Pace
+from greenroom.http.ws.pieces import Piece, rest_of, take_some
 
 if TYPE_CHECKING:
     from greenroom.http.ws.engine import SocketEngine
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 OUTBOX_BYTES_MAX: Final = 1024 * 1024
-OUTBOX_SECONDS_MAX: Final = 10.0
 JOINED_BYTES_MAX: Final = 4096
 LINGER_SECONDS: Final = 5.0  # how long a closed connection may take to read its close frame
 # How much of what it still says is read and forgotten meanwhile. Beyond it comes a reset, which takes the code away: so
@@ -56,7 +57,7 @@ class Connection:
     """One adopted socket. can_be_told: its peer leaves by itself at the moment that it is given."""
 
     __slots__ = (
-        "_blocked_at",
+        "_pace",
         "_queue",
         "_queued_bytes",
         "address",
@@ -92,9 +93,9 @@ class Connection:
         self.address = address
         self.reader = FrameReader()
         self.pending: list[bytes] | None = None
-        self._queue: deque[bytes | bytearray] | None = None
+        self._queue: deque[Piece] | None = None
         self._queued_bytes = 0
-        self._blocked_at = 0.0
+        self._pace: Pace | None = None  # of what is queued
         self.is_open = True
         self.is_closing = False
         self.is_clear = True  # nothing waits and it may be written to: a frame may go straight to the kernel
@@ -145,7 +146,7 @@ class Connection:
 
     def write_ahead(self, frame: bytes) -> None:
         """Send a sign of life: ahead of all that waits, or it would come too late, behind what is out in part."""
-        if self._queue is None or self.is_closing:
+        if self._queue is None or self._pace is None or self.is_closing:
             self.write(frame, CONTROL)
         elif self._has_room(frame):
             place = self._begun(self._queue)
@@ -153,9 +154,10 @@ class Connection:
                 next_one += frame
             else:
                 self._queue.insert(place, bytearray(frame))
+            self._pace.went_ahead(len(frame))
             self._holds(self._queued_bytes + len(frame))
 
-    def _begun(self, queue: deque[bytes | bytearray]) -> int:
+    def _begun(self, queue: deque[Piece]) -> int:
         """How many entries nothing may overtake: the first may be the rest of a frame, others encrypted already."""
         count, size, begun_bytes = 1, len(queue[0]), 0 if self.is_rankable else begun_bytes_of(self.sock)
         while size < begun_bytes:
@@ -213,7 +215,7 @@ class Connection:
             self.abort()
             return
         if sent < len(data):
-            first, *rest = _rest_of(frames, sent)
+            first, *rest = rest_of(frames, sent)
             self.block(bytes(first))
             for frame in rest:  # each for itself, so that a ping finds its place between them
                 if not self.is_closing:
@@ -240,7 +242,7 @@ class Connection:
         self._not_clear()
         self._queue = deque([rest])
         self._holds(len(rest))
-        self._blocked_at = trio.current_time()
+        self._pace = Pace(trio.current_time())
         self.engine.watch_writable(self, True)
 
     def _enqueue(self, frame: bytes, kind: int) -> None:
@@ -272,10 +274,10 @@ class Connection:
 
     def writable(self) -> None:
         """The kernel takes bytes again, or the peer is gone: the next read says so."""
-        if self._queue is None:
+        if self._queue is None or self._pace is None:
             return
         while self._queue:
-            parts = self._take_queued()
+            parts = take_some(self._queue, SEND_BYTES_MAX)
             data = parts[0] if len(parts) == 1 else b"".join(parts)
             try:
                 sent = self.sock.send(data)
@@ -286,25 +288,17 @@ class Connection:
                 return
             if sent:
                 self._holds(self._queued_bytes - sent)
-                self._blocked_at = self.spoken_at = trio.current_time()
+                self.spoken_at = trio.current_time()
+                self._pace.took(sent, self.spoken_at)
             if sent < len(data):
-                self._queue.extendleft(reversed(_rest_of(parts, sent)))
+                self._queue.extendleft(reversed(rest_of(parts, sent)))
                 return
-        self._queue = None
+        self._queue = self._pace = None
         self.engine.watch_writable(self, False)
         if self.is_closing:
             self._half_close()
         else:
             self.is_clear = True
-
-    def _take_queued(self) -> list[bytes | bytearray]:
-        assert self._queue is not None
-        parts: list[bytes | bytearray] = []
-        size = 0
-        while self._queue and size < SEND_BYTES_MAX:
-            parts.append(self._queue.popleft())
-            size += len(parts[-1])
-        return parts
 
     @property
     def takes_ephemeral(self) -> bool:
@@ -321,17 +315,17 @@ class Connection:
         """What the kernel did not take."""
         return self._queued_bytes
 
-    def queued(self) -> Iterable[bytes | bytearray]:
+    def queued(self) -> Iterable[Piece]:
         """The same, frame by frame; not to be gone through while others run."""
         return self._queue or ()
 
     def stuck_seconds(self, now: float) -> float:
         """For how long the peer has taken nothing of what waits for it."""
-        return 0.0 if self._queue is None else now - self._blocked_at
+        return 0.0 if self._pace is None else now - self._pace.taken_at
 
     def is_stuck(self, now: float) -> bool:
-        """That is too long."""
-        return self.stuck_seconds(now) > OUTBOX_SECONDS_MAX
+        """Whether what waits for the peer is taken too slowly. Asked once a second, of who is blocked."""
+        return self._pace is not None and not self._pace.is_kept(self._queued_bytes, now)
 
     # -- closing ------------------------------------------------------------------------------------------------
 
@@ -429,22 +423,13 @@ class Connection:
             self.session.closed()
         self.is_open = False
         self._not_clear()
-        self.pending = self._queue = None
+        self.pending = self._queue = self._pace = None
         if self._queued_bytes:
             self._holds(0)
         self.engine.forget(self)
         self.sock.close()
 
 
-def _rest_of(parts: Sequence[bytes | bytearray], sent: int) -> list[bytes | bytearray]:
-    """What is left of *parts* when *sent* bytes of them, and not all, are out."""
-    for index, part in enumerate(parts):
-        if sent < len(part):
-            return [bytes(part[sent:]) if sent else part, *parts[index + 1 :]]
-        sent -= len(part)
-    raise AssertionError("all of it was sent")
-
-
-def _may_grow(waiting: bytes | bytearray) -> TypeGuard[bytearray]:
+def _may_grow(waiting: Piece) -> TypeGuard[bytearray]:
     """Whether small frames that wait may join this one."""
     return isinstance(waiting, bytearray) and len(waiting) < JOINED_BYTES_MAX

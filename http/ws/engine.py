@@ -429,7 +429,7 @@ class SocketEngine:
 
     def _end_stuck(self, now: float) -> None:
         for connection in list(self._blocked):
-            if connection.is_stuck(now) and not connection.is_closing:
+            if not connection.is_closing and connection.is_stuck(now):
                 connection.end(SLOW_CONSUMER)
         for connection in list(self._lingering):
             if now > connection.lingers_until:

@@ -15,9 +15,10 @@ from greenroom.actors.room.state import (
     MEMBERS_MAX,
     PRESENCE_MEMBERS_MAX,
 )
-from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, OUTBOX_SECONDS_MAX
+from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
 from greenroom.http.ws.cursor import ROOMS_MAX
 from greenroom.http.ws.frames import FRAGMENTS_MAX, FRAME_BYTES_MAX
+from greenroom.http.ws.pace import OUTBOX_SECONDS_MAX
 from greenroom.http.ws.put_aside import ASIDE_BYTES_MAX
 from greenroom.http.ws.replay import REPLAY_MESSAGES_MAX
 from greenroom.http.ws.schemas import v1_commands, v1_start

@@ -34,7 +34,8 @@ from wire import (  # type: ignore[import-not-found]
 from greenroom.commands.spare_memory import LOOK_SECONDS, WORTH_BYTES
 from greenroom.control.client import connect
 from greenroom.http.door import RETRY_SECONDS_MAX, WAIT_SECONDS_MAX, WAITING_MAX
-from greenroom.http.ws.connection import LINGER_SECONDS, OUTBOX_SECONDS_MAX
+from greenroom.http.ws.connection import LINGER_SECONDS
+from greenroom.http.ws.pace import OUTBOX_SECONDS_MAX
 from greenroom.http.ws.unfinished import UNFINISHED_BYTES_MAX
 from greenroom.http.ws.v1_start import SILENCE_SECONDS
 from greenroom.settings import Settings
@@ -71,9 +72,9 @@ class Scale:
 
 HURRIED = {"silence_seconds": 4.0, "outbox_seconds": 2.0, "linger_seconds": 1.0}
 HURRY = f"""
-from greenroom.http.ws import connection, v1
+from greenroom.http.ws import connection, pace, v1
 v1.PING_SECONDS, v1.SILENCE_SECONDS = 2.0, {HURRIED["silence_seconds"]}
-connection.OUTBOX_SECONDS_MAX, connection.LINGER_SECONDS = {HURRIED["outbox_seconds"]}, {HURRIED["linger_seconds"]}
+pace.OUTBOX_SECONDS_MAX, connection.LINGER_SECONDS = {HURRIED["outbox_seconds"]}, {HURRIED["linger_seconds"]}
 """
 
 
