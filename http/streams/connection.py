@@ -263,7 +263,7 @@ class Poll(ReadOnlyConnection):
             self.engine.flush_soon(self)
         elif self._is_live and self._has_enough and not self._is_timed:
             self._is_timed = True
-            self.engine.spawn(self._answer_at, self._earliest)
+            self.engine.spawn(self._answer_at, self._earliest, of=self)
 
     async def _answer_at(self, moment: float) -> None:
         await trio.sleep_until(moment)

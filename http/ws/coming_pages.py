@@ -95,7 +95,7 @@ class ComingPages:
         kept.frames.append(held)
         kept.size += len(held[1])
         if kept.size > KEPT_BYTES_MAX:
-            connection.close(SLOW_CONSUMER)
+            connection.end(SLOW_CONSUMER)
 
     def retell(self, user_id: int, about: Message, frame: bytes) -> None:
         """The message was changed: *frame* stands for the first of what is kept of it, and the rest is gone."""

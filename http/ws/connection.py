@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable
 from itertools import count, islice
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-import structlog
 import trio
 
 from greenroom.http.transport import Transport, begun_bytes_of
@@ -31,8 +30,6 @@ from greenroom.http.ws.pieces import Piece, rest_of, take_some
 
 if TYPE_CHECKING:
     from greenroom.http.ws.engine import SocketEngine
-
-log = structlog.get_logger()
 
 OUTBOX_BYTES_MAX: Final = 1024 * 1024
 JOINED_BYTES_MAX: Final = 4096
@@ -269,7 +266,7 @@ class Connection:
         """Whether *frame* may wait; who has too much waiting is closed."""
         if self._queued_bytes + len(frame) <= OUTBOX_BYTES_MAX:
             return True
-        self.close(SLOW_CONSUMER)
+        self.end(SLOW_CONSUMER)
         return False
 
     def writable(self) -> None:
@@ -357,10 +354,10 @@ class Connection:
         self.flush_before_close()
         if self.is_closing or not self.is_open:  # what went out was too much, or its peer is gone
             return
+        frame = farewell + self.last_word(code, reason)  # of a session that is in its rooms still
         self.is_closing = True
         self._not_clear()
         self.engine.count_close(code)
-        frame = farewell + self.last_word(code, reason)  # of a session that is in its rooms still
         self.session.closed()
         self.engine.unfinished.forget(self)
         self.lingers_until = trio.current_time() + LINGER_SECONDS
@@ -380,9 +377,8 @@ class Connection:
         """As `close`, for who has nothing to do with it: a session that fails at its end fails by itself."""
         try:
             self.close(code)
-        except Exception:
-            log.exception("session.failed", user=self.session.user_id)
-            self.abort()
+        except Exception as error:
+            self.engine.session_failed(self, error)
 
     def last_word(self, code: int, reason: str) -> bytes:
         """What tells the peer of the end."""
@@ -420,7 +416,10 @@ class Connection:
         if not self.is_closing:
             self.is_closing = True
             self.engine.count_close(1006)
-            self.session.closed()
+            try:
+                self.session.closed()
+            except Exception as error:  # not of whoever finds that the peer is gone
+                self.engine.session_failed(self, error)
         self.is_open = False
         self._not_clear()
         self.pending = self._queue = self._pace = None

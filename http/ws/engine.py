@@ -64,8 +64,7 @@ class SocketEngine:
         self.credentials = Credentials()
         self.deflater = SharedDeflater()
         self.unfinished = Unfinished()
-        self.outboxes = Outboxes(self)
-        self.aside = AsideBudget()
+        self.outboxes, self.aside = Outboxes(self), AsideBudget()
         self._dirty: list[Connection] = []
         self._flusher: trio.lowlevel.Task | None = None
         self.wheel = Wheel()
@@ -74,7 +73,7 @@ class SocketEngine:
         self._closed: Counter[int] = Counter()
         self.dropped_ephemeral = 0
         self._read_bytes = READ_BYTES
-        self.now = trio.current_time()
+        self.now = self._polled_at = trio.current_time()
         self.drain = Drain(self)
 
     # -- who is here (read by admission) ------------------------------------------------------------------------
@@ -143,13 +142,12 @@ class SocketEngine:
             connection.begin_with(adopted.answer)
         try:
             self._readiness.register(connection.fd, READABLE)  # first: a session may pause at once
-            connection.session = make_session(connection)
-            if connection.session.user_id is None:
+            connection.session = session = make_session(connection)
+            if session.user_id is None:
                 self._unauthenticated[address] += 1
             else:
-                self._by_user.setdefault(connection.session.user_id, []).append(connection)
-            self.credentials.add(connection, connection.session.principal)
-            session = connection.session
+                self._by_user.setdefault(session.user_id, []).append(connection)
+            self.credentials.add(connection, session.principal)
             self.beat_within(connection, min(session.first_beat_seconds, session.seconds_left()))
             if adopted.early:
                 connection.reader.begin_with(adopted.early)
@@ -219,7 +217,7 @@ class SocketEngine:
         try:
             while True:
                 await trio.lowlevel.wait_readable(descriptor)
-                self.now = trio.current_time()
+                self.now = self._polled_at = trio.current_time()
                 began, cpu_began = perf_counter(), thread_time()
                 slice_ends = began + SLICE_SECONDS_MAX
                 ready = self._readiness.poll()
@@ -230,8 +228,7 @@ class SocketEngine:
                         self.now = trio.current_time()
                         began, cpu_began = perf_counter(), thread_time()
                         slice_ends = began + SLICE_SECONDS_MAX
-                    connection = self._connections.get(fd)
-                    if connection is not None:
+                    if (connection := self._connections.get(fd)) is not None:
                         self._serve(connection, events)
                     ended = perf_counter()
                     if ended - began > TURN_SECONDS_MAX and connection is not None and not connection.is_closing:
@@ -247,8 +244,10 @@ class SocketEngine:
 
     def _serve(self, connection: Connection, events: int) -> None:
         try:
-            if events & BROKEN and connection.is_paused and not connection.is_closing:
-                connection.abort()  # nothing reaches it any more, and what it said last is what may not be read now
+            if connection.is_paused and not connection.is_closing:  # what it said last is what may not be read now
+                events &= ~READABLE
+                if events & BROKEN and connection.opened_at <= self._polled_at:  # else it is of the descriptor's last
+                    connection.abort()
             if events & WRITABLE:
                 connection.writable()
             if events & READABLE and connection.is_open:
@@ -267,14 +266,13 @@ class SocketEngine:
             data = b""
         if not data:
             connection.abort()
-            return
-        if connection.is_closing:
+        elif connection.is_closing:
             connection.linger_bytes += len(data)
             if connection.linger_bytes > LINGER_BYTES_MAX:
                 connection.abort()
-            return
-        connection.heard_at = self.now
-        self._feed(connection, data)
+        else:
+            connection.heard_at = self.now
+            self._feed(connection, data)
 
     def _feed(self, connection: Connection, data: bytes) -> None:
         reader, session = connection.reader, connection.session
@@ -308,9 +306,9 @@ class SocketEngine:
         """A fault of ours ends the session in which it came up, and it alone: nobody knows what it has left undone."""
         self._faults += 1
         log.error("session.failed", user=connection.session.user_id, exc_info=error)
-        try:
+        with contextlib.suppress(Exception):
             connection.close(INTERNAL)
-        except Exception:
+        if connection not in self._lingering:  # it fails in the midst of its end
             connection.abort()
 
     def pause(self, connection: Connection) -> None:
@@ -364,7 +362,10 @@ class SocketEngine:
                 if perf_counter() > slice_ends:
                     await trio.lowlevel.checkpoint()
                     slice_ends = perf_counter() + SLICE_SECONDS_MAX
-                connection.flush()
+                try:
+                    connection.flush()
+                except Exception as error:
+                    self.session_failed(connection, error)
             dirty.clear()  # else who has gone would stay until others are written to
             if self._dirty:  # else it parks, which is a checkpoint too
                 await trio.lowlevel.checkpoint()
@@ -415,13 +416,12 @@ class SocketEngine:
     def _beat(self, connection: Connection, now: float) -> None:
         try:
             wait_seconds = connection.session.beat(now)
+            if wait_seconds is None:
+                connection.close(HEARTBEAT_TIMEOUT)
+            else:
+                self.beat_within(connection, wait_seconds)
         except Exception as error:
             self.session_failed(connection, error)
-            return
-        if wait_seconds is None:
-            connection.close(HEARTBEAT_TIMEOUT)
-        else:
-            self.beat_within(connection, wait_seconds)
 
     def beat_within(self, connection: Connection, wait_seconds: float) -> None:
         """Have the session's `beat` called in so many seconds, unless its turn comes earlier anyway."""

@@ -110,12 +110,18 @@ class Overdue:
     async def _tell_all(self) -> None:
         slice_ends = perf_counter() + SLICE_SECONDS_MAX
         for connection in tuple(self._of):
-            for room_id, kinds in tuple(self._of.get(connection, {}).items()):
-                if connection.is_closing or connection.takes_ephemeral:
-                    self._tell(connection, room_id, kinds)
+            try:
+                self._tell_socket(connection)
+            except Exception as error:  # of one socket: the others are to be told
+                connection.engine.session_failed(connection, error)
             if perf_counter() > slice_ends:
                 await trio.lowlevel.checkpoint()
                 slice_ends = perf_counter() + SLICE_SECONDS_MAX
+
+    def _tell_socket(self, connection: Connection) -> None:
+        for room_id, kinds in tuple(self._of.get(connection, {}).items()):
+            if connection.is_closing or connection.takes_ephemeral:
+                self._tell(connection, room_id, kinds)
 
     def _tell(self, connection: Connection, room_id: int, kinds: int) -> None:
         """One room; whoever has left it meanwhile is told nothing."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+import structlog
 import trio
 
 from greenroom.actors.events import MarkerMoved, MemberChanged
@@ -24,6 +25,8 @@ from greenroom.http.ws.engine import SLICE_SECONDS_MAX, SocketEngine
 
 if TYPE_CHECKING:
     from greenroom.http.ws.hub import Hub
+
+log = structlog.get_logger()
 
 TOLD_SECONDS: Final = 1.0
 
@@ -83,9 +86,12 @@ class Receipts:
             while self._rests:
                 await trio.sleep_until(self._rests[0][0])
                 _, room_id = self._rests.popleft()
-                channel = self._end_rest(room_id)
-                if channel is not None:
-                    await self._tell_counts(channel)
+                try:
+                    channel = self._end_rest(room_id)
+                    if channel is not None:
+                        await self._tell_counts(channel)
+                except Exception:  # a fault here must not end every room; nor may it go unseen
+                    log.exception("receipts.failed", room=room_id)
 
     def _end_rest(self, room_id: int) -> Channel | None:
         """The room when its counts are to be told."""

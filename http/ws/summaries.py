@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
 import trio
 
 from greenroom.actors.events import MarkerMoved, MemberChanged, MessageChanged, MessageCommitted, RoomEvent
@@ -22,6 +23,8 @@ from greenroom.actors.room.details import mentioned_in
 from greenroom.http.ws import events
 from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX, Connection
+
+log = structlog.get_logger()
 
 TOLD_SECONDS: Final = 1.0
 PREVIEW_CODE_POINTS_MAX: Final = 100
@@ -230,7 +233,10 @@ class Summaries:
             self._recount_some()
             due, self._due = self._due, set()
             for room_id in due:
-                await self._tell(room_id)
+                try:
+                    await self._tell(room_id)
+                except Exception:  # a fault here must not end every room; nor may it go unseen
+                    log.exception("summaries.failed", room=room_id)
             await trio.sleep(TOLD_SECONDS)
 
     async def _tell(self, room_id: int) -> None:

@@ -12,6 +12,7 @@ from wire import DEFLATE_TAIL, V1, Socket, frame, open_sockets, wait_until
 
 from greenroom.http.ws import session
 from greenroom.http.ws.compat import CompatSession
+from greenroom.http.ws.overdue import TYPING
 from greenroom.http.ws.services import ask_with_backpressure
 from greenroom.http.ws.v1 import V1Session
 from greenroom.runtime import Ref
@@ -227,3 +228,56 @@ async def test_a_page_that_fails_as_it_arrives_holds_up_nobody_who_came_with_it(
         await pages[4].expect("user_online", userId=2)
         await pages[2].expect("user_online", userId=4)
         assert live_house.house.engine.statistics().faults == 1
+
+
+@pytest.mark.parametrize("whose", ["summaries", "receipts", "overdue"])
+async def test_a_fault_in_what_is_told_once_a_second_ends_no_task_and_others_hear_on(live_house, monkeypatch, whose):
+    """It comes up for one room, or for one socket that was behind: that one is closed."""
+    await live_house.people(1, 2, 3)
+    rooms = [await live_house.conversation(1, user) for user in (2, 3)]
+    hub, engine = live_house.house.hub, live_house.house.engine
+    part, fails_at = {
+        "summaries": (hub.summaries, 1),
+        "receipts": (hub.receipts, 2),  # what moves first is told at once, by the room
+        "overdue": (hub.overdue, 1),
+    }[whose]
+    whole, calls = part._tell, []
+
+    def broken(*asked):
+        calls.append(asked)
+        if len(calls) == fails_at:
+            raise RuntimeError("a fault of ours")
+        return whole(*asked)
+
+    async with open_sockets() as nursery:
+        behind, author, reader, follower = [await come(nursery, live_house, user, V1) for user in (2, 3, 1, 1)]
+        for sock, mode in ((author, "full"), (reader, "full"), (follower, "summary")):
+            for room in rooms if sock is not author else rooms[1:]:
+                assert (await sock.ask("join", room, mode=mode))["type"] == "ack"
+        assert (await behind.ask("join", rooms[0]))["type"] == "ack"
+        monkeypatch.setattr(part, "_tell", broken)
+        if whose == "overdue":
+            (connection,) = engine.connections_of(2)
+            with monkeypatch.context() as full:
+                full.setattr(type(connection), "takes_ephemeral", False)
+                hub.overdue._note(connection, rooms[0], TYPING)
+        for number in range(1, 5):
+            await author.ask("send", rooms[1], body=str(number))
+            await reader.ask("read", rooms[1], seq=number)
+            if number == 2:
+                await wait_until(lambda: len(calls) < fails_at and "the fault")
+        await wait_until(lambda: marks(author) != {"1": 4} and marks(author))
+        await wait_until(lambda: [top for top in tops(follower) if top[0] == rooms[1]][-1:] != [(rooms[1], 4)])
+        if whose == "overdue":
+            assert await behind.wait_closed() == 4100
+            assert not hub.overdue
+        assert {sock.close_code for sock in (author, reader, follower)} == {None}
+
+
+def marks(sock):
+    """How far others have read, as it was told."""
+    return {user: seq for event in sock.of("receipts") for user, seq in event["data"]["marks"].items()}
+
+
+def tops(sock):
+    return [(event["room"], event["data"]["top"]) for event in sock.of("room_summary")]
