@@ -12,7 +12,7 @@ queued for it: `replay.py` moves the cursor until it reaches the top. Membership
 somebody left, their sockets hear nothing more from it, replaying or live.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from greenroom.actors.events import (
@@ -77,14 +77,14 @@ class Hub(Audience):
     # -- joining and leaving ------------------------------------------------------------------------------------
 
     def attach(
-        self, connection: Connection, user_id: int, view: RoomView, after_seq: int, recent: Iterable[StoredMessage] = ()
+        self, connection: Connection, user_id: int, view: RoomView, after_seq: int, recent: Sequence[StoredMessage] = ()
     ) -> Attachment:
         """Let a socket into a room, its cursor at *after_seq*; it hears nothing until `go_live`.
 
         One that is in it already begins again at the lesser of both places: what it is not told yet comes too.
         """
         channel = self._channel(view.room_id, view.top_seq)
-        if not channel.recent:
+        if not channel.recent and recent and recent[-1].seq == channel.top_seq:
             channel.recent.extend(recents(view.room_id, recent))
         old = channel.attachments.get(connection)
         if old is not None:
