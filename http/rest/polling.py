@@ -128,7 +128,7 @@ class States:
 
     async def messages_of(self, user_id: int, room_id: int) -> list[Row] | None:
         """The newest of one conversation; None for who is not in it."""
-        conversations = self._sockets.conversations
+        conversations, versions = self._sockets.conversations, self._versions()
         marks = await conversations.read_marks(room_id, user_id)
         if marks is None:
             return None
@@ -136,7 +136,6 @@ class States:
         kept = self._kept(self._messages, key, user_id, now)
         if kept is not None and not changed.since(room_id, kept[0].of_rooms):
             return kept[1]
-        versions = self._versions()
         page = await conversations.messages_page(room_id, user_id, MESSAGES_MAX, 0)
         shown = [message for message in page if not message.is_hidden and message.deleted_at_ms is None]
         rows = [message_row(message, room_id, user_id, marks) for message in _newest(shown)]

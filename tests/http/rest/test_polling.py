@@ -7,6 +7,7 @@ import trio
 
 from greenroom.http.rest.polling import CACHE_SECONDS
 from greenroom.http.ws.schemas.v1_hello import Limits
+from greenroom.storage.postgres.conversations import Conversations
 
 
 async def say(house, user, room, *texts):
@@ -229,3 +230,27 @@ async def test_the_description_names_streams_polls_and_presence(house):
     assert list(paths["/events"]["get"]["responses"]["200"]["content"]) == ["text/event-stream"]
     assert {parameter["name"] for parameter in paths["/poll"]["get"]["parameters"]} >= {"cursor", "wait"}
     assert {"400", "401", "403", "429", "503"} <= set(paths["/poll"]["get"]["responses"])
+
+
+async def test_what_was_read_while_an_answer_was_made_is_read_in_the_next(house, monkeypatch):
+    """Who asks how far they have read, and reads on before that is answered, is not shown the answer for 3 seconds."""
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    await say(house, 2, room, "hello")
+    ask = Conversations.read_marks
+
+    async def slow(*asked):
+        marks = await ask(*asked)
+        monkeypatch.setattr(Conversations, "read_marks", ask)
+        assert (await house.post(f"/api/conversations/{room}/read", 1, {})).status == 200
+        return marks
+
+    monkeypatch.setattr(Conversations, "read_marks", slow)
+
+    async def polled():
+        return [
+            row["is_read"] for row in (await house.get("/api/poll/messages", 1, conversation=room)).data["messages"]
+        ]
+
+    assert await polled() == [False]
+    assert await polled() == [True]
