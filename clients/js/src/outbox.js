@@ -60,8 +60,9 @@ export class Outbox {
     return started;
   }
 
+  // clientId: null of what was said without one, which is none of these.
   find(roomId, clientId) {
-    return this._lines.get(keyOf(roomId, clientId));
+    return clientId === null ? undefined : this._lines.get(keyOf(roomId, clientId));
   }
 
   // The line that this command carries, as long as it is under way.

@@ -116,3 +116,9 @@ test("it is bounded", () => {
   outbox.put({ ...lines[3] }); // it waits already
   assert.deepEqual(outbox.of(1), lines);
 });
+
+test("what was said without a client id is no line of ours, whatever that is called", () => {
+  const outbox = outboxWith(line(1, "null"), line(1, "undefined"));
+  assert.equal(outbox.find(1, null), undefined);
+  assert.equal(outbox.find(1, "null").clientId, "null");
+});
