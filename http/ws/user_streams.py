@@ -32,6 +32,7 @@ from greenroom.storage.postgres.user_streams import Standing, UserEvent, UserStr
 KNOWN_STREAMS_MAX: Final = 100_000
 REPLAY_EVENTS_MAX: Final = 500
 PAGE_EVENTS: Final = 200
+PAGE_SECONDS_MAX: Final = 1.0  # that a replay goes on telling from a page: what expires is told of for no longer
 _FRESH: Final = Standing(0, 1)  # of most: one object for all
 
 
@@ -56,6 +57,7 @@ class SocketStreams(Devices):
         # As far as was told, or read. has_notes: more may be stored, of blocks too, so who comes is looked up.
         self._known: OrderedDict[int, Standing] = OrderedDict()
         self._changed = Changed()  # of users: what was read of how they stand before is out of date
+        self._gone = Changed()  # of users: a notification was deleted, or may have been
         self._again: dict[Connection, int] = {}  # places farther back, asked for while something was told already
         # Called with a user for whom there are notes, while somebody here listens: their notifier should fold them in.
         # And with whether the user is coming only now. False: it could not be told.
@@ -100,7 +102,11 @@ class SocketStreams(Devices):
         """These events are stored."""
         first, last = told[0].useq, told[-1].useq
         self.on_changed(user_id)
-        self._know(user_id, Standing(last, epoch, has_notes=not self._is_known(user_id)))
+        known = self._known.get(user_id)
+        top = last if known is None or known.epoch != epoch else max(last, known.useq)  # storage may have said more
+        self._know(user_id, Standing(top, epoch, has_notes=not self._is_known(user_id)))
+        if any(event.kind == "notification_deleted" for event in told):
+            self._gone.note(user_id)
         connections = self._engine.connections_of(user_id)
         if not connections:
             return
@@ -132,6 +138,7 @@ class SocketStreams(Devices):
         if self._changed.since(user_id, version):
             return False
         self.on_changed(user_id)
+        self._gone.note(user_id)
         has_notes = standing.has_notes and not self._is_known(user_id)  # of who is, the notifier was told of the notes
         self._know(user_id, standing._replace(has_notes=has_notes))
         self._put_blocks(user_id, standing)
@@ -171,6 +178,7 @@ class SocketStreams(Devices):
         """What is known of the user, or being read, may be out of date. Of who is not here nothing is kept."""
         self._known.pop(user_id, None)
         self._changed.note(user_id)
+        self._gone.note(user_id)
         if not self._engine.of_user(user_id):
             self._blocks.drop(user_id)
 
@@ -256,23 +264,33 @@ class SocketStreams(Devices):
     async def _replay_from(self, connection: Connection, user_id: int, useq: int) -> None:
         while not connection.is_closing:
             useq = min(useq, self._again.pop(connection, useq))
+            version = self._gone.version
             try:
                 now_ms = self._clock.wall_milliseconds()
                 page = await self._streams.events_after(user_id, useq, PAGE_EVENTS, now_ms)
             except StorageUnavailable:
                 await trio.sleep(STORAGE_PAUSE_SECONDS)
                 continue
+            if self._gone.since(user_id, version):
+                continue
             if page:
                 self.on_changed(user_id)  # a page may be reading its list of before this
-                useq = await self._write(connection, page, useq)
+                useq = await self._write(connection, page, useq, self._is_old(user_id, version))
             known = self._known.get(user_id)
             if not page and (known is None or known.useq <= useq) and connection not in self._again:
                 connection.session.user_stream_at(useq, is_live=True)
                 return
 
+    def _is_old(self, user_id: int, version: int) -> Callable[[], bool]:
+        """Whether a page that came just now may hold the text of a notification that is gone since."""
+        ends = trio.current_time() + PAGE_SECONDS_MAX
+        return lambda: trio.current_time() > ends or self._gone.since(user_id, version)
+
     @staticmethod
-    async def _write(connection: Connection, page: list[UserEvent], useq: int) -> int:
+    async def _write(connection: Connection, page: list[UserEvent], useq: int, is_old: Callable[[], bool]) -> int:
         """The page in packs, as fast as the peer takes them; after a gap if it begins later. Where the stream is then.
+
+        The rest of one that is old after a wait is not written: it is to be read again.
 
         The session hears where it is before it is written what leads there: an event stream tells its reader both.
         Compat has no word for a gap.
@@ -292,6 +310,8 @@ class SocketStreams(Devices):
                     connection.write(b"".join(pack))
                     connection.flush()
                 await wait_drained(connection)
+                if is_old():
+                    return event.useq
                 pack, size = [], 0
         return last
 

@@ -7,6 +7,7 @@ import trio
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.runtime import Address
+from greenroom.storage.postgres.user_streams import UserEvent
 
 
 async def notify(house, user):
@@ -161,3 +162,16 @@ async def test_a_second_socket_does_not_hear_before_it_is_known_whom_its_user_bl
             await second.expect("skip", seq=1)
         await first.expect("ready")
         assert not second.of("message")
+
+
+async def test_what_storage_has_said_of_a_stream_is_known_though_less_of_it_is_told_later(live_house):
+    """Else who has it all would be told that the stream is another one."""
+    await live_house.people(1)
+    for _ in range(2):
+        await notify(live_house, 1)
+    live_house.house.sockets.streams.tell(1, 1, [UserEvent(1, "notification", None, "{}", 0)])
+    async with open_sockets() as nursery:
+        sock = await ready(nursery, live_house, 1, resume={"user": 2})
+        await notify(live_house, 1)
+        await sock.expect("notification", useq=3)
+        assert (sock.of("gap"), stream_of(sock)) == ([], [(3, "notification")])
