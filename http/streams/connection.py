@@ -115,6 +115,12 @@ class ReadOnlyConnection(Connection):
     def went_live(self) -> None:
         """Everything that was missed is written, and what happens from now on comes as it happens."""
 
+    def went_out(self, room_id: int) -> None:
+        """Its user is out of a room, and was told so just now."""
+
+    def unsay(self, instead: Callable[[bytes], bytes | None]) -> None:
+        """As the session's: what was handed to a socket is on its way."""
+
     @property
     def lease_seconds(self) -> float:
         """How long its user counts as here when it is over."""
@@ -348,14 +354,31 @@ class Poll(ReadOnlyConnection):
 
     def retell(self, room_id: int, frame_at: Callable[[int, bytes], bytes | None]) -> None:
         """What is kept was said to nobody yet: what a message said before it was changed is not said any more."""
+
+        def instead(payload: bytes) -> bytes | None:
+            seq = _seq_in(room_id, payload)
+            return None if seq is None else frame_at(seq, payload)
+
+        self.unsay(instead)
+
+    def went_out(self, room_id: int) -> None:
+        """Tell at once what was said there: of what becomes of that it hears no more, and could not let go of it."""
+        if any(b'"sender":' in payload and _seq_in(room_id, payload) is not None for payload in self._events):
+            self.close_with(1000)
+
+    def unsay(self, instead: Callable[[bytes], bytes | None]) -> None:
+        """As the session's, of what is kept."""
         held = self._bytes
         for index, payload in enumerate(self._events):
-            place = _PLACE.match(payload)
-            if place is None or int(place["room"]) != room_id:
-                continue
-            frame = frame_at(int(place["seq"]), payload)
+            frame = instead(payload)
             if frame is not None:
                 self._events[index] = payloads(frame)[0]
                 self._bytes += len(self._events[index]) - len(payload)
         self._news_bytes += self._bytes - held
         self._note(held)
+
+
+def _seq_in(room_id: int, payload: bytes) -> int | None:
+    """Where an event stands in the log of this room, if it does."""
+    place = _PLACE.match(payload)
+    return int(place["seq"]) if place is not None and int(place["room"]) == room_id else None

@@ -11,7 +11,7 @@ cannot say `join`: it is in all rooms of its user, also in those that the user c
 every moment where it stands in each, and in the user's stream, which is its cursor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import trio
@@ -158,6 +158,11 @@ class StreamSession(V1Session):
             self._came_into(room_id)
         else:
             self._lose(room_id)
+            self.stream.went_out(room_id)
+
+    def unsay(self, instead: Callable[[bytes], bytes | None]) -> None:
+        """As in v1, but of what is kept for an answer."""
+        self.stream.unsay(instead)
 
     def _came_into(self, room_id: int) -> None:
         if self.rooms is None:

@@ -4,6 +4,7 @@ And what the engine says of all of them, in numbers.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +58,13 @@ class Session(Protocol):
 
     def user_stream_at(self, useq: int, *, is_live: bool) -> None:
         """Its peer has, or is written next, all of the user's stream up to *useq*. is_live: more as it happens."""
+        ...
+
+    def unsay(self, instead: Callable[[bytes], bytes | None]) -> None:
+        """Let go of what is to be told to nobody any more, where it is kept.
+
+        instead: the frame in the place of one of which the JSON is given; None: it stays as it is.
+        """
         ...
 
     def seconds_left(self) -> float:
@@ -125,6 +133,9 @@ class SessionOver:
 
     def user_stream_at(self, useq: int, *, is_live: bool) -> None:
         """Nobody is told."""
+
+    def unsay(self, instead: Callable[[bytes], bytes | None]) -> None:
+        """Nothing is kept."""
 
     def seconds_left(self) -> float:
         """Nothing ends any more."""

@@ -161,6 +161,36 @@ def v1_change_now(told: bytes, now: StoredMessage) -> bytes | None:
     return frame_of(frame)
 
 
+def v1_skip_now(told: bytes, hides: frozenset[int]) -> bytes | None:
+    """What stands in the place of words of, and of reactions by, one of *hides*; None when it is of others.
+
+    told: the JSON of the frame as it was.
+    """
+    if b'"sender":' not in told:  # spares the rest to what is no word
+        return None
+    frame = json.loads(told)
+    data = frame["data"]
+    by_id = data["user"] if frame["type"] == "reaction" else data.get("sender")
+    if "seq" not in frame or hides.isdisjoint((data.get("sender"), by_id)):
+        return None
+    return v1_skip(frame["room"], frame["seq"])
+
+
+def v1_gone_now(told: bytes, ids: Collection[int]) -> bytes | None:
+    """What stands in the place of one of the notifications *ids*, which are gone; None when it is something else.
+
+    told: the JSON of the frame as it was.
+    """
+    if not told.startswith(b'{"type":"notification",'):
+        return None
+    frame = json.loads(told)
+    data = frame["data"]
+    if data["id"] not in ids:
+        return None
+    gone = {"ids": [data["id"]], "unread": data["unread"]}
+    return v1("notification_deleted", gone, useq=frame["useq"], ts=frame["ts"])
+
+
 def v1_history_item(message: StoredMessage, reader_id: int) -> Json:
     """A message inside the answer to `history`, and, but for seq and ts, as the data of a frame."""
     item: Json = {

@@ -136,6 +136,9 @@ class SocketSession:
         """So far its user's stream was told; while it is being brought up it is told nothing else."""
         self.useq = useq if is_live else None
 
+    def unsay(self, instead: Callable[[bytes], bytes | None]) -> None:
+        """Not here: what was handed to a socket is on its way."""
+
     def farewell(self, code: CloseCode) -> bytes:
         """Frames that go before the close frame."""
         return b""

@@ -12,8 +12,11 @@ stays known here as long as nothing is stored past us, so that a user who comes 
     a note is left for who is away     ──▶ forgotten, and what is being read of them is read again
 """
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
 from typing import Final, NamedTuple
 
 import trio
@@ -105,7 +108,7 @@ class SocketStreams(Devices):
         known = self._known.get(user_id)
         top = last if known is None or known.epoch != epoch else max(last, known.useq)  # storage may have said more
         self._know(user_id, Standing(top, epoch, has_notes=not self._is_known(user_id)))
-        if any(event.kind == "notification_deleted" for event in told):
+        if self._let_go(user_id, told):
             self._gone.note(user_id)
         connections = self._engine.connections_of(user_id)
         if not connections:
@@ -125,6 +128,18 @@ class SocketStreams(Devices):
                 connection.write(compat_frames)  # stored when the page came, and told to it by nobody: twice is dropped
             elif session.is_v1 or not self._coming.keep_own(connection, user_id, compat_frames):
                 self._bring_up(connection, user_id)
+
+    def _let_go(self, user_id: int, told: list[UserEvent]) -> bool:
+        """Of notifications that are gone by what is told nothing that is kept says the text. False when none is."""
+        gone = [json.loads(event.data)["ids"] for event in told if event.kind == "notification_deleted"]
+        if gone:
+            self._unsay(user_id, partial(events.v1_gone_now, ids=set(chain.from_iterable(gone))))
+        return bool(gone)
+
+    def _unsay(self, user_id: int, instead: Callable[[bytes], bytes | None]) -> None:
+        for connection in self._engine.connections_of(user_id):
+            if not connection.can_be_told:
+                connection.session.unsay(instead)
 
     def version(self) -> int:
         """Before storage is asked how far a stream is."""
@@ -151,6 +166,7 @@ class SocketStreams(Devices):
         were_apart = self._are_apart(user_id, other_id)
         self._blocks.change(user_id, other_id, is_blocked=is_blocked)
         self.on_hides_changed(user_id)
+        self._unsay(user_id, partial(events.v1_skip_now, hides=self._blocks.hides(user_id)))
         for one in (user_id, other_id):
             self.on_changed(one)
             self._changed.note(one)
@@ -275,6 +291,7 @@ class SocketStreams(Devices):
                 continue
             if page:
                 self.on_changed(user_id)  # a page may be reading its list of before this
+                self._let_go(user_id, page)
                 useq = await self._write(connection, page, useq, self._is_old(user_id, version))
             known = self._known.get(user_id)
             if not page and (known is None or known.useq <= useq) and connection not in self._again:

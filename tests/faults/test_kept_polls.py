@@ -11,6 +11,7 @@ from wire import Socket, open_sockets, wait_until
 from greenroom.http.streams import connection as streams
 from greenroom.http.streams.connection import POLL_FEW_BYTES
 from greenroom.http.ws import events, outboxes
+from greenroom.storage.postgres.user_streams import Standing
 
 
 @pytest.fixture
@@ -217,3 +218,88 @@ async def test_an_edit_costs_the_same_however_often_the_message_was_edited_befor
         await late.expect("live")
         assert {event["data"]["body"] for event in late.of("message_edited")} == {"edit 39"}
         assert len(late.of("message_edited")) == 40
+
+
+async def test_who_is_removed_is_told_at_once_what_was_said_before(live_house, patient_polls):
+    """Of a deletion that comes after it they hear nothing, so that it could not take back what is kept for them."""
+    async with one_speaks_and_two_polls(live_house) as (sock, room, answers):
+        erased = await said(sock, room, "SECRET")
+        (connection,) = is_live(live_house, 2)
+        await wait_until(lambda: b"SECRET" not in b"".join(connection._events) and "what the poll keeps")
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/2", 1)).status == 200
+        assert connection.is_closing
+        await sock.ask("delete", room, message=erased)
+        await wait_until(lambda: not answers and "the answer")
+        (told,) = answers
+        log = [
+            (event["type"], event["data"].get("body", "")) for event in told if event["type"] in ("message", "member")
+        ]
+        assert log == [("message", "SECRET"), ("member", "")]
+
+
+async def test_who_is_removed_from_a_room_of_which_nothing_is_kept_waits_for_company(live_house, patient_polls):
+    """Who is taken out of many rooms would ask for the end of each."""
+    async with one_speaks_and_two_polls(live_house) as (_, room, _):
+        (connection,) = is_live(live_house, 2)
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/2", 1)).status == 200
+        await wait_until(lambda: b'"left"' not in b"".join(connection._events) and "what the poll keeps")
+        assert not connection.is_closing
+        connection.close_with(1000)
+
+
+async def test_what_somebody_said_whom_the_user_has_blocked_since_is_skipped(live_house, patient_polls):
+    async with one_speaks_and_two_polls(live_house) as (sock, room, answers):
+        own = await live_house.post(f"/api/conversations/{room}/messages", 2, {"content": "one's own"})
+        hidden = await said(sock, room, "SECRET")
+        await sock.ask("edit", room, message=hidden, body="SECRET still")
+        await sock.ask("react", room, message=own.data["message"]["id"], reaction="SECRET")
+        (connection,) = is_live(live_house, 2)
+        await wait_until(lambda: b'"reaction"' not in b"".join(connection._events) and "what the poll keeps")
+        assert (await live_house.post("/api/users/1/block", 2, {})).status == 200
+        assert b"SECRET" not in b"".join(connection._events)
+        connection.close_with(1000)
+        await wait_until(lambda: not answers and "the answer")
+        (told,) = answers
+        log = [(event["seq"], event["type"]) for event in told if "seq" in event]
+        assert log == [(1, "message"), (2, "skip"), (3, "skip"), (4, "skip")]
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "found in storage"])
+async def test_the_text_of_a_notification_that_was_deleted_before_the_answer_is_not_in_it(
+    live_house, patient_polls, monkeypatch, is_told
+):
+    streams = live_house.house.sockets.streams
+    await live_house.people(1)
+    _, cursor = await polled(live_house, 1, wait=0)
+    answers = []
+
+    async def ask():
+        answers.append((await polled(live_house, 1, cursor))[0])
+
+    async def notify(title):
+        return (await live_house.post("/api/notifications/send", 1, {"title": title, "message": "m"})).data["id"]
+
+    async with open_sockets() as nursery:
+        nursery.start_soon(ask)
+        await wait_until(lambda: not is_live(live_house, 1) and "the poll")
+        (connection,) = is_live(live_house, 1)
+        gone, kept = await notify("SECRET"), await notify("it stays")
+        await wait_until(lambda: b"it stays" not in b"".join(connection._events) and "what the poll keeps")
+        if not is_told:  # as by a commit whose outcome nobody learned
+            monkeypatch.setattr(streams, "tell", lambda *told: None)
+        assert (await live_house.delete(f"/api/notifications/{gone}", 1)).status == 200
+        if not is_told:
+            assert streams.stands_at(1, Standing(3, 1), streams.version())
+        await wait_until(lambda: b"".join(connection._events).count(b"notification_deleted") < 2 and "the deletion")
+        connection.close_with(1000)
+        await wait_until(lambda: not answers and "the answer")
+    (told,) = answers
+    assert "SECRET" not in json.dumps(told)
+    stream = [(event["useq"], event["type"], event["data"].get("ids") or event["data"]["id"]) for event in told
+              if "useq" in event and event["type"].startswith("notification")]  # fmt: skip
+    assert stream == [
+        (1, "notification_deleted", [gone]),
+        (2, "notification", kept),
+        (3, "notification_deleted", [gone]),
+    ]
+    assert [event["data"]["unread"] for event in told if event.get("useq", 0) > 0 and "data" in event][-3:] == [1, 2, 1]
