@@ -85,7 +85,10 @@ def run(data: Path, tmp_path: Path) -> Run:
         with TemporaryFile() as output, TemporaryFile() as errors:
             given = {**kept(data), **environment}
             process = ForkedProcess(arguments, given, tmp_path, output=output.fileno(), errors=errors.fileno())
-            code = process.wait(60)
+            try:
+                code = process.wait(60)
+            finally:
+                process.kill()  # one that hangs
             said = [os.pread(file.fileno(), TEXT_BYTES_MAX, 0).decode() for file in (output, errors)]
         assert "Traceback" not in said[1], said[1]
         return Done(code, said[0].strip(), said[1].strip())

@@ -149,7 +149,12 @@ class EventStream(ReadOnlyConnection):
         lines = data_lines(frame)
         self._has_moved = self._has_moved or kind != EPHEMERAL
         if self._queue is not None:
-            self._enqueue(lines + self._end(), kind)
+            try:
+                end = self._end()
+            except Exception as error:  # who tells a room goes on with the others
+                self.engine.session_failed(self, error)
+            else:
+                self._enqueue(lines + end, kind)
             return
         super().write(lines, kind)
         self._collected_bytes += len(lines)
@@ -364,7 +369,10 @@ class Poll(ReadOnlyConnection):
     def went_out(self, room_id: int) -> None:
         """Tell at once what was said there: of what becomes of that it hears no more, and could not let go of it."""
         if any(b'"sender":' in payload and _seq_in(room_id, payload) is not None for payload in self._events):
-            self.close_with(1000)
+            try:
+                self.close_with(1000)
+            except Exception as error:  # the room that tells it goes on
+                self.engine.session_failed(self, error)
 
     def unsay(self, instead: Callable[[bytes], bytes | None]) -> None:
         """As the session's, of what is kept."""

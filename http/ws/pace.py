@@ -6,14 +6,14 @@
 So ends who takes nothing, and who takes a little now and then, and would be told for ever what is minutes old. Who
 takes 16 KiB a second stays, however much waits, and hears what is 64 seconds old at most, as more than OUTBOX_BYTES_MAX
 never waits. Of a replay (`replay.py`) or of pages of history 320 KiB and more may wait; a line of 32 KB a second has
-taken that after ten seconds, and what stands behind it later. Half of what it takes is asked for, because a kernel
+taken that after ten seconds, and what stands behind it later. A third of what it takes is asked for, because a kernel
 takes in pieces: of about 43 KB, with the buffer that `listener.py` gives it.
 """
 
 from typing import Final
 
 OUTBOX_SECONDS_MAX: Final = 10.0
-TAKEN_BYTES_MIN: Final = 160 * 1024  # in OUTBOX_SECONDS_MAX, where so much waits
+TAKEN_BYTES_MIN: Final = 112 * 1024  # in OUTBOX_SECONDS_MAX, where so much waits: three pieces are more
 
 
 class Pace:

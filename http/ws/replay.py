@@ -1,6 +1,6 @@
 """Replay: bringing a socket from where it was to where its room is.
 
-    catch_up ──▶ the line of its connection ──▶ one task, which tells one room after the other, then calls on_done
+    catch_up ──▶ the line of its connection ──▶ one task, which tells those in it in turn, a pack at a time ──▶ on_done
 
 Frames are packed up to PACK_BYTES_MAX and at most UNSENT_BYTES_MAX wait for the peer, so that a replay can starve
 nobody, and a client that asks for many rooms at once is not closed as slow for what they say together. Recent messages
@@ -90,17 +90,27 @@ class Replayer:
         try:
             while line:
                 wanted = line.popleft()
-                for room_id, attachment in wanted.rooms:
-                    await self._replay(room_id, attachment)
-                wanted.on_done()
+                while wanted.rooms and await self._replay(*wanted.rooms[0], line):
+                    wanted.rooms.pop(0)
+                if wanted.rooms:
+                    line.append(wanted)
+                else:
+                    wanted.on_done()
         finally:
             del self._lines[connection]
 
-    async def _replay(self, room_id: int, attachment: Attachment) -> None:
+    async def _replay(self, room_id: int, attachment: Attachment, line: deque[_Wanted]) -> bool:
+        """Until the room is live, or over. False when others wait in *line*: they have a pack, then it goes on.
+
+        A room that grows faster than its reader takes it is never live, and would hold up the others for ever.
+        """
         connection, is_behind = attachment.connection, True
         while is_behind and attachment.is_attached and not connection.is_closing:
             await wait_drained(connection)
             is_behind = not self._is_live(room_id, attachment) and await self._tell_next(room_id, attachment)
+            if is_behind and line:
+                return False
+        return True
 
     async def _tell_next(self, room_id: int, attachment: Attachment) -> bool:
         """A pack from memory, or a page. False when there is nothing that this reader may see."""

@@ -237,6 +237,7 @@ class Summaries:
                     await self._tell(room_id)
                 except Exception:  # a fault here must not end every room; nor may it go unseen
                     log.exception("summaries.failed", room=room_id)
+                    self._tell_soon(room_id)  # whose turn had not come
             await trio.sleep(TOLD_SECONDS)
 
     async def _tell(self, room_id: int) -> None:

@@ -113,16 +113,14 @@ class Walker:
         ranks = channel.ranks
         if ranks.walked:  # a walk did not come to its end
             ranks.disband()
+            ranks.walked = 0
         while ranks and ranks.seq < channel.top_seq:
             shared = self._shared(channel, ranks.seq, channel.top_seq)
             _, reached, senders = shared
             if not reached:
                 ranks.disband()
                 return
-            for user_id in senders:
-                for connection in self._engine.connections_of(user_id):
-                    if connection in channel.attachments:
-                        channel.attachments[connection].fall_out()
+            self._let_out(channel, senders)
             ranks.reached = reached
             await self._send_to_ranks(channel, shared)
             ranks.seq, ranks.walked = reached, 0
@@ -130,8 +128,8 @@ class Walker:
     async def _send_to_ranks(self, channel: Channel, shared: Shared) -> None:
         """One send each. What the kernel does not take is its connection's own business again.
 
-        When that is not what they are to be given any more, after a rest in which a message was changed or somebody was
-        blocked, all fall out: whoever was not reached is given, as a stray, what is right then.
+        When a message of it was changed during a rest all fall out, and who has blocked somebody meanwhile: whoever was
+        not reached is given, as a stray, what is right then.
         """
         ranks, frames, version = channel.ranks, shared[0], self._version()
         sockets, size = ranks.sockets, len(frames)
@@ -141,9 +139,13 @@ class Walker:
                 await trio.lowlevel.checkpoint()
                 slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX
                 before, version = version, self._version()
-                if version != before and self._shared(channel, ranks.seq, ranks.reached) != shared:
-                    ranks.disband()
-                    return
+                if version != before:
+                    now = self._shared(channel, ranks.seq, ranks.reached)
+                    if now[:2] != shared[:2]:
+                        ranks.disband()
+                        return
+                    self._let_out(channel, now[2] - shared[2])
+                    shared = now
             ranks.walked = start + WALK_SOCKETS_AT_ONCE
             some = sockets[start : ranks.walked]
             left = iter(some)
@@ -157,6 +159,13 @@ class Walker:
                     is_over = True
                 except OSError as error:
                     self._took_less(some[~length_hint(left)], frames, error)
+
+    def _let_out(self, channel: Channel, user_ids: frozenset[int]) -> None:
+        """They are given something else than the ranks."""
+        for user_id in user_ids:
+            for connection in self._engine.connections_of(user_id):
+                if connection in channel.attachments:
+                    channel.attachments[connection].fall_out()
 
     def _version(self) -> tuple[int, int]:
         """Another one whenever a message was changed, or somebody was blocked, in whatever room."""

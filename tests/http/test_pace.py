@@ -91,7 +91,9 @@ async def test_who_trickles_in_a_busy_room_is_closed_when_its_head_is_old_and_wh
 
 
 @pytest.mark.parametrize(
-    ("bytes_a_second", "piece"), [(32_000, 8_000), (32_000, 43_000), (20_000, 5_000)], ids=["32 KB", "in pieces", "20"]
+    ("bytes_a_second", "piece"),
+    [(32_000, 8_000), (32_000, 43_000), (20_000, 5_000), (16_384, 43_690)],
+    ids=["32 KB", "in pieces", "20", "16 in pieces"],
 )
 async def test_a_replay_to_a_slow_line_goes_on_for_as_long_as_it_takes(
     engine, nursery, autojump_clock, bytes_a_second, piece

@@ -37,7 +37,7 @@ class Limits(TypedDict):
     smallRoom: Annotated[Count, says("Members of a room that is told typing, presence, and who has read how far.")]
     aside: Annotated[Count, says("Bytes that are read on while a room is too busy; what follows waits in TCP.")]
     outbox: Annotated[Count, says("Bytes that may wait for the client; more are 4201.")]
-    outboxSeconds: Annotated[Count, says("For how long, alike, if fewer than 160 KiB are taken meanwhile.")]
+    outboxSeconds: Annotated[Count, says("For how long, alike, if fewer than 112 KiB are taken meanwhile.")]
     edit: NotRequired[Annotated[Count, says("Seconds for which a message may be edited; then error 3007.")]]
     sockets: NotRequired[Annotated[Count, says("Connections of a user; more are 429.")]]
     file: NotRequired[Annotated[Count, says("Bytes of an upload, over HTTP.")]]
