@@ -10,6 +10,7 @@ from typing import Any
 
 import jwt
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 from greenroom.http.app import OPERATIONS, make_app
 from greenroom.http.auth import Authenticator
@@ -19,6 +20,7 @@ from greenroom.http.origins import Origins, Proxies
 from greenroom.http.route import Operations
 from greenroom.http.services import Services
 from greenroom.http.tickets import Tickets
+from greenroom.http.ws.engine import SocketEngine
 from greenroom.settings import Settings
 from greenroom.storage.asyncio_bridge import open_asyncio_bridge
 from greenroom.storage.postgres.api_keys import ApiKeys
@@ -133,3 +135,12 @@ def make_front(postgres: Postgres) -> Front:
         checkup=Checkup({"database": probe}),
     )
     return Front(services, postgres, keys, clock)
+
+
+@pytest.fixture
+async def engine(nursery):
+    """Sockets that no app has opened."""
+    engine = SocketEngine(nursery)
+    nursery.start_soon(engine.run)
+    await wait_all_tasks_blocked()
+    return engine

@@ -10,7 +10,6 @@ import trio
 from greenroom import compose, compose_storage
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws.drain import GRACE_SECONDS, STOP_WINDOW_SECONDS_MAX, YOUNG_SECONDS, DrainState
-from greenroom.http.ws.engine import SocketEngine
 
 
 class Session:
@@ -70,13 +69,6 @@ class Peer:
             elif opcode == 8:
                 code = int.from_bytes(payload[:2])
         return advice, code
-
-
-@pytest.fixture
-async def engine(nursery):
-    engine = SocketEngine(nursery)
-    nursery.start_soon(engine.run)
-    return engine
 
 
 async def settled(engine, kinds):

@@ -93,14 +93,6 @@ def received(peer):
 
 
 @pytest.fixture
-async def engine(nursery):
-    engine = SocketEngine(nursery)
-    nursery.start_soon(engine.run)
-    await wait_all_tasks_blocked()
-    return engine
-
-
-@pytest.fixture
 def others(engine):
     """A connection that lives on, and its peer."""
     near, peer = pair()

@@ -3,7 +3,6 @@
 import os
 import socket
 
-import pytest
 import trio
 from silent import Silent  # type: ignore[import-not-found]
 
@@ -11,7 +10,6 @@ from greenroom.http.adoption import Adopted
 from greenroom.http.listener import open_listeners
 from greenroom.http.ws.codes import DRAINING, SLOW_CONSUMER
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
-from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.frames import close_frame, text_frame
 
 FRAME = text_frame(b"x" * 60_000)  # about the largest message
@@ -46,13 +44,6 @@ def frames_before(data, last):
     assert rest == 0
     assert data == FRAME * count + last
     return count
-
-
-@pytest.fixture
-async def engine(nursery):
-    engine = SocketEngine(nursery)
-    nursery.start_soon(engine.run)
-    return engine
 
 
 async def test_one_who_reads_again_when_it_is_long_forgotten_hears_why_it_was_closed(engine, autojump_clock):

@@ -8,25 +8,15 @@ from collections import deque
 import pytest
 import trio
 from silent import Silent  # type: ignore[import-not-found]
-from trio.testing import wait_all_tasks_blocked
 
 from greenroom.http.adoption import Adopted
 from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
-from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.frames import text_frame
 from greenroom.http.ws.pace import OUTBOX_SECONDS_MAX, TAKEN_BYTES_MIN, Pace
 from greenroom.http.ws.replay import PACK_BYTES_MAX, UNSENT_BYTES_MAX, wait_drained
 
 PING = text_frame(b'{"type":"ping"}')
 LATE_SECONDS = 2.0  # a look a second, and what the kernel holds
-
-
-@pytest.fixture
-async def engine(nursery):
-    engine = SocketEngine(nursery)
-    nursery.start_soon(engine.run)
-    await wait_all_tasks_blocked()
-    return engine
 
 
 class Listening(Silent):

@@ -7,19 +7,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from greenroom.http.ws import outboxes
 from greenroom.http.ws.codes import SLOW_CONSUMER
-from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.replay import UNSENT_BYTES_MAX, wait_drained
 
 BUDGET = 600_000
 MUCH = UNSENT_BYTES_MAX + 100_000
-
-
-@pytest.fixture
-async def engine(nursery):
-    engine = SocketEngine(nursery)
-    nursery.start_soon(engine.run)
-    await wait_all_tasks_blocked()
-    return engine
 
 
 @pytest.fixture
