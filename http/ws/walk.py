@@ -5,10 +5,8 @@
 One walk per room, in `seq` order; what is published while it is under way or rests goes to each socket in one send.
 """
 
-import socket
+import os
 from collections.abc import Callable
-from itertools import repeat
-from operator import length_hint
 from time import perf_counter
 from typing import Final
 
@@ -16,22 +14,23 @@ import trio
 
 from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.channel import RECENT_MESSAGES_MAX, Attachment, Channel
+from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.delivery import Delivery
 from greenroom.http.ws.engine import SocketEngine
+from greenroom.http.ws.send_many import AT_ONCE, open_sender
 from greenroom.storage.changed import Changed
 
 WALK_SOCKETS_MIN: Final = 200
 WALK_SLICE_SECONDS_MAX: Final = 0.002
-WALK_SOCKETS_AT_ONCE: Final = 32  # between two looks at the clock
+WALK_SOCKETS_AT_ONCE: Final = AT_ONCE  # between two looks at the clock
 WALK_BYTES_MAX: Final = 64 * 1024  # to one socket in one send
+WALK_BYTES_AT_ONCE: Final = 1024 * 1024  # to all of them between two looks at the clock
 # Times as long as the walk took: a room's walks have at most four fifths of the loop. When they rested as long as they
 # walked, 1,000 members at 100 messages a second were always one message behind: p99 26 ms, against 8-10 ms so.
 WALK_REST: Final = 0.25
 WALK_REST_SECONDS_MAX: Final = 0.01
 UNTOLD_MAX: Final = RECENT_MESSAGES_MAX // 2  # entries of the log behind which who tells very many waits for the walk
 UNTOLD_SECONDS_MAX: Final = 1.0
-
-_SEND: Final = socket.socket.send
 
 Shared = tuple[bytes, int, frozenset[int]]
 """What everybody at one seq is given: frames, the seq they reach (0: not remembered), and who is given others.
@@ -59,6 +58,7 @@ class Walker:
         self._blocks = blocks
         self._changed = changed
         self._fell_behind = fell_behind
+        self._sender = open_sender()
         self._walked = trio.Event()  # some room has been gone through; another one each time
 
     def walk_soon(self, channel: Channel, committed_at: float | None = None) -> None:
@@ -132,9 +132,10 @@ class Walker:
         not reached is given, as a stray, what is right then.
         """
         ranks, frames, version = channel.ranks, shared[0], self._version()
-        sockets, size = ranks.sockets, len(frames)
+        fds, sender = ranks.fds, self._sender
+        at_once = max(1, min(WALK_SOCKETS_AT_ONCE, WALK_BYTES_AT_ONCE // len(frames)))
         slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX
-        for start in range(0, len(sockets), WALK_SOCKETS_AT_ONCE):
+        for start in range(0, len(fds), at_once):
             if perf_counter() > slice_ends:
                 await trio.lowlevel.checkpoint()
                 slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX
@@ -146,19 +147,10 @@ class Walker:
                         return
                     self._let_out(channel, now[2] - shared[2])
                     shared = now
-            ranks.walked = start + WALK_SOCKETS_AT_ONCE
-            some = sockets[start : ranks.walked]
-            left = iter(some)
-            sends = map(_SEND, filter(None, left), repeat(frames))  # no bytecode, hence no memory of it, in between
-            is_over = False
-            while not is_over:
-                try:
-                    for sent in sends:
-                        if sent != size:
-                            self._took_less(some[~length_hint(left)], frames[sent:], None)
-                    is_over = True
-                except OSError as error:
-                    self._took_less(some[~length_hint(left)], frames, error)
+            ranks.walked = start + at_once
+            some = fds[start : ranks.walked]
+            if took_less := sender.send(frames, some):
+                self._took_less(frames, [(some[place], took) for place, took in took_less])
 
     def _let_out(self, channel: Channel, user_ids: frozenset[int]) -> None:
         """They are given something else than the ranks."""
@@ -171,15 +163,20 @@ class Walker:
         """Another one whenever a message was changed, or somebody was blocked, in whatever room."""
         return self._changed.version, self._blocks.changed.version
 
-    def _took_less(self, sock: socket.socket | None, rest: bytes, error: OSError | None) -> None:
-        assert sock is not None
-        connection = self._engine.connection_at(sock.fileno())
-        if connection is None or connection.sock is not sock:  # closed by what befell another one, just now
-            return
-        if error is None:
-            connection.block(rest)
-        else:
-            connection.send_failed(rest, error)
+    def _took_less(self, frames: bytes, took_less: list[tuple[int, int]]) -> None:
+        """By descriptor. First who is slow: the end of another may have them told something, which follows the rest."""
+        failed: list[tuple[Connection, OSError]] = []
+        for fd, took in took_less:
+            connection = self._engine.connection_at(fd)
+            assert connection is not None, "who stands in the ranks is open"
+            if took >= 0:
+                connection.block(frames[took:])
+            else:
+                failed.append((connection, OSError(-took, os.strerror(-took))))
+        failed.sort(key=lambda one: not isinstance(one[1], BlockingIOError))
+        for connection, error in failed:
+            if connection.is_open and not connection.is_closing:  # else by what befell another one, just now
+                connection.send_failed(frames, error)
 
     async def _walk_strays(self, channel: Channel) -> bool:
         """Bring up who stands outside of the ranks, as far as these are, and let them fall in.

@@ -4,6 +4,7 @@ The walk is made to look at the clock after every two sockets and to yield each 
 socket on, so that a few hundred steps hold what takes a day otherwise.
 """
 
+import errno
 import json
 import math
 import random
@@ -24,6 +25,7 @@ from greenroom.http.ws.connection import EPHEMERAL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.frames import text_frame
 from greenroom.http.ws.hub import Hub
+from greenroom.http.ws.send_many import LoopSender, RingSender, open_sender
 from greenroom.runtime import SystemClock
 from greenroom.storage.postgres.conversations import StoredMessage
 
@@ -222,8 +224,11 @@ class World:
         return entry.sender_id == listener.user_id and not entry.change and entry.seq not in self.now
 
 
-@pytest.fixture
-def quick_walks(monkeypatch):
+@pytest.fixture(params=[RingSender, LoopSender])
+def quick_walks(monkeypatch, request):
+    if request.param is not LoopSender and isinstance(open_sender(), LoopSender):
+        pytest.skip("no io_uring here")
+    monkeypatch.setattr(walk, "open_sender", request.param)
     monkeypatch.setattr(walk, "WALK_SOCKETS_AT_ONCE", 2)
     monkeypatch.setattr(walk, "WALK_SLICE_SECONDS_MAX", -1.0)
     monkeypatch.setattr(walk, "WALK_REST", 0.0)
@@ -235,7 +240,8 @@ def quick_walks(monkeypatch):
 
 def look_at_what_is_handed(world, monkeypatch):
     """To sockets by a walk, and to outboxes."""
-    send, write, write_now = walk._SEND, Connection.write, Connection.write_now
+    walker, write, write_now = world.hub._walker, Connection.write, Connection.write_now
+    send = walker._sender.send
 
     def looked_at(hand):
         def handed(to, data, *rest):
@@ -244,7 +250,11 @@ def look_at_what_is_handed(world, monkeypatch):
 
         return handed
 
-    monkeypatch.setattr(walk, "_SEND", looked_at(send))
+    def send_looked_at(data, fds):
+        world.handed(data)
+        return send(data, fds)
+
+    monkeypatch.setattr(walker._sender, "send", send_looked_at)
     monkeypatch.setattr(Connection, "write", looked_at(write))
     monkeypatch.setattr(Connection, "write_now", looked_at(write_now))
 
@@ -501,4 +511,47 @@ async def test_who_blocks_somebody_while_a_walk_is_under_way_is_told_nothing_mor
             while len(last.told()) < 2:  # noqa: ASYNC110 - the kernel's word
                 await trio.sleep(0.001)
         assert [(value["type"], value["seq"]) for value in last.told()] == [("message", 1), ("skip", 2)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_is_told_something_by_the_end_of_another_has_all_of_the_message_before_it(
+    quick_walks, monkeypatch, seed
+):
+    monkeypatch.setattr(walk, "WALK_SOCKETS_AT_ONCE", 128)
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed)
+        nursery.start_soon(world.engine.run)
+        world.listeners.extend(Listener(world, next(world.users)) for _ in range(8))
+        world.publish(1)
+        await world.settle()
+        await passes(20)
+        ends, slow, both = world.listeners[3:6]
+        sender = world.hub._walker._sender
+        send, fds_of_those = sender.send, (ends.connection.fd, both.connection.fd)
+
+        def send_to_broken(data, fds):
+            took_less = dict(send(data, fds))
+            took_less |= {place: -errno.EPIPE for place, fd in enumerate(fds) if fd in fds_of_those}
+            return sorted(took_less.items())
+
+        def closed():
+            world.hub.detach(ends.connection, ROOM)
+            slow.connection.write(EPHEMERA)
+            both.connection.abort()
+
+        monkeypatch.setattr(sender, "send", send_to_broken)
+        monkeypatch.setattr(ends, "closed", closed)
+        slow.is_reading = False
+        world.sizes = [4000]
+        world.publish(1)
+        world.publish(1)
+        await passes(20)
+        assert slow.connection.queued_bytes
+        assert not ends.connection.is_open
+        assert not both.connection.is_open
+        slow.is_reading = True
+        world.listeners = [one for one in world.listeners if one not in (ends, both)]
+        await world.settle()
+        world.check()
+        assert EPHEMERA in slow.received
         nursery.cancel_scope.cancel()
