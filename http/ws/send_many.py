@@ -21,7 +21,7 @@ from itertools import repeat
 from operator import length_hint
 from typing import Final, Protocol
 
-AT_ONCE: Final = 128  # sockets in one call: under a millisecond, for a message
+AT_ONCE: Final = 256  # sockets in one call: a millisecond and a half when they are cold
 
 TookLess = list[tuple[int, int]]
 """(place among the descriptors, bytes that it took, or the number of its error, negative), by place."""

@@ -123,7 +123,7 @@ class Crowd:
 @pytest.mark.parametrize("number", range(3))
 def test_each_socket_has_what_it_is_said_to_have_taken(sender, seed, number):
     chance = random.Random(seed + number)
-    with Crowd(chance, 180) as crowd:
+    with Crowd(chance, 300) as crowd:
         for turn in range(60):
             data = bytes([turn % 256]) * chance.choice((0, 1, 2, 126, 300, 5000, 60_000))
             for _ in range(chance.randint(1, 3)):
