@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 
 import fastjsonschema
 import pytest
+from forked_process import ForkedProcess  # type: ignore[import-not-found]
 from frame_shapes import Shapes  # type: ignore[import-not-found]
-from frames_seen import FramesSeen, Told, environment, fault_in, strictly  # type: ignore[import-not-found]
+from frames_seen import FramesSeen, Told, environment, fault_in, strictly, told_here  # type: ignore[import-not-found]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -356,21 +358,50 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_what_a_server_of_its_own_makes_and_takes_is_seen_though_it_is_killed(tmp_path: Path) -> None:
-    told = tmp_path / "told"
+def ends_by_itself(folder: Path) -> tuple[Path, int]:
+    """A Python of its own: the file that it tells, and from where on."""
+    told = folder / "told"
     given = environment() | {"FRAMES_SEEN_IN": str(told)}
     done = subprocess.run([sys.executable, "-c", IN_A_SERVER], env=given, capture_output=True, text=True, timeout=60)
     assert done.returncode == -9, done.stderr
+    return told, 0
+
+
+def ends_forked(folder: Path) -> tuple[Path, int]:
+    """As almost all servers of these tests are, which tell what all of them tell."""
+    told, said = told_here().path, folder / "said"
+    told_here().look()
+    at = told.stat().st_size
+    with said.open("wb") as output:
+        server = ForkedProcess(["serve"], environment(), folder, output=output.fileno(), first=IN_A_SERVER)
+        assert server.wait(60) == -9, said.read_text()
+    return told, at
+
+
+@pytest.mark.parametrize("ends", [ends_by_itself, ends_forked])
+def test_what_a_server_of_its_own_makes_and_takes_is_seen_though_it_is_killed(
+    tmp_path: Path, ends: Callable[[Path], tuple[Path, int]]
+) -> None:
+    path, at = ends(tmp_path)
     with strictly() as found:
-        Told(told).look()
-    lines = told.read_text().splitlines()
+        told_from(path, at).look()
+    lines = path.read_bytes()[at:].splitlines()
     assert len(lines) < 30, "a flood is told a few times"
     kinds = {json.loads(line)[2]["type"] for line in lines}
     assert kinds == {"skip", "ack", "live", "unread_count", "ping"}
     assert ["['rooms']" in fault or "{'extra'}" in fault for fault in found] == [True, True], found
     with strictly(may_say_wrong=True) as found:
-        Told(told).look()
+        told_from(path, at).look()
     assert len(found) == 1, "what the server says is right all the same"
+    with strictly(may_say_wrong=True):
+        told_here().look()
+
+
+def told_from(path: Path, at: int) -> Told:
+    """What stands in the file from there on."""
+    told = Told(path)
+    told._at = at
+    return told
 
 
 def test_the_very_test_that_sees_such_a_frame_fails(tmp_path: Path) -> None:
