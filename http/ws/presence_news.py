@@ -201,9 +201,10 @@ class PresenceNews:
     def _companions(self, user_id: int) -> set[int]:
         """Who has a page here, of those who share a small room with them."""
         rooms, pages = self._hub.small_rooms, self._hub.compat.keys()
-        return {other for room_id in rooms.rooms_of.get(user_id, ()) for other in pages & rooms.members[room_id]} - {
-            user_id
-        }
+        found = set[int]()
+        for room_id in rooms.rooms_of.get(user_id, ()):
+            found |= pages & rooms.members[room_id]
+        return found - {user_id}
 
     def _introduce(self, members: set[int], new: set[int]) -> None:
         """Who came into a room and who was there see each other."""
