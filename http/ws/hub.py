@@ -4,8 +4,8 @@
             └─▶ compat sockets of the members that are online, joined or not
 
 A frame is encoded once per class (everybody, the sender's own devices, compat), never per connection. A channel of at
-most WALK_SOCKETS_MIN sockets is served where the event arrives; a larger one by its own task, 2 ms at a time, one walk
-per room in `seq` order, and whatever was published meanwhile goes to a socket in one send.
+most WALK_SOCKETS_MIN sockets is served where the event arrives; a larger one by another task, 2 to 3 ms at a time, one
+walk per room in `seq` order, and whatever was published meanwhile goes to a socket in one send.
 
 An attachment knows the last `seq` that its socket was given. While that lies behind (a resume), live events are not
 queued for it: `replay.py` moves the cursor until it reaches the top. Membership ends here too: when a room says that

@@ -123,7 +123,7 @@ class RingSender:
         self._fds, self._sizes = memoryview(table).cast("i")[1::16], memoryview(table).cast("I")[6::16]
         self._addresses = memoryview(table).cast("Q")[2::8]
         answers = words[done // 4 : done // 4 + _CQE_BYTES // 4 * results]
-        self._numbers, self._took = answers[0::4], answers.cast("B").cast("i")[2::4]
+        self._numbers, self._took = answers.cast("B").cast("Q")[0::2], answers.cast("B").cast("i")[2::4]
         self._load(b"")
 
     def _try_out(self) -> None:

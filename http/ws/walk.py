@@ -1,4 +1,4 @@
-"""The walk over a large room: every live socket is brought up to the top, 2 ms at a time.
+"""The walk over a large room: every live socket is brought up to the top, 2 to 3 ms at a time.
 
     one walk:   the ranks, all from one `seq` to the next ──▶ the strays, each from its own ──▶ who is as far falls in
 
