@@ -6,7 +6,10 @@ with connect(directory) as running:
 """
 
 import json
+import math
+import select
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +20,7 @@ from greenroom.control.place import find_socket
 from greenroom.control.protocol import ANSWER_BYTES_MAX, PROTOCOL, BadLine, Lines, encode
 
 ANSWER_SECONDS_MAX: Final = 10.0
+NAP_SECONDS: Final = 0.2  # a Ctrl-C that comes in the instant before the kernel waits is noticed when it next looks
 READ_BYTES: Final = 64 * 1024
 
 
@@ -52,9 +56,12 @@ class Running:
 
     def __init__(self, door: socket.socket) -> None:
         self._door = door
+        self._readable = select.poll()
+        self._readable.register(door, select.POLLIN)
         self._lines = Lines(ANSWER_BYTES_MAX)
         self._heard: list[bytes] = []
         self._number = 0
+        self._until = time.monotonic() + ANSWER_SECONDS_MAX
         hello = self._hear()
         self.version, self.pid = str(hello.get("greenroom")), int(hello.get("pid", 0))
         theirs = hello.get("protocol")
@@ -72,8 +79,7 @@ class Running:
 
     def ask(self, do: str, *, seconds_max: float | None = ANSWER_SECONDS_MAX, **arguments: object) -> Any:
         """The answer. seconds_max: to wait for it; None for ever. Raises: ControlError."""
-        self._begin(do, arguments)
-        self._door.settimeout(seconds_max)
+        self._begin(do, arguments, math.inf if seconds_max is None else seconds_max)
         while "ok" not in (message := self._next()):
             pass
         return message["ok"]
@@ -81,21 +87,21 @@ class Running:
     def follow(self, do: str, **arguments: object) -> Iterator[Any]:
         """Ask at once, and get each item as it comes. Raises: ControlError."""
         self._begin(do, arguments)
-        self._door.settimeout(None)
         return self._items()
 
     def cancel(self) -> None:
         """End what was asked last, and wait until it has ended. Raises: ControlError."""
         self._write({"id": self._number, "do": "cancel"})
-        self._door.settimeout(ANSWER_SECONDS_MAX)
+        self._until = time.monotonic() + ANSWER_SECONDS_MAX
         try:
             while "ok" not in self._next():
                 pass
         except Refused:
             return
 
-    def _begin(self, do: str, arguments: dict[str, object]) -> None:
+    def _begin(self, do: str, arguments: dict[str, object], seconds_max: float = math.inf) -> None:
         self._number += 1
+        self._until = time.monotonic() + seconds_max
         self._write(
             {"id": self._number, "do": do, "with": {name: it for name, it in arguments.items() if it is not None}}
         )
@@ -136,10 +142,11 @@ class Running:
         return message
 
     def _read(self) -> None:
+        while not self._readable.poll(max(0.0, min(NAP_SECONDS, self._until - time.monotonic())) * 1000):
+            if time.monotonic() >= self._until:
+                raise _silent()
         try:
             data = self._door.recv(READ_BYTES)
-        except TimeoutError:
-            raise _silent() from None
         except ConnectionError:
             data = b""
         if not data:
