@@ -45,6 +45,7 @@ from greenroom.http.rest import (
     preferences,
     reading,
     reports,
+    search,
     tickets,
     users,
 )
@@ -69,6 +70,7 @@ OPERATIONS: Final[tuple[Operations, ...]] = (
     preferences.operations,
     reading.operations,
     reports.operations,
+    search.operations,
     tickets.operations,
     demo.operations,
     console.operations,

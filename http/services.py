@@ -13,6 +13,7 @@ from greenroom.http.development import DevelopmentGate
 from greenroom.http.direct import DirectConversations
 from greenroom.http.origins import Origins, Proxies
 from greenroom.http.rate_limit import SlidingWindow
+from greenroom.http.searches import Searches
 from greenroom.http.tickets import Tickets
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
@@ -49,6 +50,7 @@ class RoomServices:
     system: ActorSystem
     conversations: Conversations
     direct: DirectConversations
+    searches: Searches
     notifications: Notifications
     blocks: Blocks
     preferences: StoredPreferences

@@ -291,7 +291,7 @@ async def _sent(call: Call, command: Send, room_id: int, sent: Sent, status: int
     "/api/messages/list",
     auth="nobody",
     is_hidden=True,
-    also=["/api/messages/search", "/api/messages/attachments"],
+    also=["/api/messages/attachments"],
 )
 async def not_there_yet(_: Call) -> Answer:
     """What the replaced system names where ids of messages stand, and greenroom does not have yet."""

@@ -389,6 +389,7 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "presence_update": CompatSession._presence_update,
     "presence": CompatSession._presence_update,
     "get_online_users": compat_people.online_users,
+    "search_messages": compat_messages.search,
     "block_user": compat_people.block_user,
     "unblock_user": compat_people.unblock_user,
     "auth": compat_people.auth,

@@ -1,15 +1,18 @@
-"""What the existing client does with messages: say, edit, delete, mark read. The rights are those of REST."""
+"""What the existing client does with messages: say, edit, delete, mark read, search. The rights are those of REST."""
 
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from greenroom.actors.errors import Refused
 from greenroom.actors.room.commands import Changed, Delete, Edit, Moved, React, Read, Send, Sent
 from greenroom.actors.room.marks import reaction_fault
 from greenroom.actors.room.state import content_fault
 from greenroom.http.decode import INTEGER_MAX
+from greenroom.http.searches import FOUND_DEFAULT
 from greenroom.http.ws import events
 from greenroom.http.ws.codes import (
     BAD_FRAME,
+    CONVERSATION_NOT_FOUND,
     INVALID_CONTENT,
     MESSAGE_NOT_FOUND,
     RATE_LIMITED,
@@ -17,6 +20,7 @@ from greenroom.http.ws.codes import (
 )
 from greenroom.http.ws.services import send_over_limit
 from greenroom.runtime import StorageUnavailable
+from greenroom.storage.postgres.search import Found
 
 if TYPE_CHECKING:
     from greenroom.http.ws.compat import CompatSession
@@ -25,6 +29,7 @@ _REQUEST_ID_NAMES: Final = ("requestId", "id", "clientId")
 
 Json = dict[str, Any]
 
+FOUND_BYTES_MAX: Final = 128 * 1024  # of messages in one answer, whose frame says them twice: it must fit well
 MISSING_TOLD_MAX: Final = 64  # of one frame, which may name hundreds
 
 
@@ -205,3 +210,48 @@ async def _mark_all_read(session: "CompatSession", message_ids: list[int], reque
 
     for room_id, seq in newest.items():
         session.ask(session.services.room(room_id), Read(session.user_id, session.name, seq), marked)
+
+
+# -- searching --------------------------------------------------------------------------------------------------------
+
+
+def search(session: "CompatSession", fields: Json) -> None:
+    """Look for a text in what was said. Answered in turn, like all that is read of storage."""
+    if fields.get("query") is None:
+        session.error(INVALID_CONTENT, "a search needs query: 1 to 100 characters", request_id_of(fields))
+    else:
+        session.read_in_turn(_answer_search, session, fields, request_id_of(fields))
+
+
+async def _answer_search(session: "CompatSession", fields: Json, request_id: str | None) -> None:
+    room_id: int | None = fields.get("conversationId")
+    before_seq = None if room_id is None else fields.get("beforeSeq")
+    assert session.user_id is not None
+    try:
+        found = await session.services.searches.find(
+            session.user_id, fields["query"], room_id, before_seq, fields.get("limit", FOUND_DEFAULT)
+        )
+    except StorageUnavailable as error:
+        session.failed(None, error, request_id)
+        return
+    if found is None:
+        session.error(CONVERSATION_NOT_FOUND, "there is no such conversation, or you are not in it", request_id)
+    elif isinstance(found, Refused):
+        session.failed(found, None, request_id, 1)
+    else:
+        session.tell("search_results", _results(fields["query"], room_id, found, request_id))
+
+
+def _results(text: str, room_id: int | None, found: Found, request_id: str | None) -> Json:
+    """As many as an answer holds; of one conversation the next search goes on after the last of them."""
+    told = events.first_within(map(events.compat_found, found.messages), FOUND_BYTES_MAX)
+    is_cut = len(told) < len(found.messages)
+    fields: Json = {"query": text, "messages": told, "hasMore": is_cut or found.has_more}
+    before_seq = told[-1]["seq"] if is_cut else found.before_seq
+    if room_id is not None:
+        fields["conversationId"] = room_id
+        if before_seq is not None:
+            fields["beforeSeq"] = before_seq
+    if request_id is not None:
+        fields["requestId"] = request_id
+    return fields

@@ -321,6 +321,19 @@ def compat(kind: str, fields: Json, at_ms: int) -> bytes:
     )
 
 
+def compat_found(message: StoredMessage) -> Json:
+    """A message that was found, of `search_results`."""
+    return {
+        "messageId": message.id,
+        "conversationId": message.conversation_id,
+        "seq": message.seq,
+        "senderId": message.sender_id,
+        "senderName": message.sender_name,
+        "content": message.content,
+        "timestamp": iso(message.created_at_ms),
+    }
+
+
 def compat_message(event: MessageCommitted) -> bytes:
     """`new_message`, for every member but the page that has it already."""
     fields: Json = {

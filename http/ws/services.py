@@ -14,6 +14,7 @@ from greenroom.http.auth import Authenticator, Principal
 from greenroom.http.direct import DirectConversations
 from greenroom.http.errors import ApiError
 from greenroom.http.rate_limit import SlidingWindow
+from greenroom.http.searches import Searches
 from greenroom.http.ws.arrivals import Arrivals
 from greenroom.http.ws.blocks import SocketBlocks
 from greenroom.http.ws.codes import (
@@ -107,6 +108,7 @@ class SocketServices:
     system: ActorSystem
     conversations: Conversations
     direct: DirectConversations
+    searches: Searches
     last_seen: LastSeen
     authenticator: Authenticator
     people: People

@@ -44,6 +44,7 @@ from greenroom.http.rest.attachments import file_operations
 from greenroom.http.rest.email import email_operations
 from greenroom.http.rest.polling import polling_operations
 from greenroom.http.rest.presence import presence_operations
+from greenroom.http.searches import Searches
 from greenroom.http.server import HttpServer, serve
 from greenroom.http.services import RoomServices, Services
 from greenroom.http.streams.route import stream_operations
@@ -257,6 +258,7 @@ def _socket_services(
         direct=DirectConversations(
             storage.users, storage.conversations, storage.blocks, storage.ids, hub, engine, system.clock
         ),
+        searches=Searches(storage.search, hub),
         last_seen=storage.last_seen,
         authenticator=authenticator,
         people=People(engine, presence, storage.users),
@@ -307,6 +309,7 @@ def compose_app(house: House, port: int) -> tuple[QuartTrio, DevelopmentGate]:
             system=house.system,
             conversations=storage.conversations,
             direct=house.sockets.direct,
+            searches=house.sockets.searches,
             notifications=storage.notifications,
             blocks=storage.blocks,
             preferences=storage.preferences,

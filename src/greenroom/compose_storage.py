@@ -25,6 +25,7 @@ from greenroom.storage.postgres.outbox import Outbox
 from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.preferences import StoredPreferences
 from greenroom.storage.postgres.reports import Reports
+from greenroom.storage.postgres.search import MessageSearch
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.uploads import Uploads
 from greenroom.storage.postgres.user_streams import UserStreams
@@ -48,6 +49,7 @@ class Storage:
     notifications: Notifications
     blocks: Blocks
     reports: Reports
+    search: MessageSearch
     preferences: StoredPreferences
     user_streams: UserStreams
     users: Users
@@ -104,6 +106,7 @@ async def open_storage(settings: Settings, *, migrates: bool = True) -> AsyncIte
             Notifications(postgres),
             Blocks(postgres),
             Reports(postgres),
+            MessageSearch(postgres),
             StoredPreferences(postgres),
             UserStreams(postgres, visibility),
             Users(postgres, people),

@@ -21,7 +21,6 @@ NOT_OURS = [
         "data": {"action": "save", "draftId": "d", "draftType": "pitch", "content": "x"},
     },
     {"type": "typing", "data": {"pitchId": 7, "isTyping": True}},
-    {"type": "search_messages", "query": "hello"},
 ]
 NOTHING_TO_ACT_ON = [
     {"type": "typing", "data": {"isTyping": True}},
@@ -206,6 +205,64 @@ async def test_who_is_online_is_told_of_companions_and_not_of_strangers_or_who_b
         assert told["users"] == told["data"]["users"]
         assert {user["userId"] for user in told["users"]} - {me} == {friend}
         assert {user["username"] for user in told["users"] if user["userId"] == friend} == {f"user {friend}"}
+
+
+async def test_messages_are_searched_by_who_may_read_them(server, fresh):
+    me, friend, blocked = fresh, fresh + 1, fresh + 2
+    room, other = await server.make_room(fresh, [me, friend, blocked]), await server.make_room(fresh + 1, [friend])
+    async with open_sockets() as nursery:
+        page, theirs, bad = [await page_of(server, nursery, user) for user in (me, friend, blocked)]
+        ids = [await said(theirs, room, f"Apple {number}") for number in range(3)]
+        await said(theirs, other, "apple of one")
+        await said(bad, room, "apple of another")
+        assert (await http(server, "POST", f"/api/users/{blocked}/block", {}, user=me)).status == 200
+
+        async def search(**asked):
+            asked["requestId"] = f"{next(_numbers)}"
+            await page.send({"type": "search_messages", **asked})
+            results = await page.expect("search_results", requestId=asked["requestId"])
+            assert results["data"].items() <= results.items()
+            return results
+
+        found = await search(data={"query": "APPLE"})
+        assert [message["messageId"] for message in found["messages"]] == ids[::-1]
+        newest = found["messages"][0]
+        assert (newest["content"], newest["senderId"], newest["senderName"]) == ("Apple 2", friend, f"user {friend}")
+        assert (newest["conversationId"], found["hasMore"], found["query"]) == (room, False, "APPLE")
+        assert "beforeSeq" not in found
+
+        found = await search(query="apple", conversationId=str(room), limit=2)
+        assert ([message["messageId"] for message in found["messages"]], found["hasMore"]) == (ids[:0:-1], True)
+        found = await search(query="apple", conversationId=room, limit=2, beforeSeq=found["beforeSeq"])
+        assert ([message["messageId"] for message in found["messages"]], found["hasMore"]) == (ids[:1], False)
+
+        await refused(page, 3001, type="search_messages", query="apple", conversationId=other)
+        for query in ({}, {"query": " "}, {"query": "x" * 101}):
+            await refused(page, 1005, type="search_messages", **query)
+        await theirs.send({"type": "delete_message", "messageId": ids[0]})
+        await page.expect("message", action="deleted")
+        assert [message["messageId"] for message in (await search(query="apple"))["messages"]] == ids[:0:-1]
+
+
+async def test_what_is_found_fits_into_one_answer_and_the_search_goes_on_after_it(server, fresh):
+    room = await server.make_room(fresh, [fresh])
+    async with open_sockets() as nursery:
+        page = await page_of(server, nursery, fresh)
+        ids = [await said(page, room, "€" * 9_990 + f" {number}") for number in range(9)]
+        found, before = [], {}
+        for _ in ids:
+            asked = {"query": "€ ", "conversationId": room, "limit": 50, "requestId": f"{next(_numbers)}", **before}
+            await page.send({"type": "search_messages", **asked})
+            results = await page.expect("search_results", requestId=asked["requestId"])
+            assert (results["query"], results["conversationId"]) == ("€", room)
+            found += [message["messageId"] for message in results["messages"]]
+            if not results["hasMore"]:
+                break
+            assert len(results["messages"]) < 9
+            before = {"beforeSeq": results["beforeSeq"]}
+        assert found == ids[::-1]
+        await page.settle()
+        assert page.close_code is None
 
 
 async def test_auth_takes_another_token_of_the_same_user_and_a_wrong_one_changes_nothing(server, fresh):

@@ -382,6 +382,7 @@ async def open_world(clock, rooms):
                 system=system,
                 conversations=nothing,
                 direct=nothing,
+                searches=nothing,
                 last_seen=world.kept,
                 authenticator=nothing,
                 people=nothing,

@@ -10,10 +10,11 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from greenroom.http.models import one_line
+from greenroom.http.searches import FOUND_MAX, SearchedText
 from greenroom.http.ws.schemas import compat_frames as frames
 from greenroom.http.ws.schemas.frames import Command
 from greenroom.http.ws.schemas.v1_commands import REASON_CHARACTERS_MAX
-from greenroom.http.ws.schemas.values import ClientId, GivenId, OrNothing, Truth, first, says
+from greenroom.http.ws.schemas.values import ClientId, GivenId, GivenPlace, OrNothing, Truth, first, says
 
 CHANNELS_MAX: Final = 64
 CHANNEL_CHARACTERS_MAX: Final = 128
@@ -124,6 +125,21 @@ class Auth(Request):
     token: NotRequired[Annotated[str, OrNothing(), says("A JWT.")]]
 
 
+class SearchMessages(Request):
+    """Looks for a text in what was said, as `GET /api/messages/search` does."""
+
+    query: NotRequired[
+        Annotated[SearchedText, OrNothing(), says("Stands in the message, in whatever case: 1 to 100 characters.")]
+    ]
+    conversationId: NotRequired[
+        Annotated[GivenId, says("Only there; else in the 100 in which something was said last.")]
+    ]
+    beforeSeq: NotRequired[Annotated[GivenPlace, OrNothing(), says("Of one conversation: only what was said before.")]]
+    limit: NotRequired[
+        Annotated[Annotated[int, Field(strict=True, ge=1, le=FOUND_MAX)], OrNothing(), says("1 to 50; else 20.")]
+    ]
+
+
 class Typing(Request):
     """Says that the user types, or not."""
 
@@ -204,6 +220,7 @@ COMMANDS: Final = (
     Command("get_online_users", Nothing, (frames.ONLINE_USERS,), "Asks who of the companions is online."),
     Command("block_user", Blocked, (frames.USER_BLOCKED,), "Hears nothing more of somebody, as over REST."),
     Command("unblock_user", Other, (frames.USER_UNBLOCKED,), "Hears of them again."),
+    Command("search_messages", SearchMessages, (frames.SEARCH_RESULTS,)),
     Command("auth", Auth, (frames.AUTH_SUCCESS, frames.AUTH_ERROR)),
     Command("ping", Nothing, (frames.PONG,), "Is answered at once."),
     Command("pong", Nothing, (), "A sign of life; any byte is one."),

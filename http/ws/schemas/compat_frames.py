@@ -61,6 +61,29 @@ class Companions(TypedDict):
     users: list[Companion]
 
 
+class FoundMessage(TypedDict):
+    """A message that was found."""
+
+    messageId: Id
+    conversationId: Id
+    seq: Place
+    senderId: Id
+    senderName: str
+    content: str
+    timestamp: Annotated[Iso, says("When it was said.")]
+
+
+class SearchResults(TypedDict):
+    """What was found, the newest first: 20, or what was asked for, or as many as 128 KiB hold."""
+
+    query: str
+    conversationId: NotRequired[Annotated[Id, says("Where was looked; else in all.")]]
+    messages: list[FoundMessage]
+    hasMore: Annotated[bool, says("There may be others.")]
+    beforeSeq: NotRequired[Annotated[Place, says("Of one conversation with more: the same goes on with it.")]]
+    requestId: NotRequired[str]
+
+
 class OtherTold(TypedDict):
     """It is stored."""
 
@@ -254,6 +277,7 @@ CONVERSATION_JOINED: Final = _flat("conversation_joined", ConversationLookedAt, 
 CONVERSATION_LEFT: Final = _flat("conversation_left", ConversationLookedAt, "And no more.")
 MESSAGE_SENT: Final = _flat("message_sent", MessageSent)
 ONLINE_USERS: Final = _flat("online_users", Companions)
+SEARCH_RESULTS: Final = _flat("search_results", SearchResults)
 USER_BLOCKED: Final = _flat("user_blocked", OtherTold, "That they are blocked is stored.")
 USER_UNBLOCKED: Final = _flat("user_unblocked", OtherTold, "That they are blocked no more is stored.")
 AUTH_SUCCESS: Final = _flat("auth_success", AuthSuccess)
@@ -282,6 +306,7 @@ FRAMES: Final = (
     _flat("user_online", Somebody, "Somebody came; beside `presence_update`."),
     _flat("user_offline", Somebody, "Somebody went; beside `presence_update`."),
     ONLINE_USERS,
+    SEARCH_RESULTS,
     USER_BLOCKED,
     USER_UNBLOCKED,
     AUTH_SUCCESS,

@@ -353,3 +353,60 @@ select count(*) from (
 -- name: select_seqs
 -- Where these messages stand in one conversation.
 select seq from messages where conversation_id = $1 and id = any($2::bigint[]);
+
+-- name: search_messages
+-- The newest $8 messages that have $2 in their text, in whatever case, for $1: of a conversation ($3, below the seq $4;
+-- newest by seq), or of the $7 in which something was said last of those that they are in (newest by time). Not what was
+-- erased, nor of whom they block. The newest $5 messages are looked at, and $6 bytes of text, shared evenly by the
+-- conversations. At least one row: how many conversations were looked into, whether that was all of them and of what was
+-- said there, and the lowest seq that was looked at.
+with mine as (
+    select me.conversation_id, count(*) over () as conversations
+    from participants me join conversations c on c.id = me.conversation_id
+    where me.user_id = $1 and me.is_active and ($3::bigint is null or me.conversation_id = $3)
+    order by c.last_message_at desc nulls last, c.id desc limit $7
+),
+share as (
+    select count(*) as rooms, coalesce(max(conversations), 0) > count(*) as is_cut,
+        $5::bigint / greatest(count(*), 1) as messages, $6::bigint / greatest(count(*), 1) as bytes
+    from mine
+),
+looked as materialized (
+    select m.id, m.conversation_id, m.seq, m.created_at, m.place, m.bytes_before < share.bytes as is_within,
+        case when m.bytes_before < share.bytes and m.deleted_at is null
+                and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
+            then position(lower($2) in lower(m.content)) > 0 else false end as is_found
+    from mine cross join share cross join lateral (
+        select newest.*, row_number() over newer as place,
+            sum(octet_length(content)) over newer - octet_length(content) as bytes_before
+        from (
+            select * from messages where conversation_id = mine.conversation_id and ($4::bigint is null or seq < $4)
+            order by seq desc limit (select messages + 1 from share)
+        ) newest
+        window newer as (order by seq desc)
+    ) m
+    where m.place <= share.messages + 1
+),
+looked_at as (
+    select share.rooms,
+        not share.is_cut and coalesce(bool_and(is_within and place <= share.messages), true) as is_all,
+        min(seq) filter (where is_within and place <= share.messages) as lowest_seq
+    from share left join looked on true group by share.rooms, share.is_cut, share.messages
+),
+found as (
+    select id, case when $3::bigint is null then created_at end as said_at, conversation_id, seq
+    from looked, share where is_found and place <= share.messages
+    order by said_at desc nulls last, conversation_id desc, seq desc limit $8
+)
+select looked_at.rooms, looked_at.is_all, looked_at.lowest_seq,
+    m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
+    (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
+    null::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments,
+    coalesce(m.details, '') as details, marks.reactions, marks.pinned_at_ms
+from looked_at
+left join (
+    found join messages m on m.id = found.id join users u on u.id = m.sender_id
+    cross join lateral marks_shown_to($1, m.id) marks
+) on true
+order by found.said_at desc nulls last, m.conversation_id desc, m.seq desc;
