@@ -1,6 +1,7 @@
 """JSON Web Tokens as issuers sign them for this server: HS256 in compact form, with the claims that count here.
 
     token ──▶ its signature ──▶ its times ──▶ who it is of ──▶ Claims
+      └──▶ one that was read lately ──▶ its times ──▶ the same Claims
 
 What the claims change is the authenticator's business (auth.py).
 """
@@ -11,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from jwt import PyJWS
 from jwt.exceptions import InvalidTokenError
@@ -23,6 +24,9 @@ from greenroom.storage.postgres.users import CLOCK_SKEW_SECONDS
 from greenroom.storage.subjects import Subject
 
 GOOD_HEADERS_MAX: Final = 64
+# A page says the same token with each request, and when it comes back. A signature that was right stays right.
+TOKENS_KEPT: Final = 512
+KEPT_CHARACTERS_MAX: Final = 1024
 
 _JWS: Final = PyJWS(algorithms=["HS256"])
 
@@ -42,6 +46,13 @@ class Claims:
     digest: int
 
 
+class _Read(NamedTuple):
+    """What was read of a token. not_before: the claims that say so, and their Unix times in seconds."""
+
+    claims: Claims
+    not_before: tuple[tuple[str, float], ...]
+
+
 class JsonWebTokens:
     """Of one secret. clock: Unix time in seconds."""
 
@@ -49,6 +60,7 @@ class JsonWebTokens:
         self._secret = secret
         self._clock = clock
         self._good_headers: set[str] = set()  # segments of headers that the library accepted: HS256, nothing critical
+        self._kept: dict[str, _Read] = {}  # by token, the one that was read last at the end
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """A token over *claims*: for development, where nobody else issues them."""
@@ -57,10 +69,25 @@ class JsonWebTokens:
 
     def read(self, token: str) -> Claims:
         """What a token says that is signed for this server and holds now. Raises: ApiError 401."""
+        read = self._kept.pop(token, None)
+        if read is None:
+            read = self._read(token)
+            if len(self._kept) >= TOKENS_KEPT:
+                del self._kept[next(iter(self._kept))]
+        else:
+            self._check_times(read.claims.expires_at, read.not_before)
+        if len(token) <= KEPT_CHARACTERS_MAX:
+            self._kept[token] = read
+        return read.claims
+
+    def _read(self, token: str) -> _Read:
         said = self._verified(token)
-        expires_at = self._check_times(said)
-        issued_at, profile, token_id = time_claim(said, "iat"), profile_of(said), said.get("jti")
-        return Claims(
+        expires_at, issued_at = time_claim(said, "exp"), time_claim(said, "iat")
+        moments = (("nbf", time_claim(said, "nbf")), ("iat", issued_at))
+        not_before = tuple((name, at) for name, at in moments if at is not None)
+        self._check_times(expires_at, not_before)
+        profile, token_id = profile_of(said), said.get("jti")
+        claims = Claims(
             subject=subject_of(said.get("sub")),
             profile=profile,
             token_id=token_id if isinstance(token_id, str) else None,
@@ -68,6 +95,7 @@ class JsonWebTokens:
             expires_at=expires_at,
             digest=hash((issued_at, *profile.items())),
         )
+        return _Read(claims, not_before)
 
     def _verified(self, token: str) -> dict[str, object]:
         """The claims of a token with a right signature.
@@ -96,16 +124,13 @@ class JsonWebTokens:
             raise ValueError("the signature is wrong")
         return base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
 
-    def _check_times(self, claims: Mapping[str, object]) -> float | None:
+    def _check_times(self, expires_at: float | None, not_before: tuple[tuple[str, float], ...]) -> None:
         now = self._clock()
-        expires_at = time_claim(claims, "exp")
         if expires_at is not None and expires_at <= now:
             raise expired()
-        for name in ("nbf", "iat"):
-            moment = time_claim(claims, name)
-            if moment is not None and moment > now + CLOCK_SKEW_SECONDS:
+        for name, moment in not_before:
+            if moment > now + CLOCK_SKEW_SECONDS:
                 raise _invalid(f"the token is not valid yet ({name})")
-        return expires_at
 
 
 def expired() -> ApiError:
