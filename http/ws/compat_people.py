@@ -52,7 +52,7 @@ def online_companions(session: "CompatSession") -> list[Json]:
     presence, now_ms = session.services.presence, session.services.clock.wall_milliseconds()
     companions = session.services.hub.companions_of(session.connection)
     presence.note_asked(companions)
-    online = filter(presence.is_online, companions)
+    online = presence.online_among(companions)
     return events.first_within((presence.compat_fields(user_id, now_ms) for user_id in online), LISTED_BYTES_MAX)
 
 
@@ -72,15 +72,15 @@ async def tell_who_is_here(session: "CompatSession") -> None:
     assert user_id is not None
     companions = services.hub.companions_of(connection)
     lost = set(services.hub.last_looked.online(user_id, trio.current_time())) - companions
-    away = [one for one in companions if not services.presence.is_online(one)]
+    away = companions - services.presence.online_among(companions)
     since_ms = services.clock.wall_milliseconds() - GONE_SECONDS * 1000
     try:
-        seen = await services.last_seen.of(away) if away else {}
+        seen = await services.last_seen.of(sorted(away)) if away else {}
     except StorageUnavailable:
         seen = {}  # they are told when they come and go again
     went_ms = ((user.at_ms or 0, one) for one, user in seen.items())
     gone = nlargest(GONE_MAX, (went for went in went_ms if went[0] >= since_ms))
-    people = sorted((companions - set(away)).union(lost, (one for _, one in gone)))
+    people = sorted((companions - away).union(lost, (one for _, one in gone)))
     for start in range(0, len(people), PEOPLE_AT_ONCE):
         if connection.is_closing:
             return

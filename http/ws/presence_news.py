@@ -79,7 +79,7 @@ class PresenceNews:
                 by_room.setdefault(room_id, []).append(user_id)
         for room_id, new in introduced.items():
             known = by_room.setdefault(room_id, [])
-            known += [user_id for user_id in new if user_id not in known and self._presence.is_online(user_id)]
+            known += self._presence.online_among(new).difference(known)
         rooms_of: dict[Connection, list[int]] = {}
         for room_id in by_room:
             channel = self._hub.channels.get(room_id)
@@ -147,7 +147,7 @@ class PresenceNews:
             if people:
                 alike.setdefault(people, []).append(room_id)
         for room_id in whole:
-            people = tuple([one for one in sorted(small[room_id] - apart) if self._presence.is_online(one)])
+            people = tuple(sorted(self._presence.online_among(small[room_id]) - apart))
             alike.setdefault(people, []).append(room_id)
         return b"".join([self._presence.v1_diff(rooms, people) for people, rooms in alike.items()])
 
@@ -207,13 +207,13 @@ class PresenceNews:
         return found - {user_id}
 
     def _introduce(self, members: set[int], new: set[int]) -> None:
-        """Who came into a room and who was there see each other."""
-        for user_id in members:
-            if self._presence.is_online(user_id):
-                others = members if user_id in new else new
-                for other in others:
-                    if other != user_id and self._may_tell_pages(other, user_id):
-                        self._tell_pages(other, self._presence.compat_frames(user_id, is_turn=True))
+        """Who came into a room and who was there see each other, as far as they are here."""
+        pages = self._hub.compat.keys() & members
+        pages_of_new = pages & new
+        for user_id in self._presence.online_among(members):
+            for other in pages if user_id in new else pages_of_new:
+                if other != user_id and self._may_tell_pages(other, user_id):
+                    self._tell_pages(other, self._presence.compat_frames(user_id, is_turn=True))
 
     def _may_tell_pages(self, other_id: int, user_id: int) -> bool:
         return other_id in self._hub.compat and not self._hub.blocks.are_apart(other_id, user_id)
