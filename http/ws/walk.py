@@ -3,6 +3,10 @@
     one walk:   the ranks, all from one `seq` to the next ──▶ the strays, each from its own ──▶ who is as far falls in
 
 One walk per room, in `seq` order; what is published while it is under way or rests goes to each socket in one send.
+
+A fault that comes up with one socket ends its session alone, and the walk goes on. A walk that fails itself ends its
+task, which the engine counts and logs: whoever it has not reached reads what is missing, as after a resume, and the
+next walk has another task.
 """
 
 import os
@@ -128,9 +132,27 @@ class Walker:
                 self._delivery.told(committed_at)
                 self._wake_waiting()
                 channel.rests_until = ended + min(WALK_REST * (ended - started), WALK_REST_SECONDS_MAX)
+        except Exception:
+            self._give_up(channel)
+            raise
         finally:
             channel.is_walking = False
             self._wake_waiting()
+
+    def _give_up(self, channel: Channel) -> None:
+        """Whoever is behind is replayed: the next message, and a walk with it, may come in a minute or never."""
+        channel.ranks.disband()
+        channel.ranks.walked = 0
+        for attachment in list(channel.ranks.strays):
+            if attachment.is_live and attachment.seq < channel.top_seq:
+                self._do_apart(attachment.connection, self._fell_behind, channel, attachment)
+
+    def _do_apart(self, connection: Connection, do: Callable[..., None], *arguments: object) -> None:
+        """A fault in what is done with one connection is not that of the others."""
+        try:
+            do(*arguments)
+        except Exception as error:
+            self._engine.session_failed(connection, error)
 
     def _wake_waiting(self) -> None:
         self._walked.set()
@@ -139,9 +161,6 @@ class Walker:
     async def _walk_ranks(self, channel: Channel) -> None:
         """Tell who stands in the ranks. Senders fall out, and who is not shown them: they are told something else."""
         ranks = channel.ranks
-        if ranks.walked:  # a walk did not come to its end
-            ranks.disband()
-            ranks.walked = 0
         while ranks and ranks.seq < channel.top_seq:
             shared = self._shared(channel, ranks.seq, channel.top_seq)
             _, reached, senders = shared
@@ -177,8 +196,13 @@ class Walker:
                     shared = now
             ranks.walked = start + at_once
             some = fds[start : ranks.walked]
-            if took_less := sender.send(frames, some):
-                self._took_less(frames, [(some[place], took) for place, took in took_less])
+            try:
+                if took_less := sender.send(frames, some):
+                    self._took_less(frames, [(some[place], took) for place, took in took_less])
+            except Exception as error:  # a sender never should; nobody knows what these were given
+                for connection in filter(None, map(self._engine.connection_at, some)):
+                    self._engine.session_failed(connection, error)
+                raise
 
     def _let_out(self, channel: Channel, user_ids: frozenset[int]) -> None:
         """They are given something else than the ranks."""
@@ -193,18 +217,24 @@ class Walker:
 
     def _took_less(self, frames: bytes, took_less: list[tuple[int, int]]) -> None:
         """By descriptor. First who is slow: the end of another may have them told something, which follows the rest."""
-        failed: list[tuple[Connection, OSError]] = []
+        gone: list[tuple[Connection, OSError]] = []
+        faults: list[tuple[Connection, Exception]] = []
         for fd, took in took_less:
             connection = self._engine.connection_at(fd)
             assert connection is not None, "who stands in the ranks is open"
-            if took >= 0:
-                connection.block(frames[took:])
-            else:
-                failed.append((connection, OSError(-took, os.strerror(-took))))
-        failed.sort(key=lambda one: not isinstance(one[1], BlockingIOError))
-        for connection, error in failed:
+            error = OSError(-took, os.strerror(-took)) if took < 0 else None
+            if error is not None and not isinstance(error, BlockingIOError):
+                gone.append((connection, error))
+                continue
+            try:
+                connection.block(frames[max(took, 0) :])
+            except Exception as error_of_ours:
+                faults.append((connection, error_of_ours))
+        for connection, error in gone:
             if connection.is_open and not connection.is_closing:  # else by what befell another one, just now
                 connection.send_failed(frames, error)
+        for connection, fault in faults:
+            self._engine.session_failed(connection, fault)
 
     async def _walk_strays(self, channel: Channel) -> bool:
         """Bring up who stands outside of the ranks, as far as these are, and let them fall in.
@@ -221,7 +251,7 @@ class Walker:
                 continue
             if seq not in shared:
                 shared[seq] = self._shared(channel, seq, up_to)
-            self._bring_up(channel, attachment, up_to, *shared[seq])
+            self._do_apart(attachment.connection, self._bring_up, channel, attachment, up_to, *shared[seq])
             if perf_counter() > slice_ends:
                 await trio.lowlevel.checkpoint()
                 slice_ends = perf_counter() + WALK_SLICE_SECONDS_MAX

@@ -7,6 +7,7 @@ socket on, so that a few hundred steps hold what takes a day otherwise.
 import errno
 import json
 import math
+import os
 import random
 import re
 import socket
@@ -29,8 +30,9 @@ from greenroom.http.ws.send_many import LoopSender, RingSender, open_sender
 from greenroom.runtime import SystemClock
 from greenroom.storage.postgres.conversations import StoredMessage
 
-ROOM = 7
+ROOM, OTHER_ROOM = 7, 8
 EPHEMERA = text_frame(b'{"type":"typing"}')
+CLOSE = 0x88  # how its frame begins
 TOLD = ("message", "message_edited", "message_deleted", "skip")
 WORDS = re.compile(rb"word-\d+;")
 
@@ -60,16 +62,15 @@ class Listener:
 
     def join(self, after_seq):
         """Who is in the room already is told what is on its way to them all the same."""
-        view = RoomView(ROOM, 1, self.world.top, 0, 9, frozenset())
+        view = RoomView(self.world.room, 1, self.world.top, 0, 9, frozenset())
         attachment = self.world.hub.attach(self.connection, self.user_id, view, after_seq)
-        channel = self.world.hub.channels[ROOM]
-        if not self.world.hub.go_live(channel, attachment):
-            self.world.engine.spawn(self.world.replay, channel, attachment)
+        if not self.world.hub.go_live(self.world.channel, attachment):
+            self.world.engine.spawn(self.world.replay, self.world.channel, attachment)
         self.attachment = attachment
 
     def closed(self):
         self.is_over = True
-        self.world.hub.detach(self.connection, ROOM)
+        self.world.hub.detach(self.connection, self.world.room)
 
     def seconds_left(self):
         return math.inf
@@ -120,6 +121,8 @@ class Listener:
         data, found = self.received, []
         while len(data) >= 2:
             size, start = data[1], 2
+            if data[0] == CLOSE:
+                break
             if size == 126:
                 size, start = int.from_bytes(data[2:4], "big"), 4
             if len(data) < start + size:
@@ -132,20 +135,29 @@ class Listener:
 
 
 class World:
-    """A hub with one room, its log, and who listens.
+    """A hub with one room, its log, and who listens. beside: a world of another room on the same hub.
 
     now: by seq, what messages say that were changed. told_late: words that were handed to a socket after they were
     taken back.
     """
 
-    def __init__(self, nursery, seed):
-        self.engine = SocketEngine(nursery)
-        self.hub = Hub(self.engine, SystemClock())
-        self.hub.on_fallen_behind = lambda channel, attachment: self.engine.spawn(self.replay, channel, attachment)
+    def __init__(self, nursery, seed, room=ROOM, beside=None):
+        self.room, self.worlds = room, beside.worlds if beside else {}
+        self.worlds[room] = self
+        self.engine = beside.engine if beside else SocketEngine(nursery)
+        self.hub = beside.hub if beside else Hub(self.engine, SystemClock())
+        self.hub.on_fallen_behind = self.fallen_behind
         self.chance = random.Random(seed)
-        self.log, self.users, self.listeners = [], count(1), []
+        self.log, self.users, self.listeners = [], beside.users if beside else count(1), []
         self.now, self.words, self.erased, self.told_late = {}, count(1), set(), []
         self.sizes = [10, 200, 3000]
+
+    def fallen_behind(self, channel, attachment):
+        self.engine.spawn(self.worlds[channel.id].replay, channel, attachment)
+
+    @property
+    def channel(self):
+        return self.hub.channels[self.room]
 
     @property
     def top(self):
@@ -158,7 +170,7 @@ class World:
         """A message that nobody is told of, as after a commit whose outcome nobody learned."""
         entry = StoredMessage(self.top + 100, self.top + 1, sender_id, "c", self.content(), 1, sender_name="n")
         self.log.append(entry)
-        return events.committed(ROOM, entry)
+        return events.committed(self.room, entry)
 
     def content(self):
         """Words that nobody said before."""
@@ -176,7 +188,7 @@ class World:
         self.erased.update(WORDS.findall(before.content.encode()))
         entry = now._replace(seq=self.top + 1, change=what, changed_by_id=before.sender_id, changed_at_ms=2)
         self.log.append(entry)
-        self.hub.publish(MessageChanged(ROOM, entry), {})
+        self.hub.publish(MessageChanged(self.room, entry), {})
 
     def change_lately_said(self):
         seq = self.top - min(int(self.chance.expovariate(0.5)), self.top - 1)
@@ -194,7 +206,7 @@ class World:
     async def replay(self, channel, attachment):
         while attachment.is_attached and not self.hub.go_live(channel, attachment):
             for entry in self.log[attachment.seq : attachment.seq + 5]:
-                frame = events.v1_stored(ROOM, self.stands_now(entry), attachment.user_id)
+                frame = events.v1_stored(self.room, self.stands_now(entry), attachment.user_id)
                 attachment.connection.write(frame)
                 attachment.seq = entry.seq
             await trio.lowlevel.checkpoint()
@@ -555,3 +567,191 @@ async def test_who_is_told_something_by_the_end_of_another_has_all_of_the_messag
         world.check()
         assert EPHEMERA in slow.received
         nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def two_rooms(quick_walks, seed):
+    """Two worlds on one hub, each with twelve who have been told one message; and the nursery of it all."""
+    async with trio.open_nursery() as nursery:
+        one = World(nursery, seed)
+        other = World(nursery, seed + 1, OTHER_ROOM, beside=one)
+        nursery.start_soon(one.engine.run)
+        for world in (one, other):
+            world.listeners += [Listener(world, next(world.users)) for _ in range(12)]
+            await walk_over(world)
+        yield nursery, one, other
+        nursery.cancel_scope.cancel()
+
+
+async def walk_over(*worlds):
+    """The first one of each says something, and each walk goes to its end."""
+    for world in worlds:
+        world.publish(world.listeners[0].user_id)
+    await come_to_the_end(*worlds)
+
+
+async def come_to_the_end(*worlds):
+    for world in worlds:
+        await world.settle()
+        world.check()
+    with trio.fail_after(5):
+        while any(world.channel.is_walking for world in worlds):
+            await trio.lowlevel.checkpoint()
+
+
+async def test_two_rooms_are_walked_at_once_and_each_tells_everybody_everything(two_rooms, monkeypatch):
+    _, *worlds = two_rooms
+    room_of = {listener.connection.fd: world.room for world in worlds for listener in world.listeners}
+    sender, walked = worlds[0].hub._walker._sender, []
+    send = sender.send
+
+    def note_and_send(data, fds):
+        walked.extend(room_of[fd] for fd in fds if fd >= 0)
+        return send(data, fds)
+
+    monkeypatch.setattr(sender, "send", note_and_send)
+    for _ in range(3):
+        walked.clear()
+        await walk_over(*worlds)
+        assert walked.count(ROOM) >= 10 <= walked.count(OTHER_ROOM)
+        for room, beside in ((ROOM, OTHER_ROOM), (OTHER_ROOM, ROOM)):
+            ended = max(place for place, one in enumerate(walked) if one == room)
+            assert walked.index(beside) < ended, "neither waits for the end of the other"
+
+
+async def test_there_are_as_many_tasks_that_walk_as_rooms_were_walked_at_once(two_rooms):
+    """However many walks there were one after the other; and they are the same again and again."""
+    nursery, one, other = two_rooms
+    assert len(nursery.child_tasks) == 1 + 1, "the engine's, and one that has walked over both rooms"
+    first = {*nursery.child_tasks}
+    for world in (one, other, one, one, other):
+        await walk_over(world)
+        assert nursery.child_tasks == first
+    await walk_over(one, other)
+    both = {*nursery.child_tasks}
+    assert first < both
+    assert len(both) == 1 + 2
+    for worlds in ((one,), (other,), (one, other), (other, one), (one,)):
+        await walk_over(*worlds)
+        assert nursery.child_tasks == both
+
+
+def fails_once(monkeypatch, owner, name, *, at_call=1, is_done=False):
+    """Have something raise at one of its calls. is_done: after it was done."""
+    works, calls = getattr(owner, name), count(1)
+
+    def fails(*arguments, **options):
+        call = next(calls)
+        if call != at_call or is_done:
+            outcome = works(*arguments, **options)
+        if call == at_call:
+            raise RuntimeError("a bug")
+        return outcome
+
+    monkeypatch.setattr(owner, name, fails)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "options", "ended"),
+    [
+        pytest.param("sender", "send", {"at_call": 3}, 2, id="before a piece of the ranks is sent"),
+        pytest.param("sender", "send", {"at_call": 3, "is_done": True}, 2, id="after it is sent"),
+        pytest.param("channel", "frames_after", {}, 0, id="before the ranks"),
+        pytest.param("channel", "frames_after", {"at_call": 2}, 0, id="before the strays"),
+        pytest.param("delivery", "told", {}, 0, id="when all are told"),
+    ],
+)
+async def test_a_walk_that_fails_is_counted_and_whoever_it_had_not_reached_is_told_all_the_same(
+    two_rooms, monkeypatch, owner, name, options, ended
+):
+    """Nobody has to say something more. Whose piece failed may have been given it or not: they come again."""
+    nursery, one, other = two_rooms
+    await walk_over(one, other)
+    owners = {"sender": one.hub._walker._sender, "channel": channels.Channel, "delivery": one.hub.delivery}
+    with monkeypatch.context() as patch:
+        fails_once(patch, owners[owner], name, **options)
+        one.publish(one.listeners[0].user_id)
+        await come_to_the_end(one)
+    assert [listener.is_over for listener in one.listeners].count(True) == ended
+    assert one.engine.statistics().faults == 1 + ended
+    await walk_over(other)
+    assert not any(listener.is_over for listener in other.listeners)
+    await walk_over(one, other)
+    await _until_nothing_is_pending(other)
+    assert len(nursery.child_tasks) == 1 + 2, "the task of the walk that failed has a successor"
+    await walk_over(one)
+    one.listeners = [listener for listener in one.listeners if not listener.is_over]
+    await _until_nothing_is_pending(one)
+    await walk_over(one)
+    assert {attachment.user_id for attachment in one.channel.ranks.strays} <= {one.listeners[0].user_id}
+
+
+async def test_a_walk_that_fails_beside_another_leaves_it_alone(two_rooms, monkeypatch):
+    nursery, one, other = two_rooms
+    await walk_over(one, other)
+    with monkeypatch.context() as patch:
+        fails_once(patch, one.hub._walker._sender, "send", at_call=4)
+        await walk_over(one, other)
+    over = [listener for world in (one, other) for listener in world.listeners if listener.is_over]
+    assert len({listener.world for listener in over}) == 1
+    await walk_over(one, other)
+    assert len(nursery.child_tasks) == 1 + 2
+
+
+async def test_who_waits_for_a_walk_that_fails_goes_on(two_rooms, monkeypatch):
+    _, one, _ = two_rooms
+    monkeypatch.setattr(walk, "UNTOLD_MAX", 0)
+    fails_once(monkeypatch, one.hub._walker._sender, "send", at_call=2)
+    one.publish(one.listeners[0].user_id)
+    with trio.fail_after(walk.UNTOLD_SECONDS_MAX / 2):
+        await one.hub.wait_told(ROOM)
+    await come_to_the_end(one)
+
+
+@pytest.mark.parametrize("fails", ["as a stray", "with half of it", "with nothing of it"])
+async def test_who_fails_as_a_walk_tells_them_fails_alone(two_rooms, monkeypatch, fails):
+    """Whose turn comes after theirs is told by the same walk, and keeps what the kernel did not take."""
+    nursery, one, _ = two_rooms
+    monkeypatch.setattr(walk, "WALK_SOCKETS_AT_ONCE", 128)
+    await _until_nothing_is_pending(one)
+    await walk_over(one)
+    failing, beside = sorted(one.listeners[3:5], key=lambda listener: listener.attachment.place)
+    owner, name = (Connection, "write_now") if fails == "as a stray" else (SocketEngine, "watch_writable")
+    sender, works = one.hub._walker._sender, getattr(owner, name)
+    send = sender.send
+
+    def fail(*arguments):
+        if failing.connection in arguments and True in (*arguments, owner is Connection):
+            raise OSError(errno.ENOMEM, "the kernel has no memory for what is asked of it")
+        works(*arguments)
+
+    def send_less(data, fds):
+        """To both."""
+        places = [place for place, fd in enumerate(fds) if fd in (failing.connection.fd, beside.connection.fd)]
+        if fails == "with nothing of it":
+            took = [-errno.EAGAIN for _ in places]
+        else:
+            took = [os.write(fds[place], data[: len(data) // 2]) for place in places]
+        others = fds[:]
+        for place in places:
+            others[place] = -1
+        return sorted([*send(data, others), *zip(places, took, strict=True)])
+
+    def closed():
+        one.hub.detach(failing.connection, ROOM)
+        failing.is_over = True
+        beside.connection.write(EPHEMERA)
+
+    monkeypatch.setattr(owner, name, fail)
+    monkeypatch.setattr(failing, "closed", closed)
+    if fails == "as a stray":
+        failing.connection.write(EPHEMERA)
+        beside.connection.write(EPHEMERA)
+    else:
+        monkeypatch.setattr(sender, "send", send_less)
+    one.publish(one.listeners[0].user_id)
+    await come_to_the_end(one)
+    assert [listener for listener in one.listeners if listener.is_over] == [failing]
+    assert beside.received.count(EPHEMERA) == 1 + (fails == "as a stray")
+    assert one.engine.statistics().faults == 1
+    assert len(nursery.child_tasks) == 1 + 1, "the walk went on"
