@@ -76,7 +76,7 @@ class JsonWebTokens:
                 del self._kept[next(iter(self._kept))]
         else:
             self._check_times(read.claims.expires_at, read.not_before)
-        if len(token) <= KEPT_CHARACTERS_MAX:
+        if len(token) <= KEPT_CHARACTERS_MAX and not token.endswith("="):  # or one could be kept in many spellings
             self._kept[token] = read
         return read.claims
 

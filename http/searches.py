@@ -1,9 +1,12 @@
 """Search: what a user looks for in what was said. Over HTTP and on a socket alike.
 
-It costs storage more than any other question, so each user has one at a time, and the process few.
+It costs storage more than any other question, so each user has one at a time, and the process few: others wait for a
+place, and not for long.
+
+    begin ──▶ find: a place ──▶ storage looks into the newest messages ──▶ of what it found, what stands there now
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 import trio
@@ -15,10 +18,11 @@ from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.search import Found, MessageSearch
 
 AT_ONCE: Final = 2
+WAIT_SECONDS_MAX: Final = 5.0  # for a place
 TEXT_CHARACTERS_MAX: Final = 100
 FOUND_MAX: Final = 50
 FOUND_DEFAULT: Final = 20
-TRIES: Final = 10
+LOOKS_MAX: Final = 20  # again at what was found
 
 
 def _searched_text(text: str) -> str:
@@ -34,42 +38,71 @@ SearchedText = Annotated[str, AfterValidator(_searched_text)]
 class Searches:
     """Of everybody."""
 
-    def __init__(self, search: MessageSearch, hub: Hub) -> None:
-        self._search = search
+    def __init__(self, storage: MessageSearch, hub: Hub) -> None:
+        self.storage = storage
+        self.places = trio.CapacityLimiter(AT_ONCE)
+        self.searching: set[int] = set()
         self._hub = hub
-        self._places = trio.CapacityLimiter(AT_ONCE)
-        self._searching: set[int] = set()
+
+    def begin(self, user_id: int) -> "Search | Refused":
+        """A search, whose `find` is awaited; refused while another one of the user is under way."""
+        if user_id in self.searching:
+            return Refused(RefusalCode.RATE_LIMITED, "one search at a time: another one of yours is under way")
+        self.searching.add(user_id)
+        return Search(self, user_id)
+
+    def standing(self, user_id: int) -> Callable[[Found], bool]:
+        """Whether something that is found from now on may be older than what the user was told until it is asked."""
+        changes = [(changed, changed.version) for changed in (self._hub.changed_for, self._hub.blocks.changed)]
+        rooms, version = self._hub.changed, self._hub.changed.version
+        return lambda found: (
+            not (
+                any(changed.since(user_id, asked_at) for changed, asked_at in changes)
+                or any(rooms.since(message.conversation_id, version) for message in found.messages)
+            )
+        )
+
+
+class Search:
+    """Of one user."""
+
+    def __init__(self, searches: Searches, user_id: int) -> None:
+        self._searches = searches
+        self._user_id = user_id
 
     async def find(
-        self, user_id: int, text: str, conversation_id: int | None, before_seq: int | None, count: int
+        self,
+        text: str,
+        conversation_id: int | None,
+        before_seq: int | None,
+        count: int,
+        look_again: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> Found | Refused | None:
-        """As `MessageSearch.find`; refused while the same user's last search is under way.
+        """As `MessageSearch.find`, once; refused when there is no place in time.
+
+        look_again: awaited before the answer, without a place: at who asks, who may have waited; or until they take it.
+        Raises: StorageUnavailable; what *look_again* raises.
 
         What is found is no older than what its user was told meanwhile: of what was edited or erased, and of whom they
         block or where they are no more, nothing is said as it was.
         """
-        if user_id in self._searching:
-            return Refused(RefusalCode.RATE_LIMITED, "one search at a time: another one of yours is under way")
-        self._searching.add(user_id)
         try:
-            async with self._places:
-                for _ in range(TRIES):
-                    may_be_old = self._may_be_old(user_id)
-                    found = await self._search.find(user_id, text, conversation_id, before_seq, count)
-                    if not may_be_old(found):
-                        return found
+            with trio.move_on_after(WAIT_SECONDS_MAX) as waiting:
+                await self._searches.places.acquire()
+            if waiting.cancelled_caught:
+                return Refused(RefusalCode.RATE_LIMITED, "many others search: try again soon")
+            storage, user_id = self._searches.storage, self._user_id
+            stands = self._searches.standing(user_id)
+            try:
+                found = await storage.find(user_id, text, conversation_id, before_seq, count)
+            finally:
+                self._searches.places.release()
+            await look_again()
+            for _ in range(LOOKS_MAX):
+                if found is None or stands(found):
+                    return found
+                stands = self._searches.standing(user_id)
+                found = await storage.find_again(user_id, text, conversation_id, found)
+            raise StorageUnavailable("it is changed faster than it is read")
         finally:
-            self._searching.discard(user_id)
-        raise StorageUnavailable("it is changed faster than it is read")
-
-    def _may_be_old(self, user_id: int) -> Callable[[Found | None], bool]:
-        changes = [(changed, changed.version) for changed in (self._hub.changed_for, self._hub.blocks.changed)]
-        rooms, version = self._hub.changed, self._hub.changed.version
-
-        def may_be_old(found: Found | None) -> bool:
-            if any(changed.since(user_id, asked_at) for changed, asked_at in changes):
-                return True
-            messages = () if found is None else found.messages
-            return any(rooms.since(message.conversation_id, version) for message in messages)
-
-        return may_be_old
+            self._searches.searching.discard(self._user_id)

@@ -90,8 +90,8 @@ class ReactionRow(BaseModel):
     mine: bool
 
 
-class MessageRow(_RowModel):
-    """A message; names of several words come in camelCase as well."""
+class FoundRow(_RowModel):
+    """A message that was found; names of several words come in camelCase as well."""
 
     id: int
     conversation_id: int
@@ -107,7 +107,6 @@ class MessageRow(_RowModel):
     thread: PlacedRow | None = Field(description="the message that began the thread in which it stands")
     mentions: list[int] = Field(description="members whom it mentions")
     attachments: list[AttachmentRow]
-    is_read: bool = Field(description="one's own: somebody else has read it; else: one has read it oneself")
     is_edited: bool
     edited_at: str | None
     is_deleted: bool = Field(description="what it said is erased")
@@ -117,6 +116,12 @@ class MessageRow(_RowModel):
     created_at: str
     updated_at: str
     client_id: str | None = Field(default=None, description="for the sender only")
+
+
+class MessageRow(FoundRow):
+    """A message; names of several words come in camelCase as well."""
+
+    is_read: bool = Field(description="one's own: somebody else has read it; else: one has read it oneself")
 
 
 class ParticipantRow(_RowModel):
@@ -173,7 +178,13 @@ def open_conversation_row(row: Any) -> Row:
 
 def message_row(message: StoredMessage, conversation_id: int, reader_id: int, marks: ReadMarks) -> Row:
     """A message as one member is shown it, as `MessageRow` says."""
-    is_own, details = message.sender_id == reader_id, told(message.details)
+    is_read = message.seq <= (marks.read_seq_of_others if message.sender_id == reader_id else marks.read_seq)
+    return found_row(message, conversation_id, reader_id) | both_spellings({"is_read": is_read})
+
+
+def found_row(message: StoredMessage, conversation_id: int, reader_id: int) -> Row:
+    """The same without whether it is read, which is a question of its own: as `FoundRow` says."""
+    details = told(message.details)
     at, changed_at_ms = iso(message.created_at_ms), message.deleted_at_ms or message.edited_at_ms
     row: Row = {
         "id": message.id,
@@ -190,7 +201,6 @@ def message_row(message: StoredMessage, conversation_id: int, reader_id: int, ma
         "thread": details.get("thread"),
         "mentions": details.get("mentions", []),
         "attachments": json.loads(message.attachments) if message.attachments else [],
-        "is_read": message.seq <= (marks.read_seq_of_others if is_own else marks.read_seq),
         "is_edited": message.edited_at_ms is not None,
         "edited_at": _iso(message.edited_at_ms),
         "is_deleted": message.deleted_at_ms is not None,
@@ -200,7 +210,7 @@ def message_row(message: StoredMessage, conversation_id: int, reader_id: int, ma
         "created_at": at,
         "updated_at": at if changed_at_ms is None else iso(changed_at_ms),
     }
-    if is_own and message.client_id is not None:
+    if message.sender_id == reader_id and message.client_id is not None:
         row["client_id"] = message.client_id
     return both_spellings(row)
 

@@ -9,7 +9,7 @@ from greenroom.http.decode import INTEGER_MAX
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Id, Input, Output, WholeNumber
 from greenroom.http.rest.rooms import no_conversation, refusal
-from greenroom.http.rest.rows import MessageRow, message_row
+from greenroom.http.rest.rows import FoundRow, found_row
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.searches import FOUND_DEFAULT, FOUND_MAX, SearchedText
 
@@ -39,32 +39,28 @@ class MessageSearchQuery(Input):
 class MessagesFound(Output):
     """Messages, newest first. hasMore: there may be others, further back than was looked."""
 
-    messages: list[MessageRow]
+    messages: list[FoundRow]
     has_more: bool
     before_seq: int | None = Field(description="of one conversation: the same search goes on with it; null: at the end")
 
 
 @operations.get("/api/messages/search", query=MessageSearchQuery, answer=MessagesFound)
 async def search_messages(call: Call) -> Answer:
-    """Messages that have a text in them. The newest 20,000 and 8 MiB of text are looked at, in equal shares of the
-    conversations; what was erased, and what is said by whom one blocks, is not found. One at a time for each user."""
+    """Messages that have a text in them. At most 20,000 and 8 MiB of text are looked at, of each conversation the
+    newest, and no more than its equal share; what was erased, and what is said by whom one blocks, is not found. One at
+    a time for each user."""
     asked, services = call.query(MessageSearchQuery), call.services.room_services
     if asked.before_seq is not None and asked.conversation_id is None:
         raise ApiError("VALIDATION", "before_seq is a place in one conversation: send conversationId with it")
-    found = await services.searches.find(
-        call.user_id, asked.query, asked.conversation_id, asked.before_seq, asked.limit
+    search = services.searches.begin(call.user_id)
+    if isinstance(search, Refused):
+        raise refusal(search, retry_after=1)
+    found = await search.find(
+        asked.query, asked.conversation_id, asked.before_seq, asked.limit, look_again=call.look_again
     )
     if isinstance(found, Refused):
         raise refusal(found, retry_after=1)
     if found is None:
         raise no_conversation()
-    marks = {
-        room_id: await services.conversations.read_marks(room_id, call.user_id)
-        for room_id in {message.conversation_id for message in found.messages}
-    }
-    rows = [
-        message_row(message, message.conversation_id, call.user_id, of_room)
-        for message in found.messages
-        if (of_room := marks[message.conversation_id]) is not None  # else removed since
-    ]
+    rows = [found_row(message, message.conversation_id, call.user_id) for message in found.messages]
     return Answer({"messages": rows, "hasMore": found.has_more, "beforeSeq": found.before_seq})

@@ -1,5 +1,6 @@
 """What the existing client does with messages: say, edit, delete, mark read, search. The rights are those of REST."""
 
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,7 +9,7 @@ from greenroom.actors.room.commands import Changed, Delete, Edit, Moved, React, 
 from greenroom.actors.room.marks import reaction_fault
 from greenroom.actors.room.state import content_fault
 from greenroom.http.decode import INTEGER_MAX
-from greenroom.http.searches import FOUND_DEFAULT
+from greenroom.http.searches import FOUND_DEFAULT, Search
 from greenroom.http.ws import events
 from greenroom.http.ws.codes import (
     BAD_FRAME,
@@ -18,6 +19,7 @@ from greenroom.http.ws.codes import (
     RATE_LIMITED,
     USER_NOT_FOUND,
 )
+from greenroom.http.ws.replay import wait_drained
 from greenroom.http.ws.services import send_over_limit
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.search import Found
@@ -216,21 +218,25 @@ async def _mark_all_read(session: "CompatSession", message_ids: list[int], reque
 
 
 def search(session: "CompatSession", fields: Json) -> None:
-    """Look for a text in what was said. Answered in turn, like all that is read of storage."""
-    if fields.get("query") is None:
-        session.error(INVALID_CONTENT, "a search needs query: 1 to 100 characters", request_id_of(fields))
-    else:
-        session.read_in_turn(_answer_search, session, fields, request_id_of(fields))
-
-
-async def _answer_search(session: "CompatSession", fields: Json, request_id: str | None) -> None:
-    room_id: int | None = fields.get("conversationId")
-    before_seq = None if room_id is None else fields.get("beforeSeq")
+    """Look for a text in what was said. Beside what the page reads else, for it may have to wait for a place."""
+    request_id = request_id_of(fields)
     assert session.user_id is not None
+    if fields.get("query") is None:
+        session.error(INVALID_CONTENT, "a search needs query: 1 to 100 characters", request_id)
+        return
+    begun = session.services.searches.begin(session.user_id)
+    if isinstance(begun, Refused):
+        session.failed(begun, None, request_id, 1)
+    else:
+        session.connection.engine.spawn(_search, session, begun, fields, request_id, of=session.connection)
+
+
+async def _search(session: "CompatSession", begun: Search, fields: Json, request_id: str | None) -> None:
+    room_id: int | None = None if fields.get("conversationId") == "" else fields.get("conversationId")
+    before_seq = None if room_id is None else fields.get("beforeSeq")
+    wait = partial(wait_drained, session.connection)
     try:
-        found = await session.services.searches.find(
-            session.user_id, fields["query"], room_id, before_seq, fields.get("limit", FOUND_DEFAULT)
-        )
+        found = await begun.find(fields["query"], room_id, before_seq, fields.get("limit", FOUND_DEFAULT), wait)
     except StorageUnavailable as error:
         session.failed(None, error, request_id)
         return

@@ -5,10 +5,11 @@ without spaces between them. What a search looks at is bounded instead, in messa
 came: in one conversation the next goes on from there.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from greenroom.storage.postgres.conversations import StoredMessage
 from greenroom.storage.postgres.pool import Postgres
+from greenroom.storage.postgres.queries import query
 
 LOOKED_AT_MAX: Final = 20_000  # messages
 LOOKED_AT_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -39,9 +40,14 @@ class MessageSearch:
         before_seq: of one conversation, only what was said before. Raises: StorageUnavailable.
         """
         bounds = LOOKED_AT_MAX, LOOKED_AT_BYTES_MAX, CONVERSATIONS_MAX
-        rows = await self._postgres.fetch(
-            "search_messages", reader_id, text, conversation_id, before_seq, *bounds, count + 1
-        )
+
+        async def run(connection: Any) -> Any:
+            await connection.execute(query("search_no_longer"))  # than it is waited for here: it would go on unseen
+            return await connection.fetch(
+                query("search_messages"), reader_id, text, conversation_id, before_seq, *bounds, count + 1
+            )
+
+        rows = await self._postgres.transaction(run)
         about = rows[0]
         if conversation_id is not None and not about["rooms"]:
             return None
@@ -50,9 +56,19 @@ class MessageSearch:
             for row in rows
             if row["id"] is not None
         ]
-        kept = found[:count]
-        if len(found) > count:
-            return Found(kept, True, None if conversation_id is None else kept[-1].seq)
-        return Found(
-            kept, not about["is_all"], None if about["is_all"] or conversation_id is None else about["lowest_seq"]
-        )
+        goes_on_at = about["lowest_seq"] if len(found) <= count else found[count - 1].seq
+        has_more = len(found) > count or not about["is_all"]
+        return Found(found[:count], has_more, goes_on_at if has_more and conversation_id is not None else None)
+
+    async def find_again(self, reader_id: int, text: str, conversation_id: int | None, found: Found) -> Found | None:
+        """What *find* has found, as it stands now: without what does not have *text* any more, or is not for them.
+
+        Raises: StorageUnavailable.
+        """
+        ids = [message.id for message in found.messages]
+        rows = {row["id"]: row for row in await self._postgres.fetch("search_again", reader_id, text, ids)}
+        if conversation_id is not None and not rows:
+            is_member = await self._postgres.fetch_value("is_member", conversation_id, reader_id)
+            if not is_member:
+                return None
+        return found._replace(messages=[StoredMessage(**rows[one]) for one in ids if one in rows])

@@ -4,6 +4,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from greenroom.http import searches
+
 PATH = "/api/messages/search"
 
 
@@ -29,6 +31,8 @@ async def test_messages_are_found_as_lists_show_them(house):
     assert [row["content"] for row in rows] == ["Grüße", "viele GRÜSSE", "grüßend"]
     assert (reply.data["hasMore"], reply.data["beforeSeq"]) == (False, None)
     listed = (await house.get(f"/api/conversations/{one}/messages", 1)).data["messages"]
+    for row in listed:
+        del row["is_read"], row["isRead"]
     assert [row for row in rows if row["conversation_id"] == one] == listed[:2]
     assert await found(house, 2, "GRÜ") == ["grüßend", "Grüße"], "of one's own conversations"
     assert await found(house, 1, "grü", conversationId=other) == ["viele GRÜSSE"]
@@ -95,24 +99,31 @@ async def test_what_cannot_be_looked_for_is_refused(house, asked):
     assert (reply.status, reply.code) == (400, "VALIDATION")
 
 
-async def test_each_has_one_search_at_a_time_and_the_next_when_it_ends(house, monkeypatch):
-    await house.people(1, 2, 3)
-    room = await house.conversation(1, 2, 3)
-    await say(house, room, 1, "hello")
-    searches = house.house.sockets.searches
-    find, under_way, goes_on = searches._search.find, [], trio.Event()
+@pytest.fixture
+def storage_that_waits(house, monkeypatch):
+    """(The users whose search storage works at, what lets it go on)."""
+    storage, under_way, goes_on = house.house.sockets.searches.storage, [], trio.Event()
+    find = storage.find
 
     async def held(user_id, *arguments):
         under_way.append(user_id)
         await goes_on.wait()
         return await find(user_id, *arguments)
 
-    monkeypatch.setattr(searches._search, "find", held)
+    monkeypatch.setattr(storage, "find", held)
+    return under_way, goes_on
+
+
+async def test_each_has_one_search_at_a_time_and_the_next_when_it_ends(house, storage_that_waits):
+    await house.people(1, 2, 3)
+    room = await house.conversation(1, 2, 3)
+    await say(house, room, 1, "hello")
+    under_way, goes_on = storage_that_waits
     async with trio.open_nursery() as nursery:
         for user in (1, 2, 3):
             nursery.start_soon(found, house, user, "hello")
         await wait_all_tasks_blocked(0.1)
-        assert searches._searching == {1, 2, 3}
+        assert house.house.sockets.searches.searching == {1, 2, 3}
         reply = await house.get(PATH, 1, q="hello")
         assert (reply.status, reply.code, reply.headers["Retry-After"]) == (429, "RATE_LIMIT_EXCEEDED", "1")
         assert "search" in reply.message
@@ -121,28 +132,106 @@ async def test_each_has_one_search_at_a_time_and_the_next_when_it_ends(house, mo
     assert await found(house, 1, "hello") == ["hello"]
 
 
-@pytest.mark.parametrize("what", ["erased", "blocked", "sent away"])
-async def test_what_is_found_is_not_older_than_what_was_told_meanwhile(house, monkeypatch, what):
+async def test_nobody_waits_long_for_others_and_the_next_search_is_theirs(house, storage_that_waits, monkeypatch):
+    await house.people(1, 2, 3)
+    room = await house.conversation(1, 2, 3)
+    await say(house, room, 1, "hello")
+    _, goes_on = storage_that_waits
+    monkeypatch.setattr(searches, "WAIT_SECONDS_MAX", 0.2)
+    async with trio.open_nursery() as nursery:
+        for user in (1, 2):
+            nursery.start_soon(found, house, user, "hello")
+        await wait_all_tasks_blocked(0.1)
+        reply = await house.get(PATH, 3, q="hello")
+        assert (reply.status, reply.code, reply.headers["Retry-After"]) == (429, "RATE_LIMIT_EXCEEDED", "1")
+        assert "others" in reply.message
+        goes_on.set()
+    assert await found(house, 3, "hello") == ["hello"]
+    assert house.house.sockets.searches.searching == set()
+    assert house.house.sockets.searches.places.borrowed_tokens == 0
+
+
+async def test_who_may_not_ask_any_more_when_the_answer_is_there_has_none(house, storage_that_waits):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    await say(house, room, 1, "hello")
+    replies, (_, goes_on) = [], storage_that_waits
+
+    async def ask(token):
+        replies.append(await house.get(PATH, headers={"Authorization": f"Bearer {token}"}, q="hello"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, house.token(1))
+        await wait_all_tasks_blocked(0.1)
+        reply = await house.post("/api/auth/logout", 1, {"everywhere": True})
+        assert reply.status == 200, reply.json
+        goes_on.set()
+    assert [(reply.status, reply.code) for reply in replies] == [(401, "INVALID_TOKEN")]
+
+
+MEANWHILE = ("erased", "edited", "edited to the same", "blocked", "sent away")
+
+
+@pytest.mark.parametrize("where", ["", "conversation"])
+@pytest.mark.parametrize("what", MEANWHILE)
+async def test_what_is_found_is_not_older_than_what_was_told_meanwhile(house, monkeypatch, what, where):
     await house.people(1, 2, 3)
     room = await house.conversation(3, 1, 2)
     message = await say(house, room, 2, "hello")
-    search = house.house.sockets.searches._search
-    find, rounds = search.find, []
+    storage = house.house.sockets.searches.storage
+    find, looked = storage.find, []
 
     async def slow(*arguments):
         it = await find(*arguments)
-        rounds.append(it)
-        if len(rounds) == 1:
-            if what == "erased":
-                reply = await house.delete(f"/api/messages/{message['id']}", 2)
-            elif what == "blocked":
-                reply = await house.post("/api/users/2/block", 1, {})
-            else:
-                reply = await house.delete(f"/api/conversations/{room}/participants/1", 3)
-            assert reply.status == 200, reply.json
+        looked.append(it)
+        path = f"/api/messages/{message['id']}"
+        if what == "erased":
+            reply = await house.delete(path, 2)
+        elif what.startswith("edited"):
+            reply = await house.put(path, 2, {"content": "hello, Bob" if what == "edited to the same" else "bye"})
+        elif what == "blocked":
+            reply = await house.post("/api/users/2/block", 1, {})
+        else:
+            reply = await house.delete(f"/api/conversations/{room}/participants/1", 3)
+        assert reply.status == 200, reply.json
         return it
 
-    monkeypatch.setattr(search, "find", slow)
-    assert await found(house, 1, "hello") == []
-    assert len(rounds[0].messages) == 1
-    assert len(rounds) == 2
+    monkeypatch.setattr(storage, "find", slow)
+    reply = await house.get(PATH, 1, q="hello", **({"conversationId": room} if where else {}))
+    if what == "sent away" and where:
+        assert (reply.status, reply.code) == (404, "CONVERSATION_NOT_FOUND")
+    else:
+        contents = [row["content"] for row in reply.data["messages"]]
+        assert contents == (["hello, Bob"] if what == "edited to the same" else [])
+    assert len(looked) == 1, "storage looks for everything once"
+    assert len(looked[0].messages) == 1
+
+
+async def test_a_room_in_which_somebody_edits_all_the_time_is_searched(house, monkeypatch):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    message = await say(house, room, 2, "hello 0")
+    storage, edits = house.house.sockets.searches.storage, 0
+
+    async def edit():
+        nonlocal edits
+        edits += 1
+        reply = await house.put(f"/api/messages/{message['id']}", 2, {"content": f"hello {edits}"})
+        assert reply.status == 200, reply.json
+
+    find, find_again = storage.find, storage.find_again
+
+    async def edited_meanwhile(*arguments):
+        it = await find(*arguments)
+        await edit()
+        return it
+
+    async def edited_again(*arguments):
+        it = await find_again(*arguments)
+        if edits < 5:
+            await edit()
+        return it
+
+    monkeypatch.setattr(storage, "find", edited_meanwhile)
+    monkeypatch.setattr(storage, "find_again", edited_again)
+    assert await found(house, 1, "hello") == ["hello 5"]

@@ -14,7 +14,7 @@ from greenroom.http.searches import FOUND_MAX, SearchedText
 from greenroom.http.ws.schemas import compat_frames as frames
 from greenroom.http.ws.schemas.frames import Command
 from greenroom.http.ws.schemas.v1_commands import REASON_CHARACTERS_MAX
-from greenroom.http.ws.schemas.values import ClientId, GivenId, GivenPlace, OrNothing, Truth, first, says
+from greenroom.http.ws.schemas.values import ClientId, GivenId, GivenIdOrZero, OrNothing, OrNowhere, Truth, first, says
 
 CHANNELS_MAX: Final = 64
 CHANNEL_CHARACTERS_MAX: Final = 128
@@ -132,9 +132,15 @@ class SearchMessages(Request):
         Annotated[SearchedText, OrNothing(), says("Stands in the message, in whatever case: 1 to 100 characters.")]
     ]
     conversationId: NotRequired[
-        Annotated[GivenId, says("Only there; else in the 100 in which something was said last.")]
+        Annotated[
+            GivenIdOrZero | Literal[""] | None,
+            OrNowhere(),
+            says("Only there; else in the 100 in which something was said last."),
+        ]
     ]
-    beforeSeq: NotRequired[Annotated[GivenPlace, OrNothing(), says("Of one conversation: only what was said before.")]]
+    beforeSeq: NotRequired[
+        Annotated[GivenIdOrZero | None, OrNowhere(), says("Of one conversation: only what was said before.")]
+    ]
     limit: NotRequired[
         Annotated[Annotated[int, Field(strict=True, ge=1, le=FOUND_MAX)], OrNothing(), says("1 to 50; else 20.")]
     ]

@@ -4,10 +4,11 @@ A schema is a TypedDict whose fields carry a sentence each. It is written once: 
 it, and the AsyncAPI document and the tables of docs/wire-protocol.md are made from it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NotRequired, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, ValidationError, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import TypedDict
@@ -46,6 +47,22 @@ class OrNothing:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """For pydantic."""
         return core_schema.with_default_schema(handler(source), on_error="omit")
+
+
+@dataclass(frozen=True, slots=True)
+class OrNowhere:
+    """A place that does not fit is none at which anything stands, 0: left out, it would stand for everywhere."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """For pydantic."""
+        return core_schema.no_info_wrap_validator_function(_or_zero, handler(source))
+
+
+def _or_zero(value: object, handler: Callable[[object], object]) -> object:
+    try:
+        return handler(value)
+    except ValidationError:
+        return 0
 
 
 def at_most(count: int) -> BeforeValidator:

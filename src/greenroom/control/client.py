@@ -91,8 +91,8 @@ class Running:
 
     def cancel(self) -> None:
         """End what was asked last, and wait until it has ended. Raises: ControlError."""
-        self._write({"id": self._number, "do": "cancel"})
         self._until = time.monotonic() + ANSWER_SECONDS_MAX
+        self._write({"id": self._number, "do": "cancel"})
         try:
             while "ok" not in self._next():
                 pass
@@ -125,6 +125,7 @@ class Running:
         except OSError:
             # Why the server has hung up may still be there to be read.
             if not self._heard:
+                self._until = min(self._until, time.monotonic() + ANSWER_SECONDS_MAX)
                 try:
                     self._read()
                 except OSError:

@@ -354,6 +354,10 @@ select count(*) from (
 -- Where these messages stand in one conversation.
 select seq from messages where conversation_id = $1 and id = any($2::bigint[]);
 
+-- name: search_no_longer
+-- Whatever runs next in this transaction ends by itself before nobody waits for it any more.
+set local statement_timeout = '10s';
+
 -- name: search_messages
 -- The newest $8 messages that have $2 in their text, in whatever case, for $1: of a conversation ($3, below the seq $4;
 -- newest by seq), or of the $7 in which something was said last of those that they are in (newest by time). Not what was
@@ -380,7 +384,7 @@ looked as materialized (
         select newest.*, row_number() over newer as place,
             sum(octet_length(content)) over newer - octet_length(content) as bytes_before
         from (
-            select * from messages where conversation_id = mine.conversation_id and ($4::bigint is null or seq < $4)
+            select * from messages where conversation_id = mine.conversation_id and seq < coalesce($4::bigint, 9223372036854775807)
             order by seq desc limit (select messages + 1 from share)
         ) newest
         window newer as (order by seq desc)
@@ -410,3 +414,18 @@ left join (
     cross join lateral marks_shown_to($1, m.id) marks
 ) on true
 order by found.said_at desc nulls last, m.conversation_id desc, m.seq desc;
+
+-- name: search_again
+-- Of these messages ($3) those that $1 may read and that have $2 in their text, as search_messages finds them.
+select m.id, m.conversation_id, m.seq, m.sender_id, u.name as sender_name, u.role as sender_role, m.client_id, m.content,
+    (extract(epoch from m.created_at) * 1000)::bigint as created_at_ms,
+    (extract(epoch from m.edited_at) * 1000)::bigint as edited_at_ms,
+    null::bigint as deleted_at_ms, m.seq as message_seq, coalesce(m.attachments, '') as attachments,
+    coalesce(m.details, '') as details, marks.reactions, marks.pinned_at_ms
+from messages m join users u on u.id = m.sender_id
+cross join lateral marks_shown_to($1, m.id) marks
+where m.id = any($3::bigint[]) and m.deleted_at is null and position(lower($2) in lower(m.content)) > 0
+    and not exists (select from user_blocks b where b.blocker_id = $1 and b.blocked_id = m.sender_id)
+    and exists (
+        select 1 from participants p where p.conversation_id = m.conversation_id and p.user_id = $1 and p.is_active
+    );
