@@ -55,6 +55,11 @@ class Tickets:
         self._of_user[user_id] += 1
         return text
 
+    def holder_of(self, text: str) -> Principal | None:
+        """Whose ticket it is, which stays good; None as for `redeem`."""
+        ticket = self._tickets.get(_digest(text))
+        return ticket.principal if ticket is not None and self._clock() < ticket.expires_at else None
+
     def redeem(self, text: str) -> Principal | None:
         """Whose ticket it is, once; None for anything that is no ticket (any more)."""
         ticket = self._tickets.pop(_digest(text), None)

@@ -212,11 +212,12 @@ async def _identify(request: UpgradeRequest, authenticator: Authenticator, ticke
 
 async def _redeem(ticket: str, beside: Principal | None, authenticator: Authenticator, tickets: Tickets) -> Principal:
     """Who holds the ticket; *beside* is who the Authorization header names. Raises: ApiError 401."""
-    holder = tickets.redeem(ticket)
+    holder = tickets.holder_of(ticket)
     if holder is None:
         raise ApiError("INVALID_TOKEN", "?token= takes a ticket of GET /api/ws/token, once and within 60 s")
     if beside is not None and beside.user_id != holder.user_id:
         raise ApiError("INVALID_TOKEN", "the ticket is not of the user whom the Authorization header names")
+    tickets.redeem(ticket)
     return await authenticator.renew(holder)
 
 

@@ -21,7 +21,7 @@ class MessageSearchQuery(Input):
 
     query: SearchedText = Field(
         validation_alias=AliasChoices("query", "q"),
-        description="stands in the message, in whatever case: 1 to 100 characters",
+        description="stands in the message, in whatever case: 1 to 100 characters, without the blanks around it",
     )
     conversation_id: Id | None = Field(
         default=None,

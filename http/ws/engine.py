@@ -280,13 +280,13 @@ class SocketEngine:
             if connection.is_closing:
                 return
             self._frames_in += 1
+            if reader.replies:  # before what a later frame is answered with
+                self._answer_pings(connection)
             if type(frame) is TextFrame:
                 session.receive(frame.text)
             elif isinstance(frame, CloseFrame):
-                self._answer_pings(connection)
                 connection.answer_close(1000 if frame.code == 1005 else frame.code)
             elif isinstance(frame, Fault):
-                self._answer_pings(connection)
                 connection.close_with(frame.code, frame.reason)
             elif isinstance(frame, BinaryFrame):
                 session.refuse_binary()

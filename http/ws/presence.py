@@ -90,7 +90,8 @@ class SocketPresence(PresenceBoard):
         ]
         devices = [Device(session.device, session.is_idle) for session in sessions]
         if user_id in self.leases:
-            with_socket = {session.principal.session_id for session in sessions if session.principal is not None}
+            principals = [session.principal for session in sessions if session.principal is not None]
+            with_socket = {principal.session_id or WITHOUT_SESSION for principal in principals}
             devices += [
                 Device(called, self._is_poll_idle(user_id, (called, under)))
                 for called, under in self.leases.devices_of(user_id, trio.current_time())

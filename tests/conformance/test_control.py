@@ -58,6 +58,16 @@ async def test_a_ping_between_two_fragments_is_answered_before_the_message(peer)
     await peer.event("pong", id="p")
 
 
+@pytest.mark.parametrize("is_between", [False, True], ids=["before a message", "between its fragments"])
+async def test_of_one_read_a_ping_is_answered_before_the_message_that_ends_after_it(peer, is_between):
+    text = ping_command("p")
+    parts = [frame(text[:5], TEXT, fin=False), frame(b"ping", PING), frame(text[5:], CONTINUATION)]
+    await peer.send(b"".join(parts) if is_between else frame(b"ping", PING) + frame(text))
+    await peer.event("pong", id="p")
+    answers = [found.opcode for found in peer.received if found.opcode == PONG or b'"id":"p"' in found.payload]
+    assert answers == [PONG, TEXT]
+
+
 async def test_pings_between_all_fragments_are_answered(peer):
     text = ping_command("p", 60)
     parts = [text[at : at + 10] for at in range(0, 60, 10)]

@@ -47,17 +47,30 @@ async def says(house, session, status="online"):
 
 @pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
 @pytest.mark.parametrize("status", ["online", "busy"])
-async def test_a_page_that_closes_is_offline_though_it_said_so_over_rest_too(live_house, seen, protocol, status):
+@pytest.mark.parametrize("credential", ["session", "token", "token with an id"])
+async def test_a_page_that_closes_is_offline_though_it_said_so_over_rest_too(
+    live_house, seen, protocol, status, credential
+):
     nursery, room, is_shown, session = seen
-    sock = await Socket.open(nursery, live_house, protocol=protocol, headers=cookie(live_house, session).items())
+    if credential == "session":
+        shown = cookie(live_house, session)
+    else:
+        shown = {"Authorization": f"Bearer {live_house.token(1, **({'jti': 'j'} if 'id' in credential else {}))}"}
+
+    async def says_so(status):
+        answer = await live_house.post("/api/presence/update", None, {"status": status}, **shown)
+        assert answer.status == 200, answer.json
+
+    sock = await Socket.open(nursery, live_house, protocol=protocol, headers=shown.items())
     await (sock.expect("connected") if protocol is None else sock.start(room))
-    await says(live_house, session, status)
+    await says_so(status)
     await is_shown(status)
+    assert len(live_house.house.presence.devices_of(1)) == 1, "it is one device, by whichever road it speaks"
     await sock.close()
     await is_shown("offline")
     listed = (await live_house.get("/api/presence/online", 2)).data["users"]
     assert 1 not in [one["userId"] for one in listed]
-    await says(live_house, session)  # as one that has fallen back to polling does
+    await says_so("online")  # as one that has fallen back to polling does
     await is_shown("online")
 
 

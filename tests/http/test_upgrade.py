@@ -152,6 +152,9 @@ async def test_a_wrong_header_beside_a_good_ticket_is_401_and_the_ticket_is_stil
 async def test_a_ticket_and_a_header_of_two_users_are_401(front: Front):
     ticket = front.services.tickets.issue(await front.services.authenticator.from_bearer(front.token("17")))
     assert (await refused(front, ticket=ticket, authorization=f"Bearer {front.token('18')}"))[0] == 401
+    decision = await admitted(front, ticket=ticket)
+    assert decision.principal is not None
+    assert decision.principal.user_id == 17, "it is still good"
 
 
 async def test_a_cookie_beside_a_ticket_or_a_header_is_not_looked_at(front: Front):

@@ -129,7 +129,11 @@ class SearchMessages(Request):
     """Looks for a text in what was said, as `GET /api/messages/search` does."""
 
     query: NotRequired[
-        Annotated[SearchedText, OrNothing(), says("Stands in the message, in whatever case: 1 to 100 characters.")]
+        Annotated[
+            SearchedText,
+            OrNothing(),
+            says("Stands in the message, in whatever case: 1 to 100 characters, without the blanks around it."),
+        ]
     ]
     conversationId: NotRequired[
         Annotated[
@@ -203,7 +207,12 @@ COMMANDS: Final = (
         (frames.CONVERSATION_JOINED,),
         "Hears typing of that conversation, besides all that is heard anyway; in the 64 that were joined last.",
     ),
-    Command("leave_conversation", InConversation, (frames.CONVERSATION_LEFT,), "Hears typing there no more."),
+    Command(
+        "leave_conversation",
+        InConversation,
+        (frames.CONVERSATION_LEFT,),
+        "Hears typing there no more; where it was not joined there is no answer.",
+    ),
     Command("send_message", SendMessage, (frames.MESSAGE_SENT,), _SAYS),
     Command("message", SendMessage, (frames.MESSAGE_SENT,), _SAYS),
     Command("typing_start", InConversation, (), "The user types; to the others who look at it `user_typing`."),
