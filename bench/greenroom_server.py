@@ -31,7 +31,7 @@ class Greenroom(Server):
     name = "greenroom"
     dialect = "v1"
     path = "/ws"
-    note = "durable (PostgreSQL), every connection with its own JWT, membership checked, presence on"
+    note = "durable (PostgreSQL), each user with a JWT that all their connections show, membership checked, presence on"
 
     def __init__(self, core: int, postgres_core: int) -> None:
         super().__init__(core)

@@ -68,7 +68,7 @@ ROWS = (
     Row("2", "fanout-full", "p99, to the larger of 25 ms and node ws", "node-ws", _p99_over_allowed, 1.0),
     Row("3", "idle", "memory per idle connection", None, _own("kb_per_connection"), 4.0, unit="KB",
         of_runs=max),
-    Row("–", "idle-20000", "idle CPU of 20,000 connections, of a core", None,
+    Row("–", "idle-20000", "idle CPU of those held, scaled to 20,000 connections, of a core", None,
         _own("cpu_percent_of_20000"), 3.0, unit="%"),
     # 20,000 open files, the hard limit of a small machine, leave room for 19 rooms of 1,000.
     Row("–", "idle-20000", "connections held at once", None, _own("connections"), 19_000, at_least=True, unit=""),

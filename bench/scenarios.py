@@ -135,7 +135,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="idle-20000",
-        title="Idle CPU: 20,000 connections in 20 rooms of 1,000 members, each pinged every 25 seconds",
+        title="Idle CPU: 20 rooms of 1,000 members, or as many as open files allow, pinged every 25 seconds",
         mode="hold",
         rooms=20,
         members=1000,

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import trio
@@ -33,6 +33,7 @@ class Person:
         self._token = token
         self._saying = trio.Lock()
         self._serial = 0
+        self._has_ended = False
         self._answers: dict[int, tuple[trio.Event, list[dict[str, Any]]]] = {}
 
     async def join(self, room: int, recent: int = 0) -> None:
@@ -79,9 +80,13 @@ class Person:
         """The answer to one command. Raises: Failed."""
         self._serial += 1
         arrived, box = self._answers[self._serial] = trio.Event(), []
-        await self._say({"id": self._serial, "do": what, **fields})
+        with suppress(trio.BrokenResourceError):  # it has ended, which `listen` notices
+            await self._say({"id": self._serial, "do": what, **fields})
+        if self._has_ended:
+            arrived.set()
         with trio.move_on_after(ANSWER_SECONDS_MAX):
             await arrived.wait()
+        assert box or not self._has_ended, f"the program of {self.name} ended before it answered to {what}"
         assert box, f"{self.name} has no answer to {what} after {ANSWER_SECONDS_MAX:g} s"
         if "failed" in box[0]:
             raise Failed(box[0])
@@ -95,6 +100,7 @@ class Person:
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
                 await self._heard(json.loads(line))
+        self._has_ended = True
         for arrived, _ in self._answers.values():
             arrived.set()
 

@@ -11,6 +11,7 @@ import pytest
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.http.ws import summaries
+from greenroom.storage.postgres.pool import Postgres
 
 USERS, ROOMS, STEPS = (1, 2, 3, 4), 3, 90
 
@@ -233,3 +234,44 @@ async def test_hundreds_who_come_in_between_hide_no_message_from_the_counts(live
         assert (await two.ask("read", room, seq=top))["data"]["seq"] == top
         await page.expect("message_read", messageId=said, readBy=2)
         await is_unread(0, top)
+
+
+async def test_what_is_unread_costs_storage_no_question_for_each_message(live_house, monkeypatch):
+    """A few messages a second burn a database elsewhere that counts again for each of those who hear them."""
+    people = range(1, 9)
+    await live_house.people(*people)
+    room = await live_house.conversation(*people)
+    asked, lend = [], Postgres.lend
+
+    async def counted(self, do):
+        asked.append(do)
+        return await lend(self, do)
+
+    async with open_sockets() as nursery:
+        sock = await Socket.open(nursery, live_house, 1)
+        await sock.start(room)
+        heard = [await Socket.open(nursery, live_house, user) for user in people[1:4]]
+        for one in heard:
+            await one.start()
+            assert (await one.ask("join", room, mode="summary"))["type"] == "ack"
+        pages = [await Socket.open(nursery, live_house, user, protocol=None) for user in people[4:]]
+        for page in pages:
+            await page.send({"type": "request_initial_data"})
+            await page.expect("initial_data")
+            await page.settle()
+        await sock.ask("send", room, body="first")
+        await sock.settle()
+        monkeypatch.setattr(Postgres, "lend", counted)
+        for number in range(30):
+            await sock.ask("send", room, body=f"message {number}")
+        for page in pages:
+            await page.expect("new_message", content="message 29")
+        for one in heard:
+            await wait_until(
+                lambda one=one: not one.of("room_summary") or one.of("room_summary")[-1]["data"]["unread"] < 31
+            )
+        assert len(asked) < 5, "but for what recurs"
+        monkeypatch.undo()
+        for user in people[1:]:
+            counted_now = await live_house.get("/api/messages/unread-count", user)
+            assert counted_now.data["unreadCount"] == 31
