@@ -14,7 +14,7 @@ from greenroom.actors.presence.commands import ACTIVITY_CHARACTERS_MAX, Heartbea
 from greenroom.actors.room.commands import Type
 from greenroom.http.errors import ApiError
 from greenroom.http.models import Input, Output
-from greenroom.http.rest.rooms import ask_room
+from greenroom.http.rest.rooms import ask_room, no_user
 from greenroom.http.route import Answer, Call, Operations
 from greenroom.http.ws.events import iso
 from greenroom.http.ws.last_inputs import WITHOUT_SESSION
@@ -58,6 +58,12 @@ class Person(Output):
     status: Status
     last_seen: str
     activity: str
+
+
+class PersonAskedFor(Person):
+    """Somebody, here or not. lastSeen: null of who was never here; of who is here, now."""
+
+    last_seen: str | None  # type: ignore[assignment]  # wider: nobody else is told of who is away
 
 
 class PeopleOnline(Output):
@@ -110,6 +116,15 @@ def presence_operations(sockets: SocketServices) -> Operations:
     async def list_online(call: Call) -> Answer:
         """Who of one's companions is online."""
         return Answer({"users": await people_online(sockets, call.user_id)})
+
+    @operations.get("/api/presence/{id}", answer=PersonAskedFor)
+    async def look_at_user(call: Call) -> Answer:
+        """How one user is, whoever shares a conversation of whatever size with them: 404 for others."""
+        now_ms = sockets.clock.wall_milliseconds()
+        found = await sockets.watches.look_once(call.user_id, call.id(), now_ms)
+        if found is None:
+            raise no_user(call.id())
+        return Answer(found)
 
     @operations.post("/api/conversations/{id}/typing", body=TypingWrite, answer=TypingAnswer)
     async def type_in_conversation(call: Call) -> Answer:

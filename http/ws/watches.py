@@ -13,7 +13,7 @@ than storage has said: what is read while a block begins is held against them.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import trio
@@ -70,7 +70,9 @@ class Watches:
         if connection.is_closing:
             return
         number = next(self._numbers)
-        visible, away = await self._look(connection, user_ids) if user_ids else ([], {})
+        watcher_id = connection.session.user_id
+        assert watcher_id is not None
+        visible, away = await self._look(watcher_id, user_ids) if user_ids else ([], {})
         if connection.is_closing or self._newest.get(connection, 0) > number:
             ack(None)
             return
@@ -79,10 +81,23 @@ class Watches:
         ack(visible)
         connection.write(self._state(visible, away), CONTROL)
 
-    async def _look(self, connection: Connection, user_ids: Sequence[int]) -> tuple[list[int], dict[int, Seen]]:
+    async def look_once(self, watcher_id: int, user_id: int, now_ms: int) -> dict[str, Any] | None:
+        """How a user is now, for who has no socket; None of whom the watcher may not see.
+
+        Shape: as in compat frames, `lastSeen` None of who was never here. Raises: StorageUnavailable.
+        """
+        visible, away = await self._look(watcher_id, (user_id,))
+        if not visible:
+            return None
+        self._presence.note_asked({user_id})
+        fields = self._presence.compat_fields(user_id, now_ms)
+        seen = away.get(user_id)
+        if seen is None or self._presence.is_online(user_id):
+            return fields
+        return fields | {"username": seen.name, "lastSeen": None if seen.at_ms is None else events.iso(seen.at_ms)}
+
+    async def _look(self, watcher_id: int, user_ids: Sequence[int]) -> tuple[list[int], dict[int, Seen]]:
         """Who of them may be seen, and since when who is away."""
-        watcher_id = connection.session.user_id
-        assert watcher_id is not None
         visible, away = list(user_ids), dict[int, Seen]()
         for _ in range(TRIES):
             with self._hub.small_rooms.noting_changes() as changes:

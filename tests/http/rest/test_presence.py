@@ -149,3 +149,34 @@ async def test_who_is_invisible_is_shown_to_nobody_else(house):
     await house.conversation(1, 2)
     assert (await house.post("/api/presence/update", 1, {"status": "invisible"})).data["status"] == "invisible"
     assert shown(await house.get("/api/presence/online", 2)) == {}
+
+
+async def test_one_user_can_be_asked_for_by_whoever_shares_a_conversation_with_them(house, monkeypatch):
+    """Of any size: in large ones nobody is told who is there."""
+    await house.people(1, 2, 3, 4)
+    room = await house.conversation(1, 2, 3)
+
+    async def looks(reader, user):
+        reply = await house.get(f"/api/presence/{user}", reader)
+        return reply.data if reply.status == 200 else (reply.status, reply.code)
+
+    never = {"userId": 1, "username": "user-1", "status": "offline", "lastSeen": None, "activity": ""}
+    assert await looks(2, 1) == never
+    await house.post("/api/presence/update", 1, {"status": "busy", "activity": "in a call"})
+    seen = await looks(2, 1)
+    assert (seen["status"], seen["activity"], seen["username"]) == ("busy", "in a call", "user-1")
+    assert (await looks(1, 1))["status"] == "busy", "oneself"
+    await house.post("/api/presence/update", 1, {"status": "invisible"})
+    seen = await looks(2, 1)
+    assert (seen["status"], seen["activity"]) == ("offline", "")
+    await house.post("/api/presence/update", 1, {"status": "online"})
+    for unknown in (looks(4, 1), looks(2, 4), looks(2, 99)):
+        assert await unknown == (404, "USER_NOT_FOUND")
+    assert (await house.post("/api/users/2/block", 1, {})).status == 200
+    assert await looks(2, 1) == (404, "USER_NOT_FOUND")
+    assert await looks(1, 2) == (404, "USER_NOT_FOUND")
+    assert (await looks(3, 1))["status"] == "online"
+    assert (await house.delete(f"/api/conversations/{room}/participants/3", 3)).status == 200
+    assert await looks(3, 1) == (404, "USER_NOT_FOUND")
+    assert (await house.get("/api/presence/none", 2)).status == 400
+    assert (await house.get("/api/presence/1")).status == 401
