@@ -19,6 +19,7 @@ from greenroom.storage.postgres.search import Found, MessageSearch
 
 AT_ONCE: Final = 2
 WAIT_SECONDS_MAX: Final = 5.0  # for a place
+SEARCH_SECONDS_MAX: Final = 6.0  # in it: storage ends a search by itself after five
 TEXT_CHARACTERS_MAX: Final = 100
 FOUND_MAX: Final = 50
 FOUND_DEFAULT: Final = 20
@@ -80,7 +81,7 @@ class Search:
     ) -> Found | Refused | None:
         """As `MessageSearch.find`, once; refused when there is no place in time.
 
-        look_again: awaited before the answer, without a place: at who asks, who may have waited; or until they take it.
+        look_again: awaited before an answer, without a place: at who asks, who may have waited; or until they take it.
         Raises: StorageUnavailable; what *look_again* raises.
 
         What is found is no older than what its user was told meanwhile: of what was edited or erased, and of whom they
@@ -94,11 +95,15 @@ class Search:
             storage, user_id = self._searches.storage, self._user_id
             stands = self._searches.standing(user_id)
             try:
-                found = await storage.find(user_id, text, conversation_id, before_seq, count)
+                # Whoever hangs up has their place until storage is done, or they would ask again beside it.
+                with trio.move_on_after(SEARCH_SECONDS_MAX, shield=True) as searching:
+                    found = await storage.find(user_id, text, conversation_id, before_seq, count)
             finally:
                 self._searches.places.release()
-            await look_again()
+            if searching.cancelled_caught:
+                raise StorageUnavailable(f"it was searched for more than {SEARCH_SECONDS_MAX:g} s")
             for _ in range(LOOKS_MAX):
+                await look_again()
                 if found is None or stands(found):
                     return found
                 stands = self._searches.standing(user_id)

@@ -232,8 +232,10 @@ def search(session: "CompatSession", fields: Json) -> None:
 
 
 async def _search(session: "CompatSession", begun: Search, fields: Json, request_id: str | None) -> None:
-    room_id: int | None = None if fields.get("conversationId") == "" else fields.get("conversationId")
-    before_seq = None if room_id is None else fields.get("beforeSeq")
+    room_id, before_seq = (
+        None if fields.get(name) == "" else fields.get(name) for name in ("conversationId", "beforeSeq")
+    )
+    before_seq = None if room_id is None else before_seq
     wait = partial(wait_drained, session.connection)
     try:
         found = await begun.find(fields["query"], room_id, before_seq, fields.get("limit", FOUND_DEFAULT), wait)

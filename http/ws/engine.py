@@ -277,11 +277,11 @@ class SocketEngine:
     def _feed(self, connection: Connection, data: bytes) -> None:
         reader, session = connection.reader, connection.session
         for frame in reader.feed(data):
+            if reader.replies:  # before what a later frame is answered with; it may be the end
+                self._answer_pings(connection)
             if connection.is_closing:
                 return
             self._frames_in += 1
-            if reader.replies:  # before what a later frame is answered with
-                self._answer_pings(connection)
             if type(frame) is TextFrame:
                 session.receive(frame.text)
             elif isinstance(frame, CloseFrame):

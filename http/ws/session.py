@@ -166,16 +166,13 @@ class SocketSession:
     def take_back(self, called: str | None = OVER_REST) -> None:
         """What was said over REST under the same session, that the user is here, ends with the socket.
 
-        called: the name of those devices without a socket that end with it; None: all of the session. Of tokens without
-        an id nobody knows whose word it was: a client that is still here says so again, a page that closed does not.
+        called: the name of those devices without a socket that end with it; None: all of the session. Of what has no id
+        it is all that was said: who is still here says so again, a page that closed does not.
         """
-        principal, user_id, leases = self.principal, self.user_id, self.services.presence.leases
-        if principal is None or user_id is None:
-            return
-        if principal.session_id is not None:
-            leases.forget(user_id, principal.session_id, called)
-        elif principal.kind == "jwt":
-            leases.forget(user_id, WITHOUT_SESSION, OVER_REST)
+        if self.principal is not None and self.user_id is not None:
+            under = self.principal.session_id
+            ends = (WITHOUT_SESSION, OVER_REST) if under is None else (under, called)
+            self.services.presence.leases.forget(self.user_id, *ends)
 
     # -- the protocols' side ------------------------------------------------------------------------------------
 

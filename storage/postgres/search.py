@@ -42,7 +42,7 @@ class MessageSearch:
         bounds = LOOKED_AT_MAX, LOOKED_AT_BYTES_MAX, CONVERSATIONS_MAX
 
         async def run(connection: Any) -> Any:
-            await connection.execute(query("search_no_longer"))  # than it is waited for here: it would go on unseen
+            await connection.execute(query("search_no_longer"))
             return await connection.fetch(
                 query("search_messages"), reader_id, text, conversation_id, before_seq, *bounds, count + 1
             )

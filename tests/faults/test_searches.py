@@ -34,6 +34,7 @@ async def test_where_nothing_is_nothing_is_found_and_without_a_place_everything(
             assert len((await search(**everywhere))["messages"]) == 1, everywhere
         for there in (room, str(room)):
             assert len((await search(conversationId=there, beforeSeq=None))["messages"]) == 1
+            assert len((await search(conversationId=there, beforeSeq=""))["messages"]) == 1
             assert len((await search(conversationId=there, beforeSeq="2"))["messages"]) == 1
             for before in (0, 1, "1", -1, 1.5, 5.0, [], True, "none"):
                 found = await search(conversationId=there, beforeSeq=before)

@@ -218,3 +218,24 @@ async def test_what_was_told_of_a_descriptor_is_not_news_of_the_next_that_has_it
         assert heard == [f"{number:02d}" for number in range(10)] * (EARLY_BYTES_MAX // 40) + ["later"]
         for one in engine.all_connections():
             one.abort()
+
+
+@pytest.mark.parametrize("is_full", [False, True], ids=["gone", "too slow"])
+async def test_what_stands_behind_a_ping_whose_answer_is_the_end_is_not_done(engine, is_full):
+    near, peer = pair()
+    connection = adopt(engine, near)
+    if is_full:
+        connection.write(text_frame(b"x" * 60_000))
+        connection.flush()
+        connection.write(text_frame(b"x" * (OUTBOX_BYTES_MAX - connection._queued_bytes - 50)))
+        connection.flush()
+        assert not connection.is_closing, "there is room for less than a pong"
+    peer.send(b"\x89\xfd\0\0\0\0" + b"p" * 125 + b"\x81\x80\0\0\0\0")
+    if not is_full:
+        peer.close()
+    session = connection.session
+    await wait_all_tasks_blocked()
+    assert connection.is_closing
+    assert session.ends == 1
+    assert session.heard == []
+    peer.close()

@@ -295,7 +295,7 @@ async def test_the_key_is_the_same_on_all_surfaces(house):
 
 @pytest.mark.parametrize(
     ("method", "name"),
-    [("GET", "list"), ("GET", "search"), ("GET", "attachments")],
+    [("GET", "list"), ("GET", "attachments")],
 )
 async def test_what_the_replaced_system_names_there_and_is_not_here_yet_is_404(house, method, name):
     for user in (None, 1):

@@ -151,6 +151,38 @@ async def test_nobody_waits_long_for_others_and_the_next_search_is_theirs(house,
     assert house.house.sockets.searches.places.borrowed_tokens == 0
 
 
+async def test_who_hangs_up_has_their_place_until_storage_is_done(house, storage_that_waits):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    await say(house, room, 1, "hello")
+    _, goes_on = storage_that_waits
+    searches_now, ended = house.house.sockets.searches, trio.Event()
+
+    async def ask_and_hang_up():
+        with trio.move_on_after(0.1):
+            await house.get(PATH, 1, q="hello")
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_and_hang_up)
+        await trio.sleep(0.3)
+        assert not ended.is_set()
+        assert searches_now.places.borrowed_tokens == 1
+        assert (await house.get(PATH, 1, q="hello")).status == 429
+        goes_on.set()
+        await ended.wait()
+    assert (searches_now.places.borrowed_tokens, searches_now.searching) == (0, set())
+    assert await found(house, 1, "hello") == ["hello"]
+
+
+async def test_a_search_that_takes_too_long_is_given_up(house, storage_that_waits, monkeypatch):
+    await house.people(1, 2)
+    monkeypatch.setattr(searches, "SEARCH_SECONDS_MAX", 0.2)
+    reply = await house.get(PATH, 1, q="hello")
+    assert (reply.status, reply.code) == (503, "SERVICE_UNAVAILABLE")
+    assert (house.house.sockets.searches.places.borrowed_tokens, house.house.sockets.searches.searching) == (0, set())
+
+
 async def test_who_may_not_ask_any_more_when_the_answer_is_there_has_none(house, storage_that_waits):
     await house.people(1, 2)
     room = await house.conversation(1, 2)

@@ -143,7 +143,9 @@ class SearchMessages(Request):
         ]
     ]
     beforeSeq: NotRequired[
-        Annotated[GivenIdOrZero | None, OrNowhere(), says("Of one conversation: only what was said before.")]
+        Annotated[
+            GivenIdOrZero | Literal[""] | None, OrNowhere(), says("Of one conversation: only what was said before.")
+        ]
     ]
     limit: NotRequired[
         Annotated[Annotated[int, Field(strict=True, ge=1, le=FOUND_MAX)], OrNothing(), says("1 to 50; else 20.")]

@@ -355,8 +355,8 @@ select count(*) from (
 select seq from messages where conversation_id = $1 and id = any($2::bigint[]);
 
 -- name: search_no_longer
--- Whatever runs next in this transaction ends by itself before nobody waits for it any more.
-set local statement_timeout = '10s';
+-- Whatever runs next in this transaction ends by itself, also when nobody waits for it any more.
+set local statement_timeout = '5s';
 
 -- name: search_messages
 -- The newest $8 messages that have $2 in their text, in whatever case, for $1: of a conversation ($3, below the seq $4;
