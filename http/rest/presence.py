@@ -50,20 +50,20 @@ class OwnPresence(Output):
     updated_at: str = Field(alias="updated_at")
 
 
-class Person(Output):
-    """Somebody who is online."""
+class PersonAskedFor(Output):
+    """Somebody, here or not. lastSeen: null of who was never here; of who is here, now."""
 
     user_id: int
     username: str
     status: Status
-    last_seen: str
+    last_seen: str | None
     activity: str
 
 
-class PersonAskedFor(Person):
-    """Somebody, here or not. lastSeen: null of who was never here; of who is here, now."""
+class Person(PersonAskedFor):
+    """Somebody who is online."""
 
-    last_seen: str | None  # type: ignore[assignment]  # wider: nobody else is told of who is away
+    last_seen: str
 
 
 class PeopleOnline(Output):

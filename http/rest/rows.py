@@ -179,7 +179,9 @@ def open_conversation_row(row: Any) -> Row:
 def message_row(message: StoredMessage, conversation_id: int, reader_id: int, marks: ReadMarks) -> Row:
     """A message as one member is shown it, as `MessageRow` says."""
     is_read = message.seq <= (marks.read_seq_of_others if message.sender_id == reader_id else marks.read_seq)
-    return found_row(message, conversation_id, reader_id) | both_spellings({"is_read": is_read})
+    row = found_row(message, conversation_id, reader_id)
+    row["is_read"] = row["isRead"] = is_read
+    return row
 
 
 def found_row(message: StoredMessage, conversation_id: int, reader_id: int) -> Row:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import asyncpg
 import pytest
@@ -50,6 +50,10 @@ class OneConnection:
     async def transaction(self, do: Callable[[Any], Awaitable[T]]) -> T:
         async with self.connection.transaction():
             return await do(self.connection)
+
+
+def search_on(connection: Any) -> MessageSearch:
+    return MessageSearch(cast("Any", OneConnection(connection)))
 
 
 def on(database: ServerAddress, do: Callable[[Any], Awaitable[T]]) -> T:
@@ -105,7 +109,7 @@ def test_all_that_may_be_read_is_found_newest_first(database: ServerAddress, see
 
     async def look(connection: Any) -> None:
         await log.fill(connection)
-        search = MessageSearch(OneConnection(connection))  # type: ignore[arg-type]
+        search = search_on(connection)
         for text in LOOKED_FOR:
             found = await search.find(READER, text, None, None, 1000)
             assert places_of(found) == log.places(text)
@@ -131,7 +135,7 @@ def test_going_on_finds_all_of_a_conversation_once(
 
     async def look(connection: Any) -> None:
         await log.fill(connection)
-        search = MessageSearch(OneConnection(connection))  # type: ignore[arg-type]
+        search = search_on(connection)
         for room in range(1, 5):
             for text in ("apple", "e", "nowhere"):
                 before_seq, places = None, list[tuple[int, int]]()
@@ -163,7 +167,7 @@ def test_of_many_conversations_those_with_the_newest_are_looked_into(
             await connection.execute(ROOM, room, 1)
             await connection.execute(MEMBER, room, True)
             await connection.execute(MESSAGE, room, room, 1, 4, "apple", room, False)
-        found = await MessageSearch(OneConnection(connection)).find(READER, "apple", None, None, 10)  # type: ignore[arg-type]
+        found = await search_on(connection).find(READER, "apple", None, None, 10)
         assert places_of(found) == [(3, 1), (2, 1)]
         assert found == (found and found.messages, True, None), "the third was not looked into"
 
@@ -175,7 +179,7 @@ def test_what_stands_there_now_is_found_again(database: ServerAddress) -> None:
 
     async def look(connection: Any) -> None:
         await log.fill(connection)
-        search = MessageSearch(OneConnection(connection))  # type: ignore[arg-type]
+        search = search_on(connection)
         found = await search.find(READER, "apple", None, None, 1000)
         assert found is not None
         assert await search.find_again(READER, "apple", None, found) == found
