@@ -5,7 +5,6 @@ and nothing more. Afterwards nothing is left: no task, no descriptor, no connect
 import base64
 import hashlib
 import json
-import os
 import ssl
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,6 +12,7 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
+from open_descriptors import open_descriptors
 from quart import Response, abort, g, websocket
 from quart_trio import QuartTrio
 from tls_files import make_tls_files
@@ -179,10 +179,11 @@ async def open_front(limits=None, tls=None):
         port = listeners[0].socket.getsockname()[1]
         front = Front(port, server, receive, seen, tls.client if tls is not None else None)
         await trio.testing.wait_all_tasks_blocked()
-        before = tasks_below(nursery), len(os.listdir("/proc/self/fd"))
+        tasks, descriptors = tasks_below(nursery), open_descriptors()
         yield front
         await trio.testing.wait_all_tasks_blocked(0.01)
-        assert (tasks_below(nursery), len(os.listdir("/proc/self/fd"))) == before
+        assert tasks_below(nursery) == tasks
+        assert not open_descriptors() - descriptors
         assert server.statistics().connections_open == 0
         assert server.statistics().faults_guarded == 0
         with trio.fail_after(5):

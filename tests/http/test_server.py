@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 import trio
+from open_descriptors import open_descriptors
 from quart import request
 from quart_trio import QuartTrio
 from structlog.testing import capture_logs
@@ -160,7 +161,13 @@ async def read_to_end(stream):
 
 
 def costs():
-    return trio.lowlevel.current_statistics().tasks_living, len(os.listdir("/proc/self/fd"))
+    return trio.lowlevel.current_statistics().tasks_living, open_descriptors()
+
+
+def see_nothing_left_since(before):
+    tasks, descriptors = costs()
+    assert tasks == before[0]
+    assert not descriptors - before[1]
 
 
 # What is answered.
@@ -487,7 +494,7 @@ async def test_1000_upgrades_with_a_frame_in_the_same_segment_do_no_harm(front):
     await wait_all_tasks_blocked(0.05)
     assert front.server.statistics().faults_guarded == 0
     assert front.open_connections() == 0
-    assert costs() == before
+    see_nothing_left_since(before)
 
 
 async def test_500_requests_leave_nothing_behind(front):
@@ -507,7 +514,7 @@ async def test_500_requests_leave_nothing_behind(front):
             for number in range(start, start + 50):
                 nursery.start_soon(visit, number)
     await wait_all_tasks_blocked(0.05)
-    assert costs() == before
+    see_nothing_left_since(before)
     assert front.open_connections() == 0
 
 
@@ -526,7 +533,7 @@ async def test_bodies_that_no_view_wants_leave_nothing_behind(front):
         for _ in range(20):
             nursery.start_soon(send_many_chunks)
     await wait_all_tasks_blocked(0.05)
-    assert costs() == before
+    see_nothing_left_since(before)
 
 
 async def test_a_fault_inside_hypercorn_ends_its_connection_only(front, monkeypatch):
