@@ -134,7 +134,7 @@ def open_folder() -> Iterator[Path]:
 
 
 def _open_folder(where: Path = DISK) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=where))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=where))
     folder.chmod(0o755)
     return folder
 
@@ -180,6 +180,7 @@ class _ServerThread:
     async def _serve(self) -> None:
         self.token, self.leave = trio.lowlevel.current_trio_token(), trio.Event()
         fast = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "100"}
+        fast |= {"autovacuum": "off"}  # what a plan is made of changes when a test says so
         fast |= {"max_wal_size": "256MB"}
         async with open_embedded(self.folder / "data", settings=fast, on_event=lambda _: None) as server:
             self.answers.put(server.address)
@@ -208,10 +209,10 @@ async def _administer(address: ServerAddress, statement: str) -> None:
 
 
 def _sweep_abandoned() -> None:
-    """Stop and remove what test sessions that were killed have left."""
+    """Stop and remove what test sessions that were killed have left. Not what a server has whose test killed it."""
     for folder in (*DISK.glob(_FOLDER_PREFIX + "*"), *MEMORY.glob(_FOLDER_PREFIX + "*")):
         with suppress(OSError, ValueError):
-            holder = int((folder / "data" / "lock").read_text())
-            if not Path(f"/proc/{holder}").exists():
+            session = int(folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0])
+            if not Path(f"/proc/{session}").exists():
                 trio.run(clear_left_behind, folder / "data" / "postgres" / "cluster" / "data")
                 shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -105,16 +104,47 @@ def test_every_command_explains_itself(run: Run, command: list[str]):
     assert "Usage" in done.out
 
 
-def test_ctrl_c_while_python_still_reads_modules_ends_with_130_and_no_traceback(tmp_path: Path):
-    command = [sys.executable, "-X", "importtime", "-m", "greenroom", "config"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        assert any("trio._core" in line for line in process.stderr), "trio is read before the commands that need it"
-        process.send_signal(signal.SIGINT)
-        out, said = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "Traceback" not in said
-    assert out == ""
+CTRL_C_AT_A_MODULE = """
+import os, signal, sys
+
+
+class Callback:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["MODULE"]:
+            sys.meta_path.remove(self)
+            print("reached", flush=True)
+            Callback() if os.environ["WHERE"] == "in a callback" else os.kill(os.getpid(), signal.SIGINT)
+
+
+sys.meta_path.insert(0, Finder())
+sys.argv[1:] = ["config"]
+from greenroom.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("where", ["in the code", "in a callback"])
+@pytest.mark.parametrize("module", ["greenroom.commands.outlet", "trio._core", "greenroom.commands.app"])
+def test_ctrl_c_while_python_still_reads_modules_ends_with_130_and_no_traceback(shell: Run, module: str, where: str):
+    done = shell('exec "$PYTHON" -c "$1"', CTRL_C_AT_A_MODULE, MODULE=module, WHERE=where)
+    assert done == Done(130, "reached", "")
+
+
+def test_what_is_to_ignore_ctrl_c_ignores_it_from_the_start(shell: Run):
+    done = shell('trap \'\' INT; exec "$PYTHON" -c "$1"', CTRL_C_AT_A_MODULE, MODULE="trio._core", WHERE="in the code")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("reached\nENVIRONMENT = ")
+
+
+def test_ctrl_c_is_python_s_again_when_the_modules_are_read(shell: Run):
+    asks = "import signal, sys; sys.argv[1:] = ['--version']; from greenroom.cli import main\n"
+    asks += "try: main()\nexcept SystemExit: print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    assert shell('exec "$PYTHON" -c "$1"', asks).out.split("\n")[-1] == "True"
 
 
 def test_garbage_is_collected_again_when_the_modules_are_read(shell: Run):

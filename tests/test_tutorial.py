@@ -46,7 +46,7 @@ def test_every_chapter_has_right_types(tmp_path):
     for number, (program, _) in enumerate(CHAPTERS.values()):
         (tmp_path / f"chapter_{number}.py").write_text(program, "utf-8")
     command = [sys.executable, "-m", "mypy", "--config-file", "", "--strict", "--no-error-summary"]
-    command += ["--cache-dir", str(ROOT / ".mypy_cache" / "typed"), str(tmp_path)]
+    command += ["--cache-dir", str(ROOT / ".mypy_cache" / "tutorial"), str(tmp_path)]
     ran = subprocess.run(
         command, cwd=ROOT, env={"MYPYPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False
     )

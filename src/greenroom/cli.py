@@ -5,13 +5,20 @@ about is one sentence on standard error, never a traceback.
 """
 
 import gc
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line."""
     try:
-        from greenroom.commands import outlet, standard_output  # not above: Ctrl-C may come while all of this is read
+        with _ends_at_ctrl_c():
+            from greenroom.commands import outlet, standard_output  # not above: Ctrl-C may come while this is read
 
         standard_output.hold_descriptors()
         sys.stderr = outlet.Outlet(outlet.STANDARD_ERROR)  # where nobody hears a sentence the exit code is left to tell
@@ -25,14 +32,29 @@ def main() -> None:
         except standard_output.OutputLost as lost:
             sys.exit(standard_output.give_up(lost))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _ends_at_ctrl_c() -> Iterator[None]:
+    """While modules are read. Of a KeyboardInterrupt in one of the callbacks that this sets off Python says that it is
+    ignored, and goes on.
+    """
+    held = signal.getsignal(signal.SIGINT)
+    if held is signal.default_int_handler:  # not where it is ignored, as behind `&`
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, held)
 
 
 def _run() -> None:
     gc.disable()  # while modules are read it finds next to nothing, a fifth of the time that reading them takes
-    from greenroom.commands.app import app, load
+    with _ends_at_ctrl_c():
+        from greenroom.commands.app import app, load
 
-    load(sys.argv[1:])
+        load(sys.argv[1:])
     gc.freeze()  # they stay
     gc.enable()
     try:

@@ -32,7 +32,7 @@ fake_sendgrid = runpy.run_path(str(Path(__file__).parents[1] / "providers" / "fa
 open_fake_sendgrid = fake_sendgrid["open_fake_sendgrid"]
 
 SECONDS_MAX = 10.0
-LIMITS = Limits(1.0, 1.0, 2.0)
+LIMITS = Limits(2.0, 2.0, 2.5)
 QUICK = QueuePolicy((), retry_ms_min=20, retry_ms_max=60, poll_ms=500, windows=())
 
 
@@ -263,7 +263,7 @@ async def test_an_account_that_cannot_send_is_failed_over_at_once_and_the_story_
         first.otherwise = fault
         async with open_house(database, hosted(tmp_path, first, second)) as house:
             email_id = await house.post()
-            story = await house.becomes(email_id, "sent", seconds_max=2.0)
+            story = await house.becomes(email_id, "sent")
         assert [attempt["provider"] for attempt in story["attempts"]] == ["sendgrid", "sendgrid_fallback"]
         assert {"from": "sendgrid", "to": "sendgrid_fallback"} in [event["data"] for event in story["events"]]
         assert first.accepted == []

@@ -35,7 +35,7 @@ NOW = 1_800_000_000_000
 MINUTE, HOUR = 60, 3600  # seconds
 POLICY = QueuePolicy((A, B), windows=())
 LATENCY = 0.05
-RATE_OF_A_STOP = 20.0  # it waits for a time, so time must pass; and for storage, so not too fast
+RATE_OF_A_STOP = 8.0  # it waits for a time, so time must pass; and for storage, so not too fast
 FAULTS = {"down": Fault.UNAVAILABLE, "config": Fault.CONFIG, "quota": Fault.QUOTA}
 
 

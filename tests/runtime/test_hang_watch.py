@@ -256,11 +256,13 @@ async def test_it_says_when_the_loop_moves_again():
 
 
 async def test_the_thread_ends_with_the_system():
+    others = threading.enumerate()  # one of an earlier test may be on its way out: it is not waited for long
     async with open_house("hanging/1"):
         await trio.lowlevel.checkpoint()
         await wait_all_tasks_blocked()
-        assert THREAD in {thread.name for thread in threading.enumerate()}
-    assert THREAD not in {thread.name for thread in threading.enumerate()}
+        (watch,) = [thread for thread in threading.enumerate() if thread.name == THREAD and thread not in others]
+    watch.join(HANG_SECONDS_MAX)
+    assert not watch.is_alive()
 
 
 async def test_one_hang_is_told_at_ever_longer_distances():
@@ -338,16 +340,22 @@ async def test_a_step_that_is_slow_and_no_hang_is_told_when_it_is_over(
 async def test_a_slow_plain_handler_is_told_once(monkeypatch: pytest.MonkeyPatch):
     """By the dispatcher, which has measured it; the thread looks and leaves it out."""
     events: list[str] = []
-    seen, look = threading.Event(), HangWatch._look_at_step
+    begun, seen, look = threading.Event(), threading.Event(), HangWatch._look_at_step
+
+    def hold() -> None:
+        begun.set()
+        assert seen.wait(HANG_SECONDS_MAX)
 
     def look_and_say(watch: HangWatch) -> None:
+        has_begun = begun.is_set()
         look(watch)
         assert watch._slow is None
-        seen.set()
+        if has_begun:  # a machine that was held up before has it look too
+            seen.set()
 
     monkeypatch.setattr(HangWatch, "_look_at_step", look_and_say)
     async with open_system(
-        [Kind("hanging", lambda _: Hanging("here", lambda: seen.wait(HANG_SECONDS_MAX) and None))],
+        [Kind("hanging", lambda _: Hanging("here", hold))],
         committer=MemoryCommitter(),
         event=lambda name, **facts: events.append(name) if facts.get("address") == "hanging/1" else None,
         patience=Patience(plain_turn_seconds_max=HANG_SECONDS, loop_seconds_max=60.0),

@@ -719,4 +719,5 @@ async def test_a_receiver_of_a_reply_that_raises_keeps_it_from_no_other_of_its_b
         system.ref("slow", 1).request(Sum(1), bad, deadline=deadline)
         system.ref("slow", 1).request(Sum(1), lambda value, _: answers.append(value), deadline=deadline)
         await trio.sleep(3)
-        assert (answers, events) == ([2], ["effect.failed"])
+        assert answers == [2]
+        assert [name for name in events if name != "turn.slow"] == ["effect.failed"]

@@ -646,7 +646,8 @@ async def test_without_a_hook_events_are_logged(autojump_clock, caplog):
         system.ref("one", 1).tell(Do(lambda _: 1 // 0))
         await trio.sleep(1)
         await system.ref("one", 1).ask(Add(), deadline=soon())
-    told = [(record.levelname, record.getMessage().split(" restart")[0]) for record in caplog.records]
+    records = [record for record in caplog.records if not record.getMessage().startswith("turn.slow")]
+    told = [(record.levelname, record.getMessage().split(" restart")[0]) for record in records]
     assert told == [
         ("WARNING", "dead_letter.buried address='one/1' command='Do' reason='crashed'"),
         ("DEBUG", "actor.ended address='one/1' reason='crashed'"),
@@ -656,7 +657,7 @@ async def test_without_a_hook_events_are_logged(autojump_clock, caplog):
         ),
         ("DEBUG", "actor.ended address='one/1' reason='normal'"),
     ]
-    assert caplog.records[2].exc_info[0] is ZeroDivisionError
+    assert records[2].exc_info[0] is ZeroDivisionError
 
 
 async def test_a_tell_from_a_thread_is_refused_and_changes_nothing(house):  # on the real clock: threads take none

@@ -842,10 +842,11 @@ async def test_a_supervisor_whose_children_fail_it_at_one_moment_fails_once(
             assert await house.system.service(name).ask(Add(1), deadline=soon()) == 1
 
 
+@pytest.mark.usefixtures("one_moment")
 async def test_actors_of_a_kind_that_escalate_at_one_moment_are_one_failure_of_their_supervisor(
     house: House, autojump_clock: MockClock
 ) -> None:
-    kind = house.kind("room", on_error={ZeroDivisionError: Directive.ESCALATE})
+    kind, is_anew = house.kind("room", on_error={ZeroDivisionError: Directive.ESCALATE}), False
     with pytest.RaisesGroup(Escalated, flatten_subgroups=True):
         async with open_house(house, Supervisor("house", [Supervisor("part", [kind])], intensity=1)):
             for key in range(6):
@@ -854,7 +855,9 @@ async def test_actors_of_a_kind_that_escalate_at_one_moment_are_one_failure_of_t
             assert len(house.named("supervisor.failed")) == 1
             assert await house.system.ref("room", 3).ask(Add(1), deadline=soon()) == 1
             house.system.ref("room", 1).tell(Fail())  # started anew, it can fail anew
+            is_anew = True
             await trio.sleep_forever()
+    assert is_anew
     assert len(house.named("supervisor.failed")) == 2
 
 

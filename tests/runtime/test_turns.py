@@ -408,7 +408,12 @@ class Cashier(Actor):
 async def open_shop(events: list[str]) -> AsyncIterator[tuple[ActorSystem, Book]]:
     book = Book()
     kind = Kind("cashier", lambda _: Cashier(book))
-    async with open_system([kind], committer=MemoryCommitter(), event=lambda name, **_: events.append(name)) as system:
+
+    def note(name: str, **_: object) -> None:
+        if name != "turn.slow":  # of a slow machine
+            events.append(name)
+
+    async with open_system([kind], committer=MemoryCommitter(), event=note) as system:
         yield system, book
 
 

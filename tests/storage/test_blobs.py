@@ -1,7 +1,7 @@
 """Blobs: one suite for both stores, the local disk and S3; that is moto's server, which checks every signature."""
 
 import os
-import socket
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,18 +19,14 @@ SIGNED_FROM_CALL = 4  # what comes before makes the user whose signatures are ch
 
 
 @pytest.fixture(scope="module")
-def s3():
+def s3(tmp_path_factory):
     """(endpoint, access key, secret) of a server that knows one user and one bucket."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     environment = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": str(SIGNED_FROM_CALL)}
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet) as server:
+    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    said = tmp_path_factory.mktemp("moto") / "said"
+    with said.open("wb") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as server:
         try:
-            wait_for(port)
-            endpoint = f"http://127.0.0.1:{port}"
+            endpoint = endpoint_told_in(said)
             anybody = {"endpoint_url": endpoint, "region_name": REGION}
             anybody |= {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
             iam = boto3.client("iam", **anybody)
@@ -44,16 +40,13 @@ def s3():
             server.terminate()
 
 
-def wait_for(port, seconds=30):
+def endpoint_told_in(said, seconds=60):
+    """It chooses its port, which nobody else can take then."""
     ends = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            assert time.monotonic() < ends, f"nothing listens on {port}"
-            time.sleep(0.1)
-        else:
-            return
+    while not (told := re.search(r"http://127\.0\.0\.1:\d+", said.read_text())):
+        assert time.monotonic() < ends, said.read_text()
+        time.sleep(0.1)
+    return told[0]
 
 
 @pytest.fixture(params=["disk", "s3"])

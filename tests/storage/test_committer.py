@@ -402,9 +402,9 @@ async def want_what_it_holds(other):
 
 ROLLED_BACK = {
     "40001": ({"default_transaction_isolation": "repeatable read"}, OWNER_OF_1, change_first),
-    "40P01": ({"deadlock_timeout": "500ms"}, MEMBER_OF_1, want_what_it_holds),
+    "40P01": ({"deadlock_timeout": "2s"}, MEMBER_OF_1, want_what_it_holds),
     "55P03": ({"lock_timeout": "500ms"}, OWNER_OF_1, hold_too_long),
-    "57014": ({"statement_timeout": "800ms"}, OWNER_OF_1, hold_too_long),
+    "57014": ({"statement_timeout": "3s"}, OWNER_OF_1, hold_too_long),
 }
 
 

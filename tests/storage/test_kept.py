@@ -529,9 +529,9 @@ async def test_an_alarm_outlives_the_process_and_its_effect_is_stored_once(datab
     deadline = trio.current_time() + 20
     async with open_real(database) as storage:
         async with open_bells(storage, None) as system:
-            await system.ref("bell", 1).ask(SetRing(0.3), deadline=deadline)
-            await system.ref("bell", "text").ask(SetRing(0.3), deadline=deadline)
-        await trio.sleep(0.4)
+            await system.ref("bell", 1).ask(SetRing(1.5), deadline=deadline)
+            await system.ref("bell", "text").ask(SetRing(1.5), deadline=deadline)
+        await trio.sleep(1.6)
         rung = trio.Event()
         async with open_bells(storage, rung):
             with trio.fail_after(10):
