@@ -16,6 +16,7 @@ import errno
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +30,15 @@ SEND_BUFFER_BYTES: Final = 64 * 1024
 USER_TIMEOUT_SECONDS: Final = 20
 FIRST_INHERITED_DESCRIPTOR: Final = 3
 INHERITED_SOCKETS_MAX: Final = 16
+ANY_PORT_TRIES: Final = 5
 
 
 class ListenError(Exception):
     """No listening socket could be had: the message says why and what to do."""
+
+
+class _PortTaken(ListenError):
+    """Somebody else listens there."""
 
 
 def inherited_descriptors(environment: Mapping[str, str], process_id: int) -> list[int]:
@@ -65,7 +71,11 @@ async def open_listeners(host: str, port: int, *, inherited: Sequence[int] = ())
         )
     except OSError as fault:
         raise ListenError(f"HOST {host!r} does not resolve ({fault}): use an address such as 127.0.0.1") from fault
-    return _bind_all(host, port, [(family, address) for family, _, _, _, address in candidates])
+    addresses = [(family, address) for family, _, _, _, address in candidates]
+    for _ in range(0 if port else ANY_PORT_TRIES - 1):
+        with suppress(_PortTaken):  # the kernel chose it for the first address, and somebody has it at the second
+            return _bind_all(host, port, addresses)
+    return _bind_all(host, port, addresses)
 
 
 def close_listeners(listeners: Sequence[trio.SocketListener]) -> None:
@@ -111,7 +121,7 @@ _Address = tuple[str | int | bytes, ...]  # as getaddrinfo gives it
 
 
 def _bind_all(
-    host: str, port: int, candidates: list[tuple[socket.AddressFamily, _Address]]
+    host: str, port: int, candidates: Sequence[tuple[socket.AddressFamily, _Address]]
 ) -> list[trio.SocketListener]:
     bound: list[socket.socket] = []
     missing: OSError | None = None
@@ -129,7 +139,8 @@ def _bind_all(
     except OSError as fault:
         for sock in bound:
             sock.close()
-        raise ListenError(_why_not(host, port, fault)) from fault
+        refused = _PortTaken if fault.errno == errno.EADDRINUSE else ListenError
+        raise refused(_why_not(host, port, fault)) from fault
     return [_as_listener(sock) for sock in bound]
 
 

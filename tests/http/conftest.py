@@ -30,7 +30,8 @@ from greenroom.storage.postgres.pool import Postgres, open_postgres
 from greenroom.storage.postgres.sessions import Sessions
 from greenroom.storage.postgres.users import Users
 
-sys.path.append(str(Path(__file__).parent))  # what several tests of this folder share
+# What several tests of this folder share, and the wire of the acceptance tests.
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "acceptance")]
 
 SECRET = "a secret of this test session that has at least sixty-four bytes in it"
 COOKIE_SECRET = "the cookie secret of the auth service"

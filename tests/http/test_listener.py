@@ -1,11 +1,13 @@
 """The listening sockets: bound here or taken from outside, with options that every accepted socket inherits."""
 
+import errno
 import os
 import socket
 
 import pytest
 import trio
 
+from greenroom.http import listener as listener_module
 from greenroom.http.listener import (
     ListenError,
     close_listeners,
@@ -62,6 +64,42 @@ async def test_all_addresses_of_a_name_share_the_port_that_the_kernel_chose():
     listeners = await open_listeners("localhost", 0)
     assert len({listener.socket.getsockname()[1] for listener in listeners}) == 1
     close_listeners(listeners)
+
+
+@pytest.mark.parametrize("taken", [1, 2, 1000])
+async def test_a_port_that_the_kernel_chose_and_somebody_has_at_another_address_is_chosen_again(monkeypatch, taken):
+    left, bind, tried = [taken], listener_module._bind, []
+
+    async def resolved(*_, **__):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("127.0.0.1", "127.0.0.2")]
+
+    def taken_at_the_second(family, address):
+        if address[0] == "127.0.0.2":
+            tried.append(address[1])
+            left[0] -= 1
+            if left[0] >= 0:
+                raise OSError(errno.EADDRINUSE, "Address already in use")
+        return bind(family, address)
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", resolved)
+    monkeypatch.setattr(listener_module, "_bind", taken_at_the_second)
+    if taken < listener_module.ANY_PORT_TRIES:
+        listeners = await open_listeners("two", 0)
+        assert [one.socket.getsockname() for one in listeners] == [("127.0.0.1", tried[-1]), ("127.0.0.2", tried[-1])]
+        assert len(tried) == taken + 1
+        close_listeners(listeners)
+    else:
+        with pytest.raises(ListenError, match="in use"):
+            await open_listeners("two", 0)
+        assert len(tried) == listener_module.ANY_PORT_TRIES
+    with socket.socket() as holds:  # who names a port means that one
+        holds.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holds.bind(("127.0.0.1", 0))
+        left[0] = 1
+        tried.clear()
+        with pytest.raises(ListenError, match="in use"):
+            await open_listeners("two", holds.getsockname()[1])
+        assert tried == [holds.getsockname()[1]]
 
 
 async def test_a_socket_from_outside_is_used_and_outlives_our_copy():

@@ -114,16 +114,22 @@ def storage_that_waits(house, monkeypatch):
     return under_way, goes_on
 
 
+async def until(is_so):
+    with trio.fail_after(5):
+        while not is_so():  # noqa: ASYNC110 - what storage is asked before has no event
+            await trio.sleep(0.01)
+
+
 async def test_each_has_one_search_at_a_time_and_the_next_when_it_ends(house, storage_that_waits):
     await house.people(1, 2, 3)
     room = await house.conversation(1, 2, 3)
     await say(house, room, 1, "hello")
-    under_way, goes_on = storage_that_waits
+    searches_now, (under_way, goes_on) = house.house.sockets.searches, storage_that_waits
     async with trio.open_nursery() as nursery:
         for user in (1, 2, 3):
             nursery.start_soon(found, house, user, "hello")
-        await wait_all_tasks_blocked(0.1)
-        assert house.house.sockets.searches.searching == {1, 2, 3}
+        await until(lambda: len(under_way) == 2 and searches_now.places.statistics().tasks_waiting == 1)
+        assert searches_now.searching == {1, 2, 3}
         reply = await house.get(PATH, 1, q="hello")
         assert (reply.status, reply.code, reply.headers["Retry-After"]) == (429, "RATE_LIMIT_EXCEEDED", "1")
         assert "search" in reply.message
@@ -136,12 +142,12 @@ async def test_nobody_waits_long_for_others_and_the_next_search_is_theirs(house,
     await house.people(1, 2, 3)
     room = await house.conversation(1, 2, 3)
     await say(house, room, 1, "hello")
-    _, goes_on = storage_that_waits
+    under_way, goes_on = storage_that_waits
     monkeypatch.setattr(searches, "WAIT_SECONDS_MAX", 0.2)
     async with trio.open_nursery() as nursery:
         for user in (1, 2):
             nursery.start_soon(found, house, user, "hello")
-        await wait_all_tasks_blocked(0.1)
+        await until(lambda: len(under_way) == 2)
         reply = await house.get(PATH, 3, q="hello")
         assert (reply.status, reply.code, reply.headers["Retry-After"]) == (429, "RATE_LIMIT_EXCEEDED", "1")
         assert "others" in reply.message
@@ -155,17 +161,19 @@ async def test_who_hangs_up_has_their_place_until_storage_is_done(house, storage
     await house.people(1, 2)
     room = await house.conversation(1, 2)
     await say(house, room, 1, "hello")
-    _, goes_on = storage_that_waits
-    searches_now, ended = house.house.sockets.searches, trio.Event()
+    under_way, goes_on = storage_that_waits
+    searches_now, ended, line = house.house.sockets.searches, trio.Event(), trio.CancelScope()
 
     async def ask_and_hang_up():
-        with trio.move_on_after(0.1):
+        with line:
             await house.get(PATH, 1, q="hello")
         ended.set()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask_and_hang_up)
-        await trio.sleep(0.3)
+        await until(lambda: under_way)
+        line.cancel()
+        await wait_all_tasks_blocked(0.05)
         assert not ended.is_set()
         assert searches_now.places.borrowed_tokens == 1
         assert (await house.get(PATH, 1, q="hello")).status == 429
@@ -187,14 +195,14 @@ async def test_who_may_not_ask_any_more_when_the_answer_is_there_has_none(house,
     await house.people(1, 2)
     room = await house.conversation(1, 2)
     await say(house, room, 1, "hello")
-    replies, (_, goes_on) = [], storage_that_waits
+    replies, (under_way, goes_on) = [], storage_that_waits
 
     async def ask(token):
         replies.append(await house.get(PATH, headers={"Authorization": f"Bearer {token}"}, q="hello"))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask, house.token(1))
-        await wait_all_tasks_blocked(0.1)
+        await until(lambda: under_way)
         reply = await house.post("/api/auth/logout", 1, {"everywhere": True})
         assert reply.status == 200, reply.json
         goes_on.set()
