@@ -316,6 +316,9 @@ class FrameReader:
                 self._utf8.decode(data)  # fails as soon as it must; kept is what the whole decodes to
             except UnicodeDecodeError:
                 return self._fault(1007, "text is not UTF-8")
+            held = self._utf8.getstate()[0]
+            if held[:1] == b"\xed" and held[1:] >= b"\xa0":  # CPython waits for the third octet of a surrogate
+                return self._fault(1007, "text is not UTF-8")
         return None
 
     def _whole(self, payload: bytes | bytearray) -> InboundFrame:

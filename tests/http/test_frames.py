@@ -1,6 +1,8 @@
 """The inbound side of a socket: however the bytes are cut, the same messages; what breaks the RFC, its close code."""
 
 import struct
+from contextlib import suppress
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -66,6 +68,25 @@ def test_fragments_are_joined_with_control_frames_between_them(text: str, pieces
         if has_ping and index < len(chunks) - 1:
             stream += frame(b"hi", 9)
     assert read(stream) == [TextFrame(text)]
+
+
+TAILS = [b"", b"\x80", b"\x80\x80", b"\xa0\x80", b"\x80\x80\x80", b"\x90\x80\x80"]  # of some character, whatever begins
+
+
+def begins_a_text(octets: bytes) -> bool:
+    for tail in TAILS:
+        with suppress(UnicodeDecodeError):
+            return bool(str(octets + tail, "utf-8"))
+    return False
+
+
+def test_a_text_fails_with_the_first_octet_that_no_text_goes_on_with() -> None:
+    edges = (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF)
+    for first, *rest in product(range(0x80, 0x100), edges, edges):
+        octets = bytes((first, *rest))
+        parts = [frame(octets[at : at + 1], 0 if at else 1, fin=False) for at in range(3)]
+        for size in (1, 2, 3):
+            assert (read(*parts[:size]) == []) == begins_a_text(octets[:size]), octets[:size]
 
 
 def test_a_ping_is_answered_with_its_payload() -> None:
