@@ -73,7 +73,7 @@ class PeopleOnline(Output):
 
 
 class TypingWrite(Input):
-    """Whether one types. It ends by itself after six seconds."""
+    """Whether one types. It ends by itself after six seconds, and with the last stream or socket of the session."""
 
     is_typing: StrictBool
 
@@ -133,7 +133,14 @@ def presence_operations(sockets: SocketServices) -> Operations:
         is_typing = call.body(TypingWrite).is_typing
         is_told = is_typing and not sockets.presence.is_hiding(call.user_id)
         # Before the room is asked: who hides meanwhile has it ended after it began.
-        sockets.presence.typists.note(call.user_id, call.id(), trio.current_time(), is_on=is_told)
+        sockets.presence.typists.note(
+            call.user_id,
+            call.id(),
+            trio.current_time(),
+            is_on=is_told,
+            under=call.principal.session_id or WITHOUT_SESSION,
+            token_issued_at=token_issued_at(call.principal),
+        )
         await ask_room(call, call.id(), Type(call.user_id, call.principal.name, is_told))
         return Answer(TypingAnswer(conversation_id=call.id(), is_typing=is_typing))
 

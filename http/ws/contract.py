@@ -83,6 +83,10 @@ class Session(Protocol):
         """The user did something here themselves."""
         ...
 
+    def types_in(self, room_id: int) -> bool:
+        """Whether the user types there, on this device."""
+        ...
+
     def stop_typing_anywhere(self) -> None:
         """The user, who hides from now on, types nowhere."""
         ...
@@ -150,6 +154,10 @@ class SessionOver:
 
     def note_input(self) -> None:
         """Nobody sits there."""
+
+    def types_in(self, room_id: int) -> bool:
+        """Nobody types."""
+        return False
 
     def stop_typing_anywhere(self) -> None:
         """Nobody types."""

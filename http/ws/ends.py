@@ -29,6 +29,7 @@ from greenroom.http.ws.connection import Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.presence import SocketPresence
 from greenroom.http.ws.revocation import CLOSES_WITHOUT_REST, Revocations
+from greenroom.http.ws.typists import Begun
 from greenroom.runtime import StorageUnavailable
 from greenroom.storage.postgres.listening import listen
 from greenroom.storage.postgres.pool import Postgres
@@ -161,6 +162,7 @@ class Ends:
                     self._look_at_token(connection, moment)
                 if self._presence.leases.forget_tokens(user_id, moment):
                     self._look_at_user(user_id)
+                self._presence.end_typing(user_id, partial(_is_by_a_token_of_before, moment))
                 if count % CLOSES_WITHOUT_REST == 0:
                     await trio.lowlevel.checkpoint()
 
@@ -174,9 +176,14 @@ class Ends:
 
     async def _look_at_polls(self, user_ids: Iterable[int]) -> None:
         """Those who are here by other sessions stay."""
-        leases = self._presence.leases
-        under = [(session_id, user_id) for user_id in user_ids for session_id in leases.sessions_of(user_id)]
+        leases, typists = self._presence.leases, self._presence.typists
+        under = [
+            (session_id, user_id)
+            for user_id in user_ids
+            for session_id in leases.sessions_of(user_id) | typists.sessions_of(user_id)
+        ]
         for count, (session_id, user_id) in enumerate(await self._revocations.ended(under), 1):
+            self._presence.end_typing(user_id, partial(_is_under, session_id))
             if session_id in leases.sessions_of(user_id):
                 leases.forget(user_id, session_id)
                 self._look_at_user(user_id)
@@ -184,7 +191,16 @@ class Ends:
                 await trio.lowlevel.checkpoint()
 
     def _is_here(self, user_id: int) -> bool:
-        return bool(self._engine.connections_of(user_id)) or user_id in self._presence.leases
+        presence = self._presence
+        return bool(self._engine.connections_of(user_id)) or user_id in presence.leases or user_id in presence.typists
 
     def _connections_of(self, user_ids: Iterable[int]) -> list[Connection]:
         return [connection for user_id in user_ids for connection in self._engine.connections_of(user_id)]
+
+
+def _is_by_a_token_of_before(signed_out_at: float, begun: Begun) -> bool:
+    return begun.token_issued_at is not None and is_signed_out(begun.token_issued_at, signed_out_at)
+
+
+def _is_under(session_id: str, begun: Begun) -> bool:
+    return begun.under == session_id

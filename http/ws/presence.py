@@ -26,7 +26,7 @@ from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.last_inputs import WITHOUT_SESSION, LastInput, LastInputs
 from greenroom.http.ws.leases import OVER_REST, Lease, Leases
-from greenroom.http.ws.typists import Typists
+from greenroom.http.ws.typists import Begun, Typists
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen, Seen
 from greenroom.storage.postgres.visibility import Visibility
@@ -76,7 +76,7 @@ class SocketPresence(PresenceBoard):
         self._items: dict[int, str] = {}  # how users stand in v1 frames, as JSON
         self.changed = trio.Event()  # somebody has; `take_changes` makes a new one
         self.typists = Typists()  # over REST
-        # Called with one of them who hides from now on, and a room that must not tell of it any more.
+        # Called with one of them who hides from now on or is gone, and a room that must not tell of it any more.
         self.on_typist_hidden: Callable[[int, int], None] = lambda user_id, room_id: None
 
     # -- for the actors -----------------------------------------------------------------------------------------
@@ -158,12 +158,26 @@ class SocketPresence(PresenceBoard):
         if wished.status in HIDING:
             for connection in self._engine.connections_of(user_id):
                 connection.session.stop_typing_anywhere()
-            for room_id in self.typists.take(user_id, trio.current_time()):
-                self.on_typist_hidden(user_id, room_id)
+            self.end_typing(user_id)
         if wished == UNSAID or wished.status == "invisible":
             self._wished.pop(user_id, None)
         else:
             self._wished[user_id] = wished
+
+    def end_typing(self, user_id: int, is_over: Callable[[Begun], bool] = lambda begun: True) -> None:
+        """What a user types over REST, by what is over, ends: unless they type there on a socket too."""
+        for room_id in self.typists.take(user_id, trio.current_time(), is_over):
+            if not any(one.session.types_in(room_id) for one in self._engine.connections_of(user_id)):
+                self.on_typist_hidden(user_id, room_id)
+
+    def end_typing_at_end_of(self, connection: Connection, user_id: int, session_id: str | None) -> None:
+        """What the client of a connection typed over REST ends with it, unless its session has another."""
+        for other in self._engine.connections_of(user_id):
+            principal = other.session.principal
+            if other is not connection and not other.is_closing and principal and principal.session_id == session_id:
+                return
+        under = session_id or WITHOUT_SESSION
+        self.end_typing(user_id, lambda begun: begun.under == under)
 
     def gone(self, user_id: int) -> None:
         """Nothing is kept of who was not shown, so that nobody will be told that they went."""

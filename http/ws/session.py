@@ -173,6 +173,7 @@ class SocketSession:
             under = self.principal.session_id
             ends = (WITHOUT_SESSION, OVER_REST) if under is None else (under, called)
             self.services.presence.leases.forget(self.user_id, *ends)
+            self.services.presence.end_typing_at_end_of(self.connection, self.user_id, under)
 
     # -- the protocols' side ------------------------------------------------------------------------------------
 
@@ -260,8 +261,7 @@ class SocketSession:
         assert self.user_id is not None
         if self.services.presence.typists.types_in(self.user_id, room_id, trio.current_time()):
             return
-        others = [connection.session for connection in self.services.engine.connections_of(self.user_id)]
-        if not any(isinstance(other, SocketSession) and other.types_in(room_id) for other in others):
+        if not any(other.session.types_in(room_id) for other in self.services.engine.connections_of(self.user_id)):
             command = Type(self.user_id, self.name, is_typing=False)
             self.services.system.tell_or_bury(self.services.room(room_id).address, command)
 

@@ -102,7 +102,9 @@ async def test_it_goes_on_while_the_user_types_without_a_socket_and_the_socket_e
     sock = await open_in(nursery, live_house, 1, room, protocol)
     await say(sock, room, protocol, is_on=True)
     await believe(watchers, 1)
-    typed = await live_house.post(f"/api/conversations/{room}/typing", 1, {"isTyping": True})
+    session_id, _ = await live_house.house.storage.sessions.create(1, seconds=600)
+    other = {"Cookie": f"pitchey-session={session_id}", "Origin": live_house.url}
+    typed = await live_house.post(f"/api/conversations/{room}/typing", None, {"isTyping": True}, **other)
     assert typed.status == 200, typed.json
     sock.cut()
     await wait_until(lambda: live_house.house.engine.connections_of(1))
