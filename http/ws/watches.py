@@ -5,6 +5,7 @@
                    ├─ asked again ◀── somebody left a conversation: not told meanwhile
                    │    └─ no more ──▶ presence_diff with `gone`
                    └─ asked again ◀── a block ended ◀── a block began: `gone` at once, and the watch rests
+                                                    └── a block was there already: refused, and the watch rests
 
 Whether one may see the other is asked of storage when the watch begins, and again of both sides when either leaves a
 conversation. Until that is answered nothing of them is told: a watch fails closed. Of blocks the process knows more
@@ -51,6 +52,7 @@ class Watches:
         self.watchers: dict[int, dict[Connection, None]] = {}
         self._watched: dict[Connection, tuple[int, ...]] = {}
         self._doubted: dict[Connection, set[int]] = {}  # watched, and to be asked about again
+        self._refused: dict[Connection, set[int]] = {}  # watched, and never told of: there was a block
         self._numbers = count(1)
         self._newest: dict[Connection, int] = {}  # of each socket, the number of the latest `watch` that was answered
         self._doubts_came = trio.Event()
@@ -72,12 +74,14 @@ class Watches:
         number = next(self._numbers)
         watcher_id = connection.session.user_id
         assert watcher_id is not None
+        apart = self._hub.blocks.apart_from(watcher_id)
         visible, away = await self._look(watcher_id, user_ids) if user_ids else ([], {})
         if connection.is_closing or self._newest.get(connection, 0) > number:
             ack(None)
             return
         self._newest[connection] = number
-        self._set(connection, visible)
+        apart = apart | self._hub.blocks.apart_from(watcher_id)
+        self._set(connection, visible, [user_id for user_id in user_ids if user_id in apart and user_id not in visible])
         ack(visible)
         connection.write(self._state(visible, away), CONTROL)
 
@@ -109,15 +113,21 @@ class Watches:
                 return visible, away
         return [one for one in visible if one == watcher_id or not gone & {one, watcher_id}], away
 
-    def _set(self, connection: Connection, user_ids: Sequence[int]) -> None:
+    def _set(self, connection: Connection, user_ids: Sequence[int], refused: Sequence[int]) -> None:
         self._clear(connection)
-        if user_ids:
-            self._watched[connection] = tuple(user_ids)
+        if user_ids or refused:
+            self._watched[connection] = (*user_ids, *refused)
             for user_id in user_ids:
                 self.watchers.setdefault(user_id, {})[connection] = None
+        if refused:
+            self._refused[connection] = set(refused)
+            for user_id in refused:
+                if not self._rests(connection, user_id):  # the block has ended since storage was asked
+                    self._doubt(connection, user_id)
 
     def _clear(self, connection: Connection) -> None:
         self._doubted.pop(connection, None)
+        self._refused.pop(connection, None)
         for user_id in self._watched.pop(connection, ()):
             watchers = self.watchers.get(user_id)
             if watchers is not None:  # `_remove`, a hundred times
@@ -219,9 +229,10 @@ class Watches:
         if not doubted:
             del self._doubted[connection]
         if self._rests(connection, user_id):
-            connection.write(events.v1_unwatched(user_id), CONTROL)
+            self._tell_gone(connection, user_id)
             return
         if may_see:
+            self._refused.get(connection, set()).discard(user_id)
             self.watchers.setdefault(user_id, {})[connection] = None
             self._presence.note_asked({user_id})
             item = [self._item(user_id, away)]
@@ -233,4 +244,10 @@ class Watches:
             self._watched[connection] = rest
         else:
             self._watched.pop(connection, None)
-        connection.write(events.v1_unwatched(user_id), CONTROL)
+        self._tell_gone(connection, user_id)
+        self._refused.get(connection, set()).discard(user_id)
+
+    def _tell_gone(self, connection: Connection, user_id: int) -> None:
+        """Not of whom it was refused: that there was a block is not its business."""
+        if user_id not in self._refused.get(connection, ()):
+            connection.write(events.v1_unwatched(user_id), CONTROL)

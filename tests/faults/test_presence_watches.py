@@ -116,6 +116,78 @@ async def test_strangers_cannot_be_watched_and_nobody_learns_whether_they_exist(
         assert about(watcher, 2) == about(watcher, 404) == []
 
 
+async def block(house, blocker, *, is_on):
+    path = f"/api/users/{3 - blocker}/block"
+    answer = await (house.post(path, blocker, {}) if is_on else house.delete(path, blocker))
+    assert answer.status in {200, 201}, answer.json
+
+
+@pytest.mark.parametrize("blocker", [1, 2])
+async def test_who_was_refused_because_of_a_block_is_told_of_when_it_ends(live_house, blocker):
+    """As a client that comes back within a block, and asks again for whom it watched before."""
+    await live_house.people(1, 2, 3)
+    await live_house.conversation(3, 1, 2)
+    await block(live_house, blocker, is_on=True)
+    async with open_sockets() as nursery:
+        watched = await open_as(nursery, live_house, 2)
+        watcher = await open_as(nursery, live_house, 1)
+        assert (await watcher.ask("watch", users=[2, 3]))["data"] == {"watching": [3], "refused": [2]}
+        await watched.ask("presence", status="busy")
+        await trio.sleep(1.3)
+        assert about(watcher, 2) == []
+        await block(live_house, blocker, is_on=False)
+        await hears(watcher, 2, "busy")
+        await watched.ask("presence", status="dnd")
+        await hears(watcher, 2, "dnd")
+        await block(live_house, blocker, is_on=True)
+        await hears(watcher, 2, "gone")
+        await watcher.ask("watch", users=[3])  # nobody waits for 2 any more
+        await block(live_house, blocker, is_on=False)
+        before = len(watcher.events)
+        await trio.sleep(1.3)
+        assert about(watcher, 2, before) == []
+
+
+async def test_who_was_refused_and_may_not_be_seen_when_the_block_ends_is_told_of_with_no_word(live_house):
+    await live_house.people(1, 2, 3)
+    room = await live_house.conversation(3, 1, 2)
+    await block(live_house, 2, is_on=True)
+    async with open_sockets() as nursery:
+        await open_as(nursery, live_house, 2)
+        watcher = await open_as(nursery, live_house, 1)
+        assert (await watcher.ask("watch", users=[2]))["data"] == {"watching": [], "refused": [2]}
+        assert (await live_house.delete(f"/api/conversations/{room}/participants/2", 3)).status == 200
+        await block(live_house, 2, is_on=False)
+        watches = live_house.house.sockets.watches
+        await wait_until(lambda: watches._watched and "the watch is not settled")
+        assert about(watcher, 2) == []
+
+
+async def test_a_block_that_ends_while_the_watch_is_read_leaves_nobody_out(live_house, monkeypatch):
+    await live_house.people(1, 2)
+    await live_house.conversation(1, 2)
+    await block(live_house, 2, is_on=True)
+    watches = live_house.house.sockets.watches
+    seen_by, is_read, goes_on = watches._last_seen.seen_by, trio.Event(), trio.Event()
+
+    async def slowly(*arguments):
+        found = await seen_by(*arguments)
+        is_read.set()
+        await goes_on.wait()
+        return found
+
+    async with open_sockets() as nursery:
+        await open_as(nursery, live_house, 2)
+        watcher = await open_as(nursery, live_house, 1)
+        monkeypatch.setattr(watches._last_seen, "seen_by", slowly)
+        await watcher.send({"type": "watch", "id": "w", "data": {"users": [2]}})
+        await is_read.wait()
+        await block(live_house, 2, is_on=False)
+        await wait_until(lambda: live_house.house.sockets.hub.blocks.are_apart(1, 2) and "the block is known here")
+        goes_on.set()
+        await hears(watcher, 2, "online")
+
+
 @pytest.mark.parametrize("who_leaves", [1, 2])
 async def test_who_shares_no_conversation_any_more_is_watched_no_more(live_house, who_leaves):
     await live_house.people(1, 2, 3)
