@@ -142,12 +142,16 @@ class NotifierActor(Actor):
         """Fold in what there is, a page at a time; what one page holds is told before the next is read."""
         try:
             notes = await self._streams.notes(self._user_id, NOTES_AT_ONCE)
+            unread = 0
+            if any(note.kind == rules.EXPIRED for note in notes):
+                await self.ctx.flushed()  # what is on its way counts
+                unread = await self._count(self.ctx.now_ms())
         except StorageUnavailable:
             self._devices.forget(self._user_id)
             self.ctx.tell_self_after(STORAGE_PAUSE_SECONDS, command)
             return
         if notes:
-            self._fold(notes)
+            self._fold(notes, unread)
             await self.ctx.flushed()  # else the next look would find what is on its way already
         if len(notes) == NOTES_AT_ONCE:
             self.ctx.tell_self_after(0, command)
@@ -285,10 +289,10 @@ class NotifierActor(Actor):
 
     # -- the stream ---------------------------------------------------------------------------------------------
 
-    def _fold(self, notes: list[Note]) -> None:
+    def _fold(self, notes: list[Note], unread: int) -> None:
         for note in notes:
             self.ctx.write(TakeNote(note.id, note.seq))
-        self._append(rules.fold(self._useq, notes))
+        self._append(rules.fold(self._useq, notes, unread))
 
     def _append(self, events: list[UserEvent]) -> None:
         for event in events:

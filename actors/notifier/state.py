@@ -14,12 +14,19 @@ TRIM_EVENTS = 256  # how often the beginning is forgotten
 _NOT_CONTENT = ("sent_under",)
 
 
-def fold(useq: int, notes: Iterable[Note]) -> list[UserEvent]:
-    """The events of *notes* behind *useq*, one each, in the order they were left."""
+EXPIRED = "notification_deleted"  # the kind of a note of notifications that have expired
+
+
+def fold(useq: int, notes: Iterable[Note], unread: int) -> list[UserEvent]:
+    """The events of *notes* behind *useq*, one each, in the order they were left. unread: notifications, now."""
     return [
-        UserEvent(number, note.kind, note.conversation_id, note.data, note.at_ms)
+        UserEvent(number, note.kind, note.conversation_id, _data_of(note, unread), note.at_ms)
         for number, note in enumerate(notes, start=useq + 1)
     ]
+
+
+def _data_of(note: Note, unread: int) -> str:
+    return changed_data(tuple(json.loads(note.data)["ids"]), unread) if note.kind == EXPIRED else note.data
 
 
 def trimmed_up_to(before: int, after: int) -> int | None:

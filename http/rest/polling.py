@@ -23,7 +23,7 @@ from greenroom.http.ws.services import SocketServices
 from greenroom.http.ws.v1_history import HISTORY_BYTES_MAX
 from greenroom.storage.postgres.conversations import ReadMarks, StoredMessage
 
-CACHE_SECONDS: Final = {"notifications": 5.0, "messages": 3.0, "dashboard": 30.0}
+CACHE_SECONDS: Final = {"notifications": 5.0, "messages": 3.0}
 USERS_MAX: Final = 256
 MESSAGES_MAX: Final = 50
 NOTIFICATIONS_MAX: Final = 50
@@ -112,15 +112,21 @@ class Unread(NamedTuple):
     until_ms: float
 
 
+class UnreadMessages(NamedTuple):
+    """What others have said and the user has not read: the newest of it, and how much it is. Of one moment."""
+
+    rows: list[Row]
+    total: int
+
+
 class States:
     """What polls are answered with, kept for as long as it may be old."""
 
     def __init__(self, sockets: SocketServices) -> None:
         self._sockets = sockets
         self._messages: Recent[tuple[Versions, list[Row]]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
-        self._unread: Recent[tuple[Versions, int]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
+        self._unread: Recent[tuple[Versions, UnreadMessages]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
         self._notifications: Recent[tuple[Versions, Unread]] = Recent(CACHE_SECONDS["notifications"], USERS_MAX)
-        self._metrics: Recent[tuple[Versions, DashboardMetrics]] = Recent(CACHE_SECONDS["dashboard"], USERS_MAX)
 
     def now(self, next_poll_ms: int) -> dict[str, Any]:
         """What every answer says of itself."""
@@ -142,28 +148,21 @@ class States:
         self._messages.put(key, (versions, rows), now)
         return rows
 
-    async def unread_messages(self, user_id: int) -> list[Row]:
-        """What others have said and the user has not read: the newest of it, over all conversations."""
-        now, versions = self._seconds(), self._versions()
-        kept = self._kept(self._messages, str(user_id), user_id, now)
-        if kept is not None and kept[0].of_rooms == versions.of_rooms:  # nothing was edited or deleted
-            return kept[1]
-        found = _newest(await self._sockets.conversations.unread_messages(user_id, MESSAGES_MAX))
-        page = sorted(found, key=lambda message: (message.conversation_id, message.seq))  # clocks order nothing
-        unread = ReadMarks(top_seq=0, read_seq=0, read_seq_of_others=0)
-        rows = [message_row(message, message.conversation_id, user_id, unread) for message in page]
-        self._messages.put(str(user_id), (versions, rows), now)
-        return rows
-
-    async def unread_count(self, user_id: int) -> int:
-        """How many messages the user has not read."""
+    async def unread_messages(self, user_id: int) -> UnreadMessages:
+        """Over all conversations."""
         now, versions = self._seconds(), self._versions()
         kept = self._kept(self._unread, str(user_id), user_id, now)
-        if kept is not None:
+        if kept is not None and kept[0].of_rooms == versions.of_rooms:  # nothing was edited or deleted
             return kept[1]
-        count = await self._sockets.conversations.unread_count(user_id)
-        self._unread.put(str(user_id), (versions, count), now)
-        return count
+        found, count = await self._sockets.conversations.unread_messages(user_id, MESSAGES_MAX), 0
+        if len(found) == MESSAGES_MAX:
+            count = await self._sockets.conversations.unread_count(user_id)
+        page = sorted(_newest(found), key=lambda said: (said.conversation_id, said.seq))  # clocks order nothing
+        marks = ReadMarks(top_seq=0, read_seq=0, read_seq_of_others=0)
+        rows = [message_row(message, message.conversation_id, user_id, marks) for message in page]
+        unread = UnreadMessages(rows, max(count, len(found)))
+        self._unread.put(str(user_id), (versions, unread), now)
+        return unread
 
     async def notifications(self, user_id: int) -> dict[str, Any]:
         """The unread notifications, and how many there are: `notifications` and `unreadCount` of an answer."""
@@ -178,16 +177,6 @@ class States:
         ends = [end for end in (counts.unread_until_ms, *(row["expires_at_ms"] for row in rows)) if end is not None]
         self._notifications.put(str(user_id), (versions, Unread(found, min(ends, default=math.inf))), now)
         return found
-
-    async def metrics(self, user_id: int) -> DashboardMetrics:
-        """The numbers of the dashboard."""
-        now, versions = self._seconds(), self._versions()
-        kept = self._kept(self._metrics, str(user_id), user_id, now)
-        if kept is not None:
-            return kept[1]
-        metrics = DashboardMetrics(new_messages=await self.unread_count(user_id))
-        self._metrics.put(str(user_id), (versions, metrics), now)
-        return metrics
 
     def _versions(self) -> Versions:
         return Versions(self._sockets.hub.changed_for.version, self._sockets.hub.changed.version)
@@ -213,15 +202,15 @@ def polling_operations(sockets: SocketServices) -> Operations:
     async def poll_all(call: Call) -> Answer:
         """Everything that the existing client shows."""
         user_id = call.user_id
-        messages, people = await states.unread_messages(user_id), await people_online(sockets, user_id)
+        unread, people = await states.unread_messages(user_id), await people_online(sockets, user_id)
         are_others_here = any(person["userId"] != user_id for person in people)
         data = {
-            "messages": messages,
-            "dashboardMetrics": _plain(await states.metrics(user_id)),
+            "messages": unread.rows,
+            "dashboardMetrics": _metrics(unread),
             "presence": {"users": people},
         }
         notifications = await states.notifications(user_id)
-        is_busy = messages or notifications["unreadCount"]
+        is_busy = unread.total or notifications["unreadCount"]
         next_poll_ms = BUSY_MS if is_busy else CALM_MS if are_others_here else IDLE_MS
         return Answer(data | notifications | states.now(next_poll_ms))
 
@@ -234,20 +223,17 @@ def polling_operations(sockets: SocketServices) -> Operations:
     async def poll_messages(call: Call) -> Answer:
         """The newest messages of one conversation, or the unread ones of all."""
         room_id, user_id = call.query(MessagesQuery).conversation, call.user_id
-        if room_id is None:
-            messages, next_poll_ms = await states.unread_messages(user_id), BUSY_MS
-        else:
-            found = await states.messages_of(user_id, room_id)
-            if found is None:
-                raise no_conversation()
-            messages, next_poll_ms = found, LOOKED_AT_MS
-        unread_count = await states.unread_count(user_id)
-        return Answer({"messages": messages, "unreadCount": unread_count} | states.now(next_poll_ms))
+        found = None if room_id is None else await states.messages_of(user_id, room_id)
+        if room_id is not None and found is None:
+            raise no_conversation()
+        unread = await states.unread_messages(user_id)
+        messages, next_poll_ms = (unread.rows, BUSY_MS) if found is None else (found, LOOKED_AT_MS)
+        return Answer({"messages": messages, "unreadCount": unread.total} | states.now(next_poll_ms))
 
     @operations.get("/api/poll/dashboard", answer=PolledDashboard)
     async def poll_dashboard(call: Call) -> Answer:
         """The numbers of the dashboard."""
-        return Answer({"dashboardMetrics": _plain(await states.metrics(call.user_id))} | states.now(IDLE_MS))
+        return Answer({"dashboardMetrics": _metrics(await states.unread_messages(call.user_id))} | states.now(IDLE_MS))
 
     @operations.get("/api/ws/health", auth="nobody", answer=SocketHealth)
     async def get_socket_health(_: Call) -> Answer:
@@ -275,5 +261,5 @@ def _newest(messages: list[StoredMessage]) -> list[StoredMessage]:
     return messages[first:]
 
 
-def _plain(metrics: DashboardMetrics) -> dict[str, int]:
-    return metrics.model_dump(by_alias=True)
+def _metrics(unread: UnreadMessages) -> dict[str, int]:
+    return DashboardMetrics(new_messages=unread.total).model_dump(by_alias=True)

@@ -76,6 +76,7 @@ from greenroom.runtime import (
     open_system,
 )
 from greenroom.settings import Settings
+from greenroom.storage.expiry import expire_notifications
 from greenroom.storage.postgres.actor_state import PostgresStateStore
 from greenroom.storage.postgres.alarms import PostgresAlarmStore
 from greenroom.storage.sweep import sweep_files
@@ -196,6 +197,7 @@ async def open_house(settings: Settings, *, migrates: bool = True) -> AsyncItera
                 sweep = partial(sweep_files, storage.uploads, clock)
                 tasks = (
                     sweep,
+                    partial(expire_notifications, storage.notifications, clock, streams.news_for),
                     engine.run,
                     presence_task,
                     hub.summaries.run,

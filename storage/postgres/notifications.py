@@ -29,7 +29,7 @@ class SentUnder(NamedTuple):
 
 
 class Notifications:
-    """Reads."""
+    """Reads; and the end of what expires."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
@@ -77,6 +77,15 @@ class Notifications:
         """Which of *ids*, or of all, the user has not deleted: at most *count*, the oldest first."""
         rows = await self._postgres.fetch("select_kept_notifications", user_id, _listed(ids), count)
         return tuple(row["id"] for row in rows)
+
+    async def expired(self, now_ms: int, count: int) -> list[tuple[int, int]]:
+        """(User, id) of notifications that have expired and are not deleted: at most *count*. Of whomever."""
+        rows = await self._postgres.fetch("select_expired_notifications", now_ms, count)
+        return [(row["user_id"], row["id"]) for row in rows]
+
+    async def expire(self, ids: Sequence[int], now_ms: int) -> None:
+        """Delete them, with a note for each of their users. Twice is once."""
+        await self._postgres.fetch("expire_notifications", list(ids), now_ms)
 
     async def sent_under(self, user_id: int, key: str) -> SentUnder | None:
         """What was sent to the user under *key*."""

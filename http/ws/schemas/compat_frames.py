@@ -115,7 +115,7 @@ class InitialDataTold(TypedDict):
 
 
 class NotificationReadAck(TypedDict):
-    """It is stored that these were read."""
+    """It is stored: of these none is unread any more."""
 
     notificationId: Id
     notificationIds: list[Id]

@@ -79,6 +79,26 @@ select id from notifications
 where user_id = $1 and deleted_at is null and ($2::bigint[] is null or id = any($2::bigint[]))
 order by id limit $3;
 
+-- name: select_expired_notifications
+-- Notifications that have expired and are not deleted, of whomever: the first to expire first.
+select user_id, id from notifications
+where expires_at <= to_timestamp($1::bigint / 1000.0) and deleted_at is null
+order by expires_at, id limit $2;
+
+-- name: expire_notifications
+-- Delete these, and leave a note for each of their users: one of all that are deleted here. Its notifier adds how many
+-- are unread.
+with gone as (
+    update notifications
+    set deleted_at = to_timestamp($2::bigint / 1000.0)
+    where id = any($1::bigint[]) and deleted_at is null
+    returning user_id, id
+)
+insert into user_notes (user_id, kind, data, at)
+select user_id, 'notification_deleted', json_build_object('ids', json_agg(id order by id))::text,
+    to_timestamp($2::bigint / 1000.0)
+from gone group by user_id order by user_id;
+
 -- name: select_notification_sent_under
 -- The notification that was sent to a user under a key.
 select id, sent_digest from notifications where user_id = $1 and sent_under = $2;

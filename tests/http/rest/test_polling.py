@@ -62,6 +62,25 @@ async def test_unread_messages_come_by_conversation_oldest_first_and_go_when_the
     assert (await house.get("/api/poll/messages", 1)).data["unreadCount"] == 4
 
 
+@pytest.mark.parametrize("changed", ["edited", "deleted", "nothing"])
+@pytest.mark.parametrize("before", [0, 1, 60])
+async def test_what_is_told_and_how_much_it_is_are_of_one_moment(house, before, changed):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    await say(house, 2, room, *(f"{number}" for number in range(before)))
+    await house.get("/api/poll/all", 1)
+    await say(house, 2, room, "new")
+    newest = (await house.get(f"/api/conversations/{room}/messages", 2)).data["messages"][-1]["id"]
+    if changed == "edited":
+        assert (await house.put(f"/api/messages/{newest}", 2, {"content": "changed"})).status == 200
+    elif changed == "deleted":
+        assert (await house.delete(f"/api/messages/{newest}", 2)).status == 200
+    for path in ("/api/poll/messages", "/api/poll/all"):
+        polled = (await house.get(path, 1)).data
+        count = polled["unreadCount"] if path == "/api/poll/messages" else polled["dashboardMetrics"]["newMessages"]
+        assert min(count, 50) == len(polled["messages"]), (path, count)
+
+
 async def texts_polled(house, user, room):
     """Of what was said, on each path that tells it."""
     answers = [await house.get("/api/poll/all", user), await house.get("/api/poll/messages", user)]
