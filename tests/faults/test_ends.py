@@ -17,7 +17,7 @@ from streams import Stream, polled
 from wire import V1, Socket, open_sockets, wait_until
 
 from greenroom.http.auth import Principal
-from greenroom.http.ws.ends import CHANNEL, KEYS_MAX, Ends
+from greenroom.http.ws.ends import CHANNEL, KEYS_MAX, REST_SECONDS, Ends
 from greenroom.http.ws.revocation import Revocations
 from greenroom.http.ws.session import SocketSession
 from greenroom.runtime import StorageUnavailable, SystemClock
@@ -137,8 +137,9 @@ async def test_of_thousands_of_sessions_those_that_end_are_found_within_a_second
         async with open_stopwatch() as watch:
             crowd.now = lambda: watch.seconds
             await sql(house, "delete from sessions where id = any($1::text[])", list(gone))
+            ended_at = watch.seconds  # PostgreSQL tells of it when it is committed
             await wait_until(lambda: len(crowd.closed) < len(gone) and f"{len(crowd.closed)} of {len(gone)}", 10)
-        took = max(at for _, at in crowd.closed.values())
+        took = max(at for _, at in crowd.closed.values()) - ended_at
         print(f"{ended} of {SESSIONS} sessions {kind}: {took:.3f} s, {revocations.statistics().questions} questions")
         assert took < WITHIN_SECONDS
         assert {code for code, _ in crowd.closed.values()} == {4003}
@@ -195,8 +196,8 @@ async def test_however_a_row_ends_its_sockets_and_streams_are_closed_within_a_se
         await stream.expect("ready")
         other = await Socket.open(nursery, house, 2)
         await other.start()
-        async with open_stopwatch() as watch:
-            await sql(house, statement)
+        await sql(house, statement)
+        async with open_stopwatch() as watch:  # PostgreSQL tells of it when it is committed
             assert await sock.wait_closed() == ENDS[statement]
             assert await stream.wait_closed() == ENDS[statement]
             assert await page.wait_closed() == 1008
@@ -467,8 +468,8 @@ async def test_who_signs_out_elsewhere_ends_what_a_key_had_opened_for_them_and_n
 
     async with open_sockets() as nursery:
         mine, page, stays = await acting(nursery, 1), await acting(nursery, 1, None), await acting(nursery, 2)
+        await sql(house, "update users set signed_out_at = now() where id = 1")
         async with open_stopwatch() as watch:
-            await sql(house, "update users set signed_out_at = now() where id = 1")
             assert (await mine.wait_closed(), await page.wait_closed()) == (4003, 1008)
             assert watch.seconds < WITHIN_SECONDS + 1
         again, old = await acting(nursery, 1), await Socket.open(nursery, house, headers=shown_by(house, 2))
@@ -550,12 +551,13 @@ async def test_thousands_who_sign_out_at_once_hold_nobody_up(live_house, monkeyp
             honest(user_ids)
 
         monkeypatch.setattr(authenticator, "forget_users", forget)
+        began = trio.current_time()
         await sql(house, "update users set signed_out_at = now() where id <> 2")
         assert await socks[0].wait_closed(5) == 4003
         await socks[1].settle()
         assert socks[1].close_code is None
     await wait_until(lambda: sum(passes) < KNOWN_USERS - 1 and "all of them")
-    assert len(passes) < 100
+    assert len(passes) <= 1 + (trio.current_time() - began) / REST_SECONDS
     assert set(authenticator._known) == {2}
 
 

@@ -40,7 +40,7 @@ async def test_what_expired_or_was_deleted_is_told_again_without_its_text_and_le
         ("notification", "KEPT", 3),
     ]
     await live_house.delete(f"/api/notifications/{gone}", 1)
-    await trio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.05)
+    await trio.sleep(max(0, (soon - datetime.now(UTC)).total_seconds() + 0.05))
     again = await told(live_house)
     assert [event["useq"] for event in again] == [1, 2, 3, 4, 5], "no hole"
     assert [event["data"].get("ids") for event in again] == [[expiring], [over], [gone], None, [gone]]
@@ -58,9 +58,9 @@ async def test_of_a_page_that_waits_for_its_reader_nothing_is_told_that_ended_me
     """A peer that takes nothing may wait for minutes in the midst of what was read for it."""
     monkeypatch.setattr("greenroom.http.ws.replay.UNSENT_BYTES_MAX", 1)
     await live_house.people(1)
-    soon = datetime.now(UTC) + timedelta(seconds=4)
     for number in range(59):
         await notify(live_house, f"{number}", data={"filler": "x" * 9_000})
+    soon = datetime.now(UTC) + timedelta(seconds=4)
     last = await notify(live_house, "SECRET", **({"expiresAt": soon.isoformat()} if ends == "expires" else {}))
     async with open_sockets() as nursery:
         late = await Socket.open(nursery, live_house, 1, protocol=protocol, receive_buffer=4096)
@@ -79,7 +79,7 @@ async def test_of_a_page_that_waits_for_its_reader_nothing_is_told_that_ended_me
         if ends == "is deleted":
             assert (await live_house.delete(f"/api/notifications/{last}", 1)).status == 200
         else:
-            await trio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.05)
+            await trio.sleep(max(0, (soon - datetime.now(UTC)).total_seconds() + 0.05))
         late.on_event = None
         late.read_again()
         if protocol is None:

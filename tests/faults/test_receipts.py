@@ -8,6 +8,7 @@ import trio
 from wire import Socket, open_in, open_sockets, wait_until
 
 from greenroom.actors.room.commands import Read
+from greenroom.http.ws import receipts
 
 READERS = range(2, 32)
 
@@ -27,6 +28,12 @@ async def large_room(house, size):
     """A group of users 1 to *size*, of whom the first is its admin."""
     await house.crowd(range(1, size + 1))
     return await house.conversation(*range(1, size + 1))
+
+
+@pytest.fixture
+def long_second(monkeypatch):
+    """All that is to happen before what waits is told has time to."""
+    monkeypatch.setattr(receipts, "TOLD_SECONDS", 3.0)
 
 
 async def read(ref, user, seq):
@@ -186,7 +193,7 @@ async def test_counts_that_a_slow_socket_did_not_take_come_later_and_once(live_h
         assert counts_of(slow) == [[[2, 1]]]
 
 
-async def test_what_waits_is_told_as_things_are_at_the_end_of_the_second(live_house):
+async def test_what_waits_is_told_as_things_are_at_the_end_of_the_second(live_house, long_second):
     """A block hides it, a socket that has left hears nothing, and one that came meanwhile hears it."""
     await live_house.people(1, 2, 3, 4)
     room = await live_house.conversation(1, 2, 3, 4)
@@ -211,7 +218,7 @@ async def test_what_waits_is_told_as_things_are_at_the_end_of_the_second(live_ho
         assert marks_of(leaver)[0] == {2: 1}
 
 
-async def test_of_who_is_out_nobody_is_told_what_they_read_before(live_house):
+async def test_of_who_is_out_nobody_is_told_what_they_read_before(live_house, long_second):
     await live_house.people(1, 2, 3)
     room = await live_house.conversation(1, 2, 3)
     async with open_sockets() as nursery:

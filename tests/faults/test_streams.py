@@ -680,13 +680,13 @@ async def test_a_token_and_a_key_that_end_take_the_stream_with_them(live_house):
     house = live_house
     await house.people(1)
     key_id, key = await house.house.storage.api_keys.create(name="backend", role="service", scopes=("act_as",))
-    token = house.token(1, exp=int(time.time()) + 2)
     by_key = [("Authorization", f"Bearer {key}"), ("X-Act-As", "1")]
+    token = house.token(1, exp=int(time.time()) + 4)
     async with (
         live_stream(house, None, headers=[("Authorization", f"Bearer {token}")]) as brief,
         live_stream(house, None, headers=by_key) as acting,
     ):
-        assert await brief.wait_closed(6) == 4002
+        assert await brief.wait_closed(8) == 4002
 
         async def revoke(connection):
             await connection.execute("update api_keys set revoked_at = now() where id = $1", key_id)

@@ -68,9 +68,9 @@ async def test_after_its_end_a_token_has_its_grace_and_then_the_connection_is_cl
     monkeypatch.setattr("greenroom.http.ws.v1.V1Session.grace_seconds", 5.0)
     await live_house.people(1)
     async with open_sockets() as nursery:
-        end = int(time.time()) + 3
+        end = int(time.time()) + 4
         ended, mended = [await ready(nursery, live_house, None, token=live_house.token(1, exp=end)) for _ in "ab"]
-        await trio.sleep(end + 0.2 - time.time())
+        await trio.sleep(max(0, end + 0.2 - time.time()))
         assert (await ended.ask("presence", status="busy"))["type"] == "ack"
         assert (await mended.ask("refresh", token=live_house.token(1)))["type"] == "ack"
         assert await ended.wait_closed(15) == 4002
@@ -372,8 +372,8 @@ async def test_over_the_limit_what_cannot_be_read_is_answered_too_and_then_it_is
         assert {error["code"] for error in errors[5:]} == {4291}
         assert all(1 <= error["retryAfter"] <= 60 for error in errors[5:])
         assert (await sock.expect("slow_down"))["data"]["class"] == "cmds"
-        for number in range(8, 30):
-            if sock.close_code is None:
+        with suppress(Gone):
+            for number in range(8, 30):
                 await say(number)
         assert await sock.wait_closed() == 4102
 
