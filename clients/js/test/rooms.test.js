@@ -151,7 +151,7 @@ test("typing, receipts and members are told as the contract says", async (contex
 });
 
 test("pings are answered, and a line on which nobody answers is given up", async (context) => {
-  const { server, client, next } = await opened(context, { hello: { ...HELLO, hb: 500, hbGrace: 500 } });
+  const { server, client, next } = await opened(context, { hello: { ...HELLO, hb: 1000, hbGrace: 1000 } });
   const line = await server.ready([ROOM, 0]);
   await next("connected");
   line.say({ type: "ping" });
@@ -212,7 +212,8 @@ test("what is asked after a wait overtakes nothing that waited: a room that was 
   const line = await server.ready([ROOM, 0]);
   await next("connected");
   line.say({ type: "slow_down", data: { class: "cmds", retryAfter: 1 } });
-  await soon(50);
+  line.personal(1);
+  await next("personal"); // and so it knows what was said before
   client.leave(ROOM);
   const blocking = client.request("block", undefined, { user: 8 });
   const until = Date.now() + 1050;
