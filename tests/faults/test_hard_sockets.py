@@ -13,11 +13,13 @@ import zlib
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import trio
 from crowd import Crowd, leave_all  # type: ignore[import-not-found]
 from server_process import ServerProcess  # type: ignore[import-not-found]
+from stopwatch import open_stopwatch  # type: ignore[import-not-found]
 from tls_files import make_tls_files  # type: ignore[import-not-found]
 from wire import (  # type: ignore[import-not-found]
     DEFLATE_TAIL,
@@ -51,7 +53,7 @@ UNFINISHED_MIB = 2 * UNFINISHED_BYTES_MAX // MIB  # twice: they grow as they com
 PER_SECOND = 500
 FEW_PER_SECOND = 80
 VERY_FEW_PER_SECOND = 20  # who is slow to come is refused all the same
-STUCK_ROUNDS = 30  # 220 KB, of which the kernel takes 130
+STUCK_ROUNDS = 22  # 160 KB, of which the kernel takes 130
 _rooms = itertools.count(1_000_001)
 
 
@@ -70,7 +72,7 @@ class Scale:
         return str(self.count)
 
 
-HURRIED = {"silence_seconds": 4.0, "outbox_seconds": 2.0, "linger_seconds": 1.0}
+HURRIED = {"silence_seconds": 4.0, "outbox_seconds": 3.0, "linger_seconds": 1.0}
 HURRY = f"""
 from greenroom.http.ws import connection, pace, v1
 v1.PING_SECONDS, v1.SILENCE_SECONDS = 2.0, {HURRIED["silence_seconds"]}
@@ -161,14 +163,18 @@ async def undisturbed(server, *, memory_mib, rest_mib, slowest=2.0, usual=None, 
         is_over = False
 
         async def talk():
+            async with open_stopwatch() as watch:
+                await talk_by(watch)
+
+        async def talk_by(watch):
             nonlocal peak
             while not is_over:
-                began = trio.current_time()
+                began = watch.seconds
                 ack = await talkers[0].ask("send", room, body="meanwhile", seconds=60)
                 await talkers[1].expect(
                     "message", 60, after=max(0, len(talkers[1].events) - 50), seq=ack["data"]["seq"]
                 )
-                waits.append(trio.current_time() - began)
+                waits.append(watch.seconds - began)
                 peak = max(peak, server.memory_bytes())
                 await trio.sleep(0.02)
 
@@ -353,9 +359,11 @@ async def test_v1_peers_that_fall_silent_without_a_word_are_ended_by_the_heartbe
 
     async def come():
         crowd = await arrive(server, count)
+        began = trio.current_time()
         crowd.send(frame('{"type":"start"}'))
         await trio.sleep(scale.silence_seconds * 6 / 7)
-        assert crowd.ended() == 0
+        are_there = crowd.ended() == 0
+        assert are_there or trio.current_time() - began > scale.silence_seconds, "they have not been silent too long"
         await wait_until(lambda: count - crowd.ended(), 20)
         crowd.leave()
 
@@ -386,7 +394,7 @@ async def test_who_never_reads_costs_an_outbox_at_most(server_of_either, count):
 async def test_sends_that_are_stuck_end_with_4201_cost_little_and_disturb_nobody(server_of, scale):
     """Peers whose kernels take nothing more, with far less waiting than an outbox holds, and who stay.
 
-    Over TLS 200: what all of them say is read before the end of the first, or its reset would take back the reason.
+    What all of them say is read before the end of the first, or its reset would take back the reason. Over TLS 200.
     Time alone ends each, and what it held returns though its peer is still there; who reads later learns why.
     """
     server = server_of(scale)
@@ -402,7 +410,7 @@ async def test_sends_that_are_stuck_end_with_4201_cost_little_and_disturb_nobody
         connections, began = server.usage().connections, trio.current_time()
         for _ in range(STUCK_ROUNDS):
             crowd.send(pings)
-            await trio.sleep(0.02)
+            await wait_until(lambda: unread_bytes(server), 60, every=0.02)
         await trio.sleep(scale.outbox_seconds / 2)
         are_there = server.usage().connections >= connections
         assert are_there or trio.current_time() - began > scale.outbox_seconds, "they have not waited too long yet"
@@ -413,6 +421,13 @@ async def test_sends_that_are_stuck_end_with_4201_cost_little_and_disturb_nobody
         crowd.leave()
 
     await withstands(server, come, count, memory_mib=40 + count * 0.3)
+
+
+def unread_bytes(server):
+    """What has come for the server, and waits in the kernel until it is read."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    theirs = [row for row in rows if row[1].endswith(f":{server.port:04X}") and row[3] == "01"]  # established
+    return sum(int(row[4].partition(":")[2], 16) for row in theirs)
 
 
 OVERSIZED = {
