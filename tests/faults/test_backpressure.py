@@ -227,7 +227,7 @@ async def test_a_rest_that_was_imposed_is_not_over_because_a_room_takes_what_wai
         await sock.command("send", one, body="x" * 9_000)
         await sock.command("send", one, body="x" * 9_000)
         await wait_until(lambda: not connection.is_paused and "that it has enough aside")
-        connection.session.pause_for(1.5)
+        connection.session.pause_for(4.0)
         full[one].set()
         await wait_until(lambda: None if last_of(sock) in sock.replies else "the answers")
         assert connection.is_paused

@@ -130,7 +130,10 @@ async def test_when_the_last_block_between_two_ends_each_is_shown_the_other_at_o
             await hears(sock, other, ["offline", "online"], start)
 
 
-async def test_who_types_when_a_block_begins_stops_for_the_other_alone_and_types_again_when_it_ends(live_house):
+async def test_who_types_when_a_block_begins_stops_for_the_other_alone_and_types_again_when_it_ends(
+    live_house, monkeypatch
+):
+    monkeypatch.setattr("greenroom.actors.room.actor.TYPING_SECONDS", 600.0)  # it is told four times, a second apart
     await live_house.people(1, 2, 3)
     room = await live_house.conversation(1, 2, 3)
     async with open_sockets() as nursery:

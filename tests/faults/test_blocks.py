@@ -3,6 +3,7 @@
 import pytest
 import trio
 from held import holding, holding_table
+from stalled import stalled_at  # type: ignore[import-not-found]
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.actors.room.commands import Enter, LookAgain, RoomView, Send
@@ -106,10 +107,7 @@ async def test_who_blocks_while_it_is_replayed_is_told_no_more_of_it(live_house)
         channels[room].recent.clear()
         await sock.send({"type": "sync", "id": "s", "data": {"rooms": {str(room): 0}}})
         (connection,) = engine.connections_of(1)
-        at = 0
-        while not 0 < at == channels[room].attachments[connection].seq:
-            at = channels[room].attachments[connection].seq
-            await trio.sleep(0.3)
+        at = await stalled_at(channels[room].attachments, connection)
         assert at < 80
         await block(live_house, 1, 2)
         sock.read_again()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+from first_look import first_look_is_over  # type: ignore[import-not-found]
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
 from streams import Stream, polled
@@ -430,6 +431,7 @@ async def room_behind_a_proxy(database, folder):
     ):
         await house.people(1, 2)
         room = await house.conversation(1, 2)
+        await first_look_is_over(house)
         async with open_sockets() as nursery:
             one, two = await ready(nursery, house, 1, room), await ready(nursery, house, 2, room)
             for sock in (one, two):

@@ -13,6 +13,12 @@ from greenroom.http.ws.connection import OUTBOX_BYTES_MAX
 AUTHOR, SLOW, WITNESS, EARLY, LATE = range(1, 6)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Nobody is too slow because the machine is."""
+    monkeypatch.setattr("greenroom.http.ws.pace.OUTBOX_SECONDS_MAX", 60.0)
+
+
 async def fill(author, room, connection, size):
     """Say so much in the room that so many bytes wait for one who does not read; the seq of the last message."""
     seq = 0

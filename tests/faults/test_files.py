@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 import trio
-from wire import Socket, connect_tcp, head_of_answer, http, open_sockets, raw_http, receive_some, send_all
+from wire import Socket, connect_tcp, head_of_answer, http, open_sockets, raw_http, receive_some, send_all, wait_until
 
 from greenroom.http.errors import ApiError
 from greenroom.http.file_types import DANGEROUS, TYPES, WrongType, clean_name, ending_of, type_of
@@ -56,6 +56,20 @@ def stored(house):
 async def sent(house, room, user, *uploads, content="look", **headers):
     body = {"content": content, "attachments": [one.data for one in uploads]}
     return await house.post(f"/api/conversations/{room}/messages", user, body, **headers)
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The users of all places that have been taken."""
+    take, users = Places.take, []
+
+    def take_and_note(places, user_id):
+        place = take(places, user_id)
+        users.append(user_id)
+        return place
+
+    monkeypatch.setattr(Places, "take", take_and_note)
+    return users
 
 
 async def sweep(house, later_ms=0):
@@ -410,7 +424,7 @@ async def test_over_the_wire_as_it_comes(live_house):
     assert list(folder.iterdir()) == []  # what was coming has no name
 
 
-async def test_so_many_uploads_at_once_and_no_more(live_house):
+async def test_so_many_uploads_at_once_and_no_more(live_house, taken):
     """Whoever sends slowly has the places of one user at most, and only for a while."""
     await live_house.people(1, 2)
     head = (
@@ -421,7 +435,7 @@ async def test_so_many_uploads_at_once_and_no_more(live_house):
     slow = [await connect_tcp(live_house.port) for _ in range(3)]
     for sock in slow:
         await send_all(sock, head.encode() + b"--" + BOUNDARY.encode())
-    await trio.sleep(0.5)
+    await wait_until(lambda: len(taken) < 3 and "their places")
     refused = await upload(live_house, 1)
     assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
     assert (await upload(live_house, 2)).status == 201
@@ -479,7 +493,7 @@ async def test_uploads_that_trickle_keep_no_other_user_from_theirs_and_end(live_
 @pytest.mark.parametrize(
     "house_settings", [{"uploads_per_minute": 1, "max_file_size": 500_000, "uploads_disk_bytes": 1_000_000}]
 )
-async def test_uploads_under_way_have_so_much_of_the_disk(live_house):
+async def test_uploads_under_way_have_so_much_of_the_disk(live_house, taken):
     await live_house.people(1, 2, 3, 4)
     slow = []
     for user, length in ((1, "Content-Length: 300000"), (2, "Transfer-Encoding: chunked")):
@@ -490,7 +504,7 @@ async def test_uploads_under_way_have_so_much_of_the_disk(live_house):
             f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n{length}\r\n\r\n"
         )
         await send_all(slow[-1], head.encode())
-    await trio.sleep(0.5)
+    await wait_until(lambda: len(taken) < 2 and "their places")
     large, small = PNG + b"x" * 300_000, PNG + b"x" * 50_000
     typed = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 

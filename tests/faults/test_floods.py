@@ -61,9 +61,7 @@ async def test_others_are_read_while_one_rests(live_house, everybody_takes_too_l
 
 
 @pytest.mark.parametrize(("works", "rests"), [(False, False), (True, True)], ids=["who is interrupted", "who works"])
-async def test_only_the_processor_time_of_a_connection_counts(
-    live_house, without_collector, monkeypatch, works, rests
-):
+async def test_only_the_processor_time_of_a_connection_counts(live_house, without_collector, monkeypatch, works, rests):
     """What the system took meanwhile for other programs is not its share, however long that was."""
     monkeypatch.setattr(engine, "TURN_SECONDS_MAX", 0.02)  # more than a turn takes that does nothing
     await live_house.people(1)

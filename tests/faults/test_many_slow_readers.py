@@ -10,6 +10,12 @@ BUDGET = 1_000_000
 PEOPLE = range(1, 15)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Nobody is too slow because the machine is."""
+    monkeypatch.setattr("greenroom.http.ws.pace.OUTBOX_SECONDS_MAX", 60.0)
+
+
 async def enter(nursery, house, rooms, protocol):
     """The author and one who reads, in all rooms; and of each room one who does not."""
     author, good = [await Socket.open(nursery, house, user) for user in PEOPLE[:2]]

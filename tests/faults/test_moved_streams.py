@@ -37,7 +37,8 @@ async def test_a_drain_ends_streams_and_polls_in_their_slots_and_tells_them_noth
         for stream in streams:
             await stream.expect("live")
         _, cursor = await polled(house, 3)
-        await trio.sleep(2.5)  # who is here is told by now: a poll is answered with that
+        presence = house.house.presence  # a poll is answered with who is here: they have been told of that by now
+        await wait_until(lambda: (presence.changed.is_set() or presence._owed) and "that it has been told")
         answer = []
 
         async def note_end(stream):

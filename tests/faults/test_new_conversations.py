@@ -5,14 +5,11 @@ from dataclasses import replace
 
 import pytest
 import trio
+from first_look import first_look_is_over  # type: ignore[import-not-found]
 from held import holding
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
 from wire import Socket, open_sockets, wait_until
-
-from greenroom.actors.provider_queue.actor import QUEUE_KIND
-from greenroom.actors.providers.accounts import FOLDER
-from greenroom.runtime import Address
 
 MAKE = ("/api/conversations", {"recipientId": 2})
 SAY = ("/api/messages/send", {"recipientId": 2, "content": "x"})
@@ -31,13 +28,7 @@ _WAITS_AT_COMMIT = f"""
 async def strangers(house):
     """(a nursery, a v1 socket of 2, a page of 2): 2 shares nothing with 1. Nothing else is on its way to storage."""
     await house.people(1, 2)
-    mail = Address(QUEUE_KIND, FOLDER)
-
-    def is_mail_looked_for():
-        cell = house.house.system.activations.get(mail)
-        return None if cell is not None and cell.turns > 1 and cell.is_quiet else "the first look for mail"
-
-    await wait_until(is_mail_looked_for)
+    await first_look_is_over(house)
     async with open_sockets() as nursery:
         other, page = await Socket.open(nursery, house, 2), await Socket.open(nursery, house, 2, protocol=None)
         await other.start()

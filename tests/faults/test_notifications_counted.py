@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio_asyncio
 from held import holding
-from wire import Socket, open_sockets
+from wire import Socket, open_sockets, wait_until
 
 MANY = 1500
 
@@ -98,16 +98,21 @@ async def test_what_waits_to_be_stored_is_marked_with_all_that_is(live_house, he
     _, last_told = hears
     answers = []
 
+    def turns():
+        return live_house.house.system.statistics().kinds["notifier"].turns
+
     async def mark_all():
         answers.append(await live_house.put("/api/notifications/read-all", 1, {}))
 
     lock = "lock table notifications in share mode"  # read it may be
     async with trio.open_nursery() as nursery, holding(database, lock):
+        before = turns()
         for number in range(20):
             nursery.start_soon(notify, live_house, f"{number}")
-        await trio.sleep(0.3)
+        await wait_until(lambda: turns() < before + 20 and "all that is to be stored")
         nursery.start_soon(mark_all)
-        await trio.sleep(0.3)
+        await wait_until(lambda: turns() == before + 20 and "the question to mark it")
+        await trio.sleep(0.1)
         assert not answers
     (marked,) = answers
     assert len(marked.data["notificationIds"]) == 20

@@ -183,7 +183,8 @@ async def test_a_poll_begins_at_once_waits_and_is_answered_when_something_is_sai
     await say(house, 2, room, "between")
     events, cursor = await polled(house, 1, cursor)
     assert messages(events) == [(room, 3)]
-    await trio.sleep(1.5)  # that oneself is here now is told, once
+    presence = house.house.presence  # that oneself is here now is told, once
+    await wait_until(lambda: (presence.changed.is_set() or presence._owed) and "that it has been told")
     began = trio.current_time()
     events, again = await polled(house, 1, cursor, wait=3)
     assert (messages(events), again) == ([], cursor)

@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 import trio
+from stalled import stalled_at  # type: ignore[import-not-found]
 from wire import Socket, open_sockets, wait_until
 
 TOP = 6
@@ -77,16 +78,6 @@ async def test_a_replay_that_is_begun_again_begins_at_the_lesser_of_both_places(
         await sock.expect("message", seq=TOP + 1)
 
 
-async def stands(attachments, connection):
-    """Where a replay is, once it is under way and its reader takes no more."""
-    at = 0
-    with trio.fail_after(10):
-        while not 10 < at < 60 or at != attachments[connection].seq:
-            at = attachments[connection].seq
-            await trio.sleep(0.1)
-    return at
-
-
 @pytest.mark.parametrize(("again_at", "is_told_once"), [(None, True), (70, True), (3, False)])
 async def test_what_a_slow_reader_was_told_already_is_not_told_again_unless_it_is_asked_for(
     live_house, again_at, is_told_once
@@ -100,7 +91,8 @@ async def test_what_a_slow_reader_was_told_already_is_not_told_again_unless_it_i
         await said(sock, sync(room, 0))
         engine = live_house.house.engine
         (connection,) = engine.connections_of(1)
-        at = await stands(live_house.house.hub.channels[room].attachments, connection)
+        at = await stalled_at(live_house.house.hub.channels[room].attachments, connection)
+        assert 10 < at < 60
         frames = engine.statistics().frames_in
         await said(sock, join(room) if again_at is None else sync(room, again_at))
         await wait_until(lambda: engine.statistics().frames_in == frames and "the second")

@@ -43,6 +43,12 @@ async def watched(live_house):
         yield nursery, room, watchers
 
 
+@pytest.fixture
+def type_on(monkeypatch):
+    """Who types does so until they stop: it is told once a second, and a few times in a test."""
+    monkeypatch.setattr("greenroom.actors.room.actor.TYPING_SECONDS", 600.0)
+
+
 PROTOCOLS = pytest.mark.parametrize("protocol", [V1, None], ids=["v1", "compat"])
 
 
@@ -310,7 +316,9 @@ async def test_a_page_that_comes_again_hears_typing_where_its_user_looked_last(l
 
 
 @pytest.mark.parametrize("heard_of_the_end", [False, True], ids=["after it", "into a dead line"])
-async def test_a_page_that_comes_again_shows_nobody_who_stopped_typing_meanwhile(live_house, watched, heard_of_the_end):
+async def test_a_page_that_comes_again_shows_nobody_who_stopped_typing_meanwhile(
+    live_house, watched, type_on, heard_of_the_end
+):
     """It takes nobody from its list by itself."""
     nursery, room, watchers = watched
     typist, goes_on = [await open_in(nursery, live_house, user, room) for user in (1, 5)]
@@ -332,7 +340,9 @@ async def test_a_page_that_comes_again_shows_nobody_who_stopped_typing_meanwhile
     assert shown_to(again, None) == [5]
 
 
-async def test_a_page_that_is_back_before_its_broken_line_is_noticed_looks_where_it_looked(live_house, watched):
+async def test_a_page_that_is_back_before_its_broken_line_is_noticed_looks_where_it_looked(
+    live_house, watched, type_on
+):
     nursery, room, watchers = watched
     typist, goes_on = [await open_in(nursery, live_house, user, room) for user in (1, 5)]
     page = await open_in(nursery, live_house, 4, room, None)

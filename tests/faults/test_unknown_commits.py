@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import pytest
 import trio
+from first_look import first_look_is_over  # type: ignore[import-not-found]
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
 from wire import Socket, open_sockets, wait_until
@@ -21,6 +22,7 @@ async def room_behind_a_proxy(database, folder):
     ):
         await house.people(1, 2, 3)
         room = await house.conversation(1, 2, 3)
+        await first_look_is_over(house)
         async with open_sockets() as nursery:
             sender = await Socket.open(nursery, house, 1)
             listener = await Socket.open(nursery, house, 2)
