@@ -1,7 +1,7 @@
 """Frames of greenroom.v1 as Server-Sent Events and as the answer to a poll. Pure.
 
 Whoever tells a room something encodes it once, as a WebSocket frame that all share. What is read here are those bytes:
-the payload of each frame is the JSON, which holds no line break, so it fits on a line of an event as it is.
+the payload of each frame is the JSON, which holds no line break, so it fits on a line of an event.
 
     b"\\x81\\x05{...}" b"\\x81\\x07{...}"  ─▶  data: {...}\\n  data: {...}\\n  id: <cursor>\\n\\n        one event
                                          ─▶  [{...},{...}]                                     part of an answer
@@ -15,6 +15,7 @@ from typing import Final
 from greenroom.http.errors import meta
 
 COMMENT: Final = b":\n\n"
+_LINE_ENDS: Final = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
 _STREAM_HEADERS: Final = {
     "Content-Type": "text/event-stream",
     # A proxy that gathers what it passes on would hold events back (nginx reads this one).
@@ -39,7 +40,15 @@ def payloads(frames: bytes) -> list[bytes]:
 
 def data_lines(frames: bytes) -> bytes:
     """The lines of an event that hold *frames*, one each. `event_end` makes them an event."""
-    return b"".join([b"data: %b\n" % payload for payload in payloads(frames)])
+    return b"".join([b"data: %b\n" % _on_a_line(payload) for payload in payloads(frames)])
+
+
+def _on_a_line(payload: bytes) -> bytes:
+    """What ends a line in Unicode ends none of an event, but many readers split there: it is escaped as JSON has it."""
+    for character, escaped in _LINE_ENDS:
+        if character in payload:
+            payload = payload.replace(character, escaped)
+    return payload
 
 
 def event_end(cursor: str | None) -> bytes:

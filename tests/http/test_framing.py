@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from greenroom.http.streams.framing import data_lines, event_end, payloads, poll_answer, stream_head
 from greenroom.http.ws.frames import text_frame
 
-values = st.lists(
-    st.dictionaries(st.text(max_size=10), st.text() | st.integers() | st.text(min_size=200, max_size=300), max_size=4)
-)
+LINE_ENDS = "\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # besides \r and \n, of str.splitlines
+texts = st.text() | st.text(LINE_ENDS + "a“€") | st.text(min_size=200, max_size=300)
+values = st.lists(st.dictionaries(st.text(max_size=10), texts | st.integers(), max_size=4))
 
 
 def frames(objects):
@@ -36,6 +36,7 @@ def test_each_frame_is_one_line_of_its_event(objects):
     assert [json.loads(line.removeprefix(b"data: ")) for line in lines] == objects
     assert (cursor, blank, rest) == (b"id: 1~1.1.1", b"", b"")
     assert b"\r" not in event
+    assert len(event.decode().splitlines()) == len(objects) + 2
     assert event_end(None) == b"\n"
 
 
