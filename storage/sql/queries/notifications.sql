@@ -87,12 +87,15 @@ order by expires_at, id limit $2;
 
 -- name: expire_notifications
 -- Delete these, and leave a note for each of their users: one of all that are deleted here. Its notifier adds how many
--- are unread.
-with gone as (
-    update notifications
+-- are unread. What the committer is about to change is left for the next time: it waits for nobody, so that neither of
+-- the two can ever wait for the other.
+with over as (
+    select id from notifications where id = any($1::bigint[]) and deleted_at is null for update skip locked
+), gone as (
+    update notifications n
     set deleted_at = to_timestamp($2::bigint / 1000.0)
-    where id = any($1::bigint[]) and deleted_at is null
-    returning user_id, id
+    from over where n.id = over.id
+    returning n.user_id, n.id
 )
 insert into user_notes (user_id, kind, data, at)
 select user_id, 'notification_deleted', json_build_object('ids', json_agg(id order by id))::text,
