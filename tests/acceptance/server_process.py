@@ -32,9 +32,11 @@ import jwt
 import trio
 from forked_process import ForkedProcess  # type: ignore[import-not-found]
 from frames_seen import environment  # type: ignore[import-not-found]
+from kept_port import keep_a_port
 from prepared_cluster import lay_cluster
 
 from greenroom.control.client import connect
+from greenroom.settings import Settings
 from greenroom.storage.postgres.cluster import DATABASE, SUPERUSER
 
 SECRET = "the acceptance tests sign their tokens with these bytes, of which there are enough"
@@ -42,6 +44,7 @@ START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 15.0
 LOG_TAIL_CHARACTERS = 6000
 PREFIX = "greenroom-acceptance-"
+POOL_MAX = Settings.model_fields["database_connections_max"].default
 
 # Nothing limits a load test but what is tested.
 UNLIMITED = {
@@ -58,6 +61,14 @@ while waiting:
     count, task = count + 1, waiting.pop()
     waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
 count
+"""
+
+# These tests end processes and not the machine: what PostgreSQL has given to the kernel stays. Waiting for a disk that
+# others use as well would be in every time that is measured.
+WITHOUT_FSYNC = """
+from greenroom.storage.postgres.cluster import Cluster
+command = Cluster.command
+Cluster.command = lambda cluster, settings: command(cluster, {"fsync": "off"} | settings)
 """
 
 # Moves the listener to descriptor 3, where LISTEN_FDS wants it, and becomes the server.
@@ -79,7 +90,13 @@ class Usage:
     memory_bytes: int
     descriptors: int
     connections: int  # of those, over TCP
+    local: int  # and sockets that are not: to PostgreSQL, and few others
     threads: int
+
+    def is_more_than(self, before: "Usage", spare: int = 0) -> bool:
+        """More is open than before, but for connections to PostgreSQL: they come when they are wanted, and stay."""
+        others = (self.descriptors - self.local) - (before.descriptors - before.local)
+        return self.connections > before.connections + spare or others > spare or self.local > before.local + POOL_MAX
 
 
 class ServerProcess:
@@ -93,7 +110,8 @@ class ServerProcess:
         self._paused: tuple[int, ...] = ()
         self.data.mkdir(mode=0o711)
         self.data.chmod(0o711)
-        self.port = 0
+        self._kept_port = keep_a_port() if listener is None else None
+        self.port = 0 if self._kept_port is None else self._kept_port.getsockname()[1]
         self.starts = 0
         self._listener = listener
         self._settings = {**UNLIMITED, **{name: str(value) for name, value in settings.items()}}
@@ -177,6 +195,8 @@ class ServerProcess:
                     if error is None:
                         raise
         finally:
+            if self._kept_port is not None:
+                self._kept_port.close()
             self._end_postgres()
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -184,6 +204,11 @@ class ServerProcess:
     def token(user_id: int, **claims: object) -> str:
         """A token for the user, signed as the application would."""
         return jwt.encode({"sub": str(user_id), "name": f"user {user_id}", **claims}, SECRET, algorithm="HS256")
+
+    def processes(self) -> list[int]:
+        """The pids of all that an answer may wait for: of the server and of its PostgreSQL."""
+        postmaster = self.postmaster_pid
+        return [self.pid, *([] if postmaster is None else [postmaster, *_children(postmaster)])]
 
     # -- its PostgreSQL -------------------------------------------------------------------------------------------
 
@@ -304,11 +329,12 @@ class ServerProcess:
         """What the server process holds now. Not to be asked all the time: all connections of the machine are read."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         descriptors = self._descriptors()
-        over_tcp = {f"socket:[{line.split()[9]}]" for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
+        over_tcp, local = _sockets("/proc/net/tcp", 9), _sockets("/proc/net/unix", 6)
         return Usage(
             memory_bytes=self.memory_bytes(),
             descriptors=len(descriptors),
             connections=sum(target in over_tcp for target in descriptors),
+            local=sum(target in local for target in descriptors),
             threads=int(re.search(r"Threads:\s+(\d+)", status)[1]),  # type: ignore[index]
         )
 
@@ -353,7 +379,7 @@ class ServerProcess:
     def _process_that_logs_to(self, log: int) -> "subprocess.Popen[bytes] | ForkedProcess":
         command = self._command()
         if command is None:
-            return ForkedProcess(["serve"], self._environment(), self.folder, output=log)
+            return ForkedProcess(["serve"], self._environment(), self.folder, output=log, first=WITHOUT_FSYNC)
         return subprocess.Popen(
             command,
             env=self._environment(),
@@ -391,6 +417,11 @@ def sweep_abandoned() -> None:
                 left.folder, left.data, left._paused = folder, folder / "data", ()
                 left._end_postgres()
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sockets(table: str, column: int) -> set[str]:
+    """Those of this table of the kernel's, as descriptors lead to them."""
+    return {f"socket:[{line.split()[column]}]" for line in Path(table).read_text().splitlines()[1:]}
 
 
 def _children(pid: int) -> list[int]:

@@ -3,19 +3,20 @@
 Taken off is how long this thread waited for a CPU, as the kernel counts it; where it does not count, nothing is.
 Whatever else holds the thread up counts in full, whoever's code it is: what it computes, or a lock or a file that it
 waits for while it keeps the loop. A task naps over and over, so that a machine that lets none of us run shows in this
-thread too, while it waits for another process.
+thread too, while it waits for another process. With a server the waits of its processes are taken off as well: what is
+measured goes from one to the next.
 
     async with open_stopwatch() as watch:
         ...
         assert watch.seconds < 1
 
-    assert await closed_within(1.0, sock) == 4003
+    assert await closed_within(1.0, sock, server) == 4003
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -23,11 +24,19 @@ NAP_SECONDS = 0.02
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")  # nanoseconds on a CPU, those of waiting for one, and how many times
 
 
+class Server(Protocol):
+    """A ServerProcess."""
+
+    def processes(self) -> list[int]: ...
+
+
 class Stopwatch:
     """Made by `open_stopwatch`, and read in the same thread."""
 
-    def __init__(self) -> None:
-        self._began, self._waited_before = trio.current_time(), _waited_seconds()
+    def __init__(self, server: Server | None) -> None:
+        self._server = server
+        self._began, self._before = trio.current_time(), _waited_nanoseconds(server)
+        self._waited = dict(self._before)
 
     @property
     def seconds(self) -> float:
@@ -38,34 +47,45 @@ class Stopwatch:
     @property
     def lost_seconds(self) -> float:
         """Those that this thread did not get."""
-        return _waited_seconds() - self._waited_before
+        self.look()
+        return sum(waited - self._before.get(thread, 0) for thread, waited in self._waited.items()) / 1e9
+
+    def look(self) -> None:
+        """At what threads have waited, of which those that have ended tell nothing any more."""
+        self._waited |= _waited_nanoseconds(self._server)
 
 
-def _waited_seconds() -> float:
-    try:
-        return int(_SCHEDSTAT.read_text().split()[1]) / 1e9
-    except FileNotFoundError:  # another system, or a kernel that does not count
-        return 0.0
+def _waited_nanoseconds(server: Server | None) -> dict[Path, int]:
+    """Of this thread, and of each of the server's that there is now."""
+    files = [_SCHEDSTAT]
+    for pid in () if server is None else server.processes():
+        files += Path(f"/proc/{pid}/task").glob("*/schedstat")
+    waited = {}
+    for file in files:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended; or a system that does not count
+            waited[file] = int(file.read_text().split()[1])
+    return waited
 
 
-async def _nap() -> None:
-    while True:  # noqa: ASYNC110 - there is no event: it is there to wake
+async def _nap(watch: Stopwatch) -> None:
+    while True:  # there is no event: it is there to wake
         await trio.sleep(NAP_SECONDS)
+        watch.look()
 
 
 @asynccontextmanager
-async def open_stopwatch() -> AsyncIterator[Stopwatch]:
+async def open_stopwatch(server: Server | None = None) -> AsyncIterator[Stopwatch]:
     """It runs from now on, until the block ends."""
-    watch = Stopwatch()
+    watch = Stopwatch(server)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_nap)
+        nursery.start_soon(_nap, watch)
         yield watch
         nursery.cancel_scope.cancel()
 
 
-async def closed_within(seconds: float, sock: Any) -> int:
+async def closed_within(seconds: float, sock: Any, server: Server | None = None) -> int:
     """Wait for the end of a Socket or Stream; its close code. Raises AssertionError when that took so long."""
-    async with open_stopwatch() as watch:
+    async with open_stopwatch(server) as watch:
         code: int = await sock.wait_closed()
         assert watch.seconds < seconds, f"closed with {code} after {watch.seconds:.2f} s"
         return code

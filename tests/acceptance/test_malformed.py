@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 from server_process import ServerProcess  # type: ignore[import-not-found]
+from stopwatch import open_stopwatch
 from wire import (  # type: ignore[import-not-found]
     Gone,
     Refused,
@@ -34,7 +35,7 @@ async def bystander(server, user):
     """Somebody who talks meanwhile: must never wait for long, and never hear a word of it."""
     room = await server.make_room(user, [user])
     slowest = 0.0
-    async with open_sockets() as nursery:
+    async with open_sockets() as nursery, open_stopwatch() as watch:
         sock = await Socket.open(nursery, server, user)
         await sock.start(room)
 
@@ -44,10 +45,10 @@ async def bystander(server, user):
             nonlocal slowest
             with talking:
                 while True:
-                    began = trio.current_time()
+                    began = watch.seconds
                     ack = await sock.ask("send", room, body="I am still here")
                     assert ack["type"] == "ack"
-                    slowest = max(slowest, trio.current_time() - began)
+                    slowest = max(slowest, watch.seconds - began)
                     await trio.sleep(0.01)
 
         nursery.start_soon(talk)
@@ -292,6 +293,17 @@ async def test_what_is_allowed_though_odd_works(server, fresh):
         assert [event["data"] for event in sock.of("(pong frame)")] == [b"between", b""]
 
 
+async def grows_once_at_most(mib, measure):
+    """What *measure* does costs no more than that. Once it may: an arena of the allocator or a thread more is chance,
+    and serves the next time; what is kept each time shows again."""
+    for is_last in (False, True):
+        grown = await measure()
+        print(f"{grown / MIB:.1f} MiB")
+        if grown < mib * MIB:
+            return
+        assert not is_last, f"{grown / MIB:.1f} MiB, again"
+
+
 async def grow(server, user, data, times, protocol="greenroom.v1"):
     """The memory that a client costs who sends *data* so often and reads nothing: in bytes."""
     async with open_sockets() as nursery:
@@ -308,9 +320,9 @@ async def grow(server, user, data, times, protocol="greenroom.v1"):
 
 async def test_a_message_fragmented_for_ever_is_closed_with_1009_and_costs_no_memory(server, fresh):
     await server.make_people(fresh)
-    async with bystander(server, fresh + 1):
-        empty = frame("", 0, final=False) * 10_000
-        await grow(server, fresh, frame("", final=False) + empty, 1)
+    empty = frame("", 0, final=False) * 10_000
+
+    async def a_million_empty_fragments():
         async with open_sockets() as nursery:
             sock = await Socket.open(nursery, server, fresh)
             await sock.send_bytes(frame("x", final=False))
@@ -319,11 +331,12 @@ async def test_a_message_fragmented_for_ever_is_closed_with_1009_and_costs_no_me
             with suppress(Gone):
                 for _ in range(100):
                     await sock.send_bytes(empty)
-            await trio.sleep(0.5)
-            grown = server.usage().memory_bytes - before
-            print(f"a million empty fragments: {grown / MIB:.1f} MiB, closed with {sock.close_code}")
-        assert grown < 3 * MIB
-        assert sock.close_code == 1009
+            assert await sock.wait_closed() == 1009
+            return server.usage().memory_bytes - before
+
+    async with bystander(server, fresh + 1):
+        await grow(server, fresh, frame("", final=False) + empty, 1)
+        await grows_once_at_most(3, a_million_empty_fragments)
 
 
 @pytest.mark.parametrize(
@@ -335,9 +348,7 @@ async def test_asking_without_reading_costs_at_most_the_outbox(server, fresh, da
     await server.make_people(fresh)
     await grow(server, fresh, data, 5)
     async with bystander(server, fresh + 1):
-        grown = await grow(server, fresh, data, 200)
-        print(f"{grown / MIB:.1f} MiB")
-        assert grown < 3 * MIB
+        await grows_once_at_most(3, lambda: grow(server, fresh, data, 200))
 
 
 @pytest.mark.wrong_frames  # some are taken, with a field whose name is garbled
@@ -620,7 +631,7 @@ async def test_an_upgrade_and_a_frame_in_one_segment_on_any_path_a_thousand_time
             async with trio.open_nursery() as nursery:
                 for number in range(start, start + 50):
                     nursery.start_soon(one, number)
-    await wait_until(lambda: server.usage().descriptors > before.descriptors + 3 and (before, server.usage()), 20)
+    await wait_until(lambda: server.usage().is_more_than(before, spare=3) and (before, server.usage()), 20)
     assert server.usage().memory_bytes < before.memory_bytes + 20 * MIB
 
 
@@ -675,15 +686,18 @@ async def connect_and_disconnect(server):
                 for number in range(start, start + 50):
                     nursery.start_soon(one, number)
 
+    async def grown():
+        before, tasks = server.usage(), server.tasks()
+        await round_trip()
+        await wait_until(lambda: server.usage().is_more_than(before, spare=2) and (before, server.usage()), 20)
+        await wait_until(lambda: server.tasks() > tasks and (tasks, server.tasks()), 20)
+        # A worker of trio's ends when it had nothing to do for 10 s.
+        await wait_until(lambda: server.usage().threads > before.threads and (before, server.usage()), 30, every=0.1)
+        after = server.usage()
+        print(f"before {before}, after {after}, pid {os.getpid()}")
+        return after.memory_bytes - before.memory_bytes
+
     await round_trip()
     await round_trip()
     await wait_until(lambda: server.usage().descriptors > 60 and server.usage(), 20)
-    before, tasks = server.usage(), server.tasks()
-    await round_trip()
-    await wait_until(lambda: server.usage().descriptors > before.descriptors + 2 and (before, server.usage()), 20)
-    await wait_until(lambda: server.tasks() > tasks and (tasks, server.tasks()), 20)
-    # A worker of trio's ends when it had nothing to do for 10 s.
-    await wait_until(lambda: server.usage().threads > before.threads and (before, server.usage()), 30, every=0.1)
-    after = server.usage()
-    print(f"before {before}, after {after}, pid {os.getpid()}")
-    assert after.memory_bytes < before.memory_bytes + 1.5 * MIB
+    await grows_once_at_most(1.5, grown)
