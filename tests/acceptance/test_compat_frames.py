@@ -267,14 +267,13 @@ async def test_what_is_found_fits_into_one_answer_and_the_search_goes_on_after_i
 
 async def test_auth_takes_another_token_of_the_same_user_and_a_wrong_one_changes_nothing(server, fresh):
     await server.make_people(fresh, fresh + 1)
-    now = int(time.time())
     async with open_sockets() as nursery:
         page = await page_of(server, nursery, fresh)
         wrong = (
             ({"token": server.token(fresh + 1)}, 2001),
             ({"token": "nonsense"}, 2001),
             ({}, 2001),
-            ({"token": server.token(fresh, exp=now - 600)}, 2002),
+            ({"token": server.token(fresh, exp=int(time.time()) - 600)}, 2002),
         )
         for count, (fields, number) in enumerate(wrong):
             await page.send({"type": "auth", **fields})
@@ -283,6 +282,7 @@ async def test_auth_takes_another_token_of_the_same_user_and_a_wrong_one_changes
         assert not page.of("auth_success")
         await page.send({"type": "message", "targetUserId": fresh + 1, "content": "still me", "requestId": "r"})
         await page.expect("message_sent")
+        now = int(time.time())
         short, goes_on = [
             await page_of(server, nursery, fresh, token=server.token(fresh, exp=now + 4)) for _ in range(2)
         ]

@@ -556,7 +556,9 @@ def test_a_restart_of_the_server_is_a_pause(theatre: Theatre, title: str, end: s
             expect(person.messages).to_have_count(3, timeout=2 * PATIENCE_MS)
             assert sorted(person.messages.all_inner_texts()) == sorted(everything)
         expect(alex.page.locator("#backstage-fault")).to_contain_text("started again")
-        theatre.complaints[:] = [text for text in theatre.complaints if "404" not in text]  # the old key, as it must be
+        # The old key is not known, as it must be; and whoever comes while it stops or starts may find nobody yet.
+        allowed = "404", "503", "Connection closed before receiving a handshake response"
+        theatre.complaints[:] = [text for text in theatre.complaints if not any(why in text for why in allowed)]
 
 
 # -- where one looks --------------------------------------------------------------------------------------------------
@@ -575,11 +577,15 @@ WHAT_IS_IN_SIGHT = """() => {
 
 
 def stays(person: "Person", probe: str, value: Any) -> None:
-    """The probe answers that, and goes on answering it. In front: a browser draws no other tab."""
+    """The probe answers that, and goes on answering it. In front: a browser draws no other tab.
+
+    Asked after a frame: between a change and the next frame the page has had no chance to follow it.
+    """
     person.page.bring_to_front()
     person.page.wait_for_function(f"value => JSON.stringify(({probe})()) === JSON.stringify(value)", arg=value)
     person.page.wait_for_timeout(300)
-    assert person.page.evaluate(probe) == value
+    after_frame = f"() => new Promise(tell => requestAnimationFrame(() => setTimeout(() => tell(({probe})()))))"
+    assert person.page.evaluate(after_frame) == value
 
 
 @pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow(seconds=15))])

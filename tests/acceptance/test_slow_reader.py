@@ -1,5 +1,7 @@
 """A member who stops reading: nobody waits for it, it holds at most 1 MiB, it is closed with 4201, memory returns."""
 
+from pathlib import Path
+
 import pytest
 import trio
 from stopwatch import open_stopwatch
@@ -17,6 +19,14 @@ async def enter(nursery, server, users, room, **options):
         await sock.start(room)
         sockets.append(sock)
     return sockets
+
+
+def bytes_unread(server, sock):
+    """What the kernel has for the server of this socket, who has not read it yet."""
+    ends = f":{server.port:04X}", f":{sock.sock.getsockname()[1]:04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (queues,) = [line[4] for line in lines if (line[1][-5:], line[2][-5:]) == ends]
+    return int(queues.partition(":")[2], 16)
 
 
 async def peak_memory(server, during):
@@ -259,7 +269,8 @@ async def test_a_heartbeat_on_a_slow_line_does_not_wait_behind_what_is_queued(se
             await sender.ask("send", room, body=f"{number} {BODY}")
         await slow.send_bytes(frame(b"are you there?", 9))
         await slow.send({"type": "ping", "id": "ping_1"})
-        await trio.sleep(0.3)
+        await wait_until(lambda: bytes_unread(server, slow))
+        await trio.sleep(0.3)  # it is answered
         slow.read_again()
         kind = "message" if protocol is not None else "new_message"
         await wait_until(lambda: len(slow.of(kind)) < count and (len(slow.of(kind)), slow.close_code))

@@ -20,6 +20,7 @@ import trio
 from forked_process import ForkedProcess
 from frames_seen import environment
 from house_fixture import house_in_thread
+from kept_port import keep_a_port  # type: ignore[import-not-found]
 from prepared_cluster import lay_cluster
 
 from greenroom.secret_file import jwt_secret
@@ -115,14 +116,24 @@ class Process:
             time.sleep(0.01)
 
     def seconds_to_end(self) -> float:
-        """Wait until it is over; how long that took, without the time in which nobody here woke either."""
+        """Wait until it is over; how long that took, without the time in which nobody here woke either, nor that in
+        which it waited for a CPU."""
         began, late, deadline = time.monotonic(), 0.0, time.monotonic() + WAIT_SECONDS_MAX
+        before = waited = self._waited_seconds() or 0.0
         while self.popen.poll() is None:
             due = time.monotonic() + NAP_SECONDS
             assert due < deadline, "it does not end"
+            waited = self._waited_seconds() or waited
             time.sleep(NAP_SECONDS)
             late += time.monotonic() - due
-        return time.monotonic() - began - late
+        return time.monotonic() - began - late - (waited - before)
+
+    def _waited_seconds(self) -> float | None:
+        """How long its main thread has waited for a CPU; None when it is over, or the kernel does not count."""
+        try:
+            return int(Path(f"/proc/{self.popen.pid}/schedstat").read_text().split()[1]) / 1e9
+        except (FileNotFoundError, ProcessLookupError):
+            return None
 
     def ended(self, seconds: float = STOP_SECONDS_MAX) -> int:
         """Its exit code, once it and all it printed is here."""
@@ -196,7 +207,8 @@ class Greenroom:
 
     def __init__(self, data: Path, cwd: Path, *, is_forked: bool) -> None:
         self.data = data
-        self.port = 0
+        self._kept_port = keep_a_port()
+        self.port: int = self._kept_port.getsockname()[1]
         self._cwd = cwd
         self._is_forked = is_forked
         self._processes: list[Process] = []
@@ -234,7 +246,7 @@ class Greenroom:
         return {**kept, **environment(), "PYTHONUNBUFFERED": "1", "MESSAGES_PER_MINUTE": "0"}
 
     def serve(self, *, makes_database: bool = False, **settings: str) -> Process:
-        """A server that answers; later ones get the same port. makes_database: else the first one finds a migrated one
+        """A server that answers, each on the same port. makes_database: else the first one finds a migrated one
         in its data directory."""
         if not makes_database and not self.data.exists():
             lay_cluster(self.data)
@@ -264,6 +276,7 @@ class Greenroom:
                     process.ended()
                 except subprocess.TimeoutExpired:
                     process.kill()
+        self._kept_port.close()
         self._end_left_behind()
 
     def _end_left_behind(self) -> None:

@@ -19,6 +19,15 @@ from greenroom.client import connection
 from greenroom.commands import chat
 chat.LEAVE_SECONDS_MAX = connection.CLOSE_SECONDS_MAX = {PATIENCE_SECONDS}
 """
+TELLS = """
+from greenroom.client import Client
+from greenroom.commands.chat import Chat
+send, part = Client.send, Chat._part
+def tell(text):
+    print(text, flush=True)
+Client.send = lambda *given, **more: (send(*given, **more), tell("a line is taken"))[0]
+Chat._part = lambda chat: (tell("it leaves"), part(chat))[1]
+"""
 
 
 def chat_lines(text: str) -> list[str]:
@@ -157,16 +166,16 @@ def test_ctrl_c_leaves_in_order(served):
 @pytest.mark.parametrize("is_unsent", [True, False], ids=["with a line to say", "with nothing to say"])
 def test_the_second_ctrl_c_does_not_wait_for_a_server_that_is_stopped(greenroom, is_unsent):
     server = greenroom.serve()
-    alice = greenroom.start_typed("chat", "--user", "alice", "--new", "Lobby", first=PATIENCE)
+    alice = greenroom.start_typed("chat", "--user", "alice", "--new", "Lobby", first=PATIENCE + TELLS)
     alice.wait_for("in Lobby")
     server.signal(signal.SIGSTOP)
     try:
         if is_unsent:
             alice.type("to nobody")
-        time.sleep(0.3)  # it is read, and nobody tells
+            alice.wait_for("a line is taken")
         alice.signal(signal.SIGINT)
-        alice.wait_until_heard()
-        time.sleep(0.3)  # it leaves in order, and waits
+        alice.wait_for("it leaves")
+        time.sleep(0.3)  # in order, and waits
         assert alice.popen.poll() is None
         alice.signal(signal.SIGINT)
         seconds = alice.seconds_to_end()
