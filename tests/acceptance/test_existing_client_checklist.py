@@ -5,6 +5,7 @@ The page here is what a browser makes of it: a session cookie on every request, 
 
 import pytest
 import trio
+from stopwatch import open_stopwatch
 from wire import Refused, Socket, http, open_sockets, wait_until
 
 
@@ -122,13 +123,13 @@ async def test_point_4_presence_is_said_and_asked_for_over_rest(server, fresh):
 
 async def test_point_5_every_ping_has_its_pong_at_once(server, fresh):
     (page,) = await pages(server, fresh)
-    async with open_sockets() as nursery:
+    async with open_sockets() as nursery, open_stopwatch() as watch:
         sock = await page.open(nursery)
         for number in range(50):
-            began = trio.current_time()
+            began = watch.seconds
             await sock.send({"type": "ping", "timestamp": "2026-01-01T00:00:00.000Z", "id": f"ping_{number}"})
             await wait_until(lambda count=number + 1: len(sock.of("pong")) < count and "the pong", 10)
-            assert trio.current_time() - began < 2
+            assert watch.seconds - began < 2
         assert set(sock.of("pong")[0]) == {"type", "timestamp"}
 
 
