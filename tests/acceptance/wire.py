@@ -570,14 +570,23 @@ async def open_in(
 
 @asynccontextmanager
 async def open_sockets() -> AsyncIterator[trio.Nursery]:
-    """A nursery for the readers of sockets; all are cut at the end. An error of the block leaves it as it is."""
+    """A nursery for the readers of sockets; all are cut at the end. An error of the block leaves it as it is.
+
+    A task of it that talks may be about to when its socket is cut: that it is gone then is no news.
+    """
     failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        except Exception as error:
-            failure = error
-        nursery.cancel_scope.cancel(reason="the block is over")
+    is_over = False  # and not because one of its tasks has failed
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield nursery
+            except Exception as error:
+                failure = error
+            is_over = not nursery.cancel_scope.cancel_called
+            nursery.cancel_scope.cancel(reason="the block is over")
+    except* Gone:
+        if not is_over:
+            raise
     if failure is not None:
         raise failure
 
