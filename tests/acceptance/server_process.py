@@ -32,7 +32,7 @@ import jwt
 import trio
 from forked_process import ForkedProcess  # type: ignore[import-not-found]
 from frames_seen import environment  # type: ignore[import-not-found]
-from kept_port import keep_a_port  # type: ignore[import-not-found]
+from kept_port import keep_a_port
 from prepared_cluster import lay_cluster
 
 from greenroom.control.client import connect

@@ -20,7 +20,7 @@ import trio
 from forked_process import ForkedProcess
 from frames_seen import environment
 from house_fixture import house_in_thread
-from kept_port import keep_a_port  # type: ignore[import-not-found]
+from kept_port import keep_a_port
 from prepared_cluster import lay_cluster
 
 from greenroom.secret_file import jwt_secret

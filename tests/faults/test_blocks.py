@@ -3,7 +3,7 @@
 import pytest
 import trio
 from held import holding, holding_table
-from stalled import stalled_at  # type: ignore[import-not-found]
+from stalled import stalled_at
 from wire import Socket, open_sockets, wait_until
 
 from greenroom.actors.room.commands import Enter, LookAgain, RoomView, Send

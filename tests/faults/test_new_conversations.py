@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import trio
-from first_look import first_look_is_over  # type: ignore[import-not-found]
+from first_look import first_look_is_over
 from held import holding
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 import trio
-from stalled import stalled_at  # type: ignore[import-not-found]
+from stalled import stalled_at
 from wire import Socket, open_sockets, wait_until
 
 TOP = 6

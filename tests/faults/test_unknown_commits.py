@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 import trio
-from first_look import first_look_is_over  # type: ignore[import-not-found]
+from first_look import first_look_is_over
 from house_fixture import open_house_under_test
 from postgres_proxy import open_proxy
 from wire import Socket, open_sockets, wait_until
