@@ -176,6 +176,7 @@ class NotifierActor(Actor):
         row = rules.row_of(command, self._ids.take_nowait(), self._user_id, now_ms)
         self.ctx.write(row)
         if is_over:  # it is shown nowhere
+            self.ctx.write(ReadNotifications(self._user_id, (row.id,), now_ms, is_deleted=True))
             self._append([self._next("notification_deleted", rules.changed_data((row.id,), unread))])
         else:
             self._append([self._next("notification", rules.notification_data(row, unread))])

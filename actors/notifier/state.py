@@ -11,10 +11,8 @@ from greenroom.storage.user_writes import PutNotification
 
 EVENTS_KEPT = 1000  # at least, of each stream; who is farther behind is told of the gap
 TRIM_EVENTS = 256  # how often the beginning is forgotten
-_NOT_CONTENT = ("sent_under",)
-
-
 EXPIRED = "notification_deleted"  # the kind of a note of notifications that have expired
+_NOT_CONTENT = ("sent_under",)
 
 
 def fold(useq: int, notes: Iterable[Note], unread: int) -> list[UserEvent]:

@@ -113,7 +113,7 @@ class Unread(NamedTuple):
 
 
 class UnreadMessages(NamedTuple):
-    """What others have said and the user has not read: the newest of it, and how much it is. Of one moment."""
+    """What others have said and the user has not read: the newest of it, and how much it is, which is never less."""
 
     rows: list[Row]
     total: int
@@ -126,6 +126,7 @@ class States:
         self._sockets = sockets
         self._messages: Recent[tuple[Versions, list[Row]]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
         self._unread: Recent[tuple[Versions, UnreadMessages]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
+        self._count: Recent[tuple[Versions, int]] = Recent(CACHE_SECONDS["messages"], USERS_MAX)
         self._notifications: Recent[tuple[Versions, Unread]] = Recent(CACHE_SECONDS["notifications"], USERS_MAX)
 
     def now(self, next_poll_ms: int) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class States:
         return rows
 
     async def unread_messages(self, user_id: int) -> UnreadMessages:
-        """Over all conversations."""
+        """Look over all conversations."""
         now, versions = self._seconds(), self._versions()
         kept = self._kept(self._unread, str(user_id), user_id, now)
         if kept is not None and kept[0].of_rooms == versions.of_rooms:  # nothing was edited or deleted
@@ -163,6 +164,16 @@ class States:
         unread = UnreadMessages(rows, max(count, len(found)))
         self._unread.put(str(user_id), (versions, unread), now)
         return unread
+
+    async def unread_count(self, user_id: int) -> int:
+        """How many messages the user has not read, for an answer that does not say which."""
+        now, versions = self._seconds(), self._versions()
+        kept = self._kept(self._count, str(user_id), user_id, now)
+        if kept is not None:
+            return kept[1]
+        count = await self._sockets.conversations.unread_count(user_id)
+        self._count.put(str(user_id), (versions, count), now)
+        return count
 
     async def notifications(self, user_id: int) -> dict[str, Any]:
         """The unread notifications, and how many there are: `notifications` and `unreadCount` of an answer."""
@@ -206,7 +217,7 @@ def polling_operations(sockets: SocketServices) -> Operations:
         are_others_here = any(person["userId"] != user_id for person in people)
         data = {
             "messages": unread.rows,
-            "dashboardMetrics": _metrics(unread),
+            "dashboardMetrics": _metrics(unread.total),
             "presence": {"users": people},
         }
         notifications = await states.notifications(user_id)
@@ -226,14 +237,16 @@ def polling_operations(sockets: SocketServices) -> Operations:
         found = None if room_id is None else await states.messages_of(user_id, room_id)
         if room_id is not None and found is None:
             raise no_conversation()
+        if found is not None:
+            counted = {"messages": found, "unreadCount": await states.unread_count(user_id)}
+            return Answer(counted | states.now(LOOKED_AT_MS))
         unread = await states.unread_messages(user_id)
-        messages, next_poll_ms = (unread.rows, BUSY_MS) if found is None else (found, LOOKED_AT_MS)
-        return Answer({"messages": messages, "unreadCount": unread.total} | states.now(next_poll_ms))
+        return Answer({"messages": unread.rows, "unreadCount": unread.total} | states.now(BUSY_MS))
 
     @operations.get("/api/poll/dashboard", answer=PolledDashboard)
     async def poll_dashboard(call: Call) -> Answer:
         """The numbers of the dashboard."""
-        return Answer({"dashboardMetrics": _metrics(await states.unread_messages(call.user_id))} | states.now(IDLE_MS))
+        return Answer({"dashboardMetrics": _metrics(await states.unread_count(call.user_id))} | states.now(IDLE_MS))
 
     @operations.get("/api/ws/health", auth="nobody", answer=SocketHealth)
     async def get_socket_health(_: Call) -> Answer:
@@ -261,5 +274,5 @@ def _newest(messages: list[StoredMessage]) -> list[StoredMessage]:
     return messages[first:]
 
 
-def _metrics(unread: UnreadMessages) -> dict[str, int]:
-    return DashboardMetrics(new_messages=unread.total).model_dump(by_alias=True)
+def _metrics(unread_count: int) -> dict[str, int]:
+    return DashboardMetrics(new_messages=unread_count).model_dump(by_alias=True)

@@ -22,14 +22,13 @@ from greenroom.http.streams.connection import ReadOnlyConnection
 from greenroom.http.ws.channel import Attachment
 from greenroom.http.ws.codes import NOT_MEMBER
 from greenroom.http.ws.cursor import AT_TOP, ROOMS_MAX, Cursor, Place, cursor_text
-from greenroom.http.ws.leases import OVER_REST, token_issued_at
+from greenroom.http.ws.leases import OVER_REST, POLLER, token_issued_at
 from greenroom.http.ws.services import SocketServices, failure_of
 from greenroom.http.ws.session import SocketSession
 from greenroom.http.ws.v1 import V1Session
 from greenroom.http.ws.v1_start import PING_SECONDS, Start, ends_of, left_frame
 
 AGAIN_SECONDS: Final = 1.0
-POLLER: Final = "poll"  # what presence calls the device of a poll that was answered
 
 
 class StreamStart(Start):

@@ -95,8 +95,8 @@ class Ends:
     def listening(self) -> None:
         """From now on is heard what is told; before, somebody may have signed out."""
         self._authenticator.forget_everybody()
-        self._signed_out.update(self._engine.users(), self._presence.leases.users())
-        self._of_sessions.update(self._presence.leases.users())
+        self._signed_out.update(self._engine.users(), self._presence.leases.users(), self._presence.typists.users())
+        self._of_sessions.update(self._presence.leases.users(), self._presence.typists.users())
         self._keys.add("*")
         self._unseen = None
         self._is_told.set()
@@ -108,7 +108,8 @@ class Ends:
         """
         kind, _, name = payload.partition(" ")
         if kind == "session" and name == "*":
-            self._of_sessions.update(self._engine.users(), self._presence.leases.users())
+            presence = self._presence
+            self._of_sessions.update(self._engine.users(), presence.leases.users(), presence.typists.users())
         elif kind == "invisible" and name == "*":
             self._unseen = None
         elif kind == "key" and 0 < len(name) <= KEY_CHARACTERS_MAX:

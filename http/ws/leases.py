@@ -12,6 +12,7 @@ from greenroom.http.claims import is_signed_out
 from greenroom.http.ws.last_inputs import WITHOUT_SESSION, Device
 
 DEVICES_PER_USER_MAX: Final = 8  # of more, those heard from longest ago are forgotten
+POLLER: Final = "poll"  # what presence calls the device of a poll that was answered
 OVER_REST: Final = "rest"  # what the device of a client is called that says over REST that its user is here
 
 

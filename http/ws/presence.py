@@ -25,7 +25,7 @@ from greenroom.http.ws.connection import CONTROL, Connection
 from greenroom.http.ws.engine import SocketEngine
 from greenroom.http.ws.hub import Hub
 from greenroom.http.ws.last_inputs import WITHOUT_SESSION, LastInput, LastInputs
-from greenroom.http.ws.leases import OVER_REST, Lease, Leases
+from greenroom.http.ws.leases import OVER_REST, POLLER, Lease, Leases
 from greenroom.http.ws.typists import Begun, Typists
 from greenroom.runtime import Clock
 from greenroom.storage.postgres.last_seen import LastSeen, Seen
@@ -171,13 +171,14 @@ class SocketPresence(PresenceBoard):
                 self.on_typist_hidden(user_id, room_id)
 
     def end_typing_at_end_of(self, connection: Connection, user_id: int, session_id: str | None) -> None:
-        """What the client of a connection typed over REST ends with it, unless its session has another."""
+        """What the client of a connection typed over REST ends with it, unless its session has another, or polls."""
         for other in self._engine.connections_of(user_id):
             principal = other.session.principal
             if other is not connection and not other.is_closing and principal and principal.session_id == session_id:
                 return
         under = session_id or WITHOUT_SESSION
-        self.end_typing(user_id, lambda begun: begun.under == under)
+        if (POLLER, under) not in self.leases.devices_of(user_id, trio.current_time()):
+            self.end_typing(user_id, lambda begun: begun.under == under)
 
     def gone(self, user_id: int) -> None:
         """Nothing is kept of who was not shown, so that nobody will be told that they went."""

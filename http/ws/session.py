@@ -15,6 +15,7 @@ import trio
 
 from greenroom.actors.presence.commands import HIDING, Look, SetStatus
 from greenroom.actors.room.commands import Changed, Enter, Sent, Type
+from greenroom.actors.room.state import TYPING_SECONDS
 from greenroom.http.auth import Principal
 from greenroom.http.ws.codes import TOKEN_EXPIRED, CloseCode
 from greenroom.http.ws.connection import Connection
@@ -89,7 +90,7 @@ class SocketSession:
         self._reads: Turns | None = None  # answers that are read from storage
         self._word: SetStatus | None = None  # how the user wants to appear, while it is not stored
         self._joining: dict[int, int] | None = None  # rooms that are asked to let it in, and how often
-        self._types_in: set[int] | None = None  # rooms where others believe that the user types here
+        self._types_in: dict[int, float] | None = None  # by room: until when others believe that the user types here
         self._aside: Aside | None = None  # what is said while a command waits for its room
         self._held: deque[tuple[Ref, Command[Any], ReplyTo]] | None = None
         self._is_resting = False  # it is not read for a while, whatever there is space for
@@ -220,16 +221,15 @@ class SocketSession:
 
     def note_typing(self, room_id: int, *, is_on: bool) -> None:
         """Remember where to stop when this connection ends; at once, for it may end before the room has answered."""
-        types_in = self._types_in or set()
-        if not is_on:
-            types_in.discard(room_id)
-        elif len(types_in) < TYPES_IN_MAX:
-            types_in.add(room_id)
-        self._types_in = types_in or None
+        now, others = trio.current_time(), self._types_in or {}
+        ends = {other: at for other, at in others.items() if other != room_id and at > now}
+        if is_on and len(ends) < TYPES_IN_MAX:
+            ends[room_id] = now + TYPING_SECONDS
+        self._types_in = ends or None
 
     def types_in(self, room_id: int) -> bool:
         """The user types in that room, on this device."""
-        return self._types_in is not None and room_id in self._types_in
+        return self._types_in is not None and self._types_in.get(room_id, 0.0) > trio.current_time()
 
     def tell_typists(self, room_id: int) -> None:
         """Who types in a room that it has come into; what changes is told by the room."""

@@ -68,6 +68,10 @@ class Typists:
             self._drop(user_id, room_id)
         return rooms
 
+    def users(self) -> list[int]:
+        """Who types somewhere, or did a moment ago."""
+        return list(self._begun)
+
     def sessions_of(self, user_id: int) -> set[str]:
         """The ids of the sessions under which a user types; not those of tokens."""
         begun = self._begun.get(user_id, {}).values()

@@ -52,7 +52,7 @@ class Watches:
         self.watchers: dict[int, dict[Connection, None]] = {}
         self._watched: dict[Connection, tuple[int, ...]] = {}
         self._doubted: dict[Connection, set[int]] = {}  # watched, and to be asked about again
-        self._refused: dict[Connection, set[int]] = {}  # watched, and never told of: there was a block
+        self._refused: dict[Connection, set[int]] = {}  # wanted, and never told of: for want of a room, or by a block
         self._numbers = count(1)
         self._newest: dict[Connection, int] = {}  # of each socket, the number of the latest `watch` that was answered
         self._doubts_came = trio.Event()
@@ -81,7 +81,10 @@ class Watches:
             return
         self._newest[connection] = number
         apart = apart | self._hub.blocks.apart_from(watcher_id)
-        self._set(connection, visible, [user_id for user_id in user_ids if user_id in apart and user_id not in visible])
+        self._set(connection, visible, [one for one in user_ids if one not in visible])
+        for user_id in self._refused.get(connection, set()) & apart:
+            if not self._rests(connection, user_id):  # the block has ended since storage was asked
+                self._doubt(connection, user_id)
         ack(visible)
         connection.write(self._state(visible, away), CONTROL)
 
@@ -121,9 +124,6 @@ class Watches:
                 self.watchers.setdefault(user_id, {})[connection] = None
         if refused:
             self._refused[connection] = set(refused)
-            for user_id in refused:
-                if not self._rests(connection, user_id):  # the block has ended since storage was asked
-                    self._doubt(connection, user_id)
 
     def _clear(self, connection: Connection) -> None:
         self._doubted.pop(connection, None)

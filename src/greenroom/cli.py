@@ -40,13 +40,14 @@ def _ends_at_ctrl_c() -> Iterator[None]:
     """While modules are read. Of a KeyboardInterrupt in one of the callbacks that this sets off Python says that it is
     ignored, and goes on.
     """
-    held = signal.getsignal(signal.SIGINT)
-    if held is signal.default_int_handler:  # not where it is ignored, as behind `&`
-        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # it is ignored, as behind `&`
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, held)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _run() -> None:

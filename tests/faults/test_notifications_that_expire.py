@@ -94,21 +94,37 @@ async def test_many_that_expire_at_one_moment_are_one_word_to_each(live_house, d
     assert unread_of(v1) == 0
 
 
-async def test_the_outcome_that_nobody_knows_is_told_all_the_same(live_house, devices, monkeypatch):
+@pytest.mark.parametrize("stored", ["before", "after"])
+async def test_the_outcome_that_nobody_knows_is_told_all_the_same(live_house, devices, monkeypatch, stored):
     v1, _, _ = devices
-    notifications, streams = live_house.house.storage.notifications, live_house.house.sockets.streams
-    expire = notifications.expire
+    notifications, news_for = live_house.house.storage.notifications, live_house.house.sockets.streams.news_for
+    expire, asked, doubted = notifications.expire, [], set()
 
     async def stored_and_lost(*arguments):
-        await expire(*arguments)
+        asked.append(arguments)
+        if stored == "before":
+            await expire(*arguments)
         raise StorageUnavailable("the answer was lost")
 
-    monkeypatch.setattr(notifications, "expire", stored_and_lost)
     ends = await notify(live_house, "EXPIRES", datetime.now(UTC) + timedelta(seconds=600))
     later_ms = int((datetime.now(UTC) + timedelta(seconds=700)).timestamp() * 1000)
+    monkeypatch.setattr(notifications, "expire", stored_and_lost)
     with pytest.raises(StorageUnavailable):
-        await expire_some(notifications, later_ms, streams.news_for)
+        await expire_some(notifications, later_ms, news_for, doubted)
+    monkeypatch.setattr(notifications, "expire", expire)
+    if stored == "after":  # when its user's notifier has looked
+        await v1.settle()
+        await expire(*asked[0])
+        assert not await expire_some(notifications, later_ms, news_for, doubted)
     await wait_until(lambda: gone_of(v1) != [ends] and "it is not told")
-    assert not await expire_some(notifications, later_ms, streams.news_for)  # twice is once
+    assert not await expire_some(notifications, later_ms, news_for, doubted)  # twice is once
+    await v1.settle()
+    assert (gone_of(v1), doubted) == ([ends], set())
+
+
+async def test_what_had_expired_when_it_was_sent_is_told_once(live_house, devices):
+    v1, _, _ = devices
+    ends = await notify(live_house, "EXPIRED", datetime.now(UTC) - SOON)
+    await trio.sleep(2.5)
     await v1.settle()
     assert gone_of(v1) == [ends]

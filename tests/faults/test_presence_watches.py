@@ -163,6 +163,27 @@ async def test_who_was_refused_and_may_not_be_seen_when_the_block_ends_is_told_o
         assert about(watcher, 2) == []
 
 
+async def test_a_block_that_storage_knows_first_is_one_too(live_house, monkeypatch):
+    await live_house.people(1, 2)
+    await live_house.conversation(1, 2)
+    watches = live_house.house.sockets.watches
+    seen_by = watches._last_seen.seen_by
+
+    async def blocked(watcher_id, user_ids):
+        await seen_by(watcher_id, user_ids)
+        return {}
+
+    async with open_sockets() as nursery:
+        await open_as(nursery, live_house, 2)
+        watcher = await open_as(nursery, live_house, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(watches._last_seen, "seen_by", blocked)
+            assert (await watcher.ask("watch", users=[2]))["data"] == {"watching": [], "refused": [2]}
+        await block(live_house, 2, is_on=True)
+        await block(live_house, 2, is_on=False)
+        await hears(watcher, 2, "online")
+
+
 async def test_a_block_that_ends_while_the_watch_is_read_leaves_nobody_out(live_house, monkeypatch):
     await live_house.people(1, 2)
     await live_house.conversation(1, 2)

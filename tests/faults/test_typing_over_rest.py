@@ -122,6 +122,40 @@ async def test_it_goes_on_where_a_socket_of_the_user_types_too(live_house, typed
     await believes()
 
 
+async def test_a_socket_that_has_not_typed_for_long_keeps_nothing_up(live_house, typed):
+    nursery, room, believes, type_there, session = typed
+    socket = await open_in(nursery, live_house, 1, room)
+    await socket.command("typing", room, on=True)
+    await believes(1)
+    await believes(seconds=TYPING_SECONDS + 2)
+    headers = await session()
+    stream = await open_client("stream", nursery, live_house, headers)
+    await type_there(headers)
+    await believes(1)
+    stream.cut()
+    await believes()
+
+
+async def test_it_ends_when_all_sessions_may_have_ended(live_house, typed):
+    _, _, believes, type_there, session = typed
+    await type_there(await session())
+    await believes(1)
+    await live_house.house.storage.postgres.transaction(lambda connection: connection.execute("truncate sessions"))
+    await believes()
+
+
+async def test_it_ends_with_no_socket_of_a_session_that_polls(live_house, typed):
+    nursery, _, believes, type_there, session = typed
+    headers = await session()
+    socket = await open_client("socket", nursery, live_house, headers)
+    await poll(live_house, headers=headers.items())
+    await type_there(headers)
+    await believes(1)
+    socket.cut()
+    await trio.sleep(1.5)
+    await believes(1)
+
+
 async def test_the_answer_to_a_poll_ends_nothing(live_house, typed):
     _, _, believes, type_there, session = typed
     headers = await session()

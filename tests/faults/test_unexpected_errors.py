@@ -42,6 +42,7 @@ def fail_once(monkeypatch, owner, name):
     [
         (LastSeen, "flush", "last_seen.failed"),
         (Uploads, "expired", "files.sweep_failed"),
+        (Notifications, "expired", "notifications.expiry_failed"),
         (Outbox, "adopt", "emails.not_adopted"),
     ],
 )
