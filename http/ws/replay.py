@@ -32,6 +32,8 @@ UNSENT_BYTES_MAX: Final = 256 * 1024
 PAGE_MESSAGES: Final = 200
 REPLAY_MESSAGES_MAX: Final = 500
 STORAGE_PAUSE_SECONDS: Final = 0.5
+END_SECONDS_MAX: Final = 1.0  # between the commit that ends a membership and the word of its room
+END_LOOK_SECONDS: Final = 0.02
 LINE_MAX: Final = 2 * ROOMS_MAX  # beyond it those in a line are looked for whose rooms were left, or begun again
 
 
@@ -134,6 +136,8 @@ class Replayer:
         except StorageUnavailable:
             await trio.sleep(STORAGE_PAUSE_SECONDS)
             return True
+        if not page:  # storage knows already that the user is out of the room, which is about to say so
+            await _hears_of_its_end(attachment)
         if not page or not attachment.is_attached:
             return False
         if not is_old():  # else a message may say something else by now, or be hidden: it is read again
@@ -144,6 +148,12 @@ class Replayer:
                 if not is_drained(attachment.connection):
                     break
         return True
+
+
+async def _hears_of_its_end(attachment: Attachment) -> None:
+    with trio.move_on_after(END_SECONDS_MAX):
+        while attachment.is_attached:  # noqa: ASYNC110 - one event for each attachment would be paid by all
+            await trio.sleep(END_LOOK_SECONDS)
 
 
 def _packs(room_id: int, page: list[StoredMessage], reader_id: int) -> Iterable[tuple[bytes, int]]:

@@ -441,6 +441,31 @@ async def test_removal_while_a_resume_is_under_way_ends_it(live_house):
         assert rooms_in(stream.cursor) == "1"
 
 
+async def test_a_room_that_storage_ends_before_it_says_so_itself_is_not_called_live(live_house, monkeypatch):
+    house = live_house
+    room = await people_in_a_room(house, 2, 1)
+    await say(house, 2, room, *("x" * 9900 for _ in range(300)))  # more than the process remembers
+    conversations, is_out = house.house.sockets.replayer._conversations, trio.Event()
+    log_after, calls = conversations.log_after, []
+
+    async def ends_at_the_second(*arguments):
+        calls.append(arguments)
+        if len(calls) < 2:
+            return await log_after(*arguments)
+        is_out.set()
+        return []
+
+    monkeypatch.setattr(conversations, "log_after", ends_at_the_second)
+    async with open_sockets() as nursery:
+        stream = await Stream.open(nursery, house, 1, f"1~{room}.0.1")
+        with trio.fail_after(10):
+            await is_out.wait()
+        assert (await house.delete(f"/api/conversations/{room}/participants/1", 2)).status == 200
+        await stream.expect("live")
+        assert stream.of("live")[0]["data"]["rooms"] == []
+        assert rooms_in(stream.cursor) == "1"
+
+
 @pytest.mark.parametrize("house_settings", [{"ws_max_per_user": 1000}])
 async def test_a_stream_in_a_large_room_of_sockets_is_told_all_in_order(live_house):
     """Rooms of over 200 sockets are walked, and the walk writes to sockets past their connections."""
