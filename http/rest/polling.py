@@ -169,7 +169,7 @@ class States:
         """How many messages the user has not read, for an answer that does not say which."""
         now, versions = self._seconds(), self._versions()
         kept = self._kept(self._count, str(user_id), user_id, now)
-        if kept is not None:
+        if kept is not None and kept[0].of_rooms == versions.of_rooms:  # as above
             return kept[1]
         count = await self._sockets.conversations.unread_count(user_id)
         self._count.put(str(user_id), (versions, count), now)

@@ -81,6 +81,21 @@ async def test_what_is_told_and_how_much_it_is_are_of_one_moment(house, before, 
         assert min(count, 50) == len(polled["messages"]), (path, count)
 
 
+async def test_what_is_deleted_counts_no_more_beside_the_list_of_its_conversation(house):
+    await house.people(1, 2)
+    room = await house.conversation(1, 2)
+    await say(house, 2, room, "gone soon")
+    newest = (await house.get(f"/api/conversations/{room}/messages", 2)).data["messages"][-1]["id"]
+    counted = []
+    for is_deleted in (False, True):
+        if is_deleted:
+            assert (await house.delete(f"/api/messages/{newest}", 2)).status == 200
+        polled = (await house.get("/api/poll/messages", 1, conversation=room)).data
+        dashboard = (await house.get("/api/poll/dashboard", 1)).data["dashboardMetrics"]
+        counted.append((len(polled["messages"]), polled["unreadCount"], dashboard["newMessages"]))
+    assert counted == [(1, 1, 1), (0, 0, 0)]
+
+
 async def texts_polled(house, user, room):
     """Of what was said, on each path that tells it."""
     answers = [await house.get("/api/poll/all", user), await house.get("/api/poll/messages", user)]
